@@ -1,0 +1,153 @@
+"""The six durable models, in Prisma's own language.
+
+Names, types, columns, tables and indexes are those of nestjs-durable, so that either side reads the other's rows. What
+is ours is nullable or defaulted, so that a Nest client keeps inserting.
+"""
+
+from typing import Final, Literal, TypeAlias
+
+from fastapi_durable.schema.language import Model, parse_schema
+
+Provider: TypeAlias = Literal["sqlite", "postgresql"]
+
+PROVIDERS: Final[tuple[Provider, ...]] = ("sqlite", "postgresql")
+
+_MODELS: Final = """\
+model DurableWorkflowRun {
+  id                     String    @id
+  workflow               String
+  workflowVersion        String    @map("workflow_version")
+  status                 String
+  input                  Json?
+  output                 Json?
+  error                  Json?
+  wakeAt                 BigInt?   @map("wake_at")
+  lockedBy               String?   @map("locked_by")
+  lockedUntil            DateTime? @map("locked_until")
+  awaitingDecisionTaskId String?   @map("awaiting_decision_task_id")
+  recoveryAttempts       Int?      @map("recovery_attempts")
+  tags                   Json?
+  searchAttributes       Json?     @map("search_attributes")
+  priority               Int?
+  namespace              String    @default("default")
+  origin                 String?
+  createdAt              DateTime  @map("created_at")
+  updatedAt              DateTime  @map("updated_at")
+
+  // fastapi_durable's own: nestjs-durable ignores them
+  wakeCount   Int     @default(0) @map("wake_count")
+  parentRunId String? @map("parent_run_id")
+  parentSeq   Int?    @map("parent_seq")
+  expiresAt   BigInt? @map("expires_at")
+  traceparent String?
+
+  attributes DurableRunAttribute[]
+
+  @@index([status, wakeAt])
+  @@index([workflow, status])
+  @@index([namespace, status, createdAt], map: "durable_workflow_runs_namespace_status_idx")
+  @@index([parentRunId])
+  @@index([createdAt, id])
+  @@index([status, lockedUntil])
+  @@index([status, expiresAt])
+{{TAGS_INDEX}}  @@map("durable_workflow_runs")
+}
+
+model DurableRunAttribute {
+  runId    String             @map("run_id")
+  key      String
+  strValue String?            @map("str_value")
+  numValue Float?             @map("num_value")
+  run      DurableWorkflowRun @relation(fields: [runId], references: [id], onDelete: Cascade)
+
+  @@id([runId, key])
+  @@index([key, numValue])
+  @@index([key, strValue])
+  @@map("durable_run_attributes")
+}
+
+model DurableStepCheckpoint {
+  runId         String    @map("run_id")
+  seq           Int
+  name          String
+  kind          String
+  stepId        String    @map("step_id")
+  status        String
+  input         Json?
+  output        Json?
+  error         Json?
+  events        Json?
+  attempts      Int
+  workerGroup   String?   @map("worker_group")
+  parallelGroup String?   @map("parallel_group")
+  wakeAt        BigInt?   @map("wake_at")
+  enqueuedAt    DateTime? @map("enqueued_at")
+  startedAt     DateTime  @map("started_at")
+  finishedAt    DateTime  @map("finished_at")
+
+  @@id([runId, seq])
+  @@map("durable_step_checkpoints")
+}
+
+model DurableSignalWaiter {
+  token         String  @id
+  runId         String  @map("run_id")
+  seq           Int
+  parallelGroup String? @map("parallel_group")
+
+  @@index([runId])
+  @@map("durable_signal_waiters")
+}
+
+model DurableBufferedSignal {
+  id      {{SIGNAL_ID}} @id @default(autoincrement())
+  token   String
+  payload Json?
+
+  // fastapi_durable's own: nestjs-durable ignores them
+  signalId  String? @map("signal_id")
+  createdAt BigInt? @map("created_at")
+
+  @@unique([token, signalId])
+  @@index([token])
+  @@index([createdAt])
+  @@map("durable_buffered_signals")
+}
+
+model DurableBufferedEvent {
+  id          String @id
+  name        String
+  payload     Json?
+  publishedAt BigInt @map("published_at")
+
+  @@index([name, publishedAt])
+  @@map("durable_buffered_events")
+}
+"""
+
+# SQLite counts up `INTEGER PRIMARY KEY` only, which Prisma calls Int; it has no index over the values of a JSON array.
+_DIALECTS: Final[dict[Provider, dict[str, str]]] = {
+    "sqlite": {"{{SIGNAL_ID}}": "Int   ", "{{TAGS_INDEX}}": ""},
+    "postgresql": {
+        "{{SIGNAL_ID}}": "BigInt",
+        "{{TAGS_INDEX}}": "  @@index([tags(ops: JsonbPathOps)], type: Gin)\n",
+    },
+}
+
+
+def snippet(provider: Provider = "sqlite") -> str:
+    """Return the durable models as text to paste into a `schema.prisma` of this provider."""
+    text = _MODELS
+    for mark, replacement in _DIALECTS[provider].items():
+        text = text.replace(mark, replacement)
+    return text
+
+
+def durable_models(provider: Provider = "sqlite") -> tuple[Model, ...]:
+    """Return the durable models, parsed: their fields, columns, tables and indexes."""
+    return parse_schema(snippet(provider)).models
+
+
+def durable_managed_tables() -> tuple[str, ...]:
+    """Return the names of the six tables that hold durable state, for tools that must leave them alone."""
+    return tuple(model.table for model in durable_models())
