@@ -1,0 +1,46 @@
+"""Time for the engine: UTC, in milliseconds, and replaceable in tests."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Clock(Protocol):
+    """Where the engine gets the time from; workflows ask `ctx.now()` instead."""
+
+    def now(self) -> datetime:
+        """The current time: aware, UTC, whole milliseconds."""
+        ...
+
+    async def sleep(self, delay: timedelta) -> None:
+        """Return when `delay` has passed on this clock."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return truncate(datetime.now(UTC))
+
+    async def sleep(self, delay: timedelta) -> None:
+        await asyncio.sleep(max(0.0, delay.total_seconds()))
+
+
+def truncate(moment: datetime) -> datetime:
+    """`moment` in UTC, cut to milliseconds, which is what the database columns hold."""
+    moment = moment.astimezone(UTC)
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def to_millis(moment: datetime) -> int:
+    """Milliseconds since 1970 in UTC, the unit of the `wake_at` columns."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_millis(millis: int) -> datetime:
+    """The inverse of `to_millis`."""
+    return _EPOCH + millis * _MILLISECOND

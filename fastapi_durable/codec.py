@@ -1,0 +1,117 @@
+"""Between Python values and the JSON that is stored.
+
+A value that the workflow sees was always decoded from its stored form, on the first run as on a replay, so both see
+the same. `Codec` keeps one pydantic adapter a type; build one for each engine.
+"""
+
+import json
+import math
+from collections.abc import Hashable
+from typing import Any
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError
+from pydantic_core import PydanticSerializationError
+
+from fastapi_durable.definition import NoInput
+from fastapi_durable.errors import DefinitionError, SerializationError
+from fastapi_durable.model import Json
+
+
+class Codec:
+    """Encodes and decodes values by their declared type."""
+
+    def __init__(self) -> None:
+        self._adapters: dict[Hashable, TypeAdapter[Any]] = {}
+
+    def adapter(self, declared: Any) -> TypeAdapter[Any]:
+        """The adapter of a type.
+
+        Raises:
+            DefinitionError: pydantic has no schema for it.
+        """
+        try:
+            return self._adapters[declared]
+        except (KeyError, TypeError):
+            pass
+        try:
+            adapter: TypeAdapter[Any] = TypeAdapter(None if declared is NoInput else declared)
+        except PydanticSchemaGenerationError as error:
+            raise DefinitionError(f"values of type {declared!r} cannot be stored: {error}") from error
+        if isinstance(declared, Hashable):
+            self._adapters[declared] = adapter
+        return adapter
+
+    def encode(self, value: Any, declared: Any, *, what: str) -> Json:
+        """The JSON form of `value`; `what` names it in the error.
+
+        Raises:
+            SerializationError: it has none, or one that a database cannot hold faithfully (NaN, a lone surrogate, NUL).
+        """
+        try:
+            encoded = self.adapter(declared).dump_python(value, mode="json", warnings="error", by_alias=True)
+        except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
+            raise SerializationError(
+                f"{what} cannot be stored: {error}. Return or pass JSON values, or an annotated type that "
+                "pydantic serialises"
+            ) from error
+        if problem := _unstorable(encoded):
+            raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+        return encoded
+
+    def decode(self, stored: Json, declared: Any, *, what: str) -> Any:
+        """The Python value of a stored JSON value.
+
+        Raises:
+            SerializationError: it does not fit the type. The message holds the places and reasons, not the values.
+        """
+        try:
+            return self.adapter(declared).validate_json(_dumps(stored))
+        except ValidationError as error:
+            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {_summary(error)}") from error
+
+
+def _dumps(value: Json) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # orjson stops at 64-bit integers; JSON and Python do not.
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _type_name(declared: Any) -> str:
+    return getattr(declared, "__name__", None) or str(declared)
+
+
+def _summary(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}" for problem in problems[:5]
+    )
+    more = len(problems) - 5
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _unstorable(value: Json) -> str | None:
+    """What in a JSON value PostgreSQL or JSON itself cannot hold, in words."""
+    if isinstance(value, str):
+        if "\x00" in value:
+            return "a string with a NUL character"
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return "a string with a lone surrogate"
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"the number {value}, which JSON does not have"
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if problem := _unstorable(key) or _unstorable(item):
+                return problem
+    elif isinstance(value, list):
+        for item in value:
+            if problem := _unstorable(item):
+                return problem
+    return None

@@ -1,0 +1,277 @@
+"""Workflows and steps as they are declared. A decorator describes and registers nothing; a DurableModule registers."""
+
+import inspect
+import re
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
+
+from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.errors import DefinitionError
+from fastapi_durable.retry import Backoff
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_WORKFLOW = "__durable_workflow__"
+_STEP = "__durable_step__"
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+
+
+@dataclass(frozen=True, slots=True)
+class NoInput:
+    """The input type of a function that takes none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPolicy:
+    """How a step is executed.
+
+    Attributes:
+        max_attempts: Executions in all, the first one included.
+        backoff: The wait between attempts.
+        timeout: Limit of one attempt; None: no limit.
+    """
+
+    max_attempts: int = 1
+    backoff: Backoff = Backoff()
+    timeout: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise DefinitionError(
+                f"max_attempts counts the first attempt too, so it is 1 or more, not {self.max_attempts}"
+            )
+
+    def override(
+        self, *, max_attempts: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
+    ) -> "StepPolicy":
+        """This policy with the given fields replaced; None leaves a field as it is."""
+        return replace(
+            self,
+            max_attempts=self.max_attempts if max_attempts is None else max_attempts,
+            backoff=self.backoff if backoff is None else backoff,
+            timeout=self.timeout if timeout is None else parse_duration(timeout),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDefinition:
+    """A function that a workflow may run as a step.
+
+    Attributes:
+        input_type: Annotation of its input; `NoInput` if it takes none.
+        output_type: Its return annotation.
+        blocking: Whether it is a plain `def`, to be run in a worker thread.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    input_type: Any
+    output_type: Any
+    blocking: bool
+    policy: StepPolicy = StepPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowDefinition:
+    """A function `async def (ctx, input)` whose execution is durable."""
+
+    name: str
+    version: str
+    function: Callable[..., Coroutine[Any, Any, Any]]
+    input_type: Any
+    output_type: Any
+    tags: tuple[str, ...] = ()
+    execution_timeout: timedelta | None = None
+    origin: str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.name, self.version
+
+
+@overload
+def step(function: F, /) -> F: ...
+@overload
+def step(
+    *,
+    name: str | None = None,
+    max_attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+) -> Callable[[F], F]: ...
+def step(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    max_attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+) -> F | Callable[[F], F]:
+    """Declare a function as a step. The function itself is returned unchanged and can be called as before.
+
+    Args:
+        name: What is recorded; by default the function's name, for a method `Class.method`.
+        max_attempts: Executions in all, the first one included.
+        backoff: Wait between attempts; by default exponential from one second to five minutes, with jitter.
+        timeout: Limit of one attempt.
+
+    Raises:
+        DefinitionError: the signature or an option cannot work.
+    """
+
+    def declare(target: F) -> F:
+        policy = StepPolicy().override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
+        options = {"name": _checked_name(name or default_name(target)), "policy": policy}
+        try:
+            setattr(target, _STEP, options)
+        except AttributeError as error:
+            raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
+        return target
+
+    return declare if function is None else declare(function)
+
+
+@overload
+def workflow(function: F, /) -> F: ...
+@overload
+def workflow(
+    *,
+    name: str | None = None,
+    version: str = "1",
+    tags: Sequence[str] = (),
+    execution_timeout: Duration | None = None,
+) -> Callable[[F], F]: ...
+def workflow(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str = "1",
+    tags: Sequence[str] = (),
+    execution_timeout: Duration | None = None,
+) -> F | Callable[[F], F]:
+    """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
+
+    Args:
+        name: What is recorded; by default the function's name.
+        version: A run stays on the version it was started with; a new run takes the newest one.
+        tags: Put on every run.
+        execution_timeout: A run older than this is cancelled, wherever it stands.
+
+    Raises:
+        DefinitionError: the signature or an option cannot work.
+    """
+
+    def declare(target: F) -> F:
+        if isinstance(tags, str):
+            raise DefinitionError(f"tags is a sequence of strings, not the string {tags!r}")
+        options = {
+            "name": _checked_name(name or default_name(target)),
+            "version": _checked_name(version),
+            "tags": tuple(tags),
+            "execution_timeout": None if execution_timeout is None else parse_duration(execution_timeout),
+        }
+        setattr(target, _WORKFLOW, options)
+        return target
+
+    return declare if function is None else declare(function)
+
+
+def step_definition(function: Callable[..., Any]) -> StepDefinition:
+    """What is declared on a step function; an undecorated function gets the defaults.
+
+    Raises:
+        DefinitionError: the signature does not fit a step.
+    """
+    options: Mapping[str, Any] = getattr(function, _STEP, None) or {"name": default_name(function)}
+    input_type, output_type = _input_and_output(function, f"step {options['name']!r}", leading=())
+    return StepDefinition(
+        function=function,
+        input_type=input_type,
+        output_type=output_type,
+        blocking=not inspect.iscoroutinefunction(_plain(function)),
+        **options,
+    )
+
+
+def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
+    """What `@workflow` declared on a function.
+
+    Raises:
+        DefinitionError: it is not decorated, or its signature does not fit a workflow.
+    """
+    options: Mapping[str, Any] | None = getattr(function, _WORKFLOW, None)
+    if options is None:
+        raise DefinitionError(f"{default_name(function)!r} is not a workflow: decorate it with @workflow")
+    label = f"workflow {options['name']!r}"
+    if not inspect.iscoroutinefunction(_plain(function)):
+        raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
+    input_type, output_type = _input_and_output(function, label, leading=("ctx",))
+    return WorkflowDefinition(
+        function=function, input_type=input_type, output_type=output_type, origin=_origin(function), **options
+    )
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """The name of a function, `Class.method` for a method."""
+    qualified: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return qualified.rpartition("<locals>.")[2]
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A callable object stands for its `__call__`."""
+    if inspect.isfunction(function) or inspect.ismethod(function):
+        return function
+    return type(function).__call__
+
+
+def _origin(function: Callable[..., Any]) -> str | None:
+    module: str | None = getattr(function, "__module__", None)
+    return None if module in (None, "__main__") else module.partition(".")[0] if module else None
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise DefinitionError(f"a name has 1 to 200 printable characters, {name!r} does not")
+    return name
+
+
+def _input_and_output(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
+    """Types of the one input and of the result.
+
+    `leading` are the parameters that the engine passes before the input. Everything after the input must be
+    keyword-only: those parameters are injected.
+    """
+    try:
+        signature = inspect.signature(function)
+        hints = get_type_hints(_plain(function), include_extras=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise DefinitionError(
+            f"the annotations of {label} cannot be read: {error}. Import what they name at run time, not under "
+            "TYPE_CHECKING"
+        ) from error
+    positional = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()):
+        raise DefinitionError(f"{label} takes *args; it takes one input, or none")
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        raise DefinitionError(f"{label} takes **kwargs; name its injected dependencies after a bare `*`")
+    if len(positional) < len(leading):
+        raise DefinitionError(f"{label} takes no context: write `async def (ctx: WorkflowContext, input)`")
+    inputs = positional[len(leading) :]
+    if len(inputs) > 1:
+        extra = inputs[1].name
+        raise DefinitionError(
+            f"{label} takes one input, or none, but has {', '.join(parameter.name for parameter in inputs)}. Put "
+            f"several values into one model; if {extra!r} is an injected dependency, put a bare `*` before it"
+        )
+    input_type = hints.get(inputs[0].name, Any) if inputs else NoInput
+    return input_type, hints.get("return", Any)

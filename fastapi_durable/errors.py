@@ -1,0 +1,250 @@
+"""Every error of the library.
+
+DurableError
+├── ConfigurationError              options, lifespan, roles
+│   ├── NotStartedError             the lifespan has not run
+│   ├── InjectionError              a dependency cannot be resolved outside a request
+│   ├── DefinitionError             a workflow or step is declared wrongly
+│   └── SchemaMismatchError         the Prisma client or the tables lack something
+├── StoreError
+│   ├── StoreUnavailableError       the database cannot be reached
+│   └── LeaseLostError              another worker owns the run now
+├── SerializationError              a value has no JSON form, or the stored form does not fit the type
+│   └── InputValidationError        a workflow's input does not validate
+├── WorkflowNotRegisteredError      unknown name or version
+├── RunNotFoundError
+├── RunStateError                   the run's status does not allow this
+├── NonDeterminismError             the code no longer matches the recorded history
+├── OutsideWorkflowError            a workflow-only call was made elsewhere
+├── SignalTokenTakenError           another live run waits for this token
+├── StepFailedError                 a step failed for good (raised in the workflow body)
+├── SignalTimeoutError              no signal before the deadline (raised in the workflow body)
+├── RunUnsuccessfulError            raised by `handle.result()`
+│   ├── RunFailedError
+│   ├── RunCancelledError
+│   └── RunDeadError
+└── ResultTimeoutError              the run was not finished in time
+
+FatalError                          raised by user code: do not retry
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from fastapi_durable.model import ErrorRecord, RunStatus
+
+
+class DurableError(Exception):
+    """Base of every error that the library raises."""
+
+
+class FatalError(Exception):
+    """Raise it in a step to fail at once, without further attempts.
+
+    `code` is stored with the error, for callers and dashboards that must tell failures apart.
+    """
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ConfigurationError(DurableError):
+    """The module, its options or a role are set up wrongly."""
+
+
+class NotStartedError(ConfigurationError):
+    """The module's lifespan has not run in this application."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "fastapi_durable is not started in this application. Either the lifespan was not passed "
+            "(`FastAPI(lifespan=durable.lifespan)`, or `async with durable.lifespan(app)` inside your own), or the "
+            "route belongs to a mounted sub-application (whose lifespan does not run: start it in the parent's), or a "
+            "test calls the application without entering its lifespan (`async with app.router.lifespan_context(app)`)."
+        )
+
+
+class InjectionError(ConfigurationError):
+    """A dependency of a step, a workflow or the options factory cannot be resolved."""
+
+
+class DefinitionError(ConfigurationError):
+    """A workflow or step is declared in a way that cannot work."""
+
+
+class SchemaMismatchError(ConfigurationError):
+    """The Prisma client or the database tables lack something that the library needs; `missing` names it."""
+
+    def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
+
+
+class StoreError(DurableError):
+    """The state store could not do what it was asked."""
+
+
+class StoreUnavailableError(StoreError):
+    """The database behind the store cannot be reached; the same call may succeed later."""
+
+
+class LeaseLostError(StoreError):
+    """A turn tried to write for a run that it does not own any more; nothing was written."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} is not owned by this turn any more: its lease expired and another worker took it, or an "
+            "operator changed its status. Nothing was written."
+        )
+        self.run_id = run_id
+
+
+class SerializationError(DurableError):
+    """A value cannot be stored as JSON, or a stored value does not fit the declared type."""
+
+
+class InputValidationError(SerializationError):
+    """The input given to `start` does not fit the workflow's input type; no run was created."""
+
+
+class WorkflowNotRegisteredError(DurableError):
+    """No workflow of this name and version is registered with the module."""
+
+    def __init__(self, name: str, version: str | None, registered: Sequence[str]) -> None:
+        wanted = f"{name!r}" if version is None else f"{name!r} in version {version!r}"
+        known = ", ".join(registered) or "none"
+        super().__init__(
+            f"no workflow {wanted} is registered (registered: {known}). Add it to `workflows=[...]` of the "
+            "DurableModule, and keep a version deployed as long as runs of it are alive."
+        )
+        self.name = name
+        self.version = version
+        self.registered = tuple(registered)
+
+
+class RunNotFoundError(DurableError):
+    """No run has this id."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run has the id {run_id!r}")
+        self.run_id = run_id
+
+
+class RunStateError(DurableError):
+    """The run's status does not allow what was asked."""
+
+    def __init__(self, run_id: str, status: RunStatus, action: str) -> None:
+        super().__init__(f"run {run_id!r} is {status} and cannot be {action}")
+        self.run_id = run_id
+        self.status = status
+
+
+class NonDeterminismError(DurableError):
+    """The workflow's code asks for something else than what its history recorded at this position.
+
+    The run is parked as `blocked`; nothing is undone. Deploy code that fits the history (guard changes with
+    `ctx.patched`, or give the changed workflow a new version) and the run goes on.
+    """
+
+    def __init__(self, run_id: str, seq: int, recorded: str, found: str) -> None:
+        super().__init__(
+            f"run {run_id!r} diverged at position {seq}: its history recorded {recorded}, the code asks for {found}. "
+            "The run waits until code that fits its history is deployed; guard a change with ctx.patched() or give the "
+            "changed workflow a new version."
+        )
+        self.run_id = run_id
+        self.seq = seq
+        self.recorded = recorded
+        self.found = found
+
+
+class OutsideWorkflowError(DurableError):
+    """A call that only a workflow body can make was made outside one."""
+
+
+class SignalTokenTakenError(DurableError):
+    """Another live run already waits for the token; a signal has one receiver."""
+
+    def __init__(self, token: str, owner_run_id: str) -> None:
+        super().__init__(
+            f"the signal {token!r} is already awaited by run {owner_run_id!r}. A token has one waiter at a time: make "
+            "it unique to the run, for example by putting the run's id into it."
+        )
+        self.token = token
+        self.owner_run_id = owner_run_id
+
+
+class StepFailedError(DurableError):
+    """A step failed for good. Rebuilt from the stored error, so the first run and every replay see the same.
+
+    Attributes:
+        step: The step's name.
+        error: The stored failure: message, code, retryable, stack, and the class name of the original exception.
+        attempts: How many times the step was tried.
+    """
+
+    def __init__(self, step: str, error: ErrorRecord, attempts: int) -> None:
+        plural = "attempt" if attempts == 1 else "attempts"
+        super().__init__(f"step {step!r} failed after {attempts} {plural}: {error.message}")
+        self.step = step
+        self.error = error
+        self.attempts = attempts
+
+    @property
+    def code(self) -> str | None:
+        return self.error.code
+
+
+class SignalTimeoutError(DurableError, TimeoutError):
+    """No signal came before the deadline."""
+
+    def __init__(self, token: str, timeout: timedelta) -> None:
+        super().__init__(f"no signal {token!r} within {timeout}")
+        self.token = token
+        self.timeout = timeout
+
+
+class RunUnsuccessfulError(DurableError):
+    """The run ended without a result; `error` is the stored failure."""
+
+    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None, ending: str) -> None:
+        detail = f": {error.message}" if error is not None and error.message else ""
+        super().__init__(f"run {run_id!r} of workflow {workflow!r} {ending}{detail}")
+        self.run_id = run_id
+        self.workflow = workflow
+        self.error = error
+
+    @property
+    def code(self) -> str | None:
+        return None if self.error is None else self.error.code
+
+
+class RunFailedError(RunUnsuccessfulError):
+    """The workflow's body raised."""
+
+    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
+        super().__init__(run_id, workflow, error, "failed")
+
+
+class RunCancelledError(RunUnsuccessfulError):
+    """The run was cancelled, by an operator or by its execution timeout."""
+
+    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
+        super().__init__(run_id, workflow, error, "was cancelled")
+
+
+class RunDeadError(RunUnsuccessfulError):
+    """The run's process died too often while driving it."""
+
+    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
+        super().__init__(run_id, workflow, error, "is dead")
+
+
+class ResultTimeoutError(DurableError, TimeoutError):
+    """The run was not finished within the time that the caller wanted to wait; it goes on."""
+
+    def __init__(self, run_id: str, status: RunStatus, timeout: timedelta) -> None:
+        super().__init__(f"run {run_id!r} is still {status} after {timeout}; it goes on")
+        self.run_id = run_id
+        self.status = status

@@ -1,0 +1,1 @@
+"""State stores: the port (`base`), the in-memory reference implementation, and Prisma."""

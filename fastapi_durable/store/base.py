@@ -1,0 +1,291 @@
+"""The port to the database: what the engine asks of a state store.
+
+Two groups of methods. The first is the contract of the reference's `StateStore` (runs, checkpoints, waiters, buffers).
+The second is what makes the engine safe with many workers: guarded updates, claims, first-write-wins recording, and a
+transaction in which several of these happen together. Every method that stands alone is atomic on its own.
+"""
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime, timedelta
+from typing import NamedTuple, Protocol, Self
+
+from fastapi_durable.model import (
+    BufferedEvent,
+    BufferedSignal,
+    Checkpoint,
+    Json,
+    Lease,
+    RetentionPolicy,
+    Run,
+    RunChanges,
+    RunFacet,
+    RunQuery,
+    RunStatus,
+    SignalWaiter,
+)
+
+
+class CreatedRun(NamedTuple):
+    """The stored run, and whether this call inserted it."""
+
+    run: Run
+    created: bool
+
+
+class RecordedCheckpoint(NamedTuple):
+    """The stored checkpoint, and whether it is the one that the caller brought."""
+
+    checkpoint: Checkpoint
+    won: bool
+
+
+class StateStore(Protocol):
+    """Runs, checkpoints, waiters and buffers in one place, shared by every process of the application.
+
+    Any method raises `StoreUnavailableError` while the database cannot be reached.
+    """
+
+    # Life cycle
+
+    async def ensure_schema(self) -> None:
+        """Check that everything the store needs is there. A store whose schema is migrated elsewhere creates nothing.
+
+        Raises:
+            SchemaMismatchError: a model, field or table is missing; the message names the command that mends it.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return if the database answers."""
+        ...
+
+    def transaction(
+        self, *, timeout: timedelta = timedelta(seconds=10)
+    ) -> AbstractAsyncContextManager["StoreTransaction"]:
+        """Everything done through the yielded store commits together, or not at all if the block raises.
+
+        Inside the block only the yielded store may be used: stores with a single writer would wait for themselves.
+        """
+        ...
+
+    def with_scope(self, namespace: str) -> Self:
+        """The same store, seeing and touching only runs of one namespace."""
+        ...
+
+    # Runs
+
+    async def create_run(self, run: Run) -> CreatedRun:
+        """Insert the run and its search attributes unless a run of this id exists; return the stored one."""
+        ...
+
+    async def find_run(self, run_id: str) -> Run | None: ...
+
+    async def update_run(
+        self,
+        run_id: str,
+        changes: RunChanges,
+        *,
+        statuses: Collection[RunStatus] | None = None,
+        token: str | None = None,
+        wake_count: int | None = None,
+    ) -> bool:
+        """Set columns of one run in one statement, if it still meets every guard that is given.
+
+        Args:
+            changes: New values. `search_attributes` replaces the whole set, side table included.
+            statuses: The run must have one of these statuses.
+            token: The run must be leased under this token.
+            wake_count: Nothing may have been delivered since the run had this count.
+
+        Returns:
+            False if there is no such run or a guard does not hold; nothing was written then.
+        """
+        ...
+
+    async def delete_run(self, run_id: str) -> bool:
+        """Remove the run, its checkpoints, attributes and waiters together; False if there is no such run."""
+        ...
+
+    async def list_runs(self, query: RunQuery) -> list[Run]: ...
+
+    async def count_runs(self, query: RunQuery) -> int:
+        """How many runs match, `limit`, `offset` and `before` aside."""
+        ...
+
+    async def run_facets(self, query: RunQuery) -> list[RunFacet]:
+        """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None."""
+        ...
+
+    async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
+        """Runs that were never driven, oldest first."""
+        ...
+
+    async def list_incomplete_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
+        """Runs that are running or cancelling, oldest first."""
+        ...
+
+    async def list_due_timers(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[Run]:
+        """Suspended runs whose `wake_at` has come, most overdue first."""
+        ...
+
+    async def prune_terminal_runs(
+        self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
+    ) -> int:
+        """Delete up to `limit` finished runs that the policy gives up, the oldest first; return how many."""
+        ...
+
+    # Leases
+
+    async def acquire_lease(self, run_id: str, token: str, *, now: datetime, until: datetime) -> bool:
+        """Lease one run under `token`, unless somebody holds an unexpired lease on it."""
+        ...
+
+    async def renew_lease(self, run_id: str, token: str, *, until: datetime) -> bool:
+        """Prolong a lease that is still held under `token`."""
+        ...
+
+    async def release_lease(self, run_id: str, token: str) -> bool:
+        """Give up a lease that is still held under `token`; somebody else's is left alone."""
+        ...
+
+    async def claim_runs(
+        self,
+        token: str,
+        *,
+        now: datetime,
+        until: datetime,
+        limit: int,
+        workflows: Collection[tuple[str, str]] | None = None,
+        namespace: str | None = None,
+    ) -> list[Run]:
+        """Take up to `limit` runs that want driving: set them running, leased under `token`, and return them.
+
+        Claimable are pending runs, suspended and blocked runs whose `wake_at` has come, and running or cancelling
+        runs whose lease has expired (their `recovery_attempts` grows by one). A cancelling run stays cancelling.
+        The higher priority comes first, then the longest wait. No run is given to two callers.
+
+        Args:
+            workflows: Only these `(name, version)` pairs; None: all.
+        """
+        ...
+
+    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> set[str]:
+        """Prolong many leases in one statement; return the ids of the runs that are still held."""
+        ...
+
+    async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:
+        """When the next suspended or blocked run wants to be claimed; None if none has a time."""
+        ...
+
+    # Checkpoints
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Insert or replace, every column. The engine uses `record_checkpoint`."""
+        ...
+
+    async def record_checkpoint(self, checkpoint: Checkpoint, *, token: str | None = None) -> RecordedCheckpoint:
+        """Insert, or replace a row that is not finished yet; a finished row stays and is returned instead.
+
+        Args:
+            token: The run must be leased under this token; None for writers other than a turn.
+
+        Raises:
+            LeaseLostError: it is not; nothing was written.
+        """
+        ...
+
+    async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None: ...
+
+    async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
+        """All of a run, by `seq` ascending, so compensations (negative) come first."""
+        ...
+
+    async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
+        """The one with the highest `seq`."""
+        ...
+
+    async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
+        """Those whose name starts with any of the prefixes (no wildcards), by `seq`; no prefix, no result."""
+        ...
+
+    # Signals
+
+    async def put_signal_waiter(self, waiter: SignalWaiter) -> None:
+        """Register a waiter; the same waiter again changes nothing.
+
+        Raises:
+            SignalTokenTakenError: another run, or another position, waits for the token.
+        """
+        ...
+
+    async def find_signal_waiter(self, token: str) -> SignalWaiter | None: ...
+
+    async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
+        """Remove and return it; of two callers one gets it."""
+        ...
+
+    async def remove_signal_waiter(self, waiter: SignalWaiter) -> bool:
+        """Remove exactly this one (token, run and position); another owner's stays."""
+        ...
+
+    async def remove_signal_waiters_of_run(self, run_id: str) -> int: ...
+
+    async def list_signal_waiters(
+        self, *, prefix: str | None = None, run_ids: Collection[str] | None = None, limit: int = 1000
+    ) -> list[SignalWaiter]:
+        """Waiters by token prefix, by run, or both, ordered by token."""
+        ...
+
+    async def buffer_signal(self, token: str, payload: Json, *, now: datetime, signal_id: str | None = None) -> bool:
+        """Keep a signal until somebody waits for it; False if one with this `signal_id` is kept for the token."""
+        ...
+
+    async def take_buffered_signal(self, token: str) -> BufferedSignal | None:
+        """Remove and return the oldest one of the token; of two callers one gets it."""
+        ...
+
+    async def prune_buffered_signals(self, before: datetime, *, limit: int) -> int: ...
+
+    # Events
+
+    async def buffer_event(self, event: BufferedEvent) -> None: ...
+
+    async def list_buffered_events(
+        self, name: str, *, limit: int = 50, after: BufferedEvent | None = None
+    ) -> list[BufferedEvent]:
+        """The oldest ones of a name, without consuming them; `after` continues a listing."""
+        ...
+
+    async def remove_buffered_event(self, event_id: str) -> bool:
+        """True for the one caller that removed it."""
+        ...
+
+    async def prune_buffered_events(self, before: datetime, *, limit: int) -> int: ...
+
+
+class StoreTransaction(StateStore, Protocol):
+    """A store whose writes commit together; see `StateStore.transaction`.
+
+    To avoid deadlocks, take locks in this order: names, then runs, then anything else.
+    """
+
+    @property
+    def client(self) -> object:
+        """The database client bound to this transaction, for the body of `ctx.transaction`."""
+        ...
+
+    async def lock_name(self, name: str) -> None:
+        """Wait until no other transaction holds this name; it is free again when the transaction ends."""
+        ...
+
+    async def lock_run(self, run_id: str) -> Run | None:
+        """Read a run and keep everybody else from changing it until the transaction ends."""
+        ...
+
+    async def wake_run(self, run_id: str, *, now: datetime) -> bool:
+        """Let a live run be claimed at once, and keep a turn that is under way from sleeping through it.
+
+        A suspended or blocked run gets `wake_at = now`; every live run's `wake_count` grows by one.
+        """
+        ...
