@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
@@ -36,7 +36,7 @@ class StepPolicy:
     """
 
     max_attempts: int = 1
-    backoff: Backoff = Backoff()
+    backoff: Backoff = field(default_factory=Backoff)
     timeout: timedelta | None = None
 
     def __post_init__(self) -> None:

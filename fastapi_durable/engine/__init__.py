@@ -1,0 +1,1 @@
+"""The engine: drives runs through their turns. One durable primitive a file."""

@@ -1,0 +1,21 @@
+"""What the engine asks of dependency injection; FastAPI's side of it lives in `fastapi_durable.injection`."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+
+class Injector(Protocol):
+    """Supplies the keyword-only parameters of steps and workflows."""
+
+    def check(self, function: Callable[..., Any]) -> None:
+        """Refuse a function whose dependencies cannot be resolved outside a request.
+
+        Raises:
+            InjectionError: names the parameter and what to do.
+        """
+        ...
+
+    def provide(self, function: Callable[..., Any]) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """The keyword arguments of one call; leaving the context cleans up in reverse order."""
+        ...

@@ -1,0 +1,1 @@
+"""How a step attempt reaches the code that executes it."""

@@ -1,0 +1,57 @@
+"""The port that carries step attempts from the engine to whoever executes them."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi_durable.model import ErrorRecord, Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepTask:
+    """One attempt of a step, in a form that can leave the process.
+
+    `step_id` is the same for every attempt: an idempotency key for the outside world.
+    """
+
+    run_id: str
+    seq: int
+    step_id: str
+    name: str
+    input: Json
+    attempt: int
+    namespace: str
+    priority: int | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepOutcome:
+    """How an attempt ended: with an output, or with an error. `events` are what its logger collected."""
+
+    output: Json = None
+    error: ErrorRecord | None = None
+    events: tuple[Json, ...] = ()
+
+
+StepHandler = Callable[[StepTask], Awaitable[StepOutcome]]
+"""Executes an attempt in this process. It reports a step's failure in the outcome and raises only when cancelled."""
+
+
+class Transport(Protocol):
+    """Carries attempts. The engine owns retries, timeouts and recording; a transport owns delivery only."""
+
+    async def start(self) -> None:
+        """Open what the transport needs; called once, before the first `execute`."""
+        ...
+
+    async def stop(self) -> None:
+        """Close it; called once, after the last `execute` returned or was cancelled."""
+        ...
+
+    async def execute(self, task: StepTask, handler: StepHandler) -> StepOutcome:
+        """Have the attempt executed, here through `handler` or elsewhere, and return its outcome.
+
+        Cancelling the call gives the attempt up.
+        """
+        ...
