@@ -1,22 +1,28 @@
-// The first line keeps the Prisma CLI from downloading a native engine: migrations run in its JavaScript engine.
-process.env.PRISMA_CLIENT_ENGINE_TYPE ??= 'client'
-process.env.DATABASE_URL ??= 'file:./orders.db'
+// This line keeps the Prisma CLI from downloading a native engine: migrations run in its JavaScript engine.
+process.env.PRISMA_CLIENT_ENGINE_TYPE ||= 'client'
+process.env.DATABASE_URL ||= 'file:./orders.db'
 
 import { PrismaLibSQL } from '@prisma/adapter-libsql'
 import { PrismaPg } from '@prisma/adapter-pg'
+import { parseIntoClientConfig } from 'pg-connection-string'
 import { defineConfig } from 'prisma/config'
 
 // DATABASE_URL chooses the database, and with it the schema and the folder of migrations.
 const url = process.env.DATABASE_URL
 const postgresql = /^postgres(ql)?:/.test(url)
 
+function postgresAdapter(): PrismaPg {
+  const schema = new URLSearchParams(url.split('?')[1]).get('schema') ?? undefined
+  const options = schema && `-c search_path="${schema}"`
+  // Parsed, never as `connectionString`: the adapter would give that precedence over its shadow database's name, and
+  // `migrate dev` would work on the real one.
+  return new PrismaPg({ ...parseIntoClientConfig(url), ...(options && { options }) }, { schema })
+}
+
 export default defineConfig({
   experimental: { adapter: true },
   engine: 'js',
   schema: postgresql ? 'schema.postgresql.prisma' : 'schema.prisma',
   migrations: { path: postgresql ? 'migrations/postgresql' : 'migrations/sqlite' },
-  async adapter() {
-    if (!postgresql) return new PrismaLibSQL({ url })
-    return new PrismaPg({ connectionString: url }, { schema: new URL(url).searchParams.get('schema') ?? undefined })
-  },
+  adapter: async () => (postgresql ? postgresAdapter() : new PrismaLibSQL({ url })),
 })
