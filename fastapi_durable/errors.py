@@ -8,6 +8,8 @@ DurableError
 │   └── SchemaMismatchError         the Prisma client or the tables lack something
 ├── StoreError
 │   ├── StoreUnavailableError       the database cannot be reached
+│   ├── StoreConflictError          another transaction was in the way; the same one may succeed when tried again
+│   ├── TransactionExpiredError     the transaction took longer than its timeout and was undone
 │   └── LeaseLostError              another worker owns the run now
 ├── SerializationError              a value has no JSON form, or the stored form does not fit the type
 │   └── InputValidationError        a workflow's input does not validate
@@ -87,6 +89,21 @@ class StoreError(DurableError):
 
 class StoreUnavailableError(StoreError):
     """The database behind the store cannot be reached; the same call may succeed later."""
+
+
+class StoreConflictError(StoreError):
+    """A transaction got in the way of another one and was undone; the same transaction may succeed when tried again."""
+
+
+class TransactionExpiredError(StoreError):
+    """A transaction took longer than its timeout; everything in it was undone."""
+
+    def __init__(self, timeout: timedelta) -> None:
+        super().__init__(
+            f"the transaction was not finished within {timeout} and was undone. Do slow work (HTTP calls, computing) "
+            "outside of the transaction, or give it a longer timeout."
+        )
+        self.timeout = timeout
 
 
 class LeaseLostError(StoreError):

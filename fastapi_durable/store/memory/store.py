@@ -1,0 +1,589 @@
+"""The memory store: operations on the tables, alone or in a transaction."""
+
+import asyncio
+import copy
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Self
+
+from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError, TransactionExpiredError
+from fastapi_durable.model import (
+    BufferedEvent,
+    BufferedSignal,
+    Checkpoint,
+    Json,
+    Lease,
+    RetentionPolicy,
+    Run,
+    RunChanges,
+    RunFacet,
+    RunQuery,
+    RunStatus,
+    SignalWaiter,
+)
+from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
+from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
+from fastapi_durable.store.memory.tables import (
+    KeptSignal,
+    Tables,
+    freeze_checkpoint,
+    freeze_event,
+    freeze_run,
+    freeze_signal,
+    thaw_checkpoint,
+    thaw_event,
+    thaw_run,
+    thaw_signal,
+)
+
+
+class _Operations:
+    """What a store and a transaction have in common; `_access` says when the tables may be touched."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._scope: str | None = None
+
+    def _access(self) -> AbstractAsyncContextManager[Tables]:
+        raise NotImplementedError
+
+    async def ensure_schema(self) -> None:
+        """Nothing is needed."""
+
+    async def ping(self) -> None:
+        async with self._access():
+            pass
+
+    def with_scope(self, namespace: str) -> Self:
+        if self._scope not in (None, namespace):
+            raise ValueError(f"the store is already restricted to namespace {self._scope!r}, not {namespace!r}")
+        scoped = copy.copy(self)
+        scoped._scope = namespace
+        return scoped
+
+    # Runs
+
+    async def create_run(self, run: Run) -> CreatedRun:
+        row = freeze_run(run)
+        async with self._access() as tables:
+            stored = tables.runs.get(run.id)
+            if self._scope is not None and {run.namespace, (stored or run).namespace} != {self._scope}:
+                raise StoreError(
+                    f"run {run.id!r} is of another namespace than {self._scope!r}, to which this store is restricted"
+                )
+            if stored is not None:
+                return CreatedRun(thaw_run(stored), created=False)
+            tables.runs.put(run.id, row)
+            return CreatedRun(thaw_run(row), created=True)
+
+    async def find_run(self, run_id: str) -> Run | None:
+        async with self._access() as tables:
+            row = self._visible(tables, run_id)
+            return None if row is None else thaw_run(row)
+
+    async def update_run(
+        self,
+        run_id: str,
+        changes: RunChanges,
+        *,
+        statuses: Collection[RunStatus] | None = None,
+        token: str | None = None,
+        wake_count: int | None = None,
+    ) -> bool:
+        async with self._access() as tables:
+            row = self._visible(tables, run_id)
+            if (
+                row is None
+                or (statuses is not None and row.status not in statuses)
+                or (token is not None and row.locked_by != token)
+                or (wake_count is not None and row.wake_count != wake_count)
+            ):
+                return False
+            # Freezing a thawed run that holds the changes: the JSON values of the changes are checked and copied.
+            tables.runs.put(run_id, freeze_run(replace(thaw_run(row), **changes)))
+            return True
+
+    async def delete_run(self, run_id: str) -> bool:
+        async with self._access() as tables:
+            if self._visible(tables, run_id) is None:
+                return False
+            _delete_run(tables, run_id)
+            return True
+
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        async with self._access() as tables:
+            found = [run for run in self._runs(tables) if matches(run, query) and comes_before(run, query)]
+            found.sort(key=lambda run: (run.created_at, run.id), reverse=True)
+            return [thaw_run(run) for run in found[query.offset : query.offset + query.limit]]
+
+    async def count_runs(self, query: RunQuery) -> int:
+        async with self._access() as tables:
+            return sum(matches(run, query) for run in self._runs(tables))
+
+    async def run_facets(self, query: RunQuery) -> list[RunFacet]:
+        async with self._access() as tables:
+            counts = Counter(
+                (run.status, attributed_origin(run)) for run in self._runs(tables) if matches_beside_facets(run, query)
+            )
+        return [
+            RunFacet(status, origin, count)
+            for (status, origin), count in sorted(counts.items(), key=lambda cell: (cell[0][0], cell[0][1] or ""))
+        ]
+
+    async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
+        return await self._list_oldest([RunStatus.PENDING], limit, namespace)
+
+    async def list_incomplete_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
+        return await self._list_oldest([RunStatus.RUNNING, RunStatus.CANCELLING], limit, namespace)
+
+    async def list_due_timers(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[Run]:
+        async with self._access() as tables:
+            due = [
+                (run.wake_at, run.id, run)
+                for run in self._runs(tables, [RunStatus.SUSPENDED], namespace)
+                if run.wake_at is not None and run.wake_at <= now
+            ]
+            return [thaw_run(run) for _, _, run in sorted(due)[:limit]]
+
+    async def prune_terminal_runs(
+        self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
+    ) -> int:
+        async with self._access() as tables:
+            newest_first = sorted(
+                self._runs(tables, policy.statuses, namespace), key=lambda run: (run.updated_at, run.id), reverse=True
+            )
+            given_up = [
+                run.id
+                for position, run in enumerate(newest_first)
+                if (policy.max_age is not None and run.updated_at < now - policy.max_age)
+                or (policy.max_count is not None and position >= policy.max_count)
+            ]
+            batch = given_up[::-1][:limit]
+            for run_id in batch:
+                _delete_run(tables, run_id)
+            return len(batch)
+
+    # Leases
+
+    async def acquire_lease(self, run_id: str, token: str, *, now: datetime, until: datetime) -> bool:
+        async with self._access() as tables:
+            row = self._visible(tables, run_id)
+            if row is None or not _lease_is_free(row, now):
+                return False
+            tables.runs.put(run_id, replace(row, locked_by=token, locked_until=until))
+            return True
+
+    async def renew_lease(self, run_id: str, token: str, *, until: datetime) -> bool:
+        return bool(await self.renew_leases([Lease(run_id, token)], until=until))
+
+    async def release_lease(self, run_id: str, token: str) -> bool:
+        async with self._access() as tables:
+            row = self._visible(tables, run_id)
+            if row is None or row.locked_by != token:
+                return False
+            tables.runs.put(run_id, replace(row, locked_by=None, locked_until=None))
+            return True
+
+    async def claim_runs(
+        self,
+        token: str,
+        *,
+        now: datetime,
+        until: datetime,
+        limit: int,
+        workflows: Collection[tuple[str, str]] | None = None,
+        namespace: str | None = None,
+    ) -> list[Run]:
+        async with self._access() as tables:
+            waiting = [
+                (-(run.priority or 0), waiting_since, run.id, run)
+                for run in self._runs(tables, _CLAIMABLE, namespace)
+                if (waiting_since := _waiting_since(run, now)) is not None
+                and (workflows is None or (run.workflow, run.workflow_version) in workflows)
+            ]
+            claimed = [_claimed(run, token, now, until) for *_, run in sorted(waiting)[: max(0, limit)]]
+            for run in claimed:
+                tables.runs.put(run.id, run)
+            return [thaw_run(run) for run in claimed]
+
+    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> set[str]:
+        async with self._access() as tables:
+            held = set()
+            for lease in leases:
+                row = self._visible(tables, lease.run_id)
+                if row is not None and row.locked_by == lease.token:
+                    tables.runs.put(row.id, replace(row, locked_until=until))
+                    held.add(row.id)
+            return held
+
+    async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:
+        async with self._access() as tables:
+            sleeping = self._runs(tables, [RunStatus.SUSPENDED, RunStatus.BLOCKED], namespace)
+            return min((run.wake_at for run in sleeping if run.wake_at is not None), default=None)
+
+    # Checkpoints
+
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        row = freeze_checkpoint(checkpoint)
+        async with self._access() as tables:
+            self._require_visible(tables, checkpoint.run_id)
+            tables.checkpoints.put((row.run_id, row.seq), row)
+
+    async def record_checkpoint(self, checkpoint: Checkpoint, *, token: str | None = None) -> RecordedCheckpoint:
+        row = freeze_checkpoint(checkpoint)
+        async with self._access() as tables:
+            self._require_visible(tables, row.run_id)
+            if token is not None:
+                run = tables.runs.get(row.run_id)
+                if run is None or run.locked_by != token:
+                    raise LeaseLostError(row.run_id)
+            stored = tables.checkpoints.get((row.run_id, row.seq))
+            if stored is not None and stored.status.is_finished:
+                return RecordedCheckpoint(thaw_checkpoint(stored), won=False)
+            tables.checkpoints.put((row.run_id, row.seq), row)
+            return RecordedCheckpoint(thaw_checkpoint(row), won=True)
+
+    async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None:
+        async with self._access() as tables:
+            row = tables.checkpoints.get((run_id, seq)) if self._touchable(tables, run_id) else None
+            return None if row is None else thaw_checkpoint(row)
+
+    async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
+        return await self._list_checkpoints(run_id, None)
+
+    async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
+        found = [row for row in await self._list_checkpoints(run_id, [name]) if row.name == name]
+        return found[-1] if found else None
+
+    async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
+        return await self._list_checkpoints(run_id, prefixes)
+
+    # Signals
+
+    async def put_signal_waiter(self, waiter: SignalWaiter) -> None:
+        async with self._access() as tables:
+            self._require_visible(tables, waiter.run_id)
+            owner = tables.waiters.get(waiter.token)
+            if owner is None:
+                tables.waiters.put(waiter.token, waiter)
+            elif (owner.run_id, owner.seq) != (waiter.run_id, waiter.seq):
+                raise SignalTokenTakenError(waiter.token, owner.run_id)
+
+    async def find_signal_waiter(self, token: str) -> SignalWaiter | None:
+        async with self._access() as tables:
+            return self._visible_waiter(tables, token)
+
+    async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
+        async with self._access() as tables:
+            return tables.waiters.pop(token) if self._visible_waiter(tables, token) else None
+
+    async def remove_signal_waiter(self, waiter: SignalWaiter) -> bool:
+        async with self._access() as tables:
+            stored = self._visible_waiter(tables, waiter.token)
+            if stored is None or (stored.run_id, stored.seq) != (waiter.run_id, waiter.seq):
+                return False
+            tables.waiters.pop(waiter.token)
+            return True
+
+    async def remove_signal_waiters_of_run(self, run_id: str) -> int:
+        async with self._access() as tables:
+            waiters = tables.waiters.group(run_id) if self._touchable(tables, run_id) else []
+            for waiter in waiters:
+                tables.waiters.pop(waiter.token)
+            return len(waiters)
+
+    async def list_signal_waiters(
+        self, *, prefix: str | None = None, run_ids: Collection[str] | None = None, limit: int = 1000
+    ) -> list[SignalWaiter]:
+        async with self._access() as tables:
+            candidates: Iterable[SignalWaiter] = tables.waiters
+            if run_ids is not None:
+                candidates = [waiter for run_id in set(run_ids) for waiter in tables.waiters.group(run_id)]
+            found = [
+                waiter
+                for waiter in candidates
+                if (prefix is None or waiter.token.startswith(prefix)) and self._touchable(tables, waiter.run_id)
+            ]
+            return sorted(found, key=lambda waiter: waiter.token)[:limit]
+
+    async def buffer_signal(self, token: str, payload: Json, *, now: datetime, signal_id: str | None = None) -> bool:
+        async with self._access() as tables:
+            if signal_id is not None and any(
+                kept.signal.signal_id == signal_id for kept in tables.signals.group(token)
+            ):
+                return False
+            # Like a database sequence, the number is not given back by a rollback.
+            tables.last_signal_id += 1
+            signal = BufferedSignal(id=tables.last_signal_id, token=token, payload=payload, signal_id=signal_id)
+            tables.signals.put(signal.id, KeptSignal(freeze_signal(signal), now))
+            return True
+
+    async def take_buffered_signal(self, token: str) -> BufferedSignal | None:
+        async with self._access() as tables:
+            oldest = min(tables.signals.group(token), key=lambda kept: kept.signal.id, default=None)
+            if oldest is None:
+                return None
+            tables.signals.pop(oldest.signal.id)
+            return thaw_signal(oldest.signal)
+
+    async def prune_buffered_signals(self, before: datetime, *, limit: int) -> int:
+        async with self._access() as tables:
+            old = sorted(kept.signal.id for kept in tables.signals if kept.kept_at < before)[:limit]
+            for signal_id in old:
+                tables.signals.pop(signal_id)
+            return len(old)
+
+    # Events
+
+    async def buffer_event(self, event: BufferedEvent) -> None:
+        row = freeze_event(event)
+        async with self._access() as tables:
+            if tables.events.get(event.id) is None:
+                tables.events.put(event.id, row)
+
+    async def list_buffered_events(
+        self, name: str, *, limit: int = 50, after: BufferedEvent | None = None
+    ) -> list[BufferedEvent]:
+        async with self._access() as tables:
+            oldest_first = sorted(tables.events.group(name), key=lambda row: (row.published_at, row.id))
+            if after is not None:
+                position = (after.published_at, after.id)
+                oldest_first = [row for row in oldest_first if (row.published_at, row.id) > position]
+            return [thaw_event(row) for row in oldest_first[:limit]]
+
+    async def remove_buffered_event(self, event_id: str) -> bool:
+        async with self._access() as tables:
+            return tables.events.pop(event_id) is not None
+
+    async def prune_buffered_events(self, before: datetime, *, limit: int) -> int:
+        async with self._access() as tables:
+            old = sorted((row.published_at, row.id) for row in tables.events if row.published_at < before)[:limit]
+            for _, event_id in old:
+                tables.events.pop(event_id)
+            return len(old)
+
+    # What the store's scope lets through. Checkpoints and waiters belong to their run's namespace.
+
+    def _visible(self, tables: Tables, run_id: str) -> Run | None:
+        row = tables.runs.get(run_id)
+        return row if row is not None and self._scope in (None, row.namespace) else None
+
+    def _touchable(self, tables: Tables, run_id: str) -> bool:
+        return self._scope is None or self._visible(tables, run_id) is not None
+
+    def _require_visible(self, tables: Tables, run_id: str) -> None:
+        if not self._touchable(tables, run_id):
+            raise StoreError(f"run {run_id!r} is not of namespace {self._scope!r}, to which this store is restricted")
+
+    def _visible_waiter(self, tables: Tables, token: str) -> SignalWaiter | None:
+        waiter = tables.waiters.get(token)
+        return waiter if waiter is not None and self._touchable(tables, waiter.run_id) else None
+
+    def _runs(
+        self, tables: Tables, statuses: Iterable[RunStatus] | None = None, namespace: str | None = None
+    ) -> Iterable[Run]:
+        groups = [tables.runs] if statuses is None else [tables.runs.group(status) for status in statuses]
+        return (
+            run
+            for group in groups
+            for run in group
+            if namespace in (None, run.namespace) and self._scope in (None, run.namespace)
+        )
+
+    async def _list_oldest(self, statuses: Iterable[RunStatus], limit: int, namespace: str | None) -> list[Run]:
+        async with self._access() as tables:
+            found = sorted(self._runs(tables, statuses, namespace), key=lambda run: (run.created_at, run.id))
+            return [thaw_run(run) for run in found[:limit]]
+
+    async def _list_checkpoints(self, run_id: str, prefixes: Sequence[str] | None) -> list[Checkpoint]:
+        async with self._access() as tables:
+            rows = tables.checkpoints.group(run_id) if self._touchable(tables, run_id) else []
+            found = [row for row in rows if prefixes is None or row.name.startswith(tuple(prefixes))]
+            return [thaw_checkpoint(row) for row in sorted(found, key=lambda row: row.seq)]
+
+
+class MemoryStateStore(_Operations):
+    """A state store in this process's memory, for tests and for trying things out.
+
+    Transactions are exclusive: everything else waits while one is open, so the locks of a transaction cost nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Tables())
+        self._gate = _Gate(self._tables)
+
+    def _access(self) -> AbstractAsyncContextManager[Tables]:
+        return self._gate
+
+    @asynccontextmanager
+    async def transaction(self, *, timeout: timedelta = timedelta(seconds=10)) -> AsyncIterator["MemoryTransaction"]:
+        await self._gate.close_for_others()
+        session = _Session(self._tables, self._gate)
+        expiry = asyncio.get_running_loop().call_later(timeout.total_seconds(), session.expire, timeout)
+        try:
+            yield MemoryTransaction(session, self._scope)
+            session.commit()
+        finally:
+            expiry.cancel()
+            session.roll_back()
+
+
+class MemoryTransaction(_Operations):
+    """The memory store within a transaction."""
+
+    def __init__(self, session: "_Session", scope: str | None) -> None:
+        super().__init__(session.tables)
+        self._session = session
+        self._scope = scope
+
+    def _access(self) -> AbstractAsyncContextManager[Tables]:
+        return self._session
+
+    @property
+    def client(self) -> object:
+        """None: there is no database."""
+        return None
+
+    async def lock_name(self, name: str) -> None:  # noqa: ARG002 - nobody else can be in a transaction
+        async with self._access():
+            pass
+
+    async def lock_run(self, run_id: str) -> Run | None:
+        return await self.find_run(run_id)
+
+    async def wake_run(self, run_id: str, *, now: datetime) -> bool:
+        async with self._access() as tables:
+            row = self._visible(tables, run_id)
+            if row is None or row.status.is_terminal:
+                return False
+            wake_at = now if row.status in (RunStatus.SUSPENDED, RunStatus.BLOCKED) else row.wake_at
+            tables.runs.put(run_id, replace(row, wake_count=row.wake_count + 1, wake_at=wake_at))
+            return True
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        *,
+        timeout: timedelta = timedelta(seconds=10),  # noqa: ARG002 - the outer one's holds
+    ) -> AsyncIterator["MemoryTransaction"]:
+        """Join this transaction. An exception that leaves the inner block dooms the whole."""
+        try:
+            yield self
+        except BaseException:
+            self._session.doomed = True
+            raise
+
+
+class _Gate:
+    """Lets one operation or transaction at a time to the tables."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._lock = asyncio.Lock()
+        self._owner: asyncio.Task[object] | None = None
+
+    async def __aenter__(self) -> Tables:
+        # A database would let other tasks run here too; code that relies on the contrary should fail in tests.
+        await asyncio.sleep(0)
+        self._refuse_self_deadlock()
+        await self._lock.acquire()
+        return self._tables
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+    async def close_for_others(self) -> None:
+        self._refuse_self_deadlock()
+        await self._lock.acquire()
+        self._owner = asyncio.current_task()
+
+    def open_again(self) -> None:
+        self._owner = None
+        self._lock.release()
+
+    def _refuse_self_deadlock(self) -> None:
+        if self._owner is not None and self._owner is asyncio.current_task():
+            raise StoreError("the store was used inside its own transaction: use what the transaction block yields")
+
+
+class _Session:
+    """One transaction's access to the tables, until it is over."""
+
+    def __init__(self, tables: Tables, gate: _Gate) -> None:
+        self.tables = tables
+        self.doomed = False
+        self._gate = gate
+        self._ended_by: Exception | None = None
+        tables.journal.open()
+
+    async def __aenter__(self) -> Tables:
+        await asyncio.sleep(0)
+        if self._ended_by is not None:
+            raise self._ended_by
+        return self.tables
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+    def commit(self) -> None:
+        if self._ended_by is not None:
+            raise self._ended_by
+        if self.doomed:
+            raise StoreError("a transaction that was joined failed, so this one is undone as well")
+        self.tables.journal.keep()
+        self._end(StoreError("the transaction is over: it was committed"))
+
+    def roll_back(self) -> None:
+        """Undo everything, unless the transaction is over already."""
+        if self._ended_by is None:
+            self.tables.journal.undo()
+            self._end(StoreError("the transaction is over: it was undone"))
+
+    def expire(self, timeout: timedelta) -> None:
+        self.roll_back()
+        self._ended_by = TransactionExpiredError(timeout)
+
+    def _end(self, reason: Exception) -> None:
+        self._ended_by = reason
+        self._gate.open_again()
+
+
+_CLAIMABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.RUNNING, RunStatus.CANCELLING)
+
+
+def _lease_is_free(run: Run, now: datetime) -> bool:
+    return run.locked_until is None or run.locked_until <= now
+
+
+def _waiting_since(run: Run, now: datetime) -> datetime | None:
+    """Since when the run wants driving; None if it does not."""
+    if not _lease_is_free(run, now):
+        return None
+    if run.status is RunStatus.PENDING:
+        return run.created_at
+    if run.status in (RunStatus.RUNNING, RunStatus.CANCELLING):
+        return run.locked_until or run.updated_at
+    return run.wake_at if run.wake_at is not None and run.wake_at <= now else None
+
+
+def _claimed(run: Run, token: str, now: datetime, until: datetime) -> Run:
+    crashed = run.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
+    return replace(
+        run,
+        status=RunStatus.CANCELLING if run.status is RunStatus.CANCELLING else RunStatus.RUNNING,
+        locked_by=token,
+        locked_until=until,
+        recovery_attempts=(run.recovery_attempts or 0) + 1 if crashed else run.recovery_attempts,
+        updated_at=now,
+    )
+
+
+def _delete_run(tables: Tables, run_id: str) -> None:
+    for checkpoint in tables.checkpoints.group(run_id):
+        tables.checkpoints.pop((run_id, checkpoint.seq))
+    for waiter in tables.waiters.group(run_id):
+        tables.waiters.pop(waiter.token)
+    tables.runs.pop(run_id)
