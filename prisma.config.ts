@@ -16,7 +16,8 @@ function postgresAdapter(): PrismaPg {
   const options = schema && `-c search_path="${schema}"`
   // Parsed, never as `connectionString`: the adapter would give that precedence over its shadow database's name, and
   // `migrate dev` would work on the real one.
-  return new PrismaPg({ ...parseIntoClientConfig(url), ...(options && { options }) }, { schema })
+  // allowExitOnIdle: the CLI leaves its pool open, and would wait ten seconds for it before it exits.
+  return new PrismaPg({ ...parseIntoClientConfig(url), ...(options && { options }), allowExitOnIdle: true }, { schema })
 }
 
 export default defineConfig({
@@ -24,5 +25,5 @@ export default defineConfig({
   engine: 'js',
   schema: postgresql ? 'schema.postgresql.prisma' : 'schema.prisma',
   migrations: { path: postgresql ? 'migrations/postgresql' : 'migrations/sqlite' },
-  adapter: async () => (postgresql ? postgresAdapter() : new PrismaLibSQL({ url })),
+  adapter: async () => (postgresql ? postgresAdapter() : new PrismaLibSQL({ url: url.split('?')[0] })),
 })

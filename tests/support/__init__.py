@@ -1,0 +1,1 @@
+"""What tests of several folders share: real database servers and real migrations."""
