@@ -20,6 +20,14 @@ function postgresAdapter(): PrismaPg {
   return new PrismaPg({ ...parseIntoClientConfig(url), ...(options && { options }), allowExitOnIdle: true }, { schema })
 }
 
+// On PostgreSQL the engine guards its advisory lock with a ten-second timer that it never clears, and `migrate deploy`
+// would end ten seconds late. Unreferenced, the timer still fires while the lock is waited for.
+const setTimer = globalThis.setTimeout
+globalThis.setTimeout = ((callback, delay, ...rest) => {
+  const timer = setTimer(callback, delay, ...rest)
+  return delay === 10_000 ? timer.unref() : timer
+}) as typeof setTimeout
+
 export default defineConfig({
   experimental: { adapter: true },
   engine: 'js',
