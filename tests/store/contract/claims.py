@@ -1,0 +1,154 @@
+"""Claims: many runs taken for driving at once."""
+
+from collections.abc import Collection
+from datetime import datetime
+
+import pytest
+
+from fastapi_durable.model import LIVE_STATUSES, TERMINAL_STATUSES, Run, RunStatus
+from fastapi_durable.store.base import StateStore
+from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
+
+
+async def claim(
+    store: StateStore,
+    *,
+    now: datetime = T0,
+    limit: int = 100,
+    claimant: str = "claim-1",
+    workflows: Collection[tuple[str, str]] | None = None,
+    namespace: str | None = None,
+) -> list[Run]:
+    return await store.claim_runs(
+        claimant, now=now, until=at(30), limit=limit, workflows=workflows, namespace=namespace
+    )
+
+
+async def claimed_ids(store: StateStore, *, now: datetime = T0, limit: int = 100) -> list[str]:
+    return [run.id for run in await claim(store, now=now, limit=limit)]
+
+
+class ClaimsContract:
+    async def test_a_pending_run_is_set_running_under_the_token(self, store: StateStore) -> None:
+        run = a_run(input={"n": [1]}, tags=("t",), search_attributes={"k": True}, created_at=at(-5), expires_at=at(99))
+        await create(store, run)
+        claimed = await claim(store, now=T0)
+        assert claimed == [await existing(store)]
+        assert claimed == [
+            a_run(
+                status=RunStatus.RUNNING,
+                input={"n": [1]},
+                tags=("t",),
+                search_attributes={"k": True},
+                created_at=at(-5),
+                expires_at=at(99),
+                locked_by="claim-1",
+                locked_until=at(30),
+                updated_at=T0,
+            )
+        ]
+
+    @pytest.mark.parametrize("status", [RunStatus.SUSPENDED, RunStatus.BLOCKED])
+    async def test_a_waiting_run_is_claimed_when_its_time_has_come(self, store: StateStore, status: RunStatus) -> None:
+        await create(
+            store,
+            a_run("due", status=status, wake_at=T0, recovery_attempts=1),
+            a_run("soon", status=status, wake_at=T0 + MILLISECOND),
+            a_run("never", status=status),
+        )
+        (claimed,) = await claim(store)
+        assert (claimed.id, claimed.status, claimed.recovery_attempts) == ("due", RunStatus.RUNNING, 1)
+
+    @pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.CANCELLING])
+    async def test_a_run_whose_lease_expired_is_recovered(self, store: StateStore, status: RunStatus) -> None:
+        """The crash is counted, and a cancelling run stays cancelling."""
+        await create(
+            store,
+            a_run("expired", status=status, locked_by="dead", locked_until=T0),
+            a_run("held", status=status, locked_by="alive", locked_until=T0 + MILLISECOND),
+            a_run("again", status=status, locked_by="dead", locked_until=at(-9), recovery_attempts=2),
+        )
+        claimed = {run.id: run for run in await claim(store)}
+        assert set(claimed) == {"expired", "again"}
+        assert {run.status for run in claimed.values()} == {status}
+        assert claimed["expired"].recovery_attempts == 1
+        assert claimed["again"].recovery_attempts == 3
+        assert claimed["again"].locked_by == "claim-1"
+        assert (await existing(store, "held")).locked_by == "alive"
+
+    async def test_a_claim_by_itself_is_no_crash(self, store: StateStore) -> None:
+        await create(store, a_run("a"), a_run("b", status=RunStatus.SUSPENDED, wake_at=T0))
+        assert [run.recovery_attempts for run in await claim(store)] == [None, None]
+
+    async def test_terminal_runs_are_never_claimed(self, store: StateStore) -> None:
+        await create(store, *(a_run(status, status=status, wake_at=at(-1)) for status in TERMINAL_STATUSES))
+        assert await claim(store) == []
+
+    async def test_nobody_claims_what_is_leased(self, store: StateStore) -> None:
+        """Whatever its status: the lease is the right to drive."""
+        for status in LIVE_STATUSES:
+            await create(store, a_run(status, status=status, wake_at=at(-1), locked_by="x", locked_until=at(1)))
+        assert await claim(store) == []
+
+    async def test_a_second_claim_finds_nothing(self, store: StateStore) -> None:
+        await create(store, a_run("a"), a_run("b"))
+        assert len(await claim(store)) == 2
+        assert await claim(store, claimant="claim-2") == []
+
+    async def test_the_higher_priority_comes_first_and_then_the_longest_wait(self, store: StateStore) -> None:
+        """No priority is priority zero. A run waits since its creation, its `wake_at`, or the end of its lease."""
+        await create(
+            store,
+            a_run("low", priority=-1, created_at=at(-99)),
+            a_run("pending for 10 s", created_at=at(-10)),
+            a_run("zero for 20 s", priority=0, created_at=at(-20)),
+            a_run("due for 15 s", status=RunStatus.SUSPENDED, wake_at=at(-15), created_at=at(-90)),
+            a_run("expired for 12 s", status=RunStatus.RUNNING, locked_until=at(-12), created_at=at(-80)),
+            a_run("high", priority=5),
+        )
+        order = ["high", "zero for 20 s", "due for 15 s", "expired for 12 s", "pending for 10 s", "low"]
+        assert await claimed_ids(store, limit=1) == order[:1]
+        assert await claimed_ids(store, limit=3) == order[1:4]
+        assert await claimed_ids(store, limit=9) == order[4:]
+
+    async def test_equal_waits_are_ordered_by_id(self, store: StateStore) -> None:
+        await create(store, *(a_run(run_id) for run_id in ["b", "a", "B", "c"]))
+        assert await claimed_ids(store, limit=2) == ["B", "a"]
+        assert await claimed_ids(store) == ["b", "c"]
+
+    async def test_only_the_named_workflows_are_claimed(self, store: StateStore) -> None:
+        await create(
+            store,
+            a_run("a", workflow="checkout", workflow_version="1"),
+            a_run("b", workflow="checkout", workflow_version="2"),
+            a_run("c", workflow="refund", workflow_version="1"),
+            a_run("d", workflow="refund", workflow_version="2"),
+        )
+        assert await claim(store, workflows=[]) == []
+        pairs = [("checkout", "2"), ("refund", "1")]
+        assert [run.id for run in await claim(store, workflows=pairs)] == ["b", "c"]
+        assert [run.id for run in await claim(store)] == ["a", "d"]
+
+    async def test_only_one_namespace_is_claimed(self, store: StateStore) -> None:
+        await create(store, a_run("a", namespace="x"), a_run("b", namespace="y"))
+        assert [run.id for run in await claim(store, namespace="y")] == ["b"]
+        assert [run.id for run in await claim(store)] == ["a"]
+
+    async def test_a_limit_of_zero_claims_nothing(self, store: StateStore) -> None:
+        await create(store, a_run())
+        assert await claim(store, limit=0) == []
+        assert (await existing(store)).status is RunStatus.PENDING
+
+    async def test_the_next_wake_is_the_earliest_of_the_waiting_runs(self, store: StateStore) -> None:
+        assert await store.next_wake_at() is None
+        await create(
+            store,
+            a_run("a", status=RunStatus.SUSPENDED, wake_at=at(20), namespace="x"),
+            a_run("b", status=RunStatus.BLOCKED, wake_at=at(10), namespace="y"),
+            a_run("c", status=RunStatus.RUNNING, wake_at=at(1)),
+            a_run("d", status=RunStatus.COMPLETED, wake_at=at(2)),
+            a_run("e", status=RunStatus.SUSPENDED),
+        )
+        assert await store.next_wake_at() == at(10)
+        assert await store.next_wake_at(namespace="x") == at(20)
+        assert await store.next_wake_at(namespace="z") is None
