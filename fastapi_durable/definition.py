@@ -182,14 +182,17 @@ def workflow(
     return declare if function is None else declare(function)
 
 
-def step_definition(function: Callable[..., Any]) -> StepDefinition:
+def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = ()) -> StepDefinition:
     """What is declared on a step function; an undecorated function gets the defaults.
+
+    Args:
+        leading: Parameters that the engine passes before the input; the body of a transaction has one.
 
     Raises:
         DefinitionError: the signature does not fit a step.
     """
     options: Mapping[str, Any] = getattr(function, _STEP, None) or {"name": default_name(function)}
-    input_type, output_type = _input_and_output(function, f"step {options['name']!r}", leading=())
+    input_type, output_type = _input_and_output(function, f"step {options['name']!r}", leading=leading)
     return StepDefinition(
         function=function,
         input_type=input_type,
@@ -265,7 +268,7 @@ def _input_and_output(function: Callable[..., Any], label: str, *, leading: tupl
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
         raise DefinitionError(f"{label} takes **kwargs; name its injected dependencies after a bare `*`")
     if len(positional) < len(leading):
-        raise DefinitionError(f"{label} takes no context: write `async def (ctx: WorkflowContext, input)`")
+        raise DefinitionError(f"{label} does not take {' and '.join(leading)} before its input")
     inputs = positional[len(leading) :]
     if len(inputs) > 1:
         extra = inputs[1].name

@@ -16,6 +16,7 @@ class EngineConfig:
         lease: How long a claim holds without renewal. Another process takes a dead one's runs after this time.
         poll_interval: How often the worker looks for work that nobody told it about.
         concurrency: Turns at the same time in this process.
+        blocked_poll: How often a run whose code no longer fits its history is tried again.
         max_recovery_attempts: Crashes without progress after which a run is dead; None: never.
         running_row_after: A step that takes longer than this is shown as running in the store.
         retry_in_turn_below: A retry that is due sooner than this is waited for inside the turn; a later one suspends.
@@ -28,6 +29,7 @@ class EngineConfig:
     lease: timedelta = timedelta(seconds=30)
     poll_interval: timedelta = timedelta(seconds=1)
     concurrency: int = 32
+    blocked_poll: timedelta = timedelta(seconds=30)
     max_recovery_attempts: int | None = None
     running_row_after: timedelta = timedelta(milliseconds=200)
     retry_in_turn_below: timedelta = timedelta(seconds=2)

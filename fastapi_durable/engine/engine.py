@@ -1,0 +1,220 @@
+"""The engine: starts runs, delivers signals, and hands out drivers for claimed runs."""
+
+import uuid
+from collections.abc import Callable, Collection, Coroutine, Sequence
+from typing import Any, Concatenate, TypeVar, overload
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.driver import RunDriver
+from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.injector import Injector
+from fastapi_durable.engine.notifications import Notifications
+from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.signal import deliver_signal
+from fastapi_durable.engine.turn import Services
+from fastapi_durable.errors import InputValidationError, SerializationError
+from fastapi_durable.model import DEFAULT_NAMESPACE, Json, Run, SearchAttributes
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.transport.base import Transport
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+_ID_LIMIT = 500
+
+
+class NoInputGiven:
+    """Stands for the input of a workflow that takes none."""
+
+
+NO_INPUT = NoInputGiven()
+
+
+class WorkflowEngine:
+    """Durable execution over one store. Several engines, in one process or in many, may share the store."""
+
+    def __init__(
+        self,
+        *,
+        store: StateStore,
+        workflows: Sequence[WorkflowDefinition],
+        injector: Injector,
+        transport: Transport,
+        config: EngineConfig,
+        clock: Clock,
+        codec: Codec,
+    ) -> None:
+        self.store = store
+        self.transport = transport
+        self.config = config
+        self.clock = clock
+        self.registry = WorkflowRegistry(workflows)
+        self.notifications = Notifications()
+        self._codec = codec
+        self._services = Services(
+            store=store, transport=transport, injector=injector, clock=clock, codec=codec, config=config
+        )
+        for definition in workflows:
+            injector.check(definition.function)
+            codec.adapter(definition.input_type)
+            codec.adapter(definition.output_type)
+
+    @overload
+    async def start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, Input, ...], Coroutine[Any, Any, Output]],
+        input: Input,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, ...], Coroutine[Any, Any, Output]],
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def start(
+        self,
+        workflow: str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]: ...
+    async def start(
+        self,
+        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]:
+        """Create a run and return at once; a worker drives it.
+
+        Idempotent by `run_id`: if a run of this id exists, the handle refers to it and nothing is changed.
+
+        Args:
+            workflow: The decorated function, or a registered name.
+            run_id: By default a random UUID.
+            version: Exactly this one; by default the function's own, or the newest of a name.
+            tags: Added to those that the workflow declares.
+            priority: A higher one is picked up earlier.
+
+        Raises:
+            InputValidationError: the input does not fit the workflow's type, or cannot be stored.
+            WorkflowNotRegisteredError: unknown name or version.
+            StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
+                with the same `run_id` will find it.
+        """
+        definition = self.registry.resolve(workflow, version)
+        now = self.clock.now()
+        run = Run(
+            id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=self._encode_input(definition, input),
+            tags=tuple(dict.fromkeys((*definition.tags, *tags))),
+            search_attributes=dict(search_attributes or {}),
+            priority=priority,
+            namespace=self.config.namespace or DEFAULT_NAMESPACE,
+            origin=definition.origin,
+            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            created_at=now,
+            updated_at=now,
+        )
+        stored, created = await self.store.create_run(run)
+        if created:
+            self.notifications.work_available()
+        return self._handle(stored.id, definition.output_type, created=created)
+
+    def handle(self, run_id: str, workflow: Callable[..., Any] | str | None = None) -> RunHandle[Any]:
+        """A handle on a run that was started elsewhere; `workflow` gives its result a type."""
+        output_type = Any if workflow is None else self.registry.resolve(workflow).output_type
+        return self._handle(run_id, output_type, created=False)
+
+    async def signal(self, token: str, payload: Any = None, *, signal_id: str | None = None) -> bool:
+        """Send a signal: to the run that waits for `token`, or into the buffer for the next one that will.
+
+        Args:
+            payload: Any value that pydantic serialises.
+            signal_id: Two signals with the same id are kept once while the first waits in the buffer.
+
+        Returns:
+            Whether a run received it; False: it is kept.
+
+        Raises:
+            SerializationError: the payload cannot be stored.
+        """
+        encoded = self._codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        receiver = await retry_conflicts(
+            self.clock, lambda: deliver_signal(self.store, self.clock, token, encoded, signal_id=signal_id)
+        )
+        if receiver is not None:
+            self.notifications.work_available()
+        return receiver is not None
+
+    def driver(self, run: Run, token: str) -> RunDriver:
+        """What drives a run that was claimed under `token`."""
+        return RunDriver(run, token, services=self._services, registry=self.registry, notifications=self.notifications)
+
+    def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
+        return RunHandle(
+            run_id,
+            created=created,
+            output_type=output_type,
+            store=self.store,
+            clock=self.clock,
+            codec=self._codec,
+            notifications=self.notifications,
+        )
+
+    def _encode_input(self, definition: WorkflowDefinition, value: Any) -> Json:
+        """The stored form of an input that was checked against the workflow's type."""
+        label = f"the input of workflow {definition.name!r}"
+        if definition.input_type is NoInput:
+            if value is not NO_INPUT and value is not None:
+                raise InputValidationError(f"workflow {definition.name!r} takes no input")
+            return None
+        if value is NO_INPUT:
+            raise InputValidationError(f"workflow {definition.name!r} takes an input; none was given")
+        try:
+            try:
+                encoded = self._codec.encode(value, definition.input_type, what=label)
+            except SerializationError:
+                # Not an instance of the type, but perhaps its JSON form, as callers by name pass it.
+                encoded = self._codec.encode(value, Any, what=label)
+            decoded = self._codec.decode(encoded, definition.input_type, what=label)
+            return self._codec.encode(decoded, definition.input_type, what=label)
+        except SerializationError as error:
+            raise InputValidationError(str(error)) from error
+
+
+def _checked_id(run_id: str) -> str:
+    if not run_id or len(run_id) > _ID_LIMIT or not run_id.isprintable():
+        raise InputValidationError(f"a run id has 1 to {_ID_LIMIT} printable characters, {run_id[:80]!r} does not")
+    return run_id

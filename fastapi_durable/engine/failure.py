@@ -1,0 +1,40 @@
+"""From an exception to its stored form."""
+
+import traceback
+
+from fastapi_durable.errors import FatalError, RunUnsuccessfulError, StepFailedError
+from fastapi_durable.model import ErrorRecord
+
+_STACK_LIMIT = 16_000
+_MESSAGE_LIMIT = 8_000
+_CAUSE_DEPTH = 5
+
+
+def error_record(error: BaseException, *, retryable: bool | None = None, depth: int = 0) -> ErrorRecord:
+    """What is stored of `error`: message, class name, code, stack and cause, each bounded in size.
+
+    The `code` is that of a `FatalError`, of a failed step or run, or a string attribute `code` of any other exception.
+    """
+    code = getattr(error, "code", None)
+    cause = error.__cause__
+    stored_cause: ErrorRecord | None = None
+    if isinstance(error, (StepFailedError, RunUnsuccessfulError)) and error.error is not None:
+        stored_cause = error.error
+    elif cause is not None and depth < _CAUSE_DEPTH:
+        stored_cause = error_record(cause, depth=depth + 1)
+    if isinstance(error, FatalError):
+        retryable = False
+    return ErrorRecord(
+        message=_storable(str(error) or type(error).__name__, _MESSAGE_LIMIT),
+        code=code if isinstance(code, str) else None,
+        retryable=retryable,
+        stack=_storable("".join(traceback.format_exception(error)), _STACK_LIMIT),
+        type=type(error).__name__,
+        cause=stored_cause,
+    )
+
+
+def _storable(text: str, limit: int) -> str:
+    """`text` as every database can hold it: no NUL, no lone surrogates, and not longer than `limit` characters."""
+    text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
+    return text if len(text) <= limit else f"{text[: limit // 2]}\n...\n{text[-limit // 2 :]}"

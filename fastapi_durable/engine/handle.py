@@ -1,0 +1,112 @@
+"""A started run, seen from outside."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, Generic, TypeVar
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.codec import Codec
+from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.engine.notifications import Notifications
+from fastapi_durable.errors import (
+    ResultTimeoutError,
+    RunCancelledError,
+    RunDeadError,
+    RunFailedError,
+    RunNotFoundError,
+)
+from fastapi_durable.model import Run, RunStatus
+from fastapi_durable.store.base import StateStore
+
+Output = TypeVar("Output")
+
+_FIRST_POLL = timedelta(milliseconds=50)
+_SLOWEST_POLL = timedelta(seconds=1)
+
+
+class RunHandle(Generic[Output]):
+    """Refers to a run by its id; cheap, and valid in any process.
+
+    Attributes:
+        run_id: The run's id.
+        created: Whether the `start` that returned this handle created the run, or found it there.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        created: bool,
+        output_type: Any,
+        store: StateStore,
+        clock: Clock,
+        codec: Codec,
+        notifications: Notifications,
+    ) -> None:
+        self.run_id = run_id
+        self.created = created
+        self._output_type = output_type
+        self._store = store
+        self._clock = clock
+        self._codec = codec
+        self._notifications = notifications
+
+    async def run(self) -> Run:
+        """The run as it is stored now.
+
+        Raises:
+            RunNotFoundError: it was deleted.
+        """
+        run = await self._store.find_run(self.run_id)
+        if run is None:
+            raise RunNotFoundError(self.run_id)
+        return run
+
+    async def status(self) -> RunStatus:
+        """The run's present status.
+
+        Raises:
+            RunNotFoundError: it was deleted.
+        """
+        return (await self.run()).status
+
+    async def result(self, timeout: Duration | None = None) -> Output:
+        """Wait until the run has ended, and return its output.
+
+        Raises:
+            RunFailedError, RunCancelledError, RunDeadError: it ended without one.
+            ResultTimeoutError: it has not ended after `timeout`; it goes on.
+            RunNotFoundError: it does not exist.
+        """
+        run = await self._finished(None if timeout is None else parse_duration(timeout))
+        match run.status:
+            case RunStatus.FAILED:
+                raise RunFailedError(run.id, run.workflow, run.error)
+            case RunStatus.CANCELLED:
+                raise RunCancelledError(run.id, run.workflow, run.error)
+            case RunStatus.DEAD:
+                raise RunDeadError(run.id, run.workflow, run.error)
+        output: Output = self._codec.decode(run.output, self._output_type, what=f"the result of run {run.id!r}")
+        return output
+
+    async def _finished(self, timeout: timedelta | None) -> Run:
+        """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
+        deadline = None if timeout is None else self._clock.now() + timeout
+        poll = _FIRST_POLL
+        with self._notifications.watch_run(self.run_id) as finished:
+            while True:
+                finished.clear()
+                run = await self.run()
+                if run.status.is_terminal:
+                    return run
+                wait = poll
+                if timeout is not None and deadline is not None:
+                    remaining = deadline - self._clock.now()
+                    if remaining <= timedelta(0):
+                        raise ResultTimeoutError(run.id, run.status, timeout)
+                    wait = min(wait, remaining)
+                try:
+                    async with asyncio.timeout(wait.total_seconds()):
+                        await finished.wait()
+                except TimeoutError:
+                    poll = min(poll * 2, _SLOWEST_POLL)

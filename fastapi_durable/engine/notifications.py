@@ -1,0 +1,62 @@
+"""Word of what happened, inside one process. Polling the store is the net beneath it."""
+
+import asyncio
+import heapq
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+_PLANNED_WAKES = 10_000
+"""Wakes remembered in memory; a later one is found by polling."""
+
+
+class Notifications:
+    """Tells the worker that there is work, and callers that a run has finished."""
+
+    def __init__(self) -> None:
+        self._work = asyncio.Event()
+        self._wakes: list[datetime] = []
+        self._finished: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def work_available(self) -> None:
+        """A run may be claimable now."""
+        self._work.set()
+
+    def wake_planned(self, at: datetime) -> None:
+        """A run will be claimable at `at`."""
+        if len(self._wakes) < _PLANNED_WAKES:
+            earliest = not self._wakes or at < self._wakes[0]
+            heapq.heappush(self._wakes, at)
+            if earliest:
+                self._work.set()
+
+    def next_wake(self, now: datetime) -> datetime | None:
+        """The first planned wake after `now`; those that have come are forgotten."""
+        while self._wakes and self._wakes[0] <= now:
+            heapq.heappop(self._wakes)
+        return self._wakes[0] if self._wakes else None
+
+    async def wait_for_work(self) -> None:
+        await self._work.wait()
+
+    def take_work(self) -> None:
+        """Forget the word about work; called before looking for it, so that none that comes meanwhile is lost."""
+        self._work.clear()
+
+    def run_finished(self, run_id: str) -> None:
+        for event in self._finished.get(run_id, ()):
+            event.set()
+
+    @contextmanager
+    def watch_run(self, run_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the run finishes in this process while the block is open."""
+        event = asyncio.Event()
+        watchers = self._finished[run_id]
+        watchers.add(event)
+        try:
+            yield event
+        finally:
+            watchers.discard(event)
+            if not watchers:
+                del self._finished[run_id]

@@ -1,0 +1,66 @@
+"""The workflows that an engine knows, by name and version."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastapi_durable.definition import WorkflowDefinition, workflow_definition
+from fastapi_durable.errors import DefinitionError, WorkflowNotRegisteredError
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+class WorkflowRegistry:
+    """Looks up definitions; a name without a version means the newest one."""
+
+    def __init__(self, definitions: Iterable[WorkflowDefinition]) -> None:
+        self._by_key: dict[tuple[str, str], WorkflowDefinition] = {}
+        self._newest: dict[str, WorkflowDefinition] = {}
+        for definition in definitions:
+            if definition.key in self._by_key:
+                name, version = definition.key
+                raise DefinitionError(
+                    f"workflow {name!r} in version {version!r} is registered twice; give one of them another name or "
+                    "version"
+                )
+            self._by_key[definition.key] = definition
+            newest = self._newest.get(definition.name)
+            if newest is None or _version_order(definition.version) > _version_order(newest.version):
+                self._newest[definition.name] = definition
+
+    @property
+    def keys(self) -> frozenset[tuple[str, str]]:
+        """All `(name, version)` pairs."""
+        return frozenset(self._by_key)
+
+    def get(self, name: str, version: str | None = None) -> WorkflowDefinition:
+        """The definition of exactly this version, or of the newest one.
+
+        Raises:
+            WorkflowNotRegisteredError: there is none.
+        """
+        found = self._newest.get(name) if version is None else self._by_key.get((name, version))
+        if found is None:
+            registered = sorted(f"{known} (version {number})" for known, number in self._by_key)
+            raise WorkflowNotRegisteredError(name, version, registered)
+        return found
+
+    def find(self, name: str, version: str) -> WorkflowDefinition | None:
+        return self._by_key.get((name, version))
+
+    def resolve(self, workflow: Callable[..., Any] | str, version: str | None = None) -> WorkflowDefinition:
+        """The definition of a name, or of a workflow function in the version that it declares.
+
+        Raises:
+            WorkflowNotRegisteredError: it is not registered with this engine.
+            DefinitionError: the function is not decorated with `@workflow`.
+        """
+        if isinstance(workflow, str):
+            return self.get(workflow, version)
+        declared = workflow_definition(workflow)
+        return self.get(declared.name, declared.version if version is None else version)
+
+
+def _version_order(version: str) -> tuple[tuple[int, int, str], ...]:
+    """Natural order: "10" after "9", "2.1" after "2"."""
+    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in _DIGITS.split(version) if part)

@@ -1,0 +1,167 @@
+"""Signals: `ctx.wait_for_signal` and the delivery to it.
+
+Both sides take the lock of the token first, then the run's, each in one transaction. Whichever comes second sees what
+the first one left: the sender a waiter, or the waiter a buffered signal. Taking a signal, recording it and waking the
+run happen in that transaction too, so a crash at any moment leaves the signal either untouched or received.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.engine.turn import Turn
+from fastapi_durable.errors import LeaseLostError, SignalTimeoutError, SignalTokenTakenError
+from fastapi_durable.model import (
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    SignalWaiter,
+)
+from fastapi_durable.store.base import StateStore, StoreTransaction
+
+_TIMEOUT_CODE = "signal_timeout"
+_TAKEN_CODE = "signal_token_taken"
+
+
+async def wait_for_signal(
+    turn: Turn, deadline_seq: int | None, seq: int, token: str, declared: Any, timeout: timedelta | None
+) -> Any:
+    """The payload of the next signal on `token`.
+
+    A bounded wait takes two positions: its deadline, then the signal. A signal that is already buffered wins over a
+    deadline that has passed.
+
+    Raises:
+        SignalTimeoutError: none came in time.
+        SignalTokenTakenError: another live run waits for the token.
+        SerializationError: the payload does not fit the declared type.
+    """
+    name = f"signal:{token}"
+    async with turn.under_way():
+        deadline = None if deadline_seq is None else await _deadline(turn, deadline_seq, token, timeout)
+        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        if recorded is None or not recorded.status.is_finished:
+            recorded = await turn.persist(lambda: _receive(turn, seq, token, deadline))
+            if recorded is None:
+                turn.put_waiters = True
+                await turn.park(deadline)
+            turn.remember(recorded)
+        if recorded.status is CheckpointStatus.FAILED:
+            if recorded.error is not None and recorded.error.code == _TAKEN_CODE:
+                raise SignalTokenTakenError(token, str(recorded.output))
+            raise SignalTimeoutError(token, timeout or timedelta(0))
+        return turn.services.codec.decode(recorded.output, declared, what=f"the payload of signal {token!r}")
+
+
+async def _deadline(turn: Turn, seq: int, token: str, timeout: timedelta | None) -> datetime | None:
+    """The recorded end of a bounded wait; it is fixed when the wait is reached for the first time."""
+    name = f"timeout:{token}"
+    recorded = turn.recorded(seq, CheckpointKind.SLEEP, name)
+    if recorded is None:
+        wake_at = turn.services.clock.now() + (timeout or timedelta(0))
+        recorded = await turn.record(
+            turn.checkpoint(seq, CheckpointKind.SLEEP, name, CheckpointStatus.COMPLETED, wake_at=wake_at)
+        )
+    return recorded.wake_at
+
+
+async def _receive(turn: Turn, seq: int, token: str, deadline: datetime | None) -> Checkpoint | None:
+    """Take a buffered signal or the timeout into the history; else leave a waiter and return None."""
+    waiter = SignalWaiter(token=token, run_id=turn.run.id, seq=seq)
+    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+        await transaction.lock_name(_lock(token))
+        run = await transaction.lock_run(turn.run.id)
+        if run is None or run.locked_by != turn.token:
+            raise LeaseLostError(turn.run.id)
+        # Delivered since this turn read the history.
+        delivered = await transaction.find_checkpoint(turn.run.id, seq)
+        if delivered is not None and delivered.status.is_finished:
+            return delivered
+        signal = await transaction.take_buffered_signal(token)
+        if signal is not None:
+            checkpoint = turn.checkpoint(
+                seq, CheckpointKind.SIGNAL, f"signal:{token}", CheckpointStatus.COMPLETED, output=signal.payload
+            )
+        elif deadline is not None and deadline <= turn.services.clock.now():
+            checkpoint = turn.checkpoint(
+                seq,
+                CheckpointKind.SIGNAL,
+                f"signal:{token}",
+                CheckpointStatus.FAILED,
+                error=ErrorRecord(message=f"no signal {token!r} before its deadline", code=_TIMEOUT_CODE),
+            )
+        else:
+            owner = await _put_waiter(transaction, waiter)
+            if owner is None:
+                return None
+            # Recorded, so that a body which caught the error takes the same branch on every replay.
+            checkpoint = turn.checkpoint(
+                seq,
+                CheckpointKind.SIGNAL,
+                f"signal:{token}",
+                CheckpointStatus.FAILED,
+                output=owner,
+                error=ErrorRecord(message=f"run {owner!r} waits for signal {token!r} already", code=_TAKEN_CODE),
+            )
+        await transaction.remove_signal_waiter(waiter)
+        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+
+
+async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> str | None:
+    """Register, in place of a waiter that a finished run may have left; return the live run that is in the way."""
+    other = await transaction.find_signal_waiter(waiter.token)
+    if other == waiter:
+        return None
+    if other is not None:
+        owner = await transaction.find_run(other.run_id)
+        if owner is not None and not owner.status.is_terminal and owner.id != waiter.run_id:
+            return owner.id
+        # The same run at another position asks again only after it gave up the first wait.
+        await transaction.remove_signal_waiter(other)
+    await transaction.put_signal_waiter(waiter)
+    return None
+
+
+async def deliver_signal(
+    store: StateStore, clock: Clock, token: str, payload: Json, *, signal_id: str | None = None
+) -> str | None:
+    """Give the payload to whoever waits for `token`, or keep it for the next one.
+
+    Args:
+        signal_id: Makes a repeated delivery harmless while the first one is still buffered.
+
+    Returns:
+        The id of the run that received it; None if it was buffered.
+    """
+    async with store.transaction() as transaction:
+        await transaction.lock_name(_lock(token))
+        waiter = await transaction.find_signal_waiter(token)
+        now = clock.now()
+        if waiter is not None:
+            run = await transaction.lock_run(waiter.run_id)
+            await transaction.remove_signal_waiter(waiter)
+            if run is not None and not run.status.is_terminal:
+                received = Checkpoint(
+                    run_id=waiter.run_id,
+                    seq=waiter.seq,
+                    name=f"signal:{token}",
+                    kind=CheckpointKind.SIGNAL,
+                    status=CheckpointStatus.COMPLETED,
+                    step_id=f"{waiter.run_id}:{waiter.seq}",
+                    output=payload,
+                    parallel_group=waiter.parallel_group,
+                    enqueued_at=now,
+                    started_at=now,
+                    finished_at=now,
+                )
+                if (await transaction.record_checkpoint(received)).won:
+                    await transaction.wake_run(waiter.run_id, now=now)
+                    return waiter.run_id
+        await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
+        return None
+
+
+def _lock(token: str) -> str:
+    return f"signal:{token}"

@@ -1,0 +1,99 @@
+"""`ctx.transaction`: the body's writes and the checkpoint commit together, so the body takes effect exactly once.
+
+The checkpoint is written last and only under the turn's lease. A worker that lost the run meanwhile, or finds that
+another one was faster, rolls its own writes back.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
+from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.step import outcome_of, run_attempts
+from fastapi_durable.engine.turn import Turn
+from fastapi_durable.errors import (
+    DefinitionError,
+    InjectionError,
+    LeaseLostError,
+    SerializationError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
+
+
+class _AlreadyRecorded(Exception):
+    """Somebody else finished this position first; leaving the transaction with it rolls the body's writes back."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+
+
+async def run_transaction(
+    turn: Turn, seq: int, definition: StepDefinition, policy: StepPolicy, value: Any, *, timeout: timedelta
+) -> Any:
+    """Execute the body in a transaction, or return what is recorded of it.
+
+    Raises:
+        StepFailedError: it failed for good; nothing that it wrote remains.
+    """
+    if definition.blocking:
+        raise DefinitionError(f"the transaction {definition.name!r} must be `async def`: it awaits the database client")
+    async with turn.under_way():
+        recorded = turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
+        if recorded is None or not recorded.status.is_finished:
+            encoded = turn.services.codec.encode(
+                value, definition.input_type, what=f"the input of transaction {definition.name!r}"
+            )
+
+            async def attempt(number: int, started_at: datetime) -> Checkpoint | ErrorRecord:
+                # If the connection breaks during COMMIT, only the next try shows whether it went through.
+                return await turn.persist(lambda: _commit(turn, seq, definition, encoded, number, started_at, timeout))
+
+            recorded = await run_attempts(turn, seq, definition.name, policy, recorded, attempt, input=encoded)
+        return outcome_of(turn, definition, recorded)
+
+
+async def _commit(
+    turn: Turn,
+    seq: int,
+    definition: StepDefinition,
+    encoded: Any,
+    number: int,
+    started_at: datetime,
+    timeout: timedelta,
+) -> Checkpoint | ErrorRecord:
+    codec, services = turn.services.codec, turn.services
+    try:
+        value = codec.decode(encoded, definition.input_type, what=f"the input of transaction {definition.name!r}")
+        async with (
+            services.injector.provide(definition.function) as dependencies,
+            services.store.transaction(timeout=timeout) as transaction,
+        ):
+            arguments = () if definition.input_type is NoInput else (value,)
+            result = await definition.function(transaction.client, *arguments, **dependencies)
+            output = codec.encode(result, definition.output_type, what=f"the result of transaction {definition.name!r}")
+            checkpoint = turn.checkpoint(
+                seq,
+                CheckpointKind.LOCAL,
+                definition.name,
+                CheckpointStatus.COMPLETED,
+                input=encoded,
+                output=output,
+                attempts=number,
+                started_at=started_at,
+            )
+            recorded = await transaction.record_checkpoint(checkpoint, token=turn.token)
+            if not recorded.won:
+                raise _AlreadyRecorded(recorded.checkpoint)
+    except _AlreadyRecorded as other:
+        turn.remember(other.checkpoint)
+        return other.checkpoint
+    except (LeaseLostError, StoreConflictError, StoreUnavailableError):
+        raise
+    except (SerializationError, InjectionError) as error:
+        return error_record(error, retryable=False)
+    except (Exception, SystemExit) as error:
+        return error_record(error)
+    turn.remember(checkpoint)
+    return checkpoint

@@ -1,0 +1,361 @@
+"""One turn: the body of a run, executed from the top against its recorded history.
+
+Primitives take their position when they are called. A primitive that finds its result in the history returns it; one
+that must do something is `active` meanwhile; one that can only wait `park`s. When every primitive under way is parked,
+nothing in this process can move the body any more, and the turn ends by raising `Interrupt` in all of them.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Any, NoReturn, TypeVar
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.codec import Codec
+from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.injector import Injector
+from fastapi_durable.errors import LeaseLostError, NonDeterminismError, StoreUnavailableError
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.transport.base import Transport
+
+T = TypeVar("T")
+
+_SETTLE_CYCLES = 32
+"""Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
+A branch that needs more of them between two primitives would have to await something that is not durable."""
+
+_UNWIND_TIMEOUT = 5.0
+"""Seconds that an interrupted body's `finally` blocks get."""
+
+
+class Interrupt(BaseException):
+    """Unwinds a body whose turn is over. Not an `Exception`, so user code does not catch it by accident."""
+
+
+class Ending(Enum):
+    """Why a turn ended before its body did."""
+
+    SUSPENDED = auto()
+    DIVERGED = auto()
+    LEASE_LOST = auto()
+    ABANDONED = auto()
+    RELEASED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`wake_at`: the earliest timer that the body waits for. `error`: where it diverged, or what the store said."""
+
+    ending: Ending
+    wake_at: datetime | None = None
+    error: Exception | None = None
+
+
+TurnOutcome = Returned | Raised | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a turn works with; the same for all turns of an engine."""
+
+    store: StateStore
+    transport: Transport
+    injector: Injector
+    clock: Clock
+    codec: Codec
+    config: EngineConfig
+    random: Callable[[], float] = random.random
+
+
+class Turn:
+    """The state of one execution of a body; primitives work through it, the driver runs it."""
+
+    def __init__(self, run: Run, token: str, history: Iterable[Checkpoint], services: Services) -> None:
+        self.run = run
+        self.token = token
+        self.services = services
+        self.put_waiters = False
+        self._history = {checkpoint.seq: checkpoint for checkpoint in history}
+        self._next_position = 0
+        self._body: asyncio.Task[Any] | None = None
+        self._branches: set[asyncio.Task[Any]] = set()
+        self._under_way = 0
+        self._parked: dict[asyncio.Future[None], datetime | None] = {}
+        self._calls = 0
+        self._ended: Ended | None = None
+        self._interrupted = False
+
+    # What primitives use
+
+    def take_position(self) -> int:
+        """The position of a primitive that is being called."""
+        self._check_open()
+        position = self._next_position
+        self._next_position += 1
+        self._calls += 1
+        return position
+
+    def recorded(self, seq: int, kind: CheckpointKind, name: str) -> Checkpoint | None:
+        """What the history holds at a position.
+
+        Ends the turn as diverged if that is something else than the code asks for.
+        """
+        checkpoint = self._history.get(seq)
+        if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):
+            self._diverge(seq, f"{checkpoint.kind} {checkpoint.name!r}", f"{kind} {name!r}")
+        return checkpoint
+
+    def checkpoint(
+        self,
+        seq: int,
+        kind: CheckpointKind,
+        name: str,
+        status: CheckpointStatus,
+        *,
+        input: Json = None,
+        output: Json = None,
+        error: ErrorRecord | None = None,
+        events: tuple[Json, ...] = (),
+        attempts: int = 1,
+        wake_at: datetime | None = None,
+        started_at: datetime | None = None,
+    ) -> Checkpoint:
+        """A checkpoint of this run, stamped with the current time."""
+        now = self.services.clock.now()
+        started_at = started_at or now
+        return Checkpoint(
+            run_id=self.run.id,
+            seq=seq,
+            name=name,
+            kind=kind,
+            status=status,
+            step_id=self.step_id(seq),
+            input=input,
+            output=output,
+            error=error,
+            events=events,
+            attempts=attempts,
+            wake_at=wake_at,
+            enqueued_at=started_at,
+            started_at=started_at,
+            finished_at=now,
+        )
+
+    def step_id(self, seq: int) -> str:
+        return f"{self.run.id}:{seq}"
+
+    async def record(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Store a checkpoint and return what is stored: a finished row that is there already wins."""
+        store = self.services.store
+        recorded = await self.persist(lambda: store.record_checkpoint(checkpoint, token=self.token))
+        self.remember(recorded.checkpoint)
+        return recorded.checkpoint
+
+    def remember(self, checkpoint: Checkpoint) -> None:
+        """Add to the history of this turn what was stored by other means than `record`."""
+        self._history[checkpoint.seq] = checkpoint
+
+    async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Do an idempotent write, again and again while the database cannot be reached.
+
+        The outcome of work that was done should not be lost to a short outage. The renewal of the lease bounds the
+        repetition: it ends the turn once the lease cannot be held. Any other fault of the store ends the turn without
+        a word to the body, which is not to blame: the run is taken up again when its lease expires.
+        """
+        delay = timedelta(milliseconds=50)
+        while True:
+            try:
+                return await retry_conflicts(self.services.clock, write)
+            except StoreUnavailableError:
+                await self.services.clock.sleep(delay)
+                delay = min(delay * 2, timedelta(seconds=2))
+            except LeaseLostError:
+                self.lose_lease()
+                self._check_open()
+            except Exception as error:
+                self._end(Ended(Ending.ABANDONED, error=error))
+                self._check_open()
+
+    @asynccontextmanager
+    async def under_way(self) -> AsyncIterator[None]:
+        """Surrounds the asynchronous part of a primitive."""
+        self._check_open()
+        task = asyncio.current_task()
+        if task is not None and task is not self._body and task not in self._branches:
+            self._branches.add(task)
+            task.add_done_callback(_retrieve)
+        self._under_way += 1
+        self._calls += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            self._calls += 1
+            self._look_for_rest()
+
+    async def park(self, wake_at: datetime | None) -> NoReturn:
+        """Wait for what only another turn can bring; never returns, but raises `Interrupt`.
+
+        Args:
+            wake_at: When to wake the run without any delivery; None: only a delivery helps.
+        """
+        self._check_open()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._parked[future] = wake_at
+        self._look_for_rest()
+        try:
+            await future
+            raise Interrupt
+        finally:
+            self._parked.pop(future, None)
+
+    # What the driver uses
+
+    async def execute(self, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
+        """Run the body until it returns, raises, or rests."""
+
+        async def run_body() -> Any:
+            return await body()
+
+        self._body = asyncio.create_task(run_body(), name=f"durable run {self.run.id}")
+        self._body.add_done_callback(_retrieve)
+        try:
+            await asyncio.wait({self._body})
+        except asyncio.CancelledError:
+            await self._unwind()
+            raise
+        outcome = self._outcome(self._body)
+        await self._cancel_branches()
+        return outcome
+
+    @property
+    def ended(self) -> Ended | None:
+        """Why the turn is over, if it is."""
+        return self._ended
+
+    def lose_lease(self) -> None:
+        """Another worker may own the run: stop at once and write nothing more."""
+        if self._end(Ended(Ending.LEASE_LOST)):
+            self._cancel_all()
+
+    def release(self) -> None:
+        """Stop at the next primitive, so that another worker can go on from there."""
+        if self._parked and self._under_way == len(self._parked):
+            self._end(Ended(Ending.RELEASED))
+        else:
+            self._ended = self._ended or Ended(Ending.RELEASED)
+
+    def abort(self) -> None:
+        """Stop now, whatever is under way."""
+        self._end(Ended(Ending.RELEASED))
+        self._cancel_all()
+
+    # Inside
+
+    def _diverge(self, seq: int, recorded: str, found: str) -> None:
+        self._end(Ended(Ending.DIVERGED, error=NonDeterminismError(self.run.id, seq, recorded, found)))
+        self._check_open()
+
+    def _check_open(self) -> None:
+        """Interrupt the caller if the turn is over."""
+        if self._ended is not None:
+            self._interrupted = True
+            raise Interrupt
+
+    def _end(self, ended: Ended) -> bool:
+        """Interrupt everything that is parked; False if the turn was over already."""
+        if self._ended is None:
+            self._ended = ended
+        elif self._ended.ending is not Ending.RELEASED:
+            return False
+        self._interrupted = True
+        for future in self._parked:
+            if not future.done():
+                future.set_exception(Interrupt())
+        asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._cancel_all)
+        return True
+
+    def _look_for_rest(self) -> None:
+        """End the turn if all that is under way is parked, and stays so."""
+        if not self._parked or self._under_way != len(self._parked):
+            return
+        if self._ended is not None:
+            self._end(self._ended)
+            return
+        # A body that awaits its only primitive itself can do nothing else. One with branches may be about to.
+        alone = len(self._parked) == 1 and asyncio.current_task() is self._body and not self._branches
+        self._settle(self._calls, 1 if alone else _SETTLE_CYCLES)
+
+    def _settle(self, calls: int, cycles: int) -> None:
+        if calls != self._calls or self._under_way != len(self._parked) or self._ended is not None:
+            return
+        if cycles > 0:
+            asyncio.get_running_loop().call_soon(self._settle, calls, cycles - 1)
+            return
+        timers = [wake_at for wake_at in self._parked.values() if wake_at is not None]
+        self._end(Ended(Ending.SUSPENDED, wake_at=min(timers, default=None)))
+
+    def _outcome(self, body: asyncio.Task[Any]) -> TurnOutcome:
+        # Once the body was interrupted, what it returns or raises says nothing. One that was asked to stop at its next
+        # primitive, and came to its end without another, has ended by itself.
+        if self._interrupted and self._ended is not None:
+            return self._ended
+        if leftover := self._first_leftover():
+            return Ended(Ending.DIVERGED, error=leftover)
+        error = asyncio.CancelledError() if body.cancelled() else body.exception()
+        if error is None:
+            return Returned(body.result())
+        if isinstance(error, Exception):
+            return Raised(error)
+        return Raised(RuntimeError(f"the workflow's body was ended by {type(error).__name__}"))
+
+    def _first_leftover(self) -> NonDeterminismError | None:
+        """The first recorded position that the body, now at its end, never asked for."""
+        beyond = [seq for seq in self._history if seq >= self._next_position]
+        if not beyond:
+            return None
+        left = self._history[min(beyond)]
+        return NonDeterminismError(self.run.id, left.seq, f"{left.kind} {left.name!r}", "the end of the workflow")
+
+    def _cancel_all(self) -> None:
+        for task in (self._body, *self._branches):
+            if task is not None and not task.done():
+                task.cancel()
+
+    async def _cancel_branches(self) -> None:
+        """Leave no task of the body behind."""
+        if self._ended is None:
+            self._ended = Ended(Ending.SUSPENDED)
+        branches = [task for task in self._branches if not task.done()]
+        for task in branches:
+            task.cancel()
+        if branches:
+            await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT)
+
+    async def _unwind(self) -> None:
+        self.abort()
+        if self._body is not None:
+            await asyncio.wait({self._body}, timeout=_UNWIND_TIMEOUT)
+        await self._cancel_branches()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Mark an exception as seen: the turn's outcome tells of it, or the turn was over before it."""
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,212 @@
+"""The worker: looks for runs that want driving, leases them, and drives many at a time in one event loop."""
+
+import asyncio
+import contextvars
+import logging
+import random
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from fastapi_durable.engine.driver import RunDriver
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.model import Lease, Run
+
+_log = logging.getLogger("fastapi_durable")
+
+_RENEWALS_PER_LEASE = 3
+_LONGEST_BACKOFF = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerHealth:
+    """How the worker is doing.
+
+    Attributes:
+        alive: Its loops run.
+        last_poll_at: When it last looked for work with success; None: not yet.
+        in_flight: Runs that it drives now.
+        last_error: Why the last look failed; None after a success.
+    """
+
+    alive: bool
+    last_poll_at: datetime | None
+    in_flight: int
+    last_error: str | None
+
+
+class Worker:
+    """Drives the runs of one engine. It is started once and stopped once."""
+
+    def __init__(self, engine: WorkflowEngine) -> None:
+        self._engine = engine
+        self._config = engine.config
+        self._drivers: dict[str, RunDriver] = {}
+        self._turns: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._leased_until: dict[str, datetime] = {}
+        self._slot_free = asyncio.Event()
+        self._last_poll_at: datetime | None = None
+        self._last_error: str | None = None
+
+    async def start(self) -> None:
+        """Begin to look for work.
+
+        Raises:
+            RuntimeError: it was started before.
+        """
+        if self._loops:
+            raise RuntimeError("the worker was started already")
+        await self._engine.transport.start()
+        # Runs must not see the context of whoever started the application: a request, a test, a trace.
+        context = contextvars.Context()
+        for loop in (self._claim_forever, self._renew_forever):
+            self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
+
+    async def stop(self, timeout: timedelta | None = None) -> None:
+        """Stop looking for work, let turns come to their next checkpoint, and hand back what is not finished.
+
+        After `timeout` (by default the engine's `shutdown_timeout`) the turns are ended where they are; their runs go
+        on elsewhere from the last checkpoint.
+        """
+        limit = self._config.shutdown_timeout if timeout is None else timeout
+        await _cancelled(self._loops[:1])
+        for driver in list(self._drivers.values()):
+            driver.release()
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=limit.total_seconds())
+        for driver in list(self._drivers.values()):
+            driver.abort()
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=1 + limit.total_seconds() / 10)
+        await _cancelled([*self._turns, *self._loops])
+        await self._engine.transport.stop()
+
+    def health(self) -> WorkerHealth:
+        """A snapshot; costs nothing."""
+        return WorkerHealth(
+            alive=bool(self._loops) and not any(loop.done() for loop in self._loops),
+            last_poll_at=self._last_poll_at,
+            in_flight=len(self._drivers),
+            last_error=self._last_error,
+        )
+
+    async def _claim_forever(self) -> None:
+        notifications = self._engine.notifications
+        failures = 0
+        while True:
+            free = self._config.concurrency - len(self._drivers)
+            if free <= 0:
+                self._slot_free.clear()
+                await self._slot_free.wait()
+                continue
+            # Before the look, so that work that appears during it leads to another one.
+            notifications.take_work()
+            try:
+                claimed = await self._claim(free)
+            except Exception as error:
+                failures += 1
+                self._last_error = f"{type(error).__name__}: {error}"
+                delay = min(self._config.poll_interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
+                level = logging.ERROR if failures == 1 else logging.WARNING
+                _log.log(level, "looking for work failed (%s in a row), next try in %s: %s", failures, delay, error)
+                await asyncio.sleep(delay.total_seconds() * (0.5 + random.random() / 2))  # noqa: S311 (jitter)
+                continue
+            if failures:
+                _log.info("looking for work succeeds again")
+            failures = 0
+            self._last_error = None
+            self._last_poll_at = self._engine.clock.now()
+            if len(claimed) < free:
+                await self._wait_for_work()
+
+    async def _claim(self, limit: int) -> list[Run]:
+        now = self._engine.clock.now()
+        token = f"{self._config.instance_id}:{uuid.uuid4().hex}"
+        until = now + self._config.lease
+        claimed = await self._engine.store.claim_runs(
+            token,
+            now=now,
+            until=until,
+            limit=limit,
+            workflows=self._engine.registry.keys,
+            namespace=self._config.namespace,
+        )
+        for run in claimed:
+            self._leased_until[run.id] = until
+            self._drive(self._engine.driver(run, token))
+        return claimed
+
+    async def _wait_for_work(self) -> None:
+        """Until there is word of work, a planned wake comes, or it is time to look anyway."""
+        clock, notifications = self._engine.clock, self._engine.notifications
+        now = clock.now()
+        # Jitter keeps many workers from looking at the same moment.
+        wait = self._config.poll_interval * (0.75 + random.random() / 2)  # noqa: S311 (jitter)
+        if (wake := notifications.next_wake(now)) is not None:
+            wait = min(wait, wake - now)
+        try:
+            async with asyncio.timeout(wait.total_seconds()):
+                await notifications.wait_for_work()
+        except TimeoutError:
+            pass
+
+    def _drive(self, driver: RunDriver) -> None:
+        run_id = driver.run.id
+        self._drivers[run_id] = driver
+        task = asyncio.create_task(self._guarded(driver), name=f"durable turn {run_id}", context=contextvars.Context())
+        self._turns.add(task)
+
+        def finished(task: asyncio.Task[None]) -> None:
+            self._turns.discard(task)
+            # The same run may have been claimed again meanwhile, under another driver.
+            if self._drivers.get(run_id) is driver:
+                del self._drivers[run_id]
+                self._leased_until.pop(run_id, None)
+            self._slot_free.set()
+
+        task.add_done_callback(finished)
+
+    async def _guarded(self, driver: RunDriver) -> None:
+        """One bad run must not stop the others; its lease expires and it is tried again."""
+        try:
+            await driver.drive()
+        except Exception:
+            _log.exception("driving run %s failed; it is taken up again when its lease expires", driver.run.id)
+
+    async def _renew_forever(self) -> None:
+        interval = self._config.lease / _RENEWALS_PER_LEASE
+        while True:
+            await asyncio.sleep(interval.total_seconds())
+            drivers = dict(self._drivers)
+            if not drivers:
+                continue
+            now = self._engine.clock.now()
+            until = now + self._config.lease
+            leases = [Lease(run_id, driver.token) for run_id, driver in drivers.items()]
+            try:
+                async with asyncio.timeout(interval.total_seconds()):
+                    held = await self._engine.store.renew_leases(leases, until=until)
+            except Exception as error:
+                _log.warning("renewing %s leases failed: %s", len(leases), repr(error))
+                self._drop_expired(drivers)
+                continue
+            for run_id, driver in drivers.items():
+                if run_id in held:
+                    self._leased_until[run_id] = until
+                elif self._drivers.get(run_id) is driver:
+                    driver.lose_lease()
+
+    def _drop_expired(self, drivers: dict[str, RunDriver]) -> None:
+        """Stop what another worker may own by now: its writes would be refused, but its steps should end too."""
+        now = self._engine.clock.now()
+        for run_id, driver in drivers.items():
+            if self._leased_until.get(run_id, now) <= now and self._drivers.get(run_id) is driver:
+                driver.lose_lease()
+
+
+async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)

@@ -1,0 +1,1 @@
+"""The engine on the memory store: every primitive, replay, crashes and races."""

@@ -1,0 +1,76 @@
+"""An engine with a worker on any store, for tests: start runs, wait, kill the process in mind, start another."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from fastapi_durable.clock import SystemClock
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import workflow_definition
+from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.model import RunStatus
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.worker import Worker
+
+FAST = EngineConfig(
+    lease=timedelta(seconds=2),
+    poll_interval=timedelta(milliseconds=20),
+    shutdown_timeout=timedelta(seconds=2),
+)
+"""Short times, so that a test which depends on polling or on an expired lease is quick."""
+
+
+class NothingInjected:
+    """The injector of engine tests: no function has dependencies."""
+
+    def check(self, function: Callable[..., Any]) -> None:
+        pass
+
+    @asynccontextmanager
+    async def provide(self, function: Callable[..., Any]) -> AsyncIterator[dict[str, Any]]:
+        yield {}
+
+
+def build_engine(store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST) -> WorkflowEngine:
+    """An engine as one process would have it."""
+    return WorkflowEngine(
+        store=store,
+        workflows=[workflow_definition(workflow) for workflow in workflows],
+        injector=NothingInjected(),
+        transport=InProcessTransport(),
+        config=replace(config),
+        clock=SystemClock(),
+        codec=Codec(),
+    )
+
+
+@asynccontextmanager
+async def running_engine(
+    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
+) -> AsyncIterator[WorkflowEngine]:
+    """An engine whose worker drives runs while the block is open."""
+    engine = build_engine(store, *workflows, config=config)
+    worker = Worker(engine)
+    await worker.start()
+    try:
+        yield engine
+    finally:
+        await worker.stop()
+
+
+async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 10) -> None:
+    """Return when `condition` holds; a test that waits in vain fails."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 (what is waited for happens in a database)
+            await asyncio.sleep(0.002)
+
+
+async def has_status(handle: RunHandle[Any], *statuses: RunStatus) -> bool:
+    """Whether the run has one of these statuses now."""
+    return await handle.status() in statuses
