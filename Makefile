@@ -36,7 +36,7 @@ check: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(PYTHON_SOURCES)
-	.venv/bin/python -m tests.repository.import_rules
+	@.venv/bin/python -m tests.repository.import_rules
 
 demo: setup
 	scripts/with_node .venv/bin/python -m example_app.demo --db $(DB)

@@ -1,0 +1,121 @@
+"""What is declared, what is locked and what is imported agree; and no file names one machine's surroundings."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.support.migrations import REPOSITORY
+
+PYPROJECT: Final[dict[str, Any]] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+RUNTIME: Final = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+EXTRAS: Final = {
+    extra: [Requirement(line) for line in lines]
+    for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()
+}
+
+# Modules that come with a declared distribution of another name.
+PROVIDED_BY: Final = {"starlette": "fastapi", "pydantic_core": "pydantic", "opentelemetry": "fastapi"}
+
+
+def _locked(file: str) -> dict[str, str]:
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ ;\\]+)", (REPOSITORY / file).read_text(encoding="utf-8"), re.MULTILINE)
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def _tracked_files() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return [path for name in listed.stdout.split("\0") if name and (path := REPOSITORY / name).is_file()]
+
+
+def test_the_python_lock_holds_every_dependency_in_a_version_that_is_allowed() -> None:
+    """`make lock` was run after the last change of pyproject.toml."""
+    locked = _locked("requirements/dev.txt")
+    wrong = [
+        str(requirement)
+        for requirement in [*RUNTIME, *EXTRAS["test"]]
+        if not requirement.specifier.contains(locked.get(canonicalize_name(requirement.name), "0"))
+    ]
+    assert wrong == []
+
+
+def test_the_node_lock_holds_the_extra() -> None:
+    """The same for machines without Node.js."""
+    (requirement,) = EXTRAS["node"]
+    assert requirement.specifier.contains(_locked("requirements/node.txt")[requirement.name])
+
+
+def test_the_npm_lock_holds_what_package_json_pins() -> None:
+    """Exact versions, the same in both files."""
+    declared = json.loads((REPOSITORY / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    locked = json.loads((REPOSITORY / "package-lock.json").read_text(encoding="utf-8"))["packages"]
+    assert {name: locked[f"node_modules/{name}"]["version"] for name in declared} == declared
+
+
+def test_every_runtime_dependency_is_imported_and_every_import_declared() -> None:
+    """Nothing is installed for nothing, and nothing is there by luck."""
+    imported = {
+        name.partition(".")[0]
+        for package in ("fastapi_durable", "prisma_inprocess")
+        for path in (REPOSITORY / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _imported_modules(node)
+    }
+    served_by = {"uvicorn"}  # nobody imports the server: it imports the application
+    third_party = imported - sys.stdlib_module_names - {"fastapi_durable", "prisma_inprocess"}
+    distributions = {PROVIDED_BY.get(name, name) for name in third_party}
+    assert {canonicalize_name(name) for name in distributions | served_by} == {
+        canonicalize_name(r.name) for r in RUNTIME
+    }
+
+
+def test_every_dependency_is_justified() -> None:
+    """CONTRIBUTING.md says in one line what each runtime dependency is for."""
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert [r.name for r in RUNTIME if f"| `{r.name}` |" not in text] == []
+
+
+@pytest.mark.parametrize("package", ["fastapi_durable", "prisma_inprocess"])
+def test_the_packages_say_that_they_are_typed(package: str) -> None:
+    """Type checkers of users read our annotations."""
+    assert (REPOSITORY / package / "py.typed").is_file()
+
+
+def test_no_tracked_file_names_a_registry_or_a_machine() -> None:
+    """Locks and documents hold versions and hashes; where packages come from is each machine's own affair."""
+    forbidden = re.compile(
+        r'"resolved": *"https?://|registry *= *"?https?://|--(?:extra-)?index-url|files\.pythonhosted|/(?:home|work|root)/\w'
+    )
+    here = Path(__file__)
+    found = [
+        f"{path.relative_to(REPOSITORY)}: {match[0]}"
+        for path in _tracked_files()
+        if path != here and (match := forbidden.search(path.read_text(encoding="utf-8", errors="replace")))
+    ]
+    assert found == []
+
+
+def test_nothing_generated_is_tracked() -> None:
+    """Clients and WebAssembly come from set-up, never from the repository."""
+    generated = [
+        str(path.relative_to(REPOSITORY))
+        for path in _tracked_files()
+        if path.suffix in {".wasm", ".cwasm", ".db"} or "example_app/clients/" in path.as_posix()
+    ]
+    assert generated == []
+
+
+def _imported_modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        return [node.module]
+    return []
