@@ -74,3 +74,21 @@ async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 
 async def has_status(handle: RunHandle[Any], *statuses: RunStatus) -> bool:
     """Whether the run has one of these statuses now."""
     return await handle.status() in statuses
+
+
+@asynccontextmanager
+async def killed_worker(
+    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
+) -> AsyncIterator[WorkflowEngine]:
+    """An engine whose worker is killed, not stopped, at the end of the block: nothing is released or handed back."""
+    engine = build_engine(store, *workflows, config=config)
+    before = asyncio.all_tasks()
+    worker = Worker(engine)
+    await worker.start()
+    try:
+        yield engine
+    finally:
+        tasks = [task for task in asyncio.all_tasks() - before if task.get_name().startswith("durable")]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
