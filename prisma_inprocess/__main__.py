@@ -1,0 +1,40 @@
+"""`python -m prisma_inprocess generate --schema schema.prisma`"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from prisma_inprocess.errors import PrismaInProcessError
+from prisma_inprocess.generator import generate
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line. Returns the exit status."""
+    options = _parser().parse_args(arguments)
+    started = time.monotonic()
+    try:
+        for schema in options.schema or [Path("schema.prisma")]:
+            generated = generate(schema, wasm_dir=options.wasm_dir, warm_up=not options.no_warm_up)
+            print(f"Generated a client for {generated.provider} in {generated.output} ({time.monotonic() - started:.1f} s)")
+    except PrismaInProcessError as error:
+        print(f"prisma_inprocess: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m prisma_inprocess", description="Prisma Client Python without a native engine.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("generate", help="write the client package of a schema into its generator's `output`")
+    command.add_argument("--schema", type=Path, action="append", help="schema file (default: schema.prisma); may be repeated")
+    command.add_argument("--wasm-dir", type=Path, help="the node_modules folder with Prisma's wasm packages (default: the nearest one)")
+    command.add_argument("--no-warm-up", action="store_true", help="do not compile the query compiler now; the first process will")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

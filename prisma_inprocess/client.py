@@ -1,0 +1,8 @@
+"""What a generated package imports from here."""
+
+from __future__ import annotations
+
+from prisma_inprocess.engine import InProcessEngine, Operation
+from prisma_inprocess.package import GeneratedPackage
+
+__all__ = ["GeneratedPackage", "InProcessEngine", "Operation"]

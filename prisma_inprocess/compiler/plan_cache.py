@@ -1,0 +1,73 @@
+"""Plans by the shape of their request: compiled once, off the event loop, the least recently used forgotten first."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from prisma_inprocess.compiler.query_compiler import QueryCompiler
+from prisma_inprocess.drivers.base import Dialect
+from prisma_inprocess.plan.nodes import Plan, compile_plan
+
+
+class PlanCache:
+    """The plans of one schema, shared by all clients of a generated package in this process. Safe for threads and event loops.
+
+    Args:
+        make_compiler: Builds the query compiler; called at the first miss, because it takes time.
+        dialect: Conversions that the plans use.
+        size: How many plans are kept.
+    """
+
+    def __init__(self, make_compiler: Callable[[], QueryCompiler], dialect: Dialect, size: int) -> None:
+        self._make_compiler = make_compiler
+        self._dialect = dialect
+        self.size = size
+        self._plans: OrderedDict[bytes, Plan] = OrderedDict()
+        self._lock = threading.Lock()
+        self._compiler: QueryCompiler | None = None
+        self._compiler_lock = threading.Lock()
+        self.hits = 0
+        self.misses = 0
+
+    async def plan(self, request: dict[str, Any]) -> Plan:
+        """The plan for a request whose values are placeholders. Raises: EngineError when the request does not fit the schema."""
+        key = orjson.dumps(request)
+        with self._lock:
+            plan = self._plans.get(key)
+            if plan is not None:
+                self._plans.move_to_end(key)
+                self.hits += 1
+                return plan
+            self.misses += 1
+        return await asyncio.to_thread(self._compile, key)
+
+    def warm_up(self) -> None:
+        """Load the compiler now rather than at the first query."""
+        with self._compiler_lock:
+            if self._compiler is None:
+                self._compiler = self._make_compiler()
+
+    def __len__(self) -> int:
+        return len(self._plans)
+
+    def _compile(self, key: bytes) -> Plan:
+        self.warm_up()
+        with self._compiler_lock:
+            # Somebody may have compiled the same shape while this call waited its turn.
+            with self._lock:
+                plan = self._plans.get(key)
+            if plan is not None:
+                return plan
+            assert self._compiler is not None
+            plan = compile_plan(self._compiler.compile(key.decode()), self._dialect)
+            with self._lock:
+                self._plans[key] = plan
+                while len(self._plans) > self.size:
+                    self._plans.popitem(last=False)
+            return plan

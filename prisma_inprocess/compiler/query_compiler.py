@@ -1,0 +1,75 @@
+"""Prisma's query compiler: a request in the JSON protocol becomes a query plan."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from prisma_inprocess.compiler.bindgen import BindgenInstance, WasmFailure, to_python
+from prisma_inprocess.compiler.module_cache import load_module, new_engine
+from prisma_inprocess.errors import EngineError, GenerationError
+
+# The compiler's own names; every other provider is called as in the schema.
+_PROVIDER_NAMES = {"postgresql": "postgres"}
+
+
+class QueryCompiler:
+    """Compiles requests for one schema. Thread-safe: calls take turns.
+
+    Args:
+        wasm_file: The query compiler built for the provider.
+        datamodel: Text of the schema, without the URL of its datasource.
+        provider: The datasource's provider, `postgresql` or `sqlite`.
+        schema_name: The database schema that unqualified tables live in, or None for the database's default.
+
+    Raises:
+        GenerationError: The wasm file is missing or not the version that this package was written for, or the schema is refused.
+    """
+
+    def __init__(self, wasm_file: Path, datamodel: str, provider: str, schema_name: str | None = None) -> None:
+        self._lock = threading.Lock()
+        engine = new_engine()
+        try:
+            self._instance = BindgenInstance(engine, load_module(engine, wasm_file))
+        except FileNotFoundError:
+            raise GenerationError(f"the query compiler {wasm_file} is missing: generate the client again") from None
+        connection_info: dict[str, Any] = {"supportsRelationJoins": False}
+        if schema_name is not None:
+            connection_info["schemaName"] = schema_name
+        parameters = {
+            "datamodel": datamodel,
+            "provider": _PROVIDER_NAMES.get(provider, provider),
+            "connectionInfo": connection_info,
+        }
+        pointer, error, failed = self._instance.call("querycompiler_new", parameters)
+        if failed:
+            raise GenerationError(f"the query compiler refused the schema: {self._instance.take(error)}")
+        self._pointer = int(pointer)
+
+    def compile(self, request: str) -> Any:
+        """Compile one request (JSON text) into a plan (plain data).
+
+        Raises: EngineError with Prisma's code when the request does not fit the schema.
+        """
+        with self._lock:
+            try:
+                plan, error, failed = self._instance.call("querycompiler_compile", self._pointer, *self._instance.write_text(request))
+                if not failed:
+                    return to_python(self._instance.take(plan))
+                thrown = to_python(self._instance.take(error))
+            except WasmFailure as failure:
+                raise EngineError(f"The query compiler failed: {failure.value}", "P2009") from failure
+        raise _as_engine_error(thrown)
+
+
+def _as_engine_error(thrown: Any) -> EngineError:
+    if isinstance(thrown, str):
+        try:
+            thrown = json.loads(thrown)
+        except ValueError:
+            return EngineError(thrown, "P2009")
+    if isinstance(thrown, dict):
+        return EngineError(str(thrown.get("message", thrown)), thrown.get("code"), thrown.get("meta"))
+    return EngineError(str(thrown), "P2009")

@@ -1,0 +1,1 @@
+"""Databases: connections, conversions of values, and their errors as Prisma's codes."""

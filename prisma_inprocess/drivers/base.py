@@ -1,0 +1,116 @@
+"""What the plan interpreter and the engine need from a database, whichever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+Row = Mapping[str, Any]
+Encoder = Callable[[Any], Any]
+Decoder = Callable[[Any], Any]
+
+
+@dataclass(slots=True, frozen=True)
+class ArgumentType:
+    """The type the compiler gives to one parameter of a statement.
+
+    Attributes:
+        scalar: `string`, `int`, `bigint`, `float`, `decimal`, `boolean`, `enum`, `uuid`, `json`, `datetime`, `bytes` or `unknown`.
+        database: The native type where the schema names one (`TIMESTAMPTZ`, `DATE`), in capitals, else None.
+        is_list: Whether the parameter is an array.
+    """
+
+    scalar: str
+    database: str | None
+    is_list: bool
+
+
+@dataclass(slots=True, frozen=True)
+class RawResult:
+    """Rows of a raw query, with the client's name for each column's type (`int`, `bigint`, `json`, `datetime`, `string-array`, ...)."""
+
+    columns: list[str]
+    types: list[str]
+    rows: list[list[Any]]
+
+
+class Dialect(Protocol):
+    """How values travel to and from one kind of database. Stateless, so that compiled plans can be shared between connections."""
+
+    max_parameters: int
+
+    def encoder(self, kind: ArgumentType) -> Encoder | None:
+        """A function from a plan's value to the driver's, or None if they are the same. It must accept None and values read earlier."""
+        ...
+
+    def decoder(self, kind: str) -> Decoder | None:
+        """A function from the driver's value (never None) to what the client's models are built from, or None if they are the same."""
+        ...
+
+
+class Session(Protocol):
+    """Something that runs statements: a transaction, or the driver itself, where each statement commits alone.
+
+    All methods raise EngineError with Prisma's code.
+    """
+
+    @property
+    def in_transaction(self) -> bool: ...
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+        """Run a planned statement and return its rows."""
+        ...
+
+    async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
+        """Run a planned statement and return the number of rows it changed."""
+        ...
+
+    async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
+        """Run the user's own statement. With `for_model` values are as the client's models want them, without as plain JSON-like data."""
+        ...
+
+    async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
+        """Run the user's own statement and return the number of rows it changed."""
+        ...
+
+
+class Transaction(Session, Protocol):
+    """A transaction on a connection of its own. Exactly one of the three endings must be called; each frees the connection."""
+
+    async def commit(self) -> None: ...
+
+    async def rollback(self) -> None: ...
+
+    async def abandon(self) -> None:
+        """End the transaction now, even while a statement runs in it: used when its time is up or its state is unknown."""
+        ...
+
+
+class Driver(Session, Protocol):
+    """A database: its connections, autocommit statements, and transactions."""
+
+    dialect: Dialect
+
+    async def connect(self) -> None:
+        """Open the first connection. Raises: EngineError (P1xxx) naming host, port and database, never the password."""
+        ...
+
+    async def close(self) -> None:
+        """Close all connections; bounded in time, harmless when repeated."""
+        ...
+
+    def close_now(self) -> None:
+        """Close without an event loop, for a client that was forgotten."""
+        ...
+
+    async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
+        """Start a transaction.
+
+        Args:
+            max_wait: Seconds to wait for a connection; None for the driver's own limit.
+            isolation_level: Prisma's name of it, for instance `Serializable`; None for the database's default.
+
+        Raises: TimeoutError when no connection became free in time.
+        """
+        ...

@@ -1,0 +1,151 @@
+"""A small connection pool that never loses a connection to a cancelled caller.
+
+Connections are handed out without a round trip. Whoever cannot vouch for a connection's state discards it instead of giving it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, Protocol, TypeVar
+
+
+class Poolable(Protocol):
+    def usable(self) -> bool:
+        """Whether the connection is open and idle, with no transaction left behind."""
+        ...
+
+    async def close(self) -> None:
+        """Close politely; bounded in time."""
+        ...
+
+
+C = TypeVar("C", bound=Poolable)
+
+
+class PoolClosed(Exception):
+    """The pool was closed while a connection was wanted."""
+
+
+class Pool(Generic[C]):
+    """Up to `limit` connections, opened when needed, handed out last in, first out.
+
+    Args:
+        open_connection: Opens one connection.
+        limit: Most connections at a time.
+    """
+
+    def __init__(self, open_connection: Callable[[], Awaitable[C]], limit: int) -> None:
+        self._open_connection = open_connection
+        self._limit = limit
+        self._idle: list[C] = []
+        # Connections that exist or are being opened, idle or not.
+        self._count = 0
+        # A waiter is given a connection, or None: the right to open one, already counted.
+        self._waiters: deque[asyncio.Future[C | None]] = deque()
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    @property
+    def busy(self) -> int:
+        """Connections that are handed out or being opened."""
+        return self._count - len(self._idle)
+
+    @property
+    def open(self) -> int:
+        return self._count
+
+    async def acquire(self, wait: float | None) -> C:
+        """Take a connection. Raises: TimeoutError after `wait` seconds without a free one; PoolClosed; what opening raises."""
+        if self._closed:
+            raise PoolClosed
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable():
+                return connection
+            self._count -= 1
+            self._close_later(connection)
+        if self._count < self._limit:
+            self._count += 1
+            return await self._open()
+        waiter: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(wait):
+                given = await waiter
+        except BaseException:
+            self._give_up(waiter)
+            raise
+        return await self._open() if given is None else given
+
+    def release(self, connection: C) -> None:
+        """Give a connection back that is known to be idle and clean."""
+        if self._closed or not connection.usable():
+            self.discard(connection)
+            return
+        waiter = self._next_waiter()
+        if waiter is None:
+            self._idle.append(connection)
+        else:
+            waiter.set_result(connection)
+
+    def discard(self, connection: C) -> None:
+        """Give up a connection whose state is unknown; its place is free at once."""
+        self._close_later(connection)
+        self._free_place()
+
+    async def close(self) -> None:
+        """Close what is idle and turn waiters away; connections that are handed out are closed when they come back."""
+        self._closed = True
+        while (waiter := self._next_waiter()) is not None:
+            waiter.set_exception(PoolClosed())
+        while self._idle:
+            self._count -= 1
+            self._close_later(self._idle.pop())
+        if self._closing:
+            await asyncio.gather(*self._closing, return_exceptions=True)
+
+    async def _open(self) -> C:
+        """Open a connection whose place is already counted."""
+        try:
+            connection = await self._open_connection()
+        except BaseException:
+            self._free_place()
+            raise
+        if self._closed:
+            self.discard(connection)
+            raise PoolClosed
+        return connection
+
+    def _free_place(self) -> None:
+        waiter = self._next_waiter()
+        if waiter is None:
+            self._count -= 1
+        else:
+            waiter.set_result(None)
+
+    def _next_waiter(self) -> asyncio.Future[C | None] | None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                return waiter
+        return None
+
+    def _give_up(self, waiter: asyncio.Future[C | None]) -> None:
+        if not waiter.done():
+            waiter.cancel()
+            return
+        # It was served in the very moment it was cancelled: what it got goes to the next one.
+        if waiter.cancelled() or waiter.exception() is not None:
+            return
+        given = waiter.result()
+        if given is None:
+            self._free_place()
+        else:
+            self.release(given)
+
+    def _close_later(self, connection: C) -> None:
+        task = asyncio.get_running_loop().create_task(connection.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

@@ -1,0 +1,311 @@
+"""The engine of a generated client: what the client sends to the native engine, done in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from prisma_inprocess.compiler.plan_cache import PlanCache
+from prisma_inprocess.drivers.base import Driver, Session, Transaction
+from prisma_inprocess.errors import ConfigurationError, EngineError
+from prisma_inprocess.package import GeneratedPackage
+from prisma_inprocess.plan.values import Run
+from prisma_inprocess.request import RequestBuilder, selection_of
+from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
+
+log = logging.getLogger(__name__)
+
+_ACTIONS: Final[Mapping[str, str]] = {
+    "create": "createOne",
+    "create_many": "createMany",
+    "delete": "deleteOne",
+    "delete_many": "deleteMany",
+    "update": "updateOne",
+    "update_many": "updateMany",
+    "upsert": "upsertOne",
+    "count": "aggregate",
+    "group_by": "groupBy",
+    "find_many": "findMany",
+    "find_first": "findFirst",
+    "find_first_or_raise": "findFirstOrThrow",
+    "find_unique": "findUnique",
+    "find_unique_or_raise": "findUniqueOrThrow",
+}
+_RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
+_NOT_FOUND = (
+    "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed transaction Prisma doesn't have "
+    "information about anymore, or was obtained before disconnecting."
+)
+
+
+@dataclass(slots=True, frozen=True)
+class Operation:
+    """One call of a client method: what the client hands to its query builder."""
+
+    method: str
+    arguments: Mapping[str, Any]
+    model: type[Any] | None = None
+    root_selection: Sequence[str] | None = None
+
+
+@dataclass(slots=True)
+class _OpenTransaction:
+    transaction: Transaction
+    timer: asyncio.TimerHandle
+
+
+class InProcessEngine:
+    """Runs a client's operations. It has the methods of the client's `AsyncAbstractEngine`.
+
+    Args:
+        package: The generated package that the client belongs to.
+        default_url: The URL that the schema names, for a client that was given none.
+        log_queries: Whether each operation is logged (level INFO, names only, no values).
+    """
+
+    def __init__(
+        self, package: GeneratedPackage, *, default_url: Callable[[], str], log_queries: bool = False
+    ) -> None:
+        self._package = package
+        self._default_url = default_url
+        self._log_queries = log_queries
+        self._driver: Driver | None = None
+        self._plans: PlanCache | None = None
+        self._transactions: dict[str, _OpenTransaction] = {}
+        # Strong references: asyncio keeps only weak ones to its tasks.
+        self._endings: set[asyncio.Task[None]] = set()
+        self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
+
+    async def connect(self, timeout: timedelta | None = None, datasources: Sequence[Mapping[str, Any]] | None = None) -> None:
+        """Open the first connection.
+
+        Args:
+            timeout: The client's own limit; it can only shorten the URL's `connect_timeout`.
+            datasources: The URL, as the client passes it; without it, the schema's environment variable decides.
+        """
+        if self._driver is not None:
+            return
+        try:
+            url = str(datasources[0]["url"]) if datasources else self._default_url()
+        except RuntimeError as error:
+            message = f"no database URL: pass `datasource={{'url': ...}}` to the client ({error})"
+            raise ConfigurationError(message) from error
+        driver = self._make_driver(url)
+        try:
+            async with asyncio.timeout(timeout.total_seconds() if timeout else None):
+                await driver.connect()
+        except EngineError as error:
+            raise self._failure(error) from error
+        self._driver = driver
+
+    async def aclose(self, *, timeout: timedelta | None = None) -> None:
+        """Roll back what is open and close all connections."""
+        driver, self._driver = self._driver, None
+        for transaction_id in list(self._transactions):
+            await self._expire(transaction_id)
+        if driver is not None:
+            await driver.close()
+
+    def close(self, *, timeout: timedelta | None = None) -> None:
+        """Close without an event loop: called for a client that was forgotten, and after `aclose`."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            driver.close_now()
+
+    def stop(self, *, timeout: timedelta | None = None) -> None:
+        self.close(timeout=timeout)
+
+    async def query(self, content: str, *, tx_id: str | None) -> Any:
+        """The client's GraphQL text is never built with this engine."""
+        raise NotImplementedError("this client runs on prisma_inprocess, which takes no GraphQL text: call the client's methods")
+
+    async def metrics(self, *, format: str, global_labels: dict[str, str] | None) -> Any:
+        raise NotImplementedError("prisma_inprocess has no metrics")
+
+    async def run(self, operation: Operation, *, tx_id: str | None) -> Any:
+        """Run one operation. Raises: the client's own exceptions."""
+        try:
+            return {"data": {"result": await self._run(operation, self._session(tx_id))}}
+        except EngineError as error:
+            raise self._failure(error) from error
+
+    async def run_batch(self, operations: Sequence[Operation], *, tx_id: str | None) -> None:
+        """Run several operations so that all happen or none does. Raises: the client's own exceptions."""
+        try:
+            session = self._session(tx_id)
+            if session.in_transaction:
+                for operation in operations:
+                    await self._run(operation, session)
+                return
+            await self._run_in_transaction(operations)
+        except EngineError as error:
+            raise self._failure(error) from error
+
+    async def start_transaction(self, *, content: str) -> str:
+        """Start an interactive transaction and return its id. `content` is the client's JSON: `max_wait` and `timeout` in milliseconds."""
+        options = json.loads(content)
+        try:
+            transaction = await self._connected().begin(
+                max_wait=options["max_wait"] / 1000, isolation_level=options.get("isolation_level")
+            )
+        except TimeoutError as error:
+            message = "Transaction API error: Unable to start a transaction in the given time."
+            raise self._failure(EngineError(message, "P2028")) from error
+        except EngineError as error:
+            raise self._failure(error) from error
+        transaction_id = uuid.uuid4().hex
+        timer = asyncio.get_running_loop().call_later(options["timeout"] / 1000, self._expire_later, transaction_id)
+        self._transactions[transaction_id] = _OpenTransaction(transaction, timer)
+        return transaction_id
+
+    async def commit_transaction(self, tx_id: str) -> None:
+        opened = self._take(tx_id)
+        if opened is None:
+            raise self._failure(EngineError(_NOT_FOUND, "P2028"))
+        try:
+            await opened.transaction.commit()
+        except EngineError as error:
+            raise self._failure(error) from error
+
+    async def rollback_transaction(self, tx_id: str) -> None:
+        opened = self._take(tx_id)
+        if opened is None:
+            raise self._failure(EngineError(_NOT_FOUND, "P2028"))
+        try:
+            await opened.transaction.rollback()
+        except EngineError as error:
+            raise self._failure(error) from error
+
+    def _make_driver(self, url: str) -> Driver:
+        package = self._package
+        # Imported here, so that a client of one database does not need the other's driver installed.
+        if package.provider == "sqlite":
+            from prisma_inprocess.drivers.sqlite import SqliteDriver
+
+            sqlite_url = parse_sqlite_url(url)
+            driver: Driver = SqliteDriver(sqlite_url, package.json_type, package.base64_type)
+            self._plans = package.plan_cache(driver.dialect, None, sqlite_url.plan_cache_size)
+            return driver
+        from prisma_inprocess.drivers.postgresql import PostgresDriver
+
+        postgres_url = parse_postgres_url(url)
+        driver = PostgresDriver(postgres_url, package.json_type, package.base64_type)
+        self._plans = package.plan_cache(driver.dialect, postgres_url.schema, postgres_url.plan_cache_size)
+        return driver
+
+    async def _run(self, operation: Operation, session: Session) -> Any:
+        if operation.method in _RAW_METHODS:
+            return await self._run_raw(operation, session)
+        if self._log_queries:
+            log.info("%s on %s", operation.method, getattr(operation.model, "__prisma_model__", None))
+        request, values = self._request(operation)
+        assert self._plans is not None
+        plan = await self._plans.plan(request)
+        return await plan(Run(session), values)
+
+    async def _run_raw(self, operation: Operation, session: Session) -> Any:
+        sql, parameters = operation.arguments["query"], operation.arguments.get("parameters") or ()
+        if self._log_queries:
+            log.info("%s: %s", operation.method, sql)
+        if operation.method == "execute_raw":
+            return await session.execute_raw(sql, parameters)
+        result = await session.fetch_raw(sql, parameters, for_model=operation.model is not None)
+        return {"columns": result.columns, "types": result.types, "rows": result.rows}
+
+    async def _run_in_transaction(self, operations: Sequence[Operation]) -> None:
+        try:
+            transaction = await self._connected().begin()
+        except TimeoutError as error:
+            raise EngineError("Transaction API error: Unable to start a transaction in the given time.", "P2028") from error
+        try:
+            for operation in operations:
+                await self._run(operation, transaction)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await transaction.commit()
+
+    def _request(self, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
+        """An operation in the JSON protocol, and the values of its placeholders."""
+        graph = self._package.graph
+        model_name: str = operation.model.__prisma_model__ if operation.model is not None else ""
+        action = _ACTIONS[operation.method]
+        root = graph.root(model_name, action)
+        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type)
+        arguments = dict(operation.arguments)
+        include = arguments.pop("include", None)
+        encoded = builder.arguments(arguments, root.arguments)
+        if operation.root_selection is not None:
+            selection = selection_of(operation.root_selection)
+        else:
+            selection = self._selection(operation.model, include, root.type, builder)
+        request = {"modelName": model_name, "action": action, "query": {"arguments": encoded, "selection": selection}}
+        return request, builder.values
+
+    def _selection(self, model: Any, include: Any, type_name: str, builder: RequestBuilder) -> dict[str, Any]:
+        """All scalar fields of a model, and the relations that are included."""
+        scalars = self._scalars.get(model)
+        if scalars is None:
+            scalars = self._scalars[model] = dict.fromkeys(self._package.models.get_default_fields(model), True)
+        if not include:
+            return scalars
+        selection = dict(scalars)
+        outputs = self._package.graph.output(type_name)
+        for name, wanted in include.items():
+            if wanted is False:
+                continue
+            if wanted is not True and not isinstance(wanted, Mapping):
+                raise TypeError(f"Expected `bool` or `dict` include value but got {type(wanted)} instead.")
+            related = self._package.models.get_relational_model(current_model=model, field=name)
+            output = outputs[name]
+            arguments = {} if wanted is True else dict(wanted)
+            nested = self._selection(related, arguments.pop("include", None), output.type, builder)
+            entry: dict[str, Any] = {"selection": nested}
+            encoded = builder.arguments(arguments, output.arguments)
+            if encoded:
+                entry["arguments"] = encoded
+            selection[name] = entry
+        return selection
+
+    def _connected(self) -> Driver:
+        if self._driver is None:
+            raise EngineError("The client is not connected: call connect() first", "P1017")
+        return self._driver
+
+    def _session(self, tx_id: str | None) -> Session:
+        if tx_id is None:
+            return self._connected()
+        opened = self._transactions.get(tx_id)
+        if opened is None:
+            raise EngineError(_NOT_FOUND, "P2028")
+        return opened.transaction
+
+    def _take(self, transaction_id: str) -> _OpenTransaction | None:
+        opened = self._transactions.pop(transaction_id, None)
+        if opened is not None:
+            opened.timer.cancel()
+        return opened
+
+    def _expire_later(self, transaction_id: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._expire(transaction_id))
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    async def _expire(self, transaction_id: str) -> None:
+        opened = self._take(transaction_id)
+        if opened is None:
+            return
+        try:
+            await opened.transaction.abandon()
+        except EngineError as error:
+            log.warning("an expired transaction could not be rolled back, its connection was closed: %s", error)
+
+    def _failure(self, error: EngineError) -> Exception:
+        return self._package.failure([error.response()])

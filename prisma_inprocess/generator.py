@@ -1,0 +1,225 @@
+"""`generate`: from a Prisma schema to a typed client package that runs on the in-process engine.
+
+The package is written by Prisma Client Python's own generator, from the description that Prisma's own schema engine gives: no Node, no Prisma
+CLI, no download. Afterwards a few lines of it are changed so that its `Prisma` class uses this engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prisma_inprocess.compiler.input_graph import build_graph
+from prisma_inprocess.compiler.query_compiler import QueryCompiler
+from prisma_inprocess.errors import GenerationError
+from prisma_inprocess.package import COMPILER_FILE, DATAMODEL_FILE, ENGINE_FOLDER, GRAPH_FILE
+from prisma_inprocess.patching import patch_package
+from prisma_inprocess.schema_engine import SchemaEngine
+
+PROVIDERS: Final = ("postgresql", "sqlite")
+GENERATOR_NAMES: Final = ("prisma-client-py", "prisma_inprocess", "prisma-inprocess")
+_SCHEMA_WASM: Final = Path("@prisma/prisma-schema-wasm/src/prisma_schema_build_bg.wasm")
+_COMPILER_WASM: Final = "@prisma/query-compiler-wasm/{provider}/query_compiler_fast_bg.wasm"
+
+# Prisma 6 requires these in the datasource, Prisma 7 refuses them. Schemas carry them, for the CLI that migrates.
+_URL_LINE = re.compile(r'^[ \t]*(url|directUrl|shadowDatabaseUrl)[ \t]*=[ \t]*(?:env\(\s*"([^"]+)"\s*\)|"([^"]*)")[^\n]*$', re.MULTILINE)
+_DATASOURCE = re.compile(r"^[ \t]*datasource\s+\w+\s*\{.*?^[ \t]*\}", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(slots=True, frozen=True)
+class Generated:
+    """What `generate` wrote: the package's folder and the provider it is for."""
+
+    output: Path
+    provider: str
+
+
+def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True) -> Generated:
+    """Write the client package of a schema.
+
+    Args:
+        schema: The schema file.
+        wasm_dir: The `node_modules` folder with Prisma's two wasm packages; without it, the nearest one above the schema or the current folder.
+        warm_up: Whether to compile the query compiler now, so that the first process does not have to (takes seconds, once).
+
+    Raises:
+        GenerationError: The schema is missing or refused, or uses a provider or option that is not supported, or the wasm files are missing.
+    """
+    schema = schema.resolve()
+    try:
+        text = schema.read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise GenerationError(f"there is no schema file {schema}") from None
+    modules = _find_modules(wasm_dir, schema)
+    datamodel, url = strip_urls(text)
+    engine = SchemaEngine(modules / _SCHEMA_WASM)
+    config = engine.config(datamodel)
+    generator = _choose_generator(config, schema)
+    datasource = _check_datasource(config, schema)
+    provider: str = datasource["activeProvider"]
+    output = (schema.parent / _output_of(generator, schema)).resolve()
+    compiler = _require(modules / _COMPILER_WASM.format(provider=provider))
+    dmmf = engine.dmmf(datamodel)
+
+    _write_client(output, _client_data(schema, text, output, generator, datasource, url, dmmf))
+    folder = output / ENGINE_FOLDER
+    folder.mkdir(exist_ok=True)
+    _write(folder / GRAPH_FILE, json.dumps(build_graph(dmmf), separators=(",", ":"), sort_keys=True).encode())
+    _write(folder / DATAMODEL_FILE, datamodel.encode())
+    _write(folder / COMPILER_FILE, compiler.read_bytes())
+    patch_package(output, provider)
+    if warm_up:
+        QueryCompiler(folder / COMPILER_FILE, datamodel, provider)
+    return Generated(output, provider)
+
+
+def strip_urls(schema: str) -> tuple[str, Mapping[str, str | None]]:
+    """A schema without the URLs of its datasource, and its `url` as the client's generator describes one."""
+    url: dict[str, str | None] = {"fromEnvVar": "DATABASE_URL", "value": None}
+
+    def strip_line(line: re.Match[str]) -> str:
+        if line[1] == "url":
+            url.update({"fromEnvVar": line[2], "value": line[3]})
+        return ""
+
+    def strip_block(block: re.Match[str]) -> str:
+        return _URL_LINE.sub(strip_line, block[0])
+
+    return _DATASOURCE.sub(strip_block, schema), url
+
+
+def _find_modules(wasm_dir: Path | None, schema: Path) -> Path:
+    if wasm_dir is not None:
+        _require(wasm_dir / _SCHEMA_WASM)
+        return wasm_dir
+    for start in (schema.parent, Path.cwd()):
+        for folder in (start, *start.parents):
+            if (folder / "node_modules" / _SCHEMA_WASM).is_file():
+                return folder / "node_modules"
+    raise GenerationError(
+        "Prisma's WebAssembly packages were not found in a node_modules folder above the schema or the current folder: run `npm ci` "
+        "(or `npm install @prisma/prisma-schema-wasm @prisma/query-compiler-wasm` in the documented version), or pass --wasm-dir"
+    )
+
+
+def _require(file: Path) -> Path:
+    if not file.is_file():
+        raise GenerationError(f"{file} is missing: run `npm ci`, or pass --wasm-dir with the node_modules folder that has it")
+    return file
+
+
+def _choose_generator(config: Mapping[str, Any], schema: Path) -> dict[str, Any]:
+    for generator in config["generators"]:
+        name = str(generator["provider"]["value"])
+        if name in GENERATOR_NAMES or name.endswith(("-m prisma_inprocess", "prisma_inprocess.generator")):
+            found: dict[str, Any] = generator
+            return found
+    raise GenerationError(f'{schema} has no generator block with `provider = "prisma_inprocess"` (or "prisma-client-py")')
+
+
+def _check_datasource(config: Mapping[str, Any], schema: Path) -> dict[str, Any]:
+    if not config["datasources"]:
+        raise GenerationError(f"{schema} has no datasource block")
+    datasource: dict[str, Any] = config["datasources"][0]
+    if datasource["activeProvider"] not in PROVIDERS:
+        raise GenerationError(f"the provider {datasource['activeProvider']!r} of {schema} is not supported; it is one of {', '.join(PROVIDERS)}")
+    return datasource
+
+
+def _output_of(generator: Mapping[str, Any], schema: Path) -> Path:
+    output = generator.get("output")
+    value = output and (output["value"] or os.environ.get(output["fromEnvVar"] or ""))
+    if not value:
+        raise GenerationError(f'the generator block of {schema} needs an output, for instance `output = "./myapp/client"`')
+    return Path(value)
+
+
+def _client_data(
+    schema: Path,
+    text: str,
+    output: Path,
+    generator: Mapping[str, Any],
+    datasource: Mapping[str, Any],
+    url: Mapping[str, str | None],
+    dmmf: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What the Prisma CLI would send to Prisma Client Python's generator."""
+    from prisma._config import config as prisma_config
+
+    options = {"interface": "asyncio", "recursive_type_depth": "-1", **generator["config"]}
+    if options["interface"] != "asyncio":
+        raise GenerationError(f'interface = "{options["interface"]}" is not supported: the in-process engine is asynchronous, use "asyncio"')
+    return {
+        "generator": {
+            "name": generator["name"],
+            "provider": {"fromEnvVar": None, "value": "prisma-client-py"},
+            "output": {"fromEnvVar": None, "value": str(output)},
+            "config": options,
+            "binaryTargets": [],
+            "previewFeatures": generator["previewFeatures"],
+        },
+        "otherGenerators": [],
+        "schemaPath": str(schema),
+        "dmmf": dmmf,
+        "datasources": [
+            {
+                "name": datasource["name"],
+                "provider": datasource["provider"],
+                "activeProvider": datasource["activeProvider"],
+                "url": dict(url),
+                "sourceFilePath": str(schema),
+            }
+        ],
+        "datamodel": text,
+        "version": prisma_config.expected_engine_version,
+        "binaryPaths": {},
+    }
+
+
+def _write_client(output: Path, data: Mapping[str, Any]) -> None:
+    """Run Prisma Client Python's own generator."""
+    from prisma._compat import model_parse
+    from prisma.generator.generator import BASE_PACKAGE_DIR, Generator
+    from prisma.generator.models import PythonData
+
+    if output == BASE_PACKAGE_DIR.resolve():
+        raise GenerationError("the client must not be written over the installed `prisma` package: choose another output")
+    if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
+        raise GenerationError(f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output")
+    with contextlib.redirect_stdout(io.StringIO()), _environment_kept():
+        try:
+            parsed = model_parse(PythonData, dict(data))
+        except ValueError as error:
+            raise GenerationError(f"Prisma Client Python refuses the schema: {error}") from error
+        Generator().generate(parsed)
+    for leftover in ("cli", "generator/templates", "__pycache__"):
+        shutil.rmtree(output / leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _environment_kept() -> Any:
+    """The generator prefers this variable to the schema; the migration CLI is often configured with it, for another engine."""
+    name = "PRISMA_CLIENT_ENGINE_TYPE"
+    saved = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if saved is not None:
+            os.environ[name] = saved
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Replace a file at once, so that a process that is starting reads the old one or the new one."""
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, file)
+
+

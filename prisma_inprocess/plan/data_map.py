@@ -1,0 +1,80 @@
+"""From database rows to what the client's models are built from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prisma_inprocess.drivers.base import Decoder, Dialect
+from prisma_inprocess.errors import EngineError
+
+Mapper = Callable[[Any], Any]
+Enums = Mapping[str, Mapping[str, str]]
+
+
+def compile_data_map(structure: dict[str, Any], enums: Enums, dialect: Dialect) -> Mapper:
+    """A function that maps the result of a plan (rows, one row, a count) to the shape that was asked for."""
+    kind = structure["type"]
+    if kind == "affectedRows":
+        return lambda count: {"count": count}
+    if kind == "field":
+        decode = _field_decoder(structure["fieldType"], enums, dialect)
+        return decode if decode is not None else lambda value: value
+    return _compile_object(structure, enums, dialect)
+
+
+def _compile_object(structure: dict[str, Any], enums: Enums, dialect: Dialect) -> Mapper:
+    columns: list[tuple[str, str, Decoder | None, bool]] = []
+    nested: list[tuple[str, str | None, Mapper]] = []
+    for name, node in structure["fields"].items():
+        if node["type"] == "field":
+            is_list = node["fieldType"]["arity"] == "list"
+            columns.append((name, node["dbName"], _field_decoder(node["fieldType"], enums, dialect), is_list))
+        else:
+            nested.append((name, node["serializedName"], compile_data_map(node, enums, dialect)))
+    skip_nulls = bool(structure["skipNulls"])
+
+    def map_row(row: Mapping[str, Any]) -> dict[str, Any]:
+        mapped: dict[str, Any] = {}
+        for name, column, decode, is_list in columns:
+            value = row[column]
+            if value is None:
+                mapped[name] = [] if is_list else None
+            else:
+                mapped[name] = value if decode is None else decode(value)
+        for name, column_or_none, map_nested in nested:
+            mapped[name] = map_nested(row if column_or_none is None else row[column_or_none])
+        return mapped
+
+    def map_result(value: Any) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, list):
+            return [map_row(row) for row in value if row is not None or not skip_nulls]
+        if isinstance(value, str):
+            return map_result(json.loads(value))
+        return map_row(value)
+
+    return map_result
+
+
+def _field_decoder(field: dict[str, Any], enums: Enums, dialect: Dialect) -> Decoder | None:
+    kind = field["type"]
+    decode = _enum_decoder(field["name"], enums) if kind == "enum" else dialect.decoder(kind)
+    if field["arity"] != "list" or decode is None:
+        return decode
+    decode_item = decode
+    return lambda values: [None if item is None else decode_item(item) for item in values]
+
+
+def _enum_decoder(name: str, enums: Enums) -> Decoder:
+    names = enums[name]
+
+    def decode(value: Any) -> str:
+        found = names.get(str(value))
+        if found is None:
+            raise EngineError(f"Value '{value}' not found in enum '{name}'", "P2023")
+        return found
+
+    return decode

@@ -1,0 +1,191 @@
+"""Work on rows in memory: joining relations, distinct, cursors and pages, differences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from prisma_inprocess.plan.values import Run, Scope, Value, compile_value
+
+Key = tuple[Any, ...]
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and not value)
+
+
+def row_key(row: Any, fields: Sequence[str]) -> Key:
+    """The values of some fields as something that can be looked up."""
+    return tuple(_hashable(row[field]) for field in fields)
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, default=str)
+    return value
+
+
+@dataclass(slots=True, frozen=True)
+class JoinChild:
+    """One relation to attach to its parents."""
+
+    on: list[tuple[str, str]]
+    field: str
+    is_unique: bool
+
+
+def attach(parents: list[dict[str, Any]], join: JoinChild, children: Any, *, strict: bool) -> None:
+    """Put each child under the parents it belongs to. Without `strict`, keys are compared across number and text."""
+    parent_fields = [one for one, _ in join.on]
+    child_fields = [other for _, other in join.on]
+    index: dict[Key, list[dict[str, Any]]] = {}
+    for parent in parents:
+        index.setdefault(_join_key(parent, parent_fields, strict), []).append(parent)
+        parent[join.field] = None if join.is_unique else []
+    for child in as_list(children):
+        if child is None:
+            continue
+        for parent in index.get(_join_key(child, child_fields, strict), ()):
+            if join.is_unique:
+                parent[join.field] = child
+            else:
+                parent[join.field].append(child)
+
+
+def _join_key(row: Any, fields: Sequence[str], strict: bool) -> Key:
+    key = row_key(row, fields)
+    return key if strict else tuple(item if item is None else _loose(item) for item in key)
+
+
+def _loose(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def difference(left: Any, right: Any, fields: Sequence[str]) -> list[Any]:
+    """The rows of `left` that have no counterpart in `right`."""
+    taken = {None if row is None else row_key(row, fields) for row in as_list(right)}
+    return [row for row in as_list(left) if (None if row is None else row_key(row, fields)) not in taken]
+
+
+def map_field(value: Any, field: str) -> Any:
+    if isinstance(value, list):
+        return [map_field(item, field) for item in value]
+    return value if value is None or not hasattr(value, "get") else value.get(field)
+
+
+@dataclass(slots=True, frozen=True)
+class Operations:
+    """What happens to a list of rows after it was read."""
+
+    distinct: list[str] | None
+    linking: list[str] | None
+    skip: int
+    take: int | None
+    paginated: bool
+    cursor: dict[str, Value] | None
+    reverse: bool
+    nested: dict[str, Operations]
+
+    @classmethod
+    def compile(cls, raw: dict[str, Any]) -> Operations:
+        page = raw["pagination"] or {}
+        cursor = page.get("cursor")
+        return cls(
+            distinct=raw["distinct"],
+            linking=raw["linkingFields"],
+            skip=page.get("skip") or 0,
+            take=page.get("take"),
+            paginated=bool(raw["pagination"]),
+            cursor={field: compile_value(value) for field, value in cursor.items()} if cursor else None,
+            reverse=bool(raw["reverse"]),
+            nested={field: cls.compile(operations) for field, operations in raw["nested"].items()},
+        )
+
+    def apply(self, value: Any, run: Run, scope: Scope) -> Any:
+        if value is None:
+            return None
+        if isinstance(value, str):
+            value = json.loads(value)
+        wanted = {field: get(run, scope) for field, get in self.cursor.items()} if self.cursor else None
+        if not isinstance(value, list):
+            return self._apply_to_one(value, wanted, run, scope)
+        rows = value
+        if self.distinct is not None:
+            rows = _distinct(rows, [*self.distinct, *(self.linking or ())])
+        if self.paginated:
+            rows = self._paginate(rows, wanted)
+        if self.reverse:
+            rows = rows[::-1]
+        return [self._nested(row, run, scope) for row in rows] if self.nested else rows
+
+    def _apply_to_one(self, row: Any, wanted: dict[str, Any] | None, run: Run, scope: Scope) -> Any:
+        if self.paginated and (self.skip > 0 or self.take == 0 or (wanted is not None and not _matches(row, wanted))):
+            return None
+        return self._nested(row, run, scope)
+
+    def _nested(self, row: Any, run: Run, scope: Scope) -> Any:
+        if not self.nested:
+            return row
+        copy = dict(row)
+        for field, operations in self.nested.items():
+            copy[field] = operations.apply(copy[field], run, scope)
+        return copy
+
+    def _paginate(self, rows: list[Any], wanted: dict[str, Any] | None) -> list[Any]:
+        if self.linking is None:
+            return self._page(rows, wanted)
+        groups: dict[Key, list[Any]] = {}
+        for row in rows:
+            groups.setdefault(row_key(row, self.linking), []).append(row)
+        return [row for group in groups.values() for row in self._page(group, wanted)]
+
+    def _page(self, rows: list[Any], wanted: dict[str, Any] | None) -> list[Any]:
+        start = 0
+        if wanted is not None:
+            found = next((position for position, row in enumerate(rows) if _matches(row, wanted)), None)
+            if found is None:
+                return []
+            start = found
+        start += self.skip
+        return rows[start:] if self.take is None else rows[start : start + self.take]
+
+
+def _distinct(rows: Iterable[Any], fields: Sequence[str]) -> list[Any]:
+    seen: set[Key] = set()
+    kept = []
+    for row in rows:
+        key = row_key(row, fields)
+        if key not in seen:
+            seen.add(key)
+            kept.append(row)
+    return kept
+
+
+def _matches(row: Any, wanted: dict[str, Any]) -> bool:
+    return all(_same(row[field], value) for field, value in wanted.items())
+
+
+def _same(stored: Any, wanted: Any) -> bool:
+    """Equality across what a database returns and what a caller passes: uuid and text, number and text, time and text."""
+    if stored == wanted:
+        return True
+    if isinstance(stored, (Decimal, int, float)) and isinstance(wanted, (Decimal, int, float, str)):
+        try:
+            return Decimal(str(stored)) == Decimal(str(wanted))
+        except ArithmeticError:
+            return False
+    return str(stored) == str(wanted)
+
+
+Transform = Callable[[Any, Run, Scope], Any]

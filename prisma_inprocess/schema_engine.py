@@ -1,0 +1,55 @@
+"""Prisma's schema engine (WebAssembly): validates a schema and describes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from prisma_inprocess.compiler.bindgen import BindgenInstance, WasmFailure
+from prisma_inprocess.compiler.module_cache import load_module, new_engine
+from prisma_inprocess.errors import GenerationError
+
+
+class SchemaEngine:
+    """Reads Prisma schemas without Node and without the Prisma CLI.
+
+    Args:
+        wasm_file: `prisma_schema_build_bg.wasm` of the npm package `@prisma/prisma-schema-wasm`.
+    """
+
+    def __init__(self, wasm_file: Path) -> None:
+        engine = new_engine()
+        self._instance = BindgenInstance(engine, load_module(engine, wasm_file))
+
+    def config(self, schema: str) -> dict[str, Any]:
+        """Generators and datasources of a schema (without the datasource's `url`, which this version of Prisma does not allow)."""
+        answer = json.loads(self._call("get_config", {"prismaSchema": schema, "datasourceOverrides": {}, "env": {}, "ignoreEnvVarErrors": True}))
+        if answer.get("errors"):
+            raise GenerationError("\n".join(str(error["message"]) for error in answer["errors"]))
+        config: dict[str, Any] = answer["config"]
+        return config
+
+    def dmmf(self, schema: str) -> dict[str, Any]:
+        """Prisma's description (DMMF) of the schema: models, and every input and output type of every operation."""
+        description: dict[str, Any] = json.loads(self._call("get_dmmf", {"prismaSchema": schema, "noColor": True}))
+        return description
+
+    def _call(self, function: str, parameters: dict[str, Any]) -> str:
+        try:
+            result = self._instance.call(function, *self._instance.write_text(json.dumps(parameters)))
+        except WasmFailure as failure:
+            raise GenerationError(f"Prisma's schema engine failed: {failure.value}") from failure
+        if len(result) == 4 and result[3]:
+            raise GenerationError(_message_of(self._instance.take(result[2])))
+        text = self._instance.read_text(result[0], result[1])
+        self._instance.free_text(result[0], result[1])
+        return text
+
+
+def _message_of(thrown: Any) -> str:
+    text = str(thrown)
+    try:
+        return str(json.loads(text)["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
