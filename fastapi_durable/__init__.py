@@ -1,0 +1,117 @@
+"""Durable workflows for FastAPI, on the app's own Prisma schema."""
+
+from fastapi_durable.clock import Clock, SystemClock
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.errors import (
+    ConfigurationError,
+    DefinitionError,
+    DurableError,
+    FatalError,
+    InjectionError,
+    InputValidationError,
+    LeaseLostError,
+    NonDeterminismError,
+    NotStartedError,
+    OutsideWorkflowError,
+    ResultTimeoutError,
+    RunCancelledError,
+    RunDeadError,
+    RunFailedError,
+    RunNotFoundError,
+    RunStateError,
+    RunUnsuccessfulError,
+    SchemaMismatchError,
+    SerializationError,
+    SignalTimeoutError,
+    SignalTokenTakenError,
+    StepFailedError,
+    StoreError,
+    StoreUnavailableError,
+    TransactionExpiredError,
+    WorkflowNotRegisteredError,
+)
+from fastapi_durable.gateway import RunGateway
+from fastapi_durable.injection import app_scoped
+from fastapi_durable.model import Checkpoint, ErrorRecord, Run, RunQuery, RunStatus
+from fastapi_durable.module import DurableModule
+from fastapi_durable.options import DurableOptions
+from fastapi_durable.retry import Backoff, exponential, fixed
+from fastapi_durable.runtime import DurableHealth, DurableRuntime
+from fastapi_durable.service import WorkflowService
+from fastapi_durable.settings import DurableSettings, Role
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.transport.base import Transport
+from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.web.dependencies import (
+    DurableHealthDep,
+    RunGatewayDep,
+    StateStoreDep,
+    WorkflowEngineDep,
+    WorkflowServiceDep,
+)
+
+__all__ = [
+    "Backoff",
+    "Checkpoint",
+    "Clock",
+    "ConfigurationError",
+    "DefinitionError",
+    "DurableError",
+    "DurableHealth",
+    "DurableHealthDep",
+    "DurableModule",
+    "DurableOptions",
+    "DurableRuntime",
+    "DurableSettings",
+    "ErrorRecord",
+    "FatalError",
+    "InProcessTransport",
+    "InjectionError",
+    "InputValidationError",
+    "LeaseLostError",
+    "MemoryStateStore",
+    "NonDeterminismError",
+    "NotStartedError",
+    "OutsideWorkflowError",
+    "ResultTimeoutError",
+    "Role",
+    "Run",
+    "RunCancelledError",
+    "RunDeadError",
+    "RunFailedError",
+    "RunGateway",
+    "RunGatewayDep",
+    "RunHandle",
+    "RunNotFoundError",
+    "RunQuery",
+    "RunStateError",
+    "RunStatus",
+    "RunUnsuccessfulError",
+    "SchemaMismatchError",
+    "SerializationError",
+    "SignalTimeoutError",
+    "SignalTokenTakenError",
+    "StateStore",
+    "StateStoreDep",
+    "StepFailedError",
+    "StoreError",
+    "StoreUnavailableError",
+    "SystemClock",
+    "TransactionExpiredError",
+    "Transport",
+    "WorkflowContext",
+    "WorkflowEngine",
+    "WorkflowEngineDep",
+    "WorkflowNotRegisteredError",
+    "WorkflowService",
+    "WorkflowServiceDep",
+    "app_scoped",
+    "exponential",
+    "fixed",
+    "step",
+    "workflow",
+]

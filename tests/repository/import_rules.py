@@ -39,6 +39,8 @@ LAYERS: Final[Mapping[str, int]] = {
     # 5 composition
     "fastapi_durable.injection": 5,
     "fastapi_durable.settings": 5,
+    "fastapi_durable.options": 5,
+    "fastapi_durable.runtime": 5,
     "fastapi_durable.service": 5,
     "fastapi_durable.gateway": 5,
     "fastapi_durable.module": 5,

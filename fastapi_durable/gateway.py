@@ -1,0 +1,117 @@
+"""The façade for dashboards and operators: read runs."""
+
+import base64
+import binascii
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+
+WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint"]
+_CHILDREN_LIMIT = 1000
+_WAITERS_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a suspended run waits for; timers and retries are not listed, they come by themselves.
+
+    Attributes:
+        name: The signal's or webhook's token, the event's name, the child's run id, or "breakpoint".
+    """
+
+    kind: WaitKind
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run in a listing; `waiting` is None unless it is suspended and waits for somebody."""
+
+    run: Run
+    waiting: Waiting | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDetail:
+    """A run with its checkpoints by position (compensations, which are negative, first) and its children's ids."""
+
+    run: Run
+    timeline: Sequence[Checkpoint]
+    children: Sequence[str]
+    waiting: Waiting | None
+
+
+class RunGateway:
+    """Reads runs; inject it as `RunGatewayDep`. It sees the module's namespace, or all of them if it has none."""
+
+    def __init__(self, store: StateStore, *, namespace: str | None = None) -> None:
+        self._store = store if namespace is None else store.with_scope(namespace)
+
+    async def get_run_detail(self, run_id: str) -> RunDetail | None:
+        """A run with its timeline and children; None if there is no such run."""
+        run = await self._store.find_run(run_id)
+        if run is None:
+            return None
+        timeline = await self._store.list_checkpoints(run_id)
+        children = await self._store.list_runs(RunQuery(parent_run_id=run_id, limit=_CHILDREN_LIMIT))
+        waiting = await self._waiting([run])
+        return RunDetail(
+            run=run,
+            timeline=timeline,
+            children=[child.id for child in reversed(children)],
+            waiting=waiting.get(run_id),
+        )
+
+    async def list_runs(self, query: RunQuery | None = None) -> list[ListedRun]:
+        """Runs, the newest first, with what each waits for."""
+        runs = await self._store.list_runs(query or RunQuery())
+        waiting = await self._waiting(runs)
+        return [ListedRun(run, waiting.get(run.id)) for run in runs]
+
+    async def count_runs(self, query: RunQuery | None = None) -> int:
+        """How many runs match, paging aside."""
+        return await self._store.count_runs(query or RunQuery())
+
+    async def run_facets(self, query: RunQuery | None = None) -> list[RunFacet]:
+        """Counts by status and origin; the query's own status and origin are left out of account."""
+        return await self._store.run_facets(query or RunQuery())
+
+    async def waiting_for(self, run_ids: Collection[str]) -> dict[str, Waiting]:
+        """What each of these runs waits for; runs that are not suspended, or only wait for a time, are left out."""
+        waiting = await self._first_waiters(run_ids)
+        runs = [await self._store.find_run(run_id) for run_id in waiting]
+        suspended = {run.id for run in runs if run is not None and run.status is RunStatus.SUSPENDED}
+        return {run_id: found for run_id, found in waiting.items() if run_id in suspended}
+
+    async def _waiting(self, runs: Sequence[Run]) -> dict[str, Waiting]:
+        return await self._first_waiters([run.id for run in runs if run.status is RunStatus.SUSPENDED])
+
+    async def _first_waiters(self, run_ids: Collection[str]) -> dict[str, Waiting]:
+        """Of each run, the waiter at the earliest position."""
+        if not run_ids:
+            return {}
+        waiters = await self._store.list_signal_waiters(run_ids=run_ids, limit=_WAITERS_LIMIT)
+        waiters.sort(key=lambda waiter: waiter.seq, reverse=True)
+        return {waiter.run_id: _described(waiter.token) for waiter in waiters}
+
+
+def _described(token: str) -> Waiting:
+    """The meaning of a waiter's token; the prefixes are the reference's."""
+    prefix, _, rest = token.partition(":")
+    match prefix if rest else "":
+        case "wh":
+            return Waiting("webhook", token)
+        case "bp":
+            return Waiting("breakpoint", "breakpoint")
+        case "child":
+            return Waiting("child", rest)
+        case "event":
+            try:
+                return Waiting("event", base64.b64decode(rest.partition(":")[0], validate=True).decode())
+            except (binascii.Error, UnicodeDecodeError):
+                return Waiting("signal", token)
+        case _:
+            return Waiting("signal", token)

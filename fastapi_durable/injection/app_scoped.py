@@ -1,0 +1,155 @@
+"""One instance an application: entered when the lifespan starts, left in reverse order when it ends."""
+
+import asyncio
+import contextvars
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, TypeVar, cast, overload
+
+from fastapi_durable.errors import NotStartedError
+from fastapi_durable.injection.application import AppBound, Application
+from fastapi_durable.injection.lifetime import CleanupLimit
+from fastapi_durable.injection.resolver import DependencyResolver, Execution
+
+T = TypeVar("T")
+_STATE_KEY = "_fastapi_durable_scope"
+
+
+class AppScoped(AppBound[T]):
+    """A dependency made by `app_scoped`; `function` is what was decorated."""
+
+    function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            if (value := getattr(function, name, None)) is not None:
+                setattr(self, name, value)
+        # No __wrapped__: FastAPI would look through it, see the generator, and enter it on every request.
+
+    async def value_in(self, app: Application, module: object | None) -> T:  # noqa: ARG002
+        return cast(T, await scope_of(app).value_of(self))
+
+    def __repr__(self) -> str:
+        return f"app_scoped({self.function!r})"
+
+
+@overload
+def app_scoped(function: Callable[..., AsyncIterator[T]], /) -> AppScoped[T]: ...
+@overload
+def app_scoped(function: Callable[..., Iterator[T]], /) -> AppScoped[T]: ...
+@overload
+def app_scoped(function: Callable[..., Awaitable[T]], /) -> AppScoped[T]: ...
+@overload
+def app_scoped(function: Callable[..., T], /) -> AppScoped[T]: ...
+def app_scoped(function: Callable[..., Any], /) -> AppScoped[Any]:
+    """Turn a dependency into one whose value lives as long as the application: a client, a pool, a gateway.
+
+    The result goes into `Depends(...)` as any dependency does: in routes, WebSockets, steps and `inject=`, always with
+    the same value. What the durable module needs (through `inject=`, its factory, its workflows and its steps) is
+    entered when the lifespan starts, dependencies before their users; what only routes need, at its first use.
+    Everything is left when the lifespan ends, in reverse order.
+
+    Args:
+        function: An async generator, a generator, an `async def` or `def` function, or a class. Its own parameters are
+            dependencies; none of them may be bound to a request.
+    """
+    return AppScoped(function)
+
+
+class AppScope:
+    """The app-scoped instances of one application.
+
+    Attributes:
+        cleanup: How long the clean-up of one instance may take.
+    """
+
+    def __init__(self, app: Application) -> None:
+        self.cleanup = CleanupLimit(always=True)
+        self._resolver = DependencyResolver(app)
+        self._stack = AsyncExitStack()
+        self._values: dict[AppScoped[Any], Any] = {}
+        self._entering: dict[AppScoped[Any], asyncio.Task[Any]] = {}
+        # An instance may be entered during a request but outlives it, so it gets the context of the start.
+        self._context = contextvars.copy_context()
+        self._closed = False
+        self.users = 0
+
+    async def value_of(self, dependency: AppScoped[T]) -> T:
+        """The instance; entered now if nobody has asked for it yet. Callers at the same time share one entering.
+
+        Raises:
+            InjectionError: it needs something that is bound to a request.
+        """
+        try:
+            return cast(T, self._values[dependency])
+        except KeyError:
+            pass
+        if self._closed:
+            raise NotStartedError
+        task = self._entering.get(dependency)
+        if task is None:
+            for _ in self._resolver.examine_dependency(dependency.function):
+                pass
+            task = asyncio.get_running_loop().create_task(
+                self._enter(dependency),
+                name=f"durable: enter {dependency!r}",
+                context=self._context.copy(),
+            )
+            self._entering[dependency] = task
+            task.add_done_callback(lambda done: self._entered(dependency, done))
+        # The entering belongs to all who wait for it: one that is cancelled does not take it from the others.
+        return cast(T, await asyncio.shield(task))
+
+    async def close(self) -> None:
+        """Leave every instance, the last one entered first."""
+        self._closed = True
+        for task in list(self._entering.values()):
+            task.cancel()
+        if self._entering:
+            await asyncio.wait(self._entering.values())
+        self._values.clear()
+        await self._stack.aclose()
+
+    async def _enter(self, dependency: AppScoped[T]) -> T:
+        async with AsyncExitStack() as stack:
+            value = await self._resolver.build(dependency.function, Execution(stack, self.cleanup))
+            self._stack.push_async_exit(stack.pop_all())
+            self._values[dependency] = value
+            return cast(T, value)
+
+    def _entered(self, dependency: AppScoped[Any], task: asyncio.Task[Any]) -> None:
+        del self._entering[dependency]
+        if not task.cancelled():
+            task.exception()  # retrieved here too: the waiters may all be gone
+
+
+@asynccontextmanager
+async def entered_scope(app: Application) -> AsyncIterator[AppScope]:
+    """The application's scope, shared by all modules in it; the last one out closes it."""
+    scope: AppScope | None = getattr(app.state, _STATE_KEY, None)
+    if scope is None:
+        scope = AppScope(app)
+        setattr(app.state, _STATE_KEY, scope)
+    scope.users += 1
+    try:
+        yield scope
+    finally:
+        scope.users -= 1
+        if scope.users == 0:
+            try:
+                await scope.close()
+            finally:
+                delattr(app.state, _STATE_KEY)
+
+
+def scope_of(app: Application) -> AppScope:
+    """The scope that a lifespan opened.
+
+    Raises:
+        NotStartedError: none did.
+    """
+    scope: AppScope | None = getattr(app.state, _STATE_KEY, None)
+    if scope is None:
+        raise NotStartedError
+    return scope

@@ -1,0 +1,41 @@
+"""Dependencies whose value belongs to the application rather than to a request or a step."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
+
+from starlette.datastructures import State
+from starlette.requests import HTTPConnection
+
+T = TypeVar("T")
+
+
+class Application(Protocol):
+    """What the library needs of an application: a place for its state. FastAPI's also has `dependency_overrides`."""
+
+    state: State
+
+
+def overrides_of(app: Application) -> Mapping[Callable[..., Any], Callable[..., Any]]:
+    """The application's `dependency_overrides`, as they are now."""
+    found: Mapping[Callable[..., Any], Callable[..., Any]] = getattr(app, "dependency_overrides", {})
+    return found
+
+
+class AppBound(ABC, Generic[T]):
+    """A dependency that FastAPI calls with the connection, and the resolver asks without one; both get the same."""
+
+    __name__: str
+    function: Callable[..., Any] | None = None
+    """What builds the value, if its own dependencies are to be looked at."""
+
+    @abstractmethod
+    async def value_in(self, app: Application, module: object | None) -> T:
+        """The value in this application, as the given module sees it (None: as a route does).
+
+        Raises:
+            NotStartedError: the lifespan has not run in this application.
+        """
+
+    async def __call__(self, connection: HTTPConnection) -> T:
+        return await self.value_in(connection.app, None)

@@ -1,0 +1,227 @@
+"""FastAPI's dependency injection without a request: for steps, workflows and the options factory."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    contextmanager,
+    nullcontext,
+)
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
+
+from fastapi_durable.errors import InjectionError
+from fastapi_durable.injection.application import AppBound, Application, overrides_of
+from fastapi_durable.injection.lifetime import CleanupLimit, Held
+from fastapi_durable.injection.plan import Kind, Plan, Refusal, name_of, plan_of_dependency, plan_of_step
+
+Trail = tuple[tuple[Callable[..., Any], str], ...]
+"""How a dependency was reached: each function on the way, with the parameter that leads on."""
+
+
+@dataclass(slots=True)
+class Execution:
+    """What one step, or one building of the options, shares: values used before, and what must be cleaned up."""
+
+    stack: AsyncExitStack
+    cleanup: CleanupLimit
+    cache: dict[Callable[..., Any], Any] = field(default_factory=dict)
+
+
+class DependencyResolver:
+    """Supplies dependencies outside a request; implements the engine's `Injector`.
+
+    Functions, coroutine functions, generators, async generators, classes and callable objects work, nested as deep as
+    you like. A dependency is called once an execution unless it says `use_cache=False`; sync ones run in a worker
+    thread. The application's `dependency_overrides` apply as they are at the moment of the call.
+
+    Args:
+        app: The application whose overrides and app-scoped instances are used.
+        module: The module on whose behalf; it decides what `StateStoreDep` and its like mean.
+        cleanup: How long the clean-up of a step's dependencies may take once a cancellation waits for it.
+    """
+
+    def __init__(self, app: Application, *, module: object | None = None, cleanup: CleanupLimit | None = None) -> None:
+        self._app = app
+        self._module = module
+        self._cleanup = cleanup or CleanupLimit()
+        self._steps: WeakKeyDictionary[Callable[..., Any], Plan] = WeakKeyDictionary()
+        self._dependencies: WeakKeyDictionary[Callable[..., Any], Plan] = WeakKeyDictionary()
+        self._checked: WeakSet[Callable[..., Any]] = WeakSet()
+
+    def check(self, function: Callable[..., Any]) -> None:
+        """Refuse a step or workflow whose dependencies cannot be resolved outside a request.
+
+        Raises:
+            InjectionError: names the parameter, the function it belongs to, and what to do.
+        """
+        overridden = bool(overrides_of(self._app))
+        key = _cache_key(function)
+        if not overridden and key in self._checked:
+            return
+        for _ in self.app_bound_in(function):
+            pass
+        if not overridden:
+            _remember(self._checked.add, key)
+
+    def provide(self, function: Callable[..., Any]) -> AbstractAsyncContextManager[dict[str, Any]]:
+        """The keyword arguments of one call of a step or workflow; leaving the context cleans up in reverse order.
+
+        An exception that leaves the block is thrown into the generators, which can act on it but not swallow it.
+
+        Raises:
+            InjectionError: a dependency cannot be resolved outside a request.
+        """
+        plan = self._plan_of_step(function)
+        if not plan.dependencies and plan.refusal is None:
+            return nullcontext({})
+        return self._provide(function, plan)
+
+    def app_bound_in(self, function: Callable[..., Any]) -> Iterator[AppBound[Any]]:
+        """What a step or workflow needs from the application, dependencies before their users.
+
+        Raises:
+            InjectionError: as `check`.
+        """
+        return self._examine(function, self._plan_of_step(function), ())
+
+    def examine_dependency(self, function: Callable[..., Any]) -> Iterator[AppBound[Any]]:
+        """The same for a dependency, override included."""
+        return self._visit(function, ())
+
+    async def arguments(self, function: Callable[..., Any], execution: Execution) -> dict[str, Any]:
+        """All parameters of a factory, as dependencies."""
+        return await self._arguments(function, self._plan_of_dependency(function), execution, ())
+
+    async def value(self, function: Callable[..., Any], execution: Execution, trail: Trail = ()) -> Any:
+        """The value of a dependency, override included."""
+        call = overrides_of(self._app).get(function, function)
+        if isinstance(call, AppBound):
+            return await call.value_in(self._app, self._module)
+        return await self.build(call, execution, trail)
+
+    async def build(self, function: Callable[..., Any], execution: Execution, trail: Trail = ()) -> Any:
+        """Call a function with its dependencies; the stack of the execution leaves its context if it has one."""
+        plan = self._plan_of_dependency(function)
+        arguments = await self._arguments(function, plan, execution, trail)
+        if plan.kind is Kind.COROUTINE:
+            return await function(**arguments)
+        if plan.kind is Kind.SYNC:
+            return await run_in_threadpool(function, **arguments)
+        manager: AbstractAsyncContextManager[Any]
+        if plan.kind is Kind.ASYNC_GENERATOR:
+            manager = asynccontextmanager(function)(**arguments)
+        else:
+            manager = contextmanager_in_threadpool(contextmanager(function)(**arguments))
+        held = Held(manager, name=name_of(function), cleanup=execution.cleanup)
+        return await execution.stack.enter_async_context(held)
+
+    @asynccontextmanager
+    async def _provide(self, function: Callable[..., Any], plan: Plan) -> AsyncIterator[dict[str, Any]]:
+        async with AsyncExitStack() as stack:
+            yield await self._arguments(function, plan, Execution(stack, self._cleanup), ())
+
+    async def _arguments(
+        self, function: Callable[..., Any], plan: Plan, execution: Execution, trail: Trail
+    ) -> dict[str, Any]:
+        if plan.refusal is not None:
+            raise _refused(function, plan.refusal, trail)
+        arguments: dict[str, Any] = {}
+        cache = execution.cache
+        for dependency in plan.dependencies:
+            call = dependency.call
+            if dependency.use_cache and call in cache:
+                value = cache[call]
+            else:
+                value = await self.value(call, execution, _extended(trail, function, dependency.parameter))
+                cache.setdefault(call, value)
+            arguments[dependency.parameter] = value
+        return arguments
+
+    def _visit(self, function: Callable[..., Any], trail: Trail) -> Iterator[AppBound[Any]]:
+        call = overrides_of(self._app).get(function, function)
+        if not isinstance(call, AppBound):
+            yield from self._examine(call, self._plan_of_dependency(call), trail)
+            return
+        if call.function is not None:
+            yield from self._examine(call.function, self._plan_of_dependency(call.function), trail)
+        yield call
+
+    def _examine(self, function: Callable[..., Any], plan: Plan, trail: Trail) -> Iterator[AppBound[Any]]:
+        if plan.refusal is not None:
+            raise _refused(function, plan.refusal, trail)
+        for dependency in plan.dependencies:
+            yield from self._visit(dependency.call, _extended(trail, function, dependency.parameter))
+
+    def _plan_of_step(self, function: Callable[..., Any]) -> Plan:
+        return _planned(self._steps, function, plan_of_step)
+
+    def _plan_of_dependency(self, function: Callable[..., Any]) -> Plan:
+        return _planned(self._dependencies, function, plan_of_dependency)
+
+
+def _planned(
+    plans: WeakKeyDictionary[Callable[..., Any], Plan],
+    function: Callable[..., Any],
+    read: Callable[[Callable[..., Any]], Plan],
+) -> Plan:
+    """The plan of a function, read once.
+
+    Weak keys, because a workflow may define its steps inside its body: new ones on every turn.
+    """
+    key = _cache_key(function)
+    try:
+        return plans[key]
+    except (KeyError, TypeError):
+        plan = read(function)
+    _remember(lambda key: plans.__setitem__(key, plan), key)
+    return plan
+
+
+def _cache_key(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A bound method is made anew by every access; its function stays."""
+    key: Callable[..., Any] = getattr(function, "__func__", function)
+    return key
+
+
+def _remember(store: Callable[[Callable[..., Any]], None], key: Callable[..., Any]) -> None:
+    try:
+        store(key)
+    except TypeError:
+        # Neither hashable nor weakly referenced, such as an object with __slots__: read again next time.
+        pass
+
+
+def _extended(trail: Trail, function: Callable[..., Any], parameter: str) -> Trail:
+    if any(function is passed for passed, _ in trail):
+        way = " -> ".join(name_of(passed) for passed, _ in (*trail, (function, "")))
+        raise InjectionError(f"dependencies go in a circle: {way}")
+    return (*trail, (function, parameter))
+
+
+def _refused(function: Callable[..., Any], refusal: Refusal, trail: Trail) -> InjectionError:
+    owner = _label(function, root=not trail)
+    needed = ""
+    if trail:
+        way = " -> ".join(f"{parameter!r}" for _, parameter in trail)
+        needed = f" (which {_label(trail[0][0], root=True)} needs through its parameter {way})"
+    advice = ""
+    if refusal.request_bound:
+        advice = (
+            ". Outside a request there is none, and a step may run in another process, after a restart: pass what it "
+            "needs from the request as its input"
+        )
+    return InjectionError(f"parameter {refusal.parameter!r} of {owner}{needed} {refusal.reason}{advice}")
+
+
+def _label(function: Callable[..., Any], *, root: bool) -> str:
+    if not root:
+        return f"dependency {name_of(function)!r}"
+    declared = getattr(function, "__durable_workflow__", None)
+    noun = "step" if declared is None else "workflow"
+    declared = declared or getattr(function, "__durable_step__", None) or {}
+    return f"{noun} {declared.get('name') or name_of(function)!r}"

@@ -1,0 +1,329 @@
+"""The composition root: builds every part from the options, starts it with the application, and ends it in order."""
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Any, Literal, Self
+
+from starlette.applications import Starlette
+
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import WorkflowDefinition, default_name, step_definition, workflow_definition
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
+from fastapi_durable.gateway import RunGateway
+from fastapi_durable.injection import Application, AppScoped, DependencyResolver
+from fastapi_durable.injection.app_scoped import AppScope, entered_scope
+from fastapi_durable.injection.lifetime import CleanupLimit, Held
+from fastapi_durable.injection.resolver import Execution
+from fastapi_durable.options import DurableOptions, ResolvedOptions
+from fastapi_durable.runtime import (
+    DurableHealth,
+    DurableRuntime,
+    Entry,
+    RuntimePart,
+    StandaloneApplication,
+    entries_of,
+    runtime_of,
+)
+from fastapi_durable.service import WorkflowService
+from fastapi_durable.settings import Role
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.worker import Worker
+
+WorkflowFunction = Callable[..., Coroutine[Any, Any, Any]]
+OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
+
+
+class DurableModule:
+    """Durable workflows for one or more applications; made by `for_root` or `for_root_async`.
+
+    It holds declarations only. What runs lives in the application whose lifespan is open, so one module can serve
+    several applications that do not see each other.
+
+    Attributes:
+        state_store, workflow_service, workflow_engine, run_gateway: Dependencies, for `Depends(...)`, that mean this
+            module where an application has several. With one module, `StateStoreDep` and its like are enough.
+    """
+
+    def __init__(
+        self,
+        *,
+        use_factory: OptionsFactory,
+        inject: Sequence[Callable[..., Any]] | None,
+        workflows: Sequence[WorkflowFunction],
+        steps: Sequence[Callable[..., Any]],
+    ) -> None:
+        self._use_factory = use_factory
+        self._inject = inject
+        self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
+        self._steps = tuple(step_definition(each).function for each in steps)
+        WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
+        self.state_store: RuntimePart[StateStore] = RuntimePart("state_store", lambda runtime: runtime.store, self)
+        self.workflow_service: RuntimePart[WorkflowService] = RuntimePart(
+            "workflow_service", lambda runtime: runtime.service, self
+        )
+        self.workflow_engine: RuntimePart[WorkflowEngine] = RuntimePart(
+            "workflow_engine", lambda runtime: runtime.engine, self
+        )
+        self.run_gateway: RuntimePart[RunGateway] = RuntimePart("run_gateway", lambda runtime: runtime.gateway, self)
+
+    @classmethod
+    def for_root(
+        cls,
+        options: DurableOptions,
+        *,
+        workflows: Sequence[WorkflowFunction] = (),
+        steps: Sequence[Callable[..., Any]] = (),
+    ) -> Self:
+        """A module from options that are at hand.
+
+        Args:
+            options: Checked now, the environment included.
+            workflows: Functions decorated with `@workflow` that this application drives.
+            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+
+        Raises:
+            ConfigurationError: an option or a variable of the environment is wrong.
+            DefinitionError: a workflow or step is declared in a way that cannot work.
+        """
+        _checked_options(options, "for_root takes")
+        options.resolve()
+        return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps)
+
+    @classmethod
+    def for_root_async(
+        cls,
+        *,
+        use_factory: OptionsFactory,
+        inject: Sequence[Callable[..., Any]] | None = None,
+        workflows: Sequence[WorkflowFunction] = (),
+        steps: Sequence[Callable[..., Any]] = (),
+    ) -> Self:
+        """A module whose options are built when the lifespan starts.
+
+        Args:
+            use_factory: Returns the options; `def`, `async def` or a lambda. With `inject`, it is called with the
+                values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
+            inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
+            workflows: Functions decorated with `@workflow` that this application drives.
+            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+
+        Raises:
+            ConfigurationError: the factory does not take what `inject` lists.
+            DefinitionError: a workflow or step is declared in a way that cannot work.
+        """
+        _check_factory(use_factory, inject)
+        return cls(use_factory=use_factory, inject=inject, workflows=workflows, steps=steps)
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Run the module while the application runs: `FastAPI(lifespan=durable.lifespan)`.
+
+        Inside a lifespan of your own: `async with durable.lifespan(app): yield`. Entering it again while it is open is
+        harmless. At the start, app-scoped dependencies are entered, the options built, the store checked, and the
+        worker started unless the role is `api`; at the end all of it is undone in reverse order, within
+        `shutdown_timeout` for each part, even if the lifespan is cancelled. If the start fails, what had been entered
+        is left before the error comes out.
+
+        Raises:
+            ConfigurationError: the options are wrong, or the factory returned something else.
+            InjectionError: a dependency of a workflow, a step or the factory needs a request.
+            SchemaMismatchError: the Prisma client or the tables lack something; the message has the command to run.
+            StoreUnavailableError: the database cannot be reached.
+        """
+        async with self._opened(app, role=None):
+            yield
+
+    @asynccontextmanager
+    async def running(
+        self,
+        *,
+        role: Role | Literal["api", "worker", "all"] | None = None,
+        dependency_overrides: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
+    ) -> AsyncIterator[DurableRuntime]:
+        """Run the module without a web application: in a worker process, a script, a test.
+
+        Args:
+            role: Whatever options and environment say.
+            dependency_overrides: As an application has them.
+
+        Raises:
+            ConfigurationError, SchemaMismatchError, StoreUnavailableError: as `lifespan`.
+        """
+        app = StandaloneApplication(dict(dependency_overrides or {}))
+        async with self._opened(app, role=None if role is None else Role(role)) as runtime:
+            yield runtime
+
+    def runtime(self, app: Application) -> DurableRuntime:
+        """What runs in an application, for code that FastAPI does not inject into.
+
+        Raises:
+            NotStartedError: the lifespan has not run in this application.
+        """
+        return runtime_of(app, self)
+
+    async def health(self, app: Application, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
+        """How the module is doing in an application; never raises for a store that is down.
+
+        Raises:
+            NotStartedError: the lifespan has not run in this application.
+        """
+        return await runtime_of(app, self).health(timeout=timeout)
+
+    @asynccontextmanager
+    async def _opened(self, app: Application, *, role: Role | None) -> AsyncIterator[DurableRuntime]:
+        """Count openings: the first one starts, the last one stops."""
+        entries = entries_of(app)
+        entry = entries.get(self)
+        if entry is None:
+            entry = entries[self] = Entry()
+            cleanup = CleanupLimit(always=True)
+            entry.held = Held(self._started(app, entry, role, cleanup), name="the durable module", cleanup=cleanup)
+            entry.users = 1
+            try:
+                await entry.held.__aenter__()
+            except BaseException:
+                del entries[self]
+                raise
+            finally:
+                entry.settled.set()
+        else:
+            entry.users += 1
+            try:
+                await entry.settled.wait()
+            except BaseException:
+                entry.users -= 1
+                raise
+        runtime = runtime_of(app, self)
+        try:
+            yield runtime
+        except BaseException as error:
+            await self._closed(entries, entry, error)
+            raise
+        else:
+            await self._closed(entries, entry, None)
+
+    async def _closed(self, entries: dict[object, Entry], entry: Entry, error: BaseException | None) -> None:
+        entry.users -= 1
+        if entry.users == 0 and entry.held is not None:
+            try:
+                await entry.held.__aexit__(None if error is None else type(error), error, None)
+            finally:
+                if entries.get(self) is entry:
+                    del entries[self]
+
+    @asynccontextmanager
+    async def _started(
+        self, app: Application, entry: Entry, role: Role | None, cleanup: CleanupLimit
+    ) -> AsyncIterator[DurableRuntime]:
+        """Start every part in order; leaving undoes it in reverse."""
+        async with entered_scope(app) as scope, AsyncExitStack() as stack:
+            resolver = DependencyResolver(app, module=self)
+            options = (await self._options(resolver, Execution(stack, scope.cleanup))).resolve(role=role)
+            config = options.config
+            scope.cleanup.seconds = max(1.0, config.shutdown_timeout.total_seconds())
+            # The worker's own limit comes first, then that of each instance.
+            cleanup.seconds = 5 + 3 * config.shutdown_timeout.total_seconds()
+            await self._enter_app_scoped(resolver, scope)
+            await _check_store(options)
+            engine = WorkflowEngine(
+                store=options.store,
+                workflows=self._workflows,
+                injector=resolver,
+                transport=options.transport,
+                config=config,
+                clock=options.clock,
+                codec=Codec(),
+            )
+            worker = Worker(engine) if options.role.drives else None
+            runtime = DurableRuntime(
+                role=options.role,
+                store=options.store,
+                engine=engine,
+                service=WorkflowService(engine),
+                gateway=RunGateway(options.store, namespace=config.namespace),
+                worker=worker,
+            )
+            # Before the worker starts: a step may ask for the service at once.
+            entry.runtime = runtime
+            stack.callback(setattr, entry, "runtime", None)
+            if worker is not None:
+                await worker.start()
+                stack.push_async_callback(worker.stop, config.shutdown_timeout)
+            yield runtime
+
+    async def _options(self, resolver: DependencyResolver, execution: Execution) -> DurableOptions:
+        factory = self._use_factory
+        if self._inject is None:
+            result = factory(**await resolver.arguments(factory, execution))
+        else:
+            for function in self._inject:
+                for _ in resolver.examine_dependency(function):
+                    pass
+            result = factory(*[await resolver.value(function, execution) for function in self._inject])
+        if inspect.isawaitable(result):
+            result = await result
+        _checked_options(result, "use_factory returned")
+        return result
+
+    async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
+        """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
+        for function in (*(each.function for each in self._workflows), *self._steps):
+            for dependency in resolver.app_bound_in(function):
+                if isinstance(dependency, AppScoped):
+                    await scope.value_of(dependency)
+
+
+async def _check_store(options: ResolvedOptions) -> None:
+    limit = options.startup_timeout
+    try:
+        async with asyncio.timeout(limit):
+            await options.store.ensure_schema()
+    except TimeoutError as error:
+        raise StoreUnavailableError(
+            f"the state store ({type(options.store).__name__}) did not answer within {limit:g} s of the start. Is the "
+            "database running, and its address right? DURABLE_STARTUP_TIMEOUT sets how long to wait"
+        ) from error
+
+
+def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:
+    if not callable(factory):
+        raise ConfigurationError(
+            f"use_factory is a function that returns DurableOptions, not {_described(factory)}; ready options go to "
+            "DurableModule.for_root"
+        )
+    if inject is None:
+        return
+    for each in inject:
+        if not callable(each) or hasattr(each, "__metadata__"):
+            raise ConfigurationError(
+                f"inject lists dependency functions, such as get_prisma, not {each!r}; of an `Annotated` alias or a "
+                "`Depends(...)`, pass the function inside"
+            )
+    try:
+        inspect.signature(factory).bind(*inject)
+    except TypeError as error:
+        names = ", ".join(default_name(each) for each in inject) or "nothing"
+        raise ConfigurationError(
+            f"use_factory does not take what inject lists ({names}): {error}. It is called with one positional "
+            "argument for each"
+        ) from error
+    except ValueError:
+        pass  # the signature of a built-in cannot be read; the call will tell
+
+
+def _checked_options(value: Any, what: str) -> None:
+    if isinstance(value, DurableOptions):
+        return
+    hint = "; write DurableOptions(store=...) around it" if hasattr(value, "claim_runs") else ""
+    if isinstance(value, dict):
+        hint = "; write DurableOptions(**...) around it"
+    raise ConfigurationError(f"{what} {_described(value)}, but DurableOptions are expected{hint}")
+
+
+def _described(value: Any) -> str:
+    return "None" if value is None else f"a {type(value).__qualname__}"

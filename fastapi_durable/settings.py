@@ -1,0 +1,73 @@
+"""Settings from the environment: `DURABLE_LEASE=30s`, `DURABLE_ROLE=api`, ..."""
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from fastapi_durable.duration import parse_duration
+
+
+class Role(StrEnum):
+    """What a process does: `api` starts and reads runs, `worker` drives them, `all` does both."""
+
+    API = "api"
+    WORKER = "worker"
+    ALL = "all"
+
+    @property
+    def drives(self) -> bool:
+        return self is not Role.API
+
+
+def _duration(value: Any) -> timedelta:
+    # A number is refused by its text, with the message that says why.
+    return parse_duration(value if isinstance(value, timedelta) else str(value))
+
+
+ZERO = timedelta(0)
+DurationSetting = Annotated[timedelta, BeforeValidator(_duration)]
+PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=ZERO)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f](.*[^\s\x00-\x1f\x7f])?$")]
+
+
+class DurableSettings(BaseSettings):
+    """What can be set from outside, one variable `DURABLE_<NAME>` each; options given in code win over it.
+
+    No `.env` file is read unless you say so: `DurableSettings(_env_file=".env")`, passed as `settings=`.
+
+    Attributes:
+        role: `api` starts and reads runs, `worker` drives them, `all` does both.
+        namespace: Runs created here belong to it, and only they are driven and listed. Unset: they are created in
+            "default", and runs of every namespace are driven.
+        instance_id: Names this process in leases; by default random.
+        lease: How long a dead process's runs wait until another one takes them.
+        poll_interval: How often a worker looks for work that nobody told it about.
+        concurrency: Runs driven at the same time in this process.
+        max_recovery_attempts: Crashes without progress after which a run is given up as dead. Unset: never.
+        shutdown_timeout: How long a stopping worker lets runs reach their next checkpoint, and how long each
+            app-scoped dependency may take to clean up.
+        startup_timeout: How long the database may take to answer at the start.
+        running_row_after: A step that takes longer is shown as running.
+        retry_in_turn_below: A retry due sooner is waited for in memory; a later one gives the worker's place away.
+        blocked_poll: How often a blocked run looks whether code that fits its history was deployed.
+        transaction_timeout: Limit of a `ctx.transaction` body.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True)
+
+    role: Role = Role.ALL
+    namespace: Name | None = None
+    instance_id: Name | None = None
+    lease: PositiveDuration = timedelta(seconds=30)
+    poll_interval: PositiveDuration = timedelta(seconds=1)
+    concurrency: Annotated[int, Field(ge=1)] = 32
+    max_recovery_attempts: Annotated[int, Field(ge=1)] | None = None
+    shutdown_timeout: DurationSetting = timedelta(seconds=10)
+    startup_timeout: PositiveDuration = timedelta(seconds=10)
+    running_row_after: DurationSetting = timedelta(milliseconds=200)
+    retry_in_turn_below: DurationSetting = timedelta(seconds=2)
+    blocked_poll: PositiveDuration = timedelta(seconds=30)
+    transaction_timeout: PositiveDuration = timedelta(seconds=10)
