@@ -1,8 +1,8 @@
 """Prisma Client Python without its native engine.
 
-`python -m prisma_inprocess generate --schema schema.prisma` writes a typed client package. Its `Prisma` runs Prisma's own query compiler
-(WebAssembly) inside the process and talks to PostgreSQL through asyncpg or to SQLite through the standard library: no engine binary, no
-Node when it runs.
+`python -m prisma_inprocess generate --schema schema.prisma` writes a typed client package. Its `Prisma` runs Prisma's
+own query compiler (WebAssembly) inside the process and talks to PostgreSQL through asyncpg or to SQLite through the
+standard library: no engine binary, no Node when it runs.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for schema in options.schema or [Path("schema.prisma")]:
             generated = generate(schema, wasm_dir=options.wasm_dir, warm_up=not options.no_warm_up)
-            print(f"Generated a client for {generated.provider} in {generated.output} ({time.monotonic() - started:.1f} s)")
+            seconds = time.monotonic() - started
+            print(f"Generated a client for {generated.provider} in {generated.output} ({seconds:.1f} s)")
     except PrismaInProcessError as error:
         print(f"prisma_inprocess: {error}", file=sys.stderr)
         return 1
@@ -27,12 +28,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m prisma_inprocess", description="Prisma Client Python without a native engine.")
+    parser = argparse.ArgumentParser(
+        prog="python -m prisma_inprocess", description="Prisma Client Python without a native engine."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("generate", help="write the client package of a schema into its generator's `output`")
-    command.add_argument("--schema", type=Path, action="append", help="schema file (default: schema.prisma); may be repeated")
-    command.add_argument("--wasm-dir", type=Path, help="the node_modules folder with Prisma's wasm packages (default: the nearest one)")
-    command.add_argument("--no-warm-up", action="store_true", help="do not compile the query compiler now; the first process will")
+    command.add_argument(
+        "--schema", type=Path, action="append", help="schema file (default: schema.prisma); may be repeated"
+    )
+    command.add_argument(
+        "--wasm-dir", type=Path, help="the node_modules folder with Prisma's wasm packages (default: the nearest one)"
+    )
+    command.add_argument(
+        "--no-warm-up", action="store_true", help="do not compile the query compiler now; the first process will"
+    )
     return parser
 
 

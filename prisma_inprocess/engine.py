@@ -40,8 +40,8 @@ _ACTIONS: Final[Mapping[str, str]] = {
 }
 _RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
 _NOT_FOUND = (
-    "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed transaction Prisma doesn't have "
-    "information about anymore, or was obtained before disconnecting."
+    "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed "
+    "transaction Prisma doesn't have information about anymore, or was obtained before disconnecting."
 )
 
 
@@ -70,9 +70,7 @@ class InProcessEngine:
         log_queries: Whether each operation is logged (level INFO, names only, no values).
     """
 
-    def __init__(
-        self, package: GeneratedPackage, *, default_url: Callable[[], str], log_queries: bool = False
-    ) -> None:
+    def __init__(self, package: GeneratedPackage, *, default_url: Callable[[], str], log_queries: bool = False) -> None:
         self._package = package
         self._default_url = default_url
         self._log_queries = log_queries
@@ -83,7 +81,9 @@ class InProcessEngine:
         self._endings: set[asyncio.Task[None]] = set()
         self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
 
-    async def connect(self, timeout: timedelta | None = None, datasources: Sequence[Mapping[str, Any]] | None = None) -> None:
+    async def connect(
+        self, timeout: timedelta | None = None, datasources: Sequence[Mapping[str, Any]] | None = None
+    ) -> None:
         """Open the first connection.
 
         Args:
@@ -105,7 +105,7 @@ class InProcessEngine:
             raise self._failure(error) from error
         self._driver = driver
 
-    async def aclose(self, *, timeout: timedelta | None = None) -> None:
+    async def aclose(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (drivers bound it themselves)
         """Roll back what is open and close all connections."""
         driver, self._driver = self._driver, None
         for transaction_id in list(self._transactions):
@@ -113,7 +113,7 @@ class InProcessEngine:
         if driver is not None:
             await driver.close()
 
-    def close(self, *, timeout: timedelta | None = None) -> None:
+    def close(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (it does not wait)
         """Close without an event loop: called for a client that was forgotten, and after `aclose`."""
         driver, self._driver = self._driver, None
         if driver is not None:
@@ -124,7 +124,9 @@ class InProcessEngine:
 
     async def query(self, content: str, *, tx_id: str | None) -> Any:
         """The client's GraphQL text is never built with this engine."""
-        raise NotImplementedError("this client runs on prisma_inprocess, which takes no GraphQL text: call the client's methods")
+        raise NotImplementedError(
+            "this client runs on prisma_inprocess, which takes no GraphQL text: call the client's methods"
+        )
 
     async def metrics(self, *, format: str, global_labels: dict[str, str] | None) -> Any:
         raise NotImplementedError("prisma_inprocess has no metrics")
@@ -149,7 +151,9 @@ class InProcessEngine:
             raise self._failure(error) from error
 
     async def start_transaction(self, *, content: str) -> str:
-        """Start an interactive transaction and return its id. `content` is the client's JSON: `max_wait` and `timeout` in milliseconds."""
+        """Start an interactive transaction and return its id. `content` is the client's JSON: `max_wait` and `timeout`
+        in milliseconds.
+        """
         options = json.loads(content)
         try:
             transaction = await self._connected().begin(
@@ -206,8 +210,7 @@ class InProcessEngine:
         if self._log_queries:
             log.info("%s on %s", operation.method, getattr(operation.model, "__prisma_model__", None))
         request, values = self._request(operation)
-        assert self._plans is not None
-        plan = await self._plans.plan(request)
+        plan = await self._connected_plans().plan(request)
         return await plan(Run(session), values)
 
     async def _run_raw(self, operation: Operation, session: Session) -> Any:
@@ -223,7 +226,9 @@ class InProcessEngine:
         try:
             transaction = await self._connected().begin()
         except TimeoutError as error:
-            raise EngineError("Transaction API error: Unable to start a transaction in the given time.", "P2028") from error
+            raise EngineError(
+                "Transaction API error: Unable to start a transaction in the given time.", "P2028"
+            ) from error
         try:
             for operation in operations:
                 await self._run(operation, transaction)
@@ -278,6 +283,11 @@ class InProcessEngine:
         if self._driver is None:
             raise EngineError("The client is not connected: call connect() first", "P1017")
         return self._driver
+
+    def _connected_plans(self) -> PlanCache:
+        if self._plans is None:
+            raise EngineError("The client is not connected: call connect() first", "P1017")
+        return self._plans
 
     def _session(self, tx_id: str | None) -> Session:
         if tx_id is None:

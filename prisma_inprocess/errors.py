@@ -5,8 +5,9 @@
     ├── ConfigurationError       a connection URL that cannot be used
     └── EngineError              a query, a transaction or a connection failed (carries Prisma's code and meta)
 
-A user of a generated client never sees `EngineError`: the client's own exception classes (`UniqueViolationError`, `RawQueryError`, ...) are
-raised in its place, with the same code and meta. `ConfigurationError` and `GenerationError` are raised as they are.
+A user of a generated client never sees `EngineError`: the client's own exception classes (`UniqueViolationError`,
+`RawQueryError`, ...) are raised in its place, with the same code and meta. `ConfigurationError` and `GenerationError`
+are raised as they are.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class EngineError(PrismaInProcessError):
         self.meta: dict[str, Any] = dict(meta or {})
 
     def response(self) -> dict[str, Any]:
-        """The error as the native engine would have sent it, which is what the client's error classes are built from."""
+        """The error as the native engine would send it: what the client's error classes are built from."""
         return {
             "error": self.message,
             "user_facing_error": {

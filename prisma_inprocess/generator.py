@@ -1,7 +1,8 @@
 """`generate`: from a Prisma schema to a typed client package that runs on the in-process engine.
 
-The package is written by Prisma Client Python's own generator, from the description that Prisma's own schema engine gives: no Node, no Prisma
-CLI, no download. Afterwards a few lines of it are changed so that its `Prisma` class uses this engine.
+The package is written by Prisma Client Python's own generator, from the description that Prisma's own schema engine
+gives: no Node, no Prisma CLI, no download. Afterwards a few lines of it are changed so that its `Prisma` class uses
+this engine.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _SCHEMA_WASM: Final = Path("@prisma/prisma-schema-wasm/src/prisma_schema_build_b
 _COMPILER_WASM: Final = "@prisma/query-compiler-wasm/{provider}/query_compiler_fast_bg.wasm"
 
 # Prisma 6 requires these in the datasource, Prisma 7 refuses them. Schemas carry them, for the CLI that migrates.
-_URL_LINE = re.compile(r'^[ \t]*(url|directUrl|shadowDatabaseUrl)[ \t]*=[ \t]*(?:env\(\s*"([^"]+)"\s*\)|"([^"]*)")[^\n]*$', re.MULTILINE)
+_URL_LINE = re.compile(
+    r'^[ \t]*(url|directUrl|shadowDatabaseUrl)[ \t]*=[ \t]*(?:env\(\s*"([^"]+)"\s*\)|"([^"]*)")[^\n]*$', re.MULTILINE
+)
 _DATASOURCE = re.compile(r"^[ \t]*datasource\s+\w+\s*\{.*?^[ \t]*\}", re.MULTILINE | re.DOTALL)
 
 
@@ -47,11 +50,14 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
 
     Args:
         schema: The schema file.
-        wasm_dir: The `node_modules` folder with Prisma's two wasm packages; without it, the nearest one above the schema or the current folder.
-        warm_up: Whether to compile the query compiler now, so that the first process does not have to (takes seconds, once).
+        wasm_dir: The `node_modules` folder with Prisma's two wasm packages; without it, the nearest one above the
+            schema or the current folder.
+        warm_up: Whether to compile the query compiler now, so that the first process does not have to (takes
+            seconds, once).
 
     Raises:
-        GenerationError: The schema is missing or refused, or uses a provider or option that is not supported, or the wasm files are missing.
+        GenerationError: The schema is missing or refused, or uses a provider or option that is not supported, or the
+        wasm files are missing.
     """
     schema = schema.resolve()
     try:
@@ -105,14 +111,17 @@ def _find_modules(wasm_dir: Path | None, schema: Path) -> Path:
             if (folder / "node_modules" / _SCHEMA_WASM).is_file():
                 return folder / "node_modules"
     raise GenerationError(
-        "Prisma's WebAssembly packages were not found in a node_modules folder above the schema or the current folder: run `npm ci` "
-        "(or `npm install @prisma/prisma-schema-wasm @prisma/query-compiler-wasm` in the documented version), or pass --wasm-dir"
+        "Prisma's WebAssembly packages were not found in a node_modules folder above the schema or the current folder: "
+        "run `npm ci` (or `npm install @prisma/prisma-schema-wasm @prisma/query-compiler-wasm` in the documented "
+        "version), or pass --wasm-dir"
     )
 
 
 def _require(file: Path) -> Path:
     if not file.is_file():
-        raise GenerationError(f"{file} is missing: run `npm ci`, or pass --wasm-dir with the node_modules folder that has it")
+        raise GenerationError(
+            f"{file} is missing: run `npm ci`, or pass --wasm-dir with the node_modules folder that has it"
+        )
     return file
 
 
@@ -122,7 +131,9 @@ def _choose_generator(config: Mapping[str, Any], schema: Path) -> dict[str, Any]
         if name in GENERATOR_NAMES or name.endswith(("-m prisma_inprocess", "prisma_inprocess.generator")):
             found: dict[str, Any] = generator
             return found
-    raise GenerationError(f'{schema} has no generator block with `provider = "prisma_inprocess"` (or "prisma-client-py")')
+    raise GenerationError(
+        f'{schema} has no generator block with `provider = "prisma_inprocess"` (or "prisma-client-py")'
+    )
 
 
 def _check_datasource(config: Mapping[str, Any], schema: Path) -> dict[str, Any]:
@@ -130,7 +141,10 @@ def _check_datasource(config: Mapping[str, Any], schema: Path) -> dict[str, Any]
         raise GenerationError(f"{schema} has no datasource block")
     datasource: dict[str, Any] = config["datasources"][0]
     if datasource["activeProvider"] not in PROVIDERS:
-        raise GenerationError(f"the provider {datasource['activeProvider']!r} of {schema} is not supported; it is one of {', '.join(PROVIDERS)}")
+        raise GenerationError(
+            f"the provider {datasource['activeProvider']!r} of {schema} is not supported; "
+            f"it is one of {', '.join(PROVIDERS)}"
+        )
     return datasource
 
 
@@ -138,7 +152,9 @@ def _output_of(generator: Mapping[str, Any], schema: Path) -> Path:
     output = generator.get("output")
     value = output and (output["value"] or os.environ.get(output["fromEnvVar"] or ""))
     if not value:
-        raise GenerationError(f'the generator block of {schema} needs an output, for instance `output = "./myapp/client"`')
+        raise GenerationError(
+            f'the generator block of {schema} needs an output, for instance `output = "./myapp/client"`'
+        )
     return Path(value)
 
 
@@ -156,7 +172,9 @@ def _client_data(
 
     options = {"interface": "asyncio", "recursive_type_depth": "-1", **generator["config"]}
     if options["interface"] != "asyncio":
-        raise GenerationError(f'interface = "{options["interface"]}" is not supported: the in-process engine is asynchronous, use "asyncio"')
+        raise GenerationError(
+            f'interface = "{options["interface"]}" is not supported: the engine is asynchronous, use "asyncio"'
+        )
     return {
         "generator": {
             "name": generator["name"],
@@ -191,9 +209,13 @@ def _write_client(output: Path, data: Mapping[str, Any]) -> None:
     from prisma.generator.models import PythonData
 
     if output == BASE_PACKAGE_DIR.resolve():
-        raise GenerationError("the client must not be written over the installed `prisma` package: choose another output")
+        raise GenerationError(
+            "the client must not be written over the installed `prisma` package: choose another output"
+        )
     if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
-        raise GenerationError(f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output")
+        raise GenerationError(
+            f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output"
+        )
     with contextlib.redirect_stdout(io.StringIO()), _environment_kept():
         try:
             parsed = model_parse(PythonData, dict(data))
@@ -206,7 +228,9 @@ def _write_client(output: Path, data: Mapping[str, Any]) -> None:
 
 @contextlib.contextmanager
 def _environment_kept() -> Any:
-    """The generator prefers this variable to the schema; the migration CLI is often configured with it, for another engine."""
+    """The generator prefers this variable to the schema; the migration CLI is often configured with it, for another
+    engine.
+    """
     name = "PRISMA_CLIENT_ENGINE_TYPE"
     saved = os.environ.pop(name, None)
     try:
@@ -220,6 +244,4 @@ def _write(file: Path, content: bytes) -> None:
     """Replace a file at once, so that a process that is starting reads the old one or the new one."""
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     temporary.write_bytes(content)
-    os.replace(temporary, file)
-
-
+    temporary.replace(file)

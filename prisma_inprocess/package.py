@@ -1,4 +1,4 @@
-"""What a generated package is to the engine: its own classes, its schema, and the files that `generate` put beside it."""
+"""What a generated package is to the engine: its own classes, its schema, and the files that `generate` added."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class ModelReader(Protocol):
 
 @dataclass(slots=True)
 class GeneratedPackage:
-    """A generated client package. A client written to a folder of its own has its own copy of every class, so each is passed in.
+    """A generated client package. A client written to a folder of its own has its own copy of every class, so each is
+    passed in.
 
     Attributes:
         root: The package's folder.
@@ -61,7 +62,9 @@ class GeneratedPackage:
         return self._graph
 
     def plan_cache(self, dialect: Dialect, schema_name: str | None, size: int) -> PlanCache:
-        """The plans for tables in one database schema, shared by all clients of this package; the largest size asked for counts."""
+        """The plans for tables in one database schema, shared by all clients of this package; the largest size asked
+        for counts.
+        """
         with self._lock:
             cache = self._caches.get(schema_name)
             if cache is None:
@@ -77,10 +80,14 @@ class GeneratedPackage:
             return error
 
     def _make_compiler(self, schema_name: str | None) -> QueryCompiler:
-        return QueryCompiler(self.root / ENGINE_FOLDER / COMPILER_FILE, self._read(DATAMODEL_FILE), self.provider, schema_name)
+        return QueryCompiler(
+            self.root / ENGINE_FOLDER / COMPILER_FILE, self._read(DATAMODEL_FILE), self.provider, schema_name
+        )
 
     def _read(self, name: str) -> str:
         try:
             return (self.root / ENGINE_FOLDER / name).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise GenerationError(f"{self.root / ENGINE_FOLDER / name} is missing: run `python -m prisma_inprocess generate` again") from None
+            raise GenerationError(
+                f"{self.root / ENGINE_FOLDER / name} is missing: run `python -m prisma_inprocess generate` again"
+            ) from None

@@ -1,7 +1,7 @@
 """The lines of a generated package that are changed so that it runs on the in-process engine.
 
-Prisma Client Python is archived, so its output does not change any more; still, each change is checked to apply exactly once, and generation fails
-loudly if it does not.
+Prisma Client Python is archived, so its output does not change any more; still, each change is checked to apply
+exactly once, and generation fails loudly if it does not.
 """
 
 from __future__ import annotations
@@ -86,41 +86,50 @@ _CLIENT_CHANGES: Final = (
     ),
     ("        self.__queries: List[str] = []\n", "        self.__queries: List[Operation] = []\n"),
     (
-        "        builder = QueryBuilder(\n"
-        "            **kwargs,\n"
-        "            prisma_models=PRISMA_MODELS,\n"
-        "            relational_field_mappings=RELATIONAL_FIELD_MAPPINGS,\n"
-        "        )\n"
-        "        self.__queries.append(builder.build_query())\n",
+        """\
+        builder = QueryBuilder(
+            **kwargs,
+            prisma_models=PRISMA_MODELS,
+            relational_field_mappings=RELATIONAL_FIELD_MAPPINGS,
+        )
+        self.__queries.append(builder.build_query())
+""",
         "        self.__queries.append(Operation(**kwargs))\n",
     ),
     (
-        "        payload = {\n"
-        "            'batch': [\n"
-        "                {\n"
-        "                    'query': query,\n"
-        "                    'variables': {},\n"
-        "                }\n"
-        "                for query in queries\n"
-        "            ],\n"
-        "            'transaction': True,\n"
-        "        }\n"
-        "        await self.__client._engine.query(\n"
-        "            dumps(payload),\n"
-        "            tx_id=self.__client._tx_id,\n"
-        "        )\n",
+        """\
+        payload = {
+            'batch': [
+                {
+                    'query': query,
+                    'variables': {},
+                }
+                for query in queries
+            ],
+            'transaction': True,
+        }
+        await self.__client._engine.query(
+            dumps(payload),
+            tx_id=self.__client._tx_id,
+        )
+""",
         "        await self.__client._execute_batch(queries)\n",
     ),
 )
 
 
 def patch_package(root: Path, provider: str) -> None:
-    """Make a freshly generated package use the in-process engine. Raises: GenerationError if it does not look as expected."""
+    """Make a freshly generated package use the in-process engine. Raises: GenerationError if it does not look as
+    expected.
+    """
     (root / "_inprocess.py").write_text(_BINDING.format(provider=provider), encoding="utf-8")
     client = root / "client.py"
     text = client.read_text(encoding="utf-8")
     for old, new in _CLIENT_CHANGES:
         if text.count(old) != 1:
-            raise GenerationError(f"the generated client.py does not contain once:\n{old}is another version of `prisma` installed than 0.15.0?")
+            raise GenerationError(
+                f"the generated client.py does not contain once:\n{old}"
+                "is another version of `prisma` installed than 0.15.0?"
+            )
         text = text.replace(old, new)
     client.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
 """From the client's arguments to the JSON protocol.
 
-The client's own path renders GraphQL text for the native engine to parse. Here Python arguments become a request directly, and every value that
-may vary without changing the query plan becomes a placeholder on the way.
+The client's own path renders GraphQL text for the native engine to parse. Here Python arguments become a request
+directly, and every value that may vary without changing the query plan becomes a placeholder on the way.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def dump_json(data: object) -> str:
         text = json.dumps(data, ensure_ascii=False, allow_nan=False, default=_json_default)
         text.encode()
     except UnicodeEncodeError as error:
-        raise EngineError("Input error: a Json value contains a lone surrogate, which no database can store", "P2019") from error
+        raise EngineError(
+            "Input error: a Json value contains a lone surrogate, which no database can store", "P2019"
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise EngineError(f"Input error: a Json value cannot be serialised: {error}", "P2019") from error
     return text
@@ -84,7 +86,7 @@ class RequestBuilder:
         self.values: dict[str, Any] = {}
 
     def arguments(self, arguments: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
-        """Arguments of an operation or of an included relation; those that are None are left out, as the client does."""
+        """Arguments of an operation or of an included relation; None leaves one out, as in the client itself."""
         encoded: dict[str, Any] = {}
         for key, value in arguments.items():
             if value is None:
@@ -199,7 +201,9 @@ class RequestBuilder:
             try:
                 value.encode()
             except UnicodeEncodeError as error:
-                raise EngineError("Input error: a text contains a lone surrogate, which no database can store", "P2019") from error
+                raise EngineError(
+                    "Input error: a text contains a lone surrogate, which no database can store", "P2019"
+                ) from error
             return "String", value
         if "DateTime" in accepted:
             try:
@@ -210,7 +214,9 @@ class RequestBuilder:
             try:
                 json.loads(value)
             except ValueError as error:
-                raise EngineError("Input error: a text for a Json field must be JSON; wrap other values: Json(...)", "P2019") from error
+                raise EngineError(
+                    "Input error: a text for a Json field must be JSON; wrap other values: Json(...)", "P2019"
+                ) from error
             return "Json", value
         return None, value
 
@@ -241,8 +247,8 @@ class RequestBuilder:
         raise TypeError(f"Type {type(value)} not serializable")
 
     def _placeholder(self, value: Any, kind: str, inner: str | None = None) -> dict[str, Any]:
-        # Equal values share a name: the compiler compares names to choose between native and emulated upserts. Floats by their text,
-        # because 0.0 == -0.0 and nan != nan.
+        # Equal values share a name: the compiler compares names to choose between native and emulated upserts. Floats
+        # by their text, because 0.0 == -0.0 and nan != nan.
         if inner is not None:
             key: object = (kind, inner, repr(value))
         else:
@@ -284,7 +290,9 @@ def _widest(kinds: Iterable[str | None]) -> str | None:
 
 
 def selection_of(entries: Iterable[str]) -> dict[str, Any]:
-    """A selection from the client's root selections: names, and names with one level of fields, as in `_count { _all id }`."""
+    """A selection from the client's root selections: names, and names with one level of fields, as in `_count { _all id
+    }`.
+    """
     selection: dict[str, Any] = {}
     for entry in entries:
         name, brace, rest = entry.partition("{")

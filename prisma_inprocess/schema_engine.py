@@ -23,8 +23,14 @@ class SchemaEngine:
         self._instance = BindgenInstance(engine, load_module(engine, wasm_file))
 
     def config(self, schema: str) -> dict[str, Any]:
-        """Generators and datasources of a schema (without the datasource's `url`, which this version of Prisma does not allow)."""
-        answer = json.loads(self._call("get_config", {"prismaSchema": schema, "datasourceOverrides": {}, "env": {}, "ignoreEnvVarErrors": True}))
+        """Generators and datasources of a schema (without the datasource's `url`, which this version of Prisma does not
+        allow).
+        """
+        answer = json.loads(
+            self._call(
+                "get_config", {"prismaSchema": schema, "datasourceOverrides": {}, "env": {}, "ignoreEnvVarErrors": True}
+            )
+        )
         if answer.get("errors"):
             raise GenerationError("\n".join(str(error["message"]) for error in answer["errors"]))
         config: dict[str, Any] = answer["config"]

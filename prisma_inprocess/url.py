@@ -1,7 +1,8 @@
 """Connection URLs, as Prisma writes them.
 
-PostgreSQL: `postgresql://user:password@host:port/database?schema=public&connection_limit=5&...`, a unix socket as `?host=/folder`.
-SQLite: `file:./dev.db`, relative to the current directory, or `file:/absolute/path.db`, or `file::memory:`.
+PostgreSQL: `postgresql://user:password@host:port/database?schema=public&connection_limit=5&...`, a unix socket as
+`?host=/folder`. SQLite: `file:./dev.db`, relative to the current directory, or `file:/absolute/path.db`, or
+`file::memory:`.
 """
 
 from __future__ import annotations
@@ -27,9 +28,11 @@ class PostgresUrl:
         schema: The schema that tables live in (`schema=`), or None for the server's default.
         connection_limit: Most connections open at a time (`connection_limit=`, default: twice the CPUs plus one).
         connect_timeout: Seconds to wait for a new connection (`connect_timeout=`, default 5).
-        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever (`pool_timeout=0`).
+        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever
+            (`pool_timeout=0`).
         statement_timeout: Seconds that a statement may take (`socket_timeout=`), or None.
-        statement_cache_size: Prepared statements kept per connection (`statement_cache_size=`, default 100; 0 with `pgbouncer=true`).
+        statement_cache_size: Prepared statements kept per connection (`statement_cache_size=`, default 100; 0
+            with `pgbouncer=true`).
         pgbouncer: Whether a transaction-pooling proxy stands between (`pgbouncer=true`).
     """
 
@@ -67,7 +70,8 @@ class SqliteUrl:
         path: Absolute path of the file, or `:memory:`.
         connection_limit: One writer plus this many minus one readers (`connection_limit=`, default 5).
         busy_timeout: Seconds to wait while another process writes (`socket_timeout=`, default 5).
-        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever (`pool_timeout=0`).
+        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever
+            (`pool_timeout=0`).
     """
 
     path: str
@@ -87,7 +91,9 @@ def parse_postgres_url(url: str) -> PostgresUrl:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise ConfigurationError("the PostgreSQL URL cannot be parsed; special characters in a password must be percent-encoded") from None
+        raise ConfigurationError(
+            "the PostgreSQL URL cannot be parsed; special characters in a password must be percent-encoded"
+        ) from None
     if parts.scheme not in ("postgresql", "postgres"):
         raise ConfigurationError(f"a PostgreSQL URL must start with `postgresql://`, not with `{parts.scheme}:`")
     options = _Options(parts.query)

@@ -1,8 +1,9 @@
 """The JavaScript side of wasm-bindgen, in Python.
 
-Prisma's modules are built for JavaScript: they receive and build values (objects, arrays, maps, strings) through imported functions, and hold
-them in a table of external references. Here those functions build Python values instead. Every import is resolved by its stable stem, except
-where two imports share a stem: there the hash in the name decides, and a module with an unknown import is refused when it is loaded.
+Prisma's modules are built for JavaScript: they receive and build values (objects, arrays, maps, strings) through
+imported functions, and hold them in a table of external references. Here those functions build Python values instead.
+Every import is resolved by its stable stem, except where two imports share a stem: there the hash in the name
+decides, and a module with an unknown import is refused when it is loaded.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class _BigInt(int):
 def to_python(value: Any) -> Any:
     """A value built by the module as plain Python data.
 
-    JavaScript has one number type, so every number arrives as a double: integral ones become `int` again. Keys that are undefined disappear.
+    JavaScript has one number type, so every number arrives as a double: integral ones become `int` again. Keys that
+    are undefined disappear.
     """
     if value is NULL or value is UNDEFINED:
         return None
@@ -83,10 +85,11 @@ class BindgenInstance:
         functions = _JavaScript(self)
         for item in module.imports:
             signature = item.type
-            if not isinstance(signature, FuncType) or item.name is None:
+            if not isinstance(signature, FuncType):
                 raise GenerationError(f"the WebAssembly module imports {item.name!r}, which is not a function")
-            implementation = functions.resolve(item.name, signature)
-            linker.define(self._store, item.module, item.name, Func(self._store, signature, implementation))
+            name = str(item.name)
+            implementation = functions.resolve(name, signature)
+            linker.define(self._store, item.module, name, Func(self._store, signature, implementation))
         self.exports = linker.instantiate(self._store, module).exports(self._store)
         memory, table = self.exports["memory"], self.exports["__wbindgen_externrefs"]
         if not isinstance(memory, Memory) or not isinstance(table, Table):
@@ -106,7 +109,11 @@ class BindgenInstance:
         except _ThrownError as error:
             raise WasmFailure(str(error)) from None
         except Exception as error:
-            raise WasmFailure(self._panic or str(error).splitlines()[0]) from error
+            raise WasmFailure(self._describe(error)) from error
+
+    def _describe(self, error: Exception) -> str:
+        """The panic's own message where there is one: a trap says only that code was reached that should not be."""
+        return self._panic or str(error).partition("\n")[0] or type(error).__name__
 
     def write_text(self, text: str) -> tuple[int, int]:
         """Copy text into the module's memory. Returns its address and its length in bytes; the module frees it."""
@@ -140,7 +147,8 @@ class BindgenInstance:
     def init_references(self) -> None:
         """What wasm-bindgen's glue does first: slots for undefined, null, true and false."""
         table = self.exports["__wbindgen_externrefs"]
-        assert isinstance(table, Table)
+        if not isinstance(table, Table):
+            raise GenerationError("the WebAssembly module has no reference table")
         first = table.grow(self._store, 4, None)
         table.set(self._store, 0, UNDEFINED)
         for offset, value in enumerate((UNDEFINED, NULL, True, False)):
@@ -188,16 +196,20 @@ class _JavaScript:
             "entries": lambda target: [[key, value] for key, value in target.items()],
             "getTime": lambda date: date.milliseconds,
             "get": lambda target, index: target[index & _UNSIGNED],
-            "get_with_ref_key": lambda target, key: target.get(key, UNDEFINED) if isinstance(target, dict) else UNDEFINED,
+            "get_with_ref_key": lambda target, key: (
+                target.get(key, UNDEFINED) if isinstance(target, dict) else UNDEFINED
+            ),
             "instanceof_ArrayBuffer": lambda _: 0,
             "instanceof_Uint8Array": lambda value: int(isinstance(value, bytearray)),
             "isSafeInteger": lambda value: int(_is_safe_integer(value)),
             "length": len,
             "new_0": _Date,
-            "prototypesetcall": lambda address, length, source: instance.write_struct(address, f"{length}s", bytes(source)),
+            "prototypesetcall": lambda address, length, source: instance.write_struct(
+                address, f"{length}s", bytes(source)
+            ),
             "set_message": lambda address, length: instance.set_panic(instance.read_text(address, length)),
             "init_externref_table": instance.init_references,
-            "cast": lambda address, length: instance.read_text(address, length),
+            "cast": instance.read_text,
         }
 
     def resolve(self, name: str, signature: FuncType) -> Callable[..., Any]:

@@ -1,8 +1,9 @@
 """What every argument of every operation accepts, and which values may become placeholders.
 
-Prisma's schema description marks the inputs that a query plan may leave open (`isParameterizable`). From it, `generate` writes a compact graph;
-at run time a request is walked along this graph, so that plans are compiled once per shape and not once per value. The compiler rejects a
-placeholder where none is allowed: a mistake here is an error, never a wrong query.
+Prisma's schema description marks the inputs that a query plan may leave open (`isParameterizable`). From it,
+`generate` writes a compact graph; at run time a request is walked along this graph, so that plans are compiled once
+per shape and not once per value. The compiler rejects a placeholder where none is allowed: a mistake here is an
+error, never a wrong query.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ class Edge:
         objects: Names of the input object types that are accepted.
         object_list: Whether a list of such objects is accepted.
         enum: The enum whose values may be a placeholder, if any.
-        null_kind: The enum that stands for null in a Json field (`NullableJsonNullValueInput` and its siblings), if any.
+        null_kind: The enum that stands for null in a Json field (`NullableJsonNullValueInput` and its siblings),
+            if any.
         nullable: Whether a plain null is accepted.
     """
 
@@ -147,7 +149,14 @@ def _edge(variants: Iterable[list[Any]]) -> Edge:
             else:
                 null_kind = name
     return Edge(
-        frozenset(scalars), frozenset(lists), frozenset(declared), tuple(sorted(objects)), object_list, enum, null_kind, nullable
+        frozenset(scalars),
+        frozenset(lists),
+        frozenset(declared),
+        tuple(sorted(objects)),
+        object_list,
+        enum,
+        null_kind,
+        nullable,
     )
 
 
@@ -155,7 +164,9 @@ def build_graph(dmmf: Mapping[str, Any]) -> dict[str, Any]:
     """The compact, JSON-ready form of the graph, from Prisma's description of a schema."""
     schema = dmmf["schema"]
     outputs = {
-        kind["name"]: kind["fields"] for namespace in ("prisma", "model") for kind in schema["outputObjectTypes"].get(namespace, ())
+        kind["name"]: kind["fields"]
+        for namespace in ("prisma", "model")
+        for kind in schema["outputObjectTypes"].get(namespace, ())
     }
     operations = {entry["name"]: entry for name in ("Query", "Mutation") for entry in outputs[name]}
     roots = {
@@ -171,7 +182,9 @@ def build_graph(dmmf: Mapping[str, Any]) -> dict[str, Any]:
             for kind in schema["inputObjectTypes"].get(namespace, ())
         },
         "outputs": {
-            name: compact for name, fields in outputs.items() if name not in ("Query", "Mutation") and (compact := _compact_fields(fields))
+            name: compact
+            for name, fields in outputs.items()
+            if name not in ("Query", "Mutation") and (compact := _compact_fields(fields))
         },
         "roots": roots,
         "enums": {

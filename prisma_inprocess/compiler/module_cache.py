@@ -1,7 +1,8 @@
 """Compiled WebAssembly modules, kept on disk between processes.
 
-Compiling the query compiler takes seconds, loading wasmtime's serialised form takes milliseconds. That form is only good for one wasmtime version
-and one CPU, so it is never shipped: it is built when a client is generated or first used, under a name made of everything it depends on.
+Compiling the query compiler takes seconds, loading wasmtime's serialised form takes milliseconds. That form is only
+good for one wasmtime version and one CPU, so it is never shipped: it is built when a client is generated or first
+used, under a name made of everything it depends on.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ def default_cache_dir() -> Path:
 def load_module(engine: Engine, wasm_file: Path) -> Module:
     """Load a wasm file, from its serialised form if a usable one exists, else by compiling it.
 
-    A missing, damaged or foreign serialised file is never an error: the module is compiled and the file written again where possible.
+    A missing, damaged or foreign serialised file is never an error: the module is compiled and the file written again
+    where possible.
     """
     content = wasm_file.read_bytes()
     name = f"{wasm_file.stem}-{_fingerprint(content)}.cwasm"
@@ -62,7 +64,13 @@ def _cache_folders(wasm_file: Path) -> list[Path]:
 
 def _fingerprint(content: bytes) -> str:
     """Everything that the serialised form depends on: the module, wasmtime, the machine and its CPU's features."""
-    parts = (hashlib.sha256(content).hexdigest(), version("wasmtime"), platform.machine(), platform.system(), _cpu_features())
+    parts = (
+        hashlib.sha256(content).hexdigest(),
+        version("wasmtime"),
+        platform.machine(),
+        platform.system(),
+        _cpu_features(),
+    )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
@@ -78,16 +86,17 @@ def _store(serialised: bytes, candidates: Iterable[Path]) -> None:
     for target in candidates:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            # Renaming is atomic: another process sees no file or a whole file, whoever comes last wins with equal content.
+            # Renaming is atomic: another process sees no file or a whole file, whoever comes last wins with equal
+            # content.
             descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         except OSError:
             continue
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(serialised)
-            os.replace(temporary, target)
+            Path(temporary).replace(target)
         except OSError:
             with contextlib.suppress(OSError):
-                os.unlink(temporary)
+                Path(temporary).unlink()
             continue
         return

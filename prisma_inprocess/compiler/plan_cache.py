@@ -16,7 +16,8 @@ from prisma_inprocess.plan.nodes import Plan, compile_plan
 
 
 class PlanCache:
-    """The plans of one schema, shared by all clients of a generated package in this process. Safe for threads and event loops.
+    """The plans of one schema, shared by all clients of a generated package in this process. Safe for threads and event
+    loops.
 
     Args:
         make_compiler: Builds the query compiler; called at the first miss, because it takes time.
@@ -36,7 +37,9 @@ class PlanCache:
         self.misses = 0
 
     async def plan(self, request: dict[str, Any]) -> Plan:
-        """The plan for a request whose values are placeholders. Raises: EngineError when the request does not fit the schema."""
+        """The plan for a request whose values are placeholders. Raises: EngineError when the request does not fit the
+        schema.
+        """
         key = orjson.dumps(request)
         with self._lock:
             plan = self._plans.get(key)
@@ -50,22 +53,25 @@ class PlanCache:
     def warm_up(self) -> None:
         """Load the compiler now rather than at the first query."""
         with self._compiler_lock:
-            if self._compiler is None:
-                self._compiler = self._make_compiler()
+            self._loaded_compiler()
+
+    def _loaded_compiler(self) -> QueryCompiler:
+        if self._compiler is None:
+            self._compiler = self._make_compiler()
+        return self._compiler
 
     def __len__(self) -> int:
         return len(self._plans)
 
     def _compile(self, key: bytes) -> Plan:
-        self.warm_up()
         with self._compiler_lock:
+            compiler = self._loaded_compiler()
             # Somebody may have compiled the same shape while this call waited its turn.
             with self._lock:
                 plan = self._plans.get(key)
             if plan is not None:
                 return plan
-            assert self._compiler is not None
-            plan = compile_plan(self._compiler.compile(key.decode()), self._dialect)
+            plan = compile_plan(compiler.compile(key.decode()), self._dialect)
             with self._lock:
                 self._plans[key] = plan
                 while len(self._plans) > self.size:

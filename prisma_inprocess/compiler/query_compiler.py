@@ -25,28 +25,26 @@ class QueryCompiler:
         schema_name: The database schema that unqualified tables live in, or None for the database's default.
 
     Raises:
-        GenerationError: The wasm file is missing or not the version that this package was written for, or the schema is refused.
+        GenerationError: The wasm file is missing or not the version that this package was written for, or the schema
+        is refused.
     """
 
     def __init__(self, wasm_file: Path, datamodel: str, provider: str, schema_name: str | None = None) -> None:
         self._lock = threading.Lock()
-        engine = new_engine()
+        self._engine = new_engine()
         try:
-            self._instance = BindgenInstance(engine, load_module(engine, wasm_file))
+            self._module = load_module(self._engine, wasm_file)
         except FileNotFoundError:
             raise GenerationError(f"the query compiler {wasm_file} is missing: generate the client again") from None
         connection_info: dict[str, Any] = {"supportsRelationJoins": False}
         if schema_name is not None:
             connection_info["schemaName"] = schema_name
-        parameters = {
+        self._parameters = {
             "datamodel": datamodel,
             "provider": _PROVIDER_NAMES.get(provider, provider),
             "connectionInfo": connection_info,
         }
-        pointer, error, failed = self._instance.call("querycompiler_new", parameters)
-        if failed:
-            raise GenerationError(f"the query compiler refused the schema: {self._instance.take(error)}")
-        self._pointer = int(pointer)
+        self._running: tuple[BindgenInstance, int] | None = self._start()
 
     def compile(self, request: str) -> Any:
         """Compile one request (JSON text) into a plan (plain data).
@@ -54,14 +52,26 @@ class QueryCompiler:
         Raises: EngineError with Prisma's code when the request does not fit the schema.
         """
         with self._lock:
+            if self._running is None:
+                self._running = self._start()
+            instance, pointer = self._running
             try:
-                plan, error, failed = self._instance.call("querycompiler_compile", self._pointer, *self._instance.write_text(request))
+                plan, error, failed = instance.call("querycompiler_compile", pointer, *instance.write_text(request))
                 if not failed:
-                    return to_python(self._instance.take(plan))
-                thrown = to_python(self._instance.take(error))
+                    return to_python(instance.take(plan))
+                thrown = to_python(instance.take(error))
             except WasmFailure as failure:
+                # After a panic the module's memory cannot be trusted: the next request gets a new instance.
+                self._running = None
                 raise EngineError(f"The query compiler failed: {failure.value}", "P2009") from failure
         raise _as_engine_error(thrown)
+
+    def _start(self) -> tuple[BindgenInstance, int]:
+        instance = BindgenInstance(self._engine, self._module)
+        pointer, error, failed = instance.call("querycompiler_new", self._parameters)
+        if failed:
+            raise GenerationError(f"the query compiler refused the schema: {instance.take(error)}")
+        return instance, int(pointer)
 
 
 def _as_engine_error(thrown: Any) -> EngineError:

@@ -16,7 +16,8 @@ class ArgumentType:
     """The type the compiler gives to one parameter of a statement.
 
     Attributes:
-        scalar: `string`, `int`, `bigint`, `float`, `decimal`, `boolean`, `enum`, `uuid`, `json`, `datetime`, `bytes` or `unknown`.
+        scalar: `string`, `int`, `bigint`, `float`, `decimal`, `boolean`, `enum`, `uuid`, `json`, `datetime`,
+            `bytes` or `unknown`.
         database: The native type where the schema names one (`TIMESTAMPTZ`, `DATE`), in capitals, else None.
         is_list: Whether the parameter is an array.
     """
@@ -28,7 +29,9 @@ class ArgumentType:
 
 @dataclass(slots=True, frozen=True)
 class RawResult:
-    """Rows of a raw query, with the client's name for each column's type (`int`, `bigint`, `json`, `datetime`, `string-array`, ...)."""
+    """Rows of a raw query, with the client's name for each column's type (`int`, `bigint`, `json`, `datetime`,
+    `string-array`, ...).
+    """
 
     columns: list[str]
     types: list[str]
@@ -36,16 +39,22 @@ class RawResult:
 
 
 class Dialect(Protocol):
-    """How values travel to and from one kind of database. Stateless, so that compiled plans can be shared between connections."""
+    """How values travel to and from one kind of database. Stateless, so that compiled plans can be shared between
+    connections.
+    """
 
     max_parameters: int
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
-        """A function from a plan's value to the driver's, or None if they are the same. It must accept None and values read earlier."""
+        """A function from a plan's value to the driver's, or None if they are the same. It must accept None and values
+        read earlier.
+        """
         ...
 
     def decoder(self, kind: str) -> Decoder | None:
-        """A function from the driver's value (never None) to what the client's models are built from, or None if they are the same."""
+        """A function from the driver's value (never None) to what the client's models are built from, or None if they
+        are the same.
+        """
         ...
 
 
@@ -67,7 +76,9 @@ class Session(Protocol):
         ...
 
     async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
-        """Run the user's own statement. With `for_model` values are as the client's models want them, without as plain JSON-like data."""
+        """Run the user's own statement. With `for_model` values are as the client's models want them, without as plain
+        JSON-like data.
+        """
         ...
 
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
@@ -76,21 +87,24 @@ class Session(Protocol):
 
 
 class Transaction(Session, Protocol):
-    """A transaction on a connection of its own. Exactly one of the three endings must be called; each frees the connection."""
+    """A transaction on a connection of its own. Exactly one of the three endings must be called; each frees the
+    connection.
+    """
 
     async def commit(self) -> None: ...
 
     async def rollback(self) -> None: ...
 
     async def abandon(self) -> None:
-        """End the transaction now, even while a statement runs in it: used when its time is up or its state is unknown."""
+        """End the transaction now, even while a statement runs in it: its time is up, or its state unknown."""
         ...
 
 
 class Driver(Session, Protocol):
     """A database: its connections, autocommit statements, and transactions."""
 
-    dialect: Dialect
+    @property
+    def dialect(self) -> Dialect: ...
 
     async def connect(self) -> None:
         """Open the first connection. Raises: EngineError (P1xxx) naming host, port and database, never the password."""

@@ -1,6 +1,7 @@
 """A small connection pool that never loses a connection to a cancelled caller.
 
-Connections are handed out without a round trip. Whoever cannot vouch for a connection's state discards it instead of giving it back.
+Connections are handed out without a round trip. Whoever cannot vouch for a connection's state discards it instead of
+giving it back.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Pool(Generic[C]):
         return self._count
 
     async def acquire(self, wait: float | None) -> C:
-        """Take a connection. Raises: TimeoutError after `wait` seconds without a free one; PoolClosed; what opening raises."""
+        """Take a connection. Raises: TimeoutError after `wait` seconds without a free one; PoolClosed; what opening
+        raises.
+        """
         if self._closed:
             raise PoolClosed
         while self._idle:

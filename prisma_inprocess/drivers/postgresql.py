@@ -20,8 +20,8 @@ from prisma_inprocess.errors import EngineError
 from prisma_inprocess.url import PostgresUrl
 
 T = TypeVar("T")
-# What a statement can fail with while the connection stays good: the server's errors, and asyncpg's refusal to encode an argument. Whether the
-# connection is in fact still good is asked when it is given back.
+# What a statement can fail with while the connection stays good: the server's errors, and asyncpg's refusal to encode
+# an argument. Whether the connection is in fact still good is asked when it is given back.
 _STATEMENT_ERRORS = (asyncpg.PostgresError, asyncpg.DataError, TypeError, ValueError, OverflowError)
 _CONNECTION_ERRORS = (asyncpg.InterfaceError, OSError, TimeoutError)
 _ISOLATION_LEVELS = {
@@ -37,7 +37,9 @@ _CLOSE_TIMEOUT = 2.0
 class PostgresConnection:
     """One connection, with the statements that were prepared on it for raw queries."""
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl, types: tuple[type[Any], type[Any]]) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl, types: tuple[type[Any], type[Any]]
+    ) -> None:
         self.raw = connection
         self._types = types
         self._prepared: OrderedDict[str, PreparedStatement[asyncpg.Record]] = OrderedDict()
@@ -54,7 +56,8 @@ class PostgresConnection:
             self.raw.terminate()
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
-        return await self.raw.fetch(sql, *arguments)
+        rows: list[asyncpg.Record] = await self.raw.fetch(sql, *arguments)
+        return rows
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
         return _affected(await self.raw.execute(sql, *arguments))
@@ -70,7 +73,9 @@ class PostgresConnection:
         statement, _ = await self._run_raw(sql, parameters)
         return _affected(statement.get_statusmsg())
 
-    async def _run_raw(self, sql: str, parameters: Sequence[Any]) -> tuple[PreparedStatement[asyncpg.Record], list[asyncpg.Record]]:
+    async def _run_raw(
+        self, sql: str, parameters: Sequence[Any]
+    ) -> tuple[PreparedStatement[asyncpg.Record], list[asyncpg.Record]]:
         statement = await self._prepare(sql)
         types = [_type_name(kind) for kind in statement.get_parameters()]
         values = raw_parameters(parameters, types, *self._types)
@@ -127,7 +132,8 @@ class PostgresDriver:
             await pool.close()
 
     def close_now(self) -> None:
-        # Sockets close with the process or when they are collected; asyncpg has no way to close one without its event loop.
+        # Sockets close with the process or when they are collected; asyncpg has no way to close one without its event
+        # loop.
         self._pool = None
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
@@ -244,8 +250,11 @@ class _PostgresTransaction:
                 raise EngineError(_ENDED, "P2028")
             status = await self._end("COMMIT")
         if status != "COMMIT":
-            # PostgreSQL answers COMMIT in a failed transaction with ROLLBACK, without an error. Nothing was saved, so this is one.
-            raise EngineError("Transaction already closed: the database rolled it back after an earlier error.", "P2028")
+            # PostgreSQL answers COMMIT in a failed transaction with ROLLBACK, without an error. Nothing was saved, so
+            # this is one.
+            raise EngineError(
+                "Transaction already closed: the database rolled it back after an earlier error.", "P2028"
+            )
 
     async def rollback(self) -> None:
         async with self._lock:
@@ -294,7 +303,11 @@ class _PostgresTransaction:
 
     def _failure(self, error: BaseException, *, raw: bool) -> EngineError:
         # Ended while the statement ran: its time was up.
-        return EngineError(_ENDED, "P2028") if self._ended and self._connection.raw.is_closed() else query_error(error, raw=raw)
+        return (
+            EngineError(_ENDED, "P2028")
+            if self._ended and self._connection.raw.is_closed()
+            else query_error(error, raw=raw)
+        )
 
 
 def _affected(status: str) -> int:
@@ -304,7 +317,7 @@ def _affected(status: str) -> int:
 
 
 def _type_name(kind: asyncpg.Type) -> str:
-    return kind.name
+    return str(kind.name)
 
 
 def _ssl(url: PostgresUrl) -> Any:

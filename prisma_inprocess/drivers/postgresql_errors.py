@@ -34,7 +34,9 @@ def query_error(error: BaseException, *, raw: bool) -> EngineError:
         return _argument_error(error, raw=raw)
     state, message = str(error.sqlstate), str(error.args[0] if error.args else error)
     if raw:
-        return EngineError(f"Raw query failed. Code: `{state}`. Message: `{message}`", "P2010", {"code": state, "message": message})
+        return EngineError(
+            f"Raw query failed. Code: `{state}`. Message: `{message}`", "P2010", {"code": state, "message": message}
+        )
     return _planned(error, state, message)
 
 
@@ -43,7 +45,9 @@ def _argument_error(error: BaseException, *, raw: bool) -> EngineError:
     reason = str(error).rpartition("(")[2].rstrip(")") if "(" in str(error) else type(error).__name__
     if raw:
         message = f"a parameter does not fit its type: {reason}"
-        return EngineError(f"Raw query failed. Code: `22P02`. Message: `{message}`", "P2010", {"code": "22P02", "message": message})
+        return EngineError(
+            f"Raw query failed. Code: `22P02`. Message: `{message}`", "P2010", {"code": "22P02", "message": message}
+        )
     if "out of range" in reason or isinstance(error, OverflowError):
         return EngineError(f"Value out of range for the type: {reason}", "P2020")
     return EngineError(f"Invalid input value: {reason}", "P2007")
@@ -53,11 +57,17 @@ def _planned(error: asyncpg.PostgresError, state: str, message: str) -> EngineEr
     fields = _key_fields(error)
     if state == "23505":
         target = fields or [str(error.constraint_name)]
-        described = "fields: (" + ", ".join(f"`{field}`" for field in fields) + ")" if fields else f"constraint: `{target[0]}`"
-        return EngineError(f"Unique constraint failed on the {described}", "P2002", {"target": target, "modelName": error.table_name})
+        described = (
+            "fields: (" + ", ".join(f"`{field}`" for field in fields) + ")" if fields else f"constraint: `{target[0]}`"
+        )
+        return EngineError(
+            f"Unique constraint failed on the {described}", "P2002", {"target": target, "modelName": error.table_name}
+        )
     if state in ("23503", "23001"):
         name = str(error.constraint_name)
-        return EngineError(f"Foreign key constraint violated on the constraint: `{name}`", "P2003", {"field_name": name})
+        return EngineError(
+            f"Foreign key constraint violated on the constraint: `{name}`", "P2003", {"field_name": name}
+        )
     if state == "23502":
         column = str(error.column_name)
         return EngineError(f"Null constraint violation on the fields: (`{column}`)", "P2011", {"constraint": [column]})
@@ -73,8 +83,15 @@ def _planned(error: asyncpg.PostgresError, state: str, message: str) -> EngineEr
         table = _first_quoted(message)
         return EngineError(f"The table `{table}` does not exist in the current database.", "P2021", {"table": table})
     if state == "42703":
-        column = message.removeprefix("column ").partition(" does not exist")[0].partition(" of relation")[0].replace('"', "")
-        return EngineError(f"The column `{column}` does not exist in the current database.", "P2022", {"column": column})
+        column = (
+            message.removeprefix("column ")
+            .partition(" does not exist")[0]
+            .partition(" of relation")[0]
+            .replace('"', "")
+        )
+        return EngineError(
+            f"The column `{column}` does not exist in the current database.", "P2022", {"column": column}
+        )
     if state in ("40001", "40P01"):
         text = "Transaction failed due to a write conflict or a deadlock. Please retry your transaction"
         return EngineError(text, "P2034")
@@ -91,14 +108,18 @@ def connection_error(error: BaseException, url: PostgresUrl) -> EngineError:
     state = str(getattr(error, "sqlstate", None) or "")
     if state in ("28P01", "28000"):
         text = (
-            f"Authentication failed against the database server at `{url.address}` (database `{url.database}`), the provided database "
-            f"credentials for `{url.user or '(not available)'}` are not valid"
+            f"Authentication failed against the database server at `{url.address}` (database `{url.database}`), "
+            f"the provided database credentials for `{url.user or '(not available)'}` are not valid"
         )
         return EngineError(text, "P1000", meta)
     if state == "3D000":
-        return EngineError(f"Database `{url.database}` does not exist on the database server at `{url.address}`", "P1003", meta)
+        return EngineError(
+            f"Database `{url.database}` does not exist on the database server at `{url.address}`", "P1003", meta
+        )
     if state == "53300":
-        return EngineError(f"Too many database connections opened at `{url.address}` (database `{url.database}`)", "P2037", meta)
+        return EngineError(
+            f"Too many database connections opened at `{url.address}` (database `{url.database}`)", "P2037", meta
+        )
     reason = f"no answer within {url.connect_timeout:g} s" if isinstance(error, TimeoutError) else _reason(error, url)
     text = f"Can't reach database server at `{url.address}` (database `{url.database}`): {reason}"
     return EngineError(text, "P1001", meta)

@@ -42,15 +42,7 @@ class PostgresDialect:
 def _encoder(kind: ArgumentType) -> Encoder | None:
     if kind.scalar == "datetime":
         return _datetime_encoder(kind.database or "")
-    return {
-        "int": _to_int,
-        "bigint": _to_int,
-        "float": float,
-        "decimal": _to_decimal,
-        "bytes": _to_bytes,
-        "string": _to_text,
-        "enum": _to_text,
-    }.get(kind.scalar)
+    return _ENCODERS.get(kind.scalar)
 
 
 def _datetime_encoder(database_type: str) -> Encoder:
@@ -97,6 +89,15 @@ def _json_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+_ENCODERS: Final[dict[str, Encoder]] = {
+    "int": _to_int,
+    "bigint": _to_int,
+    "float": float,
+    "decimal": _to_decimal,
+    "bytes": _to_bytes,
+    "string": _to_text,
+    "enum": _to_text,
+}
 _DECODERS: Final[dict[str, Decoder]] = {
     "int": _to_int,
     "bigint": _to_int,
@@ -132,11 +133,15 @@ _RAW_TYPES: Final[dict[str, str]] = {
 }
 
 
-def raw_parameters(values: Sequence[Any], types: Sequence[str], json_type: type[Any], base64_type: type[Any]) -> list[Any]:
+def raw_parameters(
+    values: Sequence[Any], types: Sequence[str], json_type: type[Any], base64_type: type[Any]
+) -> list[Any]:
     """Parameters of the user's own statement, each as the type that PostgreSQL inferred for it."""
     if len(values) != len(types):
         message = f"the statement takes {len(types)} parameters, but {len(values)} were given"
-        raise EngineError(f"Raw query failed. Code: `08P01`. Message: `{message}`", "P2010", {"code": "08P01", "message": message})
+        raise EngineError(
+            f"Raw query failed. Code: `08P01`. Message: `{message}`", "P2010", {"code": "08P01", "message": message}
+        )
     return [_raw_parameter(value, kind, json_type, base64_type) for value, kind in zip(values, types, strict=True)]
 
 
@@ -235,13 +240,16 @@ def raw_result(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
     return RawResult(
         names,
         types,
-        [[None if value is None else convert(value) for value, convert in zip(row, converters, strict=True)] for row in rows],
+        [
+            [None if value is None else convert(value) for value, convert in zip(row, converters, strict=True)]
+            for row in rows
+        ],
     )
 
 
 def _client_type(kind: str, *, is_list: bool, for_model: bool) -> str:
-    # "unknown" keeps the client from working on a value that is already right: it would make a float of a decimal, and of JSON's text
-    # a text in a text.
+    # "unknown" keeps the client from working on a value that is already right: it would make a float of a decimal,
+    # and of JSON's text a text in a text.
     if kind == "json" or (kind == "decimal" and for_model):
         kind = "unknown"
     return f"{kind}-array" if is_list else kind
@@ -276,7 +284,9 @@ def _raw_time_value(value: Any) -> str:
 
 
 def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) else str(value) if isinstance(value, (UUID, int, float)) else _other_text(value)
+    return (
+        value if isinstance(value, str) else str(value) if isinstance(value, (UUID, int, float)) else _other_text(value)
+    )
 
 
 def _other_text(value: Any) -> str:

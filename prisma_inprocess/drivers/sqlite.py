@@ -23,9 +23,9 @@ _ENDED = "Transaction already closed: A query cannot be executed on an expired o
 class SqliteDriver:
     """A SQLite file.
 
-    All writes go through one connection, one after the other: that is SQLite's own rule, and waiting in this process is cheaper than being
-    refused. Reads outside transactions use connections beside it. Transactions take the write lock when they begin (`BEGIN IMMEDIATE`), so
-    that none fails half-way because another process wrote in between.
+    All writes go through one connection, one after the other: that is SQLite's own rule, and waiting in this process
+    is cheaper than being refused. Reads outside transactions use connections beside it. Transactions take the write
+    lock when they begin (`BEGIN IMMEDIATE`), so that none fails half-way because another process wrote in between.
 
     Args:
         url: Path and options.
@@ -50,8 +50,14 @@ class SqliteDriver:
         try:
             self._writer = await SqliteThread.start(lambda: _open(self._url, read_only=False))
         except sqlite3.Error as error:
-            raise EngineError(f"Can't open the database file {self._url.path}: {error}", "P1003", {"database_file_path": self._url.path}) from error
-        mode = await self._writer.run(lambda connection: connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"])
+            raise EngineError(
+                f"Can't open the database file {self._url.path}: {error}",
+                "P1003",
+                {"database_file_path": self._url.path},
+            ) from error
+        mode = await self._writer.run(
+            lambda connection: connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"]
+        )
         # Without WAL a reader would block the writer, and a database in memory belongs to its connection.
         if mode == "wal" and self._url.connection_limit > 1:
             self._readers = Pool(self._open_reader, self._url.connection_limit - 1)
@@ -71,7 +77,9 @@ class SqliteDriver:
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
         if self._readers is not None and sql.startswith("SELECT"):
-            return await self._read(lambda connection: connection.execute(sql, arguments).fetchall(), raw=False)
+            return await self._read(
+                self._readers, lambda connection: connection.execute(sql, arguments).fetchall(), raw=False
+            )
         return await self._write(lambda connection: connection.execute(sql, arguments).fetchall(), raw=False)
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
@@ -79,9 +87,13 @@ class SqliteDriver:
 
     async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
         values = [raw_parameter(value, *self._types) for value in parameters]
+
+        def job(connection: sqlite3.Connection) -> RawResult:
+            return _fetch_raw(connection, sql, values, for_model=for_model)
+
         if self._readers is not None and sql.lstrip()[:6].upper() == "SELECT":
-            return await self._read(lambda connection: _fetch_raw(connection, sql, values, for_model=for_model), raw=True)
-        return await self._write(lambda connection: _fetch_raw(connection, sql, values, for_model=for_model), raw=True)
+            return await self._read(self._readers, job, raw=True)
+        return await self._write(job, raw=True)
 
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
         values = [raw_parameter(value, *self._types) for value in parameters]
@@ -112,9 +124,7 @@ class SqliteDriver:
     async def _open_reader(self) -> SqliteThread:
         return await SqliteThread.start(lambda: _open(self._url, read_only=True))
 
-    async def _read(self, job: Callable[[sqlite3.Connection], T], *, raw: bool) -> T:
-        readers = self._readers
-        assert readers is not None
+    async def _read(self, readers: Pool[SqliteThread], job: Callable[[sqlite3.Connection], T], *, raw: bool) -> T:
         try:
             reader = await readers.acquire(self._url.pool_timeout)
         except TimeoutError:
@@ -215,8 +225,8 @@ class _SqliteTransaction:
             raise
 
     def _guarded(self, connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], T]) -> T:
-        # Checked in the thread, where statements and the end of the transaction are in one order: a statement that was queued before its
-        # transaction expired must not run outside it.
+        # Checked in the thread, where statements and the end of the transaction are in one order: a statement that
+        # was queued before its transaction expired must not run outside it.
         if not connection.in_transaction:
             raise EngineError(_ENDED, "P2028")
         return job(connection)

@@ -7,7 +7,8 @@ import sqlite3
 
 from prisma_inprocess.errors import EngineError
 
-# What sqlite3 raises besides sqlite3.Error: a number beyond 64 bits, a lone surrogate, several statements at once (before Python 3.12).
+# What sqlite3 raises besides sqlite3.Error: a number beyond 64 bits, a lone surrogate, several statements at once
+# (before Python 3.12).
 DATABASE_ERRORS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeEncodeError)
 _UNIQUE = re.compile(r"^UNIQUE constraint failed: (.+)$")
 _NOT_NULL = re.compile(r"^NOT NULL constraint failed: (.+)$")
@@ -22,7 +23,9 @@ def query_error(error: BaseException, *, raw: bool) -> EngineError:
     if isinstance(error, OverflowError):
         return EngineError("Value out of range for the type: an integer does not fit into 64 bits", "P2020")
     if raw:
-        return EngineError(f"Raw query failed. Code: `{code}`. Message: `{message}`", "P2010", {"code": code, "message": message})
+        return EngineError(
+            f"Raw query failed. Code: `{code}`. Message: `{message}`", "P2010", {"code": code, "message": message}
+        )
     return _planned(message, code)
 
 
@@ -42,7 +45,9 @@ def _planned(message: str, code: str) -> EngineError:
         return EngineError(f"The table `{table}` does not exist in the current database.", "P2021", {"table": table})
     if message.startswith("no such column: ") or " has no column named " in message:
         column = message.rsplit(" ", 1)[-1]
-        return EngineError(f"The column `{column}` does not exist in the current database.", "P2022", {"column": column})
+        return EngineError(
+            f"The column `{column}` does not exist in the current database.", "P2022", {"column": column}
+        )
     if "database is locked" in message or "database table is locked" in message:
         return EngineError("Operation has timed out: another process kept the database locked", "P1008")
     if message == "interrupted":

@@ -1,6 +1,7 @@
 """One SQLite connection and the thread that owns it.
 
-SQLite blocks, so each connection lives in a thread of its own. The thread is a daemon: a process that forgets to disconnect still exits.
+SQLite blocks, so each connection lives in a thread of its own. The thread is a daemon: a process that forgets to
+disconnect still exits.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class SqliteThread:
         worker = cls(open_connection)
         worker._thread.start()
         try:
-            await worker.run(lambda connection: None)
+            await worker.run(_nothing)
         except BaseException:
             worker.stop()
             raise
@@ -47,8 +48,8 @@ class SqliteThread:
     async def run(self, job: Callable[[sqlite3.Connection], T], *, interruptible: bool = True) -> T:
         """Run a function in the thread.
 
-        When the caller is cancelled, the statement is interrupted (unless it must not be) and waited for before the cancellation goes on:
-        afterwards nothing of it is still running.
+        When the caller is cancelled, the statement is interrupted (unless it must not be) and waited for before the
+        cancellation goes on: afterwards nothing of it is still running.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -105,6 +106,10 @@ class SqliteThread:
         if self._connection is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    """The first job: opening the connection comes before it."""
 
 
 def _resolve(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:

@@ -19,6 +19,8 @@ from prisma_inprocess.request import dump_json, to_utc
 class JsonText(str):
     """Text from a column declared as JSON. A plain text to everybody else."""
 
+    __slots__ = ()
+
 
 class StoredBoolean(int):
     """A number from a column declared as BOOLEAN. A plain number to everybody else."""
@@ -48,13 +50,15 @@ def _boolean_column(content: bytes) -> StoredBoolean | str:
 
 
 class SqliteDialect:
-    """Conversions for SQLite, storing what Prisma's own adapters store: ISO text with milliseconds, 0 and 1, JSON text, floats for Decimal."""
+    """Conversions for SQLite, storing what Prisma's own adapters store: ISO text with milliseconds, 0 and 1, JSON text,
+    floats for Decimal.
+    """
 
     # SQLite's own default limit since 3.32; Prisma's adapters use 999, the limit of older versions.
     max_parameters = 32766
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
-        encode = {
+        encoders: dict[str, Encoder] = {
             "datetime": encode_datetime,
             "int": _encode_int,
             "bigint": _encode_int,
@@ -62,10 +66,10 @@ class SqliteDialect:
             "decimal": float,
             "boolean": int,
             "bytes": _encode_bytes,
-        }.get(kind.scalar)
-        if encode is None:
+        }
+        encode_one = encoders.get(kind.scalar)
+        if encode_one is None:
             return None
-        encode_one: Encoder = encode
 
         def encode_any(value: Any) -> Any:
             if value is None:
@@ -151,8 +155,12 @@ def raw_parameter(value: Any, json_type: type[Any], base64_type: type[Any]) -> A
 
 
 def raw_result(columns: list[str], rows: Sequence[Sequence[Any]], *, for_model: bool) -> RawResult:
-    """Rows of the user's own statement. SQLite has no column types beyond the values', so each column takes its first value's."""
-    kinds = [next((_kind(row[index]) for row in rows if row[index] is not None), "string") for index in range(len(columns))]
+    """Rows of the user's own statement. SQLite has no column types beyond the values', so each column takes its first
+    value's.
+    """
+    kinds = [
+        next((_kind(row[index]) for row in rows if row[index] is not None), "string") for index in range(len(columns))
+    ]
     return RawResult(columns, kinds, [[_raw_value(value, for_model=for_model) for value in row] for row in rows])
 
 

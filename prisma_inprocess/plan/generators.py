@@ -64,7 +64,9 @@ def _base36(number: int) -> str:
 
 
 class _Counter:
-    """The part of a cuid that keeps two from one process and one millisecond apart; shared by threads, reset in a forked child by its pid."""
+    """The part of a cuid that keeps two from one process and one millisecond apart; shared by threads, reset in a
+    forked child by its pid.
+    """
 
     def __init__(self) -> None:
         self._numbers = itertools.count(secrets.randbelow(36**4))

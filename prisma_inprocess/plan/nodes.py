@@ -1,8 +1,10 @@
 """Plan nodes as Python functions.
 
-A node is either pure (it only works on values) or it touches the database. Pure work around one database call is folded into the call's
-function, so that the usual plan (map the rows of one statement) costs a single `await`.
+A node is either pure (it only works on values) or it touches the database. Pure work around one database call is
+folded into the call's function, so that the usual plan (map the rows of one statement) costs a single `await`.
 """
+
+# ruff: noqa: ARG001, ARG005 (every node is a function of one run and one scope, whether it looks at them or not)
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ class _Compiler:
         return transformed_often
 
     def _peel(self, raw: dict[str, Any]) -> tuple[dict[str, Any], Transform] | None:
-        kind, arguments = raw["type"], raw.get("args")
+        kind = raw["type"]
+        arguments: Any = raw.get("args")
         if kind == "dataMap":
             mapper = compile_data_map(arguments["structure"], arguments["enums"], self._dialect)
             return arguments["expr"], lambda value, run, scope: mapper(value)
@@ -77,7 +80,7 @@ class _Compiler:
             return arguments["expr"], _validator(arguments)
         if kind == "process":
             operations = Operations.compile(arguments["operations"])
-            return arguments["expr"], lambda value, run, scope: operations.apply(value, run, scope)
+            return arguments["expr"], operations.apply
         if kind == "initializeRecord":
             return arguments["expr"], _record_initializer(arguments["fields"])
         if kind == "mapRecord":
@@ -206,7 +209,9 @@ class _Compiler:
         children = [
             (
                 self.node(child["child"]),
-                JoinChild([(one, other) for one, other in child["on"]], child["parentField"], bool(child["isRelationUnique"])),
+                JoinChild(
+                    [(one, other) for one, other in child["on"]], child["parentField"], bool(child["isRelationUnique"])
+                ),
             )
             for child in arguments["children"]
         ]

@@ -177,7 +177,7 @@ def _matches(row: Any, wanted: dict[str, Any]) -> bool:
 
 
 def _same(stored: Any, wanted: Any) -> bool:
-    """Equality across what a database returns and what a caller passes: uuid and text, number and text, time and text."""
+    """Equality across what a database returns and what a caller passes, such as uuid and text, number and text."""
     if stored == wanted:
         return True
     if isinstance(stored, (Decimal, int, float)) and isinstance(wanted, (Decimal, int, float, str)):

@@ -48,17 +48,18 @@ def _message(value: Any, identifier: str, context: dict[str, Any]) -> str:
         return f"{_DEPENDS} Expected {context['expectedRows']} records to be connected, found only {found}."
     if identifier == "INCOMPLETE_CONNECT_OUTPUT":
         return (
-            f"The required connected records were not found. Expected {context['expectedRows']} records to be connected after connect "
-            f"operation on {context['relationType']} relation '{context['relation']}', found {found}."
+            f"The required connected records were not found. Expected {context['expectedRows']} records to be "
+            f"connected after connect operation on {context['relationType']} relation '{context['relation']}', "
+            f"found {found}."
         )
     if identifier == "RECORDS_NOT_CONNECTED":
         return (
-            f"The records for relation `{context['relation']}` between the `{context['parent']}` and `{context['child']}` models "
-            "are not connected."
+            f"The records for relation `{context['relation']}` between the `{context['parent']}` and "
+            f"`{context['child']}` models are not connected."
         )
     if identifier == "RELATION_VIOLATION":
         return (
-            f"The change you are trying to make would violate the required relation '{context['relation']}' between the "
-            f"`{context['modelA']}` and `{context['modelB']}` models."
+            f"The change you are trying to make would violate the required relation '{context['relation']}' between "
+            f"the `{context['modelA']}` and `{context['modelB']}` models."
         )
     return f"{identifier}: {context}"

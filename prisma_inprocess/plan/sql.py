@@ -14,7 +14,9 @@ Renderer = Callable[[Run, Scope], list[Statement]]
 
 
 def compile_statement(raw: dict[str, Any], dialect: Dialect) -> Renderer:
-    """A function that renders a statement: one, or several where its parameters exceed the database's limit and it may be split."""
+    """A function that renders a statement: one, or several where its parameters exceed the database's limit and it may
+    be split.
+    """
     values = [compile_value(argument) for argument in raw["args"]]
     if raw["type"] == "rawSql":
         encoders = [dialect.encoder(_argument_type(kind)) for kind in raw["argTypes"]]
@@ -68,7 +70,10 @@ class _Template:
         self._numbered: bool = placeholder["hasNumbering"]
         # One encoder per parameter; a parameter that is a list of tuples has one per element of the tuple.
         self._encoders: list[list[Encoder | None]] = [
-            [dialect.encoder(_argument_type(element)) for element in (kind["elements"] if kind["arity"] == "tuple" else [kind])]
+            [
+                dialect.encoder(_argument_type(element))
+                for element in (kind["elements"] if kind["arity"] == "tuple" else [kind])
+            ]
             for kind in raw["argTypes"]
         ]
 
@@ -104,11 +109,14 @@ class _Template:
         return "".join(parts), parameters
 
     @staticmethod
-    def _tuples(fragment: dict[str, Any], rows: list[list[Any]], encoders: list[Encoder | None], slot: Callable[..., str]) -> str:
+    def _tuples(
+        fragment: dict[str, Any], rows: list[list[Any]], encoders: list[Encoder | None], slot: Callable[..., str]
+    ) -> str:
         separator, before, after = fragment["itemSeparator"], fragment["itemPrefix"], fragment["itemSuffix"]
         width = len(encoders)
         rendered = (
-            before + separator.join(slot(item, encoders[index % width]) for index, item in enumerate(row)) + after for row in rows
+            before + separator.join(slot(item, encoders[index % width]) for index, item in enumerate(row)) + after
+            for row in rows
         )
         text: str = fragment["groupSeparator"].join(rendered)
         return text
@@ -124,7 +132,9 @@ class _Template:
 
     def _split(self, arguments: list[Any]) -> list[list[Any]]:
         """Split the longest list so that each statement keeps within the limit; the other parameters are repeated."""
-        sizes = [_size(fragment, value) for fragment, value, _ in self._pairs(arguments) if fragment["type"] != "stringChunk"]
+        sizes = [
+            _size(fragment, value) for fragment, value, _ in self._pairs(arguments) if fragment["type"] != "stringChunk"
+        ]
         total = sum(sizes)
         if total <= self._limit:
             return [arguments]

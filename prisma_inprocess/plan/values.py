@@ -1,5 +1,7 @@
 """Values inside a plan: constants, placeholders, calls of generators."""
 
+# ruff: noqa: ARG005 (every value is a function of one run and one scope, whether it looks at them or not)
+
 from __future__ import annotations
 
 import base64
