@@ -1,15 +1,18 @@
-"""The command line: `python -m fastapi_durable schema`.
+"""The command line: `python -m fastapi_durable schema | worker | check`.
 
 Each subcommand is a pair of functions: one describes its arguments, one does the work and returns the exit code.
 The work imports what it needs itself, so that a command is quick and a broken application does not break the others.
 """
 
 import argparse
+import asyncio
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from fastapi_durable.module import DurableModule
 from fastapi_durable.schema import PROVIDERS, PrismaSyntaxError, missing_from, read_schema, snippet
 
 
@@ -22,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="fastapi-durable", description="Durable workflows for FastAPI, on Prisma.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _describe_schema(commands)
+    _describe_worker(commands)
+    _describe_check(commands)
     arguments = parser.parse_args(argv)
     work: _Work = arguments.work
     return work(arguments)
@@ -56,6 +61,74 @@ def _schema(arguments: argparse.Namespace) -> int:
         return 1
     print(f"{arguments.check} has everything that fastapi_durable needs")
     return 0
+
+
+def _describe_worker(commands: "argparse._SubParsersAction[Any]") -> None:
+    parser = commands.add_parser(
+        "worker",
+        help="drive runs in a process without a web server",
+        description="Drive the runs of a DurableModule until SIGTERM or Ctrl-C; runs under way come to their next "
+        "checkpoint first. A second signal ends the process at once.",
+    )
+    _add_target(parser)
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="for the worker's own messages, unless the application sets up logging (default: info)",
+    )
+    parser.set_defaults(work=_worker)
+
+
+def _worker(arguments: argparse.Namespace) -> int:
+    from fastapi_durable.standalone import drive
+
+    def set_up_logging_and_drive(module: DurableModule) -> int:
+        # Does nothing if the application has set up logging while it was imported.
+        logging.basicConfig(level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        return asyncio.run(drive(module))
+
+    return _with_module(arguments.target, set_up_logging_and_drive)
+
+
+def _describe_check(commands: "argparse._SubParsersAction[Any]") -> None:
+    parser = commands.add_parser(
+        "check",
+        help="look whether a module could start: options, dependencies, database, tables",
+        description="Start everything of a DurableModule but its worker, say what was found, and stop.",
+    )
+    _add_target(parser)
+    parser.set_defaults(work=_check)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from fastapi_durable.standalone import examine
+
+    def print_findings(module: DurableModule) -> int:
+        for line in asyncio.run(examine(module)):
+            print(line)
+        return 0
+
+    return _with_module(arguments.target, print_findings)
+
+
+def _with_module(target: str, work: Callable[[DurableModule], int]) -> int:
+    from fastapi_durable.standalone import TargetError, explained, load_module
+
+    try:
+        return work(load_module(target))
+    except TargetError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except Exception as error:
+        print(explained(error), file=sys.stderr)
+        return 1
+
+
+def _add_target(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "target", metavar="MODULE:ATTRIBUTE", help="the DurableModule, for example example_app.durable:durable"
+    )
 
 
 if __name__ == "__main__":

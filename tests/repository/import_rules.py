@@ -47,6 +47,7 @@ LAYERS: Final[Mapping[str, int]] = {
     # 6 edges
     "fastapi_durable.web": 6,
     "fastapi_durable.testing": 6,
+    "fastapi_durable.standalone": 6,
     "fastapi_durable.__main__": 6,
 }
 # The package's own __init__ re-exports the public names: it may import everything, and nothing inside may import it.
