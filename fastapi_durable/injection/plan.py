@@ -52,8 +52,12 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything there is to know about one callable; holds no reference to the callable itself."""
+    """Everything there is to know about one callable; holds no reference to the callable itself.
 
+    `label` names it in errors, such as "step 'charge'".
+    """
+
+    label: str
     kind: Kind
     dependencies: tuple[Dependency, ...]
     refusal: Refusal | None
@@ -61,12 +65,15 @@ class Plan:
 
 def plan_of_step(function: Callable[..., Any]) -> Plan:
     """The plan of a step or workflow: its keyword-only parameters are injected, the others are the engine's."""
-    return _read(function, keyword_only=True)
+    declared = getattr(function, "__durable_workflow__", None)
+    noun = "step" if declared is None else "workflow"
+    declared = declared or getattr(function, "__durable_step__", None) or {}
+    return _read(function, f"{noun} {declared.get('name') or name_of(function)!r}", keyword_only=True)
 
 
 def plan_of_dependency(function: Callable[..., Any]) -> Plan:
     """The plan of a dependency: all its parameters are injected."""
-    return _read(function, keyword_only=False)
+    return _read(function, f"dependency {name_of(function)!r}", keyword_only=False)
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -75,14 +82,14 @@ def name_of(function: Callable[..., Any]) -> str:
     return getattr(plain, "__qualname__", type(plain).__qualname__).rpartition("<locals>.")[2]
 
 
-def _read(function: Callable[..., Any], *, keyword_only: bool) -> Plan:
+def _read(function: Callable[..., Any], label: str, *, keyword_only: bool) -> Plan:
     dependencies: list[Dependency] = []
     refusal: Refusal | None = None
     kind = _kind(function)
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
-        return Plan(kind, (), Refusal("?", f"is not known: its signature cannot be read ({error})"))
+        return Plan(label, kind, (), Refusal("?", f"is not known: its signature cannot be read ({error})"))
     for parameter in signature.parameters.values():
         try:
             found = _source(function, parameter, keyword_only=keyword_only)
@@ -96,7 +103,7 @@ def _read(function: Callable[..., Any], *, keyword_only: bool) -> Plan:
             dependencies.append(found)
         elif found is not None and refusal is None:
             refusal = found
-    return Plan(kind, tuple(dependencies), refusal)
+    return Plan(label, kind, tuple(dependencies), refusal)
 
 
 def _source(

@@ -19,8 +19,8 @@ from fastapi_durable.injection.application import AppBound, Application, overrid
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.plan import Kind, Plan, Refusal, name_of, plan_of_dependency, plan_of_step
 
-Trail = tuple[tuple[Callable[..., Any], str], ...]
-"""How a dependency was reached: each function on the way, with the parameter that leads on."""
+Trail = tuple[tuple[Callable[..., Any], str, str], ...]
+"""How a dependency was reached: each function on the way, its label, and its parameter that leads on."""
 
 
 @dataclass(slots=True)
@@ -129,7 +129,7 @@ class DependencyResolver:
         self, function: Callable[..., Any], plan: Plan, execution: Execution, trail: Trail
     ) -> dict[str, Any]:
         if plan.refusal is not None:
-            raise _refused(function, plan.refusal, trail)
+            raise _refused(plan, plan.refusal, trail)
         arguments: dict[str, Any] = {}
         cache = execution.cache
         for dependency in plan.dependencies:
@@ -137,7 +137,7 @@ class DependencyResolver:
             if dependency.use_cache and call in cache:
                 value = cache[call]
             else:
-                value = await self.value(call, execution, _extended(trail, function, dependency.parameter))
+                value = await self.value(call, execution, _extended(trail, function, plan.label, dependency.parameter))
                 cache.setdefault(call, value)
             arguments[dependency.parameter] = value
         return arguments
@@ -153,9 +153,9 @@ class DependencyResolver:
 
     def _examine(self, function: Callable[..., Any], plan: Plan, trail: Trail) -> Iterator[AppBound[Any]]:
         if plan.refusal is not None:
-            raise _refused(function, plan.refusal, trail)
+            raise _refused(plan, plan.refusal, trail)
         for dependency in plan.dependencies:
-            yield from self._visit(dependency.call, _extended(trail, function, dependency.parameter))
+            yield from self._visit(dependency.call, _extended(trail, function, plan.label, dependency.parameter))
 
     def _plan_of_step(self, function: Callable[..., Any]) -> Plan:
         return _planned(self._steps, function, plan_of_step)
@@ -196,32 +196,26 @@ def _remember(store: Callable[[Callable[..., Any]], None], key: Callable[..., An
         pass
 
 
-def _extended(trail: Trail, function: Callable[..., Any], parameter: str) -> Trail:
-    if any(function is passed for passed, _ in trail):
-        way = " -> ".join(name_of(passed) for passed, _ in (*trail, (function, "")))
+def _extended(trail: Trail, function: Callable[..., Any], label: str, parameter: str) -> Trail:
+    if any(function is passed for passed, _, _ in trail):
+        way = " -> ".join(passed for _, passed, _ in (*trail, (function, label, "")))
         raise InjectionError(f"dependencies go in a circle: {way}")
-    return (*trail, (function, parameter))
+    return (*trail, (function, label, parameter))
 
 
-def _refused(function: Callable[..., Any], refusal: Refusal, trail: Trail) -> InjectionError:
-    owner = _label(function, root=not trail)
+def _refused(plan: Plan, refusal: Refusal, trail: Trail) -> InjectionError:
     needed = ""
+    root = plan.label
     if trail:
-        way = " -> ".join(f"{parameter!r}" for _, parameter in trail)
-        needed = f" (which {_label(trail[0][0], root=True)} needs through its parameter {way})"
+        root = trail[0][1]
+        way = " -> ".join(f"{parameter!r}" for _, _, parameter in trail)
+        needed = f" (which {root} needs through its parameter {way})"
     advice = ""
-    if refusal.request_bound:
+    if refusal.request_bound and root.startswith("dependency"):
+        advice = ". Outside a request there is none, and this value is made once, for all requests"
+    elif refusal.request_bound:
         advice = (
             ". Outside a request there is none, and a step may run in another process, after a restart: pass what it "
             "needs from the request as its input"
         )
-    return InjectionError(f"parameter {refusal.parameter!r} of {owner}{needed} {refusal.reason}{advice}")
-
-
-def _label(function: Callable[..., Any], *, root: bool) -> str:
-    if not root:
-        return f"dependency {name_of(function)!r}"
-    declared = getattr(function, "__durable_workflow__", None)
-    noun = "step" if declared is None else "workflow"
-    declared = declared or getattr(function, "__durable_step__", None) or {}
-    return f"{noun} {declared.get('name') or name_of(function)!r}"
+    return InjectionError(f"parameter {refusal.parameter!r} of {plan.label}{needed} {refusal.reason}{advice}")
