@@ -153,6 +153,9 @@ class Worker:
 
     def _drive(self, driver: RunDriver) -> None:
         run_id = driver.run.id
+        if (predecessor := self._drivers.get(run_id)) is not None:
+            # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
+            predecessor.lose_lease()
         self._drivers[run_id] = driver
         task = asyncio.create_task(self._guarded(driver), name=f"durable turn {run_id}", context=contextvars.Context())
         self._turns.add(task)

@@ -56,13 +56,17 @@ class RunDriver:
             await self._bury()
             return
         while True:
-            if self._stopping is not None:
+            if self._is_stopping():
                 await self._hand_back()
                 return
             history = await self._services.store.list_checkpoints(self.run.id)
             turn = Turn(self.run, self.token, history, self._services)
             self._turn = turn
             if self._is_lost():
+                return
+            if self._is_stopping():
+                # Asked while the history was read, when there was no turn to tell.
+                await self._hand_back()
                 return
             outcome = await turn.execute(partial(_call_body, definition, turn))
             try:
@@ -76,6 +80,9 @@ class RunDriver:
 
     def _is_lost(self) -> bool:
         return self._lost
+
+    def _is_stopping(self) -> bool:
+        return self._stopping is not None
 
     def lose_lease(self) -> None:
         """The lease could not be renewed: stop at once."""
@@ -132,8 +139,9 @@ class RunDriver:
             _log.info("run %s of %s completed", self.run.id, self.run.workflow)
 
     async def _fail(self, turn: Turn, error: Exception) -> None:
-        if await self._settle(turn, RunStatus.FAILED, error=error_record(error)):
-            _log.warning("run %s of %s failed: %s", self.run.id, self.run.workflow, error)
+        record = error_record(error)
+        if await self._settle(turn, RunStatus.FAILED, error=record):
+            _log.warning("run %s of %s failed: %s", self.run.id, self.run.workflow, record.message)
 
     async def _settle(
         self, turn: Turn | None, status: RunStatus, *, output: Any = None, error: ErrorRecord | None = None

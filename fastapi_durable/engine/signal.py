@@ -43,9 +43,10 @@ async def wait_for_signal(
         deadline = None if deadline_seq is None else await _deadline(turn, deadline_seq, token, timeout)
         recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
+            # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
+            turn.put_waiters = True
             recorded = await turn.persist(lambda: _receive(turn, seq, token, deadline))
             if recorded is None:
-                turn.put_waiters = True
                 await turn.park(deadline)
             turn.remember(recorded)
         if recorded.status is CheckpointStatus.FAILED:

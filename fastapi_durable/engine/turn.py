@@ -19,7 +19,12 @@ from fastapi_durable.codec import Codec
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.injector import Injector
-from fastapi_durable.errors import LeaseLostError, NonDeterminismError, StoreUnavailableError
+from fastapi_durable.errors import (
+    LeaseLostError,
+    NonDeterminismError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
@@ -100,12 +105,13 @@ class Turn:
         self._calls = 0
         self._ended: Ended | None = None
         self._interrupted = False
+        self._impatience: asyncio.TimerHandle | None = None
 
     # What primitives use
 
     def take_position(self) -> int:
         """The position of a primitive that is being called."""
-        self._check_open()
+        self.check_open()
         position = self._next_position
         self._next_position += 1
         self._calls += 1
@@ -172,7 +178,7 @@ class Turn:
         self._history[checkpoint.seq] = checkpoint
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Do an idempotent write, again and again while the database cannot be reached.
+        """Do an idempotent write, again and again while the database cannot be reached or others are in the way.
 
         The outcome of work that was done should not be lost to a short outage. The renewal of the lease bounds the
         repetition: it ends the turn once the lease cannot be held. Any other fault of the store ends the turn without
@@ -182,24 +188,27 @@ class Turn:
         while True:
             try:
                 return await retry_conflicts(self.services.clock, write)
-            except StoreUnavailableError:
+            except (StoreUnavailableError, StoreConflictError):
+                if self._ended is not None and self._ended.ending is Ending.LEASE_LOST:
+                    self.check_open()
                 await self.services.clock.sleep(delay)
                 delay = min(delay * 2, timedelta(seconds=2))
             except LeaseLostError:
                 self.lose_lease()
-                self._check_open()
+                self.check_open()
             except Exception as error:
                 self._end(Ended(Ending.ABANDONED, error=error))
-                self._check_open()
+                self.check_open()
 
     @asynccontextmanager
     async def under_way(self) -> AsyncIterator[None]:
         """Surrounds the asynchronous part of a primitive."""
-        self._check_open()
         task = asyncio.current_task()
         if task is not None and task is not self._body and task not in self._branches:
+            # Before anything may be raised, so that a branch which starts after the end is not reported as a fault.
             self._branches.add(task)
             task.add_done_callback(_retrieve)
+        self.check_open()
         self._under_way += 1
         self._calls += 1
         try:
@@ -215,7 +224,7 @@ class Turn:
         Args:
             wake_at: When to wake the run without any delivery; None: only a delivery helps.
         """
-        self._check_open()
+        self.check_open()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._parked[future] = wake_at
         self._look_for_rest()
@@ -231,17 +240,24 @@ class Turn:
         """Run the body until it returns, raises, or rests."""
 
         async def run_body() -> Any:
-            return await body()
+            try:
+                return await body()
+            except SystemExit as error:
+                # asyncio would let it end the event loop, and with it every other run of the process.
+                raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error
 
         self._body = asyncio.create_task(run_body(), name=f"durable run {self.run.id}")
         self._body.add_done_callback(_retrieve)
         try:
             await asyncio.wait({self._body})
+            outcome = self._outcome(self._body)
+            await self._cancel_branches()
         except asyncio.CancelledError:
             await self._unwind()
             raise
-        outcome = self._outcome(self._body)
-        await self._cancel_branches()
+        finally:
+            if self._impatience is not None:
+                self._impatience.cancel()
         return outcome
 
     @property
@@ -270,9 +286,9 @@ class Turn:
 
     def _diverge(self, seq: int, recorded: str, found: str) -> None:
         self._end(Ended(Ending.DIVERGED, error=NonDeterminismError(self.run.id, seq, recorded, found)))
-        self._check_open()
+        self.check_open()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
         """Interrupt the caller if the turn is over."""
         if self._ended is not None:
             self._interrupted = True
@@ -288,7 +304,8 @@ class Turn:
         for future in self._parked:
             if not future.done():
                 future.set_exception(Interrupt())
-        asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._cancel_all)
+        if self._impatience is None:
+            self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._cancel_all)
         return True
 
     def _look_for_rest(self) -> None:
