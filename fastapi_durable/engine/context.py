@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.clock import truncate
-from fastapi_durable.definition import NoInput, StepDefinition, step_definition
+from fastapi_durable.definition import NoInput, StepDefinition, checked_name, step_definition
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.recorded_value import record_value
-from fastapi_durable.engine.signal import wait_for_signal
+from fastapi_durable.engine.signal import checked_token, wait_for_signal
 from fastapi_durable.engine.sleep import sleep_until
 from fastapi_durable.engine.step import run_step
 from fastapi_durable.engine.transaction import run_transaction
@@ -218,8 +218,9 @@ class WorkflowContext:
         Raises:
             SignalTimeoutError: no signal before the timeout; what comes later is kept for a later wait.
             SignalTokenTakenError: another live run waits for this token.
-            SerializationError: the payload is not a `type`.
+            SerializationError: the payload is not a `type`, or the token cannot be stored.
         """
+        checked_token(token)
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._turn.take_position()
         return wait_for_signal(self._turn, deadline_position, self._turn.take_position(), token, type, limit)
@@ -244,7 +245,7 @@ class WorkflowContext:
         Unlike a step it is not retried, has no timeout and is not shown while it runs.
 
         Raises:
-            SerializationError: the value has no JSON form.
+            StepFailedError: `take` raised, or its value has no JSON form; the same error on every replay.
         """
         declared: Any = Any if type is None else type
         return record_value(self._turn, self._turn.take_position(), "sideEffect", declared, take)
@@ -253,7 +254,7 @@ class WorkflowContext:
         if (definition.input_type is NoInput) != (input is _NO_VALUE):
             takes = "takes no input" if definition.input_type is NoInput else "takes an input"
             raise DefinitionError(f"{definition.name!r} {takes}; call it accordingly")
-        return definition if name is None else replace(definition, name=name)
+        return definition if name is None else replace(definition, name=checked_name(name))
 
 
 def _value(input: Any) -> Any:
