@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, TypeVar
@@ -19,6 +19,7 @@ from fastapi_durable.codec import Codec
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.injector import Injector
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, refuse_inside_step
 from fastapi_durable.errors import (
     LeaseLostError,
     NonDeterminismError,
@@ -97,7 +98,8 @@ class Turn:
         self.services = services
         self.put_waiters = False
         self._history = {checkpoint.seq: checkpoint for checkpoint in history}
-        self._next_position = 0
+        self._positions = Positions(run.id, self._history.values())
+        self._progressed = False
         self._body: asyncio.Task[Any] | None = None
         self._branches: set[asyncio.Task[Any]] = set()
         self._under_way = 0
@@ -111,11 +113,10 @@ class Turn:
 
     def take_position(self) -> int:
         """The position of a primitive that is being called."""
+        refuse_inside_step()
         self.check_open()
-        position = self._next_position
-        self._next_position += 1
         self._calls += 1
-        return position
+        return self._positions.take()
 
     def recorded(self, seq: int, kind: CheckpointKind, name: str) -> Checkpoint | None:
         """What the history holds at a position.
@@ -164,7 +165,8 @@ class Turn:
         )
 
     def step_id(self, seq: int) -> str:
-        return f"{self.run.id}:{seq}"
+        """Names the call at a position; the same on every attempt and every replay."""
+        return self._positions.step_id(seq)
 
     async def record(self, checkpoint: Checkpoint) -> Checkpoint:
         """Store a checkpoint and return what is stored: a finished row that is there already wins."""
@@ -176,6 +178,7 @@ class Turn:
     def remember(self, checkpoint: Checkpoint) -> None:
         """Add to the history of this turn what was stored by other means than `record`."""
         self._history[checkpoint.seq] = checkpoint
+        self._progressed = self._progressed or checkpoint.status.is_finished
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Do an idempotent write, again and again while the database cannot be reached or others are in the way.
@@ -212,6 +215,8 @@ class Turn:
         self._under_way += 1
         self._calls += 1
         try:
+            if self._progressed and self.run.recovery_attempts:
+                await self._forget_crashes()
             yield
         finally:
             self._under_way -= 1
@@ -240,6 +245,7 @@ class Turn:
         """Run the body until it returns, raises, or rests."""
 
         async def run_body() -> Any:
+            self._positions.enter_body()
             try:
                 return await body()
             except SystemExit as error:
@@ -283,6 +289,12 @@ class Turn:
         self._cancel_all()
 
     # Inside
+
+    async def _forget_crashes(self) -> None:
+        """The run came further than where its process died, so it is no poison pill."""
+        self.run = replace(self.run, recovery_attempts=0)
+        store = self.services.store
+        await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
     def _diverge(self, seq: int, recorded: str, found: str) -> None:
         self._end(Ended(Ending.DIVERGED, error=NonDeterminismError(self.run.id, seq, recorded, found)))
@@ -344,7 +356,8 @@ class Turn:
 
     def _first_leftover(self) -> NonDeterminismError | None:
         """The first recorded position that the body, now at its end, never asked for."""
-        beyond = [seq for seq in self._history if seq >= self._next_position]
+        # Branches are left out: one that is cancelled when another fails may have come further the first time.
+        beyond = [seq for seq in self._history if self._positions.calls_of_body <= seq < FIRST_BRANCH_SEQ]
         if not beyond:
             return None
         left = self._history[min(beyond)]
