@@ -1,0 +1,1 @@
+"""An order desk: orders come in over HTTP, and a durable workflow takes each of them to its end."""

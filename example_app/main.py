@@ -1,0 +1,76 @@
+"""The order desk over HTTP: `uvicorn example_app.main:app`."""
+
+from datetime import datetime
+
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel
+
+from example_app.database import PrismaDep
+from example_app.durable import durable
+from example_app.orders import Order, OrderDep, StoredOrder, keep_order
+from example_app.workflow import Approval, checkout
+from fastapi_durable import DurableHealthDep, RunStatus, StateStoreDep, WorkflowServiceDep
+
+app = FastAPI(title="Order desk", lifespan=durable.lifespan)
+
+
+class RunAccepted(BaseModel):
+    run_id: str
+    status: RunStatus = RunStatus.PENDING
+
+
+class OrderView(StoredOrder):
+    run_id: str
+    run_status: RunStatus | None
+
+
+class LedgerLine(BaseModel):
+    kind: str
+    amount_cents: int
+    at: datetime
+
+
+@app.post("/orders", status_code=202)
+async def place_order(order: Order, prisma: PrismaDep, workflows: WorkflowServiceDep) -> RunAccepted:
+    # Both writes may be repeated. A process that dies between them leaves an order without a run; the customer, who got
+    # no answer, places it again.
+    kept = await keep_order(prisma, order)
+    if not kept.is_as_placed(order):
+        raise HTTPException(409, f"order {order.id!r} was placed before, with other content")
+    run = await workflows.start(checkout, order, run_id=f"checkout:{order.id}")
+    return RunAccepted(run_id=run.run_id)
+
+
+@app.get("/orders/{id}")
+async def read_order(order: OrderDep, store: StateStoreDep) -> OrderView:
+    run_id = f"checkout:{order.id}"
+    run = await store.find_run(run_id)
+    return OrderView(**order.model_dump(), run_id=run_id, run_status=None if run is None else run.status)
+
+
+@app.post("/orders/{id}/approval", status_code=202)
+async def decide(approval: Approval, order: OrderDep, workflows: WorkflowServiceDep) -> Approval:
+    """The first decision counts; one that comes before the workflow waits for it is kept until then."""
+    if order.needs_approval and order.status not in ("shipped", "rejected"):
+        await workflows.signal(f"approval:{order.id}", approval, signal_id="decision")
+    return approval
+
+
+@app.get("/orders/{id}/ledger")
+async def read_ledger(order: OrderDep, prisma: PrismaDep) -> list[LedgerLine]:
+    rows = await prisma.ledgerentry.find_many(where={"orderId": order.id}, order={"id": "asc"})
+    return [LedgerLine(kind=row.kind, amount_cents=row.amountCents, at=row.at) for row in rows]
+
+
+@app.get("/health/live")
+async def live(health: DurableHealthDep) -> dict[str, str]:
+    if not health.live:
+        raise HTTPException(503, "the worker has stopped: restart the process")
+    return {"status": "ok"}
+
+
+@app.get("/health/ready")
+async def ready(health: DurableHealthDep) -> dict[str, str]:
+    if not health.ready:
+        raise HTTPException(503, health.store_error)
+    return {"status": "ok"}
