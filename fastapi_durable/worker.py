@@ -46,6 +46,7 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
+        engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._last_error: str | None = None
 
@@ -166,6 +167,12 @@ class Worker:
             self._slot_free.set()
 
         task.add_done_callback(finished)
+
+    def _look_at(self, run_id: str) -> None:
+        """The run was cancelled in this process: do not let its steps go on until their next write is refused."""
+        driver = self._drivers.get(run_id)
+        if driver is not None:
+            driver.look_again()
 
     async def _guarded(self, driver: RunDriver) -> None:
         """One bad run must not stop the others; its lease expires and it is tried again."""

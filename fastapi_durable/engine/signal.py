@@ -43,9 +43,9 @@ async def wait_for_signal(
         deadline = None if deadline_seq is None else await _deadline(turn, deadline_seq, token, timeout)
         recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
+            turn.put_waiters = True
             recorded = await turn.persist(lambda: _receive(turn, seq, token, deadline))
             if recorded is None:
-                turn.put_waiters = True
                 await turn.park(deadline)
             turn.remember(recorded)
         if recorded.status is CheckpointStatus.FAILED:
