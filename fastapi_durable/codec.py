@@ -11,12 +11,18 @@ from typing import Any
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
-from pydantic.errors import PydanticSchemaGenerationError
-from pydantic_core import PydanticSerializationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 
 from fastapi_durable.definition import NoInput
 from fastapi_durable.errors import DefinitionError, SerializationError
 from fastapi_durable.model import Json
+
+
+_DEEPEST = 150
+"""Levels of nesting; pydantic's parser stops at 200, and the value may come to lie inside another."""
+
+_LONGEST_INTEGER = 4096
+"""Bits; Python refuses to read an integer of more than 4300 digits."""
 
 
 class Codec:
@@ -37,21 +43,27 @@ class Codec:
             pass
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(None if declared is NoInput else declared)
-        except PydanticSchemaGenerationError as error:
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
             raise DefinitionError(f"values of type {declared!r} cannot be stored: {error}") from error
-        if isinstance(declared, Hashable):
+        try:
             self._adapters[declared] = adapter
+        except TypeError:
+            # Not hashable, as a type annotated with a list is: built anew each time.
+            pass
         return adapter
 
     def encode(self, value: Any, declared: Any, *, what: str) -> Json:
         """The JSON form of `value`; `what` names it in the error.
 
         Raises:
-            SerializationError: it has none, or one that a database cannot hold faithfully (NaN, a lone surrogate, NUL).
+            SerializationError: it has none, or one that a database cannot hold or that could not be read again (NaN, a
+                lone surrogate, NUL, nesting without end).
         """
+        adapter = self.adapter(declared)
         try:
-            encoded = self.adapter(declared).dump_python(value, mode="json", warnings="error", by_alias=True)
-        except (PydanticSerializationError, UnicodeError, ValueError, RecursionError) as error:
+            encoded = adapter.dump_python(value, mode="json", warnings="error", by_alias=True)
+        except Exception as error:
+            # Whatever a user's serialiser or computed field raises, too.
             raise SerializationError(
                 f"{what} cannot be stored: {error}. Return or pass JSON values, or an annotated type that "
                 "pydantic serialises"
@@ -66,10 +78,15 @@ class Codec:
         Raises:
             SerializationError: it does not fit the type. The message holds the places and reasons, not the values.
         """
+        adapter = self.adapter(declared)
         try:
-            return self.adapter(declared).validate_json(_dumps(stored))
+            return adapter.validate_json(_dumps(stored))
         except ValidationError as error:
             raise SerializationError(f"{what} does not fit {_type_name(declared)}: {_summary(error)}") from error
+        except Exception as error:
+            # A user's validator may raise anything.
+            reason = f"its validation raised {type(error).__name__}"
+            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {reason}") from error
 
 
 def _dumps(value: Json) -> bytes:
@@ -93,8 +110,12 @@ def _summary(error: ValidationError) -> str:
     return f"{shown}; and {more} more" if more > 0 else shown
 
 
-def _unstorable(value: Json) -> str | None:
-    """What in a JSON value PostgreSQL or JSON itself cannot hold, in words."""
+def _unstorable(value: Json, depth: int = 0) -> str | None:
+    """What in a JSON value PostgreSQL, JSON or a JSON parser cannot hold, in words."""
+    if depth > _DEEPEST:
+        return f"more than {_DEEPEST} levels of nesting"
+    if isinstance(value, int):
+        return None if value.bit_length() <= _LONGEST_INTEGER else f"an integer of {value.bit_length()} bits"
     if isinstance(value, str):
         if "\x00" in value:
             return "a string with a NUL character"
@@ -108,10 +129,10 @@ def _unstorable(value: Json) -> str | None:
         return None if math.isfinite(value) else f"the number {value}, which JSON does not have"
     if isinstance(value, dict):
         for key, item in value.items():
-            if problem := _unstorable(key) or _unstorable(item):
+            if problem := _unstorable(key) or _unstorable(item, depth + 1):
                 return problem
     elif isinstance(value, list):
         for item in value:
-            if problem := _unstorable(item):
+            if problem := _unstorable(item, depth + 1):
                 return problem
     return None

@@ -1,7 +1,6 @@
 """Workflows and steps as they are declared. A decorator describes and registers nothing; a DurableModule registers."""
 
 import inspect
-import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _WORKFLOW = "__durable_workflow__"
 _STEP = "__durable_step__"
-_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,200}")
+_NAME_LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ def step(
 
     def declare(target: F) -> F:
         policy = StepPolicy().override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
-        options = {"name": _checked_name(name or default_name(target)), "policy": policy}
+        options = {"name": checked_name(name or default_name(target)), "policy": policy}
         try:
             setattr(target, _STEP, options)
         except AttributeError as error:
@@ -171,8 +170,8 @@ def workflow(
         if isinstance(tags, str):
             raise DefinitionError(f"tags is a sequence of strings, not the string {tags!r}")
         options = {
-            "name": _checked_name(name or default_name(target)),
-            "version": _checked_name(version),
+            "name": checked_name(name or default_name(target)),
+            "version": checked_name(version),
             "tags": tuple(tags),
             "execution_timeout": None if execution_timeout is None else parse_duration(execution_timeout),
         }
@@ -238,9 +237,14 @@ def _origin(function: Callable[..., Any]) -> str | None:
     return None if module in (None, "__main__") else module.partition(".")[0] if module else None
 
 
-def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise DefinitionError(f"a name has 1 to 200 printable characters, {name!r} does not")
+def checked_name(name: str) -> str:
+    """`name`, if it can be stored and shown.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        raise DefinitionError(f"a name has 1 to {_NAME_LIMIT} printable characters, {name!r} does not")
     return name
 
 

@@ -5,8 +5,10 @@ import contextvars
 import logging
 import random
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import WorkflowEngine
@@ -46,6 +48,8 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
+        self._claiming: asyncio.Task[list[Run]] | None = None
+        self._claimed_at: datetime | None = None
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._last_error: str | None = None
@@ -72,6 +76,9 @@ class Worker:
         """
         limit = self._config.shutdown_timeout if timeout is None else timeout
         await _cancelled(self._loops[:1])
+        if self._claiming is not None and not self._claiming.done():
+            await asyncio.wait({self._claiming}, timeout=limit.total_seconds())
+            await _cancelled([self._claiming])
         for driver in list(self._drivers.values()):
             driver.release()
         if self._turns:
@@ -104,7 +111,9 @@ class Worker:
             # Before the look, so that work that appears during it leads to another one.
             notifications.take_work()
             try:
-                claimed = await self._claim(free)
+                # Not cancelled by a stop: runs that the store has leased by then must be handed back, not left alone.
+                self._claiming = asyncio.create_task(self._claim(free), name="durable claim")
+                claimed = await asyncio.shield(self._claiming)
             except Exception as error:
                 failures += 1
                 self._last_error = f"{type(error).__name__}: {error}"
@@ -122,7 +131,7 @@ class Worker:
                 await self._wait_for_work()
 
     async def _claim(self, limit: int) -> list[Run]:
-        now = self._engine.clock.now()
+        now = self._claimed_at = self._engine.clock.now()
         token = f"{self._config.instance_id}:{uuid.uuid4().hex}"
         until = now + self._config.lease
         claimed = await self._engine.store.claim_runs(
@@ -144,7 +153,8 @@ class Worker:
         now = clock.now()
         # Jitter keeps many workers from looking at the same moment.
         wait = self._config.poll_interval * (0.75 + random.random() / 2)  # noqa: S311 (jitter)
-        if (wake := notifications.next_wake(now)) is not None:
+        # Counted from the last look: a wake that came since then has not been seen by it.
+        if (wake := notifications.next_wake(self._claimed_at or now)) is not None:
             wait = min(wait, wake - now)
         try:
             async with asyncio.timeout(wait.total_seconds()):
@@ -154,6 +164,9 @@ class Worker:
 
     def _drive(self, driver: RunDriver) -> None:
         run_id = driver.run.id
+        if (predecessor := self._drivers.get(run_id)) is not None:
+            # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
+            predecessor.lose_lease()
         self._drivers[run_id] = driver
         task = asyncio.create_task(self._guarded(driver), name=f"durable turn {run_id}", context=contextvars.Context())
         self._turns.add(task)
@@ -212,8 +225,8 @@ class Worker:
                 driver.lose_lease()
 
 
-async def _cancelled(tasks: list[asyncio.Task[None]]) -> None:
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     if tasks:
-        await asyncio.wait(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -46,9 +46,12 @@ class RunDriver:
             await self._bury()
             return
         while not await self._take_turn(definition):
-            if self._stopping is not None:
+            if self._is_stopping():
                 await self._hand_back()
                 return
+
+    def _is_stopping(self) -> bool:
+        return self._stopping is not None
 
     def lose_lease(self) -> None:
         """The lease could not be renewed: stop at once."""
@@ -94,8 +97,11 @@ class RunDriver:
 
     async def _execute(self, turn: Turn, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
         self._turn = turn
+        # What was asked while the history was read, when there was no turn to tell.
         if self._lost:
             turn.lose_lease()
+        elif self._stopping is not None:
+            self._stopping(turn)
         return await turn.execute(body)
 
     def _wants_undoing(self, outcome: TurnOutcome) -> bool:

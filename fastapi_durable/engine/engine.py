@@ -18,7 +18,7 @@ from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import WorkflowRegistry
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.signal import deliver_signal
+from fastapi_durable.engine.signal import checked_token, deliver_signal
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
 from fastapi_durable.store.base import StateStore
@@ -177,8 +177,9 @@ class WorkflowEngine:
             Whether a run received it; False: it is kept.
 
         Raises:
-            SerializationError: the payload cannot be stored.
+            SerializationError: the token or the payload cannot be stored.
         """
+        checked_token(token)
         encoded = self._codec.encode(payload, Any, what=f"the payload of signal {token!r}")
         receiver = await retry_conflicts(
             self.clock, lambda: deliver_signal(self.store, self.clock, token, encoded, signal_id=signal_id)

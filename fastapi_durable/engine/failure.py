@@ -7,6 +7,7 @@ from fastapi_durable.model import ErrorRecord
 
 _STACK_LIMIT = 16_000
 _MESSAGE_LIMIT = 8_000
+_CODE_LIMIT = 200
 _CAUSE_DEPTH = 5
 
 
@@ -15,7 +16,7 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
 
     The `code` is that of a `FatalError`, of a failed step or run, or a string attribute `code` of any other exception.
     """
-    code = getattr(error, "code", None)
+    code = _code(error)
     cause = error.__cause__
     stored_cause: ErrorRecord | None = None
     if isinstance(error, (StepFailedError, ChildFailedError, RunUnsuccessfulError)) and error.error is not None:
@@ -25,13 +26,28 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
     if isinstance(error, FatalError):
         retryable = False
     return ErrorRecord(
-        message=_storable(str(error) or type(error).__name__, _MESSAGE_LIMIT),
-        code=code if isinstance(code, str) else None,
+        message=_storable(_message(error), _MESSAGE_LIMIT),
+        code=_storable(code, _CODE_LIMIT) if isinstance(code, str) else None,
         retryable=retryable,
         stack=_storable("".join(traceback.format_exception(error)), _STACK_LIMIT),
         type=type(error).__name__,
         cause=stored_cause,
     )
+
+
+def _message(error: BaseException) -> str:
+    """The error's text; one that cannot even say it must not stop its run from being ended."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception:
+        return f"{type(error).__name__} (its text cannot be read: its __str__ raises)"
+
+
+def _code(error: BaseException) -> object:
+    try:
+        return getattr(error, "code", None)
+    except Exception:
+        return None
 
 
 def _storable(text: str, limit: int) -> str:

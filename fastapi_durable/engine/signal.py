@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.engine.turn import Turn
-from fastapi_durable.errors import LeaseLostError, SignalTimeoutError, SignalTokenTakenError
+from fastapi_durable.errors import InputValidationError, LeaseLostError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model import (
     Checkpoint,
     CheckpointKind,
@@ -21,8 +21,22 @@ from fastapi_durable.model import (
 )
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
+_TOKEN_LIMIT = 500
 _TIMEOUT_CODE = "signal_timeout"
 _TAKEN_CODE = "signal_token_taken"
+
+
+def checked_token(token: str) -> str:
+    """`token`, if every database can hold it as a key.
+
+    Raises:
+        InputValidationError: it cannot.
+    """
+    if not token or len(token) > _TOKEN_LIMIT or not token.isprintable():
+        raise InputValidationError(
+            f"the token of a signal has 1 to {_TOKEN_LIMIT} printable characters, {token[:80]!r} does not"
+        )
+    return token
 
 
 async def wait_for_signal(
@@ -43,6 +57,7 @@ async def wait_for_signal(
         deadline = None if deadline_seq is None else await _deadline(turn, deadline_seq, token, timeout)
         recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
+            # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
             turn.put_waiters = True
             recorded = await turn.persist(lambda: _receive(turn, seq, token, deadline))
             if recorded is None:

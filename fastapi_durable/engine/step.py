@@ -118,6 +118,8 @@ async def run_attempts(
         )
         if recorded.status.is_finished:
             return recorded
+        # The attempt is recorded, so a worker that stops can leave the next one to another.
+        turn.check_open()
 
 
 def _next_attempt_at(turn: Turn, policy: StepPolicy, failed: int) -> datetime:
@@ -228,6 +230,11 @@ class _Announcement:
         """Finish the write, if there is one, before the outcome is written."""
         self._timer.cancel()
         if self._write is not None:
-            await asyncio.wait({self._write})
+            try:
+                await asyncio.wait({self._write})
+            except asyncio.CancelledError:
+                # The store hangs, or cannot be reached: leave no task behind.
+                self._write.cancel()
+                raise
             if not self._write.cancelled() and (error := self._write.exception()) is not None:
                 raise error

@@ -4,6 +4,8 @@ The checkpoint is written last and only under the turn's lease. A worker that lo
 another one was faster, rolls its own writes back.
 """
 
+import asyncio
+from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +20,7 @@ from fastapi_durable.errors import (
     SerializationError,
     StoreConflictError,
     StoreUnavailableError,
+    TransactionExpiredError,
 )
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
 
@@ -71,7 +74,7 @@ async def _commit(
             services.store.transaction(timeout=timeout) as transaction,
         ):
             arguments = () if definition.input_type is NoInput else (value,)
-            result = await definition.function(transaction.client, *arguments, **dependencies)
+            result = await _within(timeout, definition.function(transaction.client, *arguments, **dependencies))
             output = codec.encode(result, definition.output_type, what=f"the result of transaction {definition.name!r}")
             checkpoint = turn.checkpoint(
                 seq,
@@ -95,5 +98,18 @@ async def _commit(
         return error_record(error, retryable=False)
     except (Exception, SystemExit) as error:
         return error_record(error)
-    turn.remember(checkpoint)
-    return checkpoint
+    # As it is stored, not as it was given: a database may order an object's keys anew.
+    turn.remember(recorded.checkpoint)
+    return recorded.checkpoint
+
+
+async def _within(timeout: timedelta, body: Awaitable[Any]) -> Any:
+    """The body's result. The store undoes a transaction that takes too long, but cannot stop the body that waits."""
+    limit = asyncio.timeout(timeout.total_seconds())
+    try:
+        async with limit:
+            return await body
+    except TimeoutError:
+        if limit.expired():
+            raise TransactionExpiredError(timeout) from None
+        raise

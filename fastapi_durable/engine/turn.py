@@ -17,7 +17,12 @@ from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.position import Scope
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
-from fastapi_durable.errors import LeaseLostError, NonDeterminismError, StoreUnavailableError
+from fastapi_durable.errors import (
+    LeaseLostError,
+    NonDeterminismError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
 
 T = TypeVar("T")
@@ -106,12 +111,13 @@ class Turn:
         self._calls = 0
         self._ended: Ended | None = None
         self._interrupted = False
+        self._impatience: asyncio.TimerHandle | None = None
 
     # What primitives use
 
     def take_position(self, scope: Scope) -> int:
         """The position of a primitive that is being called in `scope`."""
-        self._check_open()
+        self.check_open()
         self._calls += 1
         return scope.take()
 
@@ -124,7 +130,7 @@ class Turn:
         checkpoint = self._history.get(seq)
         if self._is_cancelling and (checkpoint is None or not checkpoint.status.is_finished):
             self._end(Ended(Ending.CANCELLED))
-            self._check_open()
+            self.check_open()
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):
             self._diverge(seq, f"{checkpoint.kind} {checkpoint.name!r}", f"{kind} {name!r}")
         return checkpoint
@@ -186,7 +192,7 @@ class Turn:
         self._history[checkpoint.seq] = checkpoint
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Do an idempotent write, again and again while the database cannot be reached.
+        """Do an idempotent write, again and again while the database cannot be reached or others are in the way.
 
         The outcome of work that was done should not be lost to a short outage. The renewal of the lease bounds the
         repetition: it ends the turn once the lease cannot be held. Any other fault of the store ends the turn without
@@ -196,24 +202,27 @@ class Turn:
         while True:
             try:
                 return await retry_conflicts(self.services.clock, write)
-            except StoreUnavailableError:
+            except (StoreUnavailableError, StoreConflictError):
+                if self._ended is not None and self._ended.ending is Ending.LEASE_LOST:
+                    self.check_open()
                 await self.services.clock.sleep(delay)
                 delay = min(delay * 2, timedelta(seconds=2))
             except LeaseLostError:
                 self.lose_lease()
-                self._check_open()
+                self.check_open()
             except Exception as error:
                 self._end(Ended(Ending.ABANDONED, error=error))
-                self._check_open()
+                self.check_open()
 
     @asynccontextmanager
     async def under_way(self) -> AsyncIterator[None]:
         """Surrounds the asynchronous part of a primitive."""
-        self._check_open()
         task = asyncio.current_task()
         if task is not None and task is not self._body and task not in self._branches:
+            # Before anything may be raised, so that a branch which starts after the end is not reported as a fault.
             self._branches.add(task)
             task.add_done_callback(_retrieve)
+        self.check_open()
         self._under_way += 1
         self._calls += 1
         try:
@@ -229,7 +238,7 @@ class Turn:
         Args:
             wake_at: When to wake the run without any delivery; None: only a delivery helps.
         """
-        self._check_open()
+        self.check_open()
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._parked[future] = wake_at
         self._look_for_rest()
@@ -256,17 +265,24 @@ class Turn:
         """Run the body until it returns, raises, or rests."""
 
         async def run_body() -> Any:
-            return await body()
+            try:
+                return await body()
+            except SystemExit as error:
+                # asyncio would let it end the event loop, and with it every other run of the process.
+                raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error
 
         self._body = asyncio.create_task(run_body(), name=f"durable run {self.run.id}")
         self._body.add_done_callback(_retrieve)
         try:
             await asyncio.wait({self._body})
+            outcome = self._outcome(self._body)
+            await self._cancel_branches()
         except asyncio.CancelledError:
             await self._unwind()
             raise
-        outcome = self._outcome(self._body)
-        await self._cancel_branches()
+        finally:
+            if self._impatience is not None:
+                self._impatience.cancel()
         return outcome
 
     @property
@@ -300,9 +316,9 @@ class Turn:
 
     def _diverge(self, seq: int, recorded: str, found: str) -> None:
         self._end(Ended(Ending.DIVERGED, error=NonDeterminismError(self.run.id, seq, recorded, found)))
-        self._check_open()
+        self.check_open()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
         """Interrupt the caller if the turn is over."""
         if self._ended is not None:
             self._interrupt()
@@ -321,7 +337,8 @@ class Turn:
         for future in self._parked:
             if not future.done():
                 future.set_exception(Interrupt())
-        asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._cancel_all)
+        if self._impatience is None:
+            self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._cancel_all)
         return True
 
     def _look_for_rest(self) -> None:

@@ -16,22 +16,25 @@ _STATE_KEY = "_fastapi_durable_scope"
 
 
 class AppScoped(AppBound[T]):
-    """A dependency made by `app_scoped`; `function` is what was decorated."""
-
-    function: Callable[..., Any]
+    """A dependency made by `app_scoped`."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+        self._function = function
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             if (value := getattr(function, name, None)) is not None:
                 setattr(self, name, value)
         # No __wrapped__: FastAPI would look through it, see the generator, and enter it on every request.
 
+    @property
+    def function(self) -> Callable[..., Any]:
+        """What was decorated."""
+        return self._function
+
     async def value_in(self, app: Application, module: object | None) -> T:  # noqa: ARG002
         return cast(T, await scope_of(app).value_of(self))
 
     def __repr__(self) -> str:
-        return f"app_scoped({self.function!r})"
+        return f"app_scoped({self._function!r})"
 
 
 @overload

@@ -26,8 +26,11 @@ class AppBound(ABC, Generic[T]):
     """A dependency that FastAPI calls with the connection, and the resolver asks without one; both get the same."""
 
     __name__: str
-    function: Callable[..., Any] | None = None
-    """What builds the value, if its own dependencies are to be looked at."""
+
+    @property
+    def function(self) -> Callable[..., Any] | None:
+        """What builds the value, if it has dependencies of its own."""
+        return None
 
     @abstractmethod
     async def value_in(self, app: Application, module: object | None) -> T:

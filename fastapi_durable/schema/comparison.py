@@ -7,6 +7,8 @@ from typing import Final
 from fastapi_durable.schema.declaration import PROVIDERS, Provider, durable_models
 from fastapi_durable.schema.language import Block, Field, Model, Schema
 
+_PROVIDERS_BY_NAME: Final[dict[str, Provider]] = {provider: provider for provider in PROVIDERS}
+
 # Native types the store's reads and writes depend on; any other `@db.` type is the application's own choice.
 _REQUIRED_NATIVE_TYPES: Final = {
     "DateTime": (re.compile(r"Timestamp(\([3-6]\))?$"), "a timestamp without time zone, of milliseconds or finer"),
@@ -22,10 +24,9 @@ def missing_from(schema: Schema, provider: Provider | None = None) -> list[str]:
     """
     if provider is None:
         named = schema.provider or "sqlite"
-        known = next((candidate for candidate in PROVIDERS if candidate == named), None)
-        if known is None:
+        provider = _PROVIDERS_BY_NAME.get(named)
+        if provider is None:
             return [f"the datasource's provider is {named!r}; fastapi_durable works with {' and '.join(PROVIDERS)}"]
-        provider = known
     problems: list[str] = []
     for wanted in durable_models(provider):
         found = schema.find_model(wanted.name)

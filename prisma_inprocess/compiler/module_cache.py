@@ -12,7 +12,6 @@ import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def new_engine() -> Engine:
 
 
 def default_cache_dir() -> Path:
-    """Where serialised modules go when the folder of the wasm file cannot be written to."""
+    """The user's own folder for serialised modules (`PRISMA_INPROCESS_CACHE_DIR` to choose another)."""
     chosen = os.environ.get(CACHE_DIR_VARIABLE)
     if chosen:
         return Path(chosen)
@@ -50,13 +49,20 @@ def load_module(engine: Engine, wasm_file: Path) -> Module:
     for candidate in candidates:
         with contextlib.suppress(OSError, WasmtimeError):
             if candidate.is_file():
-                return Module.deserialize_file(engine, str(candidate))
+                module = Module.deserialize_file(engine, str(candidate))
+                if candidate != candidates[0]:
+                    _store(candidate.read_bytes(), candidates[0])
+                return module
     module = Module(engine, content)
-    _store(bytes(module.serialize()), candidates)
+    serialised = bytes(module.serialize())
+    for candidate in candidates:
+        _store(serialised, candidate)
     return module
 
 
 def _cache_folders(wasm_file: Path) -> list[Path]:
+    # Beside the wasm file for whoever runs the client later, perhaps as another user; in the user's own folder for the next
+    # client that is generated somewhere else.
     if os.environ.get(CACHE_DIR_VARIABLE):
         return [default_cache_dir()]
     return [wasm_file.parent, default_cache_dir()]
@@ -82,21 +88,19 @@ def _cpu_features() -> str:
     return platform.processor()
 
 
-def _store(serialised: bytes, candidates: Iterable[Path]) -> None:
-    for target in candidates:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            # Renaming is atomic: another process sees no file or a whole file, whoever comes last wins with equal
-            # content.
-            descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        except OSError:
-            continue
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(serialised)
-            Path(temporary).replace(target)
-        except OSError:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            continue
+def _store(serialised: bytes, target: Path) -> None:
+    """Write a serialised module where that is possible; a folder that cannot be written to is no error."""
+    try:
+        # Whoever can write here can have code run: the folder is made for its owner alone.
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError:
         return
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(serialised)
+        # Renaming is atomic: another process sees no file or a whole one, and whoever comes last wins with equal content.
+        Path(temporary).replace(target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from fastapi_durable.definition import NoInput, StepDefinition
+from fastapi_durable.definition import NoInput, StepDefinition, checked_name
 from fastapi_durable.engine.position import Scope
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import DefinitionError
@@ -36,7 +36,7 @@ def checked_definition(definition: StepDefinition, name: str | None, input: Any)
     if (definition.input_type is NoInput) != (input is NO_VALUE):
         takes = "takes no input" if definition.input_type is NoInput else "takes an input"
         raise DefinitionError(f"{definition.name!r} {takes}; call it accordingly")
-    return definition if name is None else replace(definition, name=name)
+    return definition if name is None else replace(definition, name=checked_name(name))
 
 
 def given(input: Any) -> Any:

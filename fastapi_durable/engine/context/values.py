@@ -35,7 +35,7 @@ class ValueCalls(ContextPart):
         Unlike a step it is not retried, has no timeout and is not shown while it runs.
 
         Raises:
-            SerializationError: the value has no JSON form.
+            StepFailedError: `take` raised, or its value has no JSON form; the same error on every replay.
         """
         declared: Any = Any if type is None else type
         return record_value(self._turn, self._take(), "sideEffect", declared, take)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, overload
 from fastapi_durable.clock import truncate
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.context.base import ContextPart
-from fastapi_durable.engine.signal import wait_for_signal
+from fastapi_durable.engine.signal import checked_token, wait_for_signal
 from fastapi_durable.engine.sleep import sleep_until
 
 T = TypeVar("T")
@@ -52,8 +52,9 @@ class WaitCalls(ContextPart):
         Raises:
             SignalTimeoutError: no signal before the timeout; what comes later is kept for a later wait.
             SignalTokenTakenError: another live run waits for this token.
-            SerializationError: the payload is not a `type`.
+            SerializationError: the payload is not a `type`, or the token cannot be stored.
         """
+        checked_token(token)
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
         return wait_for_signal(self._turn, deadline_position, self._take(), token, type, limit)

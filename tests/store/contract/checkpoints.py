@@ -6,7 +6,7 @@ from fastapi_durable.errors import LeaseLostError
 from fastapi_durable.model import CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import a_checkpoint, a_run, at, create
-from tests.store.contract.runs import EVERY_JSON_VALUE
+from tests.store.contract.runs import EVERY_JSON_VALUE, same_type
 
 FINISHED = [CheckpointStatus.COMPLETED, CheckpointStatus.FAILED]
 UNFINISHED = [CheckpointStatus.PENDING, CheckpointStatus.RUNNING]
@@ -105,7 +105,7 @@ class CheckpointsContract:
         stored = await store.find_checkpoint("run-1", 0)
         assert stored == checkpoint
         assert stored is not None
-        assert type(stored.output) is type(value)
+        assert same_type(stored.output, value)
 
     async def test_recording_inserts_every_column(self, store: StateStore) -> None:
         await create(store, a_run(locked_by="mine"))

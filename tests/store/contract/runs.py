@@ -16,6 +16,8 @@ EVERY_JSON_VALUE: list[Json] = [
     2**53 - 1,
     0.5,
     -1.25e-7,
+    0.1 + 0.2,
+    1e20,
     "",
     "text",
     "null",
@@ -28,6 +30,11 @@ EVERY_JSON_VALUE: list[Json] = [
     {"": "empty key", "a.b": 1, "$": [1, 2.5, "x", {"deep": {"er": [True]}}]},
     {"text": "x" * 300_000},
 ]
+
+
+def same_type(found: Json, given: Json) -> bool:
+    """Equal values are the same, but True is not 1. JSON has one kind of number, so 1e20 may come back whole."""
+    return isinstance(found, bool) is isinstance(given, bool)
 
 
 class RunsContract:
@@ -87,7 +94,7 @@ class RunsContract:
         await create(store, a_run(input=value, output=value))
         stored = await existing(store)
         assert stored.input == value
-        assert type(stored.input) is type(value)
+        assert same_type(stored.input, value)
         assert stored.output == value
 
     async def test_a_stored_value_does_not_change_with_the_callers_object(self, store: StateStore) -> None:

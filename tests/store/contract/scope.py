@@ -8,20 +8,21 @@ from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, at, create, existing, listed
 
 
-class ScopeContract:
-    @pytest.fixture
-    async def scoped(self, store: StateStore) -> StateStore:
-        """The store of namespace `mine`, with a run `mine` in it and a run `theirs` outside."""
-        for namespace in ("mine", "theirs"):
-            await create(
-                store,
-                a_run(namespace, namespace=namespace, locked_by="turn", locked_until=at(9), search_attributes={"k": 1}),
-            )
-            await store.save_checkpoint(a_checkpoint(0, namespace))
-            await store.put_signal_waiter(a_waiter(f"token-{namespace}", namespace))
-        return store.with_scope("mine")
+async def scoped_to_mine(store: StateStore) -> StateStore:
+    """The store of namespace `mine`, with a run `mine` in it and a run `theirs` outside."""
+    for namespace in ("mine", "theirs"):
+        await create(
+            store,
+            a_run(namespace, namespace=namespace, locked_by="turn", locked_until=at(9), search_attributes={"k": 1}),
+        )
+        await store.save_checkpoint(a_checkpoint(0, namespace))
+        await store.put_signal_waiter(a_waiter(f"token-{namespace}", namespace))
+    return store.with_scope("mine")
 
-    async def test_it_reads_only_its_own_runs(self, scoped: StateStore) -> None:
+
+class ScopeContract:
+    async def test_it_reads_only_its_own_runs(self, store: StateStore) -> None:
+        scoped = await scoped_to_mine(store)
         assert await scoped.find_run("theirs") is None
         assert (await existing(scoped, "mine")).id == "mine"
         assert await listed(scoped) == ["mine"]
@@ -31,7 +32,8 @@ class ScopeContract:
         assert [run.id for run in await scoped.list_pending_runs(limit=9)] == ["mine"]
         assert await scoped.list_pending_runs(limit=9, namespace="theirs") == []
 
-    async def test_it_reads_only_what_belongs_to_its_runs(self, scoped: StateStore) -> None:
+    async def test_it_reads_only_what_belongs_to_its_runs(self, store: StateStore) -> None:
+        scoped = await scoped_to_mine(store)
         assert await scoped.find_checkpoint("theirs", 0) is None
         assert await scoped.list_checkpoints("theirs") == []
         assert await scoped.find_latest_checkpoint_by_name("theirs", "step-0") is None
@@ -42,7 +44,8 @@ class ScopeContract:
         assert await scoped.find_checkpoint("mine", 0) is not None
         assert len(await scoped.list_checkpoints("mine")) == 1
 
-    async def test_it_changes_only_its_own_runs(self, scoped: StateStore, store: StateStore) -> None:
+    async def test_it_changes_only_its_own_runs(self, store: StateStore) -> None:
+        scoped = await scoped_to_mine(store)
         assert not await scoped.update_run("theirs", {"output": 1})
         assert not await scoped.update_run("theirs", {"search_attributes": {}})
         assert not await scoped.delete_run("theirs")
@@ -64,7 +67,8 @@ class ScopeContract:
         assert await scoped.update_run("mine", {"output": 1}, token="turn")
         assert await scoped.take_signal_waiter("token-mine") == a_waiter("token-mine", "mine")
 
-    async def test_it_claims_and_prunes_only_its_own_runs(self, scoped: StateStore, store: StateStore) -> None:
+    async def test_it_claims_and_prunes_only_its_own_runs(self, store: StateStore) -> None:
+        scoped = await scoped_to_mine(store)
         claimed = await scoped.claim_runs("x", now=at(99), until=at(100), limit=9)
         assert [run.id for run in claimed] == ["mine"]
         for run_id in ("mine", "theirs"):
@@ -76,8 +80,9 @@ class ScopeContract:
         assert await scoped.next_wake_at() is None
         assert await scoped.list_due_timers(at(99), limit=9) == []
 
-    async def test_it_refuses_to_write_into_another_namespace(self, scoped: StateStore, store: StateStore) -> None:
+    async def test_it_refuses_to_write_into_another_namespace(self, store: StateStore) -> None:
         """Quietly writing nothing would lose data, so it raises."""
+        scoped = await scoped_to_mine(store)
         with pytest.raises(StoreError):
             await scoped.create_run(a_run("new", namespace="theirs"))
         with pytest.raises(StoreError):
@@ -95,7 +100,8 @@ class ScopeContract:
         assert (await scoped.record_checkpoint(a_checkpoint(2, "mine"), token="turn")).won
         await scoped.put_signal_waiter(a_waiter("new", "mine"))
 
-    async def test_a_scope_is_never_widened(self, scoped: StateStore) -> None:
+    async def test_a_scope_is_never_widened(self, store: StateStore) -> None:
+        scoped = await scoped_to_mine(store)
         assert await listed(scoped.with_scope("mine")) == ["mine"]
         with pytest.raises(ValueError):
             scoped.with_scope("theirs")
@@ -104,7 +110,8 @@ class ScopeContract:
             with pytest.raises(ValueError):
                 transaction.with_scope("theirs")
 
-    async def test_a_transaction_can_be_restricted_as_well(self, scoped: StateStore, store: StateStore) -> None:
+    async def test_a_transaction_can_be_restricted_as_well(self, store: StateStore) -> None:
+        await scoped_to_mine(store)
         async with store.transaction() as transaction:
             assert sorted(await listed(transaction)) == ["mine", "theirs"]
             assert await listed(transaction.with_scope("theirs")) == ["theirs"]

@@ -6,7 +6,7 @@ from fastapi_durable.errors import SignalTokenTakenError
 from fastapi_durable.model import Json, SignalWaiter
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import T0, a_run, a_waiter, at, create
-from tests.store.contract.runs import EVERY_JSON_VALUE
+from tests.store.contract.runs import EVERY_JSON_VALUE, same_type
 
 
 async def tokens(store: StateStore, prefix: str | None = None, run_ids: list[str] | None = None) -> list[str]:
@@ -106,7 +106,7 @@ class SignalsContract:
         await store.buffer_signal("t", value, now=T0)
         payload = await taken(store, "t")
         assert payload == value
-        assert type(payload) is type(value)
+        assert same_type(payload, value)
 
     async def test_a_signal_of_a_known_id_is_kept_once(self, store: StateStore) -> None:
         """The id belongs to the token; signals without one are all kept."""

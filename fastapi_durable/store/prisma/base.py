@@ -1,0 +1,73 @@
+"""What all groups of operations share: the database and the scope."""
+
+import copy
+from collections.abc import Iterable
+from typing import Any, Self, TypeVar
+
+from fastapi_durable.errors import StoreError
+from fastapi_durable.store.prisma.database import Database
+from fastapi_durable.store.prisma.sql.builder import Sql
+from fastapi_durable.store.prisma.sql.predicates import in_namespaces
+from fastapi_durable.store.prisma.tables import RUNS, Table
+
+T = TypeVar("T")
+
+
+class Operations:
+    """Operations on a database, restricted to the runs of one namespace if there is a scope.
+
+    Checkpoints and waiters belong to the namespace of their run, which never changes, so looking it up beforehand is
+    as good as doing so in the same statement.
+    """
+
+    def __init__(self, database: Database, scope: str | None = None) -> None:
+        self._database = database
+        self._scope = scope
+
+    def with_scope(self, namespace: str) -> Self:
+        if self._scope not in (None, namespace):
+            raise ValueError(f"the store is already restricted to namespace {self._scope!r}, not {namespace!r}")
+        scoped = copy.copy(self)
+        scoped._scope = namespace
+        return scoped
+
+    async def _rows(self, table: Table[T], sql: Sql, text: str) -> list[T]:
+        rows = await self._database.query(sql, text)
+        return table.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text)
+
+    async def _first_row(self, table: Table[T], sql: Sql, text: str) -> T | None:
+        rows = await self._database.query(sql, text)
+        return table.from_row(rows[0]["row"], json_is_text=sql.json_is_text) if rows else None
+
+    def _in_scope(self, sql: Sql) -> list[str]:
+        """The scope as conditions on a run `r`."""
+        return in_namespaces(sql, self._scope)
+
+    def _where_run(self, run_id: str, **conditions: Any) -> dict[str, Any]:
+        """A run as a filter of the model API."""
+        return {"id": run_id, **conditions, **({} if self._scope is None else {"namespace": self._scope})}
+
+    async def _may_touch(self, run_id: str) -> bool:
+        """Whether what belongs to this run may be read and changed."""
+        if self._scope is None:
+            return True
+        where = self._where_run(run_id)
+        return await self._database.model(RUNS, lambda runs: runs.find_first(where=where)) is not None
+
+    async def _require_touchable(self, *run_ids: str) -> None:
+        for run_id in run_ids:
+            if not await self._may_touch(run_id):
+                raise StoreError(
+                    f"run {run_id!r} is not of namespace {self._scope!r}, to which this store is restricted"
+                )
+
+    def _scoped_owner(self, sql: Sql, column: str) -> list[str]:
+        """The scope as conditions on a row that names its run in `column`."""
+        if self._scope is None:
+            return []
+        owner = f"SELECT 1 FROM durable_workflow_runs AS o WHERE o.id = {column}"
+        return [f"EXISTS ({owner} AND {in_namespaces(sql, self._scope, alias='o')[0]})"]
+
+
+def joined(*groups: Iterable[str]) -> list[str]:
+    return [condition for group in groups for condition in group]

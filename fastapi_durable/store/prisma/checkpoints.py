@@ -1,0 +1,70 @@
+"""Checkpoints."""
+
+from collections.abc import Sequence
+
+from fastapi_durable.errors import LeaseLostError, StoreConflictError
+from fastapi_durable.model import Checkpoint
+from fastapi_durable.store.base import RecordedCheckpoint
+from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.sql.statements import record_checkpoint, recorded, save_checkpoint, select
+from fastapi_durable.store.prisma.tables import CHECKPOINTS
+
+
+class CheckpointOperations(Operations):
+    async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
+        await self._require_touchable(checkpoint.run_id)
+        sql = await self._database.sql()
+        await self._database.query(sql, save_checkpoint(sql, checkpoint))
+
+    async def record_checkpoint(self, checkpoint: Checkpoint, *, token: str | None = None) -> RecordedCheckpoint:
+        await self._require_touchable(checkpoint.run_id)
+        # Twice, for the case that the row which was in the way is deleted, or the lease comes back, in between.
+        for _ in range(2):
+            sql = await self._database.sql()
+            written = await self._first_row(CHECKPOINTS, sql, record_checkpoint(sql, checkpoint, token))
+            if written is not None:
+                return RecordedCheckpoint(written, won=True)
+            stored = await self._read_what_was_in_the_way(checkpoint, token)
+            if stored is not None and stored.status.is_finished:
+                return RecordedCheckpoint(stored, won=False)
+        raise StoreConflictError(
+            f"checkpoint {checkpoint.seq} of run {checkpoint.run_id!r} was written and deleted by others at the same time"
+        )
+
+    async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None:
+        if not await self._may_touch(run_id):
+            return None
+        sql = await self._database.sql()
+        conditions = [f"r.run_id = {sql.text(run_id)}", f"r.seq = {sql.integer(seq)}"]
+        return await self._first_row(CHECKPOINTS, sql, select(sql, CHECKPOINTS, conditions))
+
+    async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
+        if not await self._may_touch(run_id):
+            return []
+        sql = await self._database.sql()
+        text = select(sql, CHECKPOINTS, [f"r.run_id = {sql.text(run_id)}"], order="r.seq")
+        return await self._rows(CHECKPOINTS, sql, text)
+
+    async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
+        if not await self._may_touch(run_id):
+            return None
+        sql = await self._database.sql()
+        conditions = [f"r.run_id = {sql.text(run_id)}", f"r.name = {sql.text(name)}"]
+        return await self._first_row(CHECKPOINTS, sql, select(sql, CHECKPOINTS, conditions, "r.seq DESC") + " LIMIT 1")
+
+    async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
+        if not prefixes or not await self._may_touch(run_id):
+            return []
+        sql = await self._database.sql()
+        conditions = [f"r.run_id = {sql.text(run_id)}"]
+        conditions.append(" OR ".join([sql.starts_with("r.name", prefix) for prefix in prefixes]))
+        return await self._rows(CHECKPOINTS, sql, select(sql, CHECKPOINTS, conditions, "r.seq"))
+
+    async def _read_what_was_in_the_way(self, checkpoint: Checkpoint, token: str | None) -> Checkpoint | None:
+        sql = await self._database.sql()
+        (found,) = await self._database.query(sql, recorded(sql, checkpoint.run_id, checkpoint.seq))
+        if token is not None and found["locked_by"] != token:
+            raise LeaseLostError(checkpoint.run_id)
+        if found["row"] is None:
+            return None
+        return CHECKPOINTS.from_row(found["row"], json_is_text=sql.json_is_text)

@@ -1,0 +1,104 @@
+"""What the store asks of a Prisma client, and how it finds out that a client cannot give it.
+
+A client is generated for each schema, so no library can import one. Any class that fits will do: a client of Prisma
+Client Python on its native engine, one of `prisma_inprocess`, or a subclass of either.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Protocol, Self
+
+from fastapi_durable.errors import SchemaMismatchError
+from fastapi_durable.store.prisma.tables import TABLES
+
+
+class Delegate(Protocol):
+    """The operations of one model."""
+
+    async def find_unique(self, where: Any) -> Any: ...
+
+    async def find_first(self, *, where: Any, order: Any = None) -> Any: ...
+
+    async def find_many(self, *, where: Any, order: Any = None) -> Any: ...
+
+    async def create_many(self, data: Any) -> int: ...
+
+    async def update_many(self, data: Any, where: Any) -> int: ...
+
+    async def delete_many(self, where: Any) -> int: ...
+
+
+class PrismaClient(Protocol):
+    """A connected client whose schema holds the durable models."""
+
+    @property
+    def durableworkflowrun(self) -> Any: ...
+
+    @property
+    def durablerunattribute(self) -> Any: ...
+
+    @property
+    def durablestepcheckpoint(self) -> Any: ...
+
+    @property
+    def durablesignalwaiter(self) -> Any: ...
+
+    @property
+    def durablebufferedsignal(self) -> Any: ...
+
+    @property
+    def durablebufferedevent(self) -> Any: ...
+
+    def tx(self, *, max_wait: timedelta, timeout: timedelta) -> AbstractAsyncContextManager[Self]: ...
+
+    async def query_raw(self, query: Any, *args: Any) -> Any: ...
+
+    async def execute_raw(self, query: Any, *args: Any) -> int: ...
+
+
+def check_models(client: object) -> None:
+    """Refuse a client whose schema lacks a model or a field.
+
+    Raises:
+        SchemaMismatchError: it names what is missing, and the commands that add it.
+    """
+    missing = sorted(_missing_from(_models_of(client), client))
+    if missing:
+        raise SchemaMismatchError(
+            f"the Prisma client {_name(client)} lacks {', '.join(missing)}. Paste what `python -m fastapi_durable "
+            "schema` prints into your schema.prisma, then run `prisma generate` (or `python -m prisma_inprocess "
+            "generate`) and migrate the database.",
+            missing,
+        )
+
+
+def _models_of(client: object) -> ModuleType:
+    """The `models` module of the generated package that defines the client's class, or a class that it extends."""
+    for cls in type(client).__mro__:
+        for package in (cls.__module__, cls.__module__.rpartition(".")[0]):
+            if package and package != "builtins":
+                try:
+                    return import_module(f"{package}.models")
+                except ImportError:
+                    continue
+    raise SchemaMismatchError(
+        f"{_name(client)} is no generated Prisma client: no class that it extends comes from a package with models. "
+        "Pass the client itself (an instance of the `Prisma` class that `prisma generate` wrote, or of a subclass)."
+    )
+
+
+def _missing_from(models: ModuleType, client: object) -> Iterator[str]:
+    for table in TABLES:
+        model = getattr(models, table.model, None)
+        fields: Mapping[str, object] | None = getattr(model, "model_fields", None)
+        if fields is None or not hasattr(client, table.model.lower()):
+            yield table.model
+            continue
+        yield from (f"{table.model}.{column.field}" for column in table.columns if column.field not in fields)
+
+
+def _name(client: object) -> str:
+    return f"{type(client).__module__}.{type(client).__qualname__}"

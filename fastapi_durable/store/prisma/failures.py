@@ -1,0 +1,71 @@
+"""What the client's errors mean for the caller of the store.
+
+They are told apart by Prisma's codes and the class names of the generated package: its classes cannot be imported.
+The text is the client's, which names host and database but never a password.
+"""
+
+from fastapi_durable.errors import (
+    DurableError,
+    SchemaMismatchError,
+    SerializationError,
+    StoreConflictError,
+    StoreError,
+    StoreUnavailableError,
+)
+
+_UNAVAILABLE_CODES = frozenset(
+    {"P1000", "P1001", "P1002", "P1003", "P1008", "P1009", "P1010", "P1011", "P1017", "P2024", "P2037"}
+)
+_UNAVAILABLE_CLASSES = frozenset(
+    {"ClientNotConnectedError", "EngineConnectionError", "HTTPClientClosedError", "NotConnectedError"}
+)
+_CONFLICT_CODES = frozenset({"P2034", "40001", "40P01", "55P03"})
+_SCHEMA_CODES = frozenset({"P2021", "P2022", "42P01", "42703"})
+# A text or JSON value that PostgreSQL cannot hold (NUL characters, lone surrogates), or that has no UTF-8 form.
+_VALUE_CODES = frozenset({"P2019", "P2020", "22P02", "22P05", "22021", "22003"})
+_SQLITE_BUSY = frozenset({5, 6})
+
+
+def translate(error: BaseException) -> DurableError | None:
+    """The library's error for one of the client's, None for errors that are not the client's."""
+    if isinstance(error, ConnectionError | TimeoutError):
+        return StoreUnavailableError(f"the database cannot be reached: {error or type(error).__name__}")
+    names = {cls.__name__ for cls in type(error).__mro__}
+    if "PrismaError" not in names and not names & _UNAVAILABLE_CLASSES:
+        return None
+    codes = _codes(error)
+    text = str(error)
+    if codes & _CONFLICT_CODES or _is_busy(codes, text):
+        return StoreConflictError(f"the transaction was undone because another one was in its way: {text}")
+    if codes & _UNAVAILABLE_CODES or names & _UNAVAILABLE_CLASSES or any(_is_connection_state(code) for code in codes):
+        return StoreUnavailableError(f"the database cannot be reached: {text}")
+    if codes & _SCHEMA_CODES or text.startswith(("no such table", "no such column")):
+        return SchemaMismatchError(
+            f"a table of fastapi_durable is missing or older than the Prisma schema ({text}). Run `prisma migrate deploy`."
+        )
+    if codes & _VALUE_CODES:
+        return SerializationError(f"the database cannot hold a value: {text}")
+    return StoreError(f"the database refused a statement: {text}")
+
+
+def is_transaction_over(error: BaseException) -> bool:
+    """Whether the client says that the transaction has been closed already."""
+    return type(error).__name__ in ("TransactionExpiredError", "TransactionError")
+
+
+def _codes(error: BaseException) -> set[str]:
+    """Prisma's code, and the database's own where a raw statement failed (P2010)."""
+    meta = getattr(error, "meta", None)
+    inner = meta.get("code") if isinstance(meta, dict) else None
+    return {str(code) for code in (getattr(error, "code", None), inner) if code is not None}
+
+
+def _is_busy(codes: set[str], text: str) -> bool:
+    # SQLite's extended codes hold the primary one in their last byte.
+    if "P1008" in codes:
+        return "locked" in text
+    return "P2010" in codes and any(code.isdecimal() and int(code) & 0xFF in _SQLITE_BUSY for code in codes)
+
+
+def _is_connection_state(code: str) -> bool:
+    return len(code) == 5 and code.startswith(("08", "57P", "53300"))

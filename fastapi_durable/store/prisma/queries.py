@@ -1,0 +1,72 @@
+"""Listing and counting runs."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from fastapi_durable.model import Run, RunFacet, RunQuery, RunStatus
+from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.sql.builder import Sql
+from fastapi_durable.store.prisma.sql.predicates import (
+    in_namespaces,
+    in_statuses,
+    listed_after,
+    matching,
+    matching_beside_facets,
+    where,
+)
+from fastapi_durable.store.prisma.sql.statements import select
+from fastapi_durable.store.prisma.tables import RUNS
+
+Filter = Callable[[Sql], list[str]]
+
+
+class QueryOperations(Operations):
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        if query.limit <= 0:
+            return []
+        sql = await self._database.sql()
+        conditions = matching(sql, query, self._scope)
+        if query.before is not None:
+            conditions.append(listed_after(sql, *query.before))
+        text = select(sql, RUNS, conditions, f"r.created_at DESC, {sql.bytewise('r.id')} DESC")
+        text += f" LIMIT {sql.integer(query.limit)} OFFSET {sql.integer(query.offset)}"
+        return await self._rows(RUNS, sql, text)
+
+    async def count_runs(self, query: RunQuery) -> int:
+        sql = await self._database.sql()
+        conditions = where(matching(sql, query, self._scope))
+        rows = await self._database.query(
+            sql, f"SELECT count(*) AS total FROM durable_workflow_runs AS r WHERE {conditions}"
+        )
+        return int(rows[0]["total"])
+
+    async def run_facets(self, query: RunQuery) -> list[RunFacet]:
+        sql = await self._database.sql()
+        origin = f"CASE WHEN {sql.blank('r.origin')} THEN NULL ELSE r.origin END"
+        conditions = where(matching_beside_facets(sql, query, self._scope))
+        rows = await self._database.query(
+            sql,
+            f"SELECT r.status AS status, {origin} AS origin, count(*) AS total FROM durable_workflow_runs AS r"
+            f" WHERE {conditions} GROUP BY 1, 2",
+        )
+        facets = [RunFacet(RunStatus(row["status"]), row["origin"], int(row["total"])) for row in rows]
+        return sorted(facets, key=lambda facet: (facet.status, facet.origin or ""))
+
+    async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
+        return await self._list_oldest([RunStatus.PENDING], limit, namespace)
+
+    async def list_incomplete_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
+        return await self._list_oldest([RunStatus.RUNNING, RunStatus.CANCELLING], limit, namespace)
+
+    async def list_due_timers(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[Run]:
+        sql = await self._database.sql()
+        conditions = [in_statuses(sql, [RunStatus.SUSPENDED]), f"r.wake_at <= {sql.millis(now)}"]
+        conditions += in_namespaces(sql, self._scope, namespace)
+        text = select(sql, RUNS, conditions, f"r.wake_at, {sql.bytewise('r.id')}")
+        return await self._rows(RUNS, sql, f"{text} LIMIT {sql.integer(limit)}")
+
+    async def _list_oldest(self, statuses: list[RunStatus], limit: int, namespace: str | None) -> list[Run]:
+        sql = await self._database.sql()
+        conditions = [in_statuses(sql, statuses), *in_namespaces(sql, self._scope, namespace)]
+        text = select(sql, RUNS, conditions, f"r.created_at, {sql.bytewise('r.id')}")
+        return await self._rows(RUNS, sql, f"{text} LIMIT {sql.integer(limit)}")

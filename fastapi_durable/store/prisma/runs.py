@@ -1,0 +1,145 @@
+"""Creating, reading, changing and deleting single runs."""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from fastapi_durable.errors import StoreConflictError, StoreError
+from fastapi_durable.model import Run, RunChanges, RunStatus, SearchAttributes, SearchValue
+from fastapi_durable.store.base import CreatedRun
+from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.database import Database
+from fastapi_durable.store.prisma.sql.builder import Sql
+from fastapi_durable.store.prisma.sql.predicates import in_statuses, where
+from fastapi_durable.store.prisma.sql.statements import insert_run, select, update_run
+from fastapi_durable.store.prisma.tables import ATTRIBUTES, RUNS
+
+
+class RunOperations(Operations):
+    async def create_run(self, run: Run) -> CreatedRun:
+        if self._scope not in (None, run.namespace):
+            raise self._foreign(run.id)
+        # Twice, for the case that the run which was in the way is deleted before it can be read.
+        for _ in range(2):
+            created = await self._insert(run)
+            if created is not None:
+                return CreatedRun(created, created=True)
+            stored = await self._find(run.id)
+            if stored is not None:
+                if self._scope not in (None, stored.namespace):
+                    raise self._foreign(run.id)
+                return CreatedRun(stored, created=False)
+        raise StoreConflictError(f"run {run.id!r} was created and deleted by others at the same time")
+
+    async def find_run(self, run_id: str) -> Run | None:
+        run = await self._find(run_id)
+        return run if run is None or self._scope in (None, run.namespace) else None
+
+    async def update_run(
+        self,
+        run_id: str,
+        changes: RunChanges,
+        *,
+        statuses: Collection[RunStatus] | None = None,
+        token: str | None = None,
+        wake_count: int | None = None,
+    ) -> bool:
+        if statuses is not None and not statuses:
+            return False
+
+        def guards(sql: Sql) -> list[str]:
+            conditions = [f"r.id = {sql.text(run_id)}"]
+            if statuses is not None:
+                conditions.append(in_statuses(sql, statuses))
+            if token is not None:
+                conditions.append(f"r.locked_by = {sql.text(token)}")
+            if wake_count is not None:
+                conditions.append(f"r.wake_count = {sql.integer(wake_count)}")
+            return conditions + self._in_scope(sql)
+
+        async def update(database: Database) -> bool:
+            sql = await database.sql()
+            if not changes:
+                text = f"SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(guards(sql))}"
+                return bool(await database.query(sql, text))
+            text = update_run(sql, changes) + where(guards(sql))
+            return await database.execute(sql, text) > 0
+
+        attributes = changes.get("search_attributes")
+        if attributes is None:
+            return await update(self._database)
+
+        async def update_with_attributes(database: Database) -> bool:
+            # The run first: its row lock makes concurrent updates of one run replace the side table one after the other.
+            if not await update(database):
+                return False
+            await database.model(ATTRIBUTES, lambda rows: rows.delete_many(where={"runId": run_id}))
+            await _insert_attributes(database, run_id, attributes)
+            return True
+
+        return await self._database.atomically(update_with_attributes)
+
+    async def delete_run(self, run_id: str) -> bool:
+        async def delete(database: Database) -> bool:
+            sql = await database.sql()
+            conditions = [f"r.id = {sql.text(run_id)}", *self._in_scope(sql)]
+            return bool(await delete_runs(database, sql, where(conditions)))
+
+        return await self._database.atomically(delete)
+
+    async def _insert(self, run: Run) -> Run | None:
+        if not run.search_attributes:
+            return await self._insert_row(self._database, run)
+
+        async def insert_with_attributes(database: Database) -> Run | None:
+            created = await self._insert_row(database, run)
+            if created is not None:
+                await _insert_attributes(database, run.id, run.search_attributes)
+            return created
+
+        return await self._database.atomically(insert_with_attributes)
+
+    async def _insert_row(self, database: Database, run: Run) -> Run | None:
+        sql = await database.sql()
+        rows = await database.query(sql, insert_run(sql, run))
+        return RUNS.from_row(rows[0]["row"], json_is_text=sql.json_is_text) if rows else None
+
+    async def _find(self, run_id: str) -> Run | None:
+        sql = await self._database.sql()
+        return await self._first_row(RUNS, sql, select(sql, RUNS, [f"r.id = {sql.text(run_id)}"]))
+
+    def _foreign(self, run_id: str) -> StoreError:
+        return StoreError(
+            f"run {run_id!r} is of another namespace than {self._scope!r}, to which this store is restricted"
+        )
+
+
+async def delete_runs(database: Database, sql: Sql, conditions: str) -> list[str]:
+    """Delete runs `r` with everything that belongs to them, within a transaction; return their ids.
+
+    The runs go first: whoever comes second finds none, and leaves their checkpoints to the first.
+    """
+    text = f"DELETE FROM durable_workflow_runs AS r WHERE {conditions} RETURNING id"
+    ids = [row["id"] for row in await database.query(sql, text)]
+    if ids:
+        for table in ("durable_step_checkpoints", "durable_signal_waiters", "durable_run_attributes"):
+            sql = await database.sql()
+            await database.execute(sql, f"DELETE FROM {table} WHERE run_id IN {sql.texts(ids)}")
+    return ids
+
+
+async def _insert_attributes(database: Database, run_id: str, attributes: SearchAttributes) -> None:
+    rows = list(_attribute_rows(run_id, attributes))
+    if rows:
+        await database.model(ATTRIBUTES, lambda table: table.create_many(rows))
+
+
+def _attribute_rows(run_id: str, attributes: SearchAttributes) -> Iterable[Mapping[str, Any]]:
+    for key, value in attributes.items():
+        yield {"runId": run_id, "key": key, **_attribute_value(value)}
+
+
+def _attribute_value(value: SearchValue) -> dict[str, str | float]:
+    # As in the reference: a boolean is the text that spells it. The run's own JSON keeps the difference.
+    if isinstance(value, bool):
+        return {"strValue": str(value).lower()}
+    return {"strValue": value} if isinstance(value, str) else {"numValue": float(value)}

@@ -1,0 +1,163 @@
+"""A statement under construction: text with numbered parameters, and the fragments that differ between databases.
+
+Values never become text. Parameters are texts, numbers and None only, cast where PostgreSQL must know the type, so that
+every engine passes them alike. SQLite's are positional: fragments have to be built in the order in which they stand.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from fastapi_durable.model import AttributeFilter, Lease
+from fastapi_durable.store.prisma.tables import INTEGER, MILLIS, MOMENT, TEXT, Kind, Table, to_json_text
+
+Parameter = str | int | float | None
+Conditions = Callable[["Sql"], list[str]]
+"""Further conditions on a run `r`, built where they stand in the statement."""
+
+OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+
+class Sql(ABC):
+    """One statement of one database. Build it once, run it once."""
+
+    json_is_text: ClassVar[bool]
+    """Whether `row` gives JSON columns as text."""
+
+    def __init__(self) -> None:
+        self.parameters: list[Parameter] = []
+
+    # Parameters
+
+    @abstractmethod
+    def bind(self, value: Parameter, kind: Kind) -> str:
+        """A placeholder for the value."""
+
+    @abstractmethod
+    def moment_text(self, moment: datetime) -> str:
+        """A time exactly as the client writes it into a DateTime column, so that texts compare as times do."""
+
+    def value(self, value: Any, kind: Kind) -> str:
+        """A placeholder for a value of the model."""
+        stored = None if value is None else kind.to_column(value)
+        return self.bind(self.moment_text(stored) if isinstance(stored, datetime) else stored, kind)
+
+    def text(self, value: str) -> str:
+        return self.bind(value, TEXT)
+
+    def integer(self, value: int) -> str:
+        return self.bind(value, INTEGER)
+
+    def millis(self, moment: datetime) -> str:
+        return self.value(moment, MILLIS)
+
+    def moment(self, moment: datetime) -> str:
+        return self.value(moment, MOMENT)
+
+    def columns(self, table: Table[Any], values: Any, names: Sequence[str]) -> str:
+        """Placeholders for these columns of a model's object, in order."""
+        return ", ".join(self.value(getattr(values, name), table.column(name).kind) for name in names)
+
+    # Fragments
+
+    @abstractmethod
+    def row(self, table: Table[Any], alias: str) -> str:
+        """All columns of a row as the text of one JSON object."""
+
+    def returned_row(self, table: Table[Any], alias: str) -> str:
+        """The same in a RETURNING clause."""
+        return self.row(table, alias)
+
+    @abstractmethod
+    def millis_of(self, column: str) -> str:
+        """A DateTime column in milliseconds since 1970."""
+
+    @abstractmethod
+    def not_after(self, column: str, moment: datetime) -> str:
+        """Whether a DateTime column holds the moment or an earlier one; NULL for NULL."""
+
+    @abstractmethod
+    def bytewise(self, column: str) -> str:
+        """A text column, compared and ordered by its bytes."""
+
+    @abstractmethod
+    def starts_with(self, column: str, prefix: str) -> str:
+        """Whether a text starts with a prefix; `%` and `_` in it mean themselves."""
+
+    @abstractmethod
+    def texts(self, values: Iterable[str]) -> str:
+        """A subselect that yields the values."""
+
+    @abstractmethod
+    def pairs(self, values: Iterable[tuple[str, str]]) -> str:
+        """A subselect that yields the pairs as the columns `id` and `token`."""
+
+    @abstractmethod
+    def has_tag(self, column: str, tag: str) -> str:
+        """Whether the JSON list in a column contains the text."""
+
+    @abstractmethod
+    def is_boolean(self, column: str, key: str) -> str:
+        """Whether the JSON object in a column holds a boolean under the key; never NULL."""
+
+    def blank(self, column: str) -> str:
+        """Whether a text consists of blanks only; NULL for NULL."""
+        return f"trim({column}, {self.text(' ' + chr(9) + chr(13) + chr(10))}) = ''"
+
+    @abstractmethod
+    def lease_is_held(self, run_id: str, token: str) -> str:
+        """Whether the run is leased under the token, until the end of the transaction."""
+
+    # Statements that differ as a whole
+
+    @abstractmethod
+    def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
+        """Lease claimable runs; return each as `row`, its `id`, and `since` when it waited, if the database can say."""
+
+    @abstractmethod
+    def renew_leases(self, leases: Sequence[Lease], until: datetime, conditions: Conditions) -> str:
+        """Prolong the leases that are held, and return their runs' ids as `id`."""
+
+    @abstractmethod
+    def take_waiter(self, token: str, conditions: Conditions) -> str:
+        """Delete a waiter and return it as `row`."""
+
+    @abstractmethod
+    def take_signal(self, token: str) -> str:
+        """Delete the oldest signal of a token and return it as `row`."""
+
+    @abstractmethod
+    def lock_run(self, run_id: str, conditions: Conditions) -> str:
+        """Return a run as `row`, and let nobody else change it until the end of the transaction."""
+
+    @abstractmethod
+    def lock_name(self, name: str) -> str:
+        """Wait for every other transaction that holds the name."""
+
+    # Composed of the above
+
+    def attribute(self, alias: str, condition: AttributeFilter) -> str:
+        """Whether the run has an attribute that meets the condition."""
+        operator = OPERATORS[condition.operator]
+        start = f"EXISTS (SELECT 1 FROM durable_run_attributes AS a WHERE a.run_id = {alias}.id AND a.key = "
+        key = self.text(condition.key)
+        if isinstance(condition.value, bool):
+            # Booleans are kept as texts in the side table; the run's JSON tells them apart from texts that look alike.
+            compared = f"{self.bytewise('a.str_value')} {operator} {self.text(str(condition.value).lower())}"
+            return f"{start}{key} AND {compared}) AND {self.is_boolean(f'{alias}.search_attributes', condition.key)}"
+        if isinstance(condition.value, str):
+            compared = f"{self.bytewise('a.str_value')} {operator} {self.text(condition.value)}"
+            return (
+                f"{start}{key} AND {compared}) AND NOT {self.is_boolean(f'{alias}.search_attributes', condition.key)}"
+            )
+        number = self.bind(float(condition.value), Kind("double precision", float, float))
+        return f"{start}{key} AND a.num_value {operator} {number})"
+
+
+def texts_parameter(values: Iterable[str]) -> str:
+    return to_json_text(list(values))
+
+
+def pairs_parameter(values: Iterable[tuple[str, str]]) -> str:
+    return to_json_text([list(pair) for pair in values])

@@ -1,0 +1,105 @@
+"""What only PostgreSQL says so."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from fastapi_durable.model import Lease
+from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
+from fastapi_durable.store.prisma.sql.predicates import claimable, waiting_since, where
+from fastapi_durable.store.prisma.sql.statements import claimed
+from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, TEXT, WAITERS, Kind, Table
+
+
+class PostgresSql(Sql):
+    json_is_text = False
+
+    def bind(self, value: Parameter, kind: Kind) -> str:
+        self.parameters.append(value)
+        return f"${len(self.parameters)}::{kind.postgresql}"
+
+    def moment_text(self, moment: datetime) -> str:
+        # Without a zone: the columns are `timestamp(3)` in UTC, and the session's zone must not matter.
+        return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+    def row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - a row names its own columns
+        return f"row_to_json({alias})::text"
+
+    def millis_of(self, column: str) -> str:
+        return f"(extract(epoch FROM {column}) * 1000)::bigint"
+
+    def not_after(self, column: str, moment: datetime) -> str:
+        return f"{column} <= {self.moment(moment)}"
+
+    def bytewise(self, column: str) -> str:
+        return f'{column} COLLATE "C"'
+
+    def starts_with(self, column: str, prefix: str) -> str:
+        return f"starts_with({column}, {self.text(prefix)})"
+
+    def texts(self, values: Iterable[str]) -> str:
+        return f"(SELECT jsonb_array_elements_text({self._json(texts_parameter(values))}))"
+
+    def pairs(self, values: Iterable[tuple[str, str]]) -> str:
+        source = f"jsonb_array_elements({self._json(pairs_parameter(values))})"
+        return f"(SELECT pair ->> 0 AS id, pair ->> 1 AS token FROM {source} AS pair)"
+
+    def has_tag(self, column: str, tag: str) -> str:
+        return f"{column} @> {self._json(texts_parameter([tag]))}"
+
+    def is_boolean(self, column: str, key: str) -> str:
+        return f"(jsonb_typeof({column} -> {self.text(key)}) IS NOT DISTINCT FROM 'boolean')"
+
+    def lease_is_held(self, run_id: str, token: str) -> str:
+        # FOR SHARE: whoever wants to take the lease waits until this write is committed, or this write sees that it
+        # was taken. Checkpoints of one run do not wait for each other.
+        return (
+            f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {self.text(run_id)}"
+            f" AND r.locked_by = {self.text(token)} FOR SHARE)"
+        )
+
+    def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
+        # SKIP LOCKED: concurrent claims pass each other's runs instead of waiting for them. The CTE is evaluated once,
+        # where a subselect could be evaluated again and take more than the limit.
+        return (
+            f"WITH picked AS MATERIALIZED (SELECT r.id, coalesce(r.priority, 0) AS rank, {waiting_since(self)} AS since"
+            f" FROM durable_workflow_runs AS r WHERE {where([claimable(self, now), *conditions(self)])}"
+            f" ORDER BY rank DESC, since, {self.bytewise('r.id')} LIMIT {self.integer(limit)} FOR UPDATE SKIP LOCKED)"
+            f" UPDATE durable_workflow_runs AS r SET {claimed(self, token, now, until)} FROM picked"
+            f" WHERE r.id = picked.id RETURNING {self.row(RUNS, 'r')} AS row, r.id AS id, picked.since AS since"
+        )
+
+    def renew_leases(self, leases: Sequence[Lease], until: datetime, conditions: Conditions) -> str:
+        return (
+            f"UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
+            f" FROM {self.pairs((lease.run_id, lease.token) for lease in leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
+            f" AND {where(conditions(self))} RETURNING r.id AS id"
+        )
+
+    def take_waiter(self, token: str, conditions: Conditions) -> str:
+        return (
+            f"DELETE FROM durable_signal_waiters AS w WHERE w.token = {self.text(token)} AND {where(conditions(self))}"
+            f" RETURNING {self.row(WAITERS, 'w')} AS row"
+        )
+
+    def take_signal(self, token: str) -> str:
+        # Not SKIP LOCKED: a caller who passed a signal that another transaction then gives back would wait for a
+        # signal that is there. Callers of one token take turns instead, oldest signal first.
+        return (
+            "DELETE FROM durable_buffered_signals AS s WHERE s.id = (SELECT id FROM durable_buffered_signals"
+            f" WHERE token = {self.text(token)} ORDER BY id LIMIT 1 FOR UPDATE) RETURNING {self.row(SIGNALS, 's')} AS row"
+        )
+
+    def lock_run(self, run_id: str, conditions: Conditions) -> str:
+        return (
+            f"SELECT {self.row(RUNS, 'r')} AS row FROM durable_workflow_runs AS r"
+            f" WHERE r.id = {self.text(run_id)} AND {where(conditions(self))} FOR NO KEY UPDATE"
+        )
+
+    def lock_name(self, name: str) -> str:
+        return (
+            f"SELECT pg_advisory_xact_lock(hashtextextended({self.text('fastapi_durable:' + name)}, 0))::text AS locked"
+        )
+
+    def _json(self, text: str) -> str:
+        return f"{self.bind(text, TEXT)}::jsonb"

@@ -1,0 +1,88 @@
+"""Which runs a query, a claim or a scope selects, as conditions on a run `r`."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.store.prisma.sql.builder import Sql
+
+LIVE = "('pending', 'running', 'suspended', 'cancelling', 'blocked')"
+WAITING = "('suspended', 'blocked')"
+DRIVEN = "('running', 'cancelling')"
+
+
+def where(conditions: Iterable[str]) -> str:
+    """The conditions joined by AND; true if there are none."""
+    return " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
+
+
+def in_namespaces(sql: Sql, *namespaces: str | None, alias: str = "r") -> list[str]:
+    """A condition for each namespace that is given: the store's scope and the caller's choice."""
+    return [f"{alias}.namespace = {sql.text(namespace)}" for namespace in namespaces if namespace is not None]
+
+
+def in_statuses(sql: Sql, statuses: Iterable[RunStatus]) -> str:
+    listed = ", ".join([sql.text(status) for status in statuses])
+    return f"r.status IN ({listed})" if listed else "1 = 0"
+
+
+def matching(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
+    """Every condition of a query but `before`."""
+    conditions = matching_beside_facets(sql, query, scope)
+    if query.status is not None:
+        conditions.append(f"r.status = {sql.text(query.status)}")
+    if query.statuses is not None:
+        conditions.append(in_statuses(sql, query.statuses))
+    if query.origin is not None:
+        conditions.append(f"r.origin = {sql.text(query.origin)}")
+    if query.unattributed:
+        conditions.append(f"r.origin IS NULL OR {sql.blank('r.origin')}")
+    return conditions
+
+
+def matching_beside_facets(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
+    """The conditions that facets do not count by."""
+    conditions = in_namespaces(sql, scope, query.namespace)
+    if query.workflow is not None:
+        conditions.append(f"r.workflow = {sql.text(query.workflow)}")
+    if query.tag is not None:
+        conditions.append(sql.has_tag("r.tags", query.tag))
+    if query.parent_run_id is not None:
+        conditions.append(f"r.parent_run_id = {sql.text(query.parent_run_id)}")
+    if query.created_from is not None:
+        conditions.append(f"r.created_at >= {sql.moment(query.created_from)}")
+    if query.created_until is not None:
+        conditions.append(f"r.created_at < {sql.moment(query.created_until)}")
+    conditions.extend(sql.attribute("r", condition) for condition in query.attributes)
+    return conditions
+
+
+def listed_after(sql: Sql, created_at: datetime, run_id: str) -> str:
+    """Whether a run comes after the given one in the listing, which runs from new to old."""
+    # The first half alone lets the database start in its index on (created_at, id).
+    return (
+        f"r.created_at <= {sql.moment(created_at)} AND (r.created_at < {sql.moment(created_at)}"
+        f" OR {sql.bytewise('r.id')} < {sql.text(run_id)})"
+    )
+
+
+def lease_is_free(sql: Sql, now: datetime) -> str:
+    """Nobody holds an unexpired lease on the run."""
+    return f"r.locked_until IS NULL OR {sql.not_after('r.locked_until', now)}"
+
+
+def claimable(sql: Sql, now: datetime) -> str:
+    """Pending, or due, or driven by nobody any more; and leased by nobody."""
+    return (
+        f"(r.status = 'pending' OR (r.status IN {WAITING} AND r.wake_at <= {sql.millis(now)}) OR r.status IN {DRIVEN})"
+        f" AND ({lease_is_free(sql, now)})"
+    )
+
+
+def waiting_since(sql: Sql) -> str:
+    """Since when a claimable run wants driving, in milliseconds since 1970."""
+    return (
+        f"CASE WHEN r.status = 'pending' THEN {sql.millis_of('r.created_at')}"
+        f" WHEN r.status IN {WAITING} THEN r.wake_at"
+        f" ELSE coalesce({sql.millis_of('r.locked_until')}, {sql.millis_of('r.updated_at')}) END"
+    )

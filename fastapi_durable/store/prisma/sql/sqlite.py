@@ -1,0 +1,117 @@
+"""What only SQLite says so."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from fastapi_durable.model import Lease
+from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
+from fastapi_durable.store.prisma.sql.predicates import claimable, waiting_since, where
+from fastapi_durable.store.prisma.sql.statements import claimed
+from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Column, Kind, Table
+
+
+class SqliteSql(Sql):
+    json_is_text = True
+
+    def bind(self, value: Parameter, kind: Kind) -> str:  # noqa: ARG002 - values have types here, parameters have not
+        self.parameters.append(value)
+        return "?"
+
+    def moment_text(self, moment: datetime) -> str:
+        return moment.isoformat(timespec="milliseconds")
+
+    def row(self, table: Table[Any], alias: str) -> str:
+        # JSON columns stay text: `json()` would let one broken value fail the statement for every row.
+        pairs = ", ".join(f"'{column.name}', {_readable(alias, column)}" for column in table.columns)
+        return f"json_object({pairs})"
+
+    def millis_of(self, column: str) -> str:
+        # Prisma before 7 wrote milliseconds, Prisma 7 and the engine in this process write ISO text.
+        days = f"julianday({column}) - 2440587.5"
+        return (
+            f"CASE typeof({column}) WHEN 'integer' THEN {column} ELSE CAST(round(({days}) * 86400000) AS INTEGER) END"
+        )
+
+    def not_after(self, column: str, moment: datetime) -> str:
+        return f"{self.millis_of(column)} <= {self.millis(moment)}"
+
+    def bytewise(self, column: str) -> str:
+        return column
+
+    def starts_with(self, column: str, prefix: str) -> str:
+        return f"substr({column}, 1, {self.integer(len(prefix))}) = {self.text(prefix)}"
+
+    def texts(self, values: Iterable[str]) -> str:
+        return f"(SELECT value FROM json_each({self.text(texts_parameter(values))}))"
+
+    def pairs(self, values: Iterable[tuple[str, str]]) -> str:
+        source = f"json_each({self.text(pairs_parameter(values))})"
+        return f"(SELECT json_extract(value, '$[0]') AS id, json_extract(value, '$[1]') AS token FROM {source})"
+
+    def has_tag(self, column: str, tag: str) -> str:
+        return f"EXISTS (SELECT 1 FROM json_each({_valid(column)}) AS tag WHERE tag.value = {self.text(tag)})"
+
+    def is_boolean(self, column: str, key: str) -> str:
+        member = f"SELECT 1 FROM json_each({_valid(column)}) AS member WHERE member.key = {self.text(key)}"
+        return f"EXISTS ({member} AND member.type IN ('true', 'false'))"
+
+    def lease_is_held(self, run_id: str, token: str) -> str:
+        # There is one writer at a time, so nobody can take the lease before this write is committed.
+        return (
+            f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {self.text(run_id)}"
+            f" AND r.locked_by = {self.text(token)})"
+        )
+
+    def returned_row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - RETURNING knows no alias
+        return self.row(table, table.name)
+
+    def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
+        # RETURNING sees only the updated table as it is afterwards, so it cannot say since when a run waited.
+        return (
+            f"UPDATE durable_workflow_runs AS r SET {claimed(self, token, now, until)} FROM (SELECT r.id AS picked_id"
+            f" FROM durable_workflow_runs AS r WHERE {where([claimable(self, now), *conditions(self)])}"
+            f" ORDER BY coalesce(r.priority, 0) DESC, {waiting_since(self)}, r.id LIMIT {self.integer(limit)}) AS picked"
+            f" WHERE r.id = picked.picked_id RETURNING {self.returned_row(RUNS, 'r')} AS row, durable_workflow_runs.id AS id, NULL AS since"
+        )
+
+    def renew_leases(self, leases: Sequence[Lease], until: datetime, conditions: Conditions) -> str:
+        return (
+            f"UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
+            f" FROM {self.pairs((lease.run_id, lease.token) for lease in leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
+            f" AND {where(conditions(self))} RETURNING durable_workflow_runs.id AS id"
+        )
+
+    def take_waiter(self, token: str, conditions: Conditions) -> str:
+        return (
+            f"DELETE FROM durable_signal_waiters AS w WHERE w.token = {self.text(token)} AND {where(conditions(self))}"
+            f" RETURNING {self.returned_row(WAITERS, 'w')} AS row"
+        )
+
+    def take_signal(self, token: str) -> str:
+        return (
+            "DELETE FROM durable_buffered_signals WHERE id = (SELECT id FROM durable_buffered_signals"
+            f" WHERE token = {self.text(token)} ORDER BY id LIMIT 1) RETURNING {self.returned_row(SIGNALS, 's')} AS row"
+        )
+
+    def lock_run(self, run_id: str, conditions: Conditions) -> str:
+        # Writing something makes this transaction the one writer, however the client began it.
+        return (
+            f"UPDATE durable_workflow_runs AS r SET wake_count = wake_count WHERE r.id = {self.text(run_id)}"
+            f" AND {where(conditions(self))} RETURNING {self.returned_row(RUNS, 'r')} AS row"
+        )
+
+    def lock_name(self, name: str) -> str:  # noqa: ARG002 - the one writer holds every name
+        return "UPDATE durable_workflow_runs SET wake_count = wake_count WHERE 1 = 0 RETURNING id AS locked"
+
+
+def _readable(alias: str, column: Column) -> str:
+    name = f"{alias}.{column.name}"
+    if not column.kind.is_json:
+        return name
+    # Prisma declares JSON columns JSONB, a numeric type for SQLite: JSON that is a number is stored as one.
+    return f"CASE typeof({name}) WHEN 'real' THEN printf('%!.17g', {name}) ELSE CAST({name} AS TEXT) END"
+
+
+def _valid(column: str) -> str:
+    return f"CASE WHEN json_valid({column}) THEN {column} END"

@@ -1,0 +1,84 @@
+"""The two faces of the store: standing alone, and within a transaction."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from fastapi_durable.model import Run
+from fastapi_durable.store.prisma.checkpoints import CheckpointOperations
+from fastapi_durable.store.prisma.client import PrismaClient, check_models
+from fastapi_durable.store.prisma.database import Database, DatabaseTransaction
+from fastapi_durable.store.prisma.events import EventOperations
+from fastapi_durable.store.prisma.leases import LeaseOperations
+from fastapi_durable.store.prisma.queries import QueryOperations
+from fastapi_durable.store.prisma.retention import RetentionOperations
+from fastapi_durable.store.prisma.runs import RunOperations
+from fastapi_durable.store.prisma.signals import SignalOperations
+from fastapi_durable.store.prisma.sql.predicates import where
+from fastapi_durable.store.prisma.sql.statements import wake_run
+from fastapi_durable.store.prisma.tables import RUNS
+
+
+class _AllOperations(
+    RunOperations,
+    QueryOperations,
+    LeaseOperations,
+    CheckpointOperations,
+    SignalOperations,
+    EventOperations,
+    RetentionOperations,
+):
+    async def ensure_schema(self) -> None:
+        await self._database.check_tables()
+
+    async def ping(self) -> None:
+        sql = await self._database.sql()
+        await self._database.query(sql, "SELECT 1 AS pong")
+
+    @asynccontextmanager
+    async def transaction(self, *, timeout: timedelta = timedelta(seconds=10)) -> AsyncIterator["PrismaTransaction"]:
+        async with self._database.transaction(timeout) as database:
+            yield PrismaTransaction(database, self._scope)
+
+
+class PrismaStateStore(_AllOperations):
+    """The state store in the application's own database, through its own Prisma client.
+
+    The tables are Prisma Migrate's; `ensure_schema` checks them and creates nothing. The client has to be connected
+    before the first operation.
+
+    Args:
+        client: An instance of a generated client, on PostgreSQL or SQLite, whose schema holds the durable models.
+
+    Raises:
+        SchemaMismatchError: the client lacks a model or a field; the message names it.
+    """
+
+    def __init__(self, client: PrismaClient) -> None:
+        check_models(client)
+        super().__init__(Database(client))
+
+
+class PrismaTransaction(_AllOperations):
+    """The store within a transaction."""
+
+    def __init__(self, database: DatabaseTransaction, scope: str | None) -> None:
+        super().__init__(database, scope)
+
+    @property
+    def client(self) -> object:
+        """The client bound to this transaction."""
+        return self._database.client
+
+    async def lock_name(self, name: str) -> None:
+        sql = await self._database.sql()
+        await self._database.query(sql, sql.lock_name(name))
+
+    async def lock_run(self, run_id: str) -> Run | None:
+        sql = await self._database.sql()
+        return await self._first_row(RUNS, sql, sql.lock_run(run_id, self._in_scope))
+
+    async def wake_run(self, run_id: str, *, now: datetime) -> bool:
+        sql = await self._database.sql()
+        text = wake_run(sql, now) + where([f"r.id = {sql.text(run_id)}", *self._in_scope(sql)])
+        return await self._database.execute(sql, text) > 0

@@ -1,0 +1,280 @@
+"""The tables, each column listed once, and the way of a value from the model to a column and back.
+
+A row arrives either as a record of the model API (values already decoded by the client) or as a JSON object from SQL
+(`sql.builder.Sql.row`). What cannot be decoded is reported for that row alone, so that one bad row stops no other.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar, cast
+
+from fastapi_durable.clock import from_millis, to_millis, truncate
+from fastapi_durable.errors import SerializationError
+from fastapi_durable.model import (
+    BufferedEvent,
+    BufferedSignal,
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    Run,
+    RunStatus,
+    SignalWaiter,
+)
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The type of a column.
+
+    Attributes:
+        postgresql: What a parameter is cast to there.
+        to_column: From the model's value (never None) to text or a number; times go through the dialect instead.
+        from_column: From the stored value (never None) to the model's.
+        is_json: The column holds JSON.
+        absent: The model's value for SQL NULL.
+    """
+
+    postgresql: str
+    to_column: Callable[[Any], Any]
+    from_column: Callable[[Any], Any]
+    is_json: bool = False
+    absent: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: its name in the database and in our model, and the field's name in the Prisma model."""
+
+    name: str
+    field: str
+    kind: Kind
+
+
+class Table(Generic[T]):
+    """A table, its Prisma model, and how to make our model's object from its columns."""
+
+    def __init__(self, name: str, model: str, columns: Iterable[Column], build: Callable[..., T]) -> None:
+        self.name = name
+        self.model = model
+        self.columns = tuple(columns)
+        self.names = tuple(column.name for column in self.columns)
+        self._build_object = build
+        self._by_name = {column.name: column for column in self.columns}
+
+    def column(self, name: str) -> Column:
+        return self._by_name[name]
+
+    def from_record(self, record: Any) -> T:
+        """The model's object of a record that the model API returned."""
+        return self._build({column.name: getattr(record, column.field) for column in self.columns})
+
+    def from_row(self, text: str, *, json_is_text: bool) -> T:
+        """The model's object of a row as JSON, whose JSON columns are texts themselves where `json_is_text`."""
+        row = json.loads(text)
+        if json_is_text:
+            for column in self.columns:
+                if column.kind.is_json and row[column.name] is not None:
+                    try:
+                        row[column.name] = json.loads(row[column.name])
+                    except ValueError as error:
+                        raise self._broken(row, column.name, error) from error
+        return self._build(row)
+
+    def from_rows(self, texts: Iterable[str], *, json_is_text: bool) -> list[T]:
+        """The objects of all rows that can be read; the others are logged."""
+        found = []
+        for text in texts:
+            try:
+                found.append(self.from_row(text, json_is_text=json_is_text))
+            except SerializationError:
+                logger.exception("a row was left out: its columns do not hold what they should")
+        return found
+
+    def _build(self, row: Mapping[str, Any]) -> T:
+        values = {}
+        for column in self.columns:
+            value = row[column.name]
+            try:
+                values[column.name] = column.kind.absent if value is None else column.kind.from_column(value)
+            except (TypeError, ValueError, AttributeError) as error:
+                raise self._broken(row, column.name, error) from error
+        return self._build_object(**values)
+
+    def _broken(self, row: Mapping[str, Any], column: str, error: Exception) -> SerializationError:
+        key = {name: row[name] for name in ("id", "run_id", "seq", "token") if name in row}
+        return SerializationError(f"column {column} of {self.name} {key} cannot be read: {error}")
+
+
+def to_json_text(value: Json) -> str:
+    """The JSON text of a value, compact, with characters as they are.
+
+    Raises:
+        SerializationError: the value has no JSON form.
+    """
+    try:
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SerializationError(f"a value has no JSON form: {error}") from error
+
+
+def to_moment(value: datetime | str | float) -> datetime:
+    """A stored time: ISO text (UTC where it names no zone), or milliseconds as older Prisma versions wrote on SQLite."""
+    if isinstance(value, int | float):
+        return from_millis(int(value))
+    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+    return truncate(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _error_to_text(error: ErrorRecord) -> str:
+    return to_json_text(error.to_json())
+
+
+def _list_to_text(values: tuple[Json, ...]) -> str | None:
+    return to_json_text(list(values)) if values else None
+
+
+def _mapping_to_text(values: Mapping[str, Json]) -> str | None:
+    return to_json_text(dict(values)) if values else None
+
+
+TEXT = Kind("text", str, str)
+INTEGER = Kind("integer", _same, int)
+BIGINT = Kind("bigint", _same, int)
+MILLIS = Kind("bigint", to_millis, from_millis)
+MOMENT = Kind("text::timestamp(3)", truncate, to_moment)
+JSON = Kind("text::jsonb", to_json_text, _same, is_json=True)
+ERROR = Kind("text::jsonb", _error_to_text, ErrorRecord.from_json, is_json=True)
+# Nothing is NULL and no empty list or object, as in the reference.
+JSON_LIST = Kind("text::jsonb", _list_to_text, tuple, is_json=True, absent=())
+JSON_OBJECT = Kind("text::jsonb", _mapping_to_text, dict, is_json=True, absent={})
+
+
+def _enum(values: Callable[[Any], Any]) -> Kind:
+    return Kind("text", str, values)
+
+
+RUNS = Table(
+    "durable_workflow_runs",
+    "DurableWorkflowRun",
+    (
+        Column("id", "id", TEXT),
+        Column("workflow", "workflow", TEXT),
+        Column("workflow_version", "workflowVersion", TEXT),
+        Column("status", "status", _enum(RunStatus)),
+        Column("input", "input", JSON),
+        Column("output", "output", JSON),
+        Column("error", "error", ERROR),
+        Column("wake_at", "wakeAt", MILLIS),
+        Column("wake_count", "wakeCount", INTEGER),
+        Column("locked_by", "lockedBy", TEXT),
+        Column("locked_until", "lockedUntil", MOMENT),
+        Column("awaiting_decision_task_id", "awaitingDecisionTaskId", TEXT),
+        Column("recovery_attempts", "recoveryAttempts", INTEGER),
+        Column("tags", "tags", JSON_LIST),
+        Column("search_attributes", "searchAttributes", JSON_OBJECT),
+        Column("priority", "priority", INTEGER),
+        Column("namespace", "namespace", TEXT),
+        Column("origin", "origin", TEXT),
+        Column("parent_run_id", "parentRunId", TEXT),
+        Column("parent_seq", "parentSeq", INTEGER),
+        Column("expires_at", "expiresAt", MILLIS),
+        Column("traceparent", "traceparent", TEXT),
+        Column("created_at", "createdAt", MOMENT),
+        Column("updated_at", "updatedAt", MOMENT),
+    ),
+    Run,
+)
+
+CHECKPOINTS = Table(
+    "durable_step_checkpoints",
+    "DurableStepCheckpoint",
+    (
+        Column("run_id", "runId", TEXT),
+        Column("seq", "seq", INTEGER),
+        Column("name", "name", TEXT),
+        Column("kind", "kind", _enum(CheckpointKind)),
+        Column("step_id", "stepId", TEXT),
+        Column("status", "status", _enum(CheckpointStatus)),
+        Column("input", "input", JSON),
+        Column("output", "output", JSON),
+        Column("error", "error", ERROR),
+        Column("events", "events", JSON_LIST),
+        Column("attempts", "attempts", INTEGER),
+        Column("worker_group", "workerGroup", TEXT),
+        Column("parallel_group", "parallelGroup", TEXT),
+        Column("wake_at", "wakeAt", MILLIS),
+        Column("enqueued_at", "enqueuedAt", MOMENT),
+        Column("started_at", "startedAt", MOMENT),
+        Column("finished_at", "finishedAt", MOMENT),
+    ),
+    Checkpoint,
+)
+
+WAITERS = Table(
+    "durable_signal_waiters",
+    "DurableSignalWaiter",
+    (
+        Column("token", "token", TEXT),
+        Column("run_id", "runId", TEXT),
+        Column("seq", "seq", INTEGER),
+        Column("parallel_group", "parallelGroup", TEXT),
+    ),
+    SignalWaiter,
+)
+
+
+def _buffered_signal(*, created_at: datetime | None, **values: Any) -> BufferedSignal:
+    del created_at  # only pruning looks at it
+    return BufferedSignal(**values)
+
+
+SIGNALS = Table(
+    "durable_buffered_signals",
+    "DurableBufferedSignal",
+    (
+        Column("id", "id", BIGINT),
+        Column("token", "token", TEXT),
+        Column("payload", "payload", JSON),
+        Column("signal_id", "signalId", TEXT),
+        Column("created_at", "createdAt", MILLIS),
+    ),
+    _buffered_signal,
+)
+
+EVENTS = Table(
+    "durable_buffered_events",
+    "DurableBufferedEvent",
+    (
+        Column("id", "id", TEXT),
+        Column("name", "name", TEXT),
+        Column("payload", "payload", JSON),
+        Column("published_at", "publishedAt", MILLIS),
+    ),
+    BufferedEvent,
+)
+
+ATTRIBUTES = Table(
+    "durable_run_attributes",
+    "DurableRunAttribute",
+    (
+        Column("run_id", "runId", TEXT),
+        Column("key", "key", TEXT),
+        Column("str_value", "strValue", TEXT),
+        Column("num_value", "numValue", Kind("double precision", float, float)),
+    ),
+    dict,
+)
+
+TABLES: tuple[Table[Any], ...] = cast(tuple[Table[Any], ...], (RUNS, ATTRIBUTES, CHECKPOINTS, WAITERS, SIGNALS, EVENTS))

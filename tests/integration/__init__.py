@@ -1,0 +1,1 @@
+"""The example inside a FastAPI application."""

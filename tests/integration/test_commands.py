@@ -1,0 +1,219 @@
+"""`python -m fastapi_durable worker | check`, as processes of their own."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from fastapi_durable.standalone import TargetError, load_module
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+DESK = """
+import asyncio, pathlib
+from datetime import UTC, datetime
+from fastapi import FastAPI
+from fastapi_durable import *
+
+store = MemoryStateStore()
+now = datetime.now(UTC).replace(microsecond=0)
+run = Run(id="run", workflow="flow", workflow_version="1", created_at=now, updated_at=now)
+asyncio.run(store.create_run(run))
+
+@step
+async def wait_for_file() -> None:
+    print("in the step", flush=True)
+    while not pathlib.Path("go").exists():
+        await asyncio.sleep(0.005)
+    print("step done", flush=True)
+
+@workflow
+async def flow(ctx: WorkflowContext) -> None:
+    await ctx.step(wait_for_file)
+
+durable = DurableModule.for_root(DurableOptions(store=store, shutdown_timeout="20s"), workflows=[flow])
+app = FastAPI(lifespan=durable.lifespan)
+
+async def unreachable() -> DurableOptions:
+    raise StoreUnavailableError("postgresql://app:secret@db.test:5432/orders refuses connections")
+
+broken = DurableModule.for_root_async(use_factory=unreachable)
+
+async def bug() -> DurableOptions:
+    raise ZeroDivisionError("postgresql://app:secret@db.test:5432/orders")
+
+buggy = DurableModule.for_root_async(use_factory=bug)
+
+async def never() -> DurableOptions:
+    print("starting", flush=True)
+    await asyncio.Event().wait()
+
+slow = DurableModule.for_root_async(use_factory=never)
+"""
+
+DESKS = {
+    "desk": DESK,
+    "broken_desk": "import no_such_package",
+    "raising_desk": "raise ValueError('not today')",
+}
+
+
+def write_desks(folder: Path) -> None:
+    for name, source in DESKS.items():
+        (folder / f"{name}.py").write_text(source)
+
+
+Command = Callable[..., Coroutine[None, None, Process]]
+
+
+@pytest.fixture
+async def command(tmp_path: Path) -> AsyncIterator[Command]:
+    """Starts a command in a directory that holds `desk.py`; output and errors come together."""
+    write_desks(tmp_path)
+    processes: list[Process] = []
+
+    async def start(*arguments: str) -> Process:
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "fastapi_durable",
+            *arguments,
+            cwd=tmp_path,
+            env=environment,
+            stdout=PIPE,
+            stderr=STDOUT,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def limit() -> AsyncIterator[None]:
+    async with asyncio.timeout(30):
+        yield
+
+
+async def line_with(process: Process, text: str) -> str:
+    """Read the output up to the first line that holds a text."""
+    assert process.stdout is not None
+    seen = ""
+    while line := (await process.stdout.readline()).decode():
+        seen += line
+        if text in line:
+            return line
+    raise AssertionError(f"{text!r} was not printed, but:\n{seen}")
+
+
+async def ending(process: Process) -> tuple[int, str]:
+    output, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_the_first_signal_lets_the_step_under_way_end(
+    command: Command, tmp_path: Path, number: signal.Signals
+) -> None:
+    async with limit():
+        process = await command("worker", "desk:durable")
+        await line_with(process, "in the step")
+        process.send_signal(number)
+        await line_with(process, "stopping: runs under way come to their next checkpoint")
+        (tmp_path / "go").touch()
+        code, output = await ending(process)
+    assert (code, "step done" in output) == (0, True)
+
+
+async def test_the_second_signal_ends_the_process_at_once(command: Command) -> None:
+    async with limit():
+        process = await command("worker", "desk:durable")
+        await line_with(process, "in the step")
+        process.send_signal(signal.SIGTERM)
+        await line_with(process, "stopping")
+        process.send_signal(signal.SIGTERM)
+        code, output = await ending(process)
+    assert (code, output) == (128 + signal.SIGTERM, "")
+
+
+async def test_a_signal_during_the_start_ends_the_process_in_order(command: Command) -> None:
+    async with limit():
+        process = await command("worker", "desk:slow")
+        await line_with(process, "starting")
+        process.send_signal(signal.SIGTERM)
+        code, output = await ending(process)
+    assert code == 0
+    assert "stopped before the start was complete" in output
+
+
+async def test_check_says_what_is_there(command: Command) -> None:
+    async with limit():
+        code, output = await ending(await command("check", "desk:durable"))
+    assert code == 0
+    assert output.splitlines() == ["store: MemoryStateStore answers and has everything it needs", "workflows: flow 1"]
+
+
+@pytest.mark.parametrize("subcommand", ["worker", "check"])
+async def test_a_module_that_cannot_start_is_explained_without_traceback_and_password(
+    command: Command, subcommand: str
+) -> None:
+    async with limit():
+        code, output = await ending(await command(subcommand, "desk:broken"))
+    assert code == 1
+    assert output == "StoreUnavailableError: postgresql://app:***@db.test:5432/orders refuses connections\n"
+
+
+async def test_an_error_of_somebody_else_s_comes_with_its_traceback_and_without_password(command: Command) -> None:
+    async with limit():
+        code, output = await ending(await command("check", "desk:buggy"))
+    assert code == 1
+    assert "desk.py" in output
+    assert "ZeroDivisionError: postgresql://app:***@db.test:5432/orders" in output
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("desk", "write package.module:attribute"),
+        ("no_such_desk:durable", "there is no module 'no_such_desk'"),
+        ("broken_desk:durable", "broken_desk cannot be imported: it imports 'no_such_package', which is not there"),
+        ("raising_desk:durable", "raising_desk cannot be imported: ValueError: not today ("),
+        ("desk:nothing", "desk has no 'nothing'. It has: desk:broken, desk:buggy, desk:durable, desk:slow"),
+        ("desk:app", "desk:app is of type FastAPI, not a DurableModule; that is the web application"),
+    ],
+)
+def test_a_target_that_leads_nowhere_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, said: str
+) -> None:
+    write_desks(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in DESKS:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    try:
+        with pytest.raises(TargetError) as caught:
+            load_module(target)
+    finally:
+        for name in DESKS:
+            sys.modules.pop(name, None)
+    assert said in str(caught.value)
+
+
+async def test_a_wrong_target_is_wrong_usage(command: Command) -> None:
+    async with limit():
+        code, output = await ending(await command("check", "no_such_desk:durable"))
+    assert code == 2
+    assert output.startswith("there is no module 'no_such_desk', neither in the current directory")
+    assert "Traceback" not in output

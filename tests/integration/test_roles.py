@@ -1,0 +1,85 @@
+"""Which process drives runs."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, RunStatus, StoreUnavailableError
+from tests.integration.order_desk import Order, calling, checkout, order_desk, receipt_of
+
+
+def module_on(store: MemoryStateStore, **options: Any) -> DurableModule:
+    return DurableModule.for_root(DurableOptions(store=store, poll_interval="10ms", **options), workflows=[checkout])
+
+
+async def test_an_api_process_starts_runs_and_leaves_them_to_a_worker_process() -> None:
+    store = MemoryStateStore()
+    api, worker = module_on(store, role="api"), module_on(store, role="worker")
+    app = FastAPI()
+    async with api.lifespan(app):
+        runtime = api.runtime(app)
+        assert runtime.worker is None
+        handle = await runtime.service.start(checkout, Order(id="7"))
+        assert await handle.status() is RunStatus.PENDING
+        async with worker.running():
+            assert (await handle.result("5s")).text == "order 7 by card gateway"
+
+
+async def test_the_role_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURABLE_ROLE", "api")
+    durable = module_on(MemoryStateStore())
+    async with durable.running() as runtime:
+        assert runtime.worker is None
+    async with durable.running(role="worker") as runtime:
+        assert runtime.worker is not None
+
+
+async def test_a_namespace_hides_the_runs_of_others_from_the_gateway() -> None:
+    store = MemoryStateStore()
+    shop, bank = module_on(store, namespace="shop"), module_on(store, namespace="bank")
+    async with shop.running() as runtime, bank.running() as other:
+        await runtime.service.execute(checkout, Order(id="7"), run_id="7", timeout="5s")
+        assert [listed.run.id for listed in await runtime.gateway.list_runs()] == ["7"]
+        assert await other.gateway.list_runs() == []
+        assert await other.gateway.get_run_detail("7") is None
+
+
+class _UnreliableStore(MemoryStateStore):
+    down: bool | str = False
+
+    async def ping(self) -> None:
+        if self.down == "silent":
+            await asyncio.Event().wait()
+        if self.down:
+            raise StoreUnavailableError("the database at db.test:5432 refuses connections")
+
+
+async def test_health_says_whether_the_store_answers_and_the_worker_lives() -> None:
+    store = _UnreliableStore()
+    durable = module_on(store)
+    app = order_desk(durable.lifespan)
+    async with durable.lifespan(app), calling(app) as client:
+        await receipt_of(client, "7")
+        assert (await client.get("/health")).json() == {"live": True, "ready": True, "role": "all"}
+        health = await durable.health(app)
+        assert health.worker is not None
+        assert health.worker.last_poll_at is not None
+        store.down = True
+        assert (await client.get("/health")).json() == {"live": True, "ready": False, "role": "all"}
+        assert (await durable.health(app)).store_error == (
+            "StoreUnavailableError: the database at db.test:5432 refuses connections"
+        )
+        store.down = "silent"
+        health = await durable.runtime(app).health(timeout=timedelta(milliseconds=10))
+        assert (health.ready, health.store_error) == (False, "no answer within 0.01 s")
+        store.down = False
+        assert (await durable.health(app)).ready
+
+
+async def test_a_process_that_drives_nothing_is_live_without_a_worker() -> None:
+    async with module_on(MemoryStateStore(), role="api").running() as runtime:
+        health = await runtime.health()
+        assert (health.live, health.ready, health.worker) == (True, True, None)

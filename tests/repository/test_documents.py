@@ -1,0 +1,46 @@
+"""What the documents promise is there, in the versions that are used."""
+
+import json
+import re
+
+import pytest
+
+from tests.support.migrations import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_readme_installs_the_npm_packages_that_are_tested() -> None:
+    """The versions in the README's command are those of package.json."""
+    (command,) = re.findall(r"^ *npm install (?:.*\\\n)*.*$", README, re.MULTILINE)
+    named = dict(re.findall(r"(\S+)@(\d\S*)", command))
+    pinned = json.loads((REPOSITORY / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    assert {name: pinned[name] for name in named} == named
+    assert {"prisma", "@prisma/query-compiler-wasm", "@prisma/prisma-schema-wasm"} <= named.keys()
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_command_that_is_named_exists(document: str) -> None:
+    """`make x` in a document is a target of the Makefile."""
+    text = (REPOSITORY / document).read_text(encoding="utf-8")
+    named = set(re.findall(r"(?:`|^ +|; )make ([a-z][a-z-]*)", text, re.MULTILINE))
+    targets = set(re.findall(r"^([a-z][a-z-]*):", MAKEFILE, re.MULTILINE))
+    assert named
+    assert named <= targets
+
+
+def test_the_readme_shows_the_three_commands() -> None:
+    """A newcomer finds how to run, test and see it."""
+    assert [command for command in ("make run", "make test", "make demo") if f"`{command}`" not in README] == []
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    """Links between files of the repository are not broken."""
+    broken = [
+        (document.name, target)
+        for document in REPOSITORY.glob("*.md")
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
+        if not (document.parent / target).exists()
+    ]
+    assert broken == []

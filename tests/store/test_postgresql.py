@@ -1,0 +1,75 @@
+"""PrismaStateStore keeps the contract on PostgreSQL, on a client that was generated when the checkout was set up."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from example_app.clients.postgresql import Prisma
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.prisma import PrismaStateStore
+from tests.store import contract
+from tests.store.conftest import TABLES
+
+pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="module")]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(module_postgres_url: str) -> AsyncIterator[Prisma]:
+    async with Prisma(datasource={"url": module_postgres_url}) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def other_client(module_postgres_url: str) -> AsyncIterator[Prisma]:
+    """Another client, with connections of its own, as another process would have."""
+    async with Prisma(datasource={"url": module_postgres_url}) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def store(client: Prisma) -> StateStore:
+    for table in TABLES:
+        await client.execute_raw(f"DELETE FROM {table}")
+    return PrismaStateStore(client)
+
+
+@pytest.fixture
+def other_store(other_client: Prisma) -> StateStore:
+    return PrismaStateStore(other_client)
+
+
+class TestAttributes(contract.AttributesContract): ...
+
+
+class TestCheckpoints(contract.CheckpointsContract): ...
+
+
+class TestClaims(contract.ClaimsContract): ...
+
+
+class TestEvents(contract.EventsContract): ...
+
+
+class TestLeases(contract.LeasesContract): ...
+
+
+class TestQueries(contract.QueriesContract): ...
+
+
+class TestRaces(contract.RacesContract): ...
+
+
+class TestRetention(contract.RetentionContract): ...
+
+
+class TestRuns(contract.RunsContract): ...
+
+
+class TestScope(contract.ScopeContract): ...
+
+
+class TestSignals(contract.SignalsContract): ...
+
+
+class TestTransactions(contract.TransactionsContract): ...
