@@ -26,14 +26,21 @@ async def run_compensated_step(
     recorded = turn.peek(seq)
     if recorded is not None and recorded.status is CheckpointStatus.COMPLETED:
         turn.compensations.append(
-            Compensation(seq=seq, step=definition.name, undo=undo, input=recorded.input, output=recorded.output)
+            Compensation(
+                seq=seq,
+                step=definition.name,
+                undo=undo,
+                input=recorded.input,
+                output=recorded.output,
+                finished_at=recorded.finished_at,
+            )
         )
     return result
 
 
 async def unwind(turn: Turn, compensations: list[Compensation]) -> None:
     """Undo, the latest first."""
-    for due in sorted(compensations, key=lambda compensation: compensation.seq, reverse=True):
+    for due in sorted(compensations, key=lambda due: (due.finished_at, due.seq), reverse=True):
         definition = replace(due.undo, name=f"compensate:{due.step}")
         try:
             value = None

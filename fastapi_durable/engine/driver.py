@@ -248,7 +248,7 @@ class RunDriver:
 
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
-    context = WorkflowContext(turn, turn.positions)
+    context = WorkflowContext(turn)
     async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             return await definition.function(context, **dependencies)

@@ -1,54 +1,139 @@
-"""Positions: the numbers that tie a primitive's call to its checkpoint.
+"""Positions: which call of a workflow's body a recorded row belongs to, on every replay the same.
 
-Concurrent branches must get the same positions on every replay, whatever their timing. So the positions that follow a
-fan-out are dealt to its branches like cards: of n branches, branch i gets every n-th one from the i-th on. Each branch
-counts for itself, and may deal its own on in the same way.
+The body itself counts its calls: 0, 1, 2, ... That number is the row's `seq`. A body may also run coroutines of its own
+at the same time (`asyncio.gather(order(1), order(2))`, task groups), and which of those comes to its next call first is
+a matter of chance: on a replay, recorded results come at once, and in another order. So every such branch counts for
+itself. Its calls have a key, `2.0` for the first call of the third branch (`2.1.0` inside a branch of that), and the
+key is kept in the row's `step_id`. Their `seq` only has to be unique; it is given out from a range of its own. A
+position that is named elsewhere before its result is recorded, as by a waiter, needs a `pending` row to be found again.
+
+A branch is a task. Its number is the order in which the branches of one task make their first call, which is the order
+in which they were created, because the event loop starts tasks in that order. `ctx.gather` numbers its branches itself.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
-from fastapi_durable.errors import DefinitionError
+from fastapi_durable.errors import OutsideWorkflowError
+from fastapi_durable.model import Checkpoint
 
-_LARGEST = 2**31 - 1
-"""`seq` is a 32-bit integer column."""
+FIRST_BRANCH_SEQ = 1_000_000
+"""Rows of branches have this `seq` or a higher one."""
 
 
-class Scope:
-    """The positions of one sequence of calls: an arithmetic progression."""
+class _Branch:
+    """One task of a body, and how far it has counted."""
 
-    def __init__(self, offset: int = 0, stride: int = 1) -> None:
-        self._offset = offset
-        self._stride = stride
-        self._taken = 0
+    def __init__(self, positions: "Positions", task: "asyncio.Task[Any] | None", prefix: str) -> None:
+        self.positions = positions
+        self.task = task
+        self.prefix = prefix
+        self.calls = 0
+        self.branches = 0
+
+
+_current: ContextVar[_Branch | None] = ContextVar("durable_branch", default=None)
+
+
+class Positions:
+    """Gives each call of one turn its `seq`."""
+
+    def __init__(self, run_id: str, history: Iterable[Checkpoint]) -> None:
+        self._run_id = run_id
+        self._root = _Branch(self, None, "")
+        self._seq_of_key: dict[str, int] = {}
+        self._key_of_seq: dict[int, str] = {}
+        self._next_branch_seq = FIRST_BRANCH_SEQ
+        for checkpoint in history:
+            if checkpoint.seq >= FIRST_BRANCH_SEQ:
+                self._know(checkpoint.step_id.removeprefix(f"{run_id}:"), checkpoint.seq)
 
     @property
-    def next_position(self) -> int:
-        """What `take` would return."""
-        return self._offset + self._stride * self._taken
+    def calls_of_body(self) -> int:
+        """How many positions the body itself has taken."""
+        return self._root.calls
+
+    def enter_body(self) -> None:
+        """Called in the task of the body."""
+        self._root.task = asyncio.current_task()
+        _current.set(self._root)
 
     def take(self) -> int:
-        """The next position.
-
-        Raises:
-            DefinitionError: the run is too long, or its fan-outs are nested too widely, for the column.
-        """
-        position = self.next_position
-        if position > _LARGEST:
-            raise DefinitionError(
-                "the run has used up its positions. Go on in a new run with ctx.continue_as_new(), or start children "
-                "instead of nesting wide fan-outs"
-            )
-        self._taken += 1
-        return position
+        """The position of the call that the current task makes."""
+        branch = self._branch()
+        number = branch.calls
+        branch.calls += 1
+        if branch is self._root:
+            return number
+        key = f"{branch.prefix}{number}"
+        if key not in self._seq_of_key:
+            self._know(key, self._next_branch_seq)
+        return self._seq_of_key[key]
 
     def give_back(self) -> None:
-        """Undo the last `take`."""
-        self._taken -= 1
+        """Undo the last `take` of the current task."""
+        self._branch().calls -= 1
 
-    def deal(self, branches: int) -> list["Scope"]:
-        """Scopes for so many concurrent branches; `collect` must follow before this one is used again."""
-        return [Scope(self.next_position + self._stride * index, self._stride * branches) for index in range(branches)]
+    def open_branch(self) -> Callable[[], None]:
+        """Give the next number to a branch whose task does not exist yet; that task calls the returned function."""
+        branch = self._new_branch(self._branch())
 
-    def collect(self, branches: Sequence["Scope"]) -> None:
-        """Go on behind the longest branch."""
-        self._taken += len(branches) * max((branch._taken for branch in branches), default=0)
+        def enter() -> None:
+            branch.task = asyncio.current_task()
+            _current.set(branch)
+
+        return enter
+
+    def step_id(self, seq: int) -> str:
+        """Names the call, also to the outside world: the same on every attempt and every replay."""
+        return f"{self._run_id}:{self._key_of_seq.get(seq, seq)}"
+
+    def _know(self, key: str, seq: int) -> None:
+        self._seq_of_key[key] = seq
+        self._key_of_seq[seq] = key
+        self._next_branch_seq = max(self._next_branch_seq, seq + 1)
+
+    def _branch(self) -> _Branch:
+        task = asyncio.current_task()
+        branch = _current.get()
+        if branch is None or branch.positions is not self:
+            # A task with a context of its own: it counts as a branch of the body.
+            branch = self._root
+        if branch.task is not task:
+            branch = self._new_branch(branch)
+            branch.task = task
+            _current.set(branch)
+        return branch
+
+    def _new_branch(self, parent: _Branch) -> _Branch:
+        parent.branches += 1
+        return _Branch(self, None, f"{parent.prefix}{parent.branches - 1}.")
+
+
+_in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)
+
+
+@contextmanager
+def inside_step(name: str) -> Iterator[None]:
+    """Marks the context in which a step's function runs."""
+    token = _in_step.set(name)
+    try:
+        yield
+    finally:
+        _in_step.reset(token)
+
+
+def refuse_inside_step() -> None:
+    """A step's function is not called on a replay, so it must not count positions.
+
+    Raises:
+        OutsideWorkflowError: this is the context of a step.
+    """
+    if (name := _in_step.get()) is not None:
+        raise OutsideWorkflowError(
+            f"the workflow's context was used inside the step {name!r}. A step is a plain function: make the call in "
+            "the workflow's body, and pass its result to the step"
+        )

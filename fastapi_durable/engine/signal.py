@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.clock import Clock
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InputValidationError, LeaseLostError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model import (
@@ -110,6 +111,12 @@ async def _receive(turn: Turn, seq: int, token: str, deadline: datetime | None) 
         else:
             owner = await _put_waiter(transaction, waiter)
             if owner is None:
+                if seq >= FIRST_BRANCH_SEQ:
+                    # The waiter names the position, so the branch has to find the same one again.
+                    await transaction.record_checkpoint(
+                        turn.checkpoint(seq, CheckpointKind.SIGNAL, f"signal:{token}", CheckpointStatus.PENDING),
+                        token=turn.token,
+                    )
                 return None
             # Recorded, so that a body which caught the error takes the same branch on every replay.
             checkpoint = turn.checkpoint(
@@ -158,13 +165,17 @@ async def deliver_signal(
             run = await transaction.lock_run(waiter.run_id)
             await transaction.remove_signal_waiter(waiter)
             if run is not None and not run.status.is_terminal:
+                step_id = f"{waiter.run_id}:{waiter.seq}"
+                if waiter.seq >= FIRST_BRANCH_SEQ:
+                    pending = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
+                    step_id = step_id if pending is None else pending.step_id
                 received = Checkpoint(
                     run_id=waiter.run_id,
                     seq=waiter.seq,
                     name=f"signal:{token}",
                     kind=CheckpointKind.SIGNAL,
                     status=CheckpointStatus.COMPLETED,
-                    step_id=f"{waiter.run_id}:{waiter.seq}",
+                    step_id=step_id,
                     output=payload,
                     parallel_group=waiter.parallel_group,
                     enqueued_at=now,

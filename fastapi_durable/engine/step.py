@@ -14,8 +14,9 @@ import anyio.to_thread
 
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.position import inside_step
 from fastapi_durable.engine.turn import Turn
-from fastapi_durable.errors import InjectionError, SerializationError, StepFailedError
+from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError, StepFailedError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask
 
@@ -174,9 +175,10 @@ async def _execute(turn: Turn, definition: StepDefinition, task: StepTask) -> St
     try:
         value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
         async with turn.services.injector.provide(definition.function) as dependencies:
-            result = await call(definition, value, dependencies)
+            with inside_step(definition.name):
+                result = await call(definition, value, dependencies)
         output = codec.encode(result, definition.output_type, what=f"the result of {label}")
-    except (SerializationError, InjectionError) as error:
+    except (SerializationError, InjectionError, OutsideWorkflowError) as error:
         # Another attempt would meet the same obstacle.
         return StepOutcome(error=error_record(error, retryable=False))
     except asyncio.CancelledError as error:

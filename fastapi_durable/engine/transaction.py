@@ -11,12 +11,14 @@ from typing import Any
 
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.position import inside_step
 from fastapi_durable.engine.step import outcome_of, run_attempts
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import (
     DefinitionError,
     InjectionError,
     LeaseLostError,
+    OutsideWorkflowError,
     SerializationError,
     StoreConflictError,
     StoreUnavailableError,
@@ -74,7 +76,8 @@ async def _commit(
             services.store.transaction(timeout=timeout) as transaction,
         ):
             arguments = () if definition.input_type is NoInput else (value,)
-            result = await _within(timeout, definition.function(transaction.client, *arguments, **dependencies))
+            with inside_step(definition.name):
+                result = await _within(timeout, definition.function(transaction.client, *arguments, **dependencies))
             output = codec.encode(result, definition.output_type, what=f"the result of transaction {definition.name!r}")
             checkpoint = turn.checkpoint(
                 seq,
@@ -94,7 +97,7 @@ async def _commit(
         return other.checkpoint
     except (LeaseLostError, StoreConflictError, StoreUnavailableError):
         raise
-    except (SerializationError, InjectionError) as error:
+    except (SerializationError, InjectionError, OutsideWorkflowError) as error:
         return error_record(error, retryable=False)
     except (Exception, SystemExit) as error:
         return error_record(error)

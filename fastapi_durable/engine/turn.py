@@ -8,13 +8,13 @@ nothing in this process can move the body any more, and the turn ends by raising
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.position import Scope
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, refuse_inside_step
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
 from fastapi_durable.errors import (
@@ -99,9 +99,10 @@ class Turn:
         self.services = services
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING
-        self.positions = Scope()
         self.compensations: list[Compensation] = []
         self._history = {checkpoint.seq: checkpoint for checkpoint in history}
+        self._positions = Positions(run.id, self._history.values())
+        self._progressed = False
         self._undoing = undoing
         self._is_cancelling = run.status is RunStatus.CANCELLING and not undoing
         self._body: asyncio.Task[Any] | None = None
@@ -115,11 +116,20 @@ class Turn:
 
     # What primitives use
 
-    def take_position(self, scope: Scope) -> int:
-        """The position of a primitive that is being called in `scope`."""
+    def take_position(self) -> int:
+        """The position of a primitive that is being called."""
+        refuse_inside_step()
         self.check_open()
         self._calls += 1
-        return scope.take()
+        return self._positions.take()
+
+    def give_back_position(self) -> None:
+        """Undo the last `take_position` of the current task."""
+        self._positions.give_back()
+
+    def open_branch(self) -> Callable[[], None]:
+        """Number a branch that is about to begin; the returned function is called in its task."""
+        return self._positions.open_branch()
 
     def recorded(self, seq: int, kind: CheckpointKind, name: str) -> Checkpoint | None:
         """What the history holds at a position.
@@ -178,7 +188,8 @@ class Turn:
         )
 
     def step_id(self, seq: int) -> str:
-        return f"{self.run.id}:{seq}"
+        """Names the call at a position; the same on every attempt and every replay."""
+        return self._positions.step_id(seq)
 
     async def record(self, checkpoint: Checkpoint) -> Checkpoint:
         """Store a checkpoint and return what is stored: a finished row that is there already wins."""
@@ -190,6 +201,7 @@ class Turn:
     def remember(self, checkpoint: Checkpoint) -> None:
         """Add to the history of this turn what was stored by other means than `record`."""
         self._history[checkpoint.seq] = checkpoint
+        self._progressed = self._progressed or checkpoint.status.is_finished
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Do an idempotent write, again and again while the database cannot be reached or others are in the way.
@@ -226,6 +238,8 @@ class Turn:
         self._under_way += 1
         self._calls += 1
         try:
+            if self._progressed and self.run.recovery_attempts:
+                await self._forget_crashes()
             yield
         finally:
             self._under_way -= 1
@@ -265,6 +279,7 @@ class Turn:
         """Run the body until it returns, raises, or rests."""
 
         async def run_body() -> Any:
+            self._positions.enter_body()
             try:
                 return await body()
             except SystemExit as error:
@@ -313,6 +328,12 @@ class Turn:
         self._cancel_all()
 
     # Inside
+
+    async def _forget_crashes(self) -> None:
+        """The run came further than where its process died, so it is no poison pill."""
+        self.run = replace(self.run, recovery_attempts=0)
+        store = self.services.store
+        await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
     def _diverge(self, seq: int, recorded: str, found: str) -> None:
         self._end(Ended(Ending.DIVERGED, error=NonDeterminismError(self.run.id, seq, recorded, found)))
@@ -377,7 +398,8 @@ class Turn:
 
     def _first_leftover(self) -> NonDeterminismError | None:
         """The first recorded position that the body, now at its end, never asked for."""
-        beyond = [seq for seq in self._history if seq >= self.positions.next_position]
+        # Branches are left out: one that is cancelled when another fails may have come further the first time.
+        beyond = [seq for seq in self._history if self._positions.calls_of_body <= seq < FIRST_BRANCH_SEQ]
         if not beyond or self._undoing:
             return None
         left = self._history[min(beyond)]

@@ -150,12 +150,12 @@ async def test_branches_of_gather_replay_the_same_whatever_their_timing() -> Non
         return [await ctx.step(work, (name, 0)), await ctx.step(work, (name, 1))]
 
     async def nested(ctx: WorkflowContext) -> list[str]:
-        inner = await ctx.gather(lambda ctx: branch(ctx, "first"), lambda ctx: branch(ctx, "second"))
+        inner = await ctx.gather(branch(ctx, "first"), branch(ctx, "second"))
         return [*inner[0], *inner[1], await ctx.step(work, ("first", 0))]
 
     @workflow
     async def flow(ctx: WorkflowContext) -> list[list[str]]:
-        results = await ctx.gather(nested, lambda ctx: branch(ctx, "second"))
+        results = await ctx.gather(nested(ctx), branch(ctx, "second"))
         await ctx.sleep("10ms")
         return [*results, [await ctx.step(work, ("second", 1))]]
 

@@ -101,7 +101,7 @@ async def family(ctx: WorkflowContext, key: str) -> list[object]:
     joined = await ctx.child(leaf, 5, run_id=spawned)
     last = await ctx.child(chain, 1)
     patched = await ctx.patched("change")
-    branches = await ctx.gather(lambda ctx: _twice(ctx, 6), lambda ctx: _twice(ctx, 7))
+    branches = await ctx.gather(_twice(ctx, 6), _twice(ctx, 7))
     return [one, several, failed, joined, last, patched, branches]
 
 

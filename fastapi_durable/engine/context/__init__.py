@@ -1,6 +1,6 @@
 """`WorkflowContext`: what a workflow's body can ask for. Every call takes its position at once, in call order."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from fastapi_durable.engine.branches import gather_branches
@@ -35,18 +35,13 @@ class WorkflowContext(StepCalls, WaitCalls, ChildCalls, ValueCalls, LifetimeCall
     def namespace(self) -> str:
         return self._turn.run.namespace
 
-    def gather(
-        self, *branches: "Callable[[WorkflowContext], Coroutine[Any, Any, Output]]"
-    ) -> Coroutine[Any, Any, list[Output]]:
-        """Run several sequences of calls side by side, each on a context of its own.
+    def gather(self, *branches: Coroutine[Any, Any, Output]) -> Coroutine[Any, Any, list[Output]]:
+        """Run coroutines of your own side by side: `await ctx.gather(ship(ctx, a), ship(ctx, b))`.
 
-        A branch takes its positions for itself, so branches of several calls replay the same whatever their timing.
-        For single steps `asyncio.gather(ctx.step(...), ctx.step(...))` does. A branch uses no other context than its
-        own, and this one is used again only after `gather` has returned.
+        Each takes its positions for itself, so branches of several calls replay the same whatever their timing.
+        Unlike `asyncio.gather`, it lets every branch come to its end before it tells of a failure.
 
         Raises:
-            GatherError: its `failures` hold what the branches raised, after all of them have ended.
+            GatherError: its `failures` hold what the branches raised.
         """
-        scopes = self._scope.deal(len(branches))
-        calls = [branch(WorkflowContext(self._turn, scope)) for branch, scope in zip(branches, scopes, strict=True)]
-        return gather_branches(self._scope, scopes, calls)
+        return gather_branches([self._turn.open_branch() for _ in branches], branches)

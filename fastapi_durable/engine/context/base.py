@@ -4,7 +4,6 @@ from dataclasses import replace
 from typing import Any
 
 from fastapi_durable.definition import NoInput, StepDefinition, checked_name
-from fastapi_durable.engine.position import Scope
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import DefinitionError
 
@@ -17,14 +16,13 @@ NO_VALUE = NoValue()
 
 
 class ContextPart:
-    """A turn, and the scope that positions are taken from."""
+    """Calls that a turn answers."""
 
-    def __init__(self, turn: Turn, scope: Scope) -> None:
+    def __init__(self, turn: Turn) -> None:
         self._turn = turn
-        self._scope = scope
 
     def _take(self) -> int:
-        return self._turn.take_position(self._scope)
+        return self._turn.take_position()
 
 
 def checked_definition(definition: StepDefinition, name: str | None, input: Any) -> StepDefinition:

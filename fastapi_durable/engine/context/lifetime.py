@@ -33,9 +33,11 @@ class LifetimeCalls(ContextPart):
         here before the change was deployed; then the call takes no position. Await it where it is called.
         """
         turn = self._turn
-        if is_older(turn, self._scope.next_position):
+        position = self._take()
+        if is_older(turn, position):
+            turn.give_back_position()
             return _no()
-        return mark_patched(turn, self._take(), patch_id)
+        return mark_patched(turn, position, patch_id)
 
 
 async def _no() -> bool:
