@@ -45,6 +45,7 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import DurableSettings, Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.web.dependencies import (
@@ -78,6 +79,7 @@ __all__ = [
     "NonDeterminismError",
     "NotStartedError",
     "OutsideWorkflowError",
+    "PrismaStateStore",
     "ResultTimeoutError",
     "Role",
     "Run",

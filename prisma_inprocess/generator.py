@@ -206,7 +206,8 @@ def _write_client(output: Path, data: Mapping[str, Any]) -> None:
     """Run Prisma Client Python's own generator."""
     from prisma._compat import model_parse
     from prisma.generator.generator import BASE_PACKAGE_DIR, Generator
-    from prisma.generator.models import PythonData
+    from prisma.generator.models import FAKER, PythonData
+    from prisma.generator.utils import SAMPLER_ITER_MAPPING
 
     if output == BASE_PACKAGE_DIR.resolve():
         raise GenerationError(
@@ -216,6 +217,10 @@ def _write_client(output: Path, data: Mapping[str, Any]) -> None:
         raise GenerationError(
             f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output"
         )
+    # The made-up values in its docstrings come from a generator that is never reset: start it anew, so that the
+    # same schema gives the same files.
+    FAKER._state = 1
+    SAMPLER_ITER_MAPPING.clear()
     with contextlib.redirect_stdout(io.StringIO()), _environment_kept():
         try:
             parsed = model_parse(PythonData, dict(data))

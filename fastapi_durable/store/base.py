@@ -43,7 +43,9 @@ class RecordedCheckpoint(NamedTuple):
 class StateStore(Protocol):
     """Runs, checkpoints, waiters and buffers in one place, shared by every process of the application.
 
-    Any method raises `StoreUnavailableError` while the database cannot be reached.
+    Any method raises `StoreUnavailableError` while the database cannot be reached. Writes that got in each other's way
+    are tried again by the store where a method stands alone; within a transaction `StoreConflictError` leaves the block
+    instead, and the caller may run the whole block again, since nothing of it was kept.
     """
 
     # Life cycle
@@ -65,12 +67,23 @@ class StateStore(Protocol):
     ) -> AbstractAsyncContextManager["StoreTransaction"]:
         """Everything done through the yielded store commits together, or not at all if the block raises.
 
-        Inside the block only the yielded store may be used: stores with a single writer would wait for themselves.
+        Inside the block only the yielded store may be used: stores with a single writer would wait for themselves. A
+        transaction that is opened on the yielded store is the same one: an error that leaves the inner block undoes
+        the whole, even if it is caught.
+
+        Raises:
+            TransactionExpiredError: the block was not finished within `timeout`; everything in it was undone.
+            StoreConflictError: another transaction was in the way; everything was undone, and the block may be run
+                again from its start.
         """
         ...
 
     def with_scope(self, namespace: str) -> Self:
-        """The same store, seeing and touching only runs of one namespace."""
+        """The same store, seeing and touching only runs of one namespace, their checkpoints and their waiters.
+
+        Creating a run, a checkpoint or a waiter outside it raises `StoreError`; other calls find nothing there.
+        Buffered signals and events belong to a token or a name, not to a run, so every scope shares them.
+        """
         ...
 
     # Runs
@@ -163,7 +176,8 @@ class StateStore(Protocol):
 
         Claimable are pending runs, suspended and blocked runs whose `wake_at` has come, and running or cancelling
         runs whose lease has expired (their `recovery_attempts` grows by one). A cancelling run stays cancelling.
-        The higher priority comes first, then the longest wait. No run is given to two callers.
+        The higher priority comes first (none is zero), then the longest wait: since creation, `wake_at`, or the end of
+        the lease. No run is given to two callers.
 
         Args:
             workflows: Only these `(name, version)` pairs; None: all.
@@ -249,7 +263,9 @@ class StateStore(Protocol):
 
     # Events
 
-    async def buffer_event(self, event: BufferedEvent) -> None: ...
+    async def buffer_event(self, event: BufferedEvent) -> None:
+        """Keep an event; one of the same id again changes nothing."""
+        ...
 
     async def list_buffered_events(
         self, name: str, *, limit: int = 50, after: BufferedEvent | None = None

@@ -61,8 +61,8 @@ def load_module(engine: Engine, wasm_file: Path) -> Module:
 
 
 def _cache_folders(wasm_file: Path) -> list[Path]:
-    # Beside the wasm file for whoever runs the client later, perhaps as another user; in the user's own folder for the next
-    # client that is generated somewhere else.
+    # Beside the wasm file for whoever runs the client later, perhaps as another user; in the user's own folder for
+    # the next client that is generated somewhere else.
     if os.environ.get(CACHE_DIR_VARIABLE):
         return [default_cache_dir()]
     return [wasm_file.parent, default_cache_dir()]
@@ -99,7 +99,8 @@ def _store(serialised: bytes, target: Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(serialised)
-        # Renaming is atomic: another process sees no file or a whole one, and whoever comes last wins with equal content.
+        # Renaming is atomic: another process sees no file or a whole one, and whoever comes last wins with equal
+        # content.
         Path(temporary).replace(target)
     except OSError:
         with contextlib.suppress(OSError):

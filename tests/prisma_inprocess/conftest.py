@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sqlite3
 import sys
@@ -21,6 +22,10 @@ from tests.support.postgres import PostgresServer
 SCHEMAS = Path(__file__).parent / "schemas"
 PROVIDERS = ("sqlite", "postgresql")
 TABLES = ("_PostToTag", "Tag", "Post", "Profile", "User", "steps", "Identifier")
+
+
+only_sqlite = pytest.mark.parametrize("rich", ["sqlite"], indirect=True)
+only_postgres = pytest.mark.parametrize("rich", ["postgresql"], indirect=True)
 
 
 @dataclass(frozen=True)
@@ -72,12 +77,12 @@ def generated_packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dic
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("rich") / "template.db"
     connection = sqlite3.connect(path)
     connection.executescript((SCHEMAS / "rich.sqlite.sql").read_text())
     connection.close()
-    return path
+    return path.read_bytes()
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +101,9 @@ async def rich(
     """Each provider's client and its database, with all tables empty."""
     provider: str = request.param
     if provider == "sqlite":
-        template: Path = request.getfixturevalue("sqlite_template")
+        template: bytes = request.getfixturevalue("sqlite_template")
         path = tmp_path / "rich.db"
-        path.write_bytes(template.read_bytes())
+        await asyncio.to_thread(path.write_bytes, template)
         yield Rich(provider, generated_packages[provider], f"file:{path}")
         return
     url: str = request.getfixturevalue("rich_postgres_url")
@@ -115,15 +120,3 @@ async def db(rich: Rich) -> AsyncIterator[Any]:
     await client.connect()
     yield client
     await client.disconnect()
-
-
-@pytest.fixture
-def only_postgres(rich: Rich) -> None:
-    if rich.provider != "postgresql":
-        pytest.skip("PostgreSQL only")
-
-
-@pytest.fixture
-def only_sqlite(rich: Rich) -> None:
-    if rich.provider != "sqlite":
-        pytest.skip("SQLite only")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.prisma_inprocess.conftest import Rich
+from tests.prisma_inprocess.conftest import Rich, only_postgres, only_sqlite
 
 
 async def make_user(db: Any, rich: Rich, email: str = "ada@example.org", **data: Any) -> Any:
@@ -29,14 +29,14 @@ async def test_create_many_counts_what_it_created(db: Any, rich: Rich) -> None:
     assert await db.step.count() == 5
 
 
-@pytest.mark.usefixtures("only_postgres")
+@only_postgres
 async def test_create_many_skips_duplicates_on_postgresql(db: Any) -> None:
     rows = [{"runId": "r", "seq": number, "name": f"s{number}"} for number in range(5)]
     await db.step.create_many(data=rows[:2])
     assert await db.step.create_many(data=rows, skip_duplicates=True) == 3
 
 
-@pytest.mark.usefixtures("only_sqlite")
+@only_sqlite
 async def test_create_many_refuses_to_skip_duplicates_on_sqlite(db: Any, rich: Rich) -> None:
     with pytest.raises(rich.errors.UnsupportedDatabaseError):
         await db.step.create_many(data=[], skip_duplicates=True)
@@ -194,11 +194,12 @@ async def test_batch_writes_all_or_nothing(db: Any, rich: Rich) -> None:
         batch.step.create({"runId": "r", "seq": 2, "name": "two"})
         batch.step.update_many(where={"seq": 2}, data={"name": "zwei"})
     assert [step.name for step in await db.step.find_many(order={"seq": "asc"})] == ["one", "zwei"]
+    batch = db.batch_()
+    batch.step.delete_many()
+    batch.step.create({"runId": "r", "seq": 3, "name": "three"})
+    batch.step.create({"runId": "r", "seq": 3, "name": "again"})
     with pytest.raises(rich.errors.UniqueViolationError):
-        async with db.batch_() as batch:
-            batch.step.delete_many()
-            batch.step.create({"runId": "r", "seq": 3, "name": "three"})
-            batch.step.create({"runId": "r", "seq": 3, "name": "again"})
+        await batch.commit()
     assert await db.step.count() == 2
 
 
@@ -208,7 +209,10 @@ async def test_generated_identifiers_have_their_shapes(db: Any) -> None:
     assert (len(row.cuid1), row.cuid1[0]) == (25, "c")
     assert (len(row.cuid2), len(row.nano), len(row.ulid)) == (24, 12, 26)
     rows = [await db.identifier.create(data={}) for _ in range(20)]
-    assert len({value for row in rows for value in (row.uuid4, row.uuid7, row.cuid1, row.cuid2, row.nano, row.ulid)}) == 120
+    assert (
+        len({value for row in rows for value in (row.uuid4, row.uuid7, row.cuid1, row.cuid2, row.nano, row.ulid)})
+        == 120
+    )
 
 
 async def test_model_methods_use_the_registered_client(db: Any, rich: Rich) -> None:

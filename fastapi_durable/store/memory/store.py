@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
-from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError, TransactionExpiredError
+from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError
 from fastapi_durable.model import (
     BufferedEvent,
     BufferedSignal,
@@ -26,6 +26,7 @@ from fastapi_durable.model import (
 )
 from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
+from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.tables import (
     KeptSignal,
     Tables,
@@ -331,8 +332,8 @@ class _Operations:
 
     async def prune_buffered_signals(self, before: datetime, *, limit: int) -> int:
         async with self._access() as tables:
-            old = sorted(kept.signal.id for kept in tables.signals if kept.kept_at < before)[:limit]
-            for signal_id in old:
+            old = sorted((kept.kept_at, kept.signal.id) for kept in tables.signals if kept.kept_at < before)[:limit]
+            for _, signal_id in old:
                 tables.signals.pop(signal_id)
             return len(old)
 
@@ -413,7 +414,7 @@ class MemoryStateStore(_Operations):
 
     def __init__(self) -> None:
         super().__init__(Tables())
-        self._gate = _Gate(self._tables)
+        self._gate = Gate(self._tables)
 
     def _access(self) -> AbstractAsyncContextManager[Tables]:
         return self._gate
@@ -421,7 +422,7 @@ class MemoryStateStore(_Operations):
     @asynccontextmanager
     async def transaction(self, *, timeout: timedelta = timedelta(seconds=10)) -> AsyncIterator["MemoryTransaction"]:
         await self._gate.close_for_others()
-        session = _Session(self._tables, self._gate)
+        session = Session(self._tables, self._gate)
         expiry = asyncio.get_running_loop().call_later(timeout.total_seconds(), session.expire, timeout)
         try:
             yield MemoryTransaction(session, self._scope)
@@ -434,7 +435,7 @@ class MemoryStateStore(_Operations):
 class MemoryTransaction(_Operations):
     """The memory store within a transaction."""
 
-    def __init__(self, session: "_Session", scope: str | None) -> None:
+    def __init__(self, session: Session, scope: str | None) -> None:
         super().__init__(session.tables)
         self._session = session
         self._scope = scope
@@ -475,80 +476,6 @@ class MemoryTransaction(_Operations):
         except BaseException:
             self._session.doomed = True
             raise
-
-
-class _Gate:
-    """Lets one operation or transaction at a time to the tables."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
-        self._lock = asyncio.Lock()
-        self._owner: asyncio.Task[object] | None = None
-
-    async def __aenter__(self) -> Tables:
-        # A database would let other tasks run here too; code that relies on the contrary should fail in tests.
-        await asyncio.sleep(0)
-        self._refuse_self_deadlock()
-        await self._lock.acquire()
-        return self._tables
-
-    async def __aexit__(self, *_: object) -> None:
-        self._lock.release()
-
-    async def close_for_others(self) -> None:
-        self._refuse_self_deadlock()
-        await self._lock.acquire()
-        self._owner = asyncio.current_task()
-
-    def open_again(self) -> None:
-        self._owner = None
-        self._lock.release()
-
-    def _refuse_self_deadlock(self) -> None:
-        if self._owner is not None and self._owner is asyncio.current_task():
-            raise StoreError("the store was used inside its own transaction: use what the transaction block yields")
-
-
-class _Session:
-    """One transaction's access to the tables, until it is over."""
-
-    def __init__(self, tables: Tables, gate: _Gate) -> None:
-        self.tables = tables
-        self.doomed = False
-        self._gate = gate
-        self._ended_by: Exception | None = None
-        tables.journal.open()
-
-    async def __aenter__(self) -> Tables:
-        await asyncio.sleep(0)
-        if self._ended_by is not None:
-            raise self._ended_by
-        return self.tables
-
-    async def __aexit__(self, *_: object) -> None:
-        pass
-
-    def commit(self) -> None:
-        if self._ended_by is not None:
-            raise self._ended_by
-        if self.doomed:
-            raise StoreError("a transaction that was joined failed, so this one is undone as well")
-        self.tables.journal.keep()
-        self._end(StoreError("the transaction is over: it was committed"))
-
-    def roll_back(self) -> None:
-        """Undo everything, unless the transaction is over already."""
-        if self._ended_by is None:
-            self.tables.journal.undo()
-            self._end(StoreError("the transaction is over: it was undone"))
-
-    def expire(self, timeout: timedelta) -> None:
-        self.roll_back()
-        self._ended_by = TransactionExpiredError(timeout)
-
-    def _end(self, reason: Exception) -> None:
-        self._ended_by = reason
-        self._gate.open_again()
 
 
 _CLAIMABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.RUNNING, RunStatus.CANCELLING)

@@ -1,7 +1,6 @@
 """What all groups of operations share: the database and the scope."""
 
 import copy
-from collections.abc import Iterable
 from typing import Any, Self, TypeVar
 
 from fastapi_durable.errors import StoreError
@@ -60,14 +59,3 @@ class Operations:
                 raise StoreError(
                     f"run {run_id!r} is not of namespace {self._scope!r}, to which this store is restricted"
                 )
-
-    def _scoped_owner(self, sql: Sql, column: str) -> list[str]:
-        """The scope as conditions on a row that names its run in `column`."""
-        if self._scope is None:
-            return []
-        owner = f"SELECT 1 FROM durable_workflow_runs AS o WHERE o.id = {column}"
-        return [f"EXISTS ({owner} AND {in_namespaces(sql, self._scope, alias='o')[0]})"]
-
-
-def joined(*groups: Iterable[str]) -> list[str]:
-    return [condition for group in groups for condition in group]

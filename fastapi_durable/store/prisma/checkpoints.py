@@ -28,7 +28,7 @@ class CheckpointOperations(Operations):
             if stored is not None and stored.status.is_finished:
                 return RecordedCheckpoint(stored, won=False)
         raise StoreConflictError(
-            f"checkpoint {checkpoint.seq} of run {checkpoint.run_id!r} was written and deleted by others at the same time"
+            f"checkpoint {checkpoint.seq} of run {checkpoint.run_id!r} was written and deleted by others meanwhile"
         )
 
     async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None:

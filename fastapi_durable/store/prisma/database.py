@@ -18,6 +18,7 @@ from fastapi_durable.store.prisma.failures import is_transaction_over, translate
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.postgresql import PostgresSql
 from fastapi_durable.store.prisma.sql.sqlite import SqliteSql
+from fastapi_durable.store.prisma.sql.statements import DIALECT_QUESTION, probe
 from fastapi_durable.store.prisma.tables import TABLES, Table
 
 T = TypeVar("T")
@@ -110,9 +111,7 @@ class Database:
         return await operation()
 
     async def _ask_for_dialect(self) -> type[Sql]:
-        # A statement that every database runs and that none refuses, so it is harmless within a transaction:
-        # PostgreSQL rounds, SQLite cuts.
-        rows = await self._attempt(lambda: self.client.query_raw("SELECT CAST(2.5 AS INTEGER) AS answer"))
+        rows = await self._attempt(lambda: self.client.query_raw(DIALECT_QUESTION))
         answer = int(rows[0]["answer"])
         if answer not in _DIALECTS:
             raise ConfigurationError(
@@ -142,7 +141,7 @@ class Database:
 
     async def _has(self, table: str, columns: str) -> bool:
         try:
-            await self._attempt(lambda: self.client.query_raw(f"SELECT {columns} FROM {table} WHERE 1 = 0"))
+            await self._attempt(lambda: self.client.query_raw(probe(table, columns)))
         except SchemaMismatchError:
             return False
         return True

@@ -29,7 +29,7 @@ _SQLITE_BUSY = frozenset({5, 6})
 def translate(error: BaseException) -> DurableError | None:
     """The library's error for one of the client's, None for errors that are not the client's."""
     if isinstance(error, ConnectionError | TimeoutError):
-        return StoreUnavailableError(f"the database cannot be reached: {error or type(error).__name__}")
+        return StoreUnavailableError(f"the database cannot be reached: {type(error).__name__}: {error}")
     names = {cls.__name__ for cls in type(error).__mro__}
     if "PrismaError" not in names and not names & _UNAVAILABLE_CLASSES:
         return None
@@ -41,7 +41,8 @@ def translate(error: BaseException) -> DurableError | None:
         return StoreUnavailableError(f"the database cannot be reached: {text}")
     if codes & _SCHEMA_CODES or text.startswith(("no such table", "no such column")):
         return SchemaMismatchError(
-            f"a table of fastapi_durable is missing or older than the Prisma schema ({text}). Run `prisma migrate deploy`."
+            f"a table of fastapi_durable is missing or older than the Prisma schema ({text}). "
+            "Run `prisma migrate deploy`."
         )
     if codes & _VALUE_CODES:
         return SerializationError(f"the database cannot hold a value: {text}")

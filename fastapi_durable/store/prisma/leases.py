@@ -4,20 +4,18 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from fastapi_durable.clock import from_millis, to_millis
-from fastapi_durable.model import Lease, Run, RunStatus
+from fastapi_durable.model import Lease, Run
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.builder import Sql
-from fastapi_durable.store.prisma.sql.predicates import in_namespaces, lease_is_free, where
+from fastapi_durable.store.prisma.sql.predicates import in_namespaces, where
+from fastapi_durable.store.prisma.sql.statements import acquire_lease, next_wake_at
 from fastapi_durable.store.prisma.tables import RUNS
 
 
 class LeaseOperations(Operations):
     async def acquire_lease(self, run_id: str, token: str, *, now: datetime, until: datetime) -> bool:
         sql = await self._database.sql()
-        text = (
-            f"UPDATE durable_workflow_runs AS r SET locked_by = {sql.text(token)}, locked_until = {sql.moment(until)}"
-            f" WHERE r.id = {sql.text(run_id)} AND ({lease_is_free(sql, now)}) AND {where(self._in_scope(sql))}"
-        )
+        text = acquire_lease(sql, token, now, until) + where([f"r.id = {sql.text(run_id)}", *self._in_scope(sql)])
         return await self._database.execute(sql, text) > 0
 
     async def renew_lease(self, run_id: str, token: str, *, until: datetime) -> bool:
@@ -60,16 +58,13 @@ class LeaseOperations(Operations):
         if not leases:
             return set()
         sql = await self._database.sql()
-        rows = await self._database.query(sql, sql.renew_leases(leases, until, self._in_scope))
+        pairs = [(lease.run_id, lease.token) for lease in leases]
+        rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope))
         return {row["id"] for row in rows}
 
     async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:
         sql = await self._database.sql()
-        totals = []
-        for status in (RunStatus.SUSPENDED, RunStatus.BLOCKED):
-            conditions = [f"r.status = {sql.text(status)}", *in_namespaces(sql, self._scope, namespace)]
-            totals.append(f"(SELECT min(r.wake_at) FROM durable_workflow_runs AS r WHERE {where(conditions)})")
-        (row,) = await self._database.query(sql, f"SELECT {totals[0]} AS suspended, {totals[1]} AS blocked")
+        (row,) = await self._database.query(sql, next_wake_at(sql, self._scope, namespace))
         return min((from_millis(int(millis)) for millis in row.values() if millis is not None), default=None)
 
 

@@ -1,23 +1,12 @@
 """Listing and counting runs."""
 
-from collections.abc import Callable
 from datetime import datetime
 
 from fastapi_durable.model import Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.prisma.base import Operations
-from fastapi_durable.store.prisma.sql.builder import Sql
-from fastapi_durable.store.prisma.sql.predicates import (
-    in_namespaces,
-    in_statuses,
-    listed_after,
-    matching,
-    matching_beside_facets,
-    where,
-)
-from fastapi_durable.store.prisma.sql.statements import select
+from fastapi_durable.store.prisma.sql.predicates import in_namespaces, in_statuses, listed_after, matching
+from fastapi_durable.store.prisma.sql.statements import count_runs, run_facets, select
 from fastapi_durable.store.prisma.tables import RUNS
-
-Filter = Callable[[Sql], list[str]]
 
 
 class QueryOperations(Operations):
@@ -34,21 +23,12 @@ class QueryOperations(Operations):
 
     async def count_runs(self, query: RunQuery) -> int:
         sql = await self._database.sql()
-        conditions = where(matching(sql, query, self._scope))
-        rows = await self._database.query(
-            sql, f"SELECT count(*) AS total FROM durable_workflow_runs AS r WHERE {conditions}"
-        )
+        rows = await self._database.query(sql, count_runs(matching(sql, query, self._scope)))
         return int(rows[0]["total"])
 
     async def run_facets(self, query: RunQuery) -> list[RunFacet]:
         sql = await self._database.sql()
-        origin = f"CASE WHEN {sql.blank('r.origin')} THEN NULL ELSE r.origin END"
-        conditions = where(matching_beside_facets(sql, query, self._scope))
-        rows = await self._database.query(
-            sql,
-            f"SELECT r.status AS status, {origin} AS origin, count(*) AS total FROM durable_workflow_runs AS r"
-            f" WHERE {conditions} GROUP BY 1, 2",
-        )
+        rows = await self._database.query(sql, run_facets(sql, query, self._scope))
         facets = [RunFacet(RunStatus(row["status"]), row["origin"], int(row["total"])) for row in rows]
         return sorted(facets, key=lambda facet: (facet.status, facet.origin or ""))
 

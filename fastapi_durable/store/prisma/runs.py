@@ -10,8 +10,15 @@ from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import in_statuses, where
-from fastapi_durable.store.prisma.sql.statements import insert_run, select, update_run
-from fastapi_durable.store.prisma.tables import ATTRIBUTES, RUNS
+from fastapi_durable.store.prisma.sql.statements import (
+    delete_rows_of_runs,
+    delete_runs,
+    insert_run,
+    meets,
+    select,
+    update_run,
+)
+from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, WAITERS
 
 
 class RunOperations(Operations):
@@ -59,8 +66,7 @@ class RunOperations(Operations):
         async def update(database: Database) -> bool:
             sql = await database.sql()
             if not changes:
-                text = f"SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(guards(sql))}"
-                return bool(await database.query(sql, text))
+                return bool(await database.query(sql, meets(guards(sql))))
             text = update_run(sql, changes) + where(guards(sql))
             return await database.execute(sql, text) > 0
 
@@ -69,7 +75,7 @@ class RunOperations(Operations):
             return await update(self._database)
 
         async def update_with_attributes(database: Database) -> bool:
-            # The run first: its row lock makes concurrent updates of one run replace the side table one after the other.
+            # The run first: its row lock makes concurrent updates replace the side table one after the other.
             if not await update(database):
                 return False
             await database.model(ATTRIBUTES, lambda rows: rows.delete_many(where={"runId": run_id}))
@@ -82,7 +88,7 @@ class RunOperations(Operations):
         async def delete(database: Database) -> bool:
             sql = await database.sql()
             conditions = [f"r.id = {sql.text(run_id)}", *self._in_scope(sql)]
-            return bool(await delete_runs(database, sql, where(conditions)))
+            return bool(await delete_runs_by(database, sql, delete_runs(where(conditions))))
 
         return await self._database.atomically(delete)
 
@@ -113,17 +119,16 @@ class RunOperations(Operations):
         )
 
 
-async def delete_runs(database: Database, sql: Sql, conditions: str) -> list[str]:
-    """Delete runs `r` with everything that belongs to them, within a transaction; return their ids.
+async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[str]:
+    """Delete runs by a statement that returns their ids, with all that belongs to them, within a transaction.
 
     The runs go first: whoever comes second finds none, and leaves their checkpoints to the first.
     """
-    text = f"DELETE FROM durable_workflow_runs AS r WHERE {conditions} RETURNING id"
-    ids = [row["id"] for row in await database.query(sql, text)]
+    ids = [row["id"] for row in await database.query(sql, statement)]
     if ids:
-        for table in ("durable_step_checkpoints", "durable_signal_waiters", "durable_run_attributes"):
+        for table in (CHECKPOINTS, WAITERS, ATTRIBUTES):
             sql = await database.sql()
-            await database.execute(sql, f"DELETE FROM {table} WHERE run_id IN {sql.texts(ids)}")
+            await database.execute(sql, delete_rows_of_runs(sql, table.name, ids))
     return ids
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from fastapi_durable.errors import SignalTokenTakenError, StoreConflictError
 from fastapi_durable.model import BufferedSignal, Json, SignalWaiter
 from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.sql.predicates import owned_in_namespace
 from fastapi_durable.store.prisma.sql.statements import insert_unless_known, prune, select
 from fastapi_durable.store.prisma.tables import SIGNALS, WAITERS
 
@@ -32,7 +33,7 @@ class SignalOperations(Operations):
 
     async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
         sql = await self._database.sql()
-        text = sql.take_waiter(token, lambda sql: self._scoped_owner(sql, "w.run_id"))
+        text = sql.take_waiter(token, lambda sql: owned_in_namespace(sql, "w.run_id", self._scope))
         return await self._first_row(WAITERS, sql, text)
 
     async def remove_signal_waiter(self, waiter: SignalWaiter) -> bool:
@@ -55,7 +56,7 @@ class SignalOperations(Operations):
             conditions.append(sql.starts_with("r.token", prefix))
         if run_ids is not None:
             conditions.append(f"r.run_id IN {sql.texts(run_ids)}")
-        conditions += self._scoped_owner(sql, "r.run_id")
+        conditions += owned_in_namespace(sql, "r.run_id", self._scope)
         text = select(sql, WAITERS, conditions, sql.bytewise("r.token"))
         return await self._rows(WAITERS, sql, f"{text} LIMIT {sql.integer(limit)}")
 

@@ -126,7 +126,7 @@ def to_json_text(value: Json) -> str:
 
 
 def to_moment(value: datetime | str | float) -> datetime:
-    """A stored time: ISO text (UTC where it names no zone), or milliseconds as older Prisma versions wrote on SQLite."""
+    """A stored time: ISO text (UTC where it names no zone), or milliseconds, which older Prisma wrote on SQLite."""
     if isinstance(value, int | float):
         return from_millis(int(value))
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
@@ -265,7 +265,7 @@ EVENTS = Table(
     BufferedEvent,
 )
 
-ATTRIBUTES = Table(
+ATTRIBUTES: Table[dict[str, Any]] = Table(
     "durable_run_attributes",
     "DurableRunAttribute",
     (

@@ -1,1 +1,1 @@
-"""Every SQL text of the store: what both databases share (`builder`, `statements`, `predicates`), and each one's own."""
+"""Every SQL text of the store: what the databases share (`builder`, `predicates`, `statements`) and each one's own."""

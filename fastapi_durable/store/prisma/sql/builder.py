@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """A statement under construction: text with numbered parameters, and the fragments that differ between databases.
 
 Values never become text. Parameters are texts, numbers and None only, cast where PostgreSQL must know the type, so that
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from fastapi_durable.model import AttributeFilter, Lease
+from fastapi_durable.model import AttributeFilter
 from fastapi_durable.store.prisma.tables import INTEGER, MILLIS, MOMENT, TEXT, Kind, Table, to_json_text
 
 Parameter = str | int | float | None
@@ -116,8 +117,8 @@ class Sql(ABC):
         """Lease claimable runs; return each as `row`, its `id`, and `since` when it waited, if the database can say."""
 
     @abstractmethod
-    def renew_leases(self, leases: Sequence[Lease], until: datetime, conditions: Conditions) -> str:
-        """Prolong the leases that are held, and return their runs' ids as `id`."""
+    def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
+        """Prolong those leases (run id, token) that are held, and return their runs' ids as `id`."""
 
     @abstractmethod
     def take_waiter(self, token: str, conditions: Conditions) -> str:

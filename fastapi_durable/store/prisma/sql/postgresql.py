@@ -1,10 +1,10 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """What only PostgreSQL says so."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import Lease
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
 from fastapi_durable.store.prisma.sql.predicates import claimable, waiting_since, where
 from fastapi_durable.store.prisma.sql.statements import claimed
@@ -69,10 +69,10 @@ class PostgresSql(Sql):
             f" WHERE r.id = picked.id RETURNING {self.row(RUNS, 'r')} AS row, r.id AS id, picked.since AS since"
         )
 
-    def renew_leases(self, leases: Sequence[Lease], until: datetime, conditions: Conditions) -> str:
+    def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
         return (
             f"UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
-            f" FROM {self.pairs((lease.run_id, lease.token) for lease in leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
+            f" FROM {self.pairs(leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
             f" AND {where(conditions(self))} RETURNING r.id AS id"
         )
 
@@ -87,7 +87,8 @@ class PostgresSql(Sql):
         # signal that is there. Callers of one token take turns instead, oldest signal first.
         return (
             "DELETE FROM durable_buffered_signals AS s WHERE s.id = (SELECT id FROM durable_buffered_signals"
-            f" WHERE token = {self.text(token)} ORDER BY id LIMIT 1 FOR UPDATE) RETURNING {self.row(SIGNALS, 's')} AS row"
+            f" WHERE token = {self.text(token)} ORDER BY id LIMIT 1 FOR UPDATE)"
+            f" RETURNING {self.row(SIGNALS, 's')} AS row"
         )
 
     def lock_run(self, run_id: str, conditions: Conditions) -> str:

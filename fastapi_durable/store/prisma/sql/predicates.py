@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """Which runs a query, a claim or a scope selects, as conditions on a run `r`."""
 
 from collections.abc import Iterable
@@ -16,9 +17,17 @@ def where(conditions: Iterable[str]) -> str:
     return " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
 
 
-def in_namespaces(sql: Sql, *namespaces: str | None, alias: str = "r") -> list[str]:
+def in_namespaces(sql: Sql, *namespaces: str | None) -> list[str]:
     """A condition for each namespace that is given: the store's scope and the caller's choice."""
-    return [f"{alias}.namespace = {sql.text(namespace)}" for namespace in namespaces if namespace is not None]
+    return [f"r.namespace = {sql.text(namespace)}" for namespace in namespaces if namespace is not None]
+
+
+def owned_in_namespace(sql: Sql, column: str, namespace: str | None) -> list[str]:
+    """Whether a row that names its run in `column` belongs to the namespace, as conditions; none if None is given."""
+    if namespace is None:
+        return []
+    owner = f"SELECT 1 FROM durable_workflow_runs AS o WHERE o.id = {column}"
+    return [f"EXISTS ({owner} AND o.namespace = {sql.text(namespace)})"]
 
 
 def in_statuses(sql: Sql, statuses: Iterable[RunStatus]) -> str:

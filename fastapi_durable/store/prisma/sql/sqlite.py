@@ -1,10 +1,10 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """What only SQLite says so."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import Lease
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
 from fastapi_durable.store.prisma.sql.predicates import claimable, waiting_since, where
 from fastapi_durable.store.prisma.sql.statements import claimed
@@ -71,14 +71,16 @@ class SqliteSql(Sql):
         return (
             f"UPDATE durable_workflow_runs AS r SET {claimed(self, token, now, until)} FROM (SELECT r.id AS picked_id"
             f" FROM durable_workflow_runs AS r WHERE {where([claimable(self, now), *conditions(self)])}"
-            f" ORDER BY coalesce(r.priority, 0) DESC, {waiting_since(self)}, r.id LIMIT {self.integer(limit)}) AS picked"
-            f" WHERE r.id = picked.picked_id RETURNING {self.returned_row(RUNS, 'r')} AS row, durable_workflow_runs.id AS id, NULL AS since"
+            f" ORDER BY coalesce(r.priority, 0) DESC, {waiting_since(self)}, r.id"
+            f" LIMIT {self.integer(limit)}) AS picked"
+            f" WHERE r.id = picked.picked_id RETURNING {self.returned_row(RUNS, 'r')} AS row,"
+            " durable_workflow_runs.id AS id, NULL AS since"
         )
 
-    def renew_leases(self, leases: Sequence[Lease], until: datetime, conditions: Conditions) -> str:
+    def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
         return (
             f"UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
-            f" FROM {self.pairs((lease.run_id, lease.token) for lease in leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
+            f" FROM {self.pairs(leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
             f" AND {where(conditions(self))} RETURNING durable_workflow_runs.id AS id"
         )
 

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """Whole statements. Each is atomic by itself; a comment says which guarantee its form gives.
 
 `r` is a run and `c` a checkpoint. What differs in more than a fragment is in `postgresql` and `sqlite`.
@@ -7,9 +8,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import Checkpoint, Run, RunChanges
+from fastapi_durable.model import Checkpoint, RetentionPolicy, Run, RunChanges, RunQuery
 from fastapi_durable.store.prisma.sql.builder import Sql
-from fastapi_durable.store.prisma.sql.predicates import DRIVEN, LIVE, WAITING, where
+from fastapi_durable.store.prisma.sql.predicates import (
+    DRIVEN,
+    LIVE,
+    WAITING,
+    in_namespaces,
+    in_statuses,
+    lease_is_free,
+    matching_beside_facets,
+    where,
+)
 from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Table
 
 _KEY = ("run_id", "seq")
@@ -22,10 +32,46 @@ def select(sql: Sql, table: Table[Any], conditions: Sequence[str], order: str | 
     return text if order is None else f"{text} ORDER BY {order}"
 
 
+DIALECT_QUESTION = "SELECT CAST(2.5 AS INTEGER) AS answer"
+"""PostgreSQL rounds and answers 3, SQLite cuts and answers 2; neither refuses, so it is harmless in a transaction."""
+
+
+def probe(table: str, columns: str) -> str:
+    """Fails if the table or one of the columns is missing, and reads nothing."""
+    return f"SELECT {columns} FROM {table} WHERE 1 = 0"
+
+
+def count_runs(conditions: Sequence[str]) -> str:
+    return f"SELECT count(*) AS total FROM durable_workflow_runs AS r WHERE {where(conditions)}"
+
+
+def run_facets(sql: Sql, query: RunQuery, scope: str | None) -> str:
+    origin = f"CASE WHEN {sql.blank('r.origin')} THEN NULL ELSE r.origin END"
+    return (
+        f"SELECT r.status AS status, {origin} AS origin, count(*) AS total FROM durable_workflow_runs AS r"
+        f" WHERE {where(matching_beside_facets(sql, query, scope))} GROUP BY 1, 2"
+    )
+
+
+def next_wake_at(sql: Sql, *namespaces: str | None) -> str:
+    # One minimum for each status, so that both are read from the index on (status, wake_at).
+    minima = []
+    for status in ("suspended", "blocked"):
+        conditions = [f"r.status = '{status}'", *in_namespaces(sql, *namespaces)]
+        minima.append(f"(SELECT min(r.wake_at) FROM durable_workflow_runs AS r WHERE {where(conditions)}) AS {status}")
+    return f"SELECT {', '.join(minima)}"
+
+
+def meets(conditions: Sequence[str]) -> str:
+    """The id of a run that meets the conditions."""
+    return f"SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(conditions)}"
+
+
 def insert_run(sql: Sql, run: Run) -> str:
     # The conflict is part of the statement, so concurrent starts of one id never meet a unique violation.
     return (
-        f"INSERT INTO durable_workflow_runs AS r ({', '.join(RUNS.names)}) VALUES ({sql.columns(RUNS, run, RUNS.names)})"
+        f"INSERT INTO durable_workflow_runs AS r ({', '.join(RUNS.names)})"
+        f" VALUES ({sql.columns(RUNS, run, RUNS.names)})"
         f" ON CONFLICT (id) DO NOTHING RETURNING {sql.returned_row(RUNS, 'r')} AS row"
     )
 
@@ -37,6 +83,48 @@ def update_run(sql: Sql, changes: RunChanges) -> str:
 
 def _assignments(sql: Sql, changes: RunChanges) -> str:
     return ", ".join(f"{name} = {sql.value(value, RUNS.column(name).kind)}" for name, value in changes.items())
+
+
+def delete_runs(conditions: str) -> str:
+    return f"DELETE FROM durable_workflow_runs AS r WHERE {conditions} RETURNING id"
+
+
+def delete_rows_of_runs(sql: Sql, table: str, run_ids: Sequence[str]) -> str:
+    return f"DELETE FROM {table} WHERE run_id IN {sql.texts(run_ids)}"
+
+
+def count_given_up(sql: Sql, policy: RetentionPolicy, now: datetime, *namespaces: str | None) -> str:
+    # Age and count both give up the oldest runs, so together they give up the larger of two numbers of them.
+    numbers = []
+    if policy.max_age is not None:
+        start = f"SELECT count(*) AS n FROM durable_workflow_runs AS r WHERE {_subject(sql, policy, *namespaces)}"
+        numbers.append(f"{start} AND r.updated_at < {sql.moment(now - policy.max_age)}")
+    if policy.max_count is not None:
+        start = f"SELECT count(*) - {sql.integer(policy.max_count)} AS n FROM durable_workflow_runs AS r"
+        numbers.append(f"{start} WHERE {_subject(sql, policy, *namespaces)}")
+    return f"SELECT max(n) AS n FROM ({' UNION ALL '.join(numbers)}) AS given_up"
+
+
+def delete_oldest(sql: Sql, policy: RetentionPolicy, number: int, *namespaces: str | None) -> str:
+    """Delete so many of the policy's runs, and return their ids."""
+    oldest = (
+        f"SELECT r.id FROM durable_workflow_runs AS r WHERE {_subject(sql, policy, *namespaces)}"
+        f" ORDER BY r.updated_at, {sql.bytewise('r.id')} LIMIT {sql.integer(number)}"
+    )
+    # The status again: PostgreSQL looks at it once more if somebody changed the run meanwhile.
+    return delete_runs(f"r.id IN ({oldest}) AND {in_statuses(sql, policy.statuses)}")
+
+
+def _subject(sql: Sql, policy: RetentionPolicy, *namespaces: str | None) -> str:
+    return where([in_statuses(sql, policy.statuses), *in_namespaces(sql, *namespaces)])
+
+
+def acquire_lease(sql: Sql, token: str, now: datetime, until: datetime) -> str:
+    """The beginning of an update; further conditions on `r` follow."""
+    return (
+        f"UPDATE durable_workflow_runs AS r SET locked_by = {sql.text(token)}, locked_until = {sql.moment(until)}"
+        f" WHERE ({lease_is_free(sql, now)}) AND "
+    )
 
 
 def wake_run(sql: Sql, now: datetime) -> str:
@@ -66,7 +154,7 @@ def save_checkpoint(sql: Sql, checkpoint: Checkpoint) -> str:
 
 
 def record_checkpoint(sql: Sql, checkpoint: Checkpoint, token: str | None) -> str:
-    # Lease, first-write-wins and the write are one statement. A finished row yields no row, and neither does a lost lease.
+    # Lease, first-write-wins and the write are one statement. A finished row in the way yields no row, as a lost lease.
     start = _insert_checkpoint(sql, checkpoint)
     held = "1 = 1" if token is None else sql.lease_is_held(checkpoint.run_id, token)
     return (

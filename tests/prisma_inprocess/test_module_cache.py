@@ -1,0 +1,69 @@
+"""Serialised WebAssembly modules: kept, replaced when damaged, done without where nothing can be written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prisma_inprocess.compiler.module_cache import CACHE_DIR_VARIABLE, load_module, new_engine
+
+EMPTY_MODULE = b"\0asm\1\0\0\0"
+
+
+@pytest.fixture
+def wasm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv(CACHE_DIR_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    file = tmp_path / "client" / "compiler.wasm"
+    file.parent.mkdir()
+    file.write_bytes(EMPTY_MODULE)
+    return file
+
+
+def serialised(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.cwasm"))
+
+
+def test_a_module_is_serialised_beside_its_file_and_in_the_users_folder(wasm: Path, tmp_path: Path) -> None:
+    load_module(new_engine(), wasm)
+    assert len(serialised(wasm.parent)) == 1
+    assert len(serialised(tmp_path / "home")) == 1
+
+
+def test_the_users_folder_serves_a_new_place(wasm: Path, tmp_path: Path) -> None:
+    load_module(new_engine(), wasm)
+    content = serialised(tmp_path / "home")[0].read_bytes()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / wasm.name).write_bytes(EMPTY_MODULE)
+    load_module(new_engine(), elsewhere / wasm.name)
+    assert serialised(elsewhere)[0].read_bytes() == content
+
+
+def test_another_module_of_the_same_name_has_its_own_serialised_form(wasm: Path) -> None:
+    load_module(new_engine(), wasm)
+    wasm.write_bytes(EMPTY_MODULE + b"\0\5\4name")
+    load_module(new_engine(), wasm)
+    assert len(serialised(wasm.parent)) == 2
+
+
+@pytest.mark.parametrize("damage", [b"", b"nonsense", None], ids=["empty", "foreign", "cut"])
+def test_a_damaged_serialised_module_is_replaced(wasm: Path, tmp_path: Path, damage: bytes | None) -> None:
+    load_module(new_engine(), wasm)
+    files = serialised(tmp_path)
+    good = files[0].read_bytes()
+    for file in files:
+        file.write_bytes(good[:100] if damage is None else damage)
+    load_module(new_engine(), wasm)
+    assert all(file.read_bytes() == good for file in serialised(tmp_path))
+
+
+def test_a_module_loads_where_nothing_can_be_written(
+    wasm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the folder would be")
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(blocked))
+    load_module(new_engine(), wasm)
+    assert serialised(tmp_path) == []
