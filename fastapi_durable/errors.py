@@ -20,6 +20,8 @@ DurableError
 ├── OutsideWorkflowError            a workflow-only call was made elsewhere
 ├── SignalTokenTakenError           another live run waits for this token
 ├── StepFailedError                 a step failed for good (raised in the workflow body)
+├── ChildFailedError                a child run ended without a result (raised in the workflow body)
+├── GatherError                     some of several children or branches failed (raised in the workflow body)
 ├── SignalTimeoutError              no signal before the deadline (raised in the workflow body)
 ├── RunUnsuccessfulError            raised by `handle.result()`
 │   ├── RunFailedError
@@ -30,7 +32,7 @@ DurableError
 FatalError                          raised by user code: do not retry
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from fastapi_durable.model import ErrorRecord, RunStatus
@@ -211,6 +213,40 @@ class StepFailedError(DurableError):
     @property
     def code(self) -> str | None:
         return self.error.code
+
+
+class ChildFailedError(DurableError):
+    """A child run failed, was cancelled, timed out or died; rebuilt from the stored error on every replay.
+
+    Attributes:
+        error: The child's stored error, as complete as the child's own.
+    """
+
+    def __init__(self, run_id: str, workflow: str, error: ErrorRecord) -> None:
+        super().__init__(f"child {run_id!r} of workflow {workflow!r} failed: {error.message}")
+        self.run_id = run_id
+        self.workflow = workflow
+        self.error = error
+
+    @property
+    def code(self) -> str | None:
+        return self.error.code
+
+
+class GatherError(DurableError):
+    """Some of several children or branches failed.
+
+    Attributes:
+        failures: The error of each one that failed, by its index in the call.
+        total: How many there were.
+    """
+
+    def __init__(self, failures: Mapping[int, Exception], *, total: int) -> None:
+        listed = "; ".join(f"[{index}] {error}" for index, error in sorted(failures.items())[:5])
+        more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
+        super().__init__(f"{len(failures)} of {total} failed: {listed}{more}")
+        self.failures = dict(failures)
+        self.total = total
 
 
 class SignalTimeoutError(DurableError, TimeoutError):

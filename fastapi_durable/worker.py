@@ -50,6 +50,7 @@ class Worker:
         self._slot_free = asyncio.Event()
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
+        engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._last_error: str | None = None
 
@@ -179,6 +180,12 @@ class Worker:
             self._slot_free.set()
 
         task.add_done_callback(finished)
+
+    def _look_at(self, run_id: str) -> None:
+        """The run was cancelled in this process: do not let its steps go on until their next write is refused."""
+        driver = self._drivers.get(run_id)
+        if driver is not None:
+            driver.look_again()
 
     async def _guarded(self, driver: RunDriver) -> None:
         """One bad run must not stop the others; its lease expires and it is tried again."""

@@ -1,7 +1,7 @@
 """Drives one claimed run: turn after turn until it ends, rests, or is lost.
 
 What each ending writes is one guarded update that also releases the lease. If the guard fails, another worker owns the
-run, or something was delivered since the turn read the history; then the driver looks again and goes on or stops.
+run, or something happened since the turn read the history; then the driver looks again and goes on or stops.
 """
 
 import logging
@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from fastapi_durable.codec import Codec
 from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.engine.compensation import unwind
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.continuation import continue_run
 from fastapi_durable.engine.failure import error_record
-from fastapi_durable.engine.notifications import Notifications
-from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
-from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Services, Turn
+from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
 from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import ErrorRecord, Run, RunChanges, RunStatus
+from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -28,58 +28,27 @@ _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 class RunDriver:
     """Owns one run under one lease, from its claim to its release."""
 
-    def __init__(
-        self,
-        run: Run,
-        token: str,
-        *,
-        services: Services,
-        registry: WorkflowRegistry,
-        notifications: Notifications,
-    ) -> None:
+    def __init__(self, run: Run, token: str, services: Services) -> None:
         self.run = run
         self.token = token
         self._services = services
-        self._registry = registry
-        self._notifications = notifications
         self._turn: Turn | None = None
         self._lost = False
         self._stopping: Callable[[Turn], None] | None = None
 
     async def drive(self) -> None:
         """Run turns until this worker has nothing more to do for the run."""
-        definition = self._registry.find(self.run.workflow, self.run.workflow_version)
+        definition = self._services.registry.find(self.run.workflow, self.run.workflow_version)
         if definition is None:
             await self._hand_back()
             return
         if self._is_poisonous():
             await self._bury()
             return
-        while True:
+        while not await self._take_turn(definition):
             if self._is_stopping():
                 await self._hand_back()
                 return
-            history = await self._services.store.list_checkpoints(self.run.id)
-            turn = Turn(self.run, self.token, history, self._services)
-            self._turn = turn
-            if self._is_lost():
-                return
-            if self._is_stopping():
-                # Asked while the history was read, when there was no turn to tell.
-                await self._hand_back()
-                return
-            outcome = await turn.execute(partial(_call_body, definition, turn))
-            try:
-                if await self._finish(turn, definition, outcome):
-                    return
-            except Interrupt:
-                # The ending itself could not be written: the lease was lost meanwhile, or the store refused.
-                if turn.ended is not None and turn.ended.error is not None:
-                    raise turn.ended.error from None
-                return
-
-    def _is_lost(self) -> bool:
-        return self._lost
 
     def _is_stopping(self) -> bool:
         return self._stopping is not None
@@ -89,6 +58,11 @@ class RunDriver:
         self._lost = True
         if self._turn is not None:
             self._turn.lose_lease()
+
+    def look_again(self) -> None:
+        """The run was changed from outside: end what is under way and read it again."""
+        if self._turn is not None:
+            self._turn.cut_short()
 
     def release(self) -> None:
         """Stop at the next checkpoint and hand the run back."""
@@ -103,22 +77,68 @@ class RunDriver:
         if self._turn is not None:
             how(self._turn)
 
-    async def _finish(self, turn: Turn, definition: WorkflowDefinition, outcome: Any) -> bool:
+    async def _take_turn(self, definition: WorkflowDefinition) -> bool:
+        """One turn and its ending; False if the run wants another one at once."""
+        history = await self._services.store.list_checkpoints(self.run.id)
+        turn = Turn(self.run, self.token, history, self._services)
+        outcome = await self._execute(turn, partial(_call_body, definition, turn))
+        if self._wants_undoing(outcome) and turn.compensations:
+            undo = turn.undo()
+            undone = await self._execute(undo, partial(unwind, undo, turn.compensations))
+            # The body's own outcome counts again once everything is undone.
+            turn, outcome = undo, outcome if isinstance(undone, Returned) else undone
+        try:
+            return await self._finish(turn, definition, outcome)
+        except Interrupt:
+            # The ending itself could not be written: the lease was lost meanwhile, or the store refused.
+            if turn.ended is not None and turn.ended.error is not None:
+                raise turn.ended.error from None
+            return True
+
+    async def _execute(self, turn: Turn, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
+        self._turn = turn
+        # What was asked while the history was read, when there was no turn to tell.
+        if self._lost:
+            turn.lose_lease()
+        elif self._stopping is not None:
+            self._stopping(turn)
+        return await turn.execute(body)
+
+    def _wants_undoing(self, outcome: TurnOutcome) -> bool:
+        """Whether the run failed, or reached as far as a cancelled run gets."""
+        match outcome:
+            case Raised():
+                return True
+            case Ended(Ending.CANCELLED):
+                return True
+            case Returned() | Ended(Ending.CONTINUED):
+                return self.run.status is RunStatus.CANCELLING
+        return False
+
+    async def _finish(self, turn: Turn, definition: WorkflowDefinition, outcome: TurnOutcome) -> bool:
         """Write what the turn came to; False if the run wants another turn at once."""
+        if self.run.status is RunStatus.CANCELLING and self._wants_undoing(outcome):
+            return await self._settle(turn, RunStatus.CANCELLED, error=self.run.error)
         match outcome:
             case Returned(value):
-                await self._complete(turn, definition, value)
+                return await self._complete(turn, definition, value)
             case Raised(error):
-                await self._fail(turn, error)
+                return await self._settle(turn, RunStatus.FAILED, error=error_record(error))
             case Ended(Ending.SUSPENDED, wake_at):
-                changes: RunChanges = {"status": RunStatus.SUSPENDED, "wake_at": wake_at, "error": None}
-                if not await turn.persist(lambda: self._release(changes, wake_count=self.run.wake_count)):
-                    return not await self._still_mine()
-                if wake_at is not None:
-                    self._notifications.wake_planned(wake_at)
-            case Ended(Ending.DIVERGED, error=error):
+                return await self._rest(turn, {"status": RunStatus.SUSPENDED, "wake_at": wake_at, "error": None})
+            case Ended(Ending.DIVERGED, error=Exception() as error):
                 _log.error("%s", error)
-                await self._block(error_record(error, retryable=True) if error else None)
+                wake_at = self._services.clock.now() + self._services.config.blocked_poll
+                changes: RunChanges = {
+                    "status": RunStatus.BLOCKED,
+                    "wake_at": wake_at,
+                    "error": error_record(error, retryable=True),
+                }
+                return await self._rest(turn, changes)
+            case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
+                return await self._continue(turn, continuation.input)
+            case Ended(Ending.CUT_SHORT):
+                return not await self._still_mine()
             case Ended(Ending.RELEASED):
                 await self._hand_back()
             case Ended(Ending.ABANDONED, error=Exception() as error):
@@ -127,61 +147,89 @@ class RunDriver:
                 _log.warning("run %s: lost its lease to another worker; this turn wrote nothing more", self.run.id)
         return True
 
-    async def _complete(self, turn: Turn, definition: WorkflowDefinition, value: Any) -> None:
+    async def _complete(self, turn: Turn, definition: WorkflowDefinition, value: Any) -> bool:
         try:
             output = self._services.codec.encode(
                 value, definition.output_type, what=f"the result of workflow {definition.name!r}"
             )
         except SerializationError as error:
-            await self._fail(turn, error)
-            return
-        if await self._settle(turn, RunStatus.COMPLETED, output=output):
-            _log.info("run %s of %s completed", self.run.id, self.run.workflow)
-
-    async def _fail(self, turn: Turn, error: Exception) -> None:
-        record = error_record(error)
-        if await self._settle(turn, RunStatus.FAILED, error=record):
-            _log.warning("run %s of %s failed: %s", self.run.id, self.run.workflow, record.message)
+            return await self._settle(turn, RunStatus.FAILED, error=error_record(error))
+        return await self._settle(turn, RunStatus.COMPLETED, output=output)
 
     async def _settle(
-        self, turn: Turn | None, status: RunStatus, *, output: Any = None, error: ErrorRecord | None = None
+        self, turn: Turn, status: RunStatus, *, output: Json = None, error: ErrorRecord | None = None
     ) -> bool:
-        def settle() -> Awaitable[bool]:
-            return settle_run(
-                self._services.store,
-                self._services.clock,
-                self.run,
-                status,
-                output=output,
-                error=error,
-                statuses=_DRIVEN,
-                token=self.token,
-                waiters=turn is None or turn.put_waiters,
-            )
+        """End the run; False if something happened to it that wants to be looked at first."""
+        settled = await turn.persist(partial(self._try_to_settle, status, output, error, put_waiters=turn.put_waiters))
+        if not settled:
+            return not await self._still_mine()
+        self._services.notifications.run_finished(self.run.id)
+        if self.run.parent_run_id is not None:
+            self._services.notifications.work_available()
+        level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
+        reason = f": {error.message}" if error else ""
+        _log.log(level, "run %s of %s: %s%s", self.run.id, self.run.workflow, status, reason)
+        return True
 
-        settled = await (settle() if turn is None else turn.persist(settle))
-        if settled:
-            self._notifications.run_finished(self.run.id)
-        return settled
+    def _try_to_settle(
+        self, status: RunStatus, output: Json, error: ErrorRecord | None, *, put_waiters: bool
+    ) -> Awaitable[bool]:
+        return settle_run(
+            self._services.store,
+            self._services.clock,
+            self.run,
+            status,
+            output=output,
+            error=error,
+            statuses=(self.run.status,),
+            token=self.token,
+            put_waiters=put_waiters,
+        )
+
+    async def _continue(self, turn: Turn, input: Json) -> bool:
+        services = self._services
+        newest = services.registry.get(self.run.workflow)
+        continued = await turn.persist(
+            lambda: continue_run(services.store, services.clock, self.run, newest, input, self.token)
+        )
+        if not continued:
+            return not await self._still_mine()
+        services.notifications.run_finished(self.run.id)
+        services.notifications.work_available()
+        return True
+
+    async def _rest(self, turn: Turn, changes: RunChanges) -> bool:
+        """Release the run until it is woken; False if it was woken already."""
+        if self.run.status is RunStatus.CANCELLING:
+            # Undoing waits for a retry, or for code that fits the history: still a cancel, with its reason.
+            changes = {"status": RunStatus.CANCELLING, "wake_at": changes["wake_at"]}
+        if not await turn.persist(partial(self._release, changes, wake_count=self.run.wake_count)):
+            return not await self._still_mine()
+        if changes["wake_at"] is not None:
+            self._services.notifications.wake_planned(changes["wake_at"])
+        return True
+
+    async def _hand_back(self) -> None:
+        """Let another worker, or this one after a restart, go on at once."""
+        now = self._services.clock.now()
+        if self.run.status is RunStatus.CANCELLING or not await self._release({"status": RunStatus.PENDING}):
+            await self._services.store.update_run(
+                self.run.id,
+                {"locked_by": None, "locked_until": None, "wake_at": now, "updated_at": now},
+                statuses=(RunStatus.CANCELLING,),
+                token=self.token,
+            )
 
     async def _release(self, changes: RunChanges, *, wake_count: int | None = None) -> bool:
         changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._services.clock.now()}
         return await self._services.store.update_run(
-            self.run.id, changes, statuses=(RunStatus.RUNNING,), token=self.token, wake_count=wake_count
+            self.run.id, changes, statuses=(self.run.status,), token=self.token, wake_count=wake_count
         )
-
-    async def _hand_back(self) -> None:
-        """Let another worker, or this one after a restart, go on at once."""
-        await self._release({"status": RunStatus.PENDING})
-
-    async def _block(self, error: ErrorRecord | None) -> None:
-        wake_at = self._services.clock.now() + self._services.config.blocked_poll
-        await self._release({"status": RunStatus.BLOCKED, "error": error, "wake_at": wake_at})
 
     async def _still_mine(self) -> bool:
         """Whether the run is still leased to this driver; if so, its present state is taken over."""
         run = await self._services.store.find_run(self.run.id)
-        if run is None or run.locked_by != self.token or run.status is not RunStatus.RUNNING:
+        if run is None or run.locked_by != self.token or run.status not in _DRIVEN:
             return False
         self.run = run
         return True
@@ -194,15 +242,17 @@ class RunDriver:
         attempts = self.run.recovery_attempts or 0
         message = f"the process that drove the run died {attempts} times without progress"
         error = ErrorRecord(message=message, code="max_recovery_attempts", retryable=False)
-        if await self._settle(None, RunStatus.DEAD, error=error):
+        if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True):
+            self._services.notifications.run_finished(self.run.id)
             _log.error("run %s of %s is dead: %s", self.run.id, self.run.workflow, message)
 
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
-    codec: Codec = turn.services.codec
     context = WorkflowContext(turn)
     async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             return await definition.function(context, **dependencies)
-        value = codec.decode(turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}")
+        value = turn.services.codec.decode(
+            turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
+        )
         return await definition.function(context, value, **dependencies)

@@ -6,19 +6,21 @@ from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.cancellation import cancel
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
+from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, deliver_signal
-from fastapi_durable.engine.turn import Services
-from fastapi_durable.errors import InputValidationError, SerializationError
-from fastapi_durable.model import DEFAULT_NAMESPACE, Json, Run, SearchAttributes
+from fastapi_durable.errors import InputValidationError
+from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 
@@ -57,7 +59,14 @@ class WorkflowEngine:
         self.notifications = Notifications()
         self._codec = codec
         self._services = Services(
-            store=store, transport=transport, injector=injector, clock=clock, codec=codec, config=config
+            store=store,
+            transport=transport,
+            injector=injector,
+            clock=clock,
+            codec=codec,
+            config=config,
+            registry=self.registry,
+            notifications=self.notifications,
         )
         for definition in workflows:
             injector.check(definition.function)
@@ -137,7 +146,7 @@ class WorkflowEngine:
             id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
             workflow=definition.name,
             workflow_version=definition.version,
-            input=self._encode_input(definition, input),
+            input=encode_input(self._codec, definition, input, given=input is not NO_INPUT),
             tags=tuple(dict.fromkeys((*definition.tags, *tags))),
             search_attributes=dict(search_attributes or {}),
             priority=priority,
@@ -179,9 +188,23 @@ class WorkflowEngine:
             self.notifications.work_available()
         return receiver is not None
 
+    async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
+        """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
+
+        Args:
+            compensate: Undo first what finished steps declared with `compensate=`; the run is `cancelling` meanwhile.
+
+        Returns:
+            The run as it is now.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+        """
+        return await cancel(self._services, run_id, compensate=compensate)
+
     def driver(self, run: Run, token: str) -> RunDriver:
         """What drives a run that was claimed under `token`."""
-        return RunDriver(run, token, services=self._services, registry=self.registry, notifications=self.notifications)
+        return RunDriver(run, token, self._services)
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
         return RunHandle(
@@ -193,26 +216,6 @@ class WorkflowEngine:
             codec=self._codec,
             notifications=self.notifications,
         )
-
-    def _encode_input(self, definition: WorkflowDefinition, value: Any) -> Json:
-        """The stored form of an input that was checked against the workflow's type."""
-        label = f"the input of workflow {definition.name!r}"
-        if definition.input_type is NoInput:
-            if value is not NO_INPUT and value is not None:
-                raise InputValidationError(f"workflow {definition.name!r} takes no input")
-            return None
-        if value is NO_INPUT:
-            raise InputValidationError(f"workflow {definition.name!r} takes an input; none was given")
-        try:
-            try:
-                encoded = self._codec.encode(value, definition.input_type, what=label)
-            except SerializationError:
-                # Not an instance of the type, but perhaps its JSON form, as callers by name pass it.
-                encoded = self._codec.encode(value, Any, what=label)
-            decoded = self._codec.decode(encoded, definition.input_type, what=label)
-            return self._codec.encode(decoded, definition.input_type, what=label)
-        except SerializationError as error:
-            raise InputValidationError(str(error)) from error
 
 
 def _checked_id(run_id: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.engine.continuation import successor_of
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.errors import (
     ResultTimeoutError,
@@ -71,14 +72,17 @@ class RunHandle(Generic[Output]):
         return (await self.run()).status
 
     async def result(self, timeout: Duration | None = None) -> Output:
-        """Wait until the run has ended, and return its output.
+        """Wait until the run has ended, and return its output. A run that goes on as a new one ends with the last one.
 
         Raises:
             RunFailedError, RunCancelledError, RunDeadError: it ended without one.
             ResultTimeoutError: it has not ended after `timeout`; it goes on.
             RunNotFoundError: it does not exist.
         """
-        run = await self._finished(None if timeout is None else parse_duration(timeout))
+        limit = None if timeout is None else parse_duration(timeout)
+        run = await self._finished(self.run_id, limit)
+        while (successor := await successor_of(self._store, run)) is not None:
+            run = await self._finished(successor.id, limit)
         match run.status:
             case RunStatus.FAILED:
                 raise RunFailedError(run.id, run.workflow, run.error)
@@ -89,14 +93,16 @@ class RunHandle(Generic[Output]):
         output: Output = self._codec.decode(run.output, self._output_type, what=f"the result of run {run.id!r}")
         return output
 
-    async def _finished(self, timeout: timedelta | None) -> Run:
+    async def _finished(self, run_id: str, timeout: timedelta | None) -> Run:
         """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
         deadline = None if timeout is None else self._clock.now() + timeout
         poll = _FIRST_POLL
-        with self._notifications.watch_run(self.run_id) as finished:
+        with self._notifications.watch_run(run_id) as finished:
             while True:
                 finished.clear()
-                run = await self.run()
+                run = await self._store.find_run(run_id)
+                if run is None:
+                    raise RunNotFoundError(run_id)
                 if run.status.is_terminal:
                     return run
                 wait = poll

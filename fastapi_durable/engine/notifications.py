@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -17,6 +17,7 @@ class Notifications:
     def __init__(self) -> None:
         self._work = asyncio.Event()
         self._wakes: list[datetime] = []
+        self._cancel_listeners: list[Callable[[str], None]] = []
         self._finished: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
     def work_available(self) -> None:
@@ -43,6 +44,16 @@ class Notifications:
     def take_work(self) -> None:
         """Forget the word about work; called before looking for it, so that none that comes meanwhile is lost."""
         self._work.clear()
+
+    def on_run_cancelled(self, listener: Callable[[str], None]) -> None:
+        """Have the worker hear of cancels that were made in this process."""
+        self._cancel_listeners.append(listener)
+
+    def run_cancelled(self, run_id: str) -> None:
+        """A run was cancelled, or is to be; whoever drives it should look."""
+        for listener in self._cancel_listeners:
+            listener(run_id)
+        self.run_finished(run_id)
 
     def run_finished(self, run_id: str) -> None:
         for event in self._finished.get(run_id, ()):

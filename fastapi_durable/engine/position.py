@@ -8,11 +8,11 @@ key is kept in the row's `step_id`. Their `seq` only has to be unique; it is giv
 position that is named elsewhere before its result is recorded, as by a waiter, needs a `pending` row to be found again.
 
 A branch is a task. Its number is the order in which the branches of one task make their first call, which is the order
-in which they were created, because the event loop starts tasks in that order.
+in which they were created, because the event loop starts tasks in that order. `ctx.gather` numbers its branches itself.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -73,6 +73,20 @@ class Positions:
             self._know(key, self._next_branch_seq)
         return self._seq_of_key[key]
 
+    def give_back(self) -> None:
+        """Undo the last `take` of the current task."""
+        self._branch().calls -= 1
+
+    def open_branch(self) -> Callable[[], None]:
+        """Give the next number to a branch whose task does not exist yet; that task calls the returned function."""
+        branch = self._new_branch(self._branch())
+
+        def enter() -> None:
+            branch.task = asyncio.current_task()
+            _current.set(branch)
+
+        return enter
+
     def step_id(self, seq: int) -> str:
         """Names the call, also to the outside world: the same on every attempt and every replay."""
         return f"{self._run_id}:{self._key_of_seq.get(seq, seq)}"
@@ -89,11 +103,14 @@ class Positions:
             # A task with a context of its own: it counts as a branch of the body.
             branch = self._root
         if branch.task is not task:
-            parent = branch
-            branch = _Branch(self, task, f"{parent.prefix}{parent.branches}.")
-            parent.branches += 1
+            branch = self._new_branch(branch)
+            branch.task = task
             _current.set(branch)
         return branch
+
+    def _new_branch(self, parent: _Branch) -> _Branch:
+        parent.branches += 1
+        return _Branch(self, None, f"{parent.prefix}{parent.branches - 1}.")
 
 
 _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)

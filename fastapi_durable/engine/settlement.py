@@ -1,13 +1,16 @@
 """Ending a run: one transition out of its live status, with everything that belongs to it.
 
-The status changes only under the guard that the caller names, so of two endings one happens.
+The status changes only under the guards that the caller names, so of two endings one happens. In the same transaction
+the run's own waiters go, or a later signal would be swallowed by a finished run; and whoever awaits the run is told.
 """
 
 from collections.abc import Collection
+from typing import Any
 
 from fastapi_durable.clock import Clock
+from fastapi_durable.engine.completion import child_token, completion, tell_waiter
 from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
-from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.base import StateStore, StoreTransaction
 
 
 async def settle_run(
@@ -20,19 +23,38 @@ async def settle_run(
     error: ErrorRecord | None = None,
     statuses: Collection[RunStatus],
     token: str | None = None,
-    waiters: bool = True,
+    put_waiters: bool = True,
 ) -> bool:
     """Give a run its terminal status and release its lease.
 
     Args:
-        statuses, token: Guards; see `StateStore.update_run`.
-        waiters: Whether the run may have left signal waiters. They go in the same transaction, or a later signal
-            would be swallowed by a finished run.
+        run: As the caller knows it. Its `wake_count` is a guard: a delivery, a request to cancel, or somebody who
+            began to await the run since then wants to be looked at first.
+        statuses, token: Further guards; see `StateStore.update_run`.
+        put_waiters: Whether the run may have left signal waiters; without them, and without a parent, the ending is
+            one statement.
 
     Returns:
         False if a guard does not hold; nothing was written then.
     """
-    changes: RunChanges = {
+    guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
+    changes = ending(clock, status, output=output, error=error)
+    if not put_waiters and run.parent_run_id is None:
+        return await store.update_run(run.id, changes, **guards)
+    async with store.transaction() as transaction:
+        if run.parent_run_id is not None:
+            # The parent takes the same locks in the same order when it begins to wait.
+            await transaction.lock_name(child_token(run.id))
+        await transaction.lock_run(run.id)
+        if not await transaction.update_run(run.id, changes, **guards):
+            return False
+        await after_ending(transaction, clock, run, completion(status, output, error))
+        return True
+
+
+def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: ErrorRecord | None = None) -> RunChanges:
+    """The columns of a run that ends."""
+    return {
         "status": status,
         "output": output,
         "error": error,
@@ -41,11 +63,9 @@ async def settle_run(
         "wake_at": None,
         "updated_at": clock.now(),
     }
-    if not waiters:
-        return await store.update_run(run.id, changes, statuses=statuses, token=token)
-    async with store.transaction() as transaction:
-        await transaction.lock_run(run.id)
-        settled = await transaction.update_run(run.id, changes, statuses=statuses, token=token)
-        if settled:
-            await transaction.remove_signal_waiters_of_run(run.id)
-        return settled
+
+
+async def after_ending(transaction: StoreTransaction, clock: Clock, run: Run, ended: dict[str, Any]) -> None:
+    """What the transaction that ends a run does besides: its waiters go, its parent is told."""
+    await transaction.remove_signal_waiters_of_run(run.id)
+    await tell_waiter(transaction, run, ended, now=clock.now())

@@ -6,7 +6,6 @@ nothing in this process can move the body any more, and the turn ends by raising
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,21 +13,17 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, TypeVar
 
-from fastapi_durable.clock import Clock
-from fastapi_durable.codec import Codec
-from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, refuse_inside_step
+from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.undo import Compensation
 from fastapi_durable.errors import (
     LeaseLostError,
     NonDeterminismError,
     StoreConflictError,
     StoreUnavailableError,
 )
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run
-from fastapi_durable.store.base import StateStore
-from fastapi_durable.transport.base import Transport
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
 
 T = TypeVar("T")
 
@@ -48,10 +43,20 @@ class Ending(Enum):
     """Why a turn ended before its body did."""
 
     SUSPENDED = auto()
+    CUT_SHORT = auto()
+    CANCELLED = auto()
+    CONTINUED = auto()
     DIVERGED = auto()
     LEASE_LOST = auto()
     ABANDONED = auto()
     RELEASED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """The run that follows on `ctx.continue_as_new`; `input` is encoded."""
+
+    input: Json
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,40 +71,40 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`wake_at`: the earliest timer that the body waits for. `error`: where it diverged, or what the store said."""
+    """What goes with it.
+
+    Attributes:
+        wake_at: The earliest timer that the body waits for.
+        error: Where it diverged, or what the store said.
+        continuation: What the run goes on as.
+    """
 
     ending: Ending
     wake_at: datetime | None = None
     error: Exception | None = None
+    continuation: Continuation | None = None
 
 
 TurnOutcome = Returned | Raised | Ended
 
 
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What a turn works with; the same for all turns of an engine."""
-
-    store: StateStore
-    transport: Transport
-    injector: Injector
-    clock: Clock
-    codec: Codec
-    config: EngineConfig
-    random: Callable[[], float] = random.random
-
-
 class Turn:
     """The state of one execution of a body; primitives work through it, the driver runs it."""
 
-    def __init__(self, run: Run, token: str, history: Iterable[Checkpoint], services: Services) -> None:
+    def __init__(
+        self, run: Run, token: str, history: Iterable[Checkpoint], services: Services, *, undoing: bool = False
+    ) -> None:
         self.run = run
         self.token = token
         self.services = services
-        self.put_waiters = False
+        # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
+        self.put_waiters = run.status is RunStatus.CANCELLING
+        self.compensations: list[Compensation] = []
         self._history = {checkpoint.seq: checkpoint for checkpoint in history}
         self._positions = Positions(run.id, self._history.values())
         self._progressed = False
+        self._undoing = undoing
+        self._is_cancelling = run.status is RunStatus.CANCELLING and not undoing
         self._body: asyncio.Task[Any] | None = None
         self._branches: set[asyncio.Task[Any]] = set()
         self._under_way = 0
@@ -118,15 +123,31 @@ class Turn:
         self._calls += 1
         return self._positions.take()
 
+    def give_back_position(self) -> None:
+        """Undo the last `take_position` of the current task."""
+        self._positions.give_back()
+
+    def open_branch(self) -> Callable[[], None]:
+        """Number a branch that is about to begin; the returned function is called in its task."""
+        return self._positions.open_branch()
+
     def recorded(self, seq: int, kind: CheckpointKind, name: str) -> Checkpoint | None:
         """What the history holds at a position.
 
-        Ends the turn as diverged if that is something else than the code asks for.
+        Ends the turn as diverged if that is something else than the code asks for. A run that is being cancelled gets
+        no further than its history.
         """
         checkpoint = self._history.get(seq)
+        if self._is_cancelling and (checkpoint is None or not checkpoint.status.is_finished):
+            self._end(Ended(Ending.CANCELLED))
+            self.check_open()
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):
             self._diverge(seq, f"{checkpoint.kind} {checkpoint.name!r}", f"{kind} {name!r}")
         return checkpoint
+
+    def peek(self, seq: int) -> Checkpoint | None:
+        """What the history holds at a position, whatever it is."""
+        return self._history.get(seq)
 
     def checkpoint(
         self,
@@ -142,6 +163,7 @@ class Turn:
         attempts: int = 1,
         wake_at: datetime | None = None,
         started_at: datetime | None = None,
+        parallel_group: str | None = None,
     ) -> Checkpoint:
         """A checkpoint of this run, stamped with the current time."""
         now = self.services.clock.now()
@@ -157,6 +179,7 @@ class Turn:
             output=output,
             error=error,
             events=events,
+            parallel_group=parallel_group,
             attempts=attempts,
             wake_at=wake_at,
             enqueued_at=started_at,
@@ -239,7 +262,18 @@ class Turn:
         finally:
             self._parked.pop(future, None)
 
+    def continue_as_new(self, continuation: Continuation) -> NoReturn:
+        """End the turn, and with it the run, in favour of a new one."""
+        self._end(Ended(Ending.CONTINUED, continuation=continuation))
+        self._interrupt()
+
     # What the driver uses
+
+    def undo(self) -> "Turn":
+        """A turn over the same history for undoing what this one did; not stopped by a cancel."""
+        turn = Turn(self.run, self.token, self._history.values(), self.services, undoing=True)
+        turn.put_waiters = self.put_waiters
+        return turn
 
     async def execute(self, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
         """Run the body until it returns, raises, or rests."""
@@ -270,6 +304,11 @@ class Turn:
     def ended(self) -> Ended | None:
         """Why the turn is over, if it is."""
         return self._ended
+
+    def cut_short(self) -> None:
+        """Stop now and have the driver look at the run again: it was cancelled."""
+        if self._end(Ended(Ending.CUT_SHORT)):
+            self._cancel_all()
 
     def lose_lease(self) -> None:
         """Another worker may own the run: stop at once and write nothing more."""
@@ -303,8 +342,11 @@ class Turn:
     def check_open(self) -> None:
         """Interrupt the caller if the turn is over."""
         if self._ended is not None:
-            self._interrupted = True
-            raise Interrupt
+            self._interrupt()
+
+    def _interrupt(self) -> NoReturn:
+        self._interrupted = True
+        raise Interrupt
 
     def _end(self, ended: Ended) -> bool:
         """Interrupt everything that is parked; False if the turn was over already."""
@@ -358,7 +400,7 @@ class Turn:
         """The first recorded position that the body, now at its end, never asked for."""
         # Branches are left out: one that is cancelled when another fails may have come further the first time.
         beyond = [seq for seq in self._history if self._positions.calls_of_body <= seq < FIRST_BRANCH_SEQ]
-        if not beyond:
+        if not beyond or self._undoing:
             return None
         left = self._history[min(beyond)]
         return NonDeterminismError(self.run.id, left.seq, f"{left.kind} {left.name!r}", "the end of the workflow")

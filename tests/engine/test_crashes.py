@@ -1,17 +1,21 @@
 """A process may die between any two writes; another one goes on from what is recorded."""
 
 import asyncio
+import json
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.errors import SignalTimeoutError, StepFailedError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.engine.undo import Undo
+from fastapi_durable.errors import GatherError, RunFailedError, SignalTimeoutError, StepFailedError
+from fastapi_durable.model import RunQuery
 from fastapi_durable.retry import fixed
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
@@ -20,6 +24,7 @@ from tests.support.engine_rig import FAST, build_engine, killed_worker, running_
 SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
 
 _executions: Counter[str] = Counter()
+_undone: Counter[int] = Counter()
 
 
 @step(max_attempts=2, backoff=fixed("1ms"))
@@ -68,37 +73,109 @@ async def everything(ctx: WorkflowContext, key: str) -> list[object]:
     return [first, list(pair), written, caught, number.version, same, signalled, missed, bounded]
 
 
-EXPECTED = ["{key}", [2, 4], 2, "{key}", 4, 5, 7, "timeout", 8]
+@workflow
+async def leaf(ctx: WorkflowContext, value: int) -> int:
+    if value < 0:
+        raise ValueError(f"{value} is negative")
+    return await ctx.step(double, value)
 
 
-async def _run_with_a_crash(at: int, moment: Moment) -> bool:
+@workflow
+async def chain(ctx: WorkflowContext, value: int) -> str:
+    if value > 0:
+        ctx.continue_as_new(value - 1)
+    return "end of the chain"
+
+
+@workflow
+async def family(ctx: WorkflowContext, key: str) -> list[object]:
+    """Uses children in every way, branches and a patch."""
+    one = await ctx.child(leaf, 1)
+    several = await ctx.all(leaf, [2, 3])
+    try:
+        await ctx.all(leaf, [4, -1], mode="fail_fast")
+        failed: list[int] = []
+    except GatherError as error:
+        failed = list(error.failures)
+    spawned = await ctx.start_child(leaf, 5, run_id=f"{key}.spawned")
+    joined = await ctx.child(leaf, 5, run_id=spawned)
+    last = await ctx.child(chain, 1)
+    patched = await ctx.patched("change")
+    branches = await ctx.gather(_twice(ctx, 6), _twice(ctx, 7))
+    return [one, several, failed, joined, last, patched, branches]
+
+
+async def _twice(ctx: WorkflowContext, value: int) -> int:
+    return await ctx.step(double, await ctx.step(double, value))
+
+
+@step
+async def undo(done: Undo[int, int]) -> None:
+    _undone[done.input] += 1
+
+
+@workflow
+async def saga(ctx: WorkflowContext, key: str) -> None:
+    """Fails after two steps that are undone."""
+    await ctx.step(double, 1, compensate=undo)
+    await ctx.step(double, 2, compensate=undo)
+    raise ValueError(f"{key} fails")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A workflow to crash: what is signalled to it, what comes out, and how many writes it makes at least."""
+
+    workflows: tuple[Callable[..., Any], ...]
+    result: object
+    writes: int
+    signals: Mapping[str, object] = field(default_factory=dict)
+
+
+SIMPLE = Case(
+    workflows=(everything,),
+    result=["{key}", [2, 4], 2, "{key}", 4, 5, 7, "timeout", 8],
+    writes=20,
+    signals={"go:{key}": 7, "again:{key}": 8},
+)
+FAMILY = Case(
+    workflows=(family, leaf, chain),
+    result=[2, [4, 6], [1], 10, "end of the chain", True, [24, 28]],
+    writes=50,
+)
+SAGA = Case(workflows=(saga,), result="{key} fails", writes=5)
+
+
+async def _run_with_a_crash(case: Case, at: int, moment: Moment) -> bool:
     """One run whose first process dies at its n-th write; whether it did die."""
     key = f"{moment}-{at}"
     store = MemoryStateStore()
     fuse = Fuse(at, moment)
-    outside = build_engine(store, everything)
-    async with killed_worker(crashing(store, fuse), everything, config=SHORT_LEASE) as first:
+    outside = build_engine(store, *case.workflows)
+    async with killed_worker(crashing(store, fuse), *case.workflows, config=SHORT_LEASE) as first:
         # The caller of `start` is the process that may die; it would try again.
         try:
-            await first.start(everything, key, run_id=key)
+            await first.start(case.workflows[0].__name__, key, run_id=key)
         except ProcessDied:
-            await outside.start(everything, key, run_id=key)
-        async with asyncio.timeout(10):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(_signal_when_awaited(store, outside, f"go:{key}", 7))
-                group.create_task(_signal_when_awaited(store, outside, f"again:{key}", 8))
-                await until(lambda: _died_or_ended(fuse, outside, key))
-                async with running_engine(store, everything, config=SHORT_LEASE) as second:
+            await outside.start(case.workflows[0].__name__, key, run_id=key)
+        async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+            for token, payload in case.signals.items():
+                group.create_task(_signal_when_awaited(store, outside, token.format(key=key), payload))
+            await until(lambda: _died_or_ended(fuse, outside, key))
+            async with running_engine(store, *case.workflows, config=SHORT_LEASE) as second:
+                try:
                     result = await second.handle(key).result("8s")
-    assert result == [value.format(key=key) if isinstance(value, str) else value for value in EXPECTED]
+                except RunFailedError as error:
+                    result = str(error.error and error.error.message)
+                await until(lambda: _all_ended(store))
+    assert json.dumps(result) == json.dumps(case.result).replace("{key}", key)
     assert await store.list_signal_waiters() == []
-    run = await store.find_run(key)
-    assert run is not None
-    assert (run.status, run.locked_by) == (RunStatus.COMPLETED, None)
+    for run in await store.list_runs(RunQuery()):
+        assert (run.status.is_terminal, run.locked_by) == (True, None)
     return fuse.blown
 
 
-async def _signal_when_awaited(store: MemoryStateStore, engine: WorkflowEngine, token: str, payload: int) -> None:
+async def _signal_when_awaited(store: MemoryStateStore, engine: WorkflowEngine, token: str, payload: object) -> None:
     await until(lambda: store.find_signal_waiter(token))
     assert await engine.signal(token, payload)
 
@@ -107,10 +184,15 @@ async def _died_or_ended(fuse: Fuse, engine: WorkflowEngine, run_id: str) -> boo
     return fuse.blown or (await engine.handle(run_id).status()).is_terminal
 
 
+async def _all_ended(store: MemoryStateStore) -> bool:
+    return all(run.status.is_terminal for run in await store.list_runs(RunQuery()))
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
-async def test_a_run_survives_the_death_of_its_process_at_every_write(moment: Moment) -> None:
+@pytest.mark.parametrize("case", [SIMPLE, FAMILY, SAGA], ids=["simple", "family", "saga"])
+async def test_a_run_survives_the_death_of_its_process_at_every_write(case: Case, moment: Moment) -> None:
     """For every n: the process dies at its n-th write, another one finishes the run with the same result."""
     at = 1
-    while await _run_with_a_crash(at, moment):
+    while await _run_with_a_crash(case, at, moment):
         at += 1
-    assert at > 20, "the workflow makes fewer writes than this test is meant to cover"
+    assert at > case.writes, "the workflow makes fewer writes than this test is meant to cover"

@@ -1,0 +1,55 @@
+"""Sagas: undo what a run has done, in reverse order, when it fails or is cancelled with compensation.
+
+An undo is a step like any other, with its own retries, recorded at the negative position that belongs to the step it
+undoes. One that fails for good is recorded and passed over: the others are undone all the same.
+"""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
+from fastapi_durable.engine.step import run_step
+from fastapi_durable.engine.turn import Turn
+from fastapi_durable.engine.undo import Compensation, undo_position
+from fastapi_durable.errors import SerializationError, StepFailedError
+from fastapi_durable.model import CheckpointStatus
+
+_log = logging.getLogger("fastapi_durable")
+
+
+async def run_compensated_step(
+    turn: Turn, seq: int, definition: StepDefinition, policy: StepPolicy, value: Any, undo: StepDefinition
+) -> Any:
+    """A step whose success makes `undo` due, on the first run and on every replay."""
+    result = await run_step(turn, seq, definition, policy, value)
+    recorded = turn.peek(seq)
+    if recorded is not None and recorded.status is CheckpointStatus.COMPLETED:
+        turn.compensations.append(
+            Compensation(
+                seq=seq,
+                step=definition.name,
+                undo=undo,
+                input=recorded.input,
+                output=recorded.output,
+                finished_at=recorded.finished_at,
+            )
+        )
+    return result
+
+
+async def unwind(turn: Turn, compensations: list[Compensation]) -> None:
+    """Undo, the latest first."""
+    for due in sorted(compensations, key=lambda due: (due.finished_at, due.seq), reverse=True):
+        definition = replace(due.undo, name=f"compensate:{due.step}")
+        try:
+            value = None
+            if definition.input_type is not NoInput:
+                value = turn.services.codec.decode(
+                    {"input": due.input, "output": due.output},
+                    definition.input_type,
+                    what=f"the input of the compensation of {due.step!r}",
+                )
+            await run_step(turn, undo_position(due.seq), definition, definition.policy, value)
+        except (StepFailedError, SerializationError) as error:
+            _log.error("run %s: step %r could not be undone: %s", turn.run.id, due.step, error)

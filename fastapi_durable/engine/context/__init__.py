@@ -1,0 +1,47 @@
+"""`WorkflowContext`: what a workflow's body can ask for. Every call takes its position at once, in call order."""
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from fastapi_durable.engine.branches import gather_branches
+from fastapi_durable.engine.context.children import ChildCalls
+from fastapi_durable.engine.context.lifetime import LifetimeCalls
+from fastapi_durable.engine.context.steps import StepCalls
+from fastapi_durable.engine.context.values import ValueCalls
+from fastapi_durable.engine.context.waits import WaitCalls
+
+Output = TypeVar("Output")
+
+
+class WorkflowContext(StepCalls, WaitCalls, ChildCalls, ValueCalls, LifetimeCalls):
+    """The durable side of one run; the engine passes it to the workflow's body.
+
+    Await each call where it stands, or several of them together with `asyncio.gather`.
+    """
+
+    @property
+    def run_id(self) -> str:
+        return self._turn.run.id
+
+    @property
+    def workflow(self) -> str:
+        return self._turn.run.workflow
+
+    @property
+    def workflow_version(self) -> str:
+        return self._turn.run.workflow_version
+
+    @property
+    def namespace(self) -> str:
+        return self._turn.run.namespace
+
+    def gather(self, *branches: Coroutine[Any, Any, Output]) -> Coroutine[Any, Any, list[Output]]:
+        """Run coroutines of your own side by side: `await ctx.gather(ship(ctx, a), ship(ctx, b))`.
+
+        Each takes its positions for itself, so branches of several calls replay the same whatever their timing.
+        Unlike `asyncio.gather`, it lets every branch come to its end before it tells of a failure.
+
+        Raises:
+            GatherError: its `failures` hold what the branches raised.
+        """
+        return gather_branches([self._turn.open_branch() for _ in branches], branches)

@@ -1,0 +1,42 @@
+"""What every part of the context works with."""
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi_durable.definition import NoInput, StepDefinition, checked_name
+from fastapi_durable.engine.turn import Turn
+from fastapi_durable.errors import DefinitionError
+
+
+class NoValue:
+    """Stands for an argument that was not given."""
+
+
+NO_VALUE = NoValue()
+
+
+class ContextPart:
+    """Calls that a turn answers."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    def _take(self) -> int:
+        return self._turn.take_position()
+
+
+def checked_definition(definition: StepDefinition, name: str | None, input: Any) -> StepDefinition:
+    """The definition under the name that is to be recorded.
+
+    Raises:
+        DefinitionError: an input was given to a function that takes none, or the other way round.
+    """
+    if (definition.input_type is NoInput) != (input is NO_VALUE):
+        takes = "takes no input" if definition.input_type is NoInput else "takes an input"
+        raise DefinitionError(f"{definition.name!r} {takes}; call it accordingly")
+    return definition if name is None else replace(definition, name=checked_name(name))
+
+
+def given(input: Any) -> Any:
+    """The argument; None if there was none."""
+    return None if input is NO_VALUE else input

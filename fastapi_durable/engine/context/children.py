@@ -1,0 +1,169 @@
+"""`ctx.child`, `ctx.start_child` and `ctx.all`."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, Literal, TypeVar, overload
+
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.child import (
+    ChildRequest,
+    run_child,
+    run_children,
+    run_children_fail_fast,
+    spawn_child,
+)
+from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
+from fastapi_durable.engine.input import encode_input
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class ChildCalls(ContextPart):
+    """The part of the context that starts other runs."""
+
+    @overload
+    def child(
+        self,
+        workflow: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Output]],
+        input: Input,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        priority: int | None = None,
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def child(
+        self,
+        workflow: Callable[Concatenate[Any, ...], Coroutine[Any, Any, Output]],
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        priority: int | None = None,
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def child(
+        self,
+        workflow: str,
+        input: Any = NO_VALUE,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        priority: int | None = None,
+    ) -> Coroutine[Any, Any, Any]: ...
+    def child(
+        self,
+        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
+        input: Any = NO_VALUE,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        priority: int | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Run a workflow as a child and wait for its result. It has the parent's namespace and, by default, priority.
+
+        Args:
+            run_id: By default `<run>.child.<position>`. If a run of this id exists, it is joined.
+
+        Raises:
+            ChildFailedError: the child failed, was cancelled, timed out or died.
+            InputValidationError: the input does not fit the child's type.
+            WorkflowNotRegisteredError: this engine does not know the workflow.
+        """
+        position = self._take()
+        request = self._request(workflow, version, input, run_id or f"{self._run_id}.child.{position}", priority)
+        return run_child(self._turn, position, request)
+
+    @overload
+    def start_child(
+        self,
+        workflow: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Any]],
+        input: Input,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        priority: int | None = None,
+    ) -> Coroutine[Any, Any, str]: ...
+    @overload
+    def start_child(
+        self,
+        workflow: Callable[Concatenate[Any, ...], Coroutine[Any, Any, Any]] | str,
+        input: Any = NO_VALUE,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        priority: int | None = None,
+    ) -> Coroutine[Any, Any, str]: ...
+    def start_child(
+        self,
+        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
+        input: Any = NO_VALUE,
+        /,
+        *,
+        run_id: str | None = None,
+        version: str | None = None,
+        priority: int | None = None,
+    ) -> Coroutine[Any, Any, str]:
+        """Start a child and go on; returns its id. `ctx.child` with the same `run_id` joins it later.
+
+        Raises: as `child`, except that nobody waits for its ending.
+        """
+        position = self._take()
+        request = self._request(workflow, version, input, run_id or f"{self._run_id}.child.{position}", priority)
+        return spawn_child(self._turn, position, request)
+
+    def all(
+        self,
+        workflow: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Output]],
+        inputs: Sequence[Input],
+        /,
+        *,
+        mode: Literal["wait_all", "fail_fast"] = "wait_all",
+    ) -> Coroutine[Any, Any, list[Output]]:
+        """Run one child for each input, side by side; the results in the order of the inputs.
+
+        Takes a position for each input, and one more with `fail_fast`.
+
+        Args:
+            mode: `wait_all` lets every child end. `fail_fast` cancels the others at the first failure.
+
+        Raises:
+            GatherError: its `failures` hold a `ChildFailedError` for each child that failed.
+        """
+        positions = [self._take() for _ in inputs]
+        group = f"all:{positions[0]}" if positions else None
+        requests = [
+            self._request(workflow, None, input, f"{self._run_id}.all.{positions[0]}.{index}", None, group)
+            for index, input in enumerate(inputs)
+        ]
+        if mode == "fail_fast":
+            return run_children_fail_fast(self._turn, positions, self._take(), requests)
+        return run_children(self._turn, positions, requests)
+
+    @property
+    def _run_id(self) -> str:
+        return self._turn.run.id
+
+    def _request(
+        self,
+        workflow: Callable[..., Any] | str,
+        version: str | None,
+        input: Any,
+        run_id: str,
+        priority: int | None,
+        parallel_group: str | None = None,
+    ) -> ChildRequest:
+        services = self._turn.services
+        definition: WorkflowDefinition = services.registry.resolve(workflow, version)
+        return ChildRequest(
+            run_id=run_id,
+            definition=definition,
+            input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
+            priority=priority,
+            parallel_group=parallel_group,
+        )

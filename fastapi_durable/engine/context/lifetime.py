@@ -1,0 +1,44 @@
+"""`ctx.continue_as_new` and `ctx.patched`."""
+
+from collections.abc import Coroutine
+from typing import Any, NoReturn
+
+from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
+from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.patch import is_older, mark_patched
+from fastapi_durable.engine.turn import Continuation
+
+
+class LifetimeCalls(ContextPart):
+    """The part of the context for runs that live long and code that changes."""
+
+    def continue_as_new(self, input: Any = NO_VALUE, /) -> NoReturn:
+        """End this run and go on in a new one of the newest version, with this input and an empty history.
+
+        It keeps the namespace, tags, attributes, priority and expiry, and whoever waits for this run waits for it. Its
+        id is this run's with `~1`, `~2`, ... behind it. Nothing after the call is executed.
+
+        Raises:
+            InputValidationError: the input does not fit the workflow's type.
+        """
+        turn = self._turn
+        definition = turn.services.registry.get(turn.run.workflow)
+        encoded = encode_input(turn.services.codec, definition, input, given=input is not NO_VALUE)
+        turn.continue_as_new(Continuation(input=encoded))
+
+    def patched(self, patch_id: str, /) -> Coroutine[Any, Any, bool]:
+        """Whether this run takes the changed code: `if await ctx.patched("fee-2026"): new() else: old()`.
+
+        True for a run that gets here for the first time, and recorded, so it stays True. False for a run that passed
+        here before the change was deployed; then the call takes no position. Await it where it is called.
+        """
+        turn = self._turn
+        position = self._take()
+        if is_older(turn, position):
+            turn.give_back_position()
+            return _no()
+        return mark_patched(turn, position, patch_id)
+
+
+async def _no() -> bool:
+    return False

@@ -1,0 +1,78 @@
+"""`ctx.continue_as_new`: end a run and begin the next one with a clean history, in one transaction.
+
+The new run takes over everything that belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A
+parent that waits goes on waiting, for the new run.
+"""
+
+import re
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.completion import child_token
+from fastapi_durable.engine.settlement import ending
+from fastapi_durable.model import Json, Run, RunStatus, SignalWaiter
+from fastapi_durable.store.base import StateStore
+
+_HOP = re.compile(r"(.*)~(\d+)", re.DOTALL)
+
+
+def next_run_id(run_id: str) -> str:
+    """The id of the run that follows: `order~1` on `order`, `order~2` on `order~1`."""
+    hop = _HOP.fullmatch(run_id)
+    return f"{run_id}~1" if hop is None else f"{hop[1]}~{int(hop[2]) + 1}"
+
+
+async def successor_of(store: StateStore, run: Run) -> Run | None:
+    """The run that `run` went on as, if it ended by going on."""
+    if run.status is not RunStatus.COMPLETED or run.output is not None:
+        return None
+    return await store.find_run(next_run_id(run.id))
+
+
+async def continue_run(
+    store: StateStore, clock: Clock, run: Run, definition: WorkflowDefinition, input: Json, token: str
+) -> bool:
+    """Complete `run` and create its successor; False if the run is not as the caller knows it."""
+    async with store.transaction() as transaction:
+        await transaction.lock_name(child_token(run.id))
+        await transaction.lock_run(run.id)
+        completed = await transaction.update_run(
+            run.id,
+            ending(clock, RunStatus.COMPLETED),
+            statuses=(RunStatus.RUNNING,),
+            token=token,
+            wake_count=run.wake_count,
+        )
+        if not completed:
+            return False
+        await transaction.remove_signal_waiters_of_run(run.id)
+        now = clock.now()
+        successor = Run(
+            id=next_run_id(run.id),
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=input,
+            tags=run.tags,
+            search_attributes=run.search_attributes,
+            priority=run.priority,
+            namespace=run.namespace,
+            origin=run.origin,
+            parent_run_id=run.parent_run_id,
+            parent_seq=run.parent_seq,
+            expires_at=run.expires_at,
+            traceparent=run.traceparent,
+            created_at=now,
+            updated_at=now,
+        )
+        await transaction.create_run(successor)
+        waiter = await transaction.take_signal_waiter(child_token(run.id))
+        if waiter is not None:
+            await transaction.put_signal_waiter(
+                SignalWaiter(
+                    token=child_token(successor.id),
+                    run_id=waiter.run_id,
+                    seq=waiter.seq,
+                    parallel_group=waiter.parallel_group,
+                )
+            )
+        return True

@@ -1,0 +1,33 @@
+"""The input of a workflow, checked before a row exists."""
+
+from typing import Any
+
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.errors import InputValidationError, SerializationError
+from fastapi_durable.model import Json
+
+
+def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, given: bool) -> Json:
+    """The stored form of an input that was checked against the workflow's type.
+
+    Raises:
+        InputValidationError: it does not fit, or cannot be stored.
+    """
+    label = f"the input of workflow {definition.name!r}"
+    if definition.input_type is NoInput:
+        if given and value is not None:
+            raise InputValidationError(f"workflow {definition.name!r} takes no input")
+        return None
+    if not given:
+        raise InputValidationError(f"workflow {definition.name!r} takes an input; none was given")
+    try:
+        try:
+            encoded = codec.encode(value, definition.input_type, what=label)
+        except SerializationError:
+            # Not an instance of the type, but perhaps its JSON form, as callers by name pass it.
+            encoded = codec.encode(value, Any, what=label)
+        decoded = codec.decode(encoded, definition.input_type, what=label)
+        return codec.encode(decoded, definition.input_type, what=label)
+    except SerializationError as error:
+        raise InputValidationError(str(error)) from error

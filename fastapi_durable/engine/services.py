@@ -1,0 +1,29 @@
+"""What turns and operations work with; one instance an engine."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.codec import Codec
+from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.injector import Injector
+from fastapi_durable.engine.notifications import Notifications
+from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """The engine's collaborators. `random` returns floats in [0, 1)."""
+
+    store: StateStore
+    transport: Transport
+    injector: Injector
+    clock: Clock
+    codec: Codec
+    config: EngineConfig
+    registry: WorkflowRegistry
+    notifications: Notifications
+    random: Callable[[], float] = random.random

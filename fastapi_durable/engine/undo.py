@@ -1,0 +1,37 @@
+"""What a compensation is given, and what is known of one that is due."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+
+from fastapi_durable.definition import StepDefinition
+from fastapi_durable.model import Json
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class Undo(BaseModel, Generic[Input, Output]):
+    """The input of a compensation: what the step to be undone was given, and what it returned."""
+
+    input: Input
+    output: Output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compensation:
+    """An undo that became due when its step succeeded, at `finished_at`; with that step's input and output, encoded."""
+
+    seq: int
+    step: str
+    undo: StepDefinition
+    input: Json
+    output: Json
+    finished_at: datetime
+
+
+def undo_position(seq: int) -> int:
+    """The position of the undo of the step at `seq`: negative, and its own."""
+    return -seq - 1

@@ -1,0 +1,187 @@
+"""Runs that belong to a run."""
+
+import asyncio
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import ChildFailedError, FatalError, GatherError
+from fastapi_durable.model import RunStatus
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import has_status, running_engine, until
+
+
+@workflow
+async def square(ctx: WorkflowContext, value: int) -> int:
+    if value < 0:
+        raise FatalError(f"{value} is negative", code="negative")
+    return value * value
+
+
+@workflow
+async def wait_forever(ctx: WorkflowContext, key: str) -> None:
+    await ctx.wait_for_signal(f"never:{key}")
+
+
+async def test_a_parent_gets_the_result_of_its_child() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext, value: int) -> int:
+        return await ctx.child(square, value) + 1
+
+    store = MemoryStateStore()
+    async with running_engine(store, parent, square) as engine:
+        handle = await engine.start(parent, 3, run_id="p")
+        assert await handle.result("5s") == 10
+    child = await store.find_run("p.child.0")
+    assert child is not None
+    assert (child.status, child.parent_run_id, child.namespace) == (RunStatus.COMPLETED, "p", "default")
+
+
+async def test_a_parent_sees_the_whole_error_of_its_child() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[str | None]:
+        try:
+            await ctx.child(square, -1)
+        except ChildFailedError as error:
+            return [error.code, error.error.type, str(error.error.stack is not None)]
+        return []
+
+    async with running_engine(MemoryStateStore(), parent, square) as engine:
+        handle = await engine.start(parent)
+        assert await handle.result("5s") == ["negative", "FatalError", "True"]
+
+
+async def test_a_parent_is_told_when_its_child_is_cancelled() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str | None:
+        try:
+            await ctx.child(wait_forever, "x", run_id="the-child")
+        except ChildFailedError as error:
+            return error.code
+        return "finished"
+
+    store = MemoryStateStore()
+    async with running_engine(store, parent, wait_forever) as engine:
+        handle = await engine.start(parent)
+        await until(lambda: store.find_signal_waiter("never:x"))
+        cancelled = await engine.cancel("the-child")
+        assert cancelled.status is RunStatus.CANCELLED
+        assert await handle.result("5s") == "cancelled"
+    assert await store.list_signal_waiters() == []
+
+
+async def test_a_started_child_can_be_joined_later_by_its_id() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> int:
+        run_id = await ctx.start_child(square, 5, run_id="joined")
+        await ctx.sleep("20ms")
+        return await ctx.child(square, 5, run_id=run_id)
+
+    async with running_engine(MemoryStateStore(), parent, square) as engine:
+        handle = await engine.start(parent)
+        assert await handle.result("5s") == 25
+
+
+async def test_children_of_all_return_in_the_order_of_their_inputs() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[int]:
+        return await ctx.all(square, [3, 1, 2])
+
+    store = MemoryStateStore()
+    async with running_engine(store, parent, square) as engine:
+        handle = await engine.start(parent, run_id="p")
+        assert await handle.result("5s") == [9, 1, 4]
+    rows = await store.list_checkpoints("p")
+    assert [(row.name, row.parallel_group) for row in rows] == [
+        (f"signal:child:p.all.0.{index}", "all:0") for index in range(3)
+    ]
+
+
+async def test_all_names_every_child_that_failed() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[int]:
+        try:
+            await ctx.all(square, [1, -2, -3])
+        except GatherError as error:
+            return sorted(error.failures)
+        return []
+
+    async with running_engine(MemoryStateStore(), parent, square) as engine:
+        handle = await engine.start(parent)
+        assert await handle.result("5s") == [1, 2]
+
+
+async def test_fail_fast_cancels_the_siblings_and_keeps_the_first_failure_on_replay() -> None:
+    @workflow
+    async def either(ctx: WorkflowContext, value: int) -> int:
+        if value < 0:
+            raise FatalError("negative")
+        return await ctx.wait_for_signal(f"never:{value}", int)
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[int]:
+        try:
+            await ctx.all(either, [1, -2, 3], mode="fail_fast")
+        except GatherError as error:
+            await ctx.sleep("20ms")
+            return sorted(error.failures)
+        return []
+
+    store = MemoryStateStore()
+    async with running_engine(store, parent, either) as engine:
+        handle = await engine.start(parent, run_id="p")
+        assert await handle.result("5s") == [1]
+        for index in (0, 2):
+            sibling = await store.find_run(f"p.all.0.{index}")
+            assert sibling is not None
+            assert sibling.status is RunStatus.CANCELLED
+    assert await store.list_signal_waiters() == []
+
+
+async def test_branches_of_gather_replay_the_same_whatever_their_timing() -> None:
+    delays = {"first": [0.0, 0.03], "second": [0.02, 0.0]}
+
+    @step
+    async def work(argument: tuple[str, int]) -> str:
+        name, index = argument
+        await asyncio.sleep(delays[name][index])
+        return f"{name}{index}"
+
+    async def branch(ctx: WorkflowContext, name: str) -> list[str]:
+        return [await ctx.step(work, (name, 0)), await ctx.step(work, (name, 1))]
+
+    async def nested(ctx: WorkflowContext) -> list[str]:
+        inner = await ctx.gather(branch(ctx, "first"), branch(ctx, "second"))
+        return [*inner[0], *inner[1], await ctx.step(work, ("first", 0))]
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[list[str]]:
+        results = await ctx.gather(nested(ctx), branch(ctx, "second"))
+        await ctx.sleep("10ms")
+        return [*results, [await ctx.step(work, ("second", 1))]]
+
+    async with running_engine(MemoryStateStore(), flow) as engine:
+        handle = await engine.start(flow)
+        assert await handle.result("5s") == [
+            ["first0", "first1", "second0", "second1", "first0"],
+            ["second0", "second1"],
+            ["second1"],
+        ]
+
+
+async def test_cancelling_a_parent_cancels_its_children_and_theirs() -> None:
+    @workflow
+    async def middle(ctx: WorkflowContext, key: str) -> None:
+        await ctx.child(wait_forever, key, run_id="leaf")
+
+    @workflow
+    async def top(ctx: WorkflowContext) -> None:
+        await ctx.child(middle, "y", run_id="middle")
+
+    store = MemoryStateStore()
+    async with running_engine(store, top, middle, wait_forever) as engine:
+        handle = await engine.start(top)
+        await until(lambda: store.find_signal_waiter("never:y"))
+        await engine.cancel(handle.run_id)
+        for run_id in (handle.run_id, "middle", "leaf"):
+            assert await has_status(engine.handle(run_id), RunStatus.CANCELLED)
+    assert await store.list_signal_waiters() == []

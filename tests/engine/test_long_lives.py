@@ -1,0 +1,75 @@
+"""Runs that go on as new ones, and code that changes under them."""
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.model import RunStatus
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import has_status, running_engine, until
+
+
+@step
+async def label(value: str) -> str:
+    return f"<{value}>"
+
+
+@workflow
+async def count_down(ctx: WorkflowContext, value: int) -> str:
+    await ctx.step(label, str(value))
+    if value > 0:
+        ctx.continue_as_new(value - 1)
+    return "done"
+
+
+async def test_a_run_goes_on_as_a_new_one_that_keeps_what_belongs_to_the_chain() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, count_down) as engine:
+        await engine.start(count_down, 2, run_id="c", tags=["t"], search_attributes={"k": 1}, priority=3)
+        await until(lambda: _exists(store, "c~2"))
+        assert await engine.handle("c~2", count_down).result("5s") == "done"
+    first, last = await store.find_run("c"), await store.find_run("c~2")
+    assert first is not None
+    assert last is not None
+    assert (first.status, first.output) == (RunStatus.COMPLETED, None)
+    assert (last.tags, dict(last.search_attributes), last.priority, last.input) == (("t",), {"k": 1}, 3, 0)
+
+
+async def test_a_parent_waits_for_the_last_run_of_a_chain() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        return await ctx.child(count_down, 2, run_id="chain")
+
+    store = MemoryStateStore()
+    async with running_engine(store, parent, count_down) as engine:
+        handle = await engine.start(parent)
+        assert await handle.result("5s") == "done"
+    assert await store.list_signal_waiters() == []
+
+
+async def test_an_older_run_keeps_the_old_code_and_a_new_one_takes_the_patched() -> None:
+    @workflow(name="fee")
+    async def before(ctx: WorkflowContext) -> list[str]:
+        first = await ctx.step(label, "old")
+        await ctx.wait_for_signal(f"go:{ctx.run_id}")
+        return [first]
+
+    @workflow(name="fee")
+    async def after(ctx: WorkflowContext) -> list[str]:
+        first = await ctx.step(label, "new") if await ctx.patched("2026") else await ctx.step(label, "old")
+        await ctx.wait_for_signal(f"go:{ctx.run_id}")
+        return [first]
+
+    store = MemoryStateStore()
+    async with running_engine(store, before) as engine:
+        await engine.start(before, run_id="older")
+        await until(lambda: has_status(engine.handle("older"), RunStatus.SUSPENDED))
+    async with running_engine(store, after) as engine:
+        await engine.start(after, run_id="newer")
+        await until(lambda: has_status(engine.handle("newer"), RunStatus.SUSPENDED))
+        for run_id in ("older", "newer"):
+            await engine.signal(f"go:{run_id}")
+        assert await engine.handle("older").result("5s") == ["<old>"]
+        assert await engine.handle("newer").result("5s") == ["<new>"]
+
+
+async def _exists(store: MemoryStateStore, run_id: str) -> bool:
+    return await store.find_run(run_id) is not None

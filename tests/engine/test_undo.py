@@ -1,0 +1,165 @@
+"""Sagas and cancellation: what was done is undone once, in reverse order."""
+
+import asyncio
+
+import pytest
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.undo import Undo
+from fastapi_durable.errors import RunCancelledError, RunFailedError
+from fastapi_durable.model import CheckpointStatus, RunStatus
+from fastapi_durable.retry import fixed
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import has_status, running_engine, until
+
+log: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _empty_log() -> None:
+    log.clear()
+
+
+@step
+async def book(item: str) -> str:
+    log.append(f"book {item}")
+    return f"booking of {item}"
+
+
+@step(max_attempts=3, backoff=fixed("1ms"))
+async def cancel_booking(undo: Undo[str, str]) -> None:
+    log.append(f"cancel {undo.input}: {undo.output}")
+    if undo.input == "stubborn":
+        raise RuntimeError("cannot be undone")
+
+
+@step
+async def explode() -> None:
+    raise RuntimeError("boom")
+
+
+@workflow
+async def trip(ctx: WorkflowContext, items: list[str]) -> None:
+    for item in items:
+        await ctx.step(book, item, compensate=cancel_booking)
+    await ctx.step(explode)
+
+
+@workflow
+async def waiting_trip(ctx: WorkflowContext, items: list[str]) -> str:
+    for item in items:
+        await ctx.step(book, item, compensate=cancel_booking)
+    await ctx.wait_for_signal("go")
+    return "gone"
+
+
+async def test_a_failing_run_undoes_its_steps_in_reverse_order() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, trip) as engine:
+        handle = await engine.start(trip, ["hotel", "flight"])
+        with pytest.raises(RunFailedError, match="boom"):
+            await handle.result("5s")
+    assert log == ["book hotel", "book flight", "cancel flight: booking of flight", "cancel hotel: booking of hotel"]
+    rows = [row for row in await store.list_checkpoints(handle.run_id) if row.seq < 0]
+    assert [(row.seq, row.name, row.status) for row in rows] == [
+        (-2, "compensate:book", CheckpointStatus.COMPLETED),
+        (-1, "compensate:book", CheckpointStatus.COMPLETED),
+    ]
+
+
+async def test_an_undo_that_fails_for_good_is_recorded_and_does_not_keep_the_others() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, trip) as engine:
+        handle = await engine.start(trip, ["hotel", "stubborn"])
+        with pytest.raises(RunFailedError, match="boom"):
+            await handle.result("5s")
+    assert log.count("cancel stubborn: booking of stubborn") == 3
+    assert log[-1] == "cancel hotel: booking of hotel"
+    stubborn = await store.find_checkpoint(handle.run_id, -2)
+    assert stubborn is not None
+    assert (stubborn.status, stubborn.attempts) == (CheckpointStatus.FAILED, 3)
+
+
+async def test_a_cancel_with_compensation_undoes_and_then_ends_as_cancelled() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, waiting_trip) as engine:
+        handle = await engine.start(waiting_trip, ["hotel", "flight"])
+        await until(lambda: store.find_signal_waiter("go"))
+        assert (await engine.cancel(handle.run_id, compensate=True)).status is RunStatus.CANCELLING
+        with pytest.raises(RunCancelledError):
+            await handle.result("5s")
+    assert log[2:] == ["cancel flight: booking of flight", "cancel hotel: booking of hotel"]
+    assert await store.list_signal_waiters() == []
+
+
+async def test_a_plain_cancel_undoes_nothing() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, waiting_trip) as engine:
+        handle = await engine.start(waiting_trip, ["hotel"])
+        await until(lambda: store.find_signal_waiter("go"))
+        await engine.cancel(handle.run_id)
+        with pytest.raises(RunCancelledError):
+            await handle.result("5s")
+    assert log == ["book hotel"]
+
+
+@pytest.mark.parametrize("compensate", [False, True])
+async def test_a_run_is_cancelled_while_a_step_is_executing(compensate: bool) -> None:
+    started = asyncio.Event()
+
+    @step
+    async def hang() -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(book, "hotel", compensate=cancel_booking)
+        await ctx.step(hang)
+
+    async with running_engine(MemoryStateStore(), flow) as engine:
+        handle = await engine.start(flow)
+        await started.wait()
+        await engine.cancel(handle.run_id, compensate=compensate)
+        with pytest.raises(RunCancelledError):
+            await handle.result("5s")
+    assert log == ["book hotel", *(["cancel hotel: booking of hotel"] if compensate else [])]
+
+
+@pytest.mark.parametrize("compensate", [False, True])
+async def test_a_cancel_from_another_process_reaches_the_worker(compensate: bool) -> None:
+    """The other process cannot interrupt the step, but no later step starts and nothing is completed."""
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def slow() -> None:
+        started.set()
+        await go_on.wait()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(book, "hotel", compensate=cancel_booking)
+        await ctx.step(slow)
+        await ctx.wait_for_signal("never")
+
+    store = MemoryStateStore()
+    async with running_engine(store, flow) as engine, running_engine(store) as other:
+        handle = await engine.start(flow)
+        await started.wait()
+        await other.cancel(handle.run_id, compensate=compensate)
+        go_on.set()
+        await until(lambda: has_status(handle, RunStatus.CANCELLED))
+    assert log == ["book hotel", *(["cancel hotel: booking of hotel"] if compensate else [])]
+
+
+async def test_a_finished_run_is_not_cancelled() -> None:
+    @workflow
+    async def flow(ctx: WorkflowContext) -> int:
+        return 1
+
+    async with running_engine(MemoryStateStore(), flow) as engine:
+        handle = await engine.start(flow)
+        assert await handle.result("5s") == 1
+        assert (await engine.cancel(handle.run_id)).status is RunStatus.COMPLETED
+        assert await handle.result() == 1
