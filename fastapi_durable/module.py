@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -11,6 +12,7 @@ from starlette.applications import Starlette
 
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import WorkflowDefinition, default_name, step_definition, workflow_definition
+from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.registry import WorkflowRegistry
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
@@ -32,7 +34,10 @@ from fastapi_durable.runtime import (
 from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.worker import Worker
+
+_log = logging.getLogger("fastapi_durable")
 
 WorkflowFunction = Callable[..., Coroutine[Any, Any, Any]]
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
@@ -254,6 +259,7 @@ class DurableModule:
             if worker is not None:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)
+            _announce(runtime, config)
             yield runtime
 
     async def _options(self, resolver: DependencyResolver, execution: Execution) -> DurableOptions:
@@ -288,6 +294,18 @@ async def _check_store(options: ResolvedOptions) -> None:
             f"the state store ({type(options.store).__name__}) did not answer within {limit:g} s of the start. Is the "
             "database running, and its address right? DURABLE_STARTUP_TIMEOUT sets how long to wait"
         ) from error
+
+
+def _announce(runtime: DurableRuntime, config: EngineConfig) -> None:
+    _log.info(
+        "started with role %s on %s, namespace %s, instance %s",
+        runtime.role,
+        type(runtime.store).__name__,
+        config.namespace or "any",
+        config.instance_id,
+    )
+    if isinstance(runtime.store, MemoryStateStore):
+        _log.warning("runs are kept in memory and end with the process; give DurableOptions a PrismaStateStore")
 
 
 def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:

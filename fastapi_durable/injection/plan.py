@@ -8,9 +8,10 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Protocol, get_args, get_origin
 
 from fastapi import params
 from fastapi.security import SecurityScopes
@@ -32,13 +33,22 @@ class Kind(Enum):
     SYNC = auto()
 
 
+class Limit(Protocol):
+    """What `Depends(..., max_concurrency=n)` holds, in the versions of FastAPI that have it."""
+
+    def get_semaphore(self) -> AbstractAsyncContextManager[object]:
+        """The one that routes and steps share."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """A parameter to inject, and where its value comes from."""
+    """A parameter to inject, and where its value comes from; `limit` bounds how many may be in use at a time."""
 
     parameter: str
     call: Callable[..., Any]
     use_cache: bool
+    limit: Limit | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ def _dependency(parameter: inspect.Parameter, depends: params.Depends, declared:
         return Refusal(parameter.name, "is positional-only, and dependencies are passed by name: remove the `/`")
     if not callable(call) or call is parameter.empty:
         return Refusal(parameter.name, "has `Depends()` without a function, and no class as its type to call instead")
-    return Dependency(parameter.name, call, depends.use_cache)
+    return Dependency(parameter.name, call, depends.use_cache, getattr(depends, "_concurrency", None))
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:

@@ -17,7 +17,7 @@ from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 from fastapi_durable.errors import InjectionError
 from fastapi_durable.injection.application import AppBound, Application, overrides_of
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
-from fastapi_durable.injection.plan import Kind, Plan, Refusal, name_of, plan_of_dependency, plan_of_step
+from fastapi_durable.injection.plan import Kind, Limit, Plan, Refusal, name_of, plan_of_dependency, plan_of_step
 
 Trail = tuple[tuple[Callable[..., Any], str, str], ...]
 """How a dependency was reached: each function on the way, its label, and its parameter that leads on."""
@@ -97,21 +97,28 @@ class DependencyResolver:
         """All parameters of a factory, as dependencies."""
         return await self._arguments(function, self._plan_of_dependency(function), execution, ())
 
-    async def value(self, function: Callable[..., Any], execution: Execution, trail: Trail = ()) -> Any:
+    async def value(
+        self, function: Callable[..., Any], execution: Execution, trail: Trail = (), limit: Limit | None = None
+    ) -> Any:
         """The value of a dependency, override included."""
         call = overrides_of(self._app).get(function, function)
         if isinstance(call, AppBound):
             return await call.value_in(self._app, self._module)
-        return await self.build(call, execution, trail)
+        return await self.build(call, execution, trail, limit)
 
-    async def build(self, function: Callable[..., Any], execution: Execution, trail: Trail = ()) -> Any:
+    async def build(
+        self, function: Callable[..., Any], execution: Execution, trail: Trail = (), limit: Limit | None = None
+    ) -> Any:
         """Call a function with its dependencies; the stack of the execution leaves its context if it has one."""
         plan = self._plan_of_dependency(function)
         arguments = await self._arguments(function, plan, execution, trail)
-        if plan.kind is Kind.COROUTINE:
-            return await function(**arguments)
-        if plan.kind is Kind.SYNC:
-            return await run_in_threadpool(function, **arguments)
+        if plan.kind in (Kind.COROUTINE, Kind.SYNC):
+            async with limit.get_semaphore() if limit is not None else nullcontext():
+                if plan.kind is Kind.COROUTINE:
+                    return await function(**arguments)
+                return await run_in_threadpool(function, **arguments)
+        if limit is not None:
+            await execution.stack.enter_async_context(limit.get_semaphore())
         manager: AbstractAsyncContextManager[Any]
         if plan.kind is Kind.ASYNC_GENERATOR:
             manager = asynccontextmanager(function)(**arguments)
@@ -137,7 +144,8 @@ class DependencyResolver:
             if dependency.use_cache and call in cache:
                 value = cache[call]
             else:
-                value = await self.value(call, execution, _extended(trail, function, plan.label, dependency.parameter))
+                further = _extended(trail, function, plan.label, dependency.parameter)
+                value = await self.value(call, execution, further, dependency.limit)
                 cache.setdefault(call, value)
             arguments[dependency.parameter] = value
         return arguments

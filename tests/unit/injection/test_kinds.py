@@ -1,6 +1,8 @@
 """What may be a dependency of a step, and what the step then gets."""
 
+import asyncio
 import functools
+import inspect
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
@@ -224,3 +226,38 @@ async def test_steps_made_anew_each_time_are_not_kept(resolver: DependencyResolv
     del step
     gc.collect()
     assert gone() is None
+
+
+async def test_a_dependency_with_a_limit_is_in_use_that_many_times_at_most(resolver: DependencyResolver) -> None:
+    """`max_concurrency` counts routes and steps together."""
+    if "max_concurrency" not in inspect.signature(Depends).parameters:
+        pytest.skip("this FastAPI has no max_concurrency")
+    in_use: list[int] = []
+    most = 0
+
+    async def connection() -> AsyncIterator[None]:
+        nonlocal most
+        in_use.append(1)
+        most = max(most, len(in_use))
+        yield
+        in_use.pop()
+
+    async def lookup() -> None:
+        nonlocal most
+        in_use.append(1)
+        most = max(most, len(in_use))
+        await asyncio.sleep(0)
+        in_use.pop()
+
+    async def with_connection(*, _: Annotated[None, Depends(connection, max_concurrency=2)]) -> None: ...
+    async def with_lookup(*, _: Annotated[None, Depends(lookup, max_concurrency=2)]) -> None: ...
+
+    for step in (with_connection, with_lookup):
+        most = 0
+
+        async def execute(step: Any) -> None:
+            async with resolver.provide(step):
+                await asyncio.sleep(0)
+
+        await asyncio.gather(*[execute(step) for _ in range(5)])
+        assert most == 2
