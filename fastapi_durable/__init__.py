@@ -6,10 +6,12 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.errors import (
+    ChildFailedError,
     ConfigurationError,
     DefinitionError,
     DurableError,
     FatalError,
+    GatherError,
     InjectionError,
     InputValidationError,
     LeaseLostError,
@@ -59,6 +61,7 @@ from fastapi_durable.web.dependencies import (
 __all__ = [
     "Backoff",
     "Checkpoint",
+    "ChildFailedError",
     "Clock",
     "ConfigurationError",
     "DefinitionError",
@@ -71,6 +74,7 @@ __all__ = [
     "DurableSettings",
     "ErrorRecord",
     "FatalError",
+    "GatherError",
     "InProcessTransport",
     "InjectionError",
     "InputValidationError",
