@@ -55,13 +55,27 @@ async def running_engine(
     store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
 ) -> AsyncIterator[WorkflowEngine]:
     """An engine whose worker drives runs while the block is open."""
+    async with running_worker(store, *workflows, config=config) as (engine, _):
+        yield engine
+
+
+@asynccontextmanager
+async def running_worker(
+    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
+) -> AsyncIterator[tuple[WorkflowEngine, Worker]]:
+    """An engine and its worker, which drives runs while the block is open."""
     engine = build_engine(store, *workflows, config=config)
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine
+        yield engine, worker
     finally:
         await worker.stop()
+
+
+async def is_idle(worker: Worker) -> bool:
+    """Whether the worker drives nothing now."""
+    return worker.health().in_flight == 0
 
 
 async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 10) -> None:

@@ -1,0 +1,293 @@
+"""A run is driven under a lease. Whoever has lost it writes nothing more, whatever it believes."""
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fastapi_durable.clock import SystemClock
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.settlement import settle_run
+from fastapi_durable.errors import RunDeadError
+from fastapi_durable.model import RunStatus
+from fastapi_durable.store.base import StateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.interposed_store import interposed
+
+SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
+
+
+async def _believe(name: str, call: "partial[Awaitable[Any]]") -> Any:
+    """A worker that is cut off: renewing does nothing, and it takes the silence for success."""
+    if name == "renew_leases":
+        return {lease.run_id for lease in call.args[0]}
+    return await call()
+
+
+class Rendezvous:
+    """A step whose first execution stands still until it may go on; later ones pass."""
+
+    def __init__(self) -> None:
+        self.executions = 0
+        self.entered = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.left: list[str] = []
+
+    async def meet(self) -> str:
+        self.executions += 1
+        number = self.executions
+        if number == 1:
+            self.entered.set()
+            await self.go_on.wait()
+        self.left.append(f"execution {number}")
+        return f"execution {number}"
+
+
+async def test_a_stale_worker_neither_overwrites_a_result_nor_ends_the_run(store: StateStore) -> None:
+    """It did not notice that its lease expired; its step ends long after another worker finished the run."""
+    place = Rendezvous()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[str]:
+        return [await ctx.step(place.meet), await ctx.step(place.meet)]
+
+    async with running_worker(interposed(store, _believe), flow, config=SHORT_LEASE) as (stale, stale_worker):
+        handle = await stale.start(flow)
+        await place.entered.wait()
+        async with running_engine(store, flow, config=SHORT_LEASE) as fresh:
+            assert await fresh.handle(handle.run_id).result("5s") == ["execution 2", "execution 3"]
+            run, history = await store.find_run(handle.run_id), await store.list_checkpoints(handle.run_id)
+            place.go_on.set()
+            await until(lambda: is_idle(stale_worker))
+        assert place.left == ["execution 2", "execution 3", "execution 1"], (
+            "the stale step was cut off: it tests nothing"
+        )
+        assert await store.find_run(handle.run_id) == run
+        assert await store.list_checkpoints(handle.run_id) == history
+
+
+async def test_a_stale_worker_does_not_free_the_lease_of_its_successor(store: StateStore) -> None:
+    place, successor = Rendezvous(), Rendezvous()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(place.meet)
+        await ctx.step(successor.meet)
+
+    async with running_worker(interposed(store, _believe), flow, config=SHORT_LEASE) as (stale, stale_worker):
+        handle = await stale.start(flow)
+        await place.entered.wait()
+        async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))):
+            await successor.entered.wait()
+            owned = await handle.run()
+            place.go_on.set()
+            await until(lambda: is_idle(stale_worker))
+            now = await handle.run()
+            assert (now.status, now.locked_by) == (RunStatus.RUNNING, owned.locked_by)
+            successor.go_on.set()
+            await handle.result("5s")
+
+
+async def test_a_transaction_of_a_stale_worker_is_undone(store: StateStore) -> None:
+    """Its body wrote before the lease was lost; the commit is refused."""
+    place = Rendezvous()
+
+    async def book(tx: object) -> str:
+        return await place.meet()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return await ctx.transaction(book)
+
+    # The memory store lets nobody else in while a transaction is open, so the other worker is played by hand.
+    async def seize(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name == "record_checkpoint":
+            transaction = call.func.__self__  # type: ignore[attr-defined]
+            await transaction.update_run(call.args[0].run_id, {"locked_by": "another worker"})
+        return await call()
+
+    async with running_worker(interposed(store, seize), flow) as (engine, worker):
+        place.go_on.set()
+        handle = await engine.start(flow)
+        await place.entered.wait()
+        await until(lambda: is_idle(worker))
+        assert await store.list_checkpoints(handle.run_id) == []
+        assert not (await handle.status()).is_terminal
+
+
+async def test_a_step_under_way_is_ended_when_the_lease_is_lost(store: StateStore) -> None:
+    """The worker notices with its next renewal, and does not let the step work on beside its successor's."""
+    place = Rendezvous()
+    cut_off = asyncio.Event()
+
+    @step
+    async def work() -> str:
+        try:
+            return await place.meet()
+        except asyncio.CancelledError:
+            cut_off.set()
+            raise
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return await ctx.step(work)
+
+    async with running_worker(store, flow, config=replace(SHORT_LEASE, lease=timedelta(milliseconds=300))) as (
+        engine,
+        _,
+    ):
+        handle = await engine.start(flow)
+        await place.entered.wait()
+        await store.update_run(handle.run_id, {"locked_by": "another worker"})
+        async with asyncio.timeout(5):
+            await cut_off.wait()
+        # The other worker does nothing, so its lease expires, and this one finds the run again.
+        assert await handle.result("5s") == "execution 2"
+
+
+async def test_a_step_under_way_is_ended_when_no_renewal_succeeds_until_the_lease_expires(store: StateStore) -> None:
+    place = Rendezvous()
+    cut_off = asyncio.Event()
+    silent = True
+
+    async def hang(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name == "renew_leases" and silent:
+            await asyncio.Event().wait()
+        return await call()
+
+    @step
+    async def work() -> str:
+        try:
+            return await place.meet()
+        except asyncio.CancelledError:
+            cut_off.set()
+            raise
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return await ctx.step(work)
+
+    async with running_worker(interposed(store, hang), flow, config=replace(SHORT_LEASE, concurrency=1)) as (engine, _):
+        handle = await engine.start(flow)
+        async with asyncio.timeout(5):
+            await cut_off.wait()
+        silent = False
+        assert await handle.result("5s") == "execution 2"
+
+
+async def test_a_worker_that_takes_its_own_expired_run_again_ends_the_turn_that_still_goes_on(
+    store: StateStore,
+) -> None:
+    """The lease expired because renewals went nowhere; one process must not drive a run twice at a time."""
+    executions: list[bool] = []
+
+    @step
+    async def work() -> int:
+        executions.append(False)
+        number = len(executions)
+        if number == 1:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                executions[0] = True
+        return number
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> int:
+        return await ctx.step(work)
+
+    async with running_worker(interposed(store, _believe), flow, config=SHORT_LEASE) as (engine, worker):
+        handle = await engine.start(flow)
+        assert await handle.result("5s") == 2
+        await until(lambda: is_idle(worker))
+    assert executions == [True, False], "the first execution was not ended"
+
+
+async def test_a_long_step_keeps_its_lease_by_renewal(store: StateStore) -> None:
+    """It takes several leases' time while another worker looks for work all along."""
+    executions = 0
+
+    @step
+    async def work() -> None:
+        nonlocal executions
+        executions += 1
+        await asyncio.sleep(0.4)
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(work)
+
+    config = replace(SHORT_LEASE, lease=timedelta(milliseconds=150))
+    async with running_engine(store, flow, config=config) as engine, running_engine(store, flow, config=config):
+        await (await engine.start(flow)).result("5s")
+    assert executions == 1
+
+
+async def test_a_terminal_run_stays_as_it_is(store: StateStore) -> None:
+    """A turn that goes on after the run was ended from outside can neither complete it nor bring it back to life."""
+    place = Rendezvous()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        await ctx.step(place.meet)
+        await ctx.sleep("1 ms")
+        return "completed"
+
+    async with running_worker(store, flow) as (engine, worker):
+        handle = await engine.start(flow)
+        await place.entered.wait()
+        run = await handle.run()
+        assert await settle_run(store, SystemClock(), run, RunStatus.CANCELLED, statuses=[RunStatus.RUNNING])
+        ended = await handle.run()
+        place.go_on.set()
+        await until(lambda: is_idle(worker))
+        assert await handle.run() == ended
+        assert not await settle_run(store, SystemClock(), run, RunStatus.COMPLETED, statuses=[RunStatus.RUNNING])
+
+
+async def test_a_run_whose_process_dies_again_and_again_is_dead_in_the_end(store: StateStore) -> None:
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.sleep("1h")
+
+    config = replace(FAST, max_recovery_attempts=2)
+    handle = await build_engine(store, flow).start(flow)
+    clock = SystemClock()
+    for number in range(3):
+        # A process takes the run and dies: its lease is over at once, and nothing was recorded.
+        now = clock.now()
+        (run,) = await store.claim_runs(f"dead {number}", now=now, until=now, limit=1)
+        assert run.recovery_attempts == (number or None)
+    async with running_engine(store, flow, config=config) as engine:
+        with pytest.raises(RunDeadError, match="3 times without progress"):
+            await engine.handle(handle.run_id).result("5s")
+
+
+async def test_progress_forgets_the_crashes_before_it(store: StateStore) -> None:
+    """A healthy run that outlives many deploys is no poison pill."""
+    place = Rendezvous()
+
+    @step
+    async def pass_by() -> None: ...
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(pass_by)
+        await ctx.step(place.meet)
+
+    handle = await build_engine(store, flow).start(flow)
+    clock = SystemClock()
+    for number in range(3):
+        now = clock.now()
+        await store.claim_runs(f"dead {number}", now=now, until=now, limit=1)
+    async with running_engine(store, flow, config=replace(FAST, max_recovery_attempts=5)) as engine:
+        await place.entered.wait()
+        await until(lambda: has_status(handle, RunStatus.RUNNING))
+        assert (await handle.run()).recovery_attempts == 0
+        place.go_on.set()
+        await engine.handle(handle.run_id).result("5s")

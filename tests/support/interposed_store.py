@@ -1,0 +1,43 @@
+"""A store with something between: calls that are counted, held up, answered wrongly, or fail, as a test wants it."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, cast
+
+from fastapi_durable.store.base import StateStore
+
+Call = Callable[[str, "partial[Awaitable[Any]]"], Awaitable[Any]]
+"""Gets a method's name and the call itself, and answers in its place. A commit has the name `commit`."""
+
+
+def interposed(store: StateStore, between: Call) -> StateStore:
+    """`store`, with `between` asked at every call, those within transactions included."""
+    return cast(StateStore, _InterposedStore(store, between))
+
+
+class _InterposedStore:
+    def __init__(self, inner: Any, between: Call) -> None:
+        self._inner = inner
+        self._between = between
+
+    @asynccontextmanager
+    async def transaction(self, **options: Any) -> AsyncIterator["_InterposedStore"]:
+        await self._between("transaction", partial(_nothing))
+        async with self._inner.transaction(**options) as transaction:
+            yield _InterposedStore(transaction, self._between)
+            await self._between("commit", partial(_nothing))
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._inner, name)
+        if name == "client" or not callable(attribute):
+            return attribute
+
+        async def call(*arguments: Any, **options: Any) -> Any:
+            return await self._between(name, partial(attribute, *arguments, **options))
+
+        return call
+
+
+async def _nothing() -> None:
+    pass
