@@ -1,4 +1,4 @@
-"""The façade for dashboards and operators: read runs."""
+"""The façade for dashboards and operators: read runs, and cancel them."""
 
 import base64
 import binascii
@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 
@@ -45,10 +47,15 @@ class RunDetail:
 
 
 class RunGateway:
-    """Reads runs; inject it as `RunGatewayDep`. It sees the module's namespace, or all of them if it has none."""
+    """Reads and controls runs; inject it as `RunGatewayDep`.
 
-    def __init__(self, store: StateStore, *, namespace: str | None = None) -> None:
-        self._store = store if namespace is None else store.with_scope(namespace)
+    It sees and touches the runs of the engine's namespace only, or of all namespaces if the engine has none.
+    """
+
+    def __init__(self, engine: WorkflowEngine) -> None:
+        namespace = engine.config.namespace
+        self._engine = engine
+        self._store: StateStore = engine.store if namespace is None else engine.store.with_scope(namespace)
 
     async def get_run_detail(self, run_id: str) -> RunDetail | None:
         """A run with its timeline and children; None if there is no such run."""
@@ -85,6 +92,22 @@ class RunGateway:
         runs = [await self._store.find_run(run_id) for run_id in waiting]
         suspended = {run.id for run in runs if run is not None and run.status is RunStatus.SUSPENDED}
         return {run_id: found for run_id, found in waiting.items() if run_id in suspended}
+
+    async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
+        """Cancel a run and its live descendants; one that has ended stays as it is.
+
+        Args:
+            compensate: Undo first what finished steps declared with `compensate=`; the run is `cancelling` meanwhile.
+
+        Returns:
+            The run as it is now.
+
+        Raises:
+            RunNotFoundError: there is no such run, or it is in another namespace.
+        """
+        if await self._store.find_run(run_id) is None:
+            raise RunNotFoundError(run_id)
+        return await self._engine.cancel(run_id, compensate=compensate)
 
     async def _waiting(self, runs: Sequence[Run]) -> dict[str, Waiting]:
         return await self._first_waiters([run.id for run in runs if run.status is RunStatus.SUSPENDED])

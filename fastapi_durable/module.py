@@ -250,7 +250,7 @@ class DurableModule:
                 store=options.store,
                 engine=engine,
                 service=WorkflowService(engine),
-                gateway=RunGateway(options.store, namespace=config.namespace),
+                gateway=RunGateway(engine),
                 worker=worker,
             )
             # Before the worker starts: a step may ask for the service at once.
