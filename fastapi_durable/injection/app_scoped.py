@@ -140,10 +140,9 @@ async def entered_scope(app: Application) -> AsyncIterator[AppScope]:
     finally:
         scope.users -= 1
         if scope.users == 0:
-            try:
-                await scope.close()
-            finally:
-                delattr(app.state, _STATE_KEY)
+            # First, so that whoever starts meanwhile opens a scope of its own rather than joins one that ends.
+            delattr(app.state, _STATE_KEY)
+            await scope.close()
 
 
 def scope_of(app: Application) -> AppScope:

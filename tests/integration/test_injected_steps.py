@@ -1,13 +1,13 @@
 """Dependencies in steps and workflows, from the decorator to the recorded result."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Annotated, Any
 
 import pytest
-from fastapi import Depends, Request
+from fastapi import Depends, FastAPI, Request, WebSocket
 
 from fastapi_durable import (
     DurableModule,
@@ -21,6 +21,7 @@ from fastapi_durable import (
     WorkflowContext,
     WorkflowEngineDep,
     WorkflowServiceDep,
+    app_scoped,
     fixed,
     step,
     workflow,
@@ -223,3 +224,43 @@ async def test_a_workflow_s_own_dependencies_are_made_for_each_turn_and_cleaned_
         assert await runtime.service.signal("go")
         assert await handle.result("5s") == "resource"
     assert events in (["open", "close"] * 2, ["open", "close"])
+
+
+async def test_a_websocket_gets_what_routes_and_steps_get() -> None:
+    durable = DurableModule.for_root(DurableOptions(store=MemoryStateStore()), workflows=[checkout])
+    get_client = app_scoped(object)
+    app = FastAPI(lifespan=durable.lifespan)
+    given: list[object] = []
+
+    @app.get("/")
+    async def read(client: Annotated[object, Depends(get_client)], workflows: WorkflowServiceDep) -> None:
+        given.append((client, workflows))
+
+    @app.websocket("/socket")
+    async def talk(
+        socket: WebSocket, client: Annotated[object, Depends(get_client)], workflows: WorkflowServiceDep
+    ) -> None:
+        await socket.accept()
+        given.append((client, workflows))
+        await socket.close()
+
+    async with serving(app) as client:
+        assert (await client.get("/")).status_code == 200
+        assert await frames_of(app, "/socket") == ["websocket.accept", "websocket.close"]
+    assert given[0] == given[1]
+
+
+async def frames_of(app: FastAPI, path: str) -> list[str]:
+    """What the server of a WebSocket at this path sends."""
+    received = [{"type": "websocket.connect"}, {"type": "websocket.disconnect"}]
+    sent: list[str] = []
+
+    async def receive() -> dict[str, Any]:
+        return received.pop(0)
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "headers": [], "query_string": b""}
+    await app({**scope, "root_path": "", "scheme": "ws", "subprotocols": []}, receive, send)
+    return sent
