@@ -10,13 +10,12 @@ from collections.abc import Hashable
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 
 from fastapi_durable.definition import NoInput
 from fastapi_durable.errors import DefinitionError, SerializationError
 from fastapi_durable.model import Json
-
 
 _DEEPEST = 150
 """Levels of nesting; pydantic's parser stops at 200, and the value may come to lie inside another."""
@@ -42,7 +41,7 @@ class Codec:
         except (KeyError, TypeError):
             pass
         try:
-            adapter: TypeAdapter[Any] = TypeAdapter(None if declared is NoInput else declared)
+            adapter = _adapter(None if declared is NoInput else declared)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
             raise DefinitionError(f"values of type {declared!r} cannot be stored: {error}") from error
         try:
@@ -87,6 +86,17 @@ class Codec:
             # A user's validator may raise anything.
             reason = f"its validation raised {type(error).__name__}"
             raise SerializationError(f"{what} does not fit {_type_name(declared)}: {reason}") from error
+
+
+def _adapter(declared: Any) -> TypeAdapter[Any]:
+    """The adapter of a type, which leaves NaN and infinities as they are: without a word they would become null."""
+    try:
+        return TypeAdapter(declared, config=ConfigDict(ser_json_inf_nan="constants"))
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        # A model, whose own configuration counts.
+        return TypeAdapter(declared)
 
 
 def _dumps(value: Json) -> bytes:

@@ -15,10 +15,13 @@ import anyio.to_thread
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.position import inside_step
-from fastapi_durable.engine.turn import Turn
+from fastapi_durable.engine.turn import Interrupt, Turn
 from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError, StepFailedError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask
+
+NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
+"""What ends a step's execution from outside; everything else that it raises is its own failure."""
 
 Attempt = Callable[[int, datetime], Awaitable[Checkpoint | ErrorRecord]]
 """Executes one attempt, given its number and start; returns the recorded success, or the failure."""
@@ -186,7 +189,9 @@ async def _execute(turn: Turn, definition: StepDefinition, task: StepTask) -> St
         if current is not None and current.cancelling():
             raise
         return StepOutcome(error=error_record(error))
-    except (Exception, SystemExit) as error:
+    except NOT_A_FAILURE:
+        raise
+    except BaseException as error:
         return StepOutcome(error=error_record(error))
     return StepOutcome(output=output)
 

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.position import inside_step
-from fastapi_durable.engine.step import outcome_of, run_attempts
+from fastapi_durable.engine.step import NOT_A_FAILURE, outcome_of, run_attempts
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import (
     DefinitionError,
@@ -99,7 +99,9 @@ async def _commit(
         raise
     except (SerializationError, InjectionError, OutsideWorkflowError) as error:
         return error_record(error, retryable=False)
-    except (Exception, SystemExit) as error:
+    except NOT_A_FAILURE:
+        raise
+    except BaseException as error:
         return error_record(error)
     # As it is stored, not as it was given: a database may order an object's keys anew.
     turn.remember(recorded.checkpoint)

@@ -30,7 +30,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
 
     async def nothing_runs() -> bool:
         left.clear()
-        left.update(asyncio.all_tasks() - before - {asyncio.current_task()})  # type: ignore[arg-type]
+        left.update(asyncio.all_tasks() - before - {asyncio.current_task()})
         return not left
 
     try:

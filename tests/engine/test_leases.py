@@ -23,10 +23,26 @@ SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=time
 
 
 async def _believe(name: str, call: "partial[Awaitable[Any]]") -> Any:
-    """A worker that is cut off: renewing does nothing, and it takes the silence for success."""
+    """A worker whose renewals go nowhere, and that takes the silence for success."""
     if name == "renew_leases":
         return {lease.run_id for lease in call.args[0]}
     return await call()
+
+
+class _Stale:
+    """Such a worker that gets one run, and no other."""
+
+    def __init__(self) -> None:
+        self._has_run = False
+
+    async def between(self, name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name != "claim_runs":
+            return await _believe(name, call)
+        if self._has_run:
+            return []
+        claimed = await call()
+        self._has_run = bool(claimed)
+        return claimed
 
 
 class Rendezvous:
@@ -56,7 +72,7 @@ async def test_a_stale_worker_neither_overwrites_a_result_nor_ends_the_run(store
     async def flow(ctx: WorkflowContext) -> list[str]:
         return [await ctx.step(place.meet), await ctx.step(place.meet)]
 
-    async with running_worker(interposed(store, _believe), flow, config=SHORT_LEASE) as (stale, stale_worker):
+    async with running_worker(interposed(store, _Stale().between), flow, config=SHORT_LEASE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
         async with running_engine(store, flow, config=SHORT_LEASE) as fresh:
@@ -79,7 +95,7 @@ async def test_a_stale_worker_does_not_free_the_lease_of_its_successor(store: St
         await ctx.step(place.meet)
         await ctx.step(successor.meet)
 
-    async with running_worker(interposed(store, _believe), flow, config=SHORT_LEASE) as (stale, stale_worker):
+    async with running_worker(interposed(store, _Stale().between), flow, config=SHORT_LEASE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
         async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))):
@@ -180,7 +196,7 @@ async def test_a_step_under_way_is_ended_when_no_renewal_succeeds_until_the_leas
         assert await handle.result("5s") == "execution 2"
 
 
-async def test_a_worker_that_takes_its_own_expired_run_again_ends_the_turn_that_still_goes_on(
+async def test_a_worker_that_takes_its_own_expired_run_again_ends_the_turn_before(
     store: StateStore,
 ) -> None:
     """The lease expired because renewals went nowhere; one process must not drive a run twice at a time."""

@@ -39,7 +39,7 @@ async def test_the_first_run_sees_what_every_replay_sees(store: StateStore) -> N
     @workflow
     async def flow(ctx: WorkflowContext) -> Any:
         seen.append((await ctx.step(report), await ctx.now(), await ctx.uuid(), await ctx.random()))
-        await ctx.sleep("1 ms")
+        await ctx.sleep("60 ms")
         return seen[-1][0]
 
     async with running_engine(store, flow) as engine:
@@ -68,7 +68,7 @@ async def test_a_failed_step_that_the_body_caught_is_not_executed_again(store: S
             return "no error"
         except StepFailedError as error:
             caught.append((str(error), error.code, error.attempts))
-        await ctx.sleep("1 ms")
+        await ctx.sleep("60 ms")
         return "caught"
 
     async with running_engine(store, flow) as engine:
@@ -90,11 +90,12 @@ async def test_a_failed_side_effect_that_the_body_caught_is_not_taken_again(stor
 
     @workflow
     async def flow(ctx: WorkflowContext) -> str:
+        found = "nothing"
         try:
             found = str(await ctx.side_effect(take, int))
         except StepFailedError as error:
             found = error.error.message
-        await ctx.sleep("1 ms")
+        await ctx.sleep("60 ms")
         return found
 
     async with running_engine(store, flow) as engine:
@@ -147,8 +148,8 @@ async def test_a_body_that_catches_even_the_suspension_gains_nothing(store: Stat
     @workflow
     async def flow(ctx: WorkflowContext) -> str:
         if reaction == "gathers exceptions":
-            (result,) = await asyncio.gather(ctx.wait_for_signal("go", str), return_exceptions=True)
-            return str(result)
+            results = await asyncio.gather(ctx.wait_for_signal("go", str), return_exceptions=True)
+            return str(results[0])
         try:
             return await ctx.wait_for_signal("go", str)
         except BaseException:
@@ -200,7 +201,7 @@ async def test_positions_are_taken_when_a_step_is_called(store: StateStore, toge
     @workflow
     async def flow(ctx: WorkflowContext) -> list[int]:
         results.append(await together(ctx))
-        await ctx.sleep("1 ms")
+        await ctx.sleep("60 ms")
         return results[-1]
 
     async with running_engine(store, flow) as engine:
@@ -240,7 +241,7 @@ async def test_branches_of_several_steps_get_their_own_results_on_a_replay(store
             return await ctx.step(double, await ctx.step(double, value))
 
         results = list(await asyncio.gather(branch(1), branch(2), branch(3)))
-        await ctx.sleep("1 ms")
+        await ctx.sleep("60 ms")
         return results + list(await asyncio.gather(branch(1), branch(2)))
 
     async with running_engine(store, flow) as engine:
@@ -341,7 +342,7 @@ async def test_a_branch_that_another_ones_failure_cancels_does_not_block_the_rep
                 group.create_task(ctx.step(fail))
         except* StepFailedError:
             pass
-        await ctx.sleep("1 ms")
+        await ctx.sleep("60 ms")
         return "caught"
 
     async with running_engine(store, flow) as engine:
@@ -361,7 +362,7 @@ async def test_a_context_used_inside_a_step_is_refused(store: StateStore) -> Non
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        with pytest.raises(RunFailedError, match="inside the step 'test_a_context.*nested'|inside the step 'nested'"):
+        with pytest.raises(RunFailedError, match=r"inside the step 'nested'"):
             await handle.result("5s")
     (row,) = await store.list_checkpoints(handle.run_id)
     assert (row.status, row.attempts) == (CheckpointStatus.FAILED, 1)

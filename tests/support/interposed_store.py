@@ -23,10 +23,10 @@ class _InterposedStore:
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncIterator["_InterposedStore"]:
-        await self._between("transaction", partial(_nothing))
+        await self._between("transaction", _NOTHING)
         async with self._inner.transaction(**options) as transaction:
             yield _InterposedStore(transaction, self._between)
-            await self._between("commit", partial(_nothing))
+            await self._between("commit", _NOTHING)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)
@@ -39,5 +39,8 @@ class _InterposedStore:
         return call
 
 
-async def _nothing() -> None:
+async def _nothing() -> Any:
     pass
+
+
+_NOTHING: partial[Any] = partial(_nothing)
