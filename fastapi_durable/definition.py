@@ -16,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _WORKFLOW = "__durable_workflow__"
 _STEP = "__durable_step__"
+_TYPES = "__durable_types__"
 _NAME_LIMIT = 200
 
 
@@ -191,7 +192,7 @@ def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = 
         DefinitionError: the signature does not fit a step.
     """
     options: Mapping[str, Any] = getattr(function, _STEP, None) or {"name": default_name(function)}
-    input_type, output_type = _input_and_output(function, f"step {options['name']!r}", leading=leading)
+    input_type, output_type = _remembered_types(function, f"step {options['name']!r}", leading=leading)
     return StepDefinition(
         function=function,
         input_type=input_type,
@@ -213,7 +214,7 @@ def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
     label = f"workflow {options['name']!r}"
     if not inspect.iscoroutinefunction(_plain(function)):
         raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
-    input_type, output_type = _input_and_output(function, label, leading=("ctx",))
+    input_type, output_type = _remembered_types(function, label, leading=("ctx",))
     return WorkflowDefinition(
         function=function, input_type=input_type, output_type=output_type, origin=_origin(function), **options
     )
@@ -246,6 +247,23 @@ def checked_name(name: str) -> str:
     if not name or len(name) > _NAME_LIMIT or not name.isprintable():
         raise DefinitionError(f"a name has 1 to {_NAME_LIMIT} printable characters, {name!r} does not")
     return name
+
+
+def _remembered_types(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
+    """`_input_and_output`, remembered on the function: reading annotations costs more than a whole step."""
+    owner = getattr(function, "__func__", function)
+    # `functools.wraps` copies what is remembered onto another function, which may have other types.
+    remembered = getattr(owner, _TYPES, None)
+    if remembered is None or remembered[0] is not owner:
+        remembered = (owner, {})
+        try:
+            setattr(owner, _TYPES, remembered)
+        except AttributeError:
+            return _input_and_output(function, label, leading=leading)
+    types: dict[tuple[str, ...], tuple[Any, Any]] = remembered[1]
+    if leading not in types:
+        types[leading] = _input_and_output(function, label, leading=leading)
+    return types[leading]
 
 
 def _input_and_output(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
