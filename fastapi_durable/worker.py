@@ -50,7 +50,7 @@ class Worker:
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
         self._reserved: set[str] = set()
-        self._is_stopping = False
+        self._draining = False
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
         engine.notifications.on_run_cancelled(self._look_at)
@@ -79,16 +79,18 @@ class Worker:
         on elsewhere from the last checkpoint.
         """
         limit = self._config.shutdown_timeout if timeout is None else timeout
-        self._is_stopping = True
-        await _cancelled(self._loops[:1])
-        if self._claiming is not None and not self._claiming.done():
-            await asyncio.wait({self._claiming}, timeout=limit.total_seconds())
-            await _cancelled([self._claiming])
-        await self._reservations_end(limit)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + limit.total_seconds()
+        self._draining = True
         for driver in list(self._drivers.values()):
             driver.release()
+        await _cancelled(self._loops[:1])
+        if self._claiming is not None and not self._claiming.done():
+            await asyncio.wait({self._claiming}, timeout=deadline - clock())
+            await _cancelled([self._claiming])
+        await self._reservations_end(max(0, deadline - clock()))
         if self._turns:
-            await asyncio.wait(self._turns, timeout=limit.total_seconds())
+            await asyncio.wait(self._turns, timeout=max(0, deadline - clock()))
         for driver in list(self._drivers.values()):
             driver.abort()
         if self._turns:
@@ -107,7 +109,7 @@ class Worker:
 
     def reserve(self) -> Reservation | None:
         """See `Dispatcher`: a place for a run that this process starts."""
-        if self._is_stopping or self._free_places() <= 0:
+        if self._draining or self._free_places() <= 0:
             return None
         reservation = Reservation(self._new_token(), self._engine.clock.now() + self._config.lease)
         self._reserved.add(reservation.token)
@@ -119,8 +121,6 @@ class Worker:
         self._leased_until[run.id] = reservation.until
         driver = self._engine.driver(run, reservation.token, is_new=True)
         self._drive(driver)
-        if self._is_stopping:
-            driver.release()
         self._slot_free.set()
 
     def give_back(self, reservation: Reservation) -> None:
@@ -128,10 +128,10 @@ class Worker:
         self._reserved.discard(reservation.token)
         self._slot_free.set()
 
-    async def _reservations_end(self, limit: timedelta) -> None:
+    async def _reservations_end(self, seconds: float) -> None:
         """Wait until no run is being created any more that would be driven here."""
         try:
-            async with asyncio.timeout(limit.total_seconds()):
+            async with asyncio.timeout(seconds):
                 while self._reserved:
                     self._slot_free.clear()
                     await self._slot_free.wait()
@@ -216,6 +216,9 @@ class Worker:
             predecessor.lose_lease()
         self._drivers[run_id] = driver
         self._engine.notifications.driven_here.add(run_id)
+        if self._draining:
+            # Claimed while the worker stopped: handed back untouched.
+            driver.release()
         task = asyncio.create_task(self._guarded(driver), name=f"durable turn {run_id}", context=contextvars.Context())
         self._turns.add(task)
 

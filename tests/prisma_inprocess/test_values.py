@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.prisma_inprocess.conftest import Rich, only_postgres
+from tests.prisma_inprocess.conftest import only_postgres
 from tests.prisma_inprocess.test_operations import make_user
+from tests.prisma_inprocess.workbench import Rich
 
 JSON_VALUES = [
     {},
