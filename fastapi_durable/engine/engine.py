@@ -1,4 +1,4 @@
-"""The engine: starts runs, delivers signals, and hands out drivers for claimed runs."""
+"""The engine: starts and cancels runs, delivers to them, and hands out drivers for claimed runs."""
 
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -9,8 +9,8 @@ from fastapi_durable.codec import Codec
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.cancellation import cancel
 from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
@@ -18,7 +18,6 @@ from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import WorkflowRegistry
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.signal import checked_token, deliver_signal
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
 from fastapi_durable.store.base import StateStore
@@ -37,7 +36,7 @@ class NoInputGiven:
 NO_INPUT = NoInputGiven()
 
 
-class WorkflowEngine:
+class WorkflowEngine(Deliveries):
     """Durable execution over one store. Several engines, in one process or in many, may share the store."""
 
     def __init__(
@@ -165,28 +164,6 @@ class WorkflowEngine:
         """A handle on a run that was started elsewhere; `workflow` gives its result a type."""
         output_type = Any if workflow is None else self.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
-
-    async def signal(self, token: str, payload: Any = None, *, signal_id: str | None = None) -> bool:
-        """Send a signal: to the run that waits for `token`, or into the buffer for the next one that will.
-
-        Args:
-            payload: Any value that pydantic serialises.
-            signal_id: Two signals with the same id are kept once while the first waits in the buffer.
-
-        Returns:
-            Whether a run received it; False: it is kept.
-
-        Raises:
-            SerializationError: the token or the payload cannot be stored.
-        """
-        checked_token(token)
-        encoded = self._codec.encode(payload, Any, what=f"the payload of signal {token!r}")
-        receiver = await retry_conflicts(
-            self.clock, lambda: deliver_signal(self.store, self.clock, token, encoded, signal_id=signal_id)
-        )
-        if receiver is not None:
-            self.notifications.work_available()
-        return receiver is not None
 
     async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
         """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.

@@ -2,7 +2,7 @@
 
 import traceback
 
-from fastapi_durable.errors import ChildFailedError, FatalError, RunUnsuccessfulError, StepFailedError
+from fastapi_durable.errors import ChildFailedError, FatalError, RunUnsuccessfulError, StepFailedError, TaskFailedError
 from fastapi_durable.model import ErrorRecord
 
 _STACK_LIMIT = 16_000
@@ -19,7 +19,10 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
     code = _code(error)
     cause = error.__cause__
     stored_cause: ErrorRecord | None = None
-    if isinstance(error, (StepFailedError, ChildFailedError, RunUnsuccessfulError)) and error.error is not None:
+    if (
+        isinstance(error, (StepFailedError, ChildFailedError, TaskFailedError, RunUnsuccessfulError))
+        and error.error is not None
+    ):
         stored_cause = error.error
     elif cause is not None and depth < _CAUSE_DEPTH:
         stored_cause = error_record(cause, depth=depth + 1)
