@@ -30,7 +30,7 @@ run: setup migrate
 	DATABASE_URL='$(DATABASE_URL)' .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: setup
 	.venv/bin/ruff check .

@@ -49,7 +49,8 @@ async def keep_order(prisma: Prisma, order: Order) -> StoredOrder:
                 "status": "placed",
                 "createdAt": datetime.now(UTC),
             },
-            "update": {},
+            # No change, but not empty: of an empty update Prisma makes a look and an insert, and two callers collide.
+            "update": {"id": order.id},
         },
     )
     return _stored(row)

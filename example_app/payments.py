@@ -32,7 +32,7 @@ class CardGateway:
                     "amountCents": amount_cents,
                     "at": datetime.now(UTC),
                 },
-                "update": {},
+                "update": {"idempotencyKey": idempotency_key},  # that is: leave it as it is
             },
         )
         await asyncio.sleep(self._one_way)  # a process that dies here never learns that the money was taken

@@ -88,7 +88,7 @@ def _worker(arguments: argparse.Namespace) -> int:
         logging.basicConfig(level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         return asyncio.run(drive(module))
 
-    return _with_module(arguments.target, set_up_logging_and_drive)
+    return _with_module(arguments, set_up_logging_and_drive)
 
 
 def _describe_check(commands: "argparse._SubParsersAction[Any]") -> None:
@@ -109,19 +109,19 @@ def _check(arguments: argparse.Namespace) -> int:
             print(line)
         return 0
 
-    return _with_module(arguments.target, print_findings)
+    return _with_module(arguments, print_findings)
 
 
-def _with_module(target: str, work: Callable[[DurableModule], int]) -> int:
+def _with_module(arguments: argparse.Namespace, work: Callable[[DurableModule], int]) -> int:
     from fastapi_durable.standalone import TargetError, explained, load_module
 
     try:
-        return work(load_module(target))
+        return work(load_module(arguments.target))
     except TargetError as error:
         print(error, file=sys.stderr)
         return 2
     except Exception as error:
-        print(explained(error), file=sys.stderr)
+        print(explained(error, whole=arguments.traceback), file=sys.stderr)
         return 1
 
 
@@ -129,6 +129,7 @@ def _add_target(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", metavar="MODULE:ATTRIBUTE", help="the DurableModule, for example example_app.durable:durable"
     )
+    parser.add_argument("--traceback", action="store_true", help="print the whole traceback of an error")
 
 
 if __name__ == "__main__":

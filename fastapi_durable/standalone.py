@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import sysconfig
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,16 +92,33 @@ async def examine(module: DurableModule) -> list[str]:
         ]
 
 
-def explained(error: Exception) -> str:
-    """What to print of an error that ended a command: our own speak for themselves, others need their traceback.
+def explained(error: Exception, *, whole: bool = False) -> str:
+    """What to print of an error that ended a command.
 
-    Database URLs in other libraries' messages may hold a password, which is left out.
+    Our own errors speak for themselves; of others it is said where in the application's code they came up. Database
+    URLs in other libraries' messages may hold a password, which is left out.
+
+    Args:
+        whole: Print the whole traceback instead.
     """
-    if isinstance(error, DurableError):
-        text = f"{type(error).__name__}: {error}"
-    else:
+    if whole:
         text = "".join(traceback.format_exception(error)).rstrip()
+    else:
+        lines = [f"{type(error).__name__}: {error}", *(f"  {note}" for note in getattr(error, "__notes__", ()))]
+        if not isinstance(error, DurableError):
+            frames = [
+                frame for frame in traceback.extract_tb(error.__traceback__) if _is_of_application(frame.filename)
+            ]
+            lines += [f"  {frame.filename}:{frame.lineno}, in {frame.name}: {frame.line}" for frame in frames]
+            lines.append("  (--traceback shows everything)")
+        text = "\n".join(lines)
     return re.sub(r"(\w://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
+
+
+def _is_of_application(filename: str) -> bool:
+    """Neither this library, nor an installed package, nor Python itself."""
+    libraries = {sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")} | {str(Path(__file__).parent)}
+    return not filename.startswith(("<", *libraries))
 
 
 async def _cancel_when(stop: asyncio.Event, task: asyncio.Task[object]) -> None:

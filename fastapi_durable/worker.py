@@ -48,6 +48,7 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
+        self._draining = False
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
         engine.notifications.on_run_cancelled(self._look_at)
@@ -75,14 +76,17 @@ class Worker:
         on elsewhere from the last checkpoint.
         """
         limit = self._config.shutdown_timeout if timeout is None else timeout
-        await _cancelled(self._loops[:1])
-        if self._claiming is not None and not self._claiming.done():
-            await asyncio.wait({self._claiming}, timeout=limit.total_seconds())
-            await _cancelled([self._claiming])
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + limit.total_seconds()
+        self._draining = True
         for driver in list(self._drivers.values()):
             driver.release()
+        await _cancelled(self._loops[:1])
+        if self._claiming is not None and not self._claiming.done():
+            await asyncio.wait({self._claiming}, timeout=deadline - clock())
+            await _cancelled([self._claiming])
         if self._turns:
-            await asyncio.wait(self._turns, timeout=limit.total_seconds())
+            await asyncio.wait(self._turns, timeout=max(0, deadline - clock()))
         for driver in list(self._drivers.values()):
             driver.abort()
         if self._turns:
@@ -168,6 +172,9 @@ class Worker:
             # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
             predecessor.lose_lease()
         self._drivers[run_id] = driver
+        if self._draining:
+            # Claimed while the worker stopped: handed back untouched.
+            driver.release()
         task = asyncio.create_task(self._guarded(driver), name=f"durable turn {run_id}", context=contextvars.Context())
         self._turns.add(task)
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast, overload
 from fastapi_durable.errors import NotStartedError
 from fastapi_durable.injection.application import AppBound, Application
 from fastapi_durable.injection.lifetime import CleanupLimit
+from fastapi_durable.injection.plan import name_of
 from fastapi_durable.injection.resolver import DependencyResolver, Execution
 
 T = TypeVar("T")
@@ -116,7 +117,11 @@ class AppScope:
 
     async def _enter(self, dependency: AppScoped[T]) -> T:
         async with AsyncExitStack() as stack:
-            value = await self._resolver.build(dependency.function, Execution(stack, self.cleanup))
+            try:
+                value = await self._resolver.build(dependency.function, Execution(stack, self.cleanup))
+            except Exception as error:
+                error.add_note(f"while the app-scoped dependency {name_of(dependency.function)!r} was entered")
+                raise
             self._stack.push_async_exit(stack.pop_all())
             self._values[dependency] = value
             return cast(T, value)

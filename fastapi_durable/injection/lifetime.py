@@ -88,10 +88,17 @@ class Held(Generic[T]):
         self._released.set()
         cancelled = await self._settle(self._task, limited=self._cleanup.always)
         failure = self._failure
-        if failure is not None and failure is not error and not isinstance(failure, asyncio.CancelledError):
+        if failure is error or isinstance(failure, asyncio.CancelledError):
+            failure = None
+        interruption = error if error is not None and not isinstance(error, Exception) else cancelled
+        if interruption is not None:
+            # A failed clean-up must not take the place of a cancellation: whoever cancelled relies on it.
+            if failure is not None:
+                _logger.error("the clean-up of %s failed", self._name, exc_info=failure)
+            if interruption is not error:
+                raise interruption
+        elif failure is not None:
             raise failure
-        if cancelled is not None and not isinstance(error, asyncio.CancelledError):
-            raise cancelled
 
     async def _hold(self) -> None:
         try:

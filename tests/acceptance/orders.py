@@ -64,11 +64,20 @@ async def insist(desk: Desk, purchase: Purchase) -> bool:
     return True
 
 
-async def has_status(process: Process, purchase: Purchase, *statuses: str) -> bool:
+async def look(process: Process, purchase: Purchase) -> Any:
+    """The order as it stands."""
     async with process.client() as http:
         answer = await http.get(f"/orders/{purchase.id}")
     assert answer.status_code == 200, answer.text
-    return answer.json()["status"] in statuses
+    return answer.json()
+
+
+async def has_status(process: Process, purchase: Purchase, status: str) -> bool:
+    return bool((await look(process, purchase))["status"] == status)
+
+
+async def has_run_status(process: Process, purchase: Purchase, status: str) -> bool:
+    return bool((await look(process, purchase))["run_status"] == status)
 
 
 async def ledger(process: Process, purchase: Purchase) -> list[str]:

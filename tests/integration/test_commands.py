@@ -45,10 +45,11 @@ async def unreachable() -> DurableOptions:
 
 broken = DurableModule.for_root_async(use_factory=unreachable)
 
-async def bug() -> DurableOptions:
+@app_scoped
+async def bug() -> str:
     raise ZeroDivisionError("postgresql://app:secret@db.test:5432/orders")
 
-buggy = DurableModule.for_root_async(use_factory=bug)
+buggy = DurableModule.for_root_async(use_factory=lambda bug: DurableOptions(store=store), inject=[bug])
 
 async def never() -> DurableOptions:
     print("starting", flush=True)
@@ -179,12 +180,26 @@ async def test_a_module_that_cannot_start_is_explained_without_traceback_and_pas
     assert output == "StoreUnavailableError: postgresql://app:***@db.test:5432/orders refuses connections\n"
 
 
-async def test_an_error_of_somebody_else_s_comes_with_its_traceback_and_without_password(command: Command) -> None:
+async def test_an_error_of_somebody_else_s_comes_with_its_place_and_without_password(
+    command: Command, tmp_path: Path
+) -> None:
     async with limit():
         code, output = await ending(await command("check", "desk:buggy"))
     assert code == 1
-    assert "desk.py" in output
-    assert "ZeroDivisionError: postgresql://app:***@db.test:5432/orders" in output
+    assert output.splitlines()[:2] == [
+        "ZeroDivisionError: postgresql://app:***@db.test:5432/orders",
+        "  while the app-scoped dependency 'bug' was entered",
+    ]
+    assert f"  {tmp_path / 'desk.py'}:" in output
+    assert "fastapi_durable" not in output
+
+
+async def test_the_whole_traceback_is_there_for_the_asking(command: Command) -> None:
+    async with limit():
+        code, output = await ending(await command("check", "desk:buggy", "--traceback"))
+    assert code == 1
+    assert "Traceback (most recent call last)" in output
+    assert "secret" not in output
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from prisma_inprocess import GenerationError, generate
 from prisma_inprocess.__main__ import main
 from prisma_inprocess.generator import strip_urls
-from tests.prisma_inprocess.conftest import SCHEMAS
+from tests.prisma_inprocess.workbench import SCHEMAS
 
 MODULES = Path("node_modules").resolve()
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.prisma_inprocess.conftest import Rich, only_postgres, only_sqlite
+from tests.prisma_inprocess.conftest import only_postgres, only_sqlite
+from tests.prisma_inprocess.workbench import Rich
 
 
 async def make_user(db: Any, rich: Rich, email: str = "ada@example.org", **data: Any) -> Any:

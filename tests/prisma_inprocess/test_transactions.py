@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.prisma_inprocess.conftest import Rich
+from tests.prisma_inprocess.workbench import Rich
 
 LONG = dt.timedelta(seconds=30)
 

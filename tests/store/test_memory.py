@@ -84,7 +84,7 @@ async def test_a_transaction_is_over_after_its_block(store: StateStore) -> None:
 
 
 async def test_a_value_without_json_form_is_refused(store: StateStore) -> None:
-    for value in (object(), float("nan"), {1, 2}):
+    for value in (object(), float("nan"), {1, 2}, "\ud800"):
         with pytest.raises(SerializationError):
             await create(store, a_run(input=value))
     assert await store.find_run("run-1") is None

@@ -1,4 +1,4 @@
-"""A client or a database that lacks something is refused, by the name of what is missing and the command that adds it."""
+"""A client or a database that lacks something is refused: what is missing is named, and the command that adds it."""
 
 import importlib
 import re

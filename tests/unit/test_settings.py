@@ -1,13 +1,16 @@
 """Options and the environment: which wins, what is refused, and in which words."""
 
+import re
 from dataclasses import fields
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from fastapi_durable import DurableModule, DurableOptions, DurableSettings, InProcessTransport, MemoryStateStore, Role
+from fastapi_durable.duration import parse_duration
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.errors import ConfigurationError
 
@@ -166,3 +169,16 @@ def test_a_control_plane_has_its_tenant_as_namespace() -> None:
 )
 def test_a_topology_that_contradicts_itself_is_refused(given: dict[str, Any], said: str) -> None:
     assert said in refusal(**given)
+
+
+def test_the_document_lists_every_setting_with_its_default() -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "application.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `DURABLE_(\w+)` \|([^|]*)\|", document, re.MULTILINE)
+    documented = {name.lower(): default.strip().strip("`") for name, default in rows}
+    assert documented.keys() == DurableSettings.model_fields.keys()
+    for name, text in documented.items():
+        default = DurableSettings.model_fields[name].default
+        if name != "instance_id":
+            assert (parse_duration(text) if isinstance(default, timedelta) else text) == (
+                default if isinstance(default, timedelta) else str(default or "")
+            )

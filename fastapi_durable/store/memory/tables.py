@@ -154,9 +154,11 @@ def _to_text(value: Json) -> str | None:
     if value is None:
         return None
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text.encode()  # a lone surrogate is no character
     except (TypeError, ValueError, RecursionError) as error:
         raise SerializationError(f"a value has no JSON form: {error}") from error
+    return text
 
 
 def _from_text(text: str | None) -> Json:

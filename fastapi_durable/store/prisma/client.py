@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from fastapi_durable.errors import SchemaMismatchError
 from fastapi_durable.store.prisma.tables import TABLES
@@ -52,7 +52,7 @@ class PrismaClient(Protocol):
     @property
     def durablebufferedevent(self) -> Any: ...
 
-    def tx(self, *, max_wait: timedelta, timeout: timedelta) -> AbstractAsyncContextManager[Self]: ...
+    def tx(self, *, max_wait: timedelta, timeout: timedelta) -> AbstractAsyncContextManager[Any]: ...
 
     async def query_raw(self, query: Any, *args: Any) -> Any: ...
 

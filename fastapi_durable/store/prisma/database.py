@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
@@ -14,7 +14,7 @@ from fastapi_durable.errors import (
     TransactionExpiredError,
 )
 from fastapi_durable.store.prisma.client import Delegate, PrismaClient
-from fastapi_durable.store.prisma.failures import is_transaction_over, translate
+from fastapi_durable.store.prisma.failures import is_transaction_over, translate, translate_call
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.postgresql import PostgresSql
 from fastapi_durable.store.prisma.sql.sqlite import SqliteSql
@@ -75,32 +75,23 @@ class Database:
         """Open a transaction, commit it at the end of the block, and undo it if the block raises."""
         manager = self.client.tx(max_wait=timeout, timeout=timeout)
         deadline = asyncio.get_running_loop().time() + timeout.total_seconds()
+        client = await _translated(manager.__aenter__)
+        transaction = DatabaseTransaction(client, self._dialect, timeout, deadline)
         try:
-            async with manager as client:
-                transaction = DatabaseTransaction(client, self._dialect, timeout, deadline)
-                yield transaction
-                transaction.raise_if_doomed()
-        except StoreError:
-            raise
-        except Exception as error:
-            # Also what the body's own statements met: a conflict there undid this transaction like any other.
-            failure = _over(error, timeout, deadline) or translate(error)
+            yield transaction
+            transaction.raise_if_doomed()
+        except BaseException as error:
+            await manager.__aexit__(type(error), error, error.__traceback__)
+            # The body may have used the client itself: a conflict there undid this transaction like any other.
+            failure = transaction.over(error) or translate(error)
             if failure is None:
                 raise
             raise failure from error
+        await transaction.commit(manager)
         self._dialect = self._dialect or transaction.known_dialect
 
     async def _attempt(self, operation: Callable[[], Awaitable[T]]) -> T:
-        async def translated() -> T:
-            try:
-                return await operation()
-            except Exception as error:
-                failure = translate(error)
-                if failure is None:
-                    raise
-                raise failure from error
-
-        return await self._retry(translated)
+        return await self._retry(lambda: _translated(operation))
 
     async def _retry(self, operation: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(self.attempts - 1):
@@ -163,6 +154,17 @@ class DatabaseTransaction(Database):
     def known_dialect(self) -> type[Sql] | None:
         return self._dialect
 
+    async def commit(self, manager: AbstractAsyncContextManager[Any]) -> None:
+        await self._attempt(lambda: manager.__aexit__(None, None, None))
+
+    def over(self, error: BaseException | None) -> StoreError | None:
+        """Why the client has ended the transaction: its time was up, or a statement failed. None for other errors."""
+        if error is None or not is_transaction_over(error):
+            return None
+        if asyncio.get_running_loop().time() >= self._deadline:
+            return TransactionExpiredError(self._timeout)
+        return StoreError(f"the transaction is over: {error}")
+
     def raise_if_doomed(self) -> None:
         if self._doomed:
             raise StoreError("a transaction that was joined failed, so this one is undone as well")
@@ -183,16 +185,17 @@ class DatabaseTransaction(Database):
         try:
             return await super()._attempt(operation)
         except StoreError as error:
-            failure = None if error.__cause__ is None else _over(error.__cause__, self._timeout, self._deadline)
+            failure = self.over(error.__cause__)
             if failure is None:
                 raise
             raise failure from error.__cause__
 
 
-def _over(error: BaseException, timeout: timedelta, deadline: float) -> StoreError | None:
-    """The error for a transaction that the client has ended: because its time was up, or because a statement failed."""
-    if not is_transaction_over(error):
-        return None
-    if asyncio.get_running_loop().time() >= deadline:
-        return TransactionExpiredError(timeout)
-    return StoreError(f"the transaction is over: {error}")
+async def _translated(operation: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await operation()
+    except Exception as error:
+        failure = translate_call(error)
+        if failure is None:
+            raise
+        raise failure from error

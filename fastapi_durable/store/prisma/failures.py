@@ -26,10 +26,15 @@ _VALUE_CODES = frozenset({"P2019", "P2020", "22P02", "22P05", "22021", "22003"})
 _SQLITE_BUSY = frozenset({5, 6})
 
 
-def translate(error: BaseException) -> DurableError | None:
-    """The library's error for one of the client's, None for errors that are not the client's."""
+def translate_call(error: BaseException) -> DurableError | None:
+    """The same for an error of a call to the client, where a broken connection can only be the database's."""
     if isinstance(error, ConnectionError | TimeoutError):
         return StoreUnavailableError(f"the database cannot be reached: {type(error).__name__}: {error}")
+    return translate(error)
+
+
+def translate(error: BaseException) -> DurableError | None:
+    """The library's error for one of the client's, None for errors that are not the client's."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if "PrismaError" not in names and not names & _UNAVAILABLE_CLASSES:
         return None
@@ -62,10 +67,12 @@ def _codes(error: BaseException) -> set[str]:
 
 
 def _is_busy(codes: set[str], text: str) -> bool:
-    # SQLite's extended codes hold the primary one in their last byte.
     if "P1008" in codes:
         return "locked" in text
-    return "P2010" in codes and any(code.isdecimal() and int(code) & 0xFF in _SQLITE_BUSY for code in codes)
+    # SQLite's extended codes hold the primary one in their last byte. PostgreSQL's have five characters.
+    return "P2010" in codes and any(
+        code.isdecimal() and len(code) < 5 and int(code) & 0xFF in _SQLITE_BUSY for code in codes
+    )
 
 
 def _is_connection_state(code: str) -> bool:

@@ -120,9 +120,11 @@ def to_json_text(value: Json) -> str:
         SerializationError: the value has no JSON form.
     """
     try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text.encode()  # a lone surrogate is no character
     except (TypeError, ValueError, RecursionError) as error:
         raise SerializationError(f"a value has no JSON form: {error}") from error
+    return text
 
 
 def to_moment(value: datetime | str | float) -> datetime:

@@ -157,6 +157,45 @@ async def test_a_cancellation_during_the_clean_up_of_a_finished_step_is_not_lost
         await task
 
 
+async def test_a_clean_up_that_fails_does_not_take_the_place_of_a_cancellation(
+    resolver: DependencyResolver, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_step, cleaning, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def broken() -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            cleaning.set()
+            await go_on.wait()
+            raise Boom("broken pipe")
+
+    async def step(*, _: Annotated[None, Depends(broken)]) -> None: ...
+
+    async def cancelled_in_the_step() -> None:
+        async with resolver.provide(step):
+            in_step.set()
+            await asyncio.Event().wait()
+
+    async def cancelled_in_the_clean_up() -> None:
+        async with resolver.provide(step):
+            in_step.set()
+
+    for execute, moment in ((cancelled_in_the_step, in_step), (cancelled_in_the_clean_up, cleaning)):
+        for event in (in_step, cleaning, go_on):
+            event.clear()
+        task = asyncio.create_task(execute())
+        await moment.wait()
+        task.cancel()
+        await cleaning.wait()
+        asyncio.get_running_loop().call_soon(go_on.set)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert "broken failed" in caplog.text
+        assert "broken pipe" in caplog.text
+        caplog.clear()
+
+
 async def test_a_cancellation_while_a_dependency_is_entered_leaves_it_again(resolver: DependencyResolver) -> None:
     entering = asyncio.Event()
     events: list[str] = []

@@ -1,0 +1,295 @@
+"""One bad run never stops the others."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, computed_field
+
+from fastapi_durable.definition import workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import (
+    DefinitionError,
+    InputValidationError,
+    RunFailedError,
+    StoreError,
+    WorkflowNotRegisteredError,
+)
+from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.interposed_store import interposed
+
+SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
+
+
+class Order(BaseModel):
+    id: str
+    cents: int
+
+
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+class Broken(BaseModel):
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def broken(self) -> int:
+        raise KeyError("no value")
+
+
+@workflow
+async def good(ctx: WorkflowContext) -> str:
+    await ctx.sleep("1 ms")
+    return "good"
+
+
+async def _exits(ctx: WorkflowContext) -> None:
+    sys.exit(3)
+
+
+async def _raises_an_unreadable_error(ctx: WorkflowContext) -> None:
+    raise Unreadable
+
+
+async def _is_cancelled(ctx: WorkflowContext) -> None:
+    raise asyncio.CancelledError
+
+
+async def _ends_itself(ctx: WorkflowContext) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def _raises_a_base_exception(ctx: WorkflowContext) -> None:
+    raise BaseException("the end")
+
+
+async def _recurses(ctx: WorkflowContext) -> None:
+    await _recurses(ctx)
+
+
+async def _returns_what_cannot_be_stored(ctx: WorkflowContext) -> Any:
+    return object()
+
+
+async def _returns_what_cannot_be_read_again(ctx: WorkflowContext) -> Any:
+    return 10**5000
+
+
+async def _returns_what_raises_when_stored(ctx: WorkflowContext) -> Broken:
+    return Broken()
+
+
+async def _leaves_its_generator_open(ctx: WorkflowContext) -> None:
+    raise GeneratorExit
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        _exits,
+        _raises_an_unreadable_error,
+        _is_cancelled,
+        _ends_itself,
+        _raises_a_base_exception,
+        _recurses,
+        _returns_what_cannot_be_stored,
+        _returns_what_cannot_be_read_again,
+        _returns_what_raises_when_stored,
+        _leaves_its_generator_open,
+    ],
+    ids=lambda body: body.__name__.strip("_"),
+)
+async def test_a_body_that_misbehaves_fails_its_own_run_only(store: StateStore, body: Any) -> None:
+    bad = workflow(name="bad")(body)
+    async with running_worker(store, bad, good) as (engine, worker):
+        before, spoilt, after = [await engine.start(flow) for flow in (good, bad, good)]
+        with pytest.raises(RunFailedError):
+            await spoilt.result("5s")
+        assert await before.result("5s") == await after.result("5s") == "good"
+        await until(lambda: is_idle(worker))
+        assert worker.health().alive
+        assert (await spoilt.run()).recovery_attempts is None, "it was driven more than once"
+
+
+async def test_a_body_that_hangs_holds_one_place_and_nobody_up(store: StateStore) -> None:
+    entered = asyncio.Event()
+
+    @workflow
+    async def hang(ctx: WorkflowContext) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    async with running_engine(
+        store, hang, good, config=replace(FAST, concurrency=2, shutdown_timeout=timedelta(0))
+    ) as engine:
+        await engine.start(hang)
+        await entered.wait()
+        handles = [await engine.start(good) for _ in range(5)]
+        assert [await handle.result("5s") for handle in handles] == ["good"] * 5
+
+
+async def test_runs_of_a_workflow_that_is_not_deployed_wait_untouched(store: StateStore) -> None:
+    """Nor do they hold up those behind them, however many there are."""
+
+    @workflow
+    async def removed(ctx: WorkflowContext) -> str:
+        return "back again"
+
+    @workflow(name="good", version="0")
+    async def good_of_old(ctx: WorkflowContext) -> str:
+        return "old"
+
+    yesterday = build_engine(store, removed, good_of_old)
+    waiting = [await yesterday.start(flow, priority=9) for flow in (removed, good_of_old) for _ in range(5)]
+    snapshot = [await handle.run() for handle in waiting]
+    async with running_engine(store, good, config=replace(FAST, concurrency=1)) as engine:
+        assert await (await engine.start(good)).result("5s") == "good"
+        assert [await handle.run() for handle in waiting] == snapshot
+    async with running_engine(store, removed, good_of_old) as engine:
+        assert {await engine.handle(handle.run_id).result("5s") for handle in waiting} == {"back again", "old"}
+
+
+async def test_an_input_that_no_longer_decodes_fails_with_the_places_and_without_the_values(store: StateStore) -> None:
+    @workflow(name="flow")
+    async def before(ctx: WorkflowContext, order: dict[str, str]) -> None: ...
+
+    @workflow(name="flow")
+    async def after(ctx: WorkflowContext, order: Order) -> None: ...
+
+    handle = await build_engine(store, before).start(before, {"id": "4711", "card": "4242"})
+    async with running_engine(store, after, good) as engine:
+        other = await engine.start(good)
+        with pytest.raises(
+            RunFailedError, match=r"the input of run .* does not fit Order: cents: Field required"
+        ) as caught:
+            await engine.handle(handle.run_id).result("5s")
+        assert "4242" not in str(caught.value)
+        assert await other.result("5s") == "good"
+
+
+async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store: StateStore) -> None:
+    """Broken JSON in a column: the store raises, time and again, for that one run."""
+    bad_runs: set[str] = set()
+    reads = 0
+
+    async def broken(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        nonlocal reads
+        if name == "list_checkpoints" and call.args[0] in bad_runs:
+            reads += 1
+            raise StoreError("a row cannot be read")
+        return await call()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return "read again"
+
+    async with running_worker(interposed(store, broken), flow, good, config=SHORT_LEASE) as (engine, worker):
+        bad_runs.add("bad")
+        bad = await engine.start(flow, run_id="bad")
+        handles = [await engine.start(good) for _ in range(5)]
+        assert [await handle.result("5s") for handle in handles] == ["good"] * 5
+        await until(lambda: _reached(lambda: reads >= 2))
+        assert worker.health().alive
+        assert not (await bad.status()).is_terminal
+        bad_runs.clear()
+        assert await bad.result("5s") == "read again"
+
+
+async def _reached(condition: Any) -> bool:
+    return bool(condition())
+
+
+async def test_no_more_runs_are_driven_at_a_time_than_the_configuration_says(store: StateStore) -> None:
+    driven = most = 0
+    go_on = asyncio.Event()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        nonlocal driven, most
+        driven += 1
+        most = max(most, driven)
+        await go_on.wait()
+        driven -= 1
+
+    async with running_worker(store, flow, config=replace(FAST, concurrency=3)) as (engine, worker):
+        handles = [await engine.start(flow) for _ in range(10)]
+        await until(lambda: _reached(lambda: driven == 3))
+        # It looks for nothing that it could not drive: the rest is there for other workers.
+        assert len(await store.list_pending_runs(limit=20)) == 7
+        assert worker.health().in_flight == 3
+        go_on.set()
+        for handle in handles:
+            await handle.result("5s")
+    assert most == 3
+
+
+async def test_a_higher_priority_is_driven_first(store: StateStore) -> None:
+    order: list[int] = []
+
+    @workflow
+    async def flow(ctx: WorkflowContext, number: int) -> None:
+        order.append(number)
+
+    engine = build_engine(store, flow)
+    handles = [await engine.start(flow, number, priority=number) for number in (1, 3, 2)]
+    async with running_engine(store, flow, config=replace(FAST, concurrency=1)):
+        for handle in handles:
+            await handle.result("5s")
+    assert order == [3, 2, 1]
+
+
+async def test_a_start_that_cannot_work_leaves_no_row(store: StateStore) -> None:
+    @workflow
+    async def flow(ctx: WorkflowContext, order: Order) -> None: ...
+
+    async def undecorated(ctx: WorkflowContext) -> None: ...
+
+    engine = build_engine(store, flow, good)
+    wrong: list[tuple[type[Exception], Callable[[], Awaitable[Any]]]] = [
+        (WorkflowNotRegisteredError, lambda: engine.start("unknown", 1)),
+        (WorkflowNotRegisteredError, lambda: engine.start("good", version="7")),
+        (DefinitionError, lambda: engine.start(undecorated)),
+        (InputValidationError, lambda: engine.start("flow", {"id": "1"})),
+        (InputValidationError, lambda: engine.start("flow", object())),
+        (InputValidationError, lambda: engine.start("flow", {"id": "a\x00b", "cents": 1})),
+        (InputValidationError, lambda: engine.start("flow")),
+        (InputValidationError, lambda: engine.start("good", 1)),
+        (InputValidationError, lambda: engine.start(good, run_id="")),
+        (InputValidationError, lambda: engine.start(good, run_id="a\nb")),
+        (InputValidationError, lambda: engine.start(good, run_id="x" * 501)),
+    ]
+    for error, start in wrong:
+        with pytest.raises(error):
+            await start()
+    assert await store.list_runs(RunQuery()) == []
+
+
+async def test_a_wait_for_a_run_that_failed_once_ends(store: StateStore) -> None:
+    """A terminal status is reported although the run's error has odd contents."""
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        raise ValueError("\x00" + "x" * 100_000) from Unreadable()
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        with pytest.raises(RunFailedError):
+            await handle.result("5s")
+        assert await has_status(handle, RunStatus.FAILED)
+        error = (await handle.run()).error
+    assert error is not None
+    assert error.type == "ValueError"
+    assert len(error.message) < 10_000
+    assert error.cause is not None
+    assert error.cause.type == "Unreadable"
