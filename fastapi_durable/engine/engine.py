@@ -9,6 +9,7 @@ from fastapi_durable.codec import Codec
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.cancellation import cancel
 from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.driver import RunDriver
@@ -18,6 +19,7 @@ from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import WorkflowRegistry
 from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.signal import checked_token, start_with_signal
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
 from fastapi_durable.store.base import StateStore
@@ -139,25 +141,109 @@ class WorkflowEngine(Deliveries):
             StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
                 with the same `run_id` will find it.
         """
-        definition = self.registry.resolve(workflow, version)
-        now = self.clock.now()
-        run = Run(
-            id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
-            workflow=definition.name,
-            workflow_version=definition.version,
-            input=encode_input(self._codec, definition, input, given=input is not NO_INPUT),
-            tags=tuple(dict.fromkeys((*definition.tags, *tags))),
-            search_attributes=dict(search_attributes or {}),
+        definition, run = self._new_run(
+            workflow,
+            input,
+            run_id=run_id,
+            version=version,
+            tags=tags,
+            search_attributes=search_attributes,
             priority=priority,
-            namespace=self.config.namespace or DEFAULT_NAMESPACE,
-            origin=definition.origin,
-            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
-            created_at=now,
-            updated_at=now,
         )
         stored, created = await self.store.create_run(run)
         if created:
             self.notifications.work_available()
+        return self._handle(stored.id, definition.output_type, created=created)
+
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, Input, ...], Coroutine[Any, Any, Output]],
+        input: Input,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, ...], Coroutine[Any, Any, Output]],
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]: ...
+    async def signal_with_start(
+        self,
+        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]:
+        """Start a run unless it exists, and send a signal, both or neither: the signal finds the run in any case.
+
+        Args:
+            token, payload, signal_id: Of the signal.
+            run_id: Names the run that both the first and every later caller mean; without it each call starts one.
+            version, tags, search_attributes, priority: Of a run that is started.
+
+        Raises:
+            SerializationError: the token or the payload cannot be stored.
+            InputValidationError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
+        """
+        definition, run = self._new_run(
+            workflow,
+            input,
+            run_id=run_id,
+            version=version,
+            tags=tags,
+            search_attributes=search_attributes,
+            priority=priority,
+        )
+        checked_token(token)
+        encoded = self._codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        stored, created = await retry_conflicts(
+            self.clock,
+            lambda: start_with_signal(self.store, self.clock, run, token, encoded, signal_id=signal_id),
+        )
+        self.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
 
     def handle(self, run_id: str, workflow: Callable[..., Any] | str | None = None) -> RunHandle[Any]:
@@ -182,6 +268,35 @@ class WorkflowEngine(Deliveries):
     def driver(self, run: Run, token: str) -> RunDriver:
         """What drives a run that was claimed under `token`."""
         return RunDriver(run, token, self._services)
+
+    def _new_run(
+        self,
+        workflow: Callable[..., Any] | str,
+        input: Any,
+        *,
+        run_id: str | None,
+        version: str | None,
+        tags: Collection[str],
+        search_attributes: SearchAttributes | None,
+        priority: int | None,
+    ) -> tuple[WorkflowDefinition, Run]:
+        """The checked run that a start asks for."""
+        definition = self.registry.resolve(workflow, version)
+        now = self.clock.now()
+        return definition, Run(
+            id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=encode_input(self._codec, definition, input, given=input is not NO_INPUT),
+            tags=tuple(dict.fromkeys((*definition.tags, *tags))),
+            search_attributes=dict(search_attributes or {}),
+            priority=priority,
+            namespace=self.config.namespace or DEFAULT_NAMESPACE,
+            origin=definition.origin,
+            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            created_at=now,
+            updated_at=now,
+        )
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
         return RunHandle(

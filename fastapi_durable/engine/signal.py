@@ -19,9 +19,10 @@ from fastapi_durable.model import (
     CheckpointStatus,
     ErrorRecord,
     Json,
+    Run,
     SignalWaiter,
 )
-from fastapi_durable.store.base import StateStore, StoreTransaction
+from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
 
 _TOKEN_LIMIT = 500
 SIGNAL_TIMEOUT = "signal_timeout"
@@ -161,6 +162,17 @@ async def deliver_signal(
     async with store.transaction() as transaction:
         await transaction.lock_name(signal_lock(token))
         return await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
+
+
+async def start_with_signal(
+    store: StateStore, clock: Clock, run: Run, token: str, payload: Json, *, signal_id: str | None = None
+) -> CreatedRun:
+    """Create the run unless one of its id exists, and deliver a signal, in one transaction."""
+    async with store.transaction() as transaction:
+        await transaction.lock_name(signal_lock(token))
+        created = await transaction.create_run(run)
+        await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
+        return created
 
 
 async def pass_on(

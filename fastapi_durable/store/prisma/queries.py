@@ -8,7 +8,6 @@ from fastapi_durable.store.prisma.sql.predicates import in_namespaces, in_status
 from fastapi_durable.store.prisma.sql.statements import count_runs, run_facets, select
 from fastapi_durable.store.prisma.tables import RUNS
 
-
 _STATUSES = frozenset(RunStatus)
 
 
