@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -62,7 +62,9 @@ class DurableSettings(BaseSettings):
             asked for.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
 
     role: Role = Role.ALL
     namespace: Name | None = None

@@ -157,18 +157,35 @@ async def test_cancellation_at_any_moment_loses_no_connection_and_no_update(rich
         assert (await db.step.find_unique(where=counter)).seq == value + 8
 
 
+def slow_statement(rich: Rich) -> str:
+    if rich.provider == "postgresql":
+        return "SELECT pg_sleep(30)"
+    return "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def test_a_statement_does_not_outlive_its_transactions_time(db: Any, rich: Rich) -> None:
+    with pytest.raises(rich.errors.TransactionExpiredError):
+        async with asyncio.timeout(10), db.tx(timeout=dt.timedelta(milliseconds=200)) as tx:
+            await tx.step.create(data=step(1))
+            await tx.query_raw(slow_statement(rich))
+    async with asyncio.timeout(5):
+        await db.step.create(data=step(1))
+    if rich.provider == "postgresql":
+        running = (
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(30)%' AND state = 'active'"
+        )
+        async with asyncio.timeout(5):
+            while (await db.query_raw(running))[0]["n"]:  # noqa: ASYNC110 (the server does not call back)
+                await asyncio.sleep(0.05)
+
+
 async def test_a_cancelled_statement_ends_its_transaction(db: Any, rich: Rich) -> None:
-    slow = (
-        "SELECT pg_sleep(30)"
-        if rich.provider == "postgresql"
-        else "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-    )
     manager = db.tx(timeout=LONG)
     tx = await manager.start()
     await tx.step.create(data=step(1))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await tx.query_raw(slow)
+            await tx.query_raw(slow_statement(rich))
     with pytest.raises(rich.errors.TransactionError):
         await tx.step.create(data=step(2))
     with pytest.raises(rich.errors.TransactionError):
