@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.clock import Clock
@@ -12,6 +13,7 @@ from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.deliveries import Deliveries
+from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
@@ -21,8 +23,8 @@ from fastapi_durable.engine.registry import WorkflowRegistry
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
 from fastapi_durable.errors import InputValidationError
-from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
-from fastapi_durable.store.base import StateStore
+from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
+from fastapi_durable.store.base import CreatedRun, StateStore
 from fastapi_durable.transport.base import Transport
 
 Input = TypeVar("Input")
@@ -58,6 +60,7 @@ class WorkflowEngine(Deliveries):
         self.clock = clock
         self.registry = WorkflowRegistry(workflows)
         self.notifications = Notifications()
+        self.dispatcher: Dispatcher | None = None
         self._codec = codec
         self._services = Services(
             store=store,
@@ -150,9 +153,7 @@ class WorkflowEngine(Deliveries):
             search_attributes=search_attributes,
             priority=priority,
         )
-        stored, created = await self.store.create_run(run)
-        if created:
-            self.notifications.work_available()
+        stored, created = await self._create(run)
         return self._handle(stored.id, definition.output_type, created=created)
 
     @overload
@@ -265,9 +266,33 @@ class WorkflowEngine(Deliveries):
         """
         return await cancel(self._services, run_id, compensate=compensate)
 
-    def driver(self, run: Run, token: str) -> RunDriver:
-        """What drives a run that was claimed under `token`."""
-        return RunDriver(run, token, self._services)
+    def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
+        """What drives a run that is leased under `token`; a new one has no history to read."""
+        return RunDriver(run, token, self._services, is_new=is_new)
+
+    async def _create(self, run: Run) -> CreatedRun:
+        """Insert the run; if this process has a worker with a free place, already leased to it.
+
+        A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
+        """
+        dispatcher = self.dispatcher
+        reservation = None if dispatcher is None else dispatcher.reserve()
+        if dispatcher is None or reservation is None:
+            created = await self.store.create_run(run)
+            if created.created:
+                self.notifications.work_available()
+            return created
+        leased = replace(run, status=RunStatus.RUNNING, locked_by=reservation.token, locked_until=reservation.until)
+        try:
+            created = await self.store.create_run(leased)
+        except BaseException:
+            dispatcher.give_back(reservation)
+            raise
+        if created.created:
+            dispatcher.use(reservation, created.run)
+        else:
+            dispatcher.give_back(reservation)
+        return created
 
     def _new_run(
         self,

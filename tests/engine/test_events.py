@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -39,7 +40,7 @@ async def test_an_event_reaches_every_run_that_waits_for_one_like_it_and_no_othe
         other = await engine.start(wait_for_payment, "2")
         anything = await engine.start(wait_for_any)
         for handle in (first, also, other, anything):
-            await until(lambda handle=handle: has_status(handle, RunStatus.SUSPENDED))
+            await until(partial(has_status, handle, RunStatus.SUSPENDED))
         published = await engine.publish_event("paid", {"order": "1", "cents": 5})
         assert sorted(published.receivers) == sorted([first.run_id, also.run_id, anything.run_id])
         assert not published.buffered

@@ -151,7 +151,7 @@ async def test_with_a_secret_only_signed_bodies_are_taken() -> None:
         handle, url = await waiting(durable, app)
         good = "sha256=" + hmac.new(b"key", b'{"n": 1}', hashlib.sha256).hexdigest()
         for signature in (None, "", "sha256=", good.replace("=", ""), good[:-1], "sha256=ü"):
-            headers = {} if signature is None else {"X-Durable-Signature": signature.encode()}
+            headers = {} if signature is None else {b"X-Durable-Signature": signature.encode()}
             refused = await client.post(url, content=b'{"n": 1}', headers=headers)
             assert refused.status_code == 401, signature
         assert (await client.post(url, content=b'{"n": 2}', headers={"X-Durable-Signature": good})).status_code == 401

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.prisma_inprocess.conftest import only_postgres
 from tests.prisma_inprocess.workbench import Rich
 
 LONG = dt.timedelta(seconds=30)
@@ -192,3 +193,27 @@ async def test_a_cancelled_statement_ends_its_transaction(db: Any, rich: Rich) -
         await manager.commit()
     assert await db.step.count() == 0
     await db.step.create(data=step(3))
+
+
+async def test_an_isolation_level_can_be_asked_for(db: Any, rich: Rich) -> None:
+    async with db.tx(isolation_level="Serializable") as tx:
+        await tx.step.create(data=step(1))
+        if rich.provider == "postgresql":
+            assert await tx.query_raw("SHOW transaction_isolation") == [{"transaction_isolation": "serializable"}]
+    assert await db.step.count() == 1
+    if rich.provider == "sqlite":
+        with pytest.raises(rich.errors.DataError, match="ReadCommitted"):
+            await db.tx(isolation_level="ReadCommitted").start()
+
+
+@only_postgres
+async def test_a_serialisation_failure_says_to_try_again(db: Any, rich: Rich) -> None:
+    await db.step.create(data=step(1))
+    key = {"runId_seq": {"runId": "r", "seq": 1}}
+    with pytest.raises(rich.errors.DataError) as failure:
+        async with db.tx(isolation_level="RepeatableRead") as tx:
+            await tx.step.count()
+            await db.step.update(where=key, data={"name": "outside"})
+            await tx.step.update(where=key, data={"name": "inside"})
+    assert failure.value.code == "P2034"
+    assert (await db.step.find_unique(where=key)).name == "outside"
