@@ -11,6 +11,7 @@ from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
 from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
 from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
 from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.undo import Undo
 from fastapi_durable.engine.update import UpdateResult
 from fastapi_durable.engine.webhook import Webhook
 from fastapi_durable.errors import (
@@ -133,6 +134,7 @@ __all__ = [
     "TaskTicket",
     "TransactionExpiredError",
     "Transport",
+    "Undo",
     "UpdateResult",
     "Webhook",
     "WorkflowContext",
