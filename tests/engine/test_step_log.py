@@ -292,10 +292,13 @@ async def test_an_interceptor_surrounds_every_real_execution_and_no_replay(store
 
     @workflow
     async def flow(ctx: WorkflowContext) -> list[str]:
+        def here() -> str:
+            return _span.get()
+
         results = [
             await ctx.step(work),
             await ctx.transaction(write),
-            await ctx.local_step("here", lambda: _span.get()),
+            await ctx.local_step("here", here),
         ]
         await ctx.sleep("2ms")
         return results
