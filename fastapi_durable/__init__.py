@@ -3,8 +3,17 @@
 from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.context.ambient import current_context
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.interception import StepExecution, StepInterceptor
+from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
+from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
+from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.undo import Undo
+from fastapi_durable.engine.update import UpdateResult
+from fastapi_durable.engine.webhook import Webhook
 from fastapi_durable.errors import (
     ChildFailedError,
     ConfigurationError,
@@ -30,9 +39,11 @@ from fastapi_durable.errors import (
     SignalTimeoutError,
     SignalTokenTakenError,
     StepFailedError,
+    StepNotRegisteredError,
     StoreConflictError,
     StoreError,
     StoreUnavailableError,
+    TaskFailedError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
 )
@@ -73,17 +84,22 @@ __all__ = [
     "DurableRuntime",
     "DurableSettings",
     "ErrorRecord",
+    "Event",
+    "EventSubscriber",
     "FatalError",
     "GatherError",
     "InProcessTransport",
     "InjectionError",
     "InputValidationError",
     "LeaseLostError",
+    "LiveEvent",
+    "LiveEvents",
     "MemoryStateStore",
     "NonDeterminismError",
     "NotStartedError",
     "OutsideWorkflowError",
     "PrismaStateStore",
+    "PublishedEvent",
     "ResultTimeoutError",
     "Role",
     "Run",
@@ -104,13 +120,23 @@ __all__ = [
     "SignalTokenTakenError",
     "StateStore",
     "StateStoreDep",
+    "StepExecution",
     "StepFailedError",
+    "StepInterceptor",
+    "StepLog",
+    "StepNotRegisteredError",
     "StoreConflictError",
     "StoreError",
     "StoreUnavailableError",
+    "SubProcess",
     "SystemClock",
+    "TaskFailedError",
+    "TaskTicket",
     "TransactionExpiredError",
     "Transport",
+    "Undo",
+    "UpdateResult",
+    "Webhook",
     "WorkflowContext",
     "WorkflowEngine",
     "WorkflowEngineDep",
@@ -118,6 +144,8 @@ __all__ = [
     "WorkflowService",
     "WorkflowServiceDep",
     "app_scoped",
+    "current_context",
+    "current_step",
     "exponential",
     "fixed",
     "step",

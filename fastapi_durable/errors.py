@@ -14,6 +14,7 @@ DurableError
 ├── SerializationError              a value has no JSON form, or the stored form does not fit the type
 │   └── InputValidationError        a workflow's input does not validate
 ├── WorkflowNotRegisteredError      unknown name or version
+├── StepNotRegisteredError          unknown name of a step
 ├── RunNotFoundError
 ├── RunStateError                   the run's status does not allow this
 ├── NonDeterminismError             the code no longer matches the recorded history
@@ -21,6 +22,7 @@ DurableError
 ├── SignalTokenTakenError           another live run waits for this token
 ├── StepFailedError                 a step failed for good (raised in the workflow body)
 ├── ChildFailedError                a child run ended without a result (raised in the workflow body)
+├── TaskFailedError                 `fail_task` was called for a task (raised in the workflow body)
 ├── GatherError                     some of several children or branches failed (raised in the workflow body)
 ├── SignalTimeoutError              no signal before the deadline (raised in the workflow body)
 ├── RunUnsuccessfulError            raised by `handle.result()`
@@ -142,6 +144,19 @@ class WorkflowNotRegisteredError(DurableError):
         self.registered = tuple(registered)
 
 
+class StepNotRegisteredError(DurableError):
+    """No step of this name is registered with the module."""
+
+    def __init__(self, name: str, registered: Sequence[str]) -> None:
+        known = ", ".join(registered) or "none"
+        super().__init__(
+            f"no step {name!r} is registered (registered: {known}). Add it to `steps=[...]` of the DurableModule, or "
+            "pass the function itself to ctx.step."
+        )
+        self.name = name
+        self.registered = tuple(registered)
+
+
 class RunNotFoundError(DurableError):
     """No run has this id."""
 
@@ -226,6 +241,24 @@ class ChildFailedError(DurableError):
         super().__init__(f"child {run_id!r} of workflow {workflow!r} failed: {error.message}")
         self.run_id = run_id
         self.workflow = workflow
+        self.error = error
+
+    @property
+    def code(self) -> str | None:
+        return self.error.code
+
+
+class TaskFailedError(DurableError):
+    """Whoever a task was handed to reported that it failed.
+
+    Attributes:
+        error: What was reported.
+    """
+
+    def __init__(self, run_id: str, task: str, error: ErrorRecord) -> None:
+        super().__init__(f"task {task!r} of run {run_id!r} failed: {error.message}")
+        self.run_id = run_id
+        self.task = task
         self.error = error
 
     @property

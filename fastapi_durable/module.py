@@ -8,13 +8,20 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, Self
 
+from fastapi import APIRouter
 from starlette.applications import Starlette
 
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition, default_name, step_definition, workflow_definition
+from fastapi_durable.definition import (
+    StepDefinition,
+    WorkflowDefinition,
+    default_name,
+    step_definition,
+    workflow_definition,
+)
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
@@ -35,6 +42,7 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.webhooks import webhook_router
 from fastapi_durable.worker import Worker
 
 _log = logging.getLogger("fastapi_durable")
@@ -65,8 +73,9 @@ class DurableModule:
         self._use_factory = use_factory
         self._inject = inject
         self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
-        self._steps = tuple(step_definition(each).function for each in steps)
+        self._steps: tuple[StepDefinition, ...] = tuple(step_definition(each) for each in steps)
         WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
+        StepRegistry(self._steps)
         self.state_store: RuntimePart[StateStore] = RuntimePart("state_store", lambda runtime: runtime.store, self)
         self.workflow_service: RuntimePart[WorkflowService] = RuntimePart(
             "workflow_service", lambda runtime: runtime.service, self
@@ -89,7 +98,7 @@ class DurableModule:
         Args:
             options: Checked now, the environment included.
             workflows: Functions decorated with `@workflow` that this application drives.
-            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
             ConfigurationError: an option or a variable of the environment is wrong.
@@ -115,7 +124,7 @@ class DurableModule:
                 values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
             workflows: Functions decorated with `@workflow` that this application drives.
-            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
             ConfigurationError: the factory does not take what `inject` lists.
@@ -162,6 +171,17 @@ class DurableModule:
         app = StandaloneApplication(dict(dependency_overrides or {}))
         async with self._opened(app, role=None if role is None else Role(role)) as runtime:
             yield runtime
+
+    def webhook_router(self, *, prefix: str = "/webhooks", max_body: int = 1_000_000) -> APIRouter:
+        """The public route for callbacks: `app.include_router(durable.webhook_router())`.
+
+        It takes only tokens of webhooks, so put no authentication before it: third parties call it. The option
+        `webhook_url` has to lead here; with `webhook_secret` it takes only signed bodies.
+
+        Args:
+            max_body: Bytes; a larger body is refused.
+        """
+        return webhook_router(self, prefix=prefix, max_body=max_body)
 
     def runtime(self, app: Application) -> DurableRuntime:
         """What runs in an application, for code that FastAPI does not inject into.
@@ -243,6 +263,8 @@ class DurableModule:
                 config=config,
                 clock=options.clock,
                 codec=Codec(),
+                steps=self._steps,
+                interceptors=options.interceptors,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
@@ -252,6 +274,7 @@ class DurableModule:
                 service=WorkflowService(engine),
                 gateway=RunGateway(engine),
                 worker=worker,
+                webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
@@ -278,7 +301,7 @@ class DurableModule:
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
-        for function in (*(each.function for each in self._workflows), *self._steps):
+        for function in (*(each.function for each in self._workflows), *(each.function for each in self._steps)):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)

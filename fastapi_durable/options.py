@@ -2,15 +2,16 @@
 
 import inspect
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.settings import DurableSettings, Role
 from fastapi_durable.store.base import StateStore
@@ -36,6 +37,8 @@ class DurableOptions:
         tenant: With the control plane: the namespace, by its other name.
         auto_schema: Accepted as in Nest. No store of this library creates tables: Prisma Migrate does. What the store
             needs is checked at the start either way.
+        interceptors: Make the context of every real execution of a step, the first one outermost: functions of a
+            `StepExecution` under `@asynccontextmanager`. They observe; what they raise is logged.
         clock: Where the time comes from.
 
     Raises:
@@ -58,9 +61,13 @@ class DurableOptions:
     retry_in_turn_below: Duration | None = None
     blocked_poll: Duration | None = None
     transaction_timeout: Duration | None = None
+    event_ttl: Duration | None = None
+    webhook_url: str | Callable[[str], str] | None = None
+    webhook_secret: SecretStr | str | None = None
     topology: Topology | None = None
     tenant: str | None = None
     auto_schema: bool = True
+    interceptors: Sequence[StepInterceptor] = ()
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -68,6 +75,10 @@ class DurableOptions:
         _check_port("store", self.store, StateStore, mend="wrap your client: store=PrismaStateStore(client)")
         _check_port("transport", self.transport, Transport, mend="leave it out for InProcessTransport()")
         _check_port("clock", self.clock, Clock, mend="leave it out for the machine's clock")
+        if not all(callable(each) for each in self.interceptors):
+            raise ConfigurationError(
+                "option interceptors lists functions that take a StepExecution and return an async context manager"
+            )
         if self.settings is not None and not isinstance(self.settings, DurableSettings):
             raise ConfigurationError(f"option settings is a DurableSettings, not {_described(self.settings)}")
         for name, value in self._overrides().items():
@@ -98,6 +109,8 @@ class DurableOptions:
             clock=self.clock,
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
+            webhook_secret=values["webhook_secret"],
+            interceptors=tuple(self.interceptors),
             config=EngineConfig(**config),
         )
 
@@ -141,6 +154,8 @@ class ResolvedOptions:
     clock: Clock
     role: Role
     startup_timeout: float
+    webhook_secret: SecretStr | None
+    interceptors: tuple[StepInterceptor, ...]
     config: EngineConfig
 
 

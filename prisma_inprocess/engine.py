@@ -5,56 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from prisma_inprocess.compiler.plan_cache import PlanCache
 from prisma_inprocess.drivers.base import Driver, Session, Transaction
 from prisma_inprocess.errors import ConfigurationError, EngineError
+from prisma_inprocess.operation import Operation, OperationEncoder
 from prisma_inprocess.package import GeneratedPackage
 from prisma_inprocess.plan.bulk_insert import MINIMUM_ROWS
 from prisma_inprocess.plan.nodes import execute_all, in_transaction
 from prisma_inprocess.plan.values import Run
-from prisma_inprocess.request import RequestBuilder, selection_of
 from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
 
 log = logging.getLogger(__name__)
 
-_ACTIONS: Final[Mapping[str, str]] = {
-    "create": "createOne",
-    "create_many": "createMany",
-    "delete": "deleteOne",
-    "delete_many": "deleteMany",
-    "update": "updateOne",
-    "update_many": "updateMany",
-    "upsert": "upsertOne",
-    "count": "aggregate",
-    "group_by": "groupBy",
-    "find_many": "findMany",
-    "find_first": "findFirst",
-    "find_first_or_raise": "findFirstOrThrow",
-    "find_unique": "findUnique",
-    "find_unique_or_raise": "findUniqueOrThrow",
-}
 _RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
 _NOT_FOUND = (
     "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed "
     "transaction Prisma doesn't have information about anymore, or was obtained before disconnecting."
 )
-
-
-@dataclass(slots=True, frozen=True)
-class Operation:
-    """One call of a client method: what the client hands to its query builder."""
-
-    method: str
-    arguments: Mapping[str, Any]
-    model: type[Any] | None = None
-    root_selection: Sequence[str] | None = None
 
 
 @dataclass(slots=True)
@@ -77,11 +51,14 @@ class InProcessEngine:
         self._default_url = default_url
         self._log_queries = log_queries
         self._driver: Driver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+        self._left_behind: list[Driver] = []
         self._plans: PlanCache | None = None
         self._transactions: dict[str, _OpenTransaction] = {}
         # Strong references: asyncio keeps only weak ones to its tasks.
         self._endings: set[asyncio.Task[None]] = set()
-        self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
+        self._encoder = OperationEncoder(package)
 
     async def connect(
         self, timeout: timedelta | None = None, datasources: Sequence[Mapping[str, Any]] | None = None
@@ -93,7 +70,12 @@ class InProcessEngine:
             datasources: The URL, as the client passes it; without it, the schema's environment variable decides.
         """
         if self._driver is not None:
-            return
+            if self._belongs_here():
+                return
+            # Connected on an event loop that is gone, or in the process that this one was forked from. That driver is
+            # neither used nor closed: its sockets and files may still be somebody else's.
+            self._left_behind.append(self._driver)
+            self._driver = None
         try:
             url = str(datasources[0]["url"]) if datasources else self._default_url()
         except RuntimeError as error:
@@ -103,13 +85,21 @@ class InProcessEngine:
         try:
             async with asyncio.timeout(timeout.total_seconds() if timeout else None):
                 await driver.connect()
+        except TimeoutError as error:
+            message = "Can't reach the database: the client's own `connect_timeout` is over"
+            raise self._failure(EngineError(message, "P1001")) from error
         except EngineError as error:
             raise self._failure(error) from error
         self._driver = driver
+        self._loop, self._process = asyncio.get_running_loop(), os.getpid()
 
     async def aclose(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (drivers bound it themselves)
         """Roll back what is open and close all connections."""
         driver, self._driver = self._driver, None
+        if driver is not None and not self._belongs_here():
+            self._left_behind.append(driver)
+            self._transactions.clear()
+            return
         for transaction_id in list(self._transactions):
             await self._expire(transaction_id)
         if driver is not None:
@@ -118,7 +108,7 @@ class InProcessEngine:
     def close(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (it does not wait)
         """Close without an event loop: called for a client that was forgotten, and after `aclose`."""
         driver, self._driver = self._driver, None
-        if driver is not None:
+        if driver is not None and self._process == os.getpid():
             driver.close_now()
 
     def stop(self, *, timeout: timedelta | None = None) -> None:
@@ -215,23 +205,17 @@ class InProcessEngine:
             count = await self._insert_rows(operation, session)
             if count is not None:
                 return {"count": count}
-        request, values = self._request(operation)
+        request, values = self._encoder.encode(operation)
         plan = await self._connected_plans().plan(request)
         return await plan(Run(session), values)
 
     async def _insert_rows(self, operation: Operation, session: Session) -> int | None:
         """Insert many rows of one shape, or return None if they are not."""
-        rows: list[dict[str, Any]] = []
-        request: dict[str, Any] | None = None
-        for row in operation.arguments["data"]:
-            one = Operation(operation.method, {**operation.arguments, "data": [row]}, operation.model, ("count",))
-            shape, values = self._request(one, share=False)
-            if request is None:
-                request = shape
-            elif shape != request:
-                return None
-            rows.append(values)
-        plan = await self._connected_plans().bulk_insert(request) if request is not None else None
+        encoded = self._encoder.rows(operation)
+        if encoded is None:
+            return None
+        request, rows = encoded
+        plan = await self._connected_plans().bulk_insert(request)
         if plan is None:
             return None
         run = Run(session)
@@ -251,12 +235,7 @@ class InProcessEngine:
         return {"columns": result.columns, "types": result.types, "rows": result.rows}
 
     async def _run_in_transaction(self, operations: Sequence[Operation]) -> None:
-        try:
-            transaction = await self._connected().begin()
-        except TimeoutError as error:
-            raise EngineError(
-                "Transaction API error: Unable to start a transaction in the given time.", "P2028"
-            ) from error
+        transaction = await self._connected().begin()
         try:
             for operation in operations:
                 await self._run(operation, transaction)
@@ -265,52 +244,17 @@ class InProcessEngine:
             raise
         await transaction.commit()
 
-    def _request(self, operation: Operation, *, share: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-        """An operation in the JSON protocol, and the values of its placeholders."""
-        graph = self._package.graph
-        model_name: str = operation.model.__prisma_model__ if operation.model is not None else ""
-        action = _ACTIONS[operation.method]
-        root = graph.root(model_name, action)
-        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type, share=share)
-        arguments = dict(operation.arguments)
-        include = arguments.pop("include", None)
-        encoded = builder.arguments(arguments, root.arguments)
-        if operation.root_selection is not None:
-            selection = selection_of(operation.root_selection)
-        else:
-            selection = self._selection(operation.model, include, root.type, builder)
-        request = {"modelName": model_name, "action": action, "query": {"arguments": encoded, "selection": selection}}
-        return request, builder.values
-
-    def _selection(self, model: Any, include: Any, type_name: str, builder: RequestBuilder) -> dict[str, Any]:
-        """All scalar fields of a model, and the relations that are included."""
-        scalars = self._scalars.get(model)
-        if scalars is None:
-            scalars = self._scalars[model] = dict.fromkeys(self._package.models.get_default_fields(model), True)
-        if not include:
-            return scalars
-        selection = dict(scalars)
-        outputs = self._package.graph.output(type_name)
-        for name, wanted in include.items():
-            if wanted is False:
-                continue
-            if wanted is not True and not isinstance(wanted, Mapping):
-                raise TypeError(f"Expected `bool` or `dict` include value but got {type(wanted)} instead.")
-            related = self._package.models.get_relational_model(current_model=model, field=name)
-            output = outputs[name]
-            arguments = {} if wanted is True else dict(wanted)
-            nested = self._selection(related, arguments.pop("include", None), output.type, builder)
-            entry: dict[str, Any] = {"selection": nested}
-            encoded = builder.arguments(arguments, output.arguments)
-            if encoded:
-                entry["arguments"] = encoded
-            selection[name] = entry
-        return selection
-
     def _connected(self) -> Driver:
         if self._driver is None:
             raise EngineError("The client is not connected: call connect() first", "P1017")
+        if not self._belongs_here():
+            raise EngineError(
+                "The client was connected on another event loop or before a fork: call connect() here first", "P1017"
+            )
         return self._driver
+
+    def _belongs_here(self) -> bool:
+        return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
 
     def _connected_plans(self) -> PlanCache:
         if self._plans is None:

@@ -7,22 +7,36 @@ run, or something happened since the turn read the history; then the driver look
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.engine.compensation import unwind
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.context.ambient import inside_workflow
 from fastapi_durable.engine.continuation import continue_run
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.live_events import LiveEventType
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
 from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
-from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.errors import SerializationError, StoreUnavailableError
+from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
+_EVENT_OF: dict[RunStatus, LiveEventType] = {
+    RunStatus.SUSPENDED: "run.suspended",
+    RunStatus.BLOCKED: "run.blocked",
+    RunStatus.COMPLETED: "run.completed",
+    RunStatus.FAILED: "run.failed",
+    RunStatus.CANCELLED: "run.cancelled",
+    RunStatus.DEAD: "run.dead",
+}
+
+_FIRST_RETRY = timedelta(milliseconds=50)
+_SLOWEST_RETRY = timedelta(seconds=2)
 _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
@@ -81,8 +95,10 @@ class RunDriver:
 
     async def _take_turn(self, definition: WorkflowDefinition) -> bool:
         """One turn and its ending; False if the run wants another one at once."""
-        history = [] if self._is_new else await self._services.store.list_checkpoints(self.run.id)
+        history = [] if self._is_new else await self._read_history()
         self._is_new = False
+        if not history and not self.run.wake_count and not self.run.recovery_attempts:
+            self._services.events.run("run.started", self.run)
         turn = Turn(self.run, self.token, history, self._services)
         outcome = await self._execute(turn, partial(_call_body, definition, turn))
         if self._wants_undoing(outcome) and turn.compensations:
@@ -97,6 +113,18 @@ class RunDriver:
             if turn.ended is not None and turn.ended.error is not None:
                 raise turn.ended.error from None
             return True
+
+    async def _read_history(self) -> list[Checkpoint]:
+        """What is recorded of the run. A short outage is waited out, or the run would stay leased for nothing."""
+        services, delay = self._services, _FIRST_RETRY
+        while True:
+            try:
+                return await services.store.list_checkpoints(self.run.id)
+            except StoreUnavailableError:
+                if self._lost or self._is_stopping():
+                    raise
+                await services.clock.sleep(delay)
+                delay = min(delay * 2, _SLOWEST_RETRY)
 
     async def _execute(self, turn: Turn, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
         self._turn = turn
@@ -169,6 +197,7 @@ class RunDriver:
         self._services.notifications.run_finished(
             self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
         )
+        self._services.events.run(_EVENT_OF[status], self.run, output=output, error=error)
         if self.run.parent_run_id is not None:
             self._services.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
@@ -200,6 +229,7 @@ class RunDriver:
         if not continued:
             return not await self._still_mine()
         services.notifications.run_finished(self.run.id)
+        services.events.run("run.completed", self.run)
         services.notifications.work_available()
         return True
 
@@ -210,6 +240,8 @@ class RunDriver:
             changes = {"status": RunStatus.CANCELLING, "wake_at": changes["wake_at"]}
         if not await turn.persist(partial(self._release, changes, wake_count=self.run.wake_count)):
             return not await self._still_mine()
+        if changes["status"] in _EVENT_OF:
+            self._services.events.run(_EVENT_OF[changes["status"]], self.run, error=changes.get("error"))
         if changes["wake_at"] is not None:
             self._services.notifications.wake_planned(changes["wake_at"])
         return True
@@ -249,6 +281,7 @@ class RunDriver:
         error = ErrorRecord(message=message, code="max_recovery_attempts", retryable=False)
         if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True):
             self._services.notifications.run_finished(self.run.id)
+            self._services.events.run("run.dead", self.run, error=error)
             _log.error("run %s of %s is dead: %s", self.run.id, self.run.workflow, message)
 
 
@@ -256,8 +289,14 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
     async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
-            return await definition.function(context, **dependencies)
-        value = turn.services.codec.decode(
-            turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
-        )
-        return await definition.function(context, value, **dependencies)
+            with inside_workflow(context):
+                return await definition.function(context, **dependencies)
+        try:
+            value = turn.services.codec.decode(
+                turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
+            )
+        except SerializationError as error:
+            # It was valid when the run was started: the code has changed, and may be mended.
+            turn.block(error)
+        with inside_workflow(context):
+            return await definition.function(context, value, **dependencies)
