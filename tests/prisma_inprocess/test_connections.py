@@ -174,6 +174,13 @@ async def test_clients_share_a_database_and_come_and_go(rich: Rich) -> None:
         assert await three.step.count() == 1
 
 
+async def test_connecting_twice_at_once_opens_one_driver(rich: Rich) -> None:
+    client = rich.client()
+    await asyncio.gather(client.connect(), client.connect())
+    assert await client.step.count() == 0
+    await client.disconnect()
+
+
 def test_one_client_serves_event_loops_one_after_another(
     generated_packages: dict[str, ModuleType], tmp_path: Path
 ) -> None:
