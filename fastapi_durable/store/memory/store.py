@@ -11,6 +11,7 @@ from typing import Self
 
 from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError
 from fastapi_durable.model import (
+    LIVE_STATUSES,
     BufferedEvent,
     BufferedSignal,
     Checkpoint,
@@ -149,6 +150,15 @@ class _Operations:
             ]
             return [thaw_run(run) for _, _, run in sorted(due)[:limit]]
 
+    async def list_expired_runs(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[str]:
+        async with self._access() as tables:
+            expired = [
+                (run.expires_at, run.id)
+                for run in self._runs(tables, LIVE_STATUSES - {RunStatus.CANCELLING}, namespace)
+                if run.expires_at is not None and run.expires_at <= now
+            ]
+            return [run_id for _, run_id in sorted(expired)[:limit]]
+
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
@@ -261,6 +271,14 @@ class _Operations:
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
         return await self._list_checkpoints(run_id, prefixes)
+
+    async def remove_checkpoints(self, run_id: str, seqs: Collection[int] | None = None) -> int:
+        async with self._access() as tables:
+            rows = tables.checkpoints.group(run_id) if self._touchable(tables, run_id) else []
+            removed = [row for row in rows if seqs is None or row.seq in seqs]
+            for row in removed:
+                tables.checkpoints.pop((run_id, row.seq))
+            return len(removed)
 
     # Signals
 
@@ -491,13 +509,20 @@ def _waiting_since(run: Run, now: datetime) -> datetime | None:
         return None
     if run.status is RunStatus.PENDING:
         return run.created_at
-    if run.status in (RunStatus.RUNNING, RunStatus.CANCELLING):
+    if run.status is RunStatus.RUNNING or (run.status is RunStatus.CANCELLING and _is_due(run, now)):
         return run.locked_until or run.updated_at
+    if run.status is RunStatus.CANCELLING:
+        return None
     return run.wake_at if run.wake_at is not None and run.wake_at <= now else None
 
 
+def _is_due(run: Run, now: datetime) -> bool:
+    return run.wake_at is None or run.wake_at <= now
+
+
 def _claimed(run: Run, token: str, now: datetime, until: datetime) -> Run:
-    crashed = run.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
+    # Without an owner it was handed back, as a cancelling run is whose undo waits for its next attempt.
+    crashed = run.status in (RunStatus.RUNNING, RunStatus.CANCELLING) and run.locked_by is not None
     return replace(
         run,
         status=RunStatus.CANCELLING if run.status is RunStatus.CANCELLING else RunStatus.RUNNING,
