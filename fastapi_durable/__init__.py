@@ -1,7 +1,8 @@
 """Durable workflows for FastAPI, on the app's own Prisma schema."""
 
 from fastapi_durable.clock import Clock, SystemClock
-from fastapi_durable.definition import step, workflow
+from fastapi_durable.definition import Batch, Singleton, step, workflow
+from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
@@ -29,6 +30,7 @@ from fastapi_durable.errors import (
     SerializationError,
     SignalTimeoutError,
     SignalTokenTakenError,
+    SingletonQueueFullError,
     StepFailedError,
     StoreConflictError,
     StoreError,
@@ -60,6 +62,8 @@ from fastapi_durable.web.dependencies import (
 
 __all__ = [
     "Backoff",
+    "Batch",
+    "BulkCancellation",
     "Checkpoint",
     "ChildFailedError",
     "Clock",
@@ -102,6 +106,8 @@ __all__ = [
     "SerializationError",
     "SignalTimeoutError",
     "SignalTokenTakenError",
+    "Singleton",
+    "SingletonQueueFullError",
     "StateStore",
     "StateStoreDep",
     "StepFailedError",

@@ -16,6 +16,7 @@ DurableError
 ├── WorkflowNotRegisteredError      unknown name or version
 ├── RunNotFoundError
 ├── RunStateError                   the run's status does not allow this
+├── SingletonQueueFullError         too many runs of one singleton key wait already
 ├── NonDeterminismError             the code no longer matches the recorded history
 ├── OutsideWorkflowError            a workflow-only call was made elsewhere
 ├── SignalTokenTakenError           another live run waits for this token
@@ -157,6 +158,19 @@ class RunStateError(DurableError):
         super().__init__(f"run {run_id!r} is {status} and cannot be {action}")
         self.run_id = run_id
         self.status = status
+
+
+class SingletonQueueFullError(DurableError):
+    """Too many runs of one singleton key are alive already; no run was created."""
+
+    def __init__(self, workflow: str, key: str, alive: int) -> None:
+        super().__init__(
+            f"{alive} runs of workflow {workflow!r} with the singleton key {key!r} are alive, and no more may wait. "
+            "Try again later, or raise max_queue_depth."
+        )
+        self.workflow = workflow
+        self.key = key
+        self.alive = alive
 
 
 class NonDeterminismError(DurableError):

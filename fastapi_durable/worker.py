@@ -12,6 +12,7 @@ from typing import Any
 
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.expiry import is_full
 from fastapi_durable.model import Lease, Run
 
 _log = logging.getLogger("fastapi_durable")
@@ -66,7 +67,7 @@ class Worker:
         await self._engine.transport.start()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
-        for loop in (self._claim_forever, self._renew_forever):
+        for loop in (self._claim_forever, self._renew_forever, self._expire_forever):
             self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
 
     async def stop(self, timeout: timedelta | None = None) -> None:
@@ -200,6 +201,22 @@ class Worker:
             await driver.drive()
         except Exception:
             _log.exception("driving run %s failed; it is taken up again when its lease expires", driver.run.id)
+
+    async def _expire_forever(self) -> None:
+        """Cancel runs that are over their execution timeout, a batch at a time."""
+        failures = 0
+        while True:
+            delay = min(self._config.poll_interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
+            await asyncio.sleep(delay.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311 (jitter)
+            try:
+                full = True
+                while full:
+                    full = is_full(await self._engine.cancel_expired_runs())
+            except Exception as error:
+                failures += 1
+                _log.warning("looking for runs over their execution timeout failed: %s", repr(error))
+            else:
+                failures = 0
 
     async def _renew_forever(self) -> None:
         interval = self._config.lease / _RENEWALS_PER_LEASE

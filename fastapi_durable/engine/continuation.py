@@ -10,6 +10,7 @@ from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.completion import child_token
 from fastapi_durable.engine.settlement import ending
+from fastapi_durable.engine.singleton import hand_on_slot
 from fastapi_durable.model import Json, Run, RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore
 
@@ -45,7 +46,6 @@ async def continue_run(
         )
         if not completed:
             return False
-        await transaction.remove_signal_waiters_of_run(run.id)
         now = clock.now()
         successor = Run(
             id=next_run_id(run.id),
@@ -65,6 +65,8 @@ async def continue_run(
             updated_at=now,
         )
         await transaction.create_run(successor)
+        await hand_on_slot(transaction, run, successor)
+        await transaction.remove_signal_waiters_of_run(run.id)
         waiter = await transaction.take_signal_waiter(child_token(run.id))
         if waiter is not None:
             await transaction.put_signal_waiter(

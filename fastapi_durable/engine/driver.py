@@ -6,18 +6,21 @@ run, or something happened since the turn read the history; then the driver look
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Any
 
 from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.engine.compensation import unwind
+from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.continuation import continue_run
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
+from fastapi_durable.engine.singleton import gate_of, pass_gate
 from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
-from fastapi_durable.errors import SerializationError
+from fastapi_durable.errors import LeaseLostError, SerializationError
 from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
@@ -45,10 +48,23 @@ class RunDriver:
         if self._is_poisonous():
             await self._bury()
             return
+        if not await self._may_begin(definition):
+            return
         while not await self._take_turn(definition):
             if self._is_stopping():
                 await self._hand_back()
                 return
+
+    async def _may_begin(self, definition: WorkflowDefinition) -> bool:
+        """Whether the run is no singleton, or has its turn among those of its key; else it waits by now."""
+        gate, singleton = gate_of(self.run), definition.singleton
+        if gate is None or singleton is None or self.run.status is not RunStatus.RUNNING:
+            return True
+        take = partial(pass_gate, self._services, self.run, self.token, gate, singleton.limit)
+        try:
+            return await retry_conflicts(self._services.clock, take)
+        except LeaseLostError:
+            return False
 
     def _is_stopping(self) -> bool:
         return self._stopping is not None
@@ -144,6 +160,7 @@ class RunDriver:
             case Ended(Ending.ABANDONED, error=Exception() as error):
                 raise error
             case Ended(Ending.LEASE_LOST):
+                await self._tell_if_cancelled()
                 _log.warning("run %s: lost its lease to another worker; this turn wrote nothing more", self.run.id)
         return True
 
@@ -164,7 +181,7 @@ class RunDriver:
         if not settled:
             return not await self._still_mine()
         self._services.notifications.run_finished(self.run.id)
-        if self.run.parent_run_id is not None:
+        if self.run.parent_run_id is not None or gate_of(self.run) is not None:
             self._services.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
         reason = f": {error.message}" if error else ""
@@ -231,8 +248,16 @@ class RunDriver:
         run = await self._services.store.find_run(self.run.id)
         if run is None or run.locked_by != self.token or run.status not in _DRIVEN:
             return False
+        if run.status is RunStatus.CANCELLING and self.run.status is not RunStatus.CANCELLING:
+            # Asked for elsewhere, or this process would know.
+            self._services.notifications.run_cancelled(run.id)
         self.run = run
         return True
+
+    async def _tell_if_cancelled(self) -> None:
+        run = await self._services.store.find_run(self.run.id)
+        if run is not None and run.status is RunStatus.CANCELLED:
+            self._services.notifications.run_cancelled(run.id)
 
     def _is_poisonous(self) -> bool:
         limit = self._services.config.max_recovery_attempts
@@ -249,10 +274,15 @@ class RunDriver:
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
-    async with turn.services.injector.provide(definition.function) as dependencies:
+    async with AsyncExitStack() as stack:
+        leading: tuple[Any, ...] = (context,)
+        if definition.owner is not None:
+            parts = await stack.enter_async_context(turn.services.injector.provide(definition.owner))
+            leading = (definition.owner(**parts), context)
+        dependencies = await stack.enter_async_context(turn.services.injector.provide(definition.function))
         if definition.input_type is NoInput:
-            return await definition.function(context, **dependencies)
+            return await definition.function(*leading, **dependencies)
         value = turn.services.codec.decode(
             turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
         )
-        return await definition.function(context, value, **dependencies)
+        return await definition.function(*leading, value, **dependencies)

@@ -7,18 +7,21 @@ from typing import Any, Concatenate, TypeVar, overload
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.engine.cancellation import cancel
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
-from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.input import NO_INPUT, encode_input
+from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.notifications import Notifications
+from fastapi_durable.engine.operations import Operations
 from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, deliver_signal
+from fastapi_durable.engine.singleton import create_within_queue
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
 from fastapi_durable.store.base import StateStore
@@ -30,14 +33,7 @@ Output = TypeVar("Output")
 _ID_LIMIT = 500
 
 
-class NoInputGiven:
-    """Stands for the input of a workflow that takes none."""
-
-
-NO_INPUT = NoInputGiven()
-
-
-class WorkflowEngine:
+class WorkflowEngine(Operations):
     """Durable execution over one store. Several engines, in one process or in many, may share the store."""
 
     def __init__(
@@ -70,6 +66,9 @@ class WorkflowEngine:
         )
         for definition in workflows:
             injector.check(definition.function)
+            if definition.owner is not None:
+                injector.check(definition.owner)
+            codec.adapter(definition.search_attributes or Any)
             codec.adapter(definition.input_type)
             codec.adapter(definition.output_type)
 
@@ -137,18 +136,20 @@ class WorkflowEngine:
         Raises:
             InputValidationError: the input does not fit the workflow's type, or cannot be stored.
             WorkflowNotRegisteredError: unknown name or version.
+            SingletonQueueFullError: too many runs of the input's singleton key are alive.
             StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
                 with the same `run_id` will find it.
         """
         definition = self.registry.resolve(workflow, version)
         now = self.clock.now()
+        encoded = encode_input(self._codec, definition, input, given=input is not NO_INPUT)
         run = Run(
             id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
             workflow=definition.name,
             workflow_version=definition.version,
-            input=encode_input(self._codec, definition, input, given=input is not NO_INPUT),
-            tags=tuple(dict.fromkeys((*definition.tags, *tags))),
-            search_attributes=dict(search_attributes or {}),
+            input=encoded,
+            tags=labelled(self._codec, definition, encoded, tags),
+            search_attributes=checked_attributes(self._codec, definition, search_attributes or {}),
             priority=priority,
             namespace=self.config.namespace or DEFAULT_NAMESPACE,
             origin=definition.origin,
@@ -156,7 +157,7 @@ class WorkflowEngine:
             created_at=now,
             updated_at=now,
         )
-        stored, created = await self.store.create_run(run)
+        stored, created = await create_within_queue(self._services, definition, run)
         if created:
             self.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
@@ -187,20 +188,6 @@ class WorkflowEngine:
         if receiver is not None:
             self.notifications.work_available()
         return receiver is not None
-
-    async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
-        """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
-
-        Args:
-            compensate: Undo first what finished steps declared with `compensate=`; the run is `cancelling` meanwhile.
-
-        Returns:
-            The run as it is now.
-
-        Raises:
-            RunNotFoundError: no run has this id.
-        """
-        return await cancel(self._services, run_id, compensate=compensate)
 
     def driver(self, run: Run, token: str) -> RunDriver:
         """What drives a run that was claimed under `token`."""

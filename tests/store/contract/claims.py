@@ -76,9 +76,8 @@ class ClaimsContract:
         assert claimed["again"].locked_by == "claim-1"
         assert (await existing(store, "held")).locked_by == "alive"
 
-    async def test_a_cancelling_run_whose_undo_waits_for_a_retry_is_left_alone_until_then(
-        self, store: StateStore
-    ) -> None:
+    async def test_a_cancelling_run_is_left_alone_until_its_undo_is_due(self, store: StateStore) -> None:
+        """Its undo waits for the next attempt; a lease that expired meanwhile makes no difference."""
         cancelling = RunStatus.CANCELLING
         await create(
             store,
