@@ -12,7 +12,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py' 2>/dev/null)
 
-.PHONY: help run test check demo check-wheel setup migrate migration lock clean
+.PHONY: help run test check pyright demo check-wheel setup migrate migration lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -20,6 +20,7 @@ help:
 	@echo "make test         run all tests, PostgreSQL included (ARGS= for pytest)"
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
 	@echo "make check        ruff, mypy and the import rules"
+	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
@@ -30,13 +31,16 @@ run: setup migrate
 	DATABASE_URL='$(DATABASE_URL)' .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 check: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(PYTHON_SOURCES)
 	@.venv/bin/python -m tests.repository.import_rules
+
+pyright: setup
+	scripts/with_node node node_modules/pyright/index.js --pythonpath .venv/bin/python
 
 demo: setup
 	scripts/with_node .venv/bin/python -m example_app.demo --db $(DB)

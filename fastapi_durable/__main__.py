@@ -77,6 +77,10 @@ def _describe_worker(commands: "argparse._SubParsersAction[Any]") -> None:
         default="info",
         help="for the worker's own messages, unless the application sets up logging (default: info)",
     )
+    parser.add_argument(
+        "--health-port", type=int, metavar="PORT", help="answer GET /health/live and /health/ready here"
+    )
+    parser.add_argument("--health-host", default="127.0.0.1", metavar="HOST", help="address of it (default: 127.0.0.1)")
     parser.set_defaults(work=_worker)
 
 
@@ -86,7 +90,8 @@ def _worker(arguments: argparse.Namespace) -> int:
     def set_up_logging_and_drive(module: DurableModule) -> int:
         # Does nothing if the application has set up logging while it was imported.
         logging.basicConfig(level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        return asyncio.run(drive(module))
+        port: int | None = arguments.health_port
+        return asyncio.run(drive(module, health=None if port is None else (arguments.health_host, port)))
 
     return _with_module(arguments, set_up_logging_and_drive)
 

@@ -278,7 +278,7 @@ class DurableModule:
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
-        owners = (each.owner for each in self._workflows if each.owner is not None)
+        owners: list[Callable[..., Any]] = [each.owner for each in self._workflows if each.owner is not None]
         for function in (*(each.function for each in self._workflows), *owners, *self._steps):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -56,7 +56,9 @@ class DurableSettings(BaseSettings):
         transaction_timeout: Limit of a `ctx.transaction` body.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True
+    )
 
     role: Role = Role.ALL
     namespace: Name | None = None

@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -20,6 +20,7 @@ from fastapi_durable.errors import ConfigurationError, DurableError
 from fastapi_durable.module import DurableModule
 from fastapi_durable.runtime import DurableRuntime
 from fastapi_durable.settings import Role
+from fastapi_durable.web.probes import Address, answering_probes
 
 _log = logging.getLogger("fastapi_durable")
 _WATCH_SECONDS = 5.0
@@ -58,10 +59,13 @@ def load_module(target: str) -> DurableModule:
     raise TargetError(f"{target} is of type {type(found).__qualname__}, not a DurableModule{hint}{_candidates(module)}")
 
 
-async def drive(module: DurableModule) -> int:
+async def drive(module: DurableModule, *, health: Address | None = None) -> int:
     """Drive runs until SIGTERM or SIGINT, let them come to their next checkpoint, and return the exit code.
 
     A second signal ends the process at once; what it was doing goes on elsewhere when the leases expire.
+
+    Args:
+        health: Where to answer probes; None: nowhere.
     """
     starting = asyncio.current_task()
     assert starting is not None  # noqa: S101 # we are in one
@@ -69,7 +73,10 @@ async def drive(module: DurableModule) -> int:
     with _signals_set(stop):
         watch = asyncio.create_task(_cancel_when(stop, starting))
         try:
-            async with module.running(role=Role.WORKER) as runtime:
+            async with AsyncExitStack() as stack:
+                runtime = await stack.enter_async_context(module.running(role=Role.WORKER))
+                if health is not None:
+                    await stack.enter_async_context(answering_probes(runtime, health))
                 watch.cancel()
                 _log.info("the worker drives %s; stop it with SIGTERM or Ctrl-C", _workflows(runtime))
                 return await _until(stop, runtime)

@@ -16,6 +16,8 @@ from prisma_inprocess.compiler.plan_cache import PlanCache
 from prisma_inprocess.drivers.base import Driver, Session, Transaction
 from prisma_inprocess.errors import ConfigurationError, EngineError
 from prisma_inprocess.package import GeneratedPackage
+from prisma_inprocess.plan.bulk_insert import MINIMUM_ROWS
+from prisma_inprocess.plan.nodes import execute_all, in_transaction
 from prisma_inprocess.plan.values import Run
 from prisma_inprocess.request import RequestBuilder, selection_of
 from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
@@ -209,9 +211,35 @@ class InProcessEngine:
             return await self._run_raw(operation, session)
         if self._log_queries:
             log.info("%s on %s", operation.method, getattr(operation.model, "__prisma_model__", None))
+        if operation.method == "create_many" and len(operation.arguments["data"]) >= MINIMUM_ROWS:
+            count = await self._insert_rows(operation, session)
+            if count is not None:
+                return {"count": count}
         request, values = self._request(operation)
         plan = await self._connected_plans().plan(request)
         return await plan(Run(session), values)
+
+    async def _insert_rows(self, operation: Operation, session: Session) -> int | None:
+        """Insert many rows of one shape, or return None if they are not."""
+        rows: list[dict[str, Any]] = []
+        request: dict[str, Any] | None = None
+        for row in operation.arguments["data"]:
+            one = Operation(operation.method, {**operation.arguments, "data": [row]}, operation.model, ("count",))
+            shape, values = self._request(one, share=False)
+            if request is None:
+                request = shape
+            elif shape != request:
+                return None
+            rows.append(values)
+        plan = await self._connected_plans().bulk_insert(request) if request is not None else None
+        if plan is None:
+            return None
+        run = Run(session)
+        statements = plan.render(run, rows)
+        if len(statements) == 1:
+            return await session.execute(*statements[0])
+        count: int = await in_transaction(run, lambda inner: execute_all(inner, statements))
+        return count
 
     async def _run_raw(self, operation: Operation, session: Session) -> Any:
         sql, parameters = operation.arguments["query"], operation.arguments.get("parameters") or ()
@@ -237,13 +265,13 @@ class InProcessEngine:
             raise
         await transaction.commit()
 
-    def _request(self, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _request(self, operation: Operation, *, share: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
         """An operation in the JSON protocol, and the values of its placeholders."""
         graph = self._package.graph
         model_name: str = operation.model.__prisma_model__ if operation.model is not None else ""
         action = _ACTIONS[operation.method]
         root = graph.root(model_name, action)
-        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type)
+        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type, share=share)
         arguments = dict(operation.arguments)
         include = arguments.pop("include", None)
         encoded = builder.arguments(arguments, root.arguments)

@@ -13,7 +13,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from prisma_inprocess.compiler.input_graph import build_graph
 from prisma_inprocess.compiler.query_compiler import QueryCompiler
 from prisma_inprocess.errors import GenerationError
 from prisma_inprocess.package import COMPILER_FILE, DATAMODEL_FILE, ENGINE_FOLDER, GRAPH_FILE
+from prisma_inprocess.partial_types import write_partial_types
 from prisma_inprocess.patching import patch_package
 from prisma_inprocess.schema_engine import SchemaEngine
 
@@ -75,15 +77,20 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
     compiler = _require(modules / _COMPILER_WASM.format(provider=provider))
     dmmf = engine.dmmf(datamodel)
 
-    _write_client(output, _client_data(schema, text, output, generator, datasource, url, dmmf))
-    folder = output / ENGINE_FOLDER
-    folder.mkdir(exist_ok=True)
-    _write(folder / GRAPH_FILE, json.dumps(build_graph(dmmf), separators=(",", ":"), sort_keys=True).encode())
-    _write(folder / DATAMODEL_FILE, datamodel.encode())
-    _write(folder / COMPILER_FILE, compiler.read_bytes())
-    patch_package(output, provider)
-    if warm_up:
-        QueryCompiler(folder / COMPILER_FILE, datamodel, provider)
+    data = _client_data(schema, text, output, generator, datasource, url, dmmf)
+    with _replaced(output) as target:
+        partial_types = _write_client(target, data)
+        folder = target / ENGINE_FOLDER
+        folder.mkdir()
+        (folder / GRAPH_FILE).write_text(json.dumps(build_graph(dmmf), separators=(",", ":"), sort_keys=True))
+        (folder / DATAMODEL_FILE).write_text(datamodel, encoding="utf-8")
+        (folder / COMPILER_FILE).write_bytes(compiler.read_bytes())
+        _keep_serialised(output / ENGINE_FOLDER, folder)
+        patch_package(target, provider)
+        if warm_up:
+            QueryCompiler(folder / COMPILER_FILE, datamodel, provider)
+    if partial_types is not None:
+        partial_types(output)
     return Generated(output, provider)
 
 
@@ -202,20 +209,55 @@ def _client_data(
     }
 
 
-def _write_client(output: Path, data: Mapping[str, Any]) -> None:
-    """Run Prisma Client Python's own generator."""
+@contextlib.contextmanager
+def _replaced(output: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `output` when all went well; otherwise `output` stays as it was.
+    """
+    if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
+        raise GenerationError(
+            f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output"
+        )
+    created = next((folder for folder in reversed(output.parents) if not folder.exists()), None)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    workspace = Path(tempfile.mkdtemp(dir=output.parent, prefix=f".{output.name}."))
+    try:
+        target = workspace / output.name
+        target.mkdir()
+        yield target
+        if output.exists():
+            output.rename(workspace / "old")
+        target.rename(output)
+    except BaseException:
+        if created is not None:
+            shutil.rmtree(created, ignore_errors=True)
+        raise
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _keep_serialised(old: Path, new: Path) -> None:
+    """Take the compiler's serialised form over from the client that is replaced, if the compiler is the same."""
+    with contextlib.suppress(FileNotFoundError):
+        if (old / COMPILER_FILE).read_bytes() == (new / COMPILER_FILE).read_bytes():
+            for serialised in old.glob("*.cwasm"):
+                shutil.copy2(serialised, new)
+
+
+def _write_client(target: Path, data: dict[str, Any]) -> Callable[[Path], None] | None:
+    """Run Prisma Client Python's own generator.
+
+    Returns what writes the partial types, if the schema names a script that makes them: the script imports the client,
+    so it can only run when the client is in its place.
+    """
     from prisma._compat import model_parse
     from prisma.generator.generator import BASE_PACKAGE_DIR, Generator
     from prisma.generator.models import FAKER, PythonData
     from prisma.generator.utils import SAMPLER_ITER_MAPPING
 
-    if output == BASE_PACKAGE_DIR.resolve():
+    output = data["generator"]["output"]["value"]
+    if Path(output) == BASE_PACKAGE_DIR.resolve():
         raise GenerationError(
             "the client must not be written over the installed `prisma` package: choose another output"
-        )
-    if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
-        raise GenerationError(
-            f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output"
         )
     # The made-up values in its docstrings come from a generator that is never reset: start it anew, so that the
     # same schema gives the same files.
@@ -223,16 +265,18 @@ def _write_client(output: Path, data: Mapping[str, Any]) -> None:
     SAMPLER_ITER_MAPPING.clear()
     with contextlib.redirect_stdout(io.StringIO()), _environment_kept():
         try:
-            parsed = model_parse(PythonData, dict(data))
+            parsed = model_parse(PythonData, data)
         except ValueError as error:
             raise GenerationError(f"Prisma Client Python refuses the schema: {error}") from error
+        script = parsed.generator.config.partial_type_generator
+        parsed.generator.config.partial_type_generator = None
+        parsed.generator.output.value = str(target)
         Generator().generate(parsed)
-    for leftover in ("cli", "generator/templates", "__pycache__"):
-        shutil.rmtree(output / leftover, ignore_errors=True)
+    return None if script is None else lambda place: write_partial_types(place, script, parsed.to_params())
 
 
 @contextlib.contextmanager
-def _environment_kept() -> Any:
+def _environment_kept() -> Iterator[None]:
     """The generator prefers this variable to the schema; the migration CLI is often configured with it, for another
     engine.
     """
@@ -243,10 +287,3 @@ def _environment_kept() -> Any:
     finally:
         if saved is not None:
             os.environ[name] = saved
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Replace a file at once, so that a process that is starting reads the old one or the new one."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    temporary.replace(file)

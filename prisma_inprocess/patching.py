@@ -6,85 +6,35 @@ exactly once, and generation fails loudly if it does not.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Final
 
 from prisma_inprocess.errors import GenerationError
 
-_BINDING: Final = '''\
-"""Binds this generated client to the in-process engine. Written by `python -m prisma_inprocess generate`."""
-
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Any, List, Optional, Type
-
-from pydantic import BaseModel
-
-from prisma_inprocess.client import GeneratedPackage, InProcessEngine, Operation
-
-from . import fields
-from ._base_client import AsyncBasePrisma as _AsyncBasePrisma
-from ._builder import QueryBuilder
-from ._types import PrismaMethod, TransactionId
-from .engine import AsyncAbstractEngine
-from .engine.utils import handle_response_errors
-from .metadata import PRISMA_MODELS, RELATIONAL_FIELD_MAPPINGS
-
-PACKAGE = GeneratedPackage(
-    root=Path(__file__).parent,
-    provider={provider!r},
-    json_type=fields.Json,
-    base64_type=fields.Base64,
-    raise_error=handle_response_errors,
-    models=QueryBuilder(
-        method='find_many',
-        arguments={{}},
-        prisma_models=PRISMA_MODELS,
-        relational_field_mappings=RELATIONAL_FIELD_MAPPINGS,
-    ),
-)
-
-
-class Engine(InProcessEngine, AsyncAbstractEngine):  # type: ignore[misc]
-    """The in-process engine as this package's client knows engines."""
-
-
-class AsyncBasePrisma(_AsyncBasePrisma):
-    __slots__ = ()
-
-    def _create_engine(self, dml_path: Optional[Path] = None) -> AsyncAbstractEngine:
-        return Engine(PACKAGE, default_url=lambda: self._default_datasource['url'], log_queries=self._log_queries)
-
-    @property
-    def _engine_class(self) -> Type[AsyncAbstractEngine]:
-        return Engine
-
-    async def _execute(
-        self,
-        *,
-        method: PrismaMethod,
-        arguments: dict[str, Any],
-        model: Optional[Type[BaseModel]] = None,
-        root_selection: Optional[List[str]] = None,
-    ) -> Any:
-        engine: Any = self._engine
-        return await engine.run(Operation(method, arguments, model, root_selection), tx_id=self._tx_id)
-
-    async def _execute_batch(self, operations: List[Operation]) -> None:
-        engine: Any = self._engine
-        await engine.run_batch(operations, tx_id=self._tx_id)
-
-
-__all__ = ('AsyncBasePrisma', 'Engine', 'Operation', 'PACKAGE', 'TransactionId')
-'''
+_FILES: Final = Path(__file__).parent / "package_files"
+# What a running client does not need: a command line, templates, a parser, and the drivers of a native engine's
+# binaries.
+_UNNEEDED: Final = ("cli", "generator", "_vendor", "__main__.py", "__pycache__")
 
 _CLIENT_CHANGES: Final = (
     (
-        "from ._base_client import SyncBasePrisma, AsyncBasePrisma, load_env as load_env\n",
-        "from ._base_client import load_env as load_env\nfrom ._inprocess import AsyncBasePrisma, Operation\n",
+        """\
+from ._base_client import SyncBasePrisma, AsyncBasePrisma, load_env as load_env
+""",
+        """\
+from ._base_client import load_env as load_env
+from ._inprocess import AsyncBasePrisma, InProcessTransactionManager, IsolationLevel, Operation
+""",
     ),
-    ("        self.__queries: List[str] = []\n", "        self.__queries: List[Operation] = []\n"),
+    (
+        """\
+        self.__queries: List[str] = []
+""",
+        """\
+        self.__queries: List[Operation] = []
+""",
+    ),
     (
         """\
         builder = QueryBuilder(
@@ -94,7 +44,9 @@ _CLIENT_CHANGES: Final = (
         )
         self.__queries.append(builder.build_query())
 """,
-        "        self.__queries.append(Operation(**kwargs))\n",
+        """\
+        self.__queries.append(Operation(**kwargs))
+""",
     ),
     (
         """\
@@ -113,17 +65,63 @@ _CLIENT_CHANGES: Final = (
             tx_id=self.__client._tx_id,
         )
 """,
-        "        await self.__client._execute_batch(queries)\n",
+        """\
+        await self.__client._execute_batch(queries)
+""",
+    ),
+    (
+        """\
+        timeout: Union[int, timedelta] = DEFAULT_TX_TIMEOUT,
+    ) -> TransactionManager:
+""",
+        """\
+        timeout: Union[int, timedelta] = DEFAULT_TX_TIMEOUT,
+        isolation_level: Optional[IsolationLevel] = None,
+    ) -> TransactionManager:
+""",
+    ),
+    (
+        """\
+            timeout=timeout,
+        )
+
+
+TransactionManager = AsyncTransactionManager[Prisma]
+""",
+        """\
+            timeout=timeout,
+            isolation_level=isolation_level,
+        )
+
+
+TransactionManager = InProcessTransactionManager[Prisma]
+""",
     ),
 )
 
 
 def patch_package(root: Path, provider: str) -> None:
-    """Make a freshly generated package use the in-process engine. Raises: GenerationError if it does not look as
-    expected.
-    """
-    (root / "_inprocess.py").write_text(_BINDING.format(provider=provider), encoding="utf-8")
-    client = root / "client.py"
+    """Make a freshly generated package use the in-process engine. Raises: GenerationError if it is not as expected."""
+    types = (root / "generator" / "types.py").read_bytes()
+    for name in _UNNEEDED:
+        unneeded = root / name
+        if unneeded.is_dir():
+            shutil.rmtree(unneeded)
+        else:
+            unneeded.unlink(missing_ok=True)
+    (root / "generator").mkdir()
+    (root / "generator" / "types.py").write_bytes(types)
+    (root / "generator" / "__init__.py").write_text(_file("generator"), encoding="utf-8")
+    (root / "generator" / "models.py").write_text(_file("generator_models"), encoding="utf-8")
+    (root / "_inprocess.py").write_text(_file("inprocess").replace("@provider@", provider), encoding="utf-8")
+    _change_client(root / "client.py")
+
+
+def _file(name: str) -> str:
+    return (_FILES / f"{name}.py.txt").read_text(encoding="utf-8")
+
+
+def _change_client(client: Path) -> None:
     text = client.read_text(encoding="utf-8")
     for old, new in _CLIENT_CHANGES:
         if text.count(old) != 1:

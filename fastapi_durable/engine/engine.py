@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.clock import Clock
@@ -10,6 +11,7 @@ from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
@@ -23,8 +25,8 @@ from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, deliver_signal
 from fastapi_durable.engine.singleton import create_within_queue
 from fastapi_durable.errors import InputValidationError
-from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
-from fastapi_durable.store.base import StateStore
+from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
+from fastapi_durable.store.base import CreatedRun, StateStore
 from fastapi_durable.transport.base import Transport
 
 Input = TypeVar("Input")
@@ -53,6 +55,7 @@ class WorkflowEngine(Operations):
         self.clock = clock
         self.registry = WorkflowRegistry(workflows)
         self.notifications = Notifications()
+        self.dispatcher: Dispatcher | None = None
         self._codec = codec
         self._services = Services(
             store=store,
@@ -157,9 +160,7 @@ class WorkflowEngine(Operations):
             created_at=now,
             updated_at=now,
         )
-        stored, created = await create_within_queue(self._services, definition, run)
-        if created:
-            self.notifications.work_available()
+        stored, created = await self._create(run, definition)
         return self._handle(stored.id, definition.output_type, created=created)
 
     def handle(self, run_id: str, workflow: Callable[..., Any] | str | None = None) -> RunHandle[Any]:
@@ -189,9 +190,33 @@ class WorkflowEngine(Operations):
             self.notifications.work_available()
         return receiver is not None
 
-    def driver(self, run: Run, token: str) -> RunDriver:
-        """What drives a run that was claimed under `token`."""
-        return RunDriver(run, token, self._services)
+    def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
+        """What drives a run that is leased under `token`; a new one has no history to read."""
+        return RunDriver(run, token, self._services, is_new=is_new)
+
+    async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
+        """Insert the run; if this process has a worker with a free place, already leased to it.
+
+        A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
+        """
+        dispatcher = self.dispatcher
+        reservation = None if dispatcher is None else dispatcher.reserve()
+        if dispatcher is None or reservation is None:
+            created = await create_within_queue(self._services, definition, run)
+            if created.created:
+                self.notifications.work_available()
+            return created
+        leased = replace(run, status=RunStatus.RUNNING, locked_by=reservation.token, locked_until=reservation.until)
+        try:
+            created = await create_within_queue(self._services, definition, leased)
+        except BaseException:
+            dispatcher.give_back(reservation)
+            raise
+        if created.created:
+            dispatcher.use(reservation, created.run)
+        else:
+            dispatcher.give_back(reservation)
+        return created
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
         return RunHandle(

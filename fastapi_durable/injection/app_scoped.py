@@ -69,7 +69,7 @@ class AppScope:
     """
 
     def __init__(self, app: Application) -> None:
-        self.cleanup = CleanupLimit(always=True)
+        self.cleanup: CleanupLimit = CleanupLimit(always=True)
         self._resolver = DependencyResolver(app)
         self._stack = AsyncExitStack()
         self._values: dict[AppScoped[Any], Any] = {}

@@ -41,7 +41,7 @@ class Edge:
         declared: Every scalar type that is accepted, placeholder or not.
         objects: Names of the input object types that are accepted.
         object_list: Whether a list of such objects is accepted.
-        enum: The enum whose values may be a placeholder, if any.
+        enum: The enum of which one value may be a placeholder, if any.
         null_kind: The enum that stands for null in a Json field (`NullableJsonNullValueInput` and its siblings),
             if any.
         nullable: Whether a plain null is accepted.
@@ -144,7 +144,8 @@ def _edge(variants: Iterable[list[Any]]) -> Edge:
                     objects.append(name)
                 object_list = object_list or is_list
             elif kind == "enum":
-                if parameterizable and enum is None:
+                # Lists of enum values alone stay in the plan, as in Prisma's own runtime: there are few of them.
+                if parameterizable and not is_list and enum is None:
                     enum = name
             else:
                 null_kind = name

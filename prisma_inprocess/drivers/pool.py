@@ -46,6 +46,8 @@ class Pool(Generic[C]):
         # A waiter is given a connection, or None: the right to open one, already counted.
         self._waiters: deque[asyncio.Future[C | None]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
+        # Connections whose caller went away while they were being opened.
+        self._opening: set[asyncio.Future[C]] = set()
         self._closed = False
 
     @property
@@ -106,13 +108,24 @@ class Pool(Generic[C]):
         while self._idle:
             self._count -= 1
             self._close_later(self._idle.pop())
+        if self._opening:
+            await asyncio.wait(self._opening)
         if self._closing:
             await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _open(self) -> C:
-        """Open a connection whose place is already counted."""
+        """Open a connection whose place is already counted.
+
+        Opening goes on when the caller is cancelled, and the next one gets the connection: breaking it off half-way
+        would throw the work away, and drivers are least tidy there.
+        """
+        opening = asyncio.ensure_future(self._open_connection())
         try:
-            connection = await self._open_connection()
+            connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            self._opening.add(opening)
+            opening.add_done_callback(self._opened_for_nobody)
+            raise
         except BaseException:
             self._free_place()
             raise
@@ -120,6 +133,13 @@ class Pool(Generic[C]):
             self.discard(connection)
             raise PoolClosed
         return connection
+
+    def _opened_for_nobody(self, opening: asyncio.Future[C]) -> None:
+        self._opening.discard(opening)
+        if opening.cancelled() or opening.exception() is not None:
+            self._free_place()
+        else:
+            self.release(opening.result())
 
     def _free_place(self) -> None:
         waiter = self._next_waiter()

@@ -265,10 +265,18 @@ class _PostgresTransaction:
         if self._ended:
             return
         if self._lock.locked():
-            # A statement is running: the connection goes, and the statement fails with it.
+            # A statement is running: the connection goes, and the statement fails with it. The server would not notice
+            # before the statement is through, and keep its locks, so it is told.
             self._ended = True
+            process = self._connection.raw.get_server_pid()
             self._connection.raw.terminate()
             self._pool.discard(self._connection)
+            with contextlib.suppress(EngineError, PoolClosed, *_STATEMENT_ERRORS, *_CONNECTION_ERRORS):
+                helper = await self._pool.acquire(_CLOSE_TIMEOUT)
+                try:
+                    await helper.raw.execute("SELECT pg_cancel_backend($1)", process)
+                finally:
+                    self._pool.release(helper)
         else:
             await self.rollback()
 

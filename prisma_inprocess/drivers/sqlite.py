@@ -218,6 +218,8 @@ class _SqliteTransaction:
         try:
             return await self._writer.run(lambda connection: self._guarded(connection, job))
         except DATABASE_ERRORS as error:
+            if self._ended:  # interrupted, because its time was up
+                raise EngineError(_ENDED, "P2028") from error
             raise query_error(error, raw=raw) from error
         except asyncio.CancelledError:
             # SQLite rolls a transaction back when a write in it is interrupted; going on would commit half of it.

@@ -196,7 +196,9 @@ async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store:
 
     async with running_worker(interposed(store, broken), flow, good, config=SHORT_LEASE) as (engine, worker):
         bad_runs.add("bad")
-        bad = await engine.start(flow, run_id="bad")
+        # Started by another process, since a worker does not read the history of a run that it starts itself.
+        await build_engine(store, flow).start(flow, run_id="bad")
+        bad = engine.handle("bad", flow)
         handles = [await engine.start(good) for _ in range(5)]
         assert [await handle.result("5s") for handle in handles] == ["good"] * 5
         await until(lambda: _reached(lambda: reads >= 2))

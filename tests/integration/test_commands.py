@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 
 from fastapi_durable.standalone import TargetError, load_module
@@ -157,6 +158,20 @@ async def test_a_signal_during_the_start_ends_the_process_in_order(command: Comm
         code, output = await ending(process)
     assert code == 0
     assert "stopped before the start was complete" in output
+
+
+async def test_a_worker_answers_probes_on_a_port_of_its_own(command: Command) -> None:
+    async with limit():
+        process = await command("worker", "desk:durable", "--health-port", "0")
+        port = int((await line_with(process, "probes are answered on")).rsplit(":", 1)[1])
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+            for path in ("/health/live", "/health/ready"):
+                response = await client.get(path)
+                assert (response.status_code, response.json()["role"]) == (200, "worker")
+            assert (await client.get("/")).status_code == 404
+            assert (await client.post("/health/live")).status_code == 405
+        process.kill()
+        await ending(process)
 
 
 async def test_check_says_what_is_there(command: Command) -> None:

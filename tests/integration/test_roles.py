@@ -1,13 +1,16 @@
 """Which process drives runs."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from fastapi import FastAPI
 
 from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, RunStatus, StoreUnavailableError
+from fastapi_durable.web.probes import answering_probes
 from tests.integration.order_desk import Order, calling, checkout, order_desk, receipt_of
 
 
@@ -83,3 +86,30 @@ async def test_a_process_that_drives_nothing_is_live_without_a_worker() -> None:
     async with module_on(MemoryStateStore(), role="api").running() as runtime:
         health = await runtime.health()
         assert (health.live, health.ready, health.worker) == (True, True, None)
+
+
+async def test_the_probes_of_a_worker_turn_with_its_health() -> None:
+    store = _UnreliableStore()
+    async with module_on(store).running() as runtime, answering_probes(runtime, ("127.0.0.1", 0)) as (host, port):
+        async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
+            assert (await client.get("/health/ready")).status_code == 200
+            store.down = True
+            response = await client.get("/health/ready?verbose=1")
+            assert response.status_code == 503
+            assert response.json() == {"live": True, "ready": False, "role": "all"}
+            assert (await client.get("/health/live")).status_code == 200
+            assert runtime.worker is not None
+            await runtime.worker.stop()
+            assert (await client.get("/health/live")).status_code == 503
+
+
+async def test_a_probe_that_is_no_http_is_hung_up_on() -> None:
+    async with module_on(MemoryStateStore()).running() as runtime:
+        async with answering_probes(runtime, ("127.0.0.1", 0)) as (host, port):
+            for nonsense in (b"\r\n\r\n", b"x" * 100_000, b""):
+                reader, writer = await asyncio.open_connection(host, port)
+                writer.write(nonsense)
+                writer.write_eof()
+                with suppress(ConnectionError):
+                    assert b"200 OK" not in await reader.read()
+                writer.close()

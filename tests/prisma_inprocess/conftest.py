@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
-import sqlite3
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,72 +13,27 @@ from typing import Any
 import asyncpg
 import pytest
 
-from prisma_inprocess import generate
+from tests.prisma_inprocess.workbench import PROVIDERS, SCHEMAS, Rich, create_sqlite_file, generate_rich_packages
 from tests.support.postgres import PostgresServer
 
-SCHEMAS = Path(__file__).parent / "schemas"
-PROVIDERS = ("sqlite", "postgresql")
 TABLES = ("_PostToTag", "Tag", "Post", "Profile", "User", "steps", "Identifier")
-
 
 only_sqlite = pytest.mark.parametrize("rich", ["sqlite"], indirect=True)
 only_postgres = pytest.mark.parametrize("rich", ["postgresql"], indirect=True)
-
-
-@dataclass(frozen=True)
-class Rich:
-    """The generated client package of the rich schema for one provider, and a database with its tables."""
-
-    provider: str
-    package: ModuleType
-    url: str
-
-    @property
-    def errors(self) -> Any:
-        return importlib.import_module(f"{self.package.__name__}.errors")
-
-    @property
-    def models(self) -> Any:
-        return self.package.models
-
-    def json(self, data: object) -> Any:
-        return self.package.Json(data)
-
-    def client(self, options: str = "", **arguments: Any) -> Any:
-        """A client of its own, not yet connected; `options` are added to the URL."""
-        joiner = "&" if "?" in self.url else "?"
-        url = f"{self.url}{joiner}{options}" if options else self.url
-        return self.package.Prisma(datasource={"url": url}, use_dotenv=False, **arguments)
-
-    def parameter(self, number: int) -> str:
-        return f"${number}" if self.provider == "postgresql" else "?"
 
 
 @pytest.fixture(scope="session")
 def generated_packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, ModuleType]]:
     """The rich clients, generated into a package inside a package, as an app would have them."""
     root = tmp_path_factory.mktemp("generated")
-    app = root / "rich_app"
-    app.mkdir()
-    (app / "__init__.py").touch()
-    sys.path.insert(0, str(root))
-    packages = {}
-    for provider in PROVIDERS:
-        source = SCHEMAS / f"rich.{provider}.prisma"
-        schema = app / source.name
-        schema.write_text(source.read_text())
-        generate(schema, wasm_dir=Path("node_modules").resolve())
-        packages[provider] = importlib.import_module(f"rich_app.clients.rich_{provider}")
-    yield packages
+    yield generate_rich_packages(root)
     sys.path.remove(str(root))
 
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     path = tmp_path_factory.mktemp("rich") / "template.db"
-    connection = sqlite3.connect(path)
-    connection.executescript((SCHEMAS / "rich.sqlite.sql").read_text())
-    connection.close()
+    create_sqlite_file(path)
     return path.read_bytes()
 
 

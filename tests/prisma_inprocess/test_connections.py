@@ -14,7 +14,8 @@ import asyncpg
 import pytest
 
 from prisma_inprocess import ConfigurationError
-from tests.prisma_inprocess.conftest import Rich, only_postgres, only_sqlite
+from tests.prisma_inprocess.conftest import only_postgres, only_sqlite
+from tests.prisma_inprocess.workbench import Rich
 from tests.support.postgres import LocalPostgresServer
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.prisma_inprocess.conftest import Rich
 from tests.prisma_inprocess.test_operations import make_user
+from tests.prisma_inprocess.workbench import Rich
 
 
 async def test_a_duplicate_names_its_fields(db: Any, rich: Rich) -> None:

@@ -12,7 +12,7 @@ import pytest
 from prisma_inprocess import GenerationError, generate
 from prisma_inprocess.__main__ import main
 from prisma_inprocess.generator import strip_urls
-from tests.prisma_inprocess.conftest import SCHEMAS
+from tests.prisma_inprocess.workbench import SCHEMAS
 
 MODULES = Path("node_modules").resolve()
 
@@ -178,3 +178,28 @@ def test_users_get_the_clients_own_types_under_mypy_strict(tmp_path: Path) -> No
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_partial_types_are_written_by_the_users_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "partial_app"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    script = "from partial_app.client.models import Note\nNote.create_partial('NoteText', include={'text'})\n"
+    (tmp_path / "partial_script.py").write_text(script)
+    schema = small_schema(
+        tmp_path, generator='provider = "prisma_inprocess"\n  partial_type_generator = "partial_script.py"'
+    )
+    schema.write_text(schema.read_text().replace("./app/client", "./partial_app/client"))
+    output = generate(schema, wasm_dir=MODULES).output
+    assert "class NoteText(bases.BaseNote)" in (output / "partials.py").read_text()
+
+
+def test_a_failed_generation_leaves_the_old_client_as_it_was(tmp_path: Path) -> None:
+    schema = small_schema(tmp_path)
+    before = contents(generate(schema, wasm_dir=MODULES).output)
+    schema.write_text(schema.read_text().replace("model Note", "model class"))
+    with pytest.raises(GenerationError):
+        generate(schema, wasm_dir=MODULES)
+    assert contents(tmp_path / "app" / "client") == before
+    assert [entry.name for entry in (tmp_path / "app").iterdir()] == ["client"]

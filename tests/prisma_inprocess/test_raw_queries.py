@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.prisma_inprocess.conftest import Rich, only_postgres, only_sqlite
+from tests.prisma_inprocess.conftest import only_postgres, only_sqlite
 from tests.prisma_inprocess.test_operations import make_user
+from tests.prisma_inprocess.workbench import Rich
 
 NOON = dt.datetime(2026, 5, 6, 12, 0, 0, 250000, tzinfo=dt.UTC)
 

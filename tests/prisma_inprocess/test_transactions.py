@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.prisma_inprocess.conftest import Rich
+from tests.prisma_inprocess.conftest import only_postgres
+from tests.prisma_inprocess.workbench import Rich
 
 LONG = dt.timedelta(seconds=30)
 
@@ -157,21 +158,62 @@ async def test_cancellation_at_any_moment_loses_no_connection_and_no_update(rich
         assert (await db.step.find_unique(where=counter)).seq == value + 8
 
 
+def slow_statement(rich: Rich) -> str:
+    if rich.provider == "postgresql":
+        return "SELECT pg_sleep(30)"
+    return "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+async def test_a_statement_does_not_outlive_its_transactions_time(db: Any, rich: Rich) -> None:
+    with pytest.raises(rich.errors.TransactionExpiredError):
+        async with asyncio.timeout(10), db.tx(timeout=dt.timedelta(milliseconds=200)) as tx:
+            await tx.step.create(data=step(1))
+            await tx.query_raw(slow_statement(rich))
+    async with asyncio.timeout(5):
+        await db.step.create(data=step(1))
+    if rich.provider == "postgresql":
+        running = (
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(30)%' AND state = 'active'"
+        )
+        async with asyncio.timeout(5):
+            while (await db.query_raw(running))[0]["n"]:  # noqa: ASYNC110 (the server does not call back)
+                await asyncio.sleep(0.05)
+
+
 async def test_a_cancelled_statement_ends_its_transaction(db: Any, rich: Rich) -> None:
-    slow = (
-        "SELECT pg_sleep(30)"
-        if rich.provider == "postgresql"
-        else "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
-    )
     manager = db.tx(timeout=LONG)
     tx = await manager.start()
     await tx.step.create(data=step(1))
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await tx.query_raw(slow)
+            await tx.query_raw(slow_statement(rich))
     with pytest.raises(rich.errors.TransactionError):
         await tx.step.create(data=step(2))
     with pytest.raises(rich.errors.TransactionError):
         await manager.commit()
     assert await db.step.count() == 0
     await db.step.create(data=step(3))
+
+
+async def test_an_isolation_level_can_be_asked_for(db: Any, rich: Rich) -> None:
+    async with db.tx(isolation_level="Serializable") as tx:
+        await tx.step.create(data=step(1))
+        if rich.provider == "postgresql":
+            assert await tx.query_raw("SHOW transaction_isolation") == [{"transaction_isolation": "serializable"}]
+    assert await db.step.count() == 1
+    if rich.provider == "sqlite":
+        with pytest.raises(rich.errors.DataError, match="ReadCommitted"):
+            await db.tx(isolation_level="ReadCommitted").start()
+
+
+@only_postgres
+async def test_a_serialisation_failure_says_to_try_again(db: Any, rich: Rich) -> None:
+    await db.step.create(data=step(1))
+    key = {"runId_seq": {"runId": "r", "seq": 1}}
+    with pytest.raises(rich.errors.DataError) as failure:
+        async with db.tx(isolation_level="RepeatableRead") as tx:
+            await tx.step.count()
+            await db.step.update(where=key, data={"name": "outside"})
+            await tx.step.update(where=key, data={"name": "inside"})
+    assert failure.value.code == "P2034"
+    assert (await db.step.find_unique(where=key)).name == "outside"

@@ -33,3 +33,11 @@ def module_postgres_url(postgres_server: PostgresServer, _postgres_template: str
     name = f"durable_store_{uuid.uuid4().hex}"
     yield postgres_server.create_database(name, template=_postgres_template)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def module_url(request: pytest.FixtureRequest) -> str:
+    """Either: the module's tests run once on SQLite and once on PostgreSQL."""
+    name = "module_sqlite_url" if request.param == "sqlite" else "module_postgres_url"
+    url: str = request.getfixturevalue(name)
+    return url

@@ -1,15 +1,18 @@
 """PrismaStateStore keeps the contract on PostgreSQL, on a client that was generated when the checkout was set up."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 
 from example_app.clients.postgresql import Prisma
+from fastapi_durable.model import BufferedSignal
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store import contract
 from tests.store.conftest import TABLES
+from tests.store.contract.builders import a_checkpoint, a_run, at, create, existing
 
 pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="module")]
 
@@ -73,3 +76,89 @@ class TestSignals(contract.SignalsContract): ...
 
 
 class TestTransactions(contract.TransactionsContract): ...
+
+
+async def test_a_claim_passes_by_what_an_open_transaction_has_claimed(
+    store: StateStore, other_store: StateStore
+) -> None:
+    """It neither waits nor takes the same runs."""
+    await create(store, *(a_run(f"run-{number}", created_at=at(number)) for number in range(4)))
+    async with store.transaction() as transaction:
+        first = await transaction.claim_runs("one", now=at(9), until=at(60), limit=2)
+        async with asyncio.timeout(5):
+            second = await other_store.claim_runs("two", now=at(9), until=at(60), limit=9)
+    assert [run.id for run in first] == ["run-0", "run-1"]
+    assert [run.id for run in second] == ["run-2", "run-3"]
+    assert (await existing(store, "run-0")).locked_by == "one"
+
+
+@pytest.mark.parametrize("commit", [True, False])
+async def test_whoever_takes_a_signal_waits_for_an_open_transaction_that_took_one(
+    store: StateStore, other_store: StateStore, commit: bool
+) -> None:
+    """So a signal that is given back is not overlooked, and the next one is found when it is not."""
+    for number in (1, 2):
+        await store.buffer_signal("t", number, now=at(0))
+
+    async def take_first() -> asyncio.Task[BufferedSignal | None]:
+        async with store.transaction() as transaction:
+            assert await transaction.take_buffered_signal("t") is not None
+            waiting = asyncio.create_task(other_store.take_buffered_signal("t"))
+            done, _ = await asyncio.wait([waiting], timeout=0.2)
+            assert not done
+            if not commit:
+                raise KeyError(waiting)
+        return waiting
+
+    try:
+        waiting = await take_first()
+    except KeyError as undone:
+        waiting = undone.args[0]
+    signal = await waiting
+    assert signal is not None
+    assert signal.payload == (2 if commit else 1)
+
+
+async def test_whoever_takes_a_lease_waits_for_a_checkpoint_that_is_being_written(
+    store: StateStore, other_store: StateStore
+) -> None:
+    """Checkpoints of the same run do not wait for each other."""
+    await create(store, a_run(locked_by="old", locked_until=at(1)))
+    async with store.transaction() as transaction:
+        await transaction.record_checkpoint(a_checkpoint(0), token="old")
+        async with asyncio.timeout(5):
+            await other_store.record_checkpoint(a_checkpoint(1), token="old")
+        taking = asyncio.create_task(other_store.acquire_lease("run-1", "new", now=at(2), until=at(60)))
+        done, _ = await asyncio.wait([taking], timeout=0.2)
+        assert not done
+    assert await taking
+    assert len(await store.list_checkpoints("run-1")) == 2
+
+
+async def test_a_locked_run_can_be_read_by_others_and_waits_for_its_change(
+    store: StateStore, other_store: StateStore
+) -> None:
+    await create(store, a_run())
+    async with store.transaction() as transaction:
+        await transaction.lock_run("run-1")
+        async with asyncio.timeout(5):
+            assert await other_store.find_run("run-1") == a_run()
+        changing = asyncio.create_task(other_store.update_run("run-1", {"output": 1}))
+        done, _ = await asyncio.wait([changing], timeout=0.2)
+        assert not done
+    assert await changing
+
+
+async def test_a_locked_name_makes_only_its_own_callers_wait(store: StateStore, other_store: StateStore) -> None:
+    async def lock(name: str) -> None:
+        async with other_store.transaction() as transaction:
+            await transaction.lock_name(name)
+
+    async with store.transaction() as transaction:
+        await transaction.lock_name("singleton:x")
+        async with asyncio.timeout(5):
+            await lock("singleton:y")
+        waiting = asyncio.create_task(lock("singleton:x"))
+        done, _ = await asyncio.wait([waiting], timeout=0.2)
+        assert not done
+    await waiting

@@ -26,6 +26,7 @@ from fastapi_durable.model import (
     SignalWaiter,
 )
 from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
+from fastapi_durable.store.memory.claims import CLAIMABLE, claimed_by, lease_is_free, waiting_since
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.tables import (
@@ -182,7 +183,7 @@ class _Operations:
     async def acquire_lease(self, run_id: str, token: str, *, now: datetime, until: datetime) -> bool:
         async with self._access() as tables:
             row = self._visible(tables, run_id)
-            if row is None or not _lease_is_free(row, now):
+            if row is None or not lease_is_free(row, now):
                 return False
             tables.runs.put(run_id, replace(row, locked_by=token, locked_until=until))
             return True
@@ -210,12 +211,12 @@ class _Operations:
     ) -> list[Run]:
         async with self._access() as tables:
             waiting = [
-                (-(run.priority or 0), waiting_since, run.id, run)
-                for run in self._runs(tables, _CLAIMABLE, namespace)
-                if (waiting_since := _waiting_since(run, now)) is not None
+                (-(run.priority or 0), since, run.id, run)
+                for run in self._runs(tables, CLAIMABLE, namespace)
+                if (since := waiting_since(run, now)) is not None
                 and (workflows is None or (run.workflow, run.workflow_version) in workflows)
             ]
-            claimed = [_claimed(run, token, now, until) for *_, run in sorted(waiting)[: max(0, limit)]]
+            claimed = [claimed_by(run, token, now, until) for *_, run in sorted(waiting)[: max(0, limit)]]
             for run in claimed:
                 tables.runs.put(run.id, run)
             return [thaw_run(run) for run in claimed]
@@ -494,43 +495,6 @@ class MemoryTransaction(_Operations):
         except BaseException:
             self._session.doomed = True
             raise
-
-
-_CLAIMABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.RUNNING, RunStatus.CANCELLING)
-
-
-def _lease_is_free(run: Run, now: datetime) -> bool:
-    return run.locked_until is None or run.locked_until <= now
-
-
-def _waiting_since(run: Run, now: datetime) -> datetime | None:
-    """Since when the run wants driving; None if it does not."""
-    if not _lease_is_free(run, now):
-        return None
-    if run.status is RunStatus.PENDING:
-        return run.created_at
-    if run.status is RunStatus.RUNNING or (run.status is RunStatus.CANCELLING and _is_due(run, now)):
-        return run.locked_until or run.updated_at
-    if run.status is RunStatus.CANCELLING:
-        return None
-    return run.wake_at if run.wake_at is not None and run.wake_at <= now else None
-
-
-def _is_due(run: Run, now: datetime) -> bool:
-    return run.wake_at is None or run.wake_at <= now
-
-
-def _claimed(run: Run, token: str, now: datetime, until: datetime) -> Run:
-    # Without an owner it was handed back, as a cancelling run is whose undo waits for its next attempt.
-    crashed = run.status in (RunStatus.RUNNING, RunStatus.CANCELLING) and run.locked_by is not None
-    return replace(
-        run,
-        status=RunStatus.CANCELLING if run.status is RunStatus.CANCELLING else RunStatus.RUNNING,
-        locked_by=token,
-        locked_until=until,
-        recovery_attempts=(run.recovery_attempts or 0) + 1 if crashed else run.recovery_attempts,
-        updated_at=now,
-    )
 
 
 def _delete_run(tables: Tables, run_id: str) -> None:

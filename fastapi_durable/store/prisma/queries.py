@@ -8,6 +8,8 @@ from fastapi_durable.store.prisma.sql.predicates import in_namespaces, in_status
 from fastapi_durable.store.prisma.sql.statements import count_runs, expired_runs, run_facets, select
 from fastapi_durable.store.prisma.tables import RUNS
 
+_STATUSES = frozenset(RunStatus)
+
 
 class QueryOperations(Operations):
     async def list_runs(self, query: RunQuery) -> list[Run]:
@@ -29,7 +31,11 @@ class QueryOperations(Operations):
     async def run_facets(self, query: RunQuery) -> list[RunFacet]:
         sql = await self._database.sql()
         rows = await self._database.query(sql, run_facets(sql, query, self._scope))
-        facets = [RunFacet(RunStatus(row["status"]), row["origin"], int(row["total"])) for row in rows]
+        facets = [
+            RunFacet(RunStatus(row["status"]), row["origin"], int(row["total"]))
+            for row in rows
+            if row["status"] in _STATUSES
+        ]
         return sorted(facets, key=lambda facet: (facet.status, facet.origin or ""))
 
     async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:

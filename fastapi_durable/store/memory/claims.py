@@ -1,0 +1,41 @@
+"""Which runs want driving, and what a claim makes of them."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from fastapi_durable.model import Run, RunStatus
+
+CLAIMABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.RUNNING, RunStatus.CANCELLING)
+
+
+def lease_is_free(run: Run, now: datetime) -> bool:
+    """Nobody holds an unexpired lease on the run."""
+    return run.locked_until is None or run.locked_until <= now
+
+
+def waiting_since(run: Run, now: datetime) -> datetime | None:
+    """Since when the run wants driving; None if it does not."""
+    if not lease_is_free(run, now):
+        return None
+    if run.status is RunStatus.PENDING:
+        return run.created_at
+    if run.status is RunStatus.RUNNING:
+        return run.locked_until or run.updated_at
+    if run.status is RunStatus.CANCELLING:
+        # With a time, its undo waits for the next attempt.
+        return run.locked_until or run.updated_at if run.wake_at is None or run.wake_at <= now else None
+    return run.wake_at if run.wake_at is not None and run.wake_at <= now else None
+
+
+def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:
+    """The run as a claim leaves it."""
+    # Without an owner it was handed back: nobody crashed.
+    crashed = run.locked_by is not None and run.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
+    return replace(
+        run,
+        status=RunStatus.CANCELLING if run.status is RunStatus.CANCELLING else RunStatus.RUNNING,
+        locked_by=token,
+        locked_until=until,
+        recovery_attempts=(run.recovery_attempts or 0) + 1 if crashed else run.recovery_attempts,
+        updated_at=now,
+    )

@@ -1,0 +1,74 @@
+"""Health probes of a process without a web server: two paths, answered by a few lines of asyncio."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+
+from fastapi_durable.runtime import DurableHealth, DurableRuntime
+
+Address = tuple[str, int]
+"""Host and port; port 0 takes a free one."""
+
+_REQUEST_TIMEOUT = 5.0
+_log = logging.getLogger("fastapi_durable")
+
+
+@asynccontextmanager
+async def answering_probes(runtime: DurableRuntime, address: Address) -> AsyncIterator[Address]:
+    """Answer `GET /health/live` and `GET /health/ready` with 200 or 503, and yield the address.
+
+    The reason why the store does not answer goes to the log, not to whoever asks.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            # Whoever connects and says nothing, or nonsense, is hung up on.
+            async with asyncio.timeout(_REQUEST_TIMEOUT):
+                head = await reader.readuntil(b"\r\n\r\n")
+                writer.write(await _response(runtime, head))
+                await writer.drain()
+        except (TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, *address)
+    async with server:
+        host, port = server.sockets[0].getsockname()[:2]
+        _log.info("probes are answered on http://%s:%d", host, port)
+        yield host, port
+
+
+async def _response(runtime: DurableRuntime, head: bytes) -> bytes:
+    method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
+    path = rest.partition(" ")[0].partition("?")[0]
+    if path not in ("/health/live", "/health/ready"):
+        return _encoded(HTTPStatus.NOT_FOUND, {"detail": "ask /health/live or /health/ready"})
+    if method != "GET":
+        return _encoded(HTTPStatus.METHOD_NOT_ALLOWED, {"detail": "only GET"})
+    health = await runtime.health()
+    if health.store_error is not None:
+        _log.warning("not ready: %s", health.store_error)
+    good = health.live if path == "/health/live" else health.ready
+    return _encoded(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, _shown(health))
+
+
+def _shown(health: DurableHealth) -> dict[str, object]:
+    return {"live": health.live, "ready": health.ready, "role": health.role}
+
+
+def _encoded(status: HTTPStatus, body: dict[str, object]) -> bytes:
+    content = json.dumps(body).encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + content

@@ -1,0 +1,125 @@
+"""How many statements an operation costs; each one is a round trip, and on the hot path there is one."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from example_app.clients.postgresql import Prisma as PostgresPrisma
+from example_app.clients.sqlite import Prisma as SqlitePrisma
+from fastapi_durable.model import CheckpointStatus, Lease, RetentionPolicy, RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.prisma import PrismaStateStore
+from tests.store.conftest import TABLES
+from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+Operation = Callable[[StateStore], Awaitable[object]]
+
+
+class Counted:
+    """How often a client was asked for something; a transaction counts for its begin and its end."""
+
+    def __init__(self) -> None:
+        self.statements: list[str] = []
+
+
+def counting(prisma: type[Any]) -> type[Any]:
+    class CountingPrisma(prisma):  # type: ignore[misc]
+        counted = Counted()
+
+        async def _execute(self, **options: Any) -> Any:
+            self.counted.statements.append(str(options["arguments"].get("query", options["method"])))
+            return await super()._execute(**options)
+
+        def tx(self, **options: Any) -> Any:
+            self.counted.statements += ["BEGIN", "COMMIT"]
+            return super().tx(**options)
+
+    return CountingPrisma
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(module_url: str) -> AsyncIterator[Any]:
+    prisma: Any = SqlitePrisma if module_url.startswith("file:") else PostgresPrisma
+    async with counting(prisma)(datasource={"url": module_url}) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def store(client: Any) -> StateStore:
+    for table in TABLES:
+        await client.execute_raw(f"DELETE FROM {table}")
+    store = PrismaStateStore(client)
+    await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"), a_run("pending"))
+    await store.record_checkpoint(a_checkpoint(0), token="mine")
+    await store.put_signal_waiter(a_waiter("t"))
+    await store.buffer_signal("t", 1, now=T0)
+    await store.buffer_event(an_event("e"))
+    return store
+
+
+PRUNE = RetentionPolicy(statuses=frozenset({RunStatus.COMPLETED}), max_age=timedelta(days=1), max_count=5)
+ONE_STATEMENT: dict[str, Operation] = {
+    "create_run": lambda store: store.create_run(a_run("new", input={"n": 1}, tags=("t",))),
+    "find_run": lambda store: store.find_run("run-1"),
+    "update_run": lambda store: store.update_run(
+        "run-1", {"status": RunStatus.COMPLETED, "output": 1}, statuses=[RunStatus.RUNNING], token="mine", wake_count=0
+    ),
+    "claim_runs": lambda store: store.claim_runs("t", now=at(1), until=at(9), limit=9, workflows=[("checkout", "1")]),
+    "renew_leases": lambda store: store.renew_leases([Lease("run-1", "mine"), Lease("b", "x")], until=at(9)),
+    "acquire_lease": lambda store: store.acquire_lease("pending", "t", now=at(1), until=at(9)),
+    "renew_lease": lambda store: store.renew_lease("run-1", "mine", until=at(9)),
+    "release_lease": lambda store: store.release_lease("run-1", "mine"),
+    "next_wake_at": lambda store: store.next_wake_at(),
+    "record_checkpoint": lambda store: store.record_checkpoint(a_checkpoint(1), token="mine"),
+    "record a start": lambda store: store.record_checkpoint(a_checkpoint(2, status=CheckpointStatus.RUNNING)),
+    "list_checkpoints": lambda store: store.list_checkpoints("run-1"),
+    "take_signal_waiter": lambda store: store.take_signal_waiter("t"),
+    "take_buffered_signal": lambda store: store.take_buffered_signal("t"),
+    "put_signal_waiter": lambda store: store.put_signal_waiter(a_waiter("other")),
+    "buffer_signal": lambda store: store.buffer_signal("t", 1, now=T0, signal_id="s"),
+    "remove_buffered_event": lambda store: store.remove_buffered_event("e"),
+    "list_runs": lambda store: store.list_runs(RunQuery(tag="t", statuses=frozenset({RunStatus.PENDING}))),
+    "count_runs": lambda store: store.count_runs(RunQuery()),
+    "run_facets": lambda store: store.run_facets(RunQuery()),
+    "list_due_timers": lambda store: store.list_due_timers(T0, limit=9),
+}
+MORE_STATEMENTS: dict[str, tuple[int, Operation]] = {
+    # BEGIN, run, attributes, COMMIT
+    "create_run with attributes": (4, lambda store: store.create_run(a_run("new", search_attributes={"a": 1, "b": 2}))),
+    "update_run with attributes": (5, lambda store: store.update_run("run-1", {"search_attributes": {"a": 1}})),
+    "delete_run": (6, lambda store: store.delete_run("run-1")),
+    "create_run of an existing run": (2, lambda store: store.create_run(a_run())),
+    "record a finished checkpoint again": (2, lambda store: store.record_checkpoint(a_checkpoint(0), token="mine")),
+    # BEGIN, how many, COMMIT
+    "prune_terminal_runs without anything to do": (3, lambda store: store.prune_terminal_runs(PRUNE, now=T0, limit=9)),
+}
+
+
+@pytest.mark.parametrize("name", ONE_STATEMENT)
+async def test_an_operation_costs_one_statement(name: str, client: Any, store: StateStore) -> None:
+    client.counted.statements.clear()
+    await ONE_STATEMENT[name](store)
+    assert len(client.counted.statements) == 1, client.counted.statements
+
+
+@pytest.mark.parametrize("name", MORE_STATEMENTS)
+async def test_some_operations_cost_more(name: str, client: Any, store: StateStore) -> None:
+    number, operation = MORE_STATEMENTS[name]
+    client.counted.statements.clear()
+    await operation(store)
+    assert len(client.counted.statements) == number, client.counted.statements
+
+
+async def test_the_dialect_is_asked_for_once(client: Any) -> None:
+    store = PrismaStateStore(client)
+    client.counted.statements.clear()
+    await store.find_run("a")
+    await store.with_scope("default").find_run("a")
+    async with store.transaction() as transaction:
+        await transaction.find_run("a")
+    assert len([text for text in client.counted.statements if "CAST(2.5" in text]) == 1
