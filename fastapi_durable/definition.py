@@ -1,7 +1,7 @@
 """Workflows and steps as they are declared. A decorator describes and registers nothing; a DurableModule registers."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
@@ -13,6 +13,9 @@ from fastapi_durable.retry import Backoff
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+
+UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
+"""Looks at the value of an update: it refuses by raising, or by returning the reason."""
 
 _WORKFLOW = "__durable_workflow__"
 _STEP = "__durable_step__"
@@ -120,6 +123,7 @@ class WorkflowDefinition:
         triggers: Names of events that start a run.
         debounce, batch: How events are collected before they do.
         owner: The class whose `run` is the function; it is built by injection for each turn.
+        updates: The validators of its updates, by name.
     """
 
     name: str
@@ -136,6 +140,7 @@ class WorkflowDefinition:
     debounce: timedelta | None = None
     batch: Batch | None = None
     owner: type | None = None
+    updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -199,6 +204,7 @@ def workflow(
     on_event: str | Sequence[str] = (),
     debounce: Duration | None = None,
     batch: Batch | None = None,
+    updates: Mapping[str, UpdateValidator] | None = None,
 ) -> Callable[[F], F]: ...
 def workflow(
     function: F | None = None,
@@ -213,6 +219,7 @@ def workflow(
     on_event: str | Sequence[str] = (),
     debounce: Duration | None = None,
     batch: Batch | None = None,
+    updates: Mapping[str, UpdateValidator] | None = None,
 ) -> F | Callable[[F], F]:
     """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
 
@@ -229,6 +236,8 @@ def workflow(
         on_event: Names of events, each of which starts a run `evt:<event id>:<workflow>` with its payload as input.
         debounce: Start one run when no further event came for this long, with the payload of the last one.
         batch: Start one run for several events, with the input `{"events": [payload, ...]}`.
+        updates: Validators by the name of the update (see `ctx.on_update`): called with the value before it is
+            accepted, they refuse by raising or by returning the reason.
 
     Raises:
         DefinitionError: the signature or an option cannot work.
@@ -241,6 +250,8 @@ def workflow(
             raise DefinitionError("events are either debounced or batched: give one of debounce and batch")
         if (debounce is not None or batch is not None) and not on_event:
             raise DefinitionError("debounce and batch are about events: name them with on_event")
+        for validator in (updates or {}).values():
+            step_definition(validator)
         options = {
             "name": checked_name(name or default_name(target)),
             "version": checked_name(version),
@@ -251,6 +262,7 @@ def workflow(
             "triggers": (on_event,) if isinstance(on_event, str) else tuple(on_event),
             "debounce": None if debounce is None else parse_duration(debounce),
             "batch": batch,
+            "updates": dict(updates or {}),
         }
         setattr(target, _WORKFLOW, options)
         return target

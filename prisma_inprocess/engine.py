@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,6 +78,9 @@ class InProcessEngine:
         self._default_url = default_url
         self._log_queries = log_queries
         self._driver: Driver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+        self._left_behind: list[Driver] = []
         self._plans: PlanCache | None = None
         self._transactions: dict[str, _OpenTransaction] = {}
         # Strong references: asyncio keeps only weak ones to its tasks.
@@ -93,7 +97,12 @@ class InProcessEngine:
             datasources: The URL, as the client passes it; without it, the schema's environment variable decides.
         """
         if self._driver is not None:
-            return
+            if self._belongs_here():
+                return
+            # Connected on an event loop that is gone, or in the process that this one was forked from. That driver is
+            # neither used nor closed: its sockets and files may still be somebody else's.
+            self._left_behind.append(self._driver)
+            self._driver = None
         try:
             url = str(datasources[0]["url"]) if datasources else self._default_url()
         except RuntimeError as error:
@@ -103,13 +112,21 @@ class InProcessEngine:
         try:
             async with asyncio.timeout(timeout.total_seconds() if timeout else None):
                 await driver.connect()
+        except TimeoutError as error:
+            message = "Can't reach the database: the client's own `connect_timeout` is over"
+            raise self._failure(EngineError(message, "P1001")) from error
         except EngineError as error:
             raise self._failure(error) from error
         self._driver = driver
+        self._loop, self._process = asyncio.get_running_loop(), os.getpid()
 
     async def aclose(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (drivers bound it themselves)
         """Roll back what is open and close all connections."""
         driver, self._driver = self._driver, None
+        if driver is not None and not self._belongs_here():
+            self._left_behind.append(driver)
+            self._transactions.clear()
+            return
         for transaction_id in list(self._transactions):
             await self._expire(transaction_id)
         if driver is not None:
@@ -118,7 +135,7 @@ class InProcessEngine:
     def close(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (it does not wait)
         """Close without an event loop: called for a client that was forgotten, and after `aclose`."""
         driver, self._driver = self._driver, None
-        if driver is not None:
+        if driver is not None and self._process == os.getpid():
             driver.close_now()
 
     def stop(self, *, timeout: timedelta | None = None) -> None:
@@ -310,7 +327,14 @@ class InProcessEngine:
     def _connected(self) -> Driver:
         if self._driver is None:
             raise EngineError("The client is not connected: call connect() first", "P1017")
+        if not self._belongs_here():
+            raise EngineError(
+                "The client was connected on another event loop or before a fork: call connect() here first", "P1017"
+            )
         return self._driver
+
+    def _belongs_here(self) -> bool:
+        return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
 
     def _connected_plans(self) -> PlanCache:
         if self._plans is None:

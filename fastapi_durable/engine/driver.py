@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -15,17 +16,19 @@ from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.engine.compensation import unwind
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.continuation import continue_run
+from fastapi_durable.engine.continuation import continue_run, restart_run
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
 from fastapi_durable.engine.singleton import gate_of, pass_gate
-from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
-from fastapi_durable.errors import LeaseLostError, SerializationError
-from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.engine.turn import Continuation, Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
+from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
+from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
+_FIRST_RETRY = timedelta(milliseconds=50)
+_SLOWEST_RETRY = timedelta(seconds=2)
 _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
@@ -97,7 +100,7 @@ class RunDriver:
 
     async def _take_turn(self, definition: WorkflowDefinition) -> bool:
         """One turn and its ending; False if the run wants another one at once."""
-        history = [] if self._is_new else await self._services.store.list_checkpoints(self.run.id)
+        history = [] if self._is_new else await self._read_history()
         self._is_new = False
         turn = Turn(self.run, self.token, history, self._services)
         outcome = await self._execute(turn, partial(_call_body, definition, turn))
@@ -113,6 +116,18 @@ class RunDriver:
             if turn.ended is not None and turn.ended.error is not None:
                 raise turn.ended.error from None
             return True
+
+    async def _read_history(self) -> list[Checkpoint]:
+        """What is recorded of the run. A short outage is waited out, or the run would stay leased for nothing."""
+        services, delay = self._services, _FIRST_RETRY
+        while True:
+            try:
+                return await services.store.list_checkpoints(self.run.id)
+            except StoreUnavailableError:
+                if self._lost or self._is_stopping():
+                    raise
+                await services.clock.sleep(delay)
+                delay = min(delay * 2, _SLOWEST_RETRY)
 
     async def _execute(self, turn: Turn, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
         self._turn = turn
@@ -155,7 +170,7 @@ class RunDriver:
                 }
                 return await self._rest(turn, changes)
             case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
-                return await self._continue(turn, continuation.input)
+                return await self._continue(turn, continuation)
             case Ended(Ending.CUT_SHORT):
                 return not await self._still_mine()
             case Ended(Ending.RELEASED):
@@ -208,12 +223,17 @@ class RunDriver:
             put_waiters=put_waiters,
         )
 
-    async def _continue(self, turn: Turn, input: Json) -> bool:
+    async def _continue(self, turn: Turn, continuation: Continuation) -> bool:
         services = self._services
-        newest = services.registry.get(self.run.workflow)
-        continued = await turn.persist(
-            lambda: continue_run(services.store, services.clock, self.run, newest, input, self.token)
-        )
+        write: Callable[[], Awaitable[bool]]
+        if continuation.in_place:
+            write = partial(restart_run, services.store, services.clock, self.run, continuation.input, self.token)
+        else:
+            newest = services.registry.get(self.run.workflow)
+            write = partial(
+                continue_run, services.store, services.clock, self.run, newest, continuation.input, self.token
+            )
+        continued = await turn.persist(write)
         if not continued:
             return not await self._still_mine()
         services.notifications.run_finished(self.run.id)
@@ -287,7 +307,11 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
         dependencies = await stack.enter_async_context(turn.services.injector.provide(definition.function))
         if definition.input_type is NoInput:
             return await definition.function(*leading, **dependencies)
-        value = turn.services.codec.decode(
-            turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
-        )
+        try:
+            value = turn.services.codec.decode(
+                turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
+            )
+        except SerializationError as error:
+            # It was valid when the run was started: the code has changed, and may be mended.
+            turn.block(error)
         return await definition.function(*leading, value, **dependencies)

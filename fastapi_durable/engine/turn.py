@@ -54,9 +54,13 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """The run that follows on `ctx.continue_as_new`; `input` is encoded."""
+    """The run that follows on `ctx.continue_as_new`; `input` is encoded.
+
+    With `in_place` the run itself goes on, with an empty history: its id and its tokens stay.
+    """
 
     input: Json
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Turn:
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
+        self.task_names: set[str] = set()
         self._history = {checkpoint.seq: checkpoint for checkpoint in history}
         self._positions = Positions(run.id, self._history.values())
         self._progressed = False
@@ -131,14 +136,17 @@ class Turn:
         """Number a branch that is about to begin; the returned function is called in its task."""
         return self._positions.open_branch()
 
-    def recorded(self, seq: int, kind: CheckpointKind, name: str) -> Checkpoint | None:
+    def recorded(self, seq: int, kind: CheckpointKind, name: str, *, only_begun: bool = False) -> Checkpoint | None:
         """What the history holds at a position.
 
         Ends the turn as diverged if that is something else than the code asks for. A run that is being cancelled gets
         no further than its history.
+
+        Args:
+            only_begun: The call returns once its position is begun, so an unfinished row does not hold it up.
         """
         checkpoint = self._history.get(seq)
-        if self._is_cancelling and (checkpoint is None or not checkpoint.status.is_finished):
+        if self._is_cancelling and (checkpoint is None or not (only_begun or checkpoint.status.is_finished)):
             self._end(Ended(Ending.CANCELLED))
             self.check_open()
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):
@@ -262,6 +270,11 @@ class Turn:
         finally:
             self._parked.pop(future, None)
 
+    def block(self, error: Exception) -> NoReturn:
+        """End the turn because the code does not fit what is stored; the run waits for code that does."""
+        self._end(Ended(Ending.DIVERGED, error=error))
+        self._interrupt()
+
     def continue_as_new(self, continuation: Continuation) -> NoReturn:
         """End the turn, and with it the run, in favour of a new one."""
         self._end(Ended(Ending.CONTINUED, continuation=continuation))
@@ -336,8 +349,7 @@ class Turn:
         await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
     def _diverge(self, seq: int, recorded: str, found: str) -> None:
-        self._end(Ended(Ending.DIVERGED, error=NonDeterminismError(self.run.id, seq, recorded, found)))
-        self.check_open()
+        self.block(NonDeterminismError(self.run.id, seq, recorded, found))
 
     def check_open(self) -> None:
         """Interrupt the caller if the turn is over."""

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, computed_field
 
-from fastapi_durable.definition import workflow
+from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.errors import (
     DefinitionError,
     InputValidationError,
@@ -160,22 +161,29 @@ async def test_runs_of_a_workflow_that_is_not_deployed_wait_untouched(store: Sta
         assert {await engine.handle(handle.run_id).result("5s") for handle in waiting} == {"back again", "old"}
 
 
-async def test_an_input_that_no_longer_decodes_fails_with_the_places_and_without_the_values(store: StateStore) -> None:
-    @workflow(name="flow")
-    async def before(ctx: WorkflowContext, order: dict[str, str]) -> None: ...
+async def test_an_input_that_no_longer_decodes_waits_for_code_that_fits_it(store: StateStore) -> None:
+    """The error says where and why it does not fit, without the values; the others go on."""
 
     @workflow(name="flow")
-    async def after(ctx: WorkflowContext, order: Order) -> None: ...
+    async def before(ctx: WorkflowContext, order: dict[str, str]) -> str:
+        return "done"
+
+    @workflow(name="flow")
+    async def after(ctx: WorkflowContext, order: Order) -> str:
+        return "not reached"
 
     handle = await build_engine(store, before).start(before, {"id": "4711", "card": "4242"})
     async with running_engine(store, after, good) as engine:
         other = await engine.start(good)
-        with pytest.raises(
-            RunFailedError, match=r"the input of run .* does not fit Order: cents: Field required"
-        ) as caught:
-            await engine.handle(handle.run_id).result("5s")
-        assert "4242" not in str(caught.value)
+        await until(lambda: has_status(handle, RunStatus.BLOCKED))
+        error = (await handle.run()).error
+        assert error is not None
+        assert "does not fit Order: cents: Field required" in error.message
+        assert "4242" not in str(error.to_json())
         assert await other.result("5s") == "good"
+    async with running_engine(store, before, config=replace(FAST, blocked_poll=timedelta(milliseconds=1))) as engine:
+        await store.update_run(handle.run_id, {"wake_at": None, "status": RunStatus.PENDING})
+        assert await engine.handle(handle.run_id, before).result("5s") == "done"
 
 
 async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store: StateStore) -> None:
@@ -206,6 +214,45 @@ async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store:
         assert not (await bad.status()).is_terminal
         bad_runs.clear()
         assert await bad.result("5s") == "read again"
+
+
+async def test_a_history_of_which_one_row_cannot_be_read_is_not_taken_for_a_shorter_one(sqlite_url: str) -> None:
+    """Its step was done: it must not be done again because somebody spoilt the row."""
+    from example_app.clients.sqlite import Prisma
+    from fastapi_durable.store.prisma import PrismaStateStore
+
+    executions = 0
+
+    @step
+    async def charge() -> str:
+        nonlocal executions
+        executions += 1
+        return "charged"
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        charged = await ctx.step(charge)
+        await ctx.wait_for_signal("go")
+        return charged
+
+    async with Prisma(datasource={"url": sqlite_url}) as client:
+        store = PrismaStateStore(client)
+        async with running_worker(store, flow, good, config=SHORT_LEASE) as (engine, worker):
+            handle = await engine.start(flow)
+            await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+            await client.execute_raw("UPDATE durable_step_checkpoints SET output = '{spoilt' WHERE seq = 0")
+            await engine.signal("go")
+            other = await engine.start(good)
+            assert await other.result("5s") == "good"
+            await until(lambda: _was_tried_twice(engine.handle(handle.run_id)))
+            assert worker.health().alive
+            await client.execute_raw("""UPDATE durable_step_checkpoints SET output = '"charged"' WHERE seq = 0""")
+            assert await handle.result("5s") == "charged"
+    assert executions == 1
+
+
+async def _was_tried_twice(handle: RunHandle[Any]) -> bool:
+    return (await handle.run()).recovery_attempts is not None
 
 
 async def _reached(condition: Any) -> bool:
