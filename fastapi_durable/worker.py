@@ -20,6 +20,7 @@ _log = logging.getLogger("fastapi_durable")
 
 _RENEWALS_PER_LEASE = 3
 _LONGEST_BACKOFF = timedelta(seconds=30)
+_SHORTEST_EXPIRY_INTERVAL = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,7 +252,8 @@ class Worker:
         """Cancel runs that are over their execution timeout, a batch at a time."""
         failures = 0
         while True:
-            delay = min(self._config.poll_interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
+            interval = max(self._config.poll_interval, _SHORTEST_EXPIRY_INTERVAL)
+            delay = min(interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
             await asyncio.sleep(delay.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311 (jitter)
             try:
                 full = True
