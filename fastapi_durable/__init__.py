@@ -4,17 +4,25 @@ from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.definition import Batch, Singleton, step, workflow
 from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.context.ambient import current_context
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.interception import StepExecution, StepInterceptor
+from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
 from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
 from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.undo import Undo
 from fastapi_durable.engine.update import UpdateResult
 from fastapi_durable.engine.webhook import Webhook
+from fastapi_durable.entity import entity, operation
 from fastapi_durable.errors import (
     ChildFailedError,
     ConfigurationError,
     DefinitionError,
     DurableError,
+    EntityNotRegisteredError,
+    EntityOperationError,
     FatalError,
     GatherError,
     InjectionError,
@@ -36,6 +44,7 @@ from fastapi_durable.errors import (
     SignalTokenTakenError,
     SingletonQueueFullError,
     StepFailedError,
+    StepNotRegisteredError,
     StoreConflictError,
     StoreError,
     StoreUnavailableError,
@@ -81,6 +90,8 @@ __all__ = [
     "DurableOptions",
     "DurableRuntime",
     "DurableSettings",
+    "EntityNotRegisteredError",
+    "EntityOperationError",
     "ErrorRecord",
     "Event",
     "EventSubscriber",
@@ -90,6 +101,8 @@ __all__ = [
     "InjectionError",
     "InputValidationError",
     "LeaseLostError",
+    "LiveEvent",
+    "LiveEvents",
     "MemoryStateStore",
     "NonDeterminismError",
     "NotStartedError",
@@ -118,15 +131,21 @@ __all__ = [
     "SingletonQueueFullError",
     "StateStore",
     "StateStoreDep",
+    "StepExecution",
     "StepFailedError",
+    "StepInterceptor",
+    "StepLog",
+    "StepNotRegisteredError",
     "StoreConflictError",
     "StoreError",
     "StoreUnavailableError",
+    "SubProcess",
     "SystemClock",
     "TaskFailedError",
     "TaskTicket",
     "TransactionExpiredError",
     "Transport",
+    "Undo",
     "UpdateResult",
     "Webhook",
     "WorkflowContext",
@@ -136,8 +155,12 @@ __all__ = [
     "WorkflowService",
     "WorkflowServiceDep",
     "app_scoped",
+    "current_context",
+    "current_step",
+    "entity",
     "exponential",
     "fixed",
+    "operation",
     "step",
     "workflow",
 ]

@@ -12,10 +12,17 @@ from fastapi import APIRouter
 from starlette.applications import Starlette
 
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition, default_name, step_definition, workflow_definition
+from fastapi_durable.definition import (
+    StepDefinition,
+    WorkflowDefinition,
+    default_name,
+    step_definition,
+    workflow_definition,
+)
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
@@ -63,12 +70,17 @@ class DurableModule:
         inject: Sequence[Callable[..., Any]] | None,
         workflows: Sequence[WorkflowFunction],
         steps: Sequence[Callable[..., Any]],
+        entities: Sequence[type] = (),
     ) -> None:
         self._use_factory = use_factory
         self._inject = inject
+        self._entities = tuple(entities)
+        for each in self._entities:
+            entity_definition(each)
         self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
-        self._steps = tuple(step_definition(each).function for each in steps)
+        self._steps: tuple[StepDefinition, ...] = tuple(step_definition(each) for each in steps)
         WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
+        StepRegistry(self._steps)
         self.state_store: RuntimePart[StateStore] = RuntimePart("state_store", lambda runtime: runtime.store, self)
         self.workflow_service: RuntimePart[WorkflowService] = RuntimePart(
             "workflow_service", lambda runtime: runtime.service, self
@@ -85,13 +97,15 @@ class DurableModule:
         *,
         workflows: Sequence[WorkflowFunction] = (),
         steps: Sequence[Callable[..., Any]] = (),
+        entities: Sequence[type] = (),
     ) -> Self:
         """A module from options that are at hand.
 
         Args:
             options: Checked now, the environment included.
             workflows: Functions decorated with `@workflow` that this application drives.
-            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+            entities: Classes decorated with `@entity` whose operations this application executes.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
             ConfigurationError: an option or a variable of the environment is wrong.
@@ -99,7 +113,7 @@ class DurableModule:
         """
         _checked_options(options, "for_root takes")
         options.resolve()
-        return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps)
+        return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps, entities=entities)
 
     @classmethod
     def for_root_async(
@@ -109,6 +123,7 @@ class DurableModule:
         inject: Sequence[Callable[..., Any]] | None = None,
         workflows: Sequence[WorkflowFunction] = (),
         steps: Sequence[Callable[..., Any]] = (),
+        entities: Sequence[type] = (),
     ) -> Self:
         """A module whose options are built when the lifespan starts.
 
@@ -117,14 +132,15 @@ class DurableModule:
                 values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
             workflows: Functions decorated with `@workflow` that this application drives.
-            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+            entities: Classes decorated with `@entity` whose operations this application executes.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
             ConfigurationError: the factory does not take what `inject` lists.
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
         _check_factory(use_factory, inject)
-        return cls(use_factory=use_factory, inject=inject, workflows=workflows, steps=steps)
+        return cls(use_factory=use_factory, inject=inject, workflows=workflows, steps=steps, entities=entities)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -251,11 +267,14 @@ class DurableModule:
             engine = WorkflowEngine(
                 store=options.store,
                 workflows=self._workflows,
+                entities=self._entities,
                 injector=resolver,
                 transport=options.transport,
                 config=config,
                 clock=options.clock,
                 codec=Codec(),
+                steps=self._steps,
+                interceptors=options.interceptors,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
@@ -293,7 +312,9 @@ class DurableModule:
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
         owners: list[Callable[..., Any]] = [each.owner for each in self._workflows if each.owner is not None]
-        for function in (*(each.function for each in self._workflows), *owners, *self._steps):
+        functions = [*(each.function for each in self._workflows), *(each.function for each in self._steps)]
+        operations = [op.function for each in self._entities for op in entity_definition(each).operations.values()]
+        for function in (*functions, *owners, *operations):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)

@@ -11,51 +11,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from prisma_inprocess.compiler.plan_cache import PlanCache
 from prisma_inprocess.drivers.base import Driver, Session, Transaction
 from prisma_inprocess.errors import ConfigurationError, EngineError
+from prisma_inprocess.operation import Operation, OperationEncoder
 from prisma_inprocess.package import GeneratedPackage
 from prisma_inprocess.plan.bulk_insert import MINIMUM_ROWS
 from prisma_inprocess.plan.nodes import execute_all, in_transaction
 from prisma_inprocess.plan.values import Run
-from prisma_inprocess.request import RequestBuilder, selection_of
 from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
 
 log = logging.getLogger(__name__)
 
-_ACTIONS: Final[Mapping[str, str]] = {
-    "create": "createOne",
-    "create_many": "createMany",
-    "delete": "deleteOne",
-    "delete_many": "deleteMany",
-    "update": "updateOne",
-    "update_many": "updateMany",
-    "upsert": "upsertOne",
-    "count": "aggregate",
-    "group_by": "groupBy",
-    "find_many": "findMany",
-    "find_first": "findFirst",
-    "find_first_or_raise": "findFirstOrThrow",
-    "find_unique": "findUnique",
-    "find_unique_or_raise": "findUniqueOrThrow",
-}
 _RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
 _NOT_FOUND = (
     "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed "
     "transaction Prisma doesn't have information about anymore, or was obtained before disconnecting."
 )
-
-
-@dataclass(slots=True, frozen=True)
-class Operation:
-    """One call of a client method: what the client hands to its query builder."""
-
-    method: str
-    arguments: Mapping[str, Any]
-    model: type[Any] | None = None
-    root_selection: Sequence[str] | None = None
 
 
 @dataclass(slots=True)
@@ -85,7 +58,7 @@ class InProcessEngine:
         self._transactions: dict[str, _OpenTransaction] = {}
         # Strong references: asyncio keeps only weak ones to its tasks.
         self._endings: set[asyncio.Task[None]] = set()
-        self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
+        self._encoder = OperationEncoder(package)
 
     async def connect(
         self, timeout: timedelta | None = None, datasources: Sequence[Mapping[str, Any]] | None = None
@@ -232,23 +205,17 @@ class InProcessEngine:
             count = await self._insert_rows(operation, session)
             if count is not None:
                 return {"count": count}
-        request, values = self._request(operation)
+        request, values = self._encoder.encode(operation)
         plan = await self._connected_plans().plan(request)
         return await plan(Run(session), values)
 
     async def _insert_rows(self, operation: Operation, session: Session) -> int | None:
         """Insert many rows of one shape, or return None if they are not."""
-        rows: list[dict[str, Any]] = []
-        request: dict[str, Any] | None = None
-        for row in operation.arguments["data"]:
-            one = Operation(operation.method, {**operation.arguments, "data": [row]}, operation.model, ("count",))
-            shape, values = self._request(one, share=False)
-            if request is None:
-                request = shape
-            elif shape != request:
-                return None
-            rows.append(values)
-        plan = await self._connected_plans().bulk_insert(request) if request is not None else None
+        encoded = self._encoder.rows(operation)
+        if encoded is None:
+            return None
+        request, rows = encoded
+        plan = await self._connected_plans().bulk_insert(request)
         if plan is None:
             return None
         run = Run(session)
@@ -268,12 +235,7 @@ class InProcessEngine:
         return {"columns": result.columns, "types": result.types, "rows": result.rows}
 
     async def _run_in_transaction(self, operations: Sequence[Operation]) -> None:
-        try:
-            transaction = await self._connected().begin()
-        except TimeoutError as error:
-            raise EngineError(
-                "Transaction API error: Unable to start a transaction in the given time.", "P2028"
-            ) from error
+        transaction = await self._connected().begin()
         try:
             for operation in operations:
                 await self._run(operation, transaction)
@@ -281,48 +243,6 @@ class InProcessEngine:
             await transaction.rollback()
             raise
         await transaction.commit()
-
-    def _request(self, operation: Operation, *, share: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-        """An operation in the JSON protocol, and the values of its placeholders."""
-        graph = self._package.graph
-        model_name: str = operation.model.__prisma_model__ if operation.model is not None else ""
-        action = _ACTIONS[operation.method]
-        root = graph.root(model_name, action)
-        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type, share=share)
-        arguments = dict(operation.arguments)
-        include = arguments.pop("include", None)
-        encoded = builder.arguments(arguments, root.arguments)
-        if operation.root_selection is not None:
-            selection = selection_of(operation.root_selection)
-        else:
-            selection = self._selection(operation.model, include, root.type, builder)
-        request = {"modelName": model_name, "action": action, "query": {"arguments": encoded, "selection": selection}}
-        return request, builder.values
-
-    def _selection(self, model: Any, include: Any, type_name: str, builder: RequestBuilder) -> dict[str, Any]:
-        """All scalar fields of a model, and the relations that are included."""
-        scalars = self._scalars.get(model)
-        if scalars is None:
-            scalars = self._scalars[model] = dict.fromkeys(self._package.models.get_default_fields(model), True)
-        if not include:
-            return scalars
-        selection = dict(scalars)
-        outputs = self._package.graph.output(type_name)
-        for name, wanted in include.items():
-            if wanted is False:
-                continue
-            if wanted is not True and not isinstance(wanted, Mapping):
-                raise TypeError(f"Expected `bool` or `dict` include value but got {type(wanted)} instead.")
-            related = self._package.models.get_relational_model(current_model=model, field=name)
-            output = outputs[name]
-            arguments = {} if wanted is True else dict(wanted)
-            nested = self._selection(related, arguments.pop("include", None), output.type, builder)
-            entry: dict[str, Any] = {"selection": nested}
-            encoded = builder.arguments(arguments, output.arguments)
-            if encoded:
-                entry["arguments"] = encoded
-            selection[name] = entry
-        return selection
 
     def _connected(self) -> Driver:
         if self._driver is None:

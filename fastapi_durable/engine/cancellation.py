@@ -59,6 +59,7 @@ async def _cancel(
 ) -> Run:
     touched: list[str] = []
     known = await services.store.find_run(run_id)
+    ended: list[Run] = []
     async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
         for name in [child_token(run_id)] if known is None else names_of_ending(known):
             await transaction.lock_name(name)
@@ -66,10 +67,12 @@ async def _cancel(
         if run is None:
             raise RunNotFoundError(run_id)
         if not run.status.is_terminal and (only_if is None or only_if(run)):
-            await _cancel_tree(services, transaction, run, compensate, error, touched)
+            await _cancel_tree(services, transaction, run, compensate, error, touched, ended)
         now = await transaction.find_run(run_id)
     for cancelled in touched:
         services.notifications.run_cancelled(cancelled)
+    for each in ended:
+        services.events.run("run.cancelled", each, error=error)
     services.notifications.work_available()
     return now or run
 
@@ -81,6 +84,7 @@ async def _cancel_tree(
     compensate: bool,
     error: ErrorRecord,
     touched: list[str],
+    ended: list[Run],
 ) -> None:
     # A run that was never driven has nothing to undo.
     if compensate and run.status is not RunStatus.PENDING:
@@ -96,6 +100,7 @@ async def _cancel_tree(
             run.id, ending(services.clock, RunStatus.CANCELLED, error=error), statuses=LIVE_STATUSES
         )
         await after_ending(transaction, services.clock, run, completion(RunStatus.CANCELLED, None, error))
+        ended.append(run)
     touched.append(run.id)
     query = RunQuery(parent_run_id=run.id, statuses=LIVE_STATUSES, limit=_PAGE)
     children = await transaction.list_runs(query)
@@ -103,7 +108,7 @@ async def _cancel_tree(
         for child in children:
             locked = await transaction.lock_run(child.id)
             if locked is not None and not locked.status.is_terminal and locked.id not in touched:
-                await _cancel_tree(services, transaction, locked, compensate, error, touched)
+                await _cancel_tree(services, transaction, locked, compensate, error, touched, ended)
         if len(children) < _PAGE:
             break
         last = children[-1]

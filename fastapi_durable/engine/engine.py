@@ -7,7 +7,7 @@ from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.definition import StepDefinition, WorkflowDefinition
 from fastapi_durable.engine.accumulator import accumulators
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
@@ -15,18 +15,23 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
+from fastapi_durable.engine.entities import Entities
+from fastapi_durable.engine.entity import entity_workflow
 from fastapi_durable.engine.event_trigger import EventTriggers
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.input import NO_INPUT, encode_input
+from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.engine.labels import labelled
+from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.operations import Operations
-from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
 from fastapi_durable.engine.singleton import create_within_queue
+from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
 from fastapi_durable.store.base import CreatedRun, StateStore
@@ -38,26 +43,34 @@ Output = TypeVar("Output")
 _ID_LIMIT = 500
 
 
-class WorkflowEngine(Deliveries, Operations):
-    """Durable execution over one store. Several engines, in one process or in many, may share the store."""
+class WorkflowEngine(Deliveries, Operations, Entities):
+    """Durable execution over one store. Several engines, in one process or in many, may share the store.
+
+    Attributes:
+        events: What happens to runs and steps that this process drives, told while it happens.
+    """
 
     def __init__(
         self,
         *,
         store: StateStore,
         workflows: Sequence[WorkflowDefinition],
+        entities: Sequence[type] = (),
         injector: Injector,
         transport: Transport,
         config: EngineConfig,
         clock: Clock,
         codec: Codec,
+        steps: Sequence[StepDefinition] = (),
+        interceptors: Sequence[StepInterceptor] = (),
     ) -> None:
         self.store = store
         self.transport = transport
         self.config = config
         self.clock = clock
-        self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows)])
+        self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
         self.notifications = Notifications()
+        self.events = LiveEvents(clock)
         self.dispatcher: Dispatcher | None = None
         self._codec = codec
         self._services = Services(
@@ -69,8 +82,22 @@ class WorkflowEngine(Deliveries, Operations):
             config=config,
             registry=self.registry,
             notifications=self.notifications,
+            events=self.events,
+            steps=StepRegistry(steps),
+            interceptors=tuple(interceptors),
+            entities={each.name: each for each in map(entity_definition, entities)},
         )
         self._services.subscribers.append(EventTriggers(self._services))
+        for step in steps:
+            injector.check(step.function)
+            codec.adapter(step.input_type)
+            codec.adapter(step.output_type)
+        for entity in self._services.entities.values():
+            codec.adapter(entity.state_type)
+            for operation in entity.operations.values():
+                injector.check(operation.function)
+                codec.adapter(operation.input_type)
+                codec.adapter(operation.output_type)
         for definition in workflows:
             injector.check(definition.function)
             if definition.owner is not None:
@@ -325,10 +352,10 @@ class WorkflowEngine(Deliveries, Operations):
         )
 
 
-def _own_workflows(workflows: Sequence[WorkflowDefinition]) -> list[WorkflowDefinition]:
+def _own_workflows(workflows: Sequence[WorkflowDefinition], entities: Sequence[type]) -> list[WorkflowDefinition]:
     """What the engine itself runs on behalf of these workflows."""
     collecting = any(each.debounce is not None or each.batch is not None for each in workflows)
-    return accumulators() if collecting else []
+    return [*(accumulators() if collecting else []), *([entity_workflow()] if entities else [])]
 
 
 def _checked_id(run_id: str) -> str:
