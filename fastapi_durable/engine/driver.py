@@ -44,7 +44,7 @@ _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
 class RunDriver:
-    """Owns one run under one lease, from its claim to its release."""
+    """Owns one run under one lease, from its claim to its release; `divergence` is why it parked the run, if it did."""
 
     def __init__(self, run: Run, token: str, services: Services, *, is_new: bool = False) -> None:
         self.run = run
@@ -54,6 +54,7 @@ class RunDriver:
         self._turn: Turn | None = None
         self._lost = False
         self._stopping: Callable[[Turn], None] | None = None
+        self.divergence: Exception | None = None
 
     async def drive(self) -> None:
         """Run turns until this worker has nothing more to do for the run."""
@@ -174,6 +175,7 @@ class RunDriver:
             case Ended(Ending.SUSPENDED, wake_at):
                 return await self._rest(turn, {"status": RunStatus.SUSPENDED, "wake_at": wake_at, "error": None})
             case Ended(Ending.DIVERGED, error=Exception() as error):
+                self.divergence = error
                 _log.error("%s", error)
                 wake_at = self._services.clock.now() + self._services.config.blocked_poll
                 changes: RunChanges = {
