@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
 
 log = logging.getLogger(__name__)
 
+_REMEMBERED: Final = 100
 _RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
 _NOT_FOUND = (
     "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed "
@@ -35,6 +37,7 @@ _NOT_FOUND = (
 class _OpenTransaction:
     transaction: Transaction
     timer: asyncio.TimerHandle
+    timeout: int
 
 
 class InProcessEngine:
@@ -56,6 +59,8 @@ class InProcessEngine:
         self._left_behind: list[Driver] = []
         self._plans: PlanCache | None = None
         self._transactions: dict[str, _OpenTransaction] = {}
+        # The last transactions that ran out of time, with their timeouts in milliseconds: they get a better message.
+        self._expired: OrderedDict[str, int] = OrderedDict()
         # Strong references: asyncio keeps only weak ones to its tasks.
         self._endings: set[asyncio.Task[None]] = set()
         self._encoder = OperationEncoder(package)
@@ -90,6 +95,9 @@ class InProcessEngine:
             raise self._failure(EngineError(message, "P1001")) from error
         except EngineError as error:
             raise self._failure(error) from error
+        if self._has_driver():  # somebody else connected meanwhile
+            await driver.close()
+            return
         self._driver = driver
         self._loop, self._process = asyncio.get_running_loop(), os.getpid()
 
@@ -158,13 +166,13 @@ class InProcessEngine:
             raise self._failure(error) from error
         transaction_id = uuid.uuid4().hex
         timer = asyncio.get_running_loop().call_later(options["timeout"] / 1000, self._expire_later, transaction_id)
-        self._transactions[transaction_id] = _OpenTransaction(transaction, timer)
+        self._transactions[transaction_id] = _OpenTransaction(transaction, timer, options["timeout"])
         return transaction_id
 
     async def commit_transaction(self, tx_id: str) -> None:
         opened = self._take(tx_id)
         if opened is None:
-            raise self._failure(EngineError(_NOT_FOUND, "P2028"))
+            raise self._failure(self._closed(tx_id, "commit"))
         try:
             await opened.transaction.commit()
         except EngineError as error:
@@ -173,7 +181,9 @@ class InProcessEngine:
     async def rollback_transaction(self, tx_id: str) -> None:
         opened = self._take(tx_id)
         if opened is None:
-            raise self._failure(EngineError(_NOT_FOUND, "P2028"))
+            if tx_id in self._expired:
+                return  # it is rolled back; the caller is about to learn why
+            raise self._failure(self._closed(tx_id, "rollback"))
         try:
             await opened.transaction.rollback()
         except EngineError as error:
@@ -253,6 +263,9 @@ class InProcessEngine:
             )
         return self._driver
 
+    def _has_driver(self) -> bool:
+        return self._driver is not None
+
     def _belongs_here(self) -> bool:
         return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
 
@@ -266,8 +279,19 @@ class InProcessEngine:
             return self._connected()
         opened = self._transactions.get(tx_id)
         if opened is None:
-            raise EngineError(_NOT_FOUND, "P2028")
+            raise self._closed(tx_id, "query")
         return opened.transaction
+
+    def _closed(self, tx_id: str, attempt: str) -> EngineError:
+        timeout = self._expired.get(tx_id)
+        if timeout is None:
+            return EngineError(_NOT_FOUND, "P2028")
+        message = (
+            f"Transaction already closed: A {attempt} cannot be executed on an expired transaction. The timeout for "
+            f"this transaction was {timeout} ms. Consider increasing the interactive transaction timeout or doing less "
+            "work in the transaction."
+        )
+        return EngineError(message, "P2028", {"operation": attempt, "timeout": timeout})
 
     def _take(self, transaction_id: str) -> _OpenTransaction | None:
         opened = self._transactions.pop(transaction_id, None)
@@ -284,6 +308,9 @@ class InProcessEngine:
         opened = self._take(transaction_id)
         if opened is None:
             return
+        self._expired[transaction_id] = opened.timeout
+        while len(self._expired) > _REMEMBERED:
+            self._expired.popitem(last=False)
         try:
             await opened.transaction.abandon()
         except EngineError as error:

@@ -102,7 +102,7 @@ class OperationEncoder:
         return selection
 
     def rows(self, operation: Operation) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """A `create_many` as the request for its first row and the values of all rows, or None if their shapes differ."""
+        """A `create_many`: the request for its first row and the values of all rows; None if their shapes differ."""
         package, data = self._package, operation.arguments["data"]
         first = Operation(operation.method, {**operation.arguments, "data": data[:1]}, operation.model, ("count",))
         request, values = self.encode(first, share=False)
