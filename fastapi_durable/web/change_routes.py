@@ -108,8 +108,9 @@ def change_routes() -> APIRouter:
             200: {"model": RunStarted, "description": "A run of this id was there before."},
         },
     )(start_run)
+    forbidden = problem_responses(HTTPStatus.FORBIDDEN)
     router.post("/signals", operation_id="sendSignal", responses=problem_responses(HTTPStatus.NOT_FOUND))(send_signal)
-    router.post("/events", operation_id="publishEvent", responses=problem_responses(HTTPStatus.FORBIDDEN))(publish_event)
+    router.post("/events", operation_id="publishEvent", responses=forbidden)(publish_event)
     about_a_run = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
     router.post("/runs/{run_id:path}/updates/{name}", operation_id="sendUpdate", responses=about_a_run)(send_update)
     router.post("/runs/{run_id:path}/cancel", operation_id="cancelRun", responses=about_a_run)(cancel_run)

@@ -37,7 +37,7 @@ class _File:
 
 
 def dashboard_routes() -> APIRouter:
-    """The page at the prefix itself, and its assets beside it. Nothing here is secret; the API decides what is shown."""
+    """The page at the prefix itself, and its assets beside it. They hold no data: the API decides what is shown."""
     router = APIRouter(include_in_schema=False)
     found = _files()
 

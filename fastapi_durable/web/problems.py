@@ -81,7 +81,7 @@ class BodyTooLarge(HTTPException):
     """Leaves FastAPI's reading of a body as it is; other exceptions would come out of it as something else."""
 
     def __init__(self) -> None:
-        super().__init__(HTTPStatus.CONTENT_TOO_LARGE, f"the body has at most {MAX_BODY} bytes")
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has at most {MAX_BODY} bytes")
 
 
 def problem_of(error: DurableError) -> Response:
@@ -129,7 +129,7 @@ class ProblemRoute(APIRoute):
             except RequestValidationError as error:
                 return _invalid(error)
             except BodyTooLarge as error:
-                return _response("BodyTooLargeError", HTTPStatus.CONTENT_TOO_LARGE, error.detail)
+                return _response("BodyTooLargeError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.detail)
 
         return handle
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi_durable.errors import DurableError, RunNotFoundError, RunStateError, StoreUnavailableError
 from fastapi_durable.model import LIVE_STATUSES, TERMINAL_STATUSES, RunQuery, RunStatus
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
-from fastapi_durable.web.run_filters import cursor_of, after_cursor, run_query
+from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_query
 from fastapi_durable.web.schemas import (
     BulkAction,
     BulkFailure,

@@ -47,8 +47,6 @@ def run_filter(
     )
 
 
-
-
 def run_query(selected: RunFilter, *, where: str = "query") -> RunQuery:
     """The store's form of a filter.
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.model import (
     AttributeFilter,
+    AttributeOperator,
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
@@ -18,6 +19,14 @@ from fastapi_durable.model import (
 )
 
 MAX_BULK = 500
+_OPERATORS: dict[str, AttributeOperator] = {
+    "eq": "eq",
+    "ne": "ne",
+    "gt": "gt",
+    "gte": "gte",
+    "lt": "lt",
+    "lte": "lte",
+}
 
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -369,9 +378,10 @@ def attribute_filter(text: str) -> AttributeFilter:
     """
     key, _, rest = text.partition(":")
     operator, colon, value = rest.partition(":")
-    if not key or not colon or operator not in ("eq", "ne", "gt", "gte", "lt", "lte"):
-        raise ValueError(f"{text!r} is not key:op:value with op one of eq, ne, gt, gte, lt, lte")
-    return AttributeFilter(key, operator, _coerced(value))
+    known = _OPERATORS.get(operator)
+    if not key or not colon or known is None:
+        raise ValueError(f"{text!r} is not key:op:value with op one of {', '.join(_OPERATORS)}")
+    return AttributeFilter(key, known, _coerced(value))
 
 
 def _coerced(value: str) -> SearchValue:

@@ -4,7 +4,8 @@ A stream tells states, not a log: each event says what is stored now, and its id
 with `Last-Event-ID` is told at once if anything changed since, and nothing otherwise, so no change can be missed, not
 even one made by another process. The store is asked every second.
 
-A stream ends after a quarter of a minute and the browser opens the next: a server that shuts down waits for open answers.
+A stream ends after a quarter of a minute and the browser opens the next: a server that shuts down waits for answers
+that are still open.
 """
 
 import asyncio
@@ -91,7 +92,9 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
 
         return await _streamed(read, places, last_event_id, interval, lifetime)
 
-    described = {200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {}}}}}
+    described: dict[int | str, dict[str, Any]] = {
+        200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {}}}}
+    }
     router.get(
         "/runs/stream",
         operation_id="streamRuns",
