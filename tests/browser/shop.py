@@ -64,7 +64,7 @@ async def ship(order: Order) -> str:
 
 
 @step
-async def put_back(order: Order) -> None:
+async def put_back(what: dict[str, int] | str) -> None:
     await asyncio.sleep(0.04)
 
 

@@ -3,7 +3,7 @@
 import { follow, get, runPath } from "./api.js";
 import { runActions } from "./actions.js";
 import { failure, h, json, link, status } from "./dom.js";
-import { ago, exact, lasted } from "./format.js";
+import { ago, ended, exact, lasted } from "./format.js";
 import { table } from "./runs.js";
 import { facts, waterfall } from "./waterfall.js";
 
@@ -39,7 +39,7 @@ export async function run(parameters, page) {
 }
 
 function sections(found, page, opened, more) {
-  const forward = found.timeline.filter((step) => step.seq >= 0);
+  const forward = [...found.timeline.filter((step) => step.seq >= 0), ...unrecorded(found)];
   const undone = found.timeline.filter((step) => step.seq < 0).reverse();
   const origin = found.id.includes("~retry~") ? found.id.slice(0, found.id.lastIndexOf("~retry~")) : found.id.includes("~fork~") ? found.id.slice(0, found.id.lastIndexOf("~fork~")) : null;
   const failed = undone.filter((step) => step.status === "failed").length;
@@ -59,7 +59,7 @@ function sections(found, page, opened, more) {
     found.children.length ? h("section", { class: "card" }, h("h2", {}, `Children (${found.children_total})`), table(found.children)) : null,
     h("div", { class: "two" },
       h("section", { class: "card" }, h("h2", {}, "Input"), json(found.input)),
-      h("section", { class: "card" }, h("h2", {}, "Output"), found.status === "completed" ? json(found.output) : h("p", { class: "muted" }, "None yet, or none at all."))),
+      h("section", { class: "card" }, h("h2", {}, "Output"), found.status === "completed" ? json(found.output) : h("p", { class: "muted" }, ended(found) ? "None." : "None yet."))),
     h("section", { class: "card" }, h("h2", {}, "About"), h("dl", { class: "facts" }, facts([
       ["Created", `${exact(found.created_at)} (${ago(found.created_at)})`],
       ["Changed", exact(found.updated_at)], ["Took", lasted(found)],
@@ -72,6 +72,13 @@ function sections(found, page, opened, more) {
       ["Attributes", attributes.length ? attributes.map(([key, value]) => [link({ page: "runs", attr: `${key}:eq:${value}` }, h("span", { class: "tag" }, `${key} = ${value}`)), " "]).flat() : null],
     ].map(([name, value]) => [name, Array.isArray(value) ? h("span", {}, value) : value])))),
   ].filter(Boolean);
+}
+
+// What the run waits for has no row of its own until it has come.
+function unrecorded(found) {
+  if (!found.waiting || found.timeline.some((step) => step.seq >= 0 && !step.finished_at)) return [];
+  return [{ seq: Infinity, name: found.waiting.name, kind: found.waiting.kind, status: "pending", step_id: "", attempts: 1, events: [],
+    input: null, output: null, error: null, started_at: found.waiting.since, finished_at: null, wake_at: found.wake_at }];
 }
 
 function waiting(found) {

@@ -40,7 +40,7 @@ function row(page, run, step, { begin, end, share, opened, grouped }) {
   h("span", { class: "track", "aria-hidden": "true" },
     started > begin ? h("span", { class: "queued", left: share(begin), width: share(started) - share(begin) }) : null,
     h("span", { class: step.finished_at ? "" : "open", left: share(started), width: share(end) - share(started) })),
-  h("span", { class: "time" }, step.finished_at ? duration(end - started) : step.status));
+  h("span", { class: "time" }, step.finished_at ? duration(end - started) : step.status === "pending" ? "waits" : step.status));
   button.querySelector(".status").setAttribute("data-status", TONE[step.status]);
   return h("div", { class: grouped ? "parallel" : "" }, button, detail);
 }
@@ -50,13 +50,13 @@ function contents(page, run, step) {
   const child = step.step_id && run.children.find((each) => each.id === step.input?.runId || each.id === step.name.replace(/^child:/, ""));
   return [
     h("dl", { class: "facts" }, facts([
-      ["Position", `${step.seq} (${step.kind}, ${step.status})`],
+      ["Position", Number.isFinite(step.seq) ? `${step.seq} (${step.kind}, ${step.status})` : `waits for this ${step.kind}`],
       ["Started", `${exact(step.started_at)}${queued > 0 ? `, after ${duration(queued)} in the queue` : ""}`],
       ["Ended", step.finished_at && exact(step.finished_at)],
       ["Attempts", step.attempts],
       ["Goes on", !step.finished_at && step.wake_at && `${ago(step.wake_at)}, at ${exact(step.wake_at)}`],
       ["Parallel group", step.parallel_group], ["Worker group", step.worker_group],
-      ["Step id", h("span", { class: "mono" }, step.step_id)],
+      ["Step id", step.step_id && h("span", { class: "mono" }, step.step_id)],
       ["Child", child && link({ run: child.id }, child.id)],
     ])),
     step.error ? failure(step.error) : null,
