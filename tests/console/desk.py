@@ -1,7 +1,7 @@
 """An application with workflows of every kind, and the console on it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +68,7 @@ async def stopping(ctx: WorkflowContext) -> str:
     return "past it"
 
 
-WORKFLOWS = [send, failing, waiting, updated, stopping]
+WORKFLOWS: list[Callable[..., Coroutine[Any, Any, Any]]] = [send, failing, waiting, updated, stopping]
 
 
 @dataclass(frozen=True)
