@@ -53,12 +53,28 @@ class RunGateway:
     """Reads and controls runs; inject it as `RunGatewayDep`.
 
     It sees and touches the runs of the engine's namespace only, or of all namespaces if the engine has none.
+
+    Args:
+        namespace: Of an engine without a namespace, see only this one.
     """
 
-    def __init__(self, engine: WorkflowEngine) -> None:
-        namespace = engine.config.namespace
+    def __init__(self, engine: WorkflowEngine, namespace: str | None = None) -> None:
+        namespace = engine.config.namespace or namespace
         self._engine = engine
+        self._namespace = namespace
         self._store: StateStore = engine.store if namespace is None else engine.store.with_scope(namespace)
+
+    def within(self, namespace: str | None) -> "RunGateway":
+        """This gateway, for one namespace only; None: as it is.
+
+        Raises:
+            ValueError: it is confined to another namespace.
+        """
+        if namespace in (None, self._namespace):
+            return self
+        if self._namespace is not None:
+            raise ValueError(f"this gateway sees the namespace {self._namespace!r} only, not {namespace!r}")
+        return RunGateway(self._engine, namespace)
 
     async def get_run_detail(self, run_id: str) -> RunDetail | None:
         """A run with its timeline and children; None if there is no such run."""

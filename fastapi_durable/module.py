@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, params
 from starlette.applications import Starlette
 
 from fastapi_durable.codec import Codec
@@ -43,6 +43,8 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.web.router import console_router
+from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.webhooks import webhook_router
 from fastapi_durable.worker import Worker
 
@@ -191,6 +193,41 @@ class DurableModule:
             max_body: Bytes; a larger body is refused.
         """
         return webhook_router(self, prefix=prefix, max_body=max_body)
+
+    def router(
+        self,
+        *,
+        dependencies: Sequence[params.Depends] = (),
+        view: Sequence[params.Depends] = (),
+        operate: Sequence[params.Depends] = (),
+        tenant: TenantDependency | None = None,
+        allow_unauthenticated: bool = False,
+        dashboard: bool = True,
+        include_in_schema: bool = True,
+    ) -> APIRouter:
+        """The console: `app.include_router(durable.router(dependencies=[Depends(login)]), prefix="/durable")`.
+
+        The dashboard lies at the prefix, its HTTP API at `api/` below. It carries no lifespan.
+
+        Args:
+            dependencies: Before every route: the application's own authentication.
+            view: Further ones before what only reads, the dashboard included.
+            operate: Further ones before what changes runs.
+            tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
+            allow_unauthenticated: Mount the changing routes although neither `dependencies` nor `operate` guards them.
+            dashboard: Whether to serve the pages, or the API alone.
+            include_in_schema: Whether the API shows in the application's OpenAPI document.
+        """
+        return console_router(
+            self,
+            dependencies=dependencies,
+            view=view,
+            operate=operate,
+            tenant=tenant,
+            allow_unauthenticated=allow_unauthenticated,
+            dashboard=dashboard,
+            include_in_schema=include_in_schema,
+        )
 
     def runtime(self, app: Application) -> DurableRuntime:
         """What runs in an application, for code that FastAPI does not inject into.
