@@ -12,7 +12,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py' 2>/dev/null)
 
-.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean
+.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,7 @@ help:
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
+	@echo "make bench        this engine beside its peers, about five minutes on a quiet machine (make bench-full: all)"
 	@echo "make lock         resolve the dependencies anew"
 	@echo "make clean        remove everything that set-up made"
 
@@ -79,6 +80,12 @@ migrate: setup
 
 migration: setup
 	scripts/with_node .venv/bin/python scripts/new_migration.py '$(NAME)'
+
+bench: setup
+	scripts/with_node .venv/bin/python -m benchmarks
+
+bench-full: setup
+	scripts/with_node .venv/bin/python -m benchmarks --full
 
 lock: setup
 	.venv/bin/python -m venv .make/lock
