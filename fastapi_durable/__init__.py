@@ -5,6 +5,10 @@ from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
+from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.update import UpdateResult
+from fastapi_durable.engine.webhook import Webhook
 from fastapi_durable.errors import (
     ChildFailedError,
     ConfigurationError,
@@ -33,6 +37,7 @@ from fastapi_durable.errors import (
     StoreConflictError,
     StoreError,
     StoreUnavailableError,
+    TaskFailedError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
 )
@@ -73,6 +78,8 @@ __all__ = [
     "DurableRuntime",
     "DurableSettings",
     "ErrorRecord",
+    "Event",
+    "EventSubscriber",
     "FatalError",
     "GatherError",
     "InProcessTransport",
@@ -84,6 +91,7 @@ __all__ = [
     "NotStartedError",
     "OutsideWorkflowError",
     "PrismaStateStore",
+    "PublishedEvent",
     "ResultTimeoutError",
     "Role",
     "Run",
@@ -109,8 +117,12 @@ __all__ = [
     "StoreError",
     "StoreUnavailableError",
     "SystemClock",
+    "TaskFailedError",
+    "TaskTicket",
     "TransactionExpiredError",
     "Transport",
+    "UpdateResult",
+    "Webhook",
     "WorkflowContext",
     "WorkflowEngine",
     "WorkflowEngineDep",

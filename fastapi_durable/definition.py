@@ -1,7 +1,7 @@
 """Workflows and steps as they are declared. A decorator describes and registers nothing; a DurableModule registers."""
 
 import inspect
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
@@ -13,6 +13,9 @@ from fastapi_durable.retry import Backoff
 P = ParamSpec("P")
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+
+UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
+"""Looks at the value of an update: it refuses by raising, or by returning the reason."""
 
 _WORKFLOW = "__durable_workflow__"
 _STEP = "__durable_step__"
@@ -77,7 +80,7 @@ class StepDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDefinition:
-    """A function `async def (ctx, input)` whose execution is durable."""
+    """A function `async def (ctx, input)` whose execution is durable; `updates` are the validators of its updates."""
 
     name: str
     version: str
@@ -87,6 +90,7 @@ class WorkflowDefinition:
     tags: tuple[str, ...] = ()
     execution_timeout: timedelta | None = None
     origin: str | None = None
+    updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -145,6 +149,7 @@ def workflow(
     version: str = "1",
     tags: Sequence[str] = (),
     execution_timeout: Duration | None = None,
+    updates: Mapping[str, UpdateValidator] | None = None,
 ) -> Callable[[F], F]: ...
 def workflow(
     function: F | None = None,
@@ -154,6 +159,7 @@ def workflow(
     version: str = "1",
     tags: Sequence[str] = (),
     execution_timeout: Duration | None = None,
+    updates: Mapping[str, UpdateValidator] | None = None,
 ) -> F | Callable[[F], F]:
     """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
 
@@ -162,6 +168,8 @@ def workflow(
         version: A run stays on the version it was started with; a new run takes the newest one.
         tags: Put on every run.
         execution_timeout: A run older than this is cancelled, wherever it stands.
+        updates: Validators by the name of the update (see `ctx.on_update`): called with the value before it is
+            accepted, they refuse by raising or by returning the reason.
 
     Raises:
         DefinitionError: the signature or an option cannot work.
@@ -170,11 +178,14 @@ def workflow(
     def declare(target: F) -> F:
         if isinstance(tags, str):
             raise DefinitionError(f"tags is a sequence of strings, not the string {tags!r}")
+        for validator in (updates or {}).values():
+            step_definition(validator)
         options = {
             "name": checked_name(name or default_name(target)),
             "version": checked_name(version),
             "tags": tuple(tags),
             "execution_timeout": None if execution_timeout is None else parse_duration(execution_timeout),
+            "updates": dict(updates or {}),
         }
         setattr(target, _WORKFLOW, options)
         return target

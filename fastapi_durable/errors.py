@@ -21,6 +21,7 @@ DurableError
 ├── SignalTokenTakenError           another live run waits for this token
 ├── StepFailedError                 a step failed for good (raised in the workflow body)
 ├── ChildFailedError                a child run ended without a result (raised in the workflow body)
+├── TaskFailedError                 `fail_task` was called for a task (raised in the workflow body)
 ├── GatherError                     some of several children or branches failed (raised in the workflow body)
 ├── SignalTimeoutError              no signal before the deadline (raised in the workflow body)
 ├── RunUnsuccessfulError            raised by `handle.result()`
@@ -226,6 +227,24 @@ class ChildFailedError(DurableError):
         super().__init__(f"child {run_id!r} of workflow {workflow!r} failed: {error.message}")
         self.run_id = run_id
         self.workflow = workflow
+        self.error = error
+
+    @property
+    def code(self) -> str | None:
+        return self.error.code
+
+
+class TaskFailedError(DurableError):
+    """Whoever a task was handed to reported that it failed.
+
+    Attributes:
+        error: What was reported.
+    """
+
+    def __init__(self, run_id: str, task: str, error: ErrorRecord) -> None:
+        super().__init__(f"task {task!r} of run {run_id!r} failed: {error.message}")
+        self.run_id = run_id
+        self.task = task
         self.error = error
 
     @property

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, Self
 
+from fastapi import APIRouter
 from starlette.applications import Starlette
 
 from fastapi_durable.codec import Codec
@@ -35,6 +36,7 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.webhooks import webhook_router
 from fastapi_durable.worker import Worker
 
 _log = logging.getLogger("fastapi_durable")
@@ -163,6 +165,17 @@ class DurableModule:
         async with self._opened(app, role=None if role is None else Role(role)) as runtime:
             yield runtime
 
+    def webhook_router(self, *, prefix: str = "/webhooks", max_body: int = 1_000_000) -> APIRouter:
+        """The public route for callbacks: `app.include_router(durable.webhook_router())`.
+
+        It takes only tokens of webhooks, so put no authentication before it: third parties call it. The option
+        `webhook_url` has to lead here; with `webhook_secret` it takes only signed bodies.
+
+        Args:
+            max_body: Bytes; a larger body is refused.
+        """
+        return webhook_router(self, prefix=prefix, max_body=max_body)
+
     def runtime(self, app: Application) -> DurableRuntime:
         """What runs in an application, for code that FastAPI does not inject into.
 
@@ -252,6 +265,7 @@ class DurableModule:
                 service=WorkflowService(engine),
                 gateway=RunGateway(engine),
                 worker=worker,
+                webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime

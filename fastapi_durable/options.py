@@ -2,11 +2,11 @@
 
 import inspect
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.duration import Duration
@@ -58,6 +58,9 @@ class DurableOptions:
     retry_in_turn_below: Duration | None = None
     blocked_poll: Duration | None = None
     transaction_timeout: Duration | None = None
+    event_ttl: Duration | None = None
+    webhook_url: str | Callable[[str], str] | None = None
+    webhook_secret: SecretStr | str | None = None
     topology: Topology | None = None
     tenant: str | None = None
     auto_schema: bool = True
@@ -98,6 +101,7 @@ class DurableOptions:
             clock=self.clock,
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
+            webhook_secret=values["webhook_secret"],
             config=EngineConfig(**config),
         )
 
@@ -141,6 +145,7 @@ class ResolvedOptions:
     clock: Clock
     role: Role
     startup_timeout: float
+    webhook_secret: SecretStr | None
     config: EngineConfig
 
 

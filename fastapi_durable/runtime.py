@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from pydantic import SecretStr
 from starlette.datastructures import State
 
 from fastapi_durable.engine.engine import WorkflowEngine
@@ -42,7 +43,12 @@ class DurableHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableRuntime:
-    """The started parts of a module in one application; `worker` is None in a process that drives no runs."""
+    """The started parts of a module in one application.
+
+    Attributes:
+        worker: None in a process that drives no runs.
+        webhook_secret: The key that signatures of callbacks are checked with; None: none are asked for.
+    """
 
     role: Role
     store: StateStore
@@ -50,6 +56,7 @@ class DurableRuntime:
     service: WorkflowService
     gateway: RunGateway
     worker: Worker | None
+    webhook_secret: SecretStr | None = None
 
     async def health(self, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
         """Ask the store and look at the worker; a store that does not answer within `timeout` is not ready."""

@@ -7,10 +7,13 @@ from fastapi_durable.duration import Duration
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import NO_INPUT, WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.subscription import PublishedEvent
+from fastapi_durable.engine.update import UpdateResult
 from fastapi_durable.model import SearchAttributes
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+Value = TypeVar("Value")
 
 
 class WorkflowService:
@@ -176,3 +179,139 @@ class WorkflowService:
             StoreUnavailableError: the database cannot be reached.
         """
         return await self._engine.signal(token, payload, signal_id=signal_id)
+
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, Input, ...], Coroutine[Any, Any, Output]],
+        input: Input,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, ...], Coroutine[Any, Any, Output]],
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: str,
+        input: Any = ...,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]: ...
+    async def signal_with_start(
+        self,
+        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]:
+        """Start a run unless it exists, and send a signal, both or neither; see `start` and `signal`.
+
+        Raises:
+            InputValidationError, SerializationError, WorkflowNotRegisteredError, StoreUnavailableError: as those.
+        """
+        handle: RunHandle[Any] = await self._engine.signal_with_start(
+            workflow,
+            input,
+            token=token,
+            payload=payload,
+            signal_id=signal_id,
+            run_id=run_id,
+            version=version,
+            tags=tags,
+            search_attributes=search_attributes,
+            priority=priority,
+        )
+        return handle
+
+    async def publish_event(
+        self, name: str, payload: Any = None, *, event_id: str | None = None, buffer: bool = True
+    ) -> PublishedEvent:
+        """Hand an event to every run that waits for one like it, and to the workflows that it starts.
+
+        Args:
+            event_id: Publishing an event of the same name and id again, within `event_ttl`, does nothing.
+            buffer: If nobody wants the event yet, keep one copy for the first that will.
+
+        Raises:
+            SerializationError: the name, the id or the payload cannot be stored.
+            StoreUnavailableError: the database cannot be reached; with an `event_id`, publish it again.
+        """
+        return await self._engine.publish_event(name, payload, event_id=event_id, buffer=buffer)
+
+    async def update(self, run_id: str, name: str, value: Any = None) -> UpdateResult:
+        """Offer a value to `ctx.on_update(name)` of a run: validated first, then received or kept.
+
+        Refused, with the reason: for a run that is unknown, has ended or is being cancelled, and by the validator.
+        """
+        return await self._engine.update(run_id, name, value)
+
+    @overload
+    async def get_event(self, run_id: str, key: str, type: type[Value], /) -> Value | None: ...
+    @overload
+    async def get_event(self, run_id: str, key: str, /) -> Any: ...
+    async def get_event(self, run_id: str, key: str, type: Any = Any, /) -> Any:
+        """The value that the run's `ctx.set_event(key, ...)` set last, as `type`; None if it set none yet.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            SerializationError: the value is not a `type`.
+        """
+        return await self._engine.get_event(run_id, key, type)
+
+    async def continue_run(self, run_id: str, label: str | None = None) -> bool:
+        """Let a run go on from the breakpoint at which it stands, or from the one with this label; False if from none.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+        """
+        return await self._engine.continue_run(run_id, label)
+
+    async def complete_task(self, run_id: str, name: str, value: Any = None) -> bool:
+        """Report the result of a `ctx.task`; False if its end was reported before.
+
+        Raises:
+            RunNotFoundError, RunStateError: there is no such run, or it has ended.
+        """
+        return await self._engine.complete_task(run_id, name, value)
+
+    async def fail_task(self, run_id: str, name: str, error: str | BaseException) -> bool:
+        """Report that a `ctx.task` failed, as `complete_task` does a result."""
+        return await self._engine.fail_task(run_id, name, error)

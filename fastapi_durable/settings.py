@@ -1,10 +1,11 @@
 """Settings from the environment: `DURABLE_LEASE=30s`, `DURABLE_ROLE=api`, ..."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fastapi_durable.duration import parse_duration
@@ -54,6 +55,11 @@ class DurableSettings(BaseSettings):
         retry_in_turn_below: A retry due sooner is waited for in memory; a later one gives the worker's place away.
         blocked_poll: How often a blocked run looks whether code that fits its history was deployed.
         transaction_timeout: Limit of a `ctx.transaction` body.
+        event_ttl: How long an event that nobody waited for is kept, and how long the id of an event is remembered.
+        webhook_url: Where the public webhook route is, such as "https://shop.example/webhooks"; `Webhook.url` is this
+            with the token behind it. In code, also a function of the token, which is quoted for a path.
+        webhook_secret: The key with which callers sign the body of a callback (HMAC-SHA256). Unset: no signature is
+            asked for.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -73,3 +79,6 @@ class DurableSettings(BaseSettings):
     retry_in_turn_below: DurationSetting = timedelta(seconds=2)
     blocked_poll: PositiveDuration = timedelta(seconds=30)
     transaction_timeout: PositiveDuration = timedelta(seconds=10)
+    event_ttl: PositiveDuration = timedelta(days=7)
+    webhook_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | Callable[[str], str] | None = None
+    webhook_secret: SecretStr | None = None

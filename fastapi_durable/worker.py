@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from fastapi_durable.engine.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model import Lease, Run
@@ -48,6 +49,7 @@ class Worker:
         self._loops: list[asyncio.Task[None]] = []
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
+        self._reserved: set[str] = set()
         self._draining = False
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
@@ -68,6 +70,7 @@ class Worker:
         context = contextvars.Context()
         for loop in (self._claim_forever, self._renew_forever):
             self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
+        self._engine.dispatcher = self
 
     async def stop(self, timeout: timedelta | None = None) -> None:
         """Stop looking for work, let turns come to their next checkpoint, and hand back what is not finished.
@@ -85,6 +88,7 @@ class Worker:
         if self._claiming is not None and not self._claiming.done():
             await asyncio.wait({self._claiming}, timeout=deadline - clock())
             await _cancelled([self._claiming])
+        await self._reservations_end(max(0, deadline - clock()))
         if self._turns:
             await asyncio.wait(self._turns, timeout=max(0, deadline - clock()))
         for driver in list(self._drivers.values()):
@@ -103,11 +107,50 @@ class Worker:
             last_error=self._last_error,
         )
 
+    def reserve(self) -> Reservation | None:
+        """See `Dispatcher`: a place for a run that this process starts."""
+        if self._draining or self._free_places() <= 0:
+            return None
+        reservation = Reservation(self._new_token(), self._engine.clock.now() + self._config.lease)
+        self._reserved.add(reservation.token)
+        return reservation
+
+    def use(self, reservation: Reservation, run: Run) -> None:
+        """See `Dispatcher`."""
+        self._reserved.discard(reservation.token)
+        self._leased_until[run.id] = reservation.until
+        driver = self._engine.driver(run, reservation.token, is_new=True)
+        self._drive(driver)
+        self._slot_free.set()
+
+    def give_back(self, reservation: Reservation) -> None:
+        """See `Dispatcher`."""
+        self._reserved.discard(reservation.token)
+        self._slot_free.set()
+
+    async def _reservations_end(self, seconds: float) -> None:
+        """Wait until no run is being created any more that would be driven here."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._reserved:
+                    self._slot_free.clear()
+                    await self._slot_free.wait()
+        except TimeoutError:
+            _log.warning(
+                "%s runs are still being created; they are taken up when their lease expires", len(self._reserved)
+            )
+
+    def _free_places(self) -> int:
+        return self._config.concurrency - len(self._drivers) - len(self._reserved)
+
+    def _new_token(self) -> str:
+        return f"{self._config.instance_id}:{uuid.uuid4().hex}"
+
     async def _claim_forever(self) -> None:
         notifications = self._engine.notifications
         failures = 0
         while True:
-            free = self._config.concurrency - len(self._drivers)
+            free = self._free_places()
             if free <= 0:
                 self._slot_free.clear()
                 await self._slot_free.wait()
@@ -136,7 +179,7 @@ class Worker:
 
     async def _claim(self, limit: int) -> list[Run]:
         now = self._claimed_at = self._engine.clock.now()
-        token = f"{self._config.instance_id}:{uuid.uuid4().hex}"
+        token = self._new_token()
         until = now + self._config.lease
         claimed = await self._engine.store.claim_runs(
             token,
@@ -172,6 +215,7 @@ class Worker:
             # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
             predecessor.lose_lease()
         self._drivers[run_id] = driver
+        self._engine.notifications.driven_here.add(run_id)
         if self._draining:
             # Claimed while the worker stopped: handed back untouched.
             driver.release()
@@ -183,6 +227,7 @@ class Worker:
             # The same run may have been claimed again meanwhile, under another driver.
             if self._drivers.get(run_id) is driver:
                 del self._drivers[run_id]
+                self._engine.notifications.driven_here.discard(run_id)
                 self._leased_until.pop(run_id, None)
             self._slot_free.set()
 

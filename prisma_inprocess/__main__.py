@@ -8,12 +8,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from prisma_inprocess.cli_generator import is_invoked_by_prisma, serve
 from prisma_inprocess.errors import PrismaInProcessError
 from prisma_inprocess.generator import generate
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line. Returns the exit status."""
+    if arguments is None and len(sys.argv) == 1 and is_invoked_by_prisma():
+        serve()
+        return 0
     options = _parser().parse_args(arguments)
     started = time.monotonic()
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from prisma_inprocess.compiler.plan_cache import PlanCache
 from prisma_inprocess.drivers.base import Driver, Session, Transaction
 from prisma_inprocess.errors import ConfigurationError, EngineError
 from prisma_inprocess.package import GeneratedPackage
+from prisma_inprocess.plan.bulk_insert import MINIMUM_ROWS
+from prisma_inprocess.plan.nodes import execute_all, in_transaction
 from prisma_inprocess.plan.values import Run
 from prisma_inprocess.request import RequestBuilder, selection_of
 from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
@@ -75,6 +78,9 @@ class InProcessEngine:
         self._default_url = default_url
         self._log_queries = log_queries
         self._driver: Driver | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+        self._left_behind: list[Driver] = []
         self._plans: PlanCache | None = None
         self._transactions: dict[str, _OpenTransaction] = {}
         # Strong references: asyncio keeps only weak ones to its tasks.
@@ -91,7 +97,12 @@ class InProcessEngine:
             datasources: The URL, as the client passes it; without it, the schema's environment variable decides.
         """
         if self._driver is not None:
-            return
+            if self._belongs_here():
+                return
+            # Connected on an event loop that is gone, or in the process that this one was forked from. That driver is
+            # neither used nor closed: its sockets and files may still be somebody else's.
+            self._left_behind.append(self._driver)
+            self._driver = None
         try:
             url = str(datasources[0]["url"]) if datasources else self._default_url()
         except RuntimeError as error:
@@ -101,13 +112,21 @@ class InProcessEngine:
         try:
             async with asyncio.timeout(timeout.total_seconds() if timeout else None):
                 await driver.connect()
+        except TimeoutError as error:
+            message = "Can't reach the database: the client's own `connect_timeout` is over"
+            raise self._failure(EngineError(message, "P1001")) from error
         except EngineError as error:
             raise self._failure(error) from error
         self._driver = driver
+        self._loop, self._process = asyncio.get_running_loop(), os.getpid()
 
     async def aclose(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (drivers bound it themselves)
         """Roll back what is open and close all connections."""
         driver, self._driver = self._driver, None
+        if driver is not None and not self._belongs_here():
+            self._left_behind.append(driver)
+            self._transactions.clear()
+            return
         for transaction_id in list(self._transactions):
             await self._expire(transaction_id)
         if driver is not None:
@@ -116,7 +135,7 @@ class InProcessEngine:
     def close(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (it does not wait)
         """Close without an event loop: called for a client that was forgotten, and after `aclose`."""
         driver, self._driver = self._driver, None
-        if driver is not None:
+        if driver is not None and self._process == os.getpid():
             driver.close_now()
 
     def stop(self, *, timeout: timedelta | None = None) -> None:
@@ -209,9 +228,35 @@ class InProcessEngine:
             return await self._run_raw(operation, session)
         if self._log_queries:
             log.info("%s on %s", operation.method, getattr(operation.model, "__prisma_model__", None))
+        if operation.method == "create_many" and len(operation.arguments["data"]) >= MINIMUM_ROWS:
+            count = await self._insert_rows(operation, session)
+            if count is not None:
+                return {"count": count}
         request, values = self._request(operation)
         plan = await self._connected_plans().plan(request)
         return await plan(Run(session), values)
+
+    async def _insert_rows(self, operation: Operation, session: Session) -> int | None:
+        """Insert many rows of one shape, or return None if they are not."""
+        rows: list[dict[str, Any]] = []
+        request: dict[str, Any] | None = None
+        for row in operation.arguments["data"]:
+            one = Operation(operation.method, {**operation.arguments, "data": [row]}, operation.model, ("count",))
+            shape, values = self._request(one, share=False)
+            if request is None:
+                request = shape
+            elif shape != request:
+                return None
+            rows.append(values)
+        plan = await self._connected_plans().bulk_insert(request) if request is not None else None
+        if plan is None:
+            return None
+        run = Run(session)
+        statements = plan.render(run, rows)
+        if len(statements) == 1:
+            return await session.execute(*statements[0])
+        count: int = await in_transaction(run, lambda inner: execute_all(inner, statements))
+        return count
 
     async def _run_raw(self, operation: Operation, session: Session) -> Any:
         sql, parameters = operation.arguments["query"], operation.arguments.get("parameters") or ()
@@ -237,13 +282,13 @@ class InProcessEngine:
             raise
         await transaction.commit()
 
-    def _request(self, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _request(self, operation: Operation, *, share: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
         """An operation in the JSON protocol, and the values of its placeholders."""
         graph = self._package.graph
         model_name: str = operation.model.__prisma_model__ if operation.model is not None else ""
         action = _ACTIONS[operation.method]
         root = graph.root(model_name, action)
-        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type)
+        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type, share=share)
         arguments = dict(operation.arguments)
         include = arguments.pop("include", None)
         encoded = builder.arguments(arguments, root.arguments)
@@ -282,7 +327,14 @@ class InProcessEngine:
     def _connected(self) -> Driver:
         if self._driver is None:
             raise EngineError("The client is not connected: call connect() first", "P1017")
+        if not self._belongs_here():
+            raise EngineError(
+                "The client was connected on another event loop or before a fork: call connect() here first", "P1017"
+            )
         return self._driver
+
+    def _belongs_here(self) -> bool:
+        return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
 
     def _connected_plans(self) -> PlanCache:
         if self._plans is None:

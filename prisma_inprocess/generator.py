@@ -211,7 +211,7 @@ def _client_data(
 
 @contextlib.contextmanager
 def _replaced(output: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `output` when all went well; otherwise `output` stays as it was."""
+    """A folder to write into that takes the place of `output` when all went well; otherwise nothing changes."""
     if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
         raise GenerationError(
             f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output"

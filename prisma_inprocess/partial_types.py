@@ -64,7 +64,7 @@ def _marked() -> Iterator[None]:
 
 
 def _created(output: Path) -> list[Any] | None:
-    """The partial types that were created, from the client's own copy of the list, under whatever name it was imported."""
+    """The partial types that were created, from the client's own list, under whatever name it was imported."""
     wanted = output / "generator" / "__init__.py"
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None)

@@ -74,11 +74,13 @@ class RequestBuilder:
         graph: The schema's input graph.
         json_type: The generated package's own `Json` class.
         base64_type: The generated package's own `Base64` class.
+        share: Whether equal values share a placeholder.
     """
 
-    __slots__ = ("_base64_type", "_graph", "_json_type", "_names", "values")
+    __slots__ = ("_base64_type", "_graph", "_json_type", "_names", "_share", "values")
 
-    def __init__(self, graph: InputGraph, json_type: type[Any], base64_type: type[Any]) -> None:
+    def __init__(self, graph: InputGraph, json_type: type[Any], base64_type: type[Any], *, share: bool = True) -> None:
+        self._share = share
         self._graph = graph
         self._json_type = json_type
         self._base64_type = base64_type
@@ -249,8 +251,10 @@ class RequestBuilder:
     def _placeholder(self, value: Any, kind: str, inner: str | None = None) -> dict[str, Any]:
         # Equal values share a name: the compiler compares names to choose between native and emulated upserts. Floats
         # by their text, because 0.0 == -0.0 and nan != nan.
-        if inner is not None:
-            key: object = (kind, inner, repr(value))
+        if not self._share:
+            key: object = len(self._names)
+        elif inner is not None:
+            key = (kind, inner, repr(value))
         else:
             key = (kind, repr(value) if isinstance(value, float) else value)
         name = self._names.get(key)

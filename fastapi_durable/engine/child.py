@@ -14,8 +14,9 @@ from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.cancellation import cancel_all
 from fastapi_durable.engine.completion import child_token, completion, failure_of
 from fastapi_durable.engine.continuation import successor_of
+from fastapi_durable.engine.delivery import own_run
 from fastapi_durable.engine.turn import Turn
-from fastapi_durable.errors import ChildFailedError, GatherError, LeaseLostError, SignalTokenTakenError
+from fastapi_durable.errors import ChildFailedError, GatherError, SignalTokenTakenError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, SignalWaiter
 from fastapi_durable.store.base import StoreTransaction
 
@@ -65,7 +66,7 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
     """Make sure that the child exists; return its ending if it has one, else leave a waiter for it."""
     async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
         await transaction.lock_name(child_token(request.run_id))
-        await _own(turn, transaction)
+        await own_run(turn, transaction)
         stored = await transaction.find_checkpoint(turn.run.id, seq)
         if stored is not None and stored.status.is_finished:
             return stored
@@ -117,7 +118,7 @@ async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
 async def _spawn(turn: Turn, seq: int, name: str, request: ChildRequest) -> Checkpoint:
     async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
         await transaction.lock_name(child_token(request.run_id))
-        await _own(turn, transaction)
+        await own_run(turn, transaction)
         child = await _create(turn, transaction, seq, request)
         checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=child.id)
         return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
@@ -200,12 +201,6 @@ def _tasks(turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest
 
 def _has_failed(child: asyncio.Task[Any]) -> bool:
     return not child.cancelled() and isinstance(child.exception(), ChildFailedError)
-
-
-async def _own(turn: Turn, transaction: StoreTransaction) -> None:
-    run = await transaction.lock_run(turn.run.id)
-    if run is None or run.locked_by != turn.token:
-        raise LeaseLostError(turn.run.id)
 
 
 async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: ChildRequest) -> Run:

@@ -1,6 +1,7 @@
 """How the engine and its worker behave."""
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -21,6 +22,9 @@ class EngineConfig:
         running_row_after: A step that takes longer than this is shown as running in the store.
         retry_in_turn_below: A retry that is due sooner than this is waited for inside the turn; a later one suspends.
         transaction_timeout: Limit of a `ctx.transaction` body and of the engine's own transactions.
+        event_ttl: How long an event that nobody waited for is kept, and how long the id of an event is remembered.
+        webhook_url: The address of the public webhook route, or a function from a token, quoted for a path, to the
+            whole address.
         shutdown_timeout: How long a stopping worker lets turns reach their next checkpoint.
     """
 
@@ -34,4 +38,6 @@ class EngineConfig:
     running_row_after: timedelta = timedelta(milliseconds=200)
     retry_in_turn_below: timedelta = timedelta(seconds=2)
     transaction_timeout: timedelta = timedelta(seconds=10)
+    event_ttl: timedelta = timedelta(days=7)
+    webhook_url: str | Callable[[str], str] | None = None
     shutdown_timeout: timedelta = timedelta(seconds=10)

@@ -6,6 +6,7 @@ run, or something happened since the turn read the history; then the driver look
 
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,10 +29,11 @@ _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 class RunDriver:
     """Owns one run under one lease, from its claim to its release."""
 
-    def __init__(self, run: Run, token: str, services: Services) -> None:
+    def __init__(self, run: Run, token: str, services: Services, *, is_new: bool = False) -> None:
         self.run = run
         self.token = token
         self._services = services
+        self._is_new = is_new
         self._turn: Turn | None = None
         self._lost = False
         self._stopping: Callable[[Turn], None] | None = None
@@ -79,7 +81,8 @@ class RunDriver:
 
     async def _take_turn(self, definition: WorkflowDefinition) -> bool:
         """One turn and its ending; False if the run wants another one at once."""
-        history = await self._services.store.list_checkpoints(self.run.id)
+        history = [] if self._is_new else await self._services.store.list_checkpoints(self.run.id)
+        self._is_new = False
         turn = Turn(self.run, self.token, history, self._services)
         outcome = await self._execute(turn, partial(_call_body, definition, turn))
         if self._wants_undoing(outcome) and turn.compensations:
@@ -163,7 +166,9 @@ class RunDriver:
         settled = await turn.persist(partial(self._try_to_settle, status, output, error, put_waiters=turn.put_waiters))
         if not settled:
             return not await self._still_mine()
-        self._services.notifications.run_finished(self.run.id)
+        self._services.notifications.run_finished(
+            self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
+        )
         if self.run.parent_run_id is not None:
             self._services.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING

@@ -1,7 +1,8 @@
-"""The engine: starts runs, delivers signals, and hands out drivers for claimed runs."""
+"""The engine: starts and cancels runs, delivers to them, and hands out drivers for claimed runs."""
 
 import uuid
 from collections.abc import Callable, Collection, Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.clock import Clock
@@ -11,6 +12,8 @@ from fastapi_durable.engine.cancellation import cancel
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.deliveries import Deliveries
+from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
@@ -18,10 +21,10 @@ from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import WorkflowRegistry
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.signal import checked_token, deliver_signal
+from fastapi_durable.engine.signal import checked_token, start_with_signal
 from fastapi_durable.errors import InputValidationError
-from fastapi_durable.model import DEFAULT_NAMESPACE, Run, SearchAttributes
-from fastapi_durable.store.base import StateStore
+from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
+from fastapi_durable.store.base import CreatedRun, StateStore
 from fastapi_durable.transport.base import Transport
 
 Input = TypeVar("Input")
@@ -37,7 +40,7 @@ class NoInputGiven:
 NO_INPUT = NoInputGiven()
 
 
-class WorkflowEngine:
+class WorkflowEngine(Deliveries):
     """Durable execution over one store. Several engines, in one process or in many, may share the store."""
 
     def __init__(
@@ -57,6 +60,7 @@ class WorkflowEngine:
         self.clock = clock
         self.registry = WorkflowRegistry(workflows)
         self.notifications = Notifications()
+        self.dispatcher: Dispatcher | None = None
         self._codec = codec
         self._services = Services(
             store=store,
@@ -140,53 +144,113 @@ class WorkflowEngine:
             StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
                 with the same `run_id` will find it.
         """
-        definition = self.registry.resolve(workflow, version)
-        now = self.clock.now()
-        run = Run(
-            id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
-            workflow=definition.name,
-            workflow_version=definition.version,
-            input=encode_input(self._codec, definition, input, given=input is not NO_INPUT),
-            tags=tuple(dict.fromkeys((*definition.tags, *tags))),
-            search_attributes=dict(search_attributes or {}),
+        definition, run = self._new_run(
+            workflow,
+            input,
+            run_id=run_id,
+            version=version,
+            tags=tags,
+            search_attributes=search_attributes,
             priority=priority,
-            namespace=self.config.namespace or DEFAULT_NAMESPACE,
-            origin=definition.origin,
-            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
-            created_at=now,
-            updated_at=now,
         )
-        stored, created = await self.store.create_run(run)
-        if created:
-            self.notifications.work_available()
+        stored, created = await self._create(run)
+        return self._handle(stored.id, definition.output_type, created=created)
+
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, Input, ...], Coroutine[Any, Any, Output]],
+        input: Input,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: Callable[Concatenate[WorkflowContext, ...], Coroutine[Any, Any, Output]],
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]: ...
+    async def signal_with_start(
+        self,
+        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        token: str,
+        payload: Any = None,
+        signal_id: str | None = None,
+        run_id: str | None = None,
+        version: str | None = None,
+        tags: Collection[str] = (),
+        search_attributes: SearchAttributes | None = None,
+        priority: int | None = None,
+    ) -> RunHandle[Any]:
+        """Start a run unless it exists, and send a signal, both or neither: the signal finds the run in any case.
+
+        Args:
+            token, payload, signal_id: Of the signal.
+            run_id: Names the run that both the first and every later caller mean; without it each call starts one.
+            version, tags, search_attributes, priority: Of a run that is started.
+
+        Raises:
+            SerializationError: the token or the payload cannot be stored.
+            InputValidationError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
+        """
+        definition, run = self._new_run(
+            workflow,
+            input,
+            run_id=run_id,
+            version=version,
+            tags=tags,
+            search_attributes=search_attributes,
+            priority=priority,
+        )
+        checked_token(token)
+        encoded = self._codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        stored, created = await retry_conflicts(
+            self.clock,
+            lambda: start_with_signal(self.store, self.clock, run, token, encoded, signal_id=signal_id),
+        )
+        self.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
 
     def handle(self, run_id: str, workflow: Callable[..., Any] | str | None = None) -> RunHandle[Any]:
         """A handle on a run that was started elsewhere; `workflow` gives its result a type."""
         output_type = Any if workflow is None else self.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
-
-    async def signal(self, token: str, payload: Any = None, *, signal_id: str | None = None) -> bool:
-        """Send a signal: to the run that waits for `token`, or into the buffer for the next one that will.
-
-        Args:
-            payload: Any value that pydantic serialises.
-            signal_id: Two signals with the same id are kept once while the first waits in the buffer.
-
-        Returns:
-            Whether a run received it; False: it is kept.
-
-        Raises:
-            SerializationError: the token or the payload cannot be stored.
-        """
-        checked_token(token)
-        encoded = self._codec.encode(payload, Any, what=f"the payload of signal {token!r}")
-        receiver = await retry_conflicts(
-            self.clock, lambda: deliver_signal(self.store, self.clock, token, encoded, signal_id=signal_id)
-        )
-        if receiver is not None:
-            self.notifications.work_available()
-        return receiver is not None
 
     async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
         """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
@@ -202,9 +266,62 @@ class WorkflowEngine:
         """
         return await cancel(self._services, run_id, compensate=compensate)
 
-    def driver(self, run: Run, token: str) -> RunDriver:
-        """What drives a run that was claimed under `token`."""
-        return RunDriver(run, token, self._services)
+    def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
+        """What drives a run that is leased under `token`; a new one has no history to read."""
+        return RunDriver(run, token, self._services, is_new=is_new)
+
+    async def _create(self, run: Run) -> CreatedRun:
+        """Insert the run; if this process has a worker with a free place, already leased to it.
+
+        A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
+        """
+        dispatcher = self.dispatcher
+        reservation = None if dispatcher is None else dispatcher.reserve()
+        if dispatcher is None or reservation is None:
+            created = await self.store.create_run(run)
+            if created.created:
+                self.notifications.work_available()
+            return created
+        leased = replace(run, status=RunStatus.RUNNING, locked_by=reservation.token, locked_until=reservation.until)
+        try:
+            created = await self.store.create_run(leased)
+        except BaseException:
+            dispatcher.give_back(reservation)
+            raise
+        if created.created:
+            dispatcher.use(reservation, created.run)
+        else:
+            dispatcher.give_back(reservation)
+        return created
+
+    def _new_run(
+        self,
+        workflow: Callable[..., Any] | str,
+        input: Any,
+        *,
+        run_id: str | None,
+        version: str | None,
+        tags: Collection[str],
+        search_attributes: SearchAttributes | None,
+        priority: int | None,
+    ) -> tuple[WorkflowDefinition, Run]:
+        """The checked run that a start asks for."""
+        definition = self.registry.resolve(workflow, version)
+        now = self.clock.now()
+        return definition, Run(
+            id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=encode_input(self._codec, definition, input, given=input is not NO_INPUT),
+            tags=tuple(dict.fromkeys((*definition.tags, *tags))),
+            search_attributes=dict(search_attributes or {}),
+            priority=priority,
+            namespace=self.config.namespace or DEFAULT_NAMESPACE,
+            origin=definition.origin,
+            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            created_at=now,
+            updated_at=now,
+        )
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
         return RunHandle(

@@ -2,7 +2,7 @@
 
 import traceback
 
-from fastapi_durable.errors import ChildFailedError, FatalError, RunUnsuccessfulError, StepFailedError
+from fastapi_durable.errors import ChildFailedError, FatalError, RunUnsuccessfulError, StepFailedError, TaskFailedError
 from fastapi_durable.model import ErrorRecord
 
 _STACK_LIMIT = 16_000
@@ -19,17 +19,20 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
     code = _code(error)
     cause = error.__cause__
     stored_cause: ErrorRecord | None = None
-    if isinstance(error, (StepFailedError, ChildFailedError, RunUnsuccessfulError)) and error.error is not None:
+    if (
+        isinstance(error, (StepFailedError, ChildFailedError, TaskFailedError, RunUnsuccessfulError))
+        and error.error is not None
+    ):
         stored_cause = error.error
     elif cause is not None and depth < _CAUSE_DEPTH:
         stored_cause = error_record(cause, depth=depth + 1)
     if isinstance(error, FatalError):
         retryable = False
     return ErrorRecord(
-        message=_storable(_message(error), _MESSAGE_LIMIT),
-        code=_storable(code, _CODE_LIMIT) if isinstance(code, str) else None,
+        message=storable_text(_message(error), _MESSAGE_LIMIT),
+        code=storable_text(code, _CODE_LIMIT) if isinstance(code, str) else None,
         retryable=retryable,
-        stack=_storable("".join(traceback.format_exception(error)), _STACK_LIMIT),
+        stack=storable_text("".join(traceback.format_exception(error)), _STACK_LIMIT),
         type=type(error).__name__,
         cause=stored_cause,
     )
@@ -50,7 +53,7 @@ def _code(error: BaseException) -> object:
         return None
 
 
-def _storable(text: str, limit: int) -> str:
+def storable_text(text: str, limit: int) -> str:
     """`text` as every database can hold it: no NUL, no lone surrogates, and not longer than `limit` characters."""
     text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= limit else f"{text[: limit // 2]}\n...\n{text[-limit // 2 :]}"

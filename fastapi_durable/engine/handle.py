@@ -97,22 +97,25 @@ class RunHandle(Generic[Output]):
         """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
         deadline = None if timeout is None else self._clock.now() + timeout
         poll = _FIRST_POLL
-        with self._notifications.watch_run(run_id) as finished:
+        with self._notifications.watch_run(run_id) as watch:
+            # A run that is driven in this process will be heard of.
+            look = run_id not in self._notifications.driven_here
             while True:
-                finished.clear()
-                run = await self._store.find_run(run_id)
-                if run is None:
-                    raise RunNotFoundError(run_id)
-                if run.status.is_terminal:
-                    return run
-                wait = poll
-                if timeout is not None and deadline is not None:
-                    remaining = deadline - self._clock.now()
-                    if remaining <= timedelta(0):
-                        raise ResultTimeoutError(run.id, run.status, timeout)
-                    wait = min(wait, remaining)
+                if watch.run is not None:
+                    return watch.run
+                watch.finished.clear()
+                if look:
+                    run = await self._store.find_run(run_id)
+                    if run is None:
+                        raise RunNotFoundError(run_id)
+                    if run.status.is_terminal:
+                        return run
+                    if deadline is not None and deadline <= self._clock.now():
+                        raise ResultTimeoutError(run.id, run.status, timeout or timedelta(0))
+                look = True
+                wait = poll if deadline is None else max(min(poll, deadline - self._clock.now()), timedelta(0))
                 try:
                     async with asyncio.timeout(wait.total_seconds()):
-                        await finished.wait()
+                        await watch.finished.wait()
                 except TimeoutError:
                     poll = min(poll * 2, _SLOWEST_POLL)

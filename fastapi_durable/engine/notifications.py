@@ -7,18 +7,33 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 
+from fastapi_durable.model import Run
+
 _PLANNED_WAKES = 10_000
 """Wakes remembered in memory; a later one is found by polling."""
 
 
+class RunWatch:
+    """What a caller hears of one run: that it ended, and perhaps how."""
+
+    def __init__(self) -> None:
+        self.finished = asyncio.Event()
+        self.run: Run | None = None
+
+
 class Notifications:
-    """Tells the worker that there is work, and callers that a run has finished."""
+    """Tells the worker that there is work, and callers that a run has finished.
+
+    Attributes:
+        driven_here: Ids of the runs that a worker of this process drives now; it keeps them up to date.
+    """
 
     def __init__(self) -> None:
         self._work = asyncio.Event()
         self._wakes: list[datetime] = []
         self._cancel_listeners: list[Callable[[str], None]] = []
-        self._finished: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
+        self.driven_here: set[str] = set()
 
     def work_available(self) -> None:
         """A run may be claimable now."""
@@ -55,19 +70,21 @@ class Notifications:
             listener(run_id)
         self.run_finished(run_id)
 
-    def run_finished(self, run_id: str) -> None:
-        for event in self._finished.get(run_id, ()):
-            event.set()
+    def run_finished(self, run_id: str, run: Run | None = None) -> None:
+        """A run has ended; `run` is what is stored of it now, if that is known."""
+        for watch in self._watches.get(run_id, ()):
+            watch.run = run
+            watch.finished.set()
 
     @contextmanager
-    def watch_run(self, run_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the run finishes in this process while the block is open."""
-        event = asyncio.Event()
-        watchers = self._finished[run_id]
-        watchers.add(event)
+    def watch_run(self, run_id: str) -> Iterator["RunWatch"]:
+        """Hears of the end of the run, if it happens in this process while the block is open."""
+        watch = RunWatch()
+        watches = self._watches[run_id]
+        watches.add(watch)
         try:
-            yield event
+            yield watch
         finally:
-            watchers.discard(event)
-            if not watchers:
-                del self._finished[run_id]
+            watches.discard(watch)
+            if not watches:
+                del self._watches[run_id]

@@ -2,21 +2,29 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
+from fastapi_durable.definition import UpdateValidator
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.subscription import EventSubscriber
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The engine's collaborators. `random` returns floats in [0, 1)."""
+    """The engine's collaborators.
+
+    Attributes:
+        subscribers: Take part in publishing every event.
+        update_validators: Registered ones, by workflow and name of the update.
+        random: Returns floats in [0, 1).
+    """
 
     store: StateStore
     transport: Transport
@@ -26,4 +34,6 @@ class Services:
     config: EngineConfig
     registry: WorkflowRegistry
     notifications: Notifications
+    subscribers: list[EventSubscriber] = field(default_factory=list)
+    update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)
     random: Callable[[], float] = random.random

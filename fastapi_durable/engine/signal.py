@@ -9,21 +9,23 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.clock import Clock
+from fastapi_durable.engine.delivery import hand_over, own_run
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turn import Turn
-from fastapi_durable.errors import InputValidationError, LeaseLostError, SignalTimeoutError, SignalTokenTakenError
+from fastapi_durable.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model import (
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
     ErrorRecord,
     Json,
+    Run,
     SignalWaiter,
 )
-from fastapi_durable.store.base import StateStore, StoreTransaction
+from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
 
 _TOKEN_LIMIT = 500
-_TIMEOUT_CODE = "signal_timeout"
+SIGNAL_TIMEOUT = "signal_timeout"
 _TAKEN_CODE = "signal_token_taken"
 
 
@@ -55,7 +57,9 @@ async def wait_for_signal(
     """
     name = f"signal:{token}"
     async with turn.under_way():
-        deadline = None if deadline_seq is None else await _deadline(turn, deadline_seq, token, timeout)
+        deadline = None
+        if deadline_seq is not None and timeout is not None:
+            deadline = await recorded_deadline(turn, deadline_seq, f"timeout:{token}", timeout)
         recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
             # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
@@ -71,14 +75,14 @@ async def wait_for_signal(
         return turn.services.codec.decode(recorded.output, declared, what=f"the payload of signal {token!r}")
 
 
-async def _deadline(turn: Turn, seq: int, token: str, timeout: timedelta | None) -> datetime | None:
+async def recorded_deadline(turn: Turn, seq: int, name: str, timeout: timedelta) -> datetime | None:
     """The recorded end of a bounded wait; it is fixed when the wait is reached for the first time."""
-    name = f"timeout:{token}"
     recorded = turn.recorded(seq, CheckpointKind.SLEEP, name)
     if recorded is None:
-        wake_at = turn.services.clock.now() + (timeout or timedelta(0))
         recorded = await turn.record(
-            turn.checkpoint(seq, CheckpointKind.SLEEP, name, CheckpointStatus.COMPLETED, wake_at=wake_at)
+            turn.checkpoint(
+                seq, CheckpointKind.SLEEP, name, CheckpointStatus.COMPLETED, wake_at=turn.services.clock.now() + timeout
+            )
         )
     return recorded.wake_at
 
@@ -87,10 +91,8 @@ async def _receive(turn: Turn, seq: int, token: str, deadline: datetime | None) 
     """Take a buffered signal or the timeout into the history; else leave a waiter and return None."""
     waiter = SignalWaiter(token=token, run_id=turn.run.id, seq=seq)
     async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
-        await transaction.lock_name(_lock(token))
-        run = await transaction.lock_run(turn.run.id)
-        if run is None or run.locked_by != turn.token:
-            raise LeaseLostError(turn.run.id)
+        await transaction.lock_name(signal_lock(token))
+        await own_run(turn, transaction)
         # Delivered since this turn read the history.
         delivered = await transaction.find_checkpoint(turn.run.id, seq)
         if delivered is not None and delivered.status.is_finished:
@@ -106,7 +108,7 @@ async def _receive(turn: Turn, seq: int, token: str, deadline: datetime | None) 
                 CheckpointKind.SIGNAL,
                 f"signal:{token}",
                 CheckpointStatus.FAILED,
-                error=ErrorRecord(message=f"no signal {token!r} before its deadline", code=_TIMEOUT_CODE),
+                error=ErrorRecord(message=f"no signal {token!r} before its deadline", code=SIGNAL_TIMEOUT),
             )
         else:
             owner = await _put_waiter(transaction, waiter)
@@ -158,36 +160,32 @@ async def deliver_signal(
         The id of the run that received it; None if it was buffered.
     """
     async with store.transaction() as transaction:
-        await transaction.lock_name(_lock(token))
-        waiter = await transaction.find_signal_waiter(token)
-        now = clock.now()
-        if waiter is not None:
-            run = await transaction.lock_run(waiter.run_id)
-            await transaction.remove_signal_waiter(waiter)
-            if run is not None and not run.status.is_terminal:
-                step_id = f"{waiter.run_id}:{waiter.seq}"
-                if waiter.seq >= FIRST_BRANCH_SEQ:
-                    pending = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
-                    step_id = step_id if pending is None else pending.step_id
-                received = Checkpoint(
-                    run_id=waiter.run_id,
-                    seq=waiter.seq,
-                    name=f"signal:{token}",
-                    kind=CheckpointKind.SIGNAL,
-                    status=CheckpointStatus.COMPLETED,
-                    step_id=step_id,
-                    output=payload,
-                    parallel_group=waiter.parallel_group,
-                    enqueued_at=now,
-                    started_at=now,
-                    finished_at=now,
-                )
-                if (await transaction.record_checkpoint(received)).won:
-                    await transaction.wake_run(waiter.run_id, now=now)
-                    return waiter.run_id
-        await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
-        return None
+        await transaction.lock_name(signal_lock(token))
+        return await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
 
 
-def _lock(token: str) -> str:
+async def start_with_signal(
+    store: StateStore, clock: Clock, run: Run, token: str, payload: Json, *, signal_id: str | None = None
+) -> CreatedRun:
+    """Create the run unless one of its id exists, and deliver a signal, in one transaction."""
+    async with store.transaction() as transaction:
+        await transaction.lock_name(signal_lock(token))
+        created = await transaction.create_run(run)
+        await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
+        return created
+
+
+async def pass_on(
+    transaction: StoreTransaction, token: str, payload: Json, *, now: datetime, signal_id: str | None = None
+) -> str | None:
+    """Deliver a signal within a transaction that holds the token's lock; see `deliver_signal`."""
+    waiter = await transaction.find_signal_waiter(token)
+    if waiter is not None and await hand_over(transaction, waiter, payload, now=now):
+        return waiter.run_id
+    await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
+    return None
+
+
+def signal_lock(token: str) -> str:
+    """The name that everybody locks who waits for `token` or delivers to it."""
     return f"signal:{token}"

@@ -100,6 +100,7 @@ class Turn:
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
+        self.task_names: set[str] = set()
         self._history = {checkpoint.seq: checkpoint for checkpoint in history}
         self._positions = Positions(run.id, self._history.values())
         self._progressed = False
@@ -131,14 +132,17 @@ class Turn:
         """Number a branch that is about to begin; the returned function is called in its task."""
         return self._positions.open_branch()
 
-    def recorded(self, seq: int, kind: CheckpointKind, name: str) -> Checkpoint | None:
+    def recorded(self, seq: int, kind: CheckpointKind, name: str, *, only_begun: bool = False) -> Checkpoint | None:
         """What the history holds at a position.
 
         Ends the turn as diverged if that is something else than the code asks for. A run that is being cancelled gets
         no further than its history.
+
+        Args:
+            only_begun: The call returns once its position is begun, so an unfinished row does not hold it up.
         """
         checkpoint = self._history.get(seq)
-        if self._is_cancelling and (checkpoint is None or not checkpoint.status.is_finished):
+        if self._is_cancelling and (checkpoint is None or not (only_begun or checkpoint.status.is_finished)):
             self._end(Ended(Ending.CANCELLED))
             self.check_open()
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):

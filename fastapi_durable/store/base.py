@@ -246,9 +246,14 @@ class StateStore(Protocol):
     async def remove_signal_waiters_of_run(self, run_id: str) -> int: ...
 
     async def list_signal_waiters(
-        self, *, prefix: str | None = None, run_ids: Collection[str] | None = None, limit: int = 1000
+        self,
+        *,
+        prefix: str | None = None,
+        run_ids: Collection[str] | None = None,
+        limit: int = 1000,
+        after: str | None = None,
     ) -> list[SignalWaiter]:
-        """Waiters by token prefix, by run, or both, ordered by token."""
+        """Waiters by token prefix, by run, or both, ordered by token; `after`, a token, continues a listing."""
         ...
 
     async def buffer_signal(self, token: str, payload: Json, *, now: datetime, signal_id: str | None = None) -> bool:

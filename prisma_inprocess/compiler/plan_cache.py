@@ -12,6 +12,7 @@ import orjson
 
 from prisma_inprocess.compiler.query_compiler import QueryCompiler
 from prisma_inprocess.drivers.base import Dialect
+from prisma_inprocess.plan.bulk_insert import BulkInsert, compile_bulk_insert
 from prisma_inprocess.plan.nodes import Plan, compile_plan
 
 
@@ -29,7 +30,7 @@ class PlanCache:
         self._make_compiler = make_compiler
         self._dialect = dialect
         self.size = size
-        self._plans: OrderedDict[bytes, Plan] = OrderedDict()
+        self._plans: OrderedDict[bytes, Any] = OrderedDict()
         self._lock = threading.Lock()
         self._compiler: QueryCompiler | None = None
         self._compiler_lock = threading.Lock()
@@ -37,18 +38,28 @@ class PlanCache:
         self.misses = 0
 
     async def plan(self, request: dict[str, Any]) -> Plan:
-        """The plan for a request whose values are placeholders. Raises: EngineError when the request does not fit the
-        schema.
+        """The plan for a request whose values are placeholders. Raises: EngineError when it does not fit the schema."""
+        plan: Plan = await self._get(b"", request, compile_plan)
+        return plan
+
+    async def bulk_insert(self, request: dict[str, Any]) -> BulkInsert | None:
+        """The plan for any number of rows like the one of a `createMany` request, or None if there is none.
+
+        Raises: EngineError when the request does not fit the schema.
         """
-        key = orjson.dumps(request)
+        plan: BulkInsert | None = await self._get(b"bulk:", request, compile_bulk_insert)
+        return plan
+
+    async def _get(self, kind: bytes, request: dict[str, Any], build: Callable[[Any, Dialect], Any]) -> Any:
+        text = orjson.dumps(request)
+        key = kind + text
         with self._lock:
-            plan = self._plans.get(key)
-            if plan is not None:
+            if key in self._plans:
                 self._plans.move_to_end(key)
                 self.hits += 1
-                return plan
+                return self._plans[key]
             self.misses += 1
-        return await asyncio.to_thread(self._compile, key)
+        return await asyncio.to_thread(self._compile, key, text.decode(), build)
 
     def warm_up(self) -> None:
         """Load the compiler now rather than at the first query."""
@@ -63,15 +74,14 @@ class PlanCache:
     def __len__(self) -> int:
         return len(self._plans)
 
-    def _compile(self, key: bytes) -> Plan:
+    def _compile(self, key: bytes, text: str, build: Callable[[Any, Dialect], Any]) -> Any:
         with self._compiler_lock:
             compiler = self._loaded_compiler()
             # Somebody may have compiled the same shape while this call waited its turn.
             with self._lock:
-                plan = self._plans.get(key)
-            if plan is not None:
-                return plan
-            plan = compile_plan(compiler.compile(key.decode()), self._dialect)
+                if key in self._plans:
+                    return self._plans[key]
+            plan = build(compiler.compile(text), self._dialect)
             with self._lock:
                 self._plans[key] = plan
                 while len(self._plans) > self.size:

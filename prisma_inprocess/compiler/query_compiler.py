@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from prisma_inprocess.errors import EngineError, GenerationError
 
 # The compiler's own names; every other provider is called as in the schema.
 _PROVIDER_NAMES = {"postgresql": "postgres"}
+# The compiler quotes a value that it refuses; messages end up in logs, where values have no place.
+_VALUE = re.compile(r"Invalid argument value\. `.*?` is not a valid `", re.DOTALL)
 
 
 class QueryCompiler:
@@ -81,5 +84,6 @@ def _as_engine_error(thrown: Any) -> EngineError:
         except ValueError:
             return EngineError(thrown, "P2009")
     if isinstance(thrown, dict):
-        return EngineError(str(thrown.get("message", thrown)), thrown.get("code"), thrown.get("meta"))
+        message = _VALUE.sub("Invalid argument value. It is not a valid `", str(thrown.get("message", thrown)))
+        return EngineError(message, thrown.get("code"), thrown.get("meta"))
     return EngineError(str(thrown), "P2009")

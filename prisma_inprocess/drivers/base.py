@@ -26,6 +26,12 @@ class ArgumentType:
     database: str | None
     is_list: bool
 
+    @classmethod
+    def parse(cls, raw: Mapping[str, Any]) -> ArgumentType:
+        """The type from its form in a plan."""
+        database = raw.get("dbType")
+        return cls(raw["scalarType"], database.upper() if database else None, raw["arity"] == "list")
+
 
 @dataclass(slots=True, frozen=True)
 class RawResult:

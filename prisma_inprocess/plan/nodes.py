@@ -101,7 +101,7 @@ class _Compiler:
             statements = render(run, scope)
             if len(statements) == 1:
                 return await run.session.fetch(*statements[0])
-            return await _in_transaction(run, lambda inner: _fetch_all(inner, statements))
+            return await in_transaction(run, lambda inner: _fetch_all(inner, statements))
 
         return query
 
@@ -112,7 +112,7 @@ class _Compiler:
             statements = render(run, scope)
             if len(statements) == 1:
                 return await run.session.execute(*statements[0])
-            return await _in_transaction(run, lambda inner: _execute_all(inner, statements))
+            return await in_transaction(run, lambda inner: execute_all(inner, statements))
 
         return execute
 
@@ -232,12 +232,13 @@ class _Compiler:
         body = self.node(arguments)
 
         async def transaction(run: Run, scope: Scope) -> Any:
-            return await _in_transaction(run, lambda inner: body(inner, scope))
+            return await in_transaction(run, lambda inner: body(inner, scope))
 
         return transaction
 
 
-async def _in_transaction(run: Run, body: Callable[[Run], Awaitable[Any]]) -> Any:
+async def in_transaction(run: Run, body: Callable[[Run], Awaitable[Any]]) -> Any:
+    """Run something in the transaction that is open, or in one of its own."""
     if run.session.in_transaction:
         return await body(run)
     driver = cast(Driver, run.session)  # a session outside a transaction is the driver itself
@@ -256,7 +257,8 @@ async def _fetch_all(run: Run, statements: list[Statement]) -> list[Any]:
     return [row for sql, arguments in statements for row in await run.session.fetch(sql, arguments)]
 
 
-async def _execute_all(run: Run, statements: list[Statement]) -> int:
+async def execute_all(run: Run, statements: list[Statement]) -> int:
+    """Run statements one after the other and add up the rows they changed."""
     return sum([await run.session.execute(sql, arguments) for sql, arguments in statements])
 
 

@@ -19,13 +19,13 @@ def compile_statement(raw: dict[str, Any], dialect: Dialect) -> Renderer:
     """
     values = [compile_value(argument) for argument in raw["args"]]
     if raw["type"] == "rawSql":
-        encoders = [dialect.encoder(_argument_type(kind)) for kind in raw["argTypes"]]
+        encoders = [dialect.encoder(ArgumentType.parse(kind)) for kind in raw["argTypes"]]
         return _fixed(raw["sql"], values, encoders)
     fragments = raw["fragments"]
     placeholder = raw["placeholderFormat"]
     numbered, prefix = placeholder["hasNumbering"], placeholder["prefix"]
     if all(fragment["type"] in ("stringChunk", "parameter") for fragment in fragments):
-        encoders = [dialect.encoder(_argument_type(kind)) for kind in raw["argTypes"]]
+        encoders = [dialect.encoder(ArgumentType.parse(kind)) for kind in raw["argTypes"]]
         return _fixed(_fixed_text(fragments, prefix, numbered), values, encoders)
     return _Template(raw, values, dialect).render
 
@@ -52,11 +52,6 @@ def _fixed(text: str, values: list[Value], encoders: list[Encoder | None]) -> Re
     return render
 
 
-def _argument_type(raw: dict[str, Any]) -> ArgumentType:
-    database = raw.get("dbType")
-    return ArgumentType(raw["scalarType"], database.upper() if database else None, raw["arity"] == "list")
-
-
 class _Template:
     """A statement whose text depends on how many values a list has."""
 
@@ -71,7 +66,7 @@ class _Template:
         # One encoder per parameter; a parameter that is a list of tuples has one per element of the tuple.
         self._encoders: list[list[Encoder | None]] = [
             [
-                dialect.encoder(_argument_type(element))
+                dialect.encoder(ArgumentType.parse(element))
                 for element in (kind["elements"] if kind["arity"] == "tuple" else [kind])
             ]
             for kind in raw["argTypes"]

@@ -65,7 +65,7 @@ async def test_orders_outlive_a_database_that_goes_away_and_comes_back(
     url = stoppable_postgres.create_database("orders")
     migrate(url)
     working, waiting = Purchase("order-1", "small"), Purchase("order-2", "approved")
-    with processes(url, tmp_path, EXAMPLE_STEP_SECONDS="0.5") as started:
+    with processes(url, tmp_path, forked=True, EXAMPLE_STEP_SECONDS="0.5") as started:
         web, worker = started.web(), started.worker()
         await web.ready()
         await worker.ready()

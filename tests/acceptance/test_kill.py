@@ -13,7 +13,7 @@ from tests.acceptance.orders import KINDS, Purchase, audit, insist, until_ended
 from tests.acceptance.processes import Process, Processes, database, free_port, processes, until
 
 KILLS = 30
-CUSTOMERS = 4
+CUSTOMERS = 6
 # Each step lasts this long, so that a checkout spans many of the moments at which a kill may come.
 STEP_SECONDS = "0.2"
 
@@ -41,12 +41,12 @@ class Desk:
     async def _live_and_die(self, process: Process) -> None:
         if self._moments.random() < 0.2:
             # while it starts
-            await asyncio.sleep(self._moments.uniform(0, 1))
+            await asyncio.sleep(self._moments.uniform(0, 0.5))
         else:
             born = time.monotonic()
             await process.ready()
             # On a busy machine everything takes longer, so a life is measured by how long its beginning took.
-            await asyncio.sleep(self._moments.random() * (time.monotonic() - born))
+            await asyncio.sleep(self._moments.random() * max(1.5, 2 * (time.monotonic() - born)))
         process.kill()
         self.runs_hit += await self._client.durableworkflowrun.count(
             where={"status": "running", "lockedBy": {"startswith": f"{process.name}:"}}
@@ -72,7 +72,7 @@ async def test_every_order_ends_and_nothing_happens_twice_however_often_the_proc
     moments = random.Random(seed)
     purchases: list[Purchase] = []
     enough = asyncio.Event()
-    with processes(database_url, tmp_path, EXAMPLE_STEP_SECONDS=STEP_SECONDS) as started:
+    with processes(database_url, tmp_path, forked=True, EXAMPLE_STEP_SECONDS=STEP_SECONDS) as started:
         async with database(database_url) as client, asyncio.TaskGroup() as group:
             desk = Desk(started, client, moments)
             for _ in range(CUSTOMERS):

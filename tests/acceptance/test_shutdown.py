@@ -61,8 +61,9 @@ async def test_a_step_that_takes_too_long_is_given_up_at_the_deadline_and_repeat
     sqlite_url: str, tmp_path: Path, kind: str
 ) -> None:
     purchase = Purchase("order-1", "small")
-    settings = {"DURABLE_LEASE": LONG_LEASE, "DURABLE_SHUTDOWN_TIMEOUT": "500ms"}
-    with processes(sqlite_url, tmp_path, **settings) as started:
+    with processes(
+        sqlite_url, tmp_path, forked=True, DURABLE_LEASE=LONG_LEASE, DURABLE_SHUTDOWN_TIMEOUT="500ms"
+    ) as started:
         desk = started.web(DURABLE_ROLE="api")
         await desk.ready()
         leaving = (started.web if kind == "web" else started.worker)(EXAMPLE_STEP_SECONDS="600")

@@ -13,7 +13,7 @@ from tests.acceptance.processes import database, processes, until
 async def test_two_processes_share_the_work_and_do_nothing_twice(database_url: str, tmp_path: Path) -> None:
     purchases = [Purchase(f"order-{number}", KINDS[number % 3]) for number in range(24)]
     # Few places, so that neither process can take all the runs.
-    with processes(database_url, tmp_path, EXAMPLE_STEP_SECONDS="0.1", DURABLE_CONCURRENCY="3") as started:
+    with processes(database_url, tmp_path, forked=True, EXAMPLE_STEP_SECONDS="0.1", DURABLE_CONCURRENCY="3") as started:
         web, worker = started.web(), started.worker()
         await asyncio.gather(web.ready(), worker.ready())
         drivers: set[str] = set()
@@ -38,7 +38,7 @@ async def test_a_web_process_without_a_worker_leaves_the_runs_to_a_worker_proces
     database_url: str, tmp_path: Path
 ) -> None:
     purchase = Purchase("order-1", "approved")
-    with processes(database_url, tmp_path) as started:
+    with processes(database_url, tmp_path, forked=True) as started:
         web = started.web(DURABLE_ROLE="api")
         await web.ready()
         await place(web, purchase)

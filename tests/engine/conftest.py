@@ -3,6 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -16,6 +17,23 @@ from tests.support.engine_rig import until
 def store() -> StateStore:
     """An empty store."""
     return MemoryStateStore()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+async def stores(request: pytest.FixtureRequest) -> AsyncIterator[tuple[StateStore, StateStore]]:
+    """Two stores on the same data, with connections of their own, as two processes have them."""
+    if request.param == "memory":
+        store = MemoryStateStore()
+        yield store, store
+        return
+    from example_app.clients import postgresql, sqlite
+    from fastapi_durable.store.prisma import PrismaStateStore
+
+    kind: Any = sqlite.Prisma if request.param == "sqlite" else postgresql.Prisma
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+    async with AsyncExitStack() as stack:
+        first, second = [await stack.enter_async_context(kind(datasource={"url": url})) for _ in range(2)]
+        yield PrismaStateStore(first), PrismaStateStore(second)
 
 
 @pytest.fixture(autouse=True)

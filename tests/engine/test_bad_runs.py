@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, computed_field
 
-from fastapi_durable.definition import workflow
+from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.errors import (
     DefinitionError,
     InputValidationError,
@@ -196,7 +197,9 @@ async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store:
 
     async with running_worker(interposed(store, broken), flow, good, config=SHORT_LEASE) as (engine, worker):
         bad_runs.add("bad")
-        bad = await engine.start(flow, run_id="bad")
+        # Started by another process, since a worker does not read the history of a run that it starts itself.
+        await build_engine(store, flow).start(flow, run_id="bad")
+        bad = engine.handle("bad", flow)
         handles = [await engine.start(good) for _ in range(5)]
         assert [await handle.result("5s") for handle in handles] == ["good"] * 5
         await until(lambda: _reached(lambda: reads >= 2))
@@ -204,6 +207,45 @@ async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store:
         assert not (await bad.status()).is_terminal
         bad_runs.clear()
         assert await bad.result("5s") == "read again"
+
+
+async def test_a_history_of_which_one_row_cannot_be_read_is_not_taken_for_a_shorter_one(sqlite_url: str) -> None:
+    """Its step was done: it must not be done again because somebody spoilt the row."""
+    from example_app.clients.sqlite import Prisma
+    from fastapi_durable.store.prisma import PrismaStateStore
+
+    executions = 0
+
+    @step
+    async def charge() -> str:
+        nonlocal executions
+        executions += 1
+        return "charged"
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        charged = await ctx.step(charge)
+        await ctx.wait_for_signal("go")
+        return charged
+
+    async with Prisma(datasource={"url": sqlite_url}) as client:
+        store = PrismaStateStore(client)
+        async with running_worker(store, flow, good, config=SHORT_LEASE) as (engine, worker):
+            handle = await engine.start(flow)
+            await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+            await client.execute_raw("UPDATE durable_step_checkpoints SET output = '{spoilt' WHERE seq = 0")
+            await engine.signal("go")
+            other = await engine.start(good)
+            assert await other.result("5s") == "good"
+            await until(lambda: _was_tried_twice(engine.handle(handle.run_id)))
+            assert worker.health().alive
+            await client.execute_raw("""UPDATE durable_step_checkpoints SET output = '"charged"' WHERE seq = 0""")
+            assert await handle.result("5s") == "charged"
+    assert executions == 1
+
+
+async def _was_tried_twice(handle: RunHandle[Any]) -> bool:
+    return (await handle.run()).recovery_attempts is not None
 
 
 async def _reached(condition: Any) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -18,6 +18,8 @@ from fastapi_durable.errors import GatherError, RunFailedError, SignalTimeoutErr
 from fastapi_durable.model import RunQuery
 from fastapi_durable.retry import fixed
 from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.conversation import RESULT as CONVERSATION_RESULT
+from tests.support.conversation import answer, conversation
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, until
 
@@ -124,12 +126,13 @@ async def saga(ctx: WorkflowContext, key: str) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A workflow to crash: what is signalled to it, what comes out, and how many writes it makes at least."""
+    """A workflow to crash: who talks to it, what comes out, and how many writes it makes at least."""
 
     workflows: tuple[Callable[..., Any], ...]
     result: object
     writes: int
     signals: Mapping[str, object] = field(default_factory=dict)
+    outside: Callable[[WorkflowEngine, str], Coroutine[Any, Any, None]] | None = None
 
 
 SIMPLE = Case(
@@ -144,6 +147,7 @@ FAMILY = Case(
     writes=50,
 )
 SAGA = Case(workflows=(saga,), result="{key} fails", writes=5)
+CONVERSATION = Case(workflows=(conversation,), result=CONVERSATION_RESULT, writes=50, outside=answer)
 
 
 async def _run_with_a_crash(case: Case, at: int, moment: Moment) -> bool:
@@ -161,6 +165,8 @@ async def _run_with_a_crash(case: Case, at: int, moment: Moment) -> bool:
         async with asyncio.timeout(10), asyncio.TaskGroup() as group:
             for token, payload in case.signals.items():
                 group.create_task(_signal_when_awaited(store, outside, token.format(key=key), payload))
+            if case.outside is not None:
+                group.create_task(case.outside(outside, key))
             await until(lambda: _died_or_ended(fuse, outside, key))
             async with running_engine(store, *case.workflows, config=SHORT_LEASE) as second:
                 try:
@@ -189,7 +195,7 @@ async def _all_ended(store: MemoryStateStore) -> bool:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("case", [SIMPLE, FAMILY, SAGA], ids=["simple", "family", "saga"])
+@pytest.mark.parametrize("case", [SIMPLE, FAMILY, SAGA, CONVERSATION], ids=["simple", "family", "saga", "conversation"])
 async def test_a_run_survives_the_death_of_its_process_at_every_write(case: Case, moment: Moment) -> None:
     """For every n: the process dies at its n-th write, another one finishes the run with the same result."""
     at = 1

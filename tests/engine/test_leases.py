@@ -36,6 +36,9 @@ class _Stale:
         self._has_run = False
 
     async def between(self, name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name == "create_run":
+            # Created here, leased to this worker.
+            self._has_run = True
         if name != "claim_runs":
             return await _believe(name, call)
         if self._has_run:
@@ -107,6 +110,29 @@ async def test_a_stale_worker_does_not_free_the_lease_of_its_successor(store: St
             assert (now.status, now.locked_by) == (RunStatus.RUNNING, owned.locked_by)
             successor.go_on.set()
             await handle.result("5s")
+
+
+async def test_a_stale_body_that_comes_to_its_end_does_not_end_the_run(store: StateStore) -> None:
+    """All it would write is the ending: the same guard holds there."""
+    place, successor = Rendezvous(), Rendezvous()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        mine = await place.meet()
+        if mine == "execution 1":
+            return "stale"
+        return await ctx.step(successor.meet)
+
+    async with running_worker(interposed(store, _Stale().between), flow, config=SHORT_LEASE) as (stale, stale_worker):
+        handle = await stale.start(flow)
+        await place.entered.wait()
+        async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
+            await successor.entered.wait()
+            place.go_on.set()
+            await until(lambda: is_idle(stale_worker))
+            assert await has_status(handle, RunStatus.RUNNING)
+            successor.go_on.set()
+            assert await fresh.handle(handle.run_id).result("5s") == "execution 1"
 
 
 async def test_a_transaction_of_a_stale_worker_is_undone(store: StateStore) -> None:
@@ -221,7 +247,7 @@ async def test_a_worker_that_takes_its_own_expired_run_again_ends_the_turn_befor
         handle = await engine.start(flow)
         assert await handle.result("5s") == 2
         await until(lambda: is_idle(worker))
-    assert executions == [True, False], "the first execution was not ended"
+        assert executions == [True, False], "the first execution was not ended"
 
 
 async def test_a_long_step_keeps_its_lease_by_renewal(store: StateStore) -> None:

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -19,23 +17,6 @@ from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 
 BUSY = replace(FAST, lease=timedelta(seconds=10), concurrency=50)
-
-
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-async def stores(request: pytest.FixtureRequest) -> AsyncIterator[tuple[StateStore, StateStore]]:
-    """Two stores on the same data, with connections of their own, as two processes have them."""
-    if request.param == "memory":
-        store = MemoryStateStore()
-        yield store, store
-        return
-    from example_app.clients import postgresql, sqlite
-    from fastapi_durable.store.prisma import PrismaStateStore
-
-    kind: Any = sqlite.Prisma if request.param == "sqlite" else postgresql.Prisma
-    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
-    async with AsyncExitStack() as stack:
-        first, second = [await stack.enter_async_context(kind(datasource={"url": url})) for _ in range(2)]
-        yield PrismaStateStore(first), PrismaStateStore(second)
 
 
 @step

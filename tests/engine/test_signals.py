@@ -89,6 +89,32 @@ async def _sent_or_suspended(moments: _Moments, handle: Any) -> bool:
     return moments.sent or await handle.status() is RunStatus.SUSPENDED
 
 
+async def test_a_signal_that_comes_after_the_history_was_read_is_found_by_the_wait_itself(store: StateStore) -> None:
+    """Its waiter is from an earlier turn; another one now would be left over."""
+    armed = False
+
+    async def deliver(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        nonlocal armed
+        result = await call()
+        if name == "list_checkpoints" and armed:
+            armed = False
+            assert await sender.signal("b", 2)
+        return result
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[int]:
+        return list(await asyncio.gather(ctx.wait_for_signal("a", int), ctx.wait_for_signal("b", int)))
+
+    sender = build_engine(store, flow)
+    async with running_engine(interposed(store, deliver), flow) as engine:
+        handle = await engine.start(flow)
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        armed = True
+        assert await engine.signal("a", 1)
+        assert await handle.result("5s") == [1, 2]
+    assert await store.list_signal_waiters() == []
+
+
 async def test_a_signal_before_the_start_is_received(store: StateStore) -> None:
     @workflow
     async def flow(ctx: WorkflowContext) -> str:

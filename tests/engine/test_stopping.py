@@ -264,8 +264,9 @@ async def test_a_stop_at_the_very_beginning_of_a_turn_hands_the_run_back(store: 
         await ctx.side_effect(lambda: 1, int)
         return "done"
 
-    async with _started(interposed(store, slow), flow) as (engine, worker):
-        handle = await engine.start(flow)
+    async with _started(interposed(store, slow), flow) as (_, worker):
+        # From another process: this worker would not look for what it starts itself.
+        handle = await build_engine(store, flow).start(flow)
         await asked.wait()
         stopping = await _begun(worker.stop())
         answer.set()

@@ -178,6 +178,73 @@ def test_one_client_serves_event_loops_one_after_another(
     assert asyncio.run(use()) == [{"x": 1}]
 
 
+def test_a_client_says_when_it_was_connected_on_another_event_loop(
+    generated_packages: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    package = generated_packages["sqlite"]
+    client = package.Prisma(datasource={"url": f"file:{tmp_path}/x.db"}, use_dotenv=False)
+
+    async def use() -> Any:
+        return await client.query_raw("SELECT 1 AS x")
+
+    async def connect_and_use() -> Any:
+        await client.connect()
+        return await use()
+
+    assert asyncio.run(connect_and_use()) == [{"x": 1}]
+    with pytest.raises(package.errors.DataError, match="another event loop"):
+        asyncio.run(use())
+    assert asyncio.run(connect_and_use()) == [{"x": 1}]
+
+
+_FORKING = """
+import asyncio, os, sys
+sys.path.insert(0, sys.argv[1])
+from {package} import Prisma
+
+client = Prisma(datasource={{"url": sys.argv[2]}}, use_dotenv=False)
+
+async def count():
+    return await client.step.count()
+
+async def child():
+    try:
+        await count()
+    except Exception as error:
+        assert "fork" in str(error), error
+    await client.connect()
+    assert await count() == 0
+    await client.disconnect()
+
+async def main():
+    await client.connect()
+    assert await count() == 0
+    pid = os.fork()
+    if pid == 0:
+        asyncio.events._set_running_loop(None)
+        status = 1
+        try:
+            asyncio.new_event_loop().run_until_complete(child())
+            status = 0
+        finally:
+            os._exit(status)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    assert await count() == 0
+    await client.disconnect()
+    print("done")
+
+asyncio.run(main())
+"""
+
+
+def test_a_forked_process_connects_for_itself(rich: Rich) -> None:
+    root = str(Path(rich.package.__file__ or "").parents[3])
+    command = [sys.executable, "-c", _FORKING.format(package=rich.package.__name__), root, rich.url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+
+
 @only_sqlite
 async def test_sqlite_files_are_durable_and_keep_their_references(rich: Rich) -> None:
     async with rich.client() as client:

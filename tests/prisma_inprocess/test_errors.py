@@ -70,3 +70,25 @@ async def test_the_cause_is_kept(db: Any, rich: Rich) -> None:
     with pytest.raises(rich.errors.RawQueryError) as failure:
         await db.query_raw("SELECT nope")
     assert failure.value.__cause__ is not None
+
+
+async def test_no_message_holds_a_value(db: Any, rich: Rich) -> None:
+    secret = "hunter2-secret"
+    await make_user(db, rich, secret)
+    attempts = [
+        db.user.find_many(where={"visits": secret}),
+        db.user.find_many(where={"role": secret}),
+        db.user.find_many(where={"at": secret}),
+        db.user.find_many(where={"flag": secret}),
+        db.user.find_many(take=secret),
+        make_user(db, rich, secret),
+        make_user(db, rich, "x", visits=secret),
+        make_user(db, rich, "x", money=secret),
+        make_user(db, rich, "x", blob=secret),
+        make_user(db, rich, "x", meta=secret),
+        db.post.create(data={"title": "t", "userId": secret}),
+    ]
+    for attempt in attempts:
+        with pytest.raises(rich.errors.DataError) as failure:
+            await attempt
+        assert secret not in str(failure.value)

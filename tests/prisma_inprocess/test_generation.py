@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 
 from prisma_inprocess import GenerationError, generate
 from prisma_inprocess.__main__ import main
+from prisma_inprocess.cli_generator import serve
 from prisma_inprocess.generator import strip_urls
 from tests.prisma_inprocess.workbench import SCHEMAS
 
@@ -203,3 +206,20 @@ def test_a_failed_generation_leaves_the_old_client_as_it_was(tmp_path: Path) -> 
         generate(schema, wasm_dir=MODULES)
     assert contents(tmp_path / "app" / "client") == before
     assert [entry.name for entry in (tmp_path / "app").iterdir()] == ["client"]
+
+
+def test_the_prisma_cli_may_drive_the_generator(tmp_path: Path) -> None:
+    """The CLI's side of the conversation, line by line."""
+    schema = small_schema(tmp_path, generator='provider = "python -m prisma_inprocess"')
+    requests = [
+        {"jsonrpc": "2.0", "id": 1, "method": "getManifest", "params": {}},
+        {"jsonrpc": "2.0", "id": 2, "method": "generate", "params": {"schemaPath": str(schema)}},
+        {"jsonrpc": "2.0", "id": 3, "method": "generate", "params": {"schemaPath": str(tmp_path / "nothing.prisma")}},
+    ]
+    answers = io.StringIO()
+    serve([json.dumps(request) + "\n" for request in requests], answers)
+    manifest, generated, failed = map(json.loads, answers.getvalue().splitlines())
+    assert manifest["result"]["manifest"]["requiresEngines"] == []
+    assert generated == {"jsonrpc": "2.0", "id": 2, "result": None}
+    assert (tmp_path / "app" / "client" / "client.py").is_file()
+    assert "nothing.prisma" in failed["error"]["message"]

@@ -232,3 +232,33 @@ async def test_a_context_manager_connects_and_disconnects(rich: Rich) -> None:
     await client.connect()
     assert await client.user.count() == 0
     await client.disconnect()
+
+
+async def test_many_rows_have_their_own_values_and_defaults(db: Any, rich: Rich) -> None:
+    """Rows beyond a handful take another way than single ones."""
+    emails = [f"u{number}" for number in range(300)]
+    rows = [{"email": email, "settings": rich.json({"of": email}), "money": None, "role": "ADMIN"} for email in emails]
+    assert await db.user.create_many(data=rows) == 300
+    users = await db.user.find_many(order={"at": "asc"})
+    assert sorted(user.email for user in users) == sorted(emails)
+    assert all(user.settings == {"of": user.email} and user.role == "ADMIN" and user.money is None for user in users)
+    assert len({user.id for user in users}) == len({user.cid for user in users}) == 300
+    with pytest.raises(rich.errors.UniqueViolationError):
+        await db.user.create_many(
+            data=[{"email": f"n{number // 2}", "settings": rich.json({})} for number in range(50)]
+        )
+    assert await db.user.count() == 300
+
+
+async def test_many_rows_of_different_shapes_are_created_too(db: Any) -> None:
+    rows: list[dict[str, Any]] = [{"runId": "r", "seq": number, "name": f"s{number}"} for number in range(30)]
+    rows[7]["output"] = None
+    assert await db.step.create_many(data=rows) == 30
+    assert await db.step.count() == 30
+
+
+@only_postgres
+async def test_many_rows_skip_duplicates_on_postgresql(db: Any) -> None:
+    rows = [{"runId": "r", "seq": number, "name": f"s{number}"} for number in range(40)]
+    await db.step.create_many(data=rows[:10])
+    assert await db.step.create_many(data=rows, skip_duplicates=True) == 30

@@ -276,4 +276,4 @@ async def test_more_values_than_the_database_takes_parameters(db: Any, rich: Ric
     await make_user(db, rich, "u7")
     emails = [f"u{number}" for number in range(40_000)]
     assert [row.email for row in await db.user.find_many(where={"email": {"in": emails}})] == ["u7"]
-    assert await db.step.create_many(data=[{"runId": "r", "seq": n, "name": f"s{n}"} for n in range(300)]) == 300
+    assert await db.step.create_many(data=[{"runId": "r", "seq": n, "name": f"s{n}"} for n in range(12_000)]) == 12_000

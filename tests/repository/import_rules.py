@@ -43,6 +43,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.runtime": 5,
     "fastapi_durable.service": 5,
     "fastapi_durable.gateway": 5,
+    "fastapi_durable.webhooks": 5,
     "fastapi_durable.module": 5,
     # 6 edges
     "fastapi_durable.web": 6,

@@ -1,14 +1,17 @@
-"""`ctx.sleep`, `ctx.sleep_until` and `ctx.wait_for_signal`."""
+"""`ctx.sleep`, `ctx.sleep_until`, `ctx.wait_for_signal`, `ctx.wait_for_event` and `ctx.webhook`."""
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from fastapi_durable.clock import truncate
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.context.base import ContextPart
+from fastapi_durable.engine.event import checked_event_name, event_token, wait_for_event
 from fastapi_durable.engine.signal import checked_token, wait_for_signal
 from fastapi_durable.engine.sleep import sleep_until
+from fastapi_durable.engine.webhook import Webhook, mint_webhook
+from fastapi_durable.model import Json
 
 T = TypeVar("T")
 
@@ -58,3 +61,52 @@ class WaitCalls(ContextPart):
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
         return wait_for_signal(self._turn, deadline_position, self._take(), token, type, limit)
+
+    @overload
+    def wait_for_event(
+        self, name: str, type: type[T], /, *, match: Mapping[str, Json] | None = None, timeout: Duration | None = None
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def wait_for_event(
+        self, name: str, /, *, match: Mapping[str, Json] | None = None, timeout: Duration | None = None
+    ) -> Coroutine[Any, Any, Any]: ...
+    def wait_for_event(
+        self,
+        name: str,
+        type: Any = Any,
+        /,
+        *,
+        match: Mapping[str, Json] | None = None,
+        timeout: Duration | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Wait for a published event, and return its payload as `type`. One that is kept counts, the oldest first.
+
+        Every run that waits for the event gets it; a kept one goes to the first that asks. Takes one position, two
+        with a timeout.
+
+        Args:
+            match: Values that the payload must have at its top level.
+
+        Raises:
+            SignalTimeoutError: no event before the timeout.
+            InputValidationError: the name or `match` cannot be stored.
+            SerializationError: the payload is not a `type`.
+        """
+        checked_event_name(name)
+        wanted = self._turn.services.codec.encode(dict(match or {}), Any, what=f"the match of event {name!r}")
+        event_token(name, wanted, self._turn.run.id, 0)
+        limit = None if timeout is None else parse_duration(timeout)
+        deadline_position = None if limit is None else self._take()
+        return wait_for_event(self._turn, deadline_position, self._take(), name, wanted, type, limit)
+
+    @overload
+    def webhook(self, type: type[T], /) -> Coroutine[Any, Any, Webhook[T]]: ...
+    @overload
+    def webhook(self, /) -> Coroutine[Any, Any, Webhook[Any]]: ...
+    def webhook(self, type: Any = Any, /) -> Coroutine[Any, Any, Webhook[Any]]:
+        """An address for one callback from outside, whose body is a `type`; it cannot be guessed.
+
+        `hook = await ctx.webhook(Notice)`, give `hook.url` away, then `await hook.wait(timeout="3 days")`. A callback
+        is taken from the moment the webhook is made, so none is lost before `wait`. Takes one position.
+        """
+        return mint_webhook(self._turn, self._take(), type)

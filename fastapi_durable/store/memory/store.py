@@ -298,7 +298,12 @@ class _Operations:
             return len(waiters)
 
     async def list_signal_waiters(
-        self, *, prefix: str | None = None, run_ids: Collection[str] | None = None, limit: int = 1000
+        self,
+        *,
+        prefix: str | None = None,
+        run_ids: Collection[str] | None = None,
+        limit: int = 1000,
+        after: str | None = None,
     ) -> list[SignalWaiter]:
         async with self._access() as tables:
             candidates: Iterable[SignalWaiter] = tables.waiters
@@ -307,7 +312,9 @@ class _Operations:
             found = [
                 waiter
                 for waiter in candidates
-                if (prefix is None or waiter.token.startswith(prefix)) and self._touchable(tables, waiter.run_id)
+                if (prefix is None or waiter.token.startswith(prefix))
+                and (after is None or waiter.token > after)
+                and self._touchable(tables, waiter.run_id)
             ]
             return sorted(found, key=lambda waiter: waiter.token)[:limit]
 

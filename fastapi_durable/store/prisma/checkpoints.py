@@ -43,7 +43,9 @@ class CheckpointOperations(Operations):
             return []
         sql = await self._database.sql()
         text = select(sql, CHECKPOINTS, [f"r.run_id = {sql.text(run_id)}"], order="r.seq")
-        return await self._rows(CHECKPOINTS, sql, text)
+        # A history is whole or it is none: without the row that cannot be read, its step would be executed again.
+        rows = await self._database.query(sql, text)
+        return [CHECKPOINTS.from_row(row["row"], json_is_text=sql.json_is_text) for row in rows]
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
         if not await self._may_touch(run_id):

@@ -48,7 +48,12 @@ class SignalOperations(Operations):
         return await self._database.model(WAITERS, lambda rows: rows.delete_many(where={"runId": run_id}))
 
     async def list_signal_waiters(
-        self, *, prefix: str | None = None, run_ids: Collection[str] | None = None, limit: int = 1000
+        self,
+        *,
+        prefix: str | None = None,
+        run_ids: Collection[str] | None = None,
+        limit: int = 1000,
+        after: str | None = None,
     ) -> list[SignalWaiter]:
         sql = await self._database.sql()
         conditions = []
@@ -56,6 +61,8 @@ class SignalOperations(Operations):
             conditions.append(sql.starts_with("r.token", prefix))
         if run_ids is not None:
             conditions.append(f"r.run_id IN {sql.texts(run_ids)}")
+        if after is not None:
+            conditions.append(f"{sql.bytewise('r.token')} > {sql.text(after)}")
         conditions += owned_in_namespace(sql, "r.run_id", self._scope)
         text = select(sql, WAITERS, conditions, sql.bytewise("r.token"))
         return await self._rows(WAITERS, sql, f"{text} LIMIT {sql.integer(limit)}")

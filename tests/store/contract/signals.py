@@ -74,6 +74,9 @@ class SignalsContract:
         assert await tokens(store, run_ids=[]) == []
         limited = await store.list_signal_waiters(limit=2)
         assert [waiter.token for waiter in limited] == ["Child:c", "bp:x"]
+        rest = await store.list_signal_waiters(limit=2, after="bp:x")
+        assert [waiter.token for waiter in rest] == ["child:a", "child:b"]
+        assert await store.list_signal_waiters(prefix="child:", after="child:b") == []
 
     async def test_wildcards_in_a_token_mean_themselves(self, store: StateStore) -> None:
         names = ["a%b", "axb", "a_b", "a\\b", "a*b", "A%b"]

@@ -1,0 +1,40 @@
+"""The context of the running workflow, for helpers deep in the call stack."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+from fastapi_durable.engine.position import refuse_inside_step
+from fastapi_durable.errors import OutsideWorkflowError
+
+if TYPE_CHECKING:
+    from fastapi_durable.engine.context import WorkflowContext
+
+_current: ContextVar["WorkflowContext | None"] = ContextVar("durable_context", default=None)
+
+
+def current_context() -> "WorkflowContext":
+    """The context of the workflow in whose body, or in a task of it, this is called.
+
+    Raises:
+        OutsideWorkflowError: this is no workflow, or it is a step of one.
+    """
+    refuse_inside_step()
+    context = _current.get()
+    if context is None:
+        raise OutsideWorkflowError(
+            "there is no workflow here. current_context() works in a workflow's body, in what it calls and in tasks "
+            "that it creates; elsewhere, start a workflow or send it a signal with WorkflowService"
+        )
+    return context
+
+
+@contextmanager
+def inside_workflow(context: "WorkflowContext") -> Iterator[None]:
+    """Makes `current_context()` find the context while a body runs."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)

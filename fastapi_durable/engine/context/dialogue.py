@@ -1,0 +1,118 @@
+"""`ctx.on_update`, `ctx.set_event`, `ctx.breakpoint` and `ctx.task`: what a run and the people around it say."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar, overload
+
+from fastapi_durable.definition import StepDefinition, checked_name, step_definition
+from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.engine.breakpoint import stop_at_breakpoint
+from fastapi_durable.engine.context.base import ContextPart
+from fastapi_durable.engine.run_event import publish_value
+from fastapi_durable.engine.signal import wait_for_signal
+from fastapi_durable.engine.task import TaskTicket, run_task
+from fastapi_durable.engine.update import update_token
+from fastapi_durable.errors import DefinitionError
+from fastapi_durable.retry import Backoff
+
+T = TypeVar("T")
+
+
+class DialogueCalls(ContextPart):
+    """The part of the context that is answered by callers and operators."""
+
+    @overload
+    def on_update(self, name: str, type: type[T], /, *, timeout: Duration | None = None) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def on_update(self, name: str, /, *, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]: ...
+    def on_update(self, name: str, type: Any = Any, /, *, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]:
+        """Wait for `update(run_id, name, value)` and return the value as `type`; accepted ones are kept in order.
+
+        Takes one position, two with a timeout. Validators are declared with `@workflow(updates={...})`.
+
+        Raises:
+            SignalTimeoutError: no update before the timeout.
+            SerializationError: the value is not a `type`.
+        """
+        token = update_token(self._turn.run.id, checked_name(name))
+        limit = None if timeout is None else parse_duration(timeout)
+        deadline_position = None if limit is None else self._take()
+        return wait_for_signal(self._turn, deadline_position, self._take(), token, type, limit)
+
+    def set_event(self, key: str, value: Any, /) -> Coroutine[Any, Any, None]:
+        """Show a value to the outside, where `get_event(run_id, key)` finds the one that was set last.
+
+        Every value stays in the history; show progress in steps of tens of percent, not of rows. Takes one position.
+
+        Raises:
+            SerializationError: the value has no JSON form.
+        """
+        return publish_value(self._turn, self._take(), checked_name(key), value)
+
+    def breakpoint(self, label: str | None = None, /) -> Coroutine[Any, Any, None]:
+        """Stop until an operator calls `continue_run(run_id)`. Takes one position."""
+        checked = None if label is None else checked_name(label)
+        return stop_at_breakpoint(self._turn, self._take(), checked)
+
+    @overload
+    def task(
+        self,
+        name: str,
+        dispatch: Callable[[TaskTicket], Any],
+        type: type[T],
+        /,
+        *,
+        timeout: Duration | None = None,
+        max_attempts: int | None = None,
+        backoff: Backoff | None = None,
+    ) -> Coroutine[Any, Any, T]: ...
+    @overload
+    def task(
+        self,
+        name: str,
+        dispatch: Callable[[TaskTicket], Any],
+        /,
+        *,
+        timeout: Duration | None = None,
+        max_attempts: int | None = None,
+        backoff: Backoff | None = None,
+    ) -> Coroutine[Any, Any, Any]: ...
+    def task(
+        self,
+        name: str,
+        dispatch: Callable[..., Any],
+        type: Any = Any,
+        /,
+        *,
+        timeout: Duration | None = None,
+        max_attempts: int | None = None,
+        backoff: Backoff | None = None,
+    ) -> Coroutine[Any, Any, Any]:
+        """Hand work to somebody outside and wait for its result: `complete_task(run_id, name, value)`.
+
+        Takes two positions, three with a timeout.
+
+        Args:
+            name: Names the task in its run, so a run uses it once.
+            dispatch: A step that takes the `TaskTicket`; it runs at least once.
+            timeout: Of the wait, from when it begins.
+            max_attempts, backoff: Of the dispatch.
+
+        Raises:
+            StepFailedError: the dispatch failed.
+            TaskFailedError: `fail_task` was called.
+            SignalTimeoutError: no end was reported before the timeout.
+            DefinitionError: the run had a task of this name.
+        """
+        definition: StepDefinition = step_definition(dispatch)
+        if definition.input_type not in (TaskTicket, Any):
+            raise DefinitionError(f"{definition.name!r} dispatches a task, so its input is a TaskTicket")
+        if checked_name(name) in self._turn.task_names:
+            raise DefinitionError(
+                f"this run had a task {name!r} before, and a report of its end names only the run and the task: give "
+                "each one its own name"
+            )
+        limit = None if timeout is None else parse_duration(timeout)
+        policy = definition.policy.override(max_attempts=max_attempts, backoff=backoff)
+        positions = (self._take(), None if limit is None else self._take(), self._take())
+        self._turn.task_names.add(name)
+        return run_task(self._turn, positions, name, definition, policy, type, limit)

@@ -1,0 +1,187 @@
+"""The public route for callbacks."""
+
+import hashlib
+import hmac
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, HTTPException
+
+from fastapi_durable import (
+    DurableModule,
+    DurableOptions,
+    MemoryStateStore,
+    RunHandle,
+    StoreUnavailableError,
+    WorkflowContext,
+    workflow,
+)
+from tests.integration.order_desk import calling
+from tests.support.engine_rig import until
+
+
+@workflow
+async def call_me(ctx: WorkflowContext) -> Any:
+    hook = await ctx.webhook()
+    await ctx.set_event("url", hook.url)
+    return await hook.wait()
+
+
+@workflow
+async def never_called(ctx: WorkflowContext) -> str:
+    return str((await ctx.webhook()).url)
+
+
+@asynccontextmanager
+async def desk(
+    store: MemoryStateStore | None = None, max_body: int = 200, **options: Any
+) -> AsyncIterator[tuple[httpx.AsyncClient, DurableModule, FastAPI]]:
+    """An application whose every other route needs a login."""
+    durable = DurableModule.for_root(
+        DurableOptions(store=store or MemoryStateStore(), webhook_url="http://test/webhooks", **options),
+        workflows=[call_me, never_called],
+    )
+
+    async def login() -> None:
+        raise HTTPException(401)
+
+    app = FastAPI(lifespan=durable.lifespan)
+    app.include_router(durable.webhook_router(max_body=max_body))
+
+    @app.get("/private", dependencies=[Depends(login)])
+    async def private() -> None:
+        return None
+
+    async with app.router.lifespan_context(app), calling(app) as client:
+        yield client, durable, app
+
+
+async def waiting(durable: DurableModule, app: FastAPI, run_id: str = "run/1 ü?") -> tuple[RunHandle[Any], str]:
+    """A run that waits for a callback, and the address it gave away."""
+    service = durable.runtime(app).service
+    handle = await service.start(call_me, run_id=run_id)
+    await until(lambda: service.get_event(run_id, "url"))
+    return handle, str(await service.get_event(run_id, "url"))
+
+
+async def test_a_callback_is_accepted_without_a_login_and_so_is_its_repetition() -> None:
+    async with desk() as (client, durable, app):
+        handle, url = await waiting(durable, app)
+        first, again = await client.post(url, json={"paid": True}), await client.post(url, json={"paid": False})
+        assert [first.status_code, again.status_code] == [202, 202]
+        assert first.json() == {"accepted": True}
+        assert await handle.result("5s") == {"paid": True}
+
+
+async def test_whatever_is_not_a_webhook_is_not_there() -> None:
+    """No other token is taken, and a wrong secret looks like an unknown run."""
+    async with desk() as (client, durable, app):
+        handle, url = await waiting(durable, app, run_id="r")
+        service = durable.runtime(app).service
+        wrong = ["child:x", "update:r:address", "bp:r:0", "wh:r:0", "wh:", "wh:r:0:guess", "wh:x:0:guess", "wh:r:-1:x"]
+        answers = [await client.post(f"/webhooks/{token}", json={}) for token in wrong]
+        assert {(each.status_code, each.text) for each in answers} == {(404, answers[0].text)}
+        assert len(await durable.runtime(app).store.list_signal_waiters()) == 1
+        assert (await client.get(url)).status_code == 405
+        ended = await service.execute(never_called, timeout="5s")
+        assert (await client.post(ended, json={})).status_code == 410
+        assert (await client.post(url)).status_code == 202
+        assert await handle.result("5s") is None
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "payload"),
+    [
+        ("application/json; charset=utf-8", b'{"a": [1]}', {"a": [1]}),
+        ("application/cloudevents+json", b'"x"', "x"),
+        ("application/x-www-form-urlencoded", b"a=1&b=2&b=3&c=", {"a": "1", "b": ["2", "3"], "c": ""}),
+        ("text/plain", "grüezi".encode(), "grüezi"),
+    ],
+)
+async def test_bodies_of_the_usual_kinds_are_understood(content_type: str, body: bytes, payload: object) -> None:
+    async with desk() as (client, durable, app):
+        handle, url = await waiting(durable, app)
+        assert (await client.post(url, content=body, headers={"content-type": content_type})).status_code == 202
+        assert await handle.result("5s") == payload
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "status"),
+    [
+        ("application/json", b"{", 400),
+        ("application/json", b"NaN", 400),
+        ("application/json", b"[" * 180, 400),
+        ("application/json", b'"\\u0000"', 400),
+        ("text/plain", b"\xff", 400),
+        ("application/octet-stream", b"x", 415),
+        ("text/plain", b"x" * 201, 413),
+    ],
+)
+async def test_a_body_that_cannot_be_read_or_stored_is_refused_and_may_be_sent_again(
+    content_type: str, body: bytes, status: int
+) -> None:
+    async with desk() as (client, durable, app):
+        handle, url = await waiting(durable, app)
+        refused = await client.post(url, content=body, headers={"content-type": content_type})
+        assert refused.status_code == status
+        assert (await client.post(url, json=1)).status_code == 202
+        assert await handle.result("5s") == 1
+
+
+async def test_a_body_without_a_declared_length_is_read_only_up_to_the_limit() -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while True:
+            sent += 1
+            yield b"x" * 100
+
+    async with desk() as (client, durable, app):
+        _, url = await waiting(durable, app)
+        assert (await client.post(url, content=endless())).status_code == 413
+    assert sent <= 4
+
+
+async def test_with_a_secret_only_signed_bodies_are_taken() -> None:
+    async with desk(webhook_secret="key") as (client, durable, app):
+        handle, url = await waiting(durable, app)
+        good = "sha256=" + hmac.new(b"key", b'{"n": 1}', hashlib.sha256).hexdigest()
+        for signature in (None, "", "sha256=", good.replace("=", ""), good[:-1], "sha256=ü"):
+            headers = {} if signature is None else {b"X-Durable-Signature": signature.encode()}
+            refused = await client.post(url, content=b'{"n": 1}', headers=headers)
+            assert refused.status_code == 401, signature
+        assert (await client.post(url, content=b'{"n": 2}', headers={"X-Durable-Signature": good})).status_code == 401
+        assert (await client.post(url, content=b'{"n": 1}', headers={"X-Durable-Signature": good})).status_code == 202
+        assert await handle.result("5s") == {"n": 1}
+
+
+class _StoreThatGoesAway(MemoryStateStore):
+    away = False
+
+    async def find_checkpoint(self, run_id: str, seq: int) -> Any:
+        if self.away:
+            raise StoreUnavailableError("the database is away")
+        return await super().find_checkpoint(run_id, seq)
+
+
+async def test_a_caller_is_told_to_come_back_while_the_database_is_away() -> None:
+    store = _StoreThatGoesAway()
+    async with desk(store) as (client, durable, app):
+        _, url = await waiting(durable, app)
+        store.away = True
+        answer = await client.post(url, json=1)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        store.away = False
+        assert (await client.post(url, json=1)).status_code == 202
+
+
+async def test_the_route_describes_itself() -> None:
+    async with desk() as (client, _, _):
+        document = (await client.get("/openapi.json")).json()
+        operation = document["paths"]["/webhooks/{token}"]["post"]
+        assert operation["operationId"] == "receiveDurableCallback"
+        assert set(operation["responses"]) >= {"202", "400", "401", "404", "410", "413", "415", "503"}
