@@ -55,6 +55,8 @@ from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.wakeups.base import Wakeups
+from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.web.dependencies import (
     DurableHealthDep,
     RunGatewayDep,
@@ -90,6 +92,7 @@ __all__ = [
     "NonDeterminismError",
     "NotStartedError",
     "OutsideWorkflowError",
+    "PostgresWakeups",
     "PrismaStateStore",
     "PublishedEvent",
     "ResultTimeoutError",
@@ -122,6 +125,7 @@ __all__ = [
     "TransactionExpiredError",
     "Transport",
     "UpdateResult",
+    "Wakeups",
     "Webhook",
     "WorkflowContext",
     "WorkflowEngine",

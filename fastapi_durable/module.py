@@ -270,6 +270,10 @@ class DurableModule:
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
+            if options.wakeups is not None:
+                # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
+                tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
+                stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)

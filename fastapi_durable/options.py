@@ -16,6 +16,7 @@ from fastapi_durable.settings import DurableSettings, Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.wakeups.base import Wakeups
 
 Topology = Literal["control-plane", "tenant"]
 
@@ -30,6 +31,8 @@ class DurableOptions:
     Attributes:
         store: Where runs live, for example `PrismaStateStore(client)`.
         transport: How step attempts reach who executes them.
+        wakeups: How the processes that share the store tell each other what happened, for example
+            `PostgresWakeups(url)`. None: they find out by polling.
         settings: Used instead of reading the environment.
         topology: "control-plane" names what every module here is: an operator with a store. It exists for those who
             come from Nest; "tenant" is refused, because a worker here always has the store.
@@ -44,6 +47,7 @@ class DurableOptions:
 
     store: StateStore
     transport: Transport = field(default_factory=InProcessTransport)
+    wakeups: Wakeups | None = None
     settings: DurableSettings | None = None
     role: Role | Literal["api", "worker", "all"] | None = None
     namespace: str | None = None
@@ -70,6 +74,8 @@ class DurableOptions:
         self._check_topology()
         _check_port("store", self.store, StateStore, mend="wrap your client: store=PrismaStateStore(client)")
         _check_port("transport", self.transport, Transport, mend="leave it out for InProcessTransport()")
+        if self.wakeups is not None:
+            _check_port("wakeups", self.wakeups, Wakeups, mend="pass PostgresWakeups(url), or leave it out")
         _check_port("clock", self.clock, Clock, mend="leave it out for the machine's clock")
         if self.settings is not None and not isinstance(self.settings, DurableSettings):
             raise ConfigurationError(f"option settings is a DurableSettings, not {_described(self.settings)}")
@@ -98,6 +104,7 @@ class DurableOptions:
         return ResolvedOptions(
             store=self.store,
             transport=self.transport,
+            wakeups=self.wakeups,
             clock=self.clock,
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
@@ -142,6 +149,7 @@ class ResolvedOptions:
 
     store: StateStore
     transport: Transport
+    wakeups: Wakeups | None
     clock: Clock
     role: Role
     startup_timeout: float

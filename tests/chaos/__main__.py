@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.chaos.databases import ChaosDatabase, chaos_database
 
-_DANGERS = ("kill", "kill", "freeze", "drain")
+_DANGERS = ("kill", "kill", "kill", "freeze", "drain")
 _END_SECONDS = 60.0
 
 
@@ -31,9 +31,13 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
             customers = Customers(runtime.service, moments)
             shopping = [asyncio.create_task(customers.shop()) for _ in range(options.customers)]
             closing = time.monotonic() + options.seconds
+            deck: list[str] = []
             while (left := closing - time.monotonic()) > 0:
                 await asyncio.sleep(min(left, moments.uniform(0, 2)))
-                await fleet.suffer(moments.choice((*_DANGERS, *database.dangers)), moments)
+                if not deck:
+                    deck = [*_DANGERS, *database.dangers]
+                    moments.shuffle(deck)
+                await fleet.suffer(deck.pop(), moments)
             customers.closing.set()
             began = time.monotonic()
             await asyncio.wait(shopping, timeout=_END_SECONDS)

@@ -38,7 +38,7 @@ class ChaosDatabase(Protocol):
 class SqliteFile:
     """An SQLite file, whose one writer's place can be taken for a while."""
 
-    dangers = ("hold the write lock",)
+    dangers: tuple[str, ...] = ("hold the write lock",)
 
     def __init__(self, path: Path) -> None:
         self.url = f"file:{path}"
@@ -61,7 +61,7 @@ class SqliteFile:
 class PostgresDatabase:
     """A PostgreSQL server of the rig's own, which can be restarted, and whose connections can be cut."""
 
-    dangers = ("restart the database", "cut every connection", "cut some connections", "cut some connections")
+    dangers: tuple[str, ...] = ("restart the database", "cut every connection", "cut some connections")
 
     def __init__(self, server: LocalPostgresServer) -> None:
         self._server = server

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from fastapi_durable import (
     DurableModule,
     DurableOptions,
+    PostgresWakeups,
     PrismaStateStore,
     WorkflowContext,
     app_scoped,
@@ -113,8 +114,14 @@ async def get_prisma() -> AsyncIterator[Prisma]:
         await client.disconnect()
 
 
+def wakeups() -> PostgresWakeups | None:
+    """What the database offers."""
+    url = os.environ["DATABASE_URL"]
+    return PostgresWakeups(url) if url.startswith("postgres") else None
+
+
 durable = DurableModule.for_root_async(
     inject=[get_prisma],
-    use_factory=lambda prisma: DurableOptions(store=PrismaStateStore(prisma)),
+    use_factory=lambda prisma: DurableOptions(store=PrismaStateStore(prisma), wakeups=wakeups()),
     workflows=[do_job, do_piece],
 )
