@@ -30,7 +30,7 @@ help:
 	@echo "make clean        remove everything that set-up made"
 
 run: setup migrate
-	DATABASE_URL='$(DATABASE_URL)' .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
+	DATABASE_URL='$(DATABASE_URL)' exec .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
 	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)

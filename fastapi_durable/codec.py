@@ -6,16 +6,20 @@ the same. `Codec` keeps one pydantic adapter a type; build one for each engine.
 
 import json
 import math
+import re
 from collections.abc import Hashable
 from typing import Any
 
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+from pydantic_core import PydanticSerializationError
 
 from fastapi_durable.definition import NoInput
 from fastapi_durable.errors import DefinitionError, SerializationError
 from fastapi_durable.model import Json
+
+_QUOTED_VALUE = re.compile(r"input_value=.*?, input_type=", re.DOTALL)
 
 _DEEPEST = 150
 """Levels of nesting; pydantic's parser stops at 200, and the value may come to lie inside another."""
@@ -61,6 +65,12 @@ class Codec:
         adapter = self.adapter(declared)
         try:
             encoded = adapter.dump_python(value, mode="json", warnings="error", by_alias=True)
+        except PydanticSerializationError as error:
+            # Its text, and with it the trace of a chained error, would show the value.
+            raise SerializationError(
+                f"{what} cannot be stored: {_without_values(str(error))}. Return or pass JSON values, or an annotated "
+                "type that pydantic serialises"
+            ) from None
         except Exception as error:
             # Whatever a user's serialiser or computed field raises, too.
             raise SerializationError(
@@ -81,7 +91,8 @@ class Codec:
         try:
             return adapter.validate_json(_dumps(stored))
         except ValidationError as error:
-            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {_summary(error)}") from error
+            # Not chained: the text of pydantic's error, which a stored trace would hold, shows the values.
+            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {_summary(error)}") from None
         except Exception as error:
             # A user's validator may raise anything.
             reason = f"its validation raised {type(error).__name__}"
@@ -105,6 +116,11 @@ def _dumps(value: Json) -> bytes:
     except TypeError:
         # orjson stops at 64-bit integers; JSON and Python do not.
         return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _without_values(text: str) -> str:
+    """A text of pydantic's without the values that it quotes."""
+    return _QUOTED_VALUE.sub("input_type=", text)
 
 
 def _type_name(declared: Any) -> str:

@@ -7,6 +7,7 @@ run, or something happened since the turn read the history; then the driver look
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,13 @@ from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
 from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
-from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.errors import SerializationError, StoreUnavailableError
+from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
+_FIRST_RETRY = timedelta(milliseconds=50)
+_SLOWEST_RETRY = timedelta(seconds=2)
 _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
@@ -81,7 +84,7 @@ class RunDriver:
 
     async def _take_turn(self, definition: WorkflowDefinition) -> bool:
         """One turn and its ending; False if the run wants another one at once."""
-        history = [] if self._is_new else await self._services.store.list_checkpoints(self.run.id)
+        history = [] if self._is_new else await self._read_history()
         self._is_new = False
         turn = Turn(self.run, self.token, history, self._services)
         outcome = await self._execute(turn, partial(_call_body, definition, turn))
@@ -97,6 +100,18 @@ class RunDriver:
             if turn.ended is not None and turn.ended.error is not None:
                 raise turn.ended.error from None
             return True
+
+    async def _read_history(self) -> list[Checkpoint]:
+        """What is recorded of the run. A short outage is waited out, or the run would stay leased for nothing."""
+        services, delay = self._services, _FIRST_RETRY
+        while True:
+            try:
+                return await services.store.list_checkpoints(self.run.id)
+            except StoreUnavailableError:
+                if self._lost or self._is_stopping():
+                    raise
+                await services.clock.sleep(delay)
+                delay = min(delay * 2, _SLOWEST_RETRY)
 
     async def _execute(self, turn: Turn, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
         self._turn = turn
@@ -258,7 +273,11 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             return await definition.function(context, **dependencies)
-        value = turn.services.codec.decode(
-            turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
-        )
+        try:
+            value = turn.services.codec.decode(
+                turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
+            )
+        except SerializationError as error:
+            # It was valid when the run was started: the code has changed, and may be mended.
+            turn.block(error)
         return await definition.function(context, value, **dependencies)

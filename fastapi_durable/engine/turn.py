@@ -266,6 +266,11 @@ class Turn:
         finally:
             self._parked.pop(future, None)
 
+    def block(self, error: Exception) -> NoReturn:
+        """End the turn because the code does not fit what is stored; the run waits for code that does."""
+        self._end(Ended(Ending.DIVERGED, error=error))
+        self._interrupt()
+
     def continue_as_new(self, continuation: Continuation) -> NoReturn:
         """End the turn, and with it the run, in favour of a new one."""
         self._end(Ended(Ending.CONTINUED, continuation=continuation))
@@ -340,8 +345,7 @@ class Turn:
         await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
     def _diverge(self, seq: int, recorded: str, found: str) -> None:
-        self._end(Ended(Ending.DIVERGED, error=NonDeterminismError(self.run.id, seq, recorded, found)))
-        self.check_open()
+        self.block(NonDeterminismError(self.run.id, seq, recorded, found))
 
     def check_open(self) -> None:
         """Interrupt the caller if the turn is over."""

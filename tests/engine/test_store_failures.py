@@ -235,3 +235,29 @@ async def test_a_store_that_cannot_end_one_run_does_not_keep_the_others_from_end
         assert worker.health().alive
         bad.clear()
         assert await refused.result("5s") == -1
+
+
+async def test_an_outage_while_a_history_is_read_costs_no_lease() -> None:
+    """The run goes on under the claim that it has, so nothing counts it as crashed."""
+    store, outages = MemoryStateStore(), 2
+
+    async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        nonlocal outages
+        if name == "list_checkpoints" and outages:
+            outages -= 1
+            raise StoreUnavailableError(name)
+        return await call()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return "read"
+
+    # Started by another process, since a worker does not read the history of a run that it starts itself.
+    await build_engine(store, flow).start(flow, run_id="r")
+    async with running_engine(
+        interposed(store, between), flow, config=replace(QUICK, lease=timedelta(minutes=1))
+    ) as engine:
+        assert await engine.handle("r", flow).result("5s") == "read"
+    run = await store.find_run("r")
+    assert run is not None
+    assert (outages, run.recovery_attempts) == (0, None)

@@ -4,6 +4,8 @@ import dataclasses
 import enum
 import json
 import math
+import re
+import traceback
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -271,3 +273,19 @@ def test_a_type_that_pydantic_does_not_know_is_a_definition_error() -> None:
 def test_adapters_are_built_once_a_type() -> None:
     codec = Codec()
     assert codec.adapter(list[int]) is codec.adapter(list[int])
+
+
+def test_no_value_is_shown_by_the_trace_of_a_refusal() -> None:
+    """What is stored of an error holds its trace, and everybody who may see a run sees that."""
+
+    class Card(BaseModel):
+        number: str
+        limit: int
+
+    with pytest.raises(SerializationError) as decoding:
+        Codec().decode({"number": "4242"}, Card, what="a card")
+    wrong = Card.model_construct(number="4242", limit="4343")
+    with pytest.raises(SerializationError, match="limit") as encoding:
+        Codec().encode(wrong, Card, what="a card")
+    for caught in (decoding, encoding):
+        assert not re.search("4242|4343", "".join(traceback.format_exception(caught.value)).rpartition("File")[2])
