@@ -3,10 +3,15 @@
 from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.context.ambient import current_context
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.interception import StepExecution, StepInterceptor
+from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
 from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
 from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.undo import Undo
 from fastapi_durable.engine.update import UpdateResult
 from fastapi_durable.engine.webhook import Webhook
 from fastapi_durable.errors import (
@@ -34,6 +39,7 @@ from fastapi_durable.errors import (
     SignalTimeoutError,
     SignalTokenTakenError,
     StepFailedError,
+    StepNotRegisteredError,
     StoreConflictError,
     StoreError,
     StoreUnavailableError,
@@ -88,6 +94,8 @@ __all__ = [
     "InjectionError",
     "InputValidationError",
     "LeaseLostError",
+    "LiveEvent",
+    "LiveEvents",
     "MemoryStateStore",
     "NonDeterminismError",
     "NotStartedError",
@@ -115,15 +123,21 @@ __all__ = [
     "SignalTokenTakenError",
     "StateStore",
     "StateStoreDep",
+    "StepExecution",
     "StepFailedError",
+    "StepInterceptor",
+    "StepLog",
+    "StepNotRegisteredError",
     "StoreConflictError",
     "StoreError",
     "StoreUnavailableError",
+    "SubProcess",
     "SystemClock",
     "TaskFailedError",
     "TaskTicket",
     "TransactionExpiredError",
     "Transport",
+    "Undo",
     "UpdateResult",
     "Wakeups",
     "Webhook",
@@ -134,6 +148,8 @@ __all__ = [
     "WorkflowService",
     "WorkflowServiceDep",
     "app_scoped",
+    "current_context",
+    "current_step",
     "exponential",
     "fixed",
     "step",

@@ -14,6 +14,7 @@ DurableError
 ├── SerializationError              a value has no JSON form, or the stored form does not fit the type
 │   └── InputValidationError        a workflow's input does not validate
 ├── WorkflowNotRegisteredError      unknown name or version
+├── StepNotRegisteredError          unknown name of a step
 ├── RunNotFoundError
 ├── RunStateError                   the run's status does not allow this
 ├── NonDeterminismError             the code no longer matches the recorded history
@@ -140,6 +141,19 @@ class WorkflowNotRegisteredError(DurableError):
         )
         self.name = name
         self.version = version
+        self.registered = tuple(registered)
+
+
+class StepNotRegisteredError(DurableError):
+    """No step of this name is registered with the module."""
+
+    def __init__(self, name: str, registered: Sequence[str]) -> None:
+        known = ", ".join(registered) or "none"
+        super().__init__(
+            f"no step {name!r} is registered (registered: {known}). Add it to `steps=[...]` of the DurableModule, or "
+            "pass the function itself to ctx.step."
+        )
+        self.name = name
         self.registered = tuple(registered)
 
 

@@ -12,10 +12,16 @@ from fastapi import APIRouter
 from starlette.applications import Starlette
 
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition, default_name, step_definition, workflow_definition
+from fastapi_durable.definition import (
+    StepDefinition,
+    WorkflowDefinition,
+    default_name,
+    step_definition,
+    workflow_definition,
+)
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
@@ -67,8 +73,9 @@ class DurableModule:
         self._use_factory = use_factory
         self._inject = inject
         self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
-        self._steps = tuple(step_definition(each).function for each in steps)
+        self._steps: tuple[StepDefinition, ...] = tuple(step_definition(each) for each in steps)
         WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
+        StepRegistry(self._steps)
         self.state_store: RuntimePart[StateStore] = RuntimePart("state_store", lambda runtime: runtime.store, self)
         self.workflow_service: RuntimePart[WorkflowService] = RuntimePart(
             "workflow_service", lambda runtime: runtime.service, self
@@ -91,7 +98,7 @@ class DurableModule:
         Args:
             options: Checked now, the environment included.
             workflows: Functions decorated with `@workflow` that this application drives.
-            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
             ConfigurationError: an option or a variable of the environment is wrong.
@@ -117,7 +124,7 @@ class DurableModule:
                 values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
             workflows: Functions decorated with `@workflow` that this application drives.
-            steps: Steps whose dependencies to check at the start already, rather than at their first execution.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
             ConfigurationError: the factory does not take what `inject` lists.
@@ -256,6 +263,8 @@ class DurableModule:
                 config=config,
                 clock=options.clock,
                 codec=Codec(),
+                steps=self._steps,
+                interceptors=options.interceptors,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
@@ -296,7 +305,7 @@ class DurableModule:
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
-        for function in (*(each.function for each in self._workflows), *self._steps):
+        for function in (*(each.function for each in self._workflows), *(each.function for each in self._steps)):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)

@@ -2,7 +2,7 @@
 
 import inspect
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.settings import DurableSettings, Role
 from fastapi_durable.store.base import StateStore
@@ -39,6 +40,8 @@ class DurableOptions:
         tenant: With the control plane: the namespace, by its other name.
         auto_schema: Accepted as in Nest. No store of this library creates tables: Prisma Migrate does. What the store
             needs is checked at the start either way.
+        interceptors: Make the context of every real execution of a step, the first one outermost: functions of a
+            `StepExecution` under `@asynccontextmanager`. They observe; what they raise is logged.
         clock: Where the time comes from.
 
     Raises:
@@ -68,6 +71,7 @@ class DurableOptions:
     topology: Topology | None = None
     tenant: str | None = None
     auto_schema: bool = True
+    interceptors: Sequence[StepInterceptor] = ()
     clock: Clock = field(default_factory=SystemClock)
 
     def __post_init__(self) -> None:
@@ -77,6 +81,10 @@ class DurableOptions:
         if self.wakeups is not None:
             _check_port("wakeups", self.wakeups, Wakeups, mend="pass PostgresWakeups(url), or leave it out")
         _check_port("clock", self.clock, Clock, mend="leave it out for the machine's clock")
+        if not all(callable(each) for each in self.interceptors):
+            raise ConfigurationError(
+                "option interceptors lists functions that take a StepExecution and return an async context manager"
+            )
         if self.settings is not None and not isinstance(self.settings, DurableSettings):
             raise ConfigurationError(f"option settings is a DurableSettings, not {_described(self.settings)}")
         for name, value in self._overrides().items():
@@ -109,6 +117,7 @@ class DurableOptions:
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
             webhook_secret=values["webhook_secret"],
+            interceptors=tuple(self.interceptors),
             config=EngineConfig(**config),
         )
 
@@ -154,6 +163,7 @@ class ResolvedOptions:
     role: Role
     startup_timeout: float
     webhook_secret: SecretStr | None
+    interceptors: tuple[StepInterceptor, ...]
     config: EngineConfig
 
 

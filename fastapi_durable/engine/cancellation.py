@@ -46,16 +46,19 @@ async def cancel_all(services: Services, run_ids: Iterable[str]) -> None:
 
 async def _cancel(services: Services, run_id: str, compensate: bool, error: ErrorRecord) -> Run:
     touched: list[str] = []
+    ended: list[Run] = []
     async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
         await transaction.lock_name(child_token(run_id))
         run = await transaction.lock_run(run_id)
         if run is None:
             raise RunNotFoundError(run_id)
         if not run.status.is_terminal:
-            await _cancel_tree(services, transaction, run, compensate, error, touched)
+            await _cancel_tree(services, transaction, run, compensate, error, touched, ended)
         now = await transaction.find_run(run_id)
     for cancelled in touched:
         services.notifications.run_cancelled(cancelled)
+    for each in ended:
+        services.events.run("run.cancelled", each, error=error)
     services.notifications.work_available()
     return now or run
 
@@ -67,6 +70,7 @@ async def _cancel_tree(
     compensate: bool,
     error: ErrorRecord,
     touched: list[str],
+    ended: list[Run],
 ) -> None:
     # A run that was never driven has nothing to undo.
     if compensate and run.status is not RunStatus.PENDING:
@@ -82,6 +86,7 @@ async def _cancel_tree(
             run.id, ending(services.clock, RunStatus.CANCELLED, error=error), statuses=LIVE_STATUSES
         )
         await after_ending(transaction, services.clock, run, completion(RunStatus.CANCELLED, None, error))
+        ended.append(run)
     touched.append(run.id)
     query = RunQuery(parent_run_id=run.id, statuses=LIVE_STATUSES, limit=_PAGE)
     children = await transaction.list_runs(query)
@@ -89,7 +94,7 @@ async def _cancel_tree(
         for child in children:
             locked = await transaction.lock_run(child.id)
             if locked is not None and not locked.status.is_terminal and locked.id not in touched:
-                await _cancel_tree(services, transaction, locked, compensate, error, touched)
+                await _cancel_tree(services, transaction, locked, compensate, error, touched, ended)
         if len(children) < _PAGE:
             break
         last = children[-1]

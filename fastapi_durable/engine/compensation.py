@@ -14,15 +14,23 @@ from fastapi_durable.engine.turn import Turn
 from fastapi_durable.engine.undo import Compensation, undo_position
 from fastapi_durable.errors import SerializationError, StepFailedError
 from fastapi_durable.model import CheckpointStatus
+from fastapi_durable.transport.base import Transport
 
 _log = logging.getLogger("fastapi_durable")
 
 
 async def run_compensated_step(
-    turn: Turn, seq: int, definition: StepDefinition, policy: StepPolicy, value: Any, undo: StepDefinition
+    turn: Turn,
+    seq: int,
+    definition: StepDefinition,
+    policy: StepPolicy,
+    value: Any,
+    undo: StepDefinition,
+    *,
+    transport: Transport | None = None,
 ) -> Any:
     """A step whose success makes `undo` due, on the first run and on every replay."""
-    result = await run_step(turn, seq, definition, policy, value)
+    result = await run_step(turn, seq, definition, policy, value, transport=transport)
     recorded = turn.peek(seq)
     if recorded is not None and recorded.status is CheckpointStatus.COMPLETED:
         turn.compensations.append(

@@ -14,8 +14,10 @@ from typing import Any
 from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.engine.compensation import unwind
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.context.ambient import inside_workflow
 from fastapi_durable.engine.continuation import continue_run
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.live_events import LiveEventType
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
 from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
@@ -23,6 +25,15 @@ from fastapi_durable.errors import SerializationError, StoreUnavailableError
 from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
+
+_EVENT_OF: dict[RunStatus, LiveEventType] = {
+    RunStatus.SUSPENDED: "run.suspended",
+    RunStatus.BLOCKED: "run.blocked",
+    RunStatus.COMPLETED: "run.completed",
+    RunStatus.FAILED: "run.failed",
+    RunStatus.CANCELLED: "run.cancelled",
+    RunStatus.DEAD: "run.dead",
+}
 
 _FIRST_RETRY = timedelta(milliseconds=50)
 _SLOWEST_RETRY = timedelta(seconds=2)
@@ -86,6 +97,8 @@ class RunDriver:
         """One turn and its ending; False if the run wants another one at once."""
         history = [] if self._is_new else await self._read_history()
         self._is_new = False
+        if not history and not self.run.wake_count and not self.run.recovery_attempts:
+            self._services.events.run("run.started", self.run)
         turn = Turn(self.run, self.token, history, self._services)
         outcome = await self._execute(turn, partial(_call_body, definition, turn))
         if self._wants_undoing(outcome) and turn.compensations:
@@ -184,6 +197,7 @@ class RunDriver:
         self._services.notifications.run_finished(
             self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
         )
+        self._services.events.run(_EVENT_OF[status], self.run, output=output, error=error)
         if self.run.parent_run_id is not None:
             self._services.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
@@ -215,6 +229,7 @@ class RunDriver:
         if not continued:
             return not await self._still_mine()
         services.notifications.run_finished(self.run.id)
+        services.events.run("run.completed", self.run)
         services.notifications.work_available()
         return True
 
@@ -225,6 +240,8 @@ class RunDriver:
             changes = {"status": RunStatus.CANCELLING, "wake_at": changes["wake_at"]}
         if not await turn.persist(partial(self._release, changes, wake_count=self.run.wake_count)):
             return not await self._still_mine()
+        if changes["status"] in _EVENT_OF:
+            self._services.events.run(_EVENT_OF[changes["status"]], self.run, error=changes.get("error"))
         if changes["wake_at"] is not None:
             self._services.notifications.wake_planned(changes["wake_at"])
         return True
@@ -265,6 +282,7 @@ class RunDriver:
         error = ErrorRecord(message=message, code="max_recovery_attempts", retryable=False)
         if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True):
             self._services.notifications.run_finished(self.run.id)
+            self._services.events.run("run.dead", self.run, error=error)
             _log.error("run %s of %s is dead: %s", self.run.id, self.run.workflow, message)
 
 
@@ -272,7 +290,8 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
     async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
-            return await definition.function(context, **dependencies)
+            with inside_workflow(context):
+                return await definition.function(context, **dependencies)
         try:
             value = turn.services.codec.decode(
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
@@ -280,4 +299,5 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
         except SerializationError as error:
             # It was valid when the run was started: the code has changed, and may be mended.
             turn.block(error)
-        return await definition.function(context, value, **dependencies)
+        with inside_workflow(context):
+            return await definition.function(context, value, **dependencies)

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.definition import StepDefinition, WorkflowDefinition
 from fastapi_durable.engine.cancellation import cancel
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
@@ -18,8 +18,10 @@ from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.interception import StepInterceptor
+from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
-from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
 from fastapi_durable.errors import InputValidationError
@@ -41,7 +43,11 @@ NO_INPUT = NoInputGiven()
 
 
 class WorkflowEngine(Deliveries):
-    """Durable execution over one store. Several engines, in one process or in many, may share the store."""
+    """Durable execution over one store. Several engines, in one process or in many, may share the store.
+
+    Attributes:
+        events: What happens to runs and steps that this process drives, told while it happens.
+    """
 
     def __init__(
         self,
@@ -53,6 +59,8 @@ class WorkflowEngine(Deliveries):
         config: EngineConfig,
         clock: Clock,
         codec: Codec,
+        steps: Sequence[StepDefinition] = (),
+        interceptors: Sequence[StepInterceptor] = (),
     ) -> None:
         self.store = store
         self.transport = transport
@@ -60,6 +68,7 @@ class WorkflowEngine(Deliveries):
         self.clock = clock
         self.registry = WorkflowRegistry(workflows)
         self.notifications = Notifications()
+        self.events = LiveEvents(clock)
         self.dispatcher: Dispatcher | None = None
         self._codec = codec
         self._services = Services(
@@ -71,7 +80,14 @@ class WorkflowEngine(Deliveries):
             config=config,
             registry=self.registry,
             notifications=self.notifications,
+            events=self.events,
+            steps=StepRegistry(steps),
+            interceptors=tuple(interceptors),
         )
+        for step in steps:
+            injector.check(step.function)
+            codec.adapter(step.input_type)
+            codec.adapter(step.output_type)
         for definition in workflows:
             injector.check(definition.function)
             codec.adapter(definition.input_type)

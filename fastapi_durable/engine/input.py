@@ -1,9 +1,9 @@
-"""The input of a workflow, checked before a row exists."""
+"""The input of a workflow, checked before a row exists, and that of a step which is called by name."""
 
 from typing import Any
 
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.definition import NoInput, StepDefinition, WorkflowDefinition
 from fastapi_durable.errors import InputValidationError, SerializationError
 from fastapi_durable.model import Json
 
@@ -31,3 +31,19 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
         return codec.encode(decoded, definition.input_type, what=label)
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
+
+
+def as_declared(codec: Codec, definition: StepDefinition, value: Any) -> Any:
+    """The input of a step that was called by name, where it may be given in its JSON form.
+
+    Raises:
+        SerializationError: it fits the step's type in no form.
+    """
+    label = f"the input of step {definition.name!r}"
+    if definition.input_type is NoInput:
+        return value
+    try:
+        codec.encode(value, definition.input_type, what=label)
+    except SerializationError:
+        return codec.decode(codec.encode(value, Any, what=label), definition.input_type, what=label)
+    return value

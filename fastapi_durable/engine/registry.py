@@ -1,11 +1,11 @@
-"""The workflows that an engine knows, by name and version."""
+"""The workflows that an engine knows, by name and version, and the steps that may be called by name."""
 
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastapi_durable.definition import WorkflowDefinition, workflow_definition
-from fastapi_durable.errors import DefinitionError, WorkflowNotRegisteredError
+from fastapi_durable.definition import StepDefinition, WorkflowDefinition, workflow_definition
+from fastapi_durable.errors import DefinitionError, StepNotRegisteredError, WorkflowNotRegisteredError
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -59,6 +59,28 @@ class WorkflowRegistry:
             return self.get(workflow, version)
         declared = workflow_definition(workflow)
         return self.get(declared.name, declared.version if version is None else version)
+
+
+class StepRegistry:
+    """Looks up steps by the name that they declare."""
+
+    def __init__(self, definitions: Iterable[StepDefinition]) -> None:
+        self._by_name: dict[str, StepDefinition] = {}
+        for definition in definitions:
+            known = self._by_name.setdefault(definition.name, definition)
+            if known.function != definition.function:
+                raise DefinitionError(f"two steps are registered as {definition.name!r}; give one of them another name")
+
+    def get(self, name: str) -> StepDefinition:
+        """The step of this name.
+
+        Raises:
+            StepNotRegisteredError: there is none.
+        """
+        found = self._by_name.get(name)
+        if found is None:
+            raise StepNotRegisteredError(name, sorted(self._by_name))
+        return found
 
 
 def _version_order(version: str) -> tuple[tuple[int, int, str], ...]:

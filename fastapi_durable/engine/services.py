@@ -9,8 +9,10 @@ from fastapi_durable.codec import Codec
 from fastapi_durable.definition import UpdateValidator
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.injector import Injector
+from fastapi_durable.engine.interception import StepInterceptor
+from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
-from fastapi_durable.engine.registry import WorkflowRegistry
+from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.subscription import EventSubscriber
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
@@ -21,6 +23,9 @@ class Services:
     """The engine's collaborators.
 
     Attributes:
+        events: Told while it happens.
+        steps: Those that may be called by name.
+        interceptors: Surround every real execution of a step.
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
         random: Returns floats in [0, 1).
@@ -34,6 +39,9 @@ class Services:
     config: EngineConfig
     registry: WorkflowRegistry
     notifications: Notifications
+    events: LiveEvents
+    steps: StepRegistry
+    interceptors: tuple[StepInterceptor, ...] = ()
     subscribers: list[EventSubscriber] = field(default_factory=list)
     update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)
     random: Callable[[], float] = random.random

@@ -6,42 +6,54 @@ once; its `step_id` is the same each time.
 """
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import anyio.to_thread
 
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
+from fastapi_durable.engine.attempts import executing, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.position import inside_step
+from fastapi_durable.engine.step_log import RunningStepLog
 from fastapi_durable.engine.turn import Interrupt, Turn
-from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError, StepFailedError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
-from fastapi_durable.transport.base import StepOutcome, StepTask
+from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
+from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 
 NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
 """What ends a step's execution from outside; everything else that it raises is its own failure."""
 
-Attempt = Callable[[int, datetime], Awaitable[Checkpoint | ErrorRecord]]
-"""Executes one attempt, given its number and start; returns the recorded success, or the failure."""
 
-
-async def run_step(turn: Turn, seq: int, definition: StepDefinition, policy: StepPolicy, value: Any) -> Any:
+async def run_step(
+    turn: Turn,
+    seq: int,
+    definition: StepDefinition,
+    policy: StepPolicy,
+    value: Any,
+    *,
+    transport: Transport | None = None,
+) -> Any:
     """Execute the step, or return what is recorded of it.
+
+    Args:
+        transport: Instead of the engine's own.
 
     Raises:
         StepFailedError: it failed for good.
         SerializationError: the input has no JSON form, or the stored output does not fit the return type.
     """
-    codec, transport = turn.services.codec, turn.services.transport
+    codec, carrier = turn.services.codec, transport or turn.services.transport
     label = f"step {definition.name!r}"
     async with turn.under_way():
         recorded = turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
         if recorded is None or not recorded.status.is_finished:
             encoded = codec.encode(value, definition.input_type, what=f"the input of {label}")
 
-            async def attempt(number: int, started_at: datetime) -> Checkpoint | ErrorRecord:
+            async def attempt(number: int, started_at: datetime) -> Checkpoint | StepOutcome:
                 task = StepTask(
                     run_id=turn.run.id,
                     seq=seq,
@@ -53,15 +65,17 @@ async def run_step(turn: Turn, seq: int, definition: StepDefinition, policy: Ste
                     priority=turn.run.priority,
                     traceparent=turn.run.traceparent,
                 )
+                log = log_of(turn, seq, definition.name, number)
                 announcement = _Announcement(turn, task, started_at)
                 try:
                     outcome = await _within(
-                        policy, lambda: transport.execute(task, lambda task: _execute(turn, definition, task))
+                        policy, lambda: carrier.execute(task, lambda task: _execute(turn, definition, task, log))
                     )
                 finally:
                     await announcement.settle()
                 if outcome.error is not None:
-                    return outcome.error
+                    # An attempt that was given up did not hand in what it said.
+                    return outcome if outcome.events else replace(outcome, events=log.events)
                 return await turn.record(
                     turn.checkpoint(
                         seq,
@@ -80,82 +94,6 @@ async def run_step(turn: Turn, seq: int, definition: StepDefinition, policy: Ste
         return outcome_of(turn, definition, recorded)
 
 
-async def run_attempts(
-    turn: Turn,
-    seq: int,
-    name: str,
-    policy: StepPolicy,
-    recorded: Checkpoint | None,
-    attempt: Attempt,
-    *,
-    input: Json,
-) -> Checkpoint:
-    """Try until an attempt succeeds or none is left; return the finished checkpoint that is stored then."""
-    clock = turn.services.clock
-    failed = 0
-    while True:
-        if recorded is not None and recorded.status is CheckpointStatus.PENDING:
-            failed = recorded.attempts
-            await _wait_for_retry(turn, recorded)
-        elif recorded is not None and recorded.status is CheckpointStatus.RUNNING:
-            # Its process died, or lost the lease, before it knew the outcome.
-            failed = recorded.attempts - 1
-        number = failed + 1
-        started_at = clock.now()
-        outcome = await attempt(number, started_at)
-        if isinstance(outcome, Checkpoint):
-            return outcome
-        final = outcome.retryable is False or number >= policy.max_attempts
-        wake_at = None if final else _next_attempt_at(turn, policy, number)
-        recorded = await turn.record(
-            turn.checkpoint(
-                seq,
-                CheckpointKind.LOCAL,
-                name,
-                CheckpointStatus.FAILED if final else CheckpointStatus.PENDING,
-                input=input,
-                error=outcome,
-                attempts=number,
-                wake_at=wake_at,
-                started_at=started_at,
-            )
-        )
-        if recorded.status.is_finished:
-            return recorded
-        # The attempt is recorded, so a worker that stops can leave the next one to another.
-        turn.check_open()
-
-
-def _next_attempt_at(turn: Turn, policy: StepPolicy, failed: int) -> datetime:
-    """When the attempt after `failed` failed ones may start."""
-    services = turn.services
-    return services.clock.now() + policy.backoff.delay(failed, services.random)
-
-
-async def _wait_for_retry(turn: Turn, recorded: Checkpoint) -> None:
-    """Return when the retry is due; a wait that is not short suspends the run instead."""
-    clock = turn.services.clock
-    remaining = None if recorded.wake_at is None else recorded.wake_at - clock.now()
-    if remaining is None or remaining.total_seconds() <= 0:
-        return
-    if remaining > turn.services.config.retry_in_turn_below:
-        await turn.park(recorded.wake_at)
-    await clock.sleep(remaining)
-
-
-def outcome_of(turn: Turn, definition: StepDefinition, recorded: Checkpoint) -> Any:
-    """The decoded result of a finished checkpoint.
-
-    Raises:
-        StepFailedError: it is a failure.
-    """
-    if recorded.status is CheckpointStatus.FAILED:
-        error = recorded.error or ErrorRecord(message="the step failed")
-        raise StepFailedError(definition.name, error, recorded.attempts)
-    label = f"the result of step {definition.name!r}"
-    return turn.services.codec.decode(recorded.output, definition.output_type, what=label)
-
-
 async def _within(policy: StepPolicy, execute: Callable[[], Awaitable[StepOutcome]]) -> StepOutcome:
     """One attempt under its time limit."""
     if policy.timeout is None:
@@ -171,39 +109,48 @@ async def _within(policy: StepPolicy, execute: Callable[[], Awaitable[StepOutcom
         return StepOutcome(error=ErrorRecord(message=message, code="step_timeout", type="TimeoutError"))
 
 
-async def _execute(turn: Turn, definition: StepDefinition, task: StepTask) -> StepOutcome:
-    """Execute an attempt in this process, dependencies and all."""
-    codec = turn.services.codec
+async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: RunningStepLog) -> StepOutcome:
+    """Execute an attempt in this process, dependencies, interceptors and all."""
+    codec, services = turn.services.codec, turn.services
     label = f"step {definition.name!r}"
+
+    def failed(error: BaseException, *, retryable: bool | None = None) -> StepOutcome:
+        return StepOutcome(error=error_record(error, retryable=retryable), events=log.events)
+
     try:
         value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
-        async with turn.services.injector.provide(definition.function) as dependencies:
+        async with (
+            executing(turn, task.seq, definition.name, task.attempt, log),
+            services.injector.provide(definition.function) as dependencies,
+        ):
             with inside_step(definition.name):
                 result = await call(definition, value, dependencies)
         output = codec.encode(result, definition.output_type, what=f"the result of {label}")
     except (SerializationError, InjectionError, OutsideWorkflowError) as error:
         # Another attempt would meet the same obstacle.
-        return StepOutcome(error=error_record(error, retryable=False))
+        return failed(error, retryable=False)
     except asyncio.CancelledError as error:
         current = asyncio.current_task()
         if current is not None and current.cancelling():
             raise
-        return StepOutcome(error=error_record(error))
+        return failed(error)
     except NOT_A_FAILURE:
         raise
     except BaseException as error:
-        return StepOutcome(error=error_record(error))
-    return StepOutcome(output=output)
+        return failed(error)
+    return StepOutcome(output=output, events=log.events)
 
 
 async def call(definition: StepDefinition, value: Any, dependencies: dict[str, Any]) -> Any:
     """Call the step's function; a plain `def` in a worker thread."""
     arguments = () if definition.input_type is NoInput else (value,)
-    if definition.blocking:
-        return await anyio.to_thread.run_sync(
-            lambda: definition.function(*arguments, **dependencies), abandon_on_cancel=True
-        )
-    return await definition.function(*arguments, **dependencies)
+    if not definition.blocking:
+        return await definition.function(*arguments, **dependencies)
+    result = await anyio.to_thread.run_sync(
+        lambda: definition.function(*arguments, **dependencies), abandon_on_cancel=True
+    )
+    # Of a lambda, only the result shows that it is asynchronous.
+    return await result if inspect.isawaitable(result) else result
 
 
 class _Announcement:

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
+from fastapi_durable.engine.attempts import executing, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.position import inside_step
-from fastapi_durable.engine.step import NOT_A_FAILURE, outcome_of, run_attempts
+from fastapi_durable.engine.step import NOT_A_FAILURE
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import (
     DefinitionError,
@@ -24,7 +25,8 @@ from fastapi_durable.errors import (
     StoreUnavailableError,
     TransactionExpiredError,
 )
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus
+from fastapi_durable.transport.base import StepOutcome
 
 
 class _AlreadyRecorded(Exception):
@@ -51,7 +53,7 @@ async def run_transaction(
                 value, definition.input_type, what=f"the input of transaction {definition.name!r}"
             )
 
-            async def attempt(number: int, started_at: datetime) -> Checkpoint | ErrorRecord:
+            async def attempt(number: int, started_at: datetime) -> Checkpoint | StepOutcome:
                 # If the connection breaks during COMMIT, only the next try shows whether it went through.
                 return await turn.persist(lambda: _commit(turn, seq, definition, encoded, number, started_at, timeout))
 
@@ -67,11 +69,17 @@ async def _commit(
     number: int,
     started_at: datetime,
     timeout: timedelta,
-) -> Checkpoint | ErrorRecord:
+) -> Checkpoint | StepOutcome:
     codec, services = turn.services.codec, turn.services
+    log = log_of(turn, seq, definition.name, number)
+
+    def failed(error: BaseException, *, retryable: bool | None = None) -> StepOutcome:
+        return StepOutcome(error=error_record(error, retryable=retryable), events=log.events)
+
     try:
         value = codec.decode(encoded, definition.input_type, what=f"the input of transaction {definition.name!r}")
         async with (
+            executing(turn, seq, definition.name, number, log),
             services.injector.provide(definition.function) as dependencies,
             services.store.transaction(timeout=timeout) as transaction,
         ):
@@ -86,6 +94,7 @@ async def _commit(
                 CheckpointStatus.COMPLETED,
                 input=encoded,
                 output=output,
+                events=log.events,
                 attempts=number,
                 started_at=started_at,
             )
@@ -98,11 +107,11 @@ async def _commit(
     except (LeaseLostError, StoreConflictError, StoreUnavailableError):
         raise
     except (SerializationError, InjectionError, OutsideWorkflowError) as error:
-        return error_record(error, retryable=False)
+        return failed(error, retryable=False)
     except NOT_A_FAILURE:
         raise
     except BaseException as error:
-        return error_record(error)
+        return failed(error)
     # As it is stored, not as it was given: a database may order an object's keys anew.
     turn.remember(recorded.checkpoint)
     return recorded.checkpoint

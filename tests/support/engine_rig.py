@@ -1,7 +1,7 @@
 """An engine with a worker on any store, for tests: start runs, wait, kill the process in mind, start another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -9,12 +9,14 @@ from typing import Any
 
 from fastapi_durable.clock import SystemClock
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import workflow_definition
+from fastapi_durable.definition import step_definition, workflow_definition
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.worker import Worker
 
@@ -37,34 +39,43 @@ class NothingInjected:
         yield {}
 
 
-def build_engine(store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST) -> WorkflowEngine:
+def build_engine(
+    store: StateStore,
+    *workflows: Callable[..., Any],
+    config: EngineConfig = FAST,
+    steps: Sequence[Callable[..., Any]] = (),
+    interceptors: Sequence[StepInterceptor] = (),
+    transport: Transport | None = None,
+) -> WorkflowEngine:
     """An engine as one process would have it."""
     return WorkflowEngine(
         store=store,
         workflows=[workflow_definition(workflow) for workflow in workflows],
         injector=NothingInjected(),
-        transport=InProcessTransport(),
+        transport=transport or InProcessTransport(),
         config=replace(config),
         clock=SystemClock(),
         codec=Codec(),
+        steps=[step_definition(each) for each in steps],
+        interceptors=interceptors,
     )
 
 
 @asynccontextmanager
 async def running_engine(
-    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
+    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any
 ) -> AsyncIterator[WorkflowEngine]:
     """An engine whose worker drives runs while the block is open."""
-    async with running_worker(store, *workflows, config=config) as (engine, _):
+    async with running_worker(store, *workflows, config=config, **parts) as (engine, _):
         yield engine
 
 
 @asynccontextmanager
 async def running_worker(
-    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
+    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any
 ) -> AsyncIterator[tuple[WorkflowEngine, Worker]]:
     """An engine and its worker, which drives runs while the block is open."""
-    engine = build_engine(store, *workflows, config=config)
+    engine = build_engine(store, *workflows, config=config, **parts)
     worker = Worker(engine)
     await worker.start()
     try:

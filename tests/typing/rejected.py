@@ -20,7 +20,9 @@ async def wrong_steps(ctx: WorkflowContext) -> None:
     await ctx.step(charge_card, Receipt(text="not an order"))  # type: ignore[arg-type]
     await ctx.step(count, 1)  # type: ignore[arg-type]
     text: str = await ctx.step(charge_card, Order(id="1", cents=1))  # type: ignore[arg-type]
-    await ctx.step(text)  # type: ignore[call-overload]
+    await ctx.step(1)  # type: ignore[call-overload]
+    number: int = text  # type: ignore[assignment]
+    await ctx.sleep(number)  # type: ignore[arg-type]
 
 
 async def wrong_starts(workflows: WorkflowService, order: Order) -> None:

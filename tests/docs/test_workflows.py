@@ -1,0 +1,69 @@
+"""Every example of docs/workflows.md runs as it stands there."""
+
+import ast
+import asyncio
+import inspect
+import re
+from datetime import timedelta
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+import fastapi_durable
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.service import WorkflowService
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import running_engine
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "workflows.md"
+TEXT = DOCUMENT.read_text(encoding="utf-8")
+SECTION = re.compile(r"^#{2,3} (?P<title>[^\n]+)\n+```python\n(?P<code>.*?)```\n", re.MULTILINE | re.DOTALL)
+EXAMPLES = {match["title"]: match["code"] for match in SECTION.finditer(TEXT)}
+
+
+def shared_names() -> dict[str, Any]:
+    """What every example may use: the first block, the package, and three names of the standard library."""
+    first = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert first is not None
+    names: dict[str, Any] = {name: getattr(fastapi_durable, name) for name in fastapi_durable.__all__}
+    names |= {"Any": Any, "BaseModel": BaseModel, "asyncio": asyncio, "timedelta": timedelta, "__name__": __name__}
+    exec(compiled(ast.parse(first[1]).body), names)  # noqa: S102 (the repository's own document)
+    return names
+
+
+def compiled(statements: list[ast.stmt]) -> CodeType:
+    module = ast.Module(body=statements, type_ignores=[])
+    code: CodeType = compile(module, str(DOCUMENT), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    return code
+
+
+def is_declaration(statement: ast.stmt) -> bool:
+    return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+
+
+@pytest.mark.parametrize("title", EXAMPLES)
+async def test_an_example_does_what_it_says(title: str) -> None:
+    names, statements = shared_names(), ast.parse(EXAMPLES[title]).body
+    exec(compiled([each for each in statements if is_declaration(each)]), names)  # noqa: S102 (as above)
+    workflows = [value for value in names.values() if hasattr(value, "__durable_workflow__")]
+    calls = [each for each in statements if not is_declaration(each)]
+    assert calls, "the example shows no call"
+    async with asyncio.timeout(10), running_engine(MemoryStateStore(), *workflows) as engine:
+        names |= {"engine": engine, "service": WorkflowService(engine)}
+        done = eval(compiled(calls), names)  # noqa: S307 (as above)
+        if inspect.iscoroutine(done):
+            await done
+
+
+def test_every_primitive_has_an_example_that_says_what_it_costs_and_when_not_to_use_it() -> None:
+    primitives = {name for name, value in inspect.getmembers(WorkflowContext, callable) if not name.startswith("_")}
+    named = set(re.findall(r"`ctx\.(\w+)`", "\n".join(EXAMPLES)))
+    assert primitives - named == set()
+    for title in EXAMPLES:
+        section = TEXT.partition(f"### {title}\n")[2].partition("\n##")[0]
+        assert [word for word in ("* Guarantees:", "* Not for:") if word not in section] == [], title
+        if title.startswith("`ctx."):
+            assert "* Positions:" in section, title
