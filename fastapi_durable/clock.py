@@ -32,8 +32,10 @@ class SystemClock:
 
 def truncate(moment: datetime) -> datetime:
     """`moment` in UTC, cut to milliseconds, which is what the database columns hold."""
-    moment = moment.astimezone(UTC)
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    rest = moment.microsecond % 1000
+    return moment.replace(microsecond=moment.microsecond - rest) if rest else moment
 
 
 def to_millis(moment: datetime) -> int:

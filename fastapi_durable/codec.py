@@ -62,6 +62,10 @@ class Codec:
             SerializationError: it has none, or one that a database cannot hold or that could not be read again (NaN, a
                 lone surrogate, NUL, nesting without end).
         """
+        if _is_its_own_form(value, declared):
+            if problem := _unstorable(value):
+                raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+            return value
         adapter = self.adapter(declared)
         try:
             encoded = adapter.dump_python(value, mode="json", warnings="error", by_alias=True)
@@ -87,6 +91,8 @@ class Codec:
         Raises:
             SerializationError: it does not fit the type. The message holds the places and reasons, not the values.
         """
+        if _is_its_own_form(stored, declared):
+            return stored
         adapter = self.adapter(declared)
         try:
             return adapter.validate_json(_dumps(stored))
@@ -97,6 +103,11 @@ class Codec:
             # A user's validator may raise anything.
             reason = f"its validation raised {type(error).__name__}"
             raise SerializationError(f"{what} does not fit {_type_name(declared)}: {reason}") from error
+
+
+def _is_its_own_form(value: Any, declared: Any) -> bool:
+    """Whether a value is exactly of a type that JSON has, and that type is what is declared: nothing to convert."""
+    return (declared is int or declared is str or declared is bool) and type(value) is declared
 
 
 def _adapter(declared: Any) -> TypeAdapter[Any]:

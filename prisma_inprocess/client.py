@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from prisma_inprocess.engine import InProcessEngine, Operation
+from prisma_inprocess.engine import InProcessEngine
+from prisma_inprocess.operation import Operation
 from prisma_inprocess.package import GeneratedPackage
 
 __all__ = ["GeneratedPackage", "InProcessEngine", "Operation"]

@@ -7,40 +7,25 @@ import json
 import logging
 import os
 import uuid
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 from prisma_inprocess.compiler.plan_cache import PlanCache
 from prisma_inprocess.drivers.base import Driver, Session, Transaction
 from prisma_inprocess.errors import ConfigurationError, EngineError
+from prisma_inprocess.operation import Operation, OperationEncoder
 from prisma_inprocess.package import GeneratedPackage
 from prisma_inprocess.plan.bulk_insert import MINIMUM_ROWS
 from prisma_inprocess.plan.nodes import execute_all, in_transaction
 from prisma_inprocess.plan.values import Run
-from prisma_inprocess.request import RequestBuilder, selection_of
 from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
 
 log = logging.getLogger(__name__)
 
-_ACTIONS: Final[Mapping[str, str]] = {
-    "create": "createOne",
-    "create_many": "createMany",
-    "delete": "deleteOne",
-    "delete_many": "deleteMany",
-    "update": "updateOne",
-    "update_many": "updateMany",
-    "upsert": "upsertOne",
-    "count": "aggregate",
-    "group_by": "groupBy",
-    "find_many": "findMany",
-    "find_first": "findFirst",
-    "find_first_or_raise": "findFirstOrThrow",
-    "find_unique": "findUnique",
-    "find_unique_or_raise": "findUniqueOrThrow",
-}
+_REMEMBERED: Final = 100
 _RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
 _NOT_FOUND = (
     "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed "
@@ -48,20 +33,11 @@ _NOT_FOUND = (
 )
 
 
-@dataclass(slots=True, frozen=True)
-class Operation:
-    """One call of a client method: what the client hands to its query builder."""
-
-    method: str
-    arguments: Mapping[str, Any]
-    model: type[Any] | None = None
-    root_selection: Sequence[str] | None = None
-
-
 @dataclass(slots=True)
 class _OpenTransaction:
     transaction: Transaction
     timer: asyncio.TimerHandle
+    timeout: int
 
 
 class InProcessEngine:
@@ -83,9 +59,11 @@ class InProcessEngine:
         self._left_behind: list[Driver] = []
         self._plans: PlanCache | None = None
         self._transactions: dict[str, _OpenTransaction] = {}
+        # The last transactions that ran out of time, with their timeouts in milliseconds: they get a better message.
+        self._expired: OrderedDict[str, int] = OrderedDict()
         # Strong references: asyncio keeps only weak ones to its tasks.
         self._endings: set[asyncio.Task[None]] = set()
-        self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
+        self._encoder = OperationEncoder(package)
 
     async def connect(
         self, timeout: timedelta | None = None, datasources: Sequence[Mapping[str, Any]] | None = None
@@ -117,6 +95,9 @@ class InProcessEngine:
             raise self._failure(EngineError(message, "P1001")) from error
         except EngineError as error:
             raise self._failure(error) from error
+        if self._has_driver():  # somebody else connected meanwhile
+            await driver.close()
+            return
         self._driver = driver
         self._loop, self._process = asyncio.get_running_loop(), os.getpid()
 
@@ -185,13 +166,13 @@ class InProcessEngine:
             raise self._failure(error) from error
         transaction_id = uuid.uuid4().hex
         timer = asyncio.get_running_loop().call_later(options["timeout"] / 1000, self._expire_later, transaction_id)
-        self._transactions[transaction_id] = _OpenTransaction(transaction, timer)
+        self._transactions[transaction_id] = _OpenTransaction(transaction, timer, options["timeout"])
         return transaction_id
 
     async def commit_transaction(self, tx_id: str) -> None:
         opened = self._take(tx_id)
         if opened is None:
-            raise self._failure(EngineError(_NOT_FOUND, "P2028"))
+            raise self._failure(self._closed(tx_id, "commit"))
         try:
             await opened.transaction.commit()
         except EngineError as error:
@@ -200,7 +181,9 @@ class InProcessEngine:
     async def rollback_transaction(self, tx_id: str) -> None:
         opened = self._take(tx_id)
         if opened is None:
-            raise self._failure(EngineError(_NOT_FOUND, "P2028"))
+            if tx_id in self._expired:
+                return  # it is rolled back; the caller is about to learn why
+            raise self._failure(self._closed(tx_id, "rollback"))
         try:
             await opened.transaction.rollback()
         except EngineError as error:
@@ -232,23 +215,17 @@ class InProcessEngine:
             count = await self._insert_rows(operation, session)
             if count is not None:
                 return {"count": count}
-        request, values = self._request(operation)
+        request, values = self._encoder.encode(operation)
         plan = await self._connected_plans().plan(request)
         return await plan(Run(session), values)
 
     async def _insert_rows(self, operation: Operation, session: Session) -> int | None:
         """Insert many rows of one shape, or return None if they are not."""
-        rows: list[dict[str, Any]] = []
-        request: dict[str, Any] | None = None
-        for row in operation.arguments["data"]:
-            one = Operation(operation.method, {**operation.arguments, "data": [row]}, operation.model, ("count",))
-            shape, values = self._request(one, share=False)
-            if request is None:
-                request = shape
-            elif shape != request:
-                return None
-            rows.append(values)
-        plan = await self._connected_plans().bulk_insert(request) if request is not None else None
+        encoded = self._encoder.rows(operation)
+        if encoded is None:
+            return None
+        request, rows = encoded
+        plan = await self._connected_plans().bulk_insert(request)
         if plan is None:
             return None
         run = Run(session)
@@ -268,12 +245,7 @@ class InProcessEngine:
         return {"columns": result.columns, "types": result.types, "rows": result.rows}
 
     async def _run_in_transaction(self, operations: Sequence[Operation]) -> None:
-        try:
-            transaction = await self._connected().begin()
-        except TimeoutError as error:
-            raise EngineError(
-                "Transaction API error: Unable to start a transaction in the given time.", "P2028"
-            ) from error
+        transaction = await self._connected().begin()
         try:
             for operation in operations:
                 await self._run(operation, transaction)
@@ -281,48 +253,6 @@ class InProcessEngine:
             await transaction.rollback()
             raise
         await transaction.commit()
-
-    def _request(self, operation: Operation, *, share: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-        """An operation in the JSON protocol, and the values of its placeholders."""
-        graph = self._package.graph
-        model_name: str = operation.model.__prisma_model__ if operation.model is not None else ""
-        action = _ACTIONS[operation.method]
-        root = graph.root(model_name, action)
-        builder = RequestBuilder(graph, self._package.json_type, self._package.base64_type, share=share)
-        arguments = dict(operation.arguments)
-        include = arguments.pop("include", None)
-        encoded = builder.arguments(arguments, root.arguments)
-        if operation.root_selection is not None:
-            selection = selection_of(operation.root_selection)
-        else:
-            selection = self._selection(operation.model, include, root.type, builder)
-        request = {"modelName": model_name, "action": action, "query": {"arguments": encoded, "selection": selection}}
-        return request, builder.values
-
-    def _selection(self, model: Any, include: Any, type_name: str, builder: RequestBuilder) -> dict[str, Any]:
-        """All scalar fields of a model, and the relations that are included."""
-        scalars = self._scalars.get(model)
-        if scalars is None:
-            scalars = self._scalars[model] = dict.fromkeys(self._package.models.get_default_fields(model), True)
-        if not include:
-            return scalars
-        selection = dict(scalars)
-        outputs = self._package.graph.output(type_name)
-        for name, wanted in include.items():
-            if wanted is False:
-                continue
-            if wanted is not True and not isinstance(wanted, Mapping):
-                raise TypeError(f"Expected `bool` or `dict` include value but got {type(wanted)} instead.")
-            related = self._package.models.get_relational_model(current_model=model, field=name)
-            output = outputs[name]
-            arguments = {} if wanted is True else dict(wanted)
-            nested = self._selection(related, arguments.pop("include", None), output.type, builder)
-            entry: dict[str, Any] = {"selection": nested}
-            encoded = builder.arguments(arguments, output.arguments)
-            if encoded:
-                entry["arguments"] = encoded
-            selection[name] = entry
-        return selection
 
     def _connected(self) -> Driver:
         if self._driver is None:
@@ -332,6 +262,9 @@ class InProcessEngine:
                 "The client was connected on another event loop or before a fork: call connect() here first", "P1017"
             )
         return self._driver
+
+    def _has_driver(self) -> bool:
+        return self._driver is not None
 
     def _belongs_here(self) -> bool:
         return self._loop is asyncio.get_running_loop() and self._process == os.getpid()
@@ -346,8 +279,19 @@ class InProcessEngine:
             return self._connected()
         opened = self._transactions.get(tx_id)
         if opened is None:
-            raise EngineError(_NOT_FOUND, "P2028")
+            raise self._closed(tx_id, "query")
         return opened.transaction
+
+    def _closed(self, tx_id: str, attempt: str) -> EngineError:
+        timeout = self._expired.get(tx_id)
+        if timeout is None:
+            return EngineError(_NOT_FOUND, "P2028")
+        message = (
+            f"Transaction already closed: A {attempt} cannot be executed on an expired transaction. The timeout for "
+            f"this transaction was {timeout} ms. Consider increasing the interactive transaction timeout or doing less "
+            "work in the transaction."
+        )
+        return EngineError(message, "P2028", {"operation": attempt, "timeout": timeout})
 
     def _take(self, transaction_id: str) -> _OpenTransaction | None:
         opened = self._transactions.pop(transaction_id, None)
@@ -364,6 +308,9 @@ class InProcessEngine:
         opened = self._take(transaction_id)
         if opened is None:
             return
+        self._expired[transaction_id] = opened.timeout
+        while len(self._expired) > _REMEMBERED:
+            self._expired.popitem(last=False)
         try:
             await opened.transaction.abandon()
         except EngineError as error:

@@ -131,6 +131,7 @@ class Driver(Session, Protocol):
             max_wait: Seconds to wait for a connection; None for the driver's own limit.
             isolation_level: Prisma's name of it, for instance `Serializable`; None for the database's default.
 
-        Raises: TimeoutError when no connection became free in time.
+        Raises: TimeoutError when no connection became free within `max_wait`; EngineError (P2024) within the driver's
+        own limit.
         """
         ...

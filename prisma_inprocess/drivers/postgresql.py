@@ -155,7 +155,12 @@ class PostgresDriver:
                 raise EngineError(f"Error in connector: Conversion error: {isolation_level}", "P2023")
             command = f"BEGIN ISOLATION LEVEL {_ISOLATION_LEVELS[isolation_level]}"
         pool = self._connected()
-        connection = await self._acquire(pool, self._url.pool_timeout if max_wait is None else max_wait)
+        try:
+            connection = await self._acquire(pool, self._url.pool_timeout if max_wait is None else max_wait)
+        except TimeoutError:
+            if max_wait is None:
+                raise _pool_timeout(self._url) from None
+            raise
         try:
             await connection.raw.execute(command)
         except BaseException as error:

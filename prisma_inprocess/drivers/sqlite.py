@@ -103,8 +103,13 @@ class SqliteDriver:
         if isolation_level not in (None, "Serializable"):
             raise EngineError(f"Error in connector: Conversion error: {isolation_level}", "P2023")
         writer = self._connected()
-        async with asyncio.timeout(self._url.pool_timeout if max_wait is None else max_wait):
-            await self._write_lock.acquire()
+        try:
+            async with asyncio.timeout(self._url.pool_timeout if max_wait is None else max_wait):
+                await self._write_lock.acquire()
+        except TimeoutError:
+            if max_wait is None:
+                raise _pool_timeout(self._url) from None
+            raise
         transaction = _SqliteTransaction(writer, self._write_lock.release, self._types)
         try:
             await writer.run(lambda connection: connection.execute("BEGIN IMMEDIATE"))

@@ -1,6 +1,7 @@
 """Events reach everybody who waits for them, once; one that nobody wants yet is kept for a while."""
 
 import asyncio
+import secrets
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -162,6 +163,46 @@ async def test_a_bounded_wait_for_an_event_times_out_the_same_on_a_replay(store:
 async def _waits(store: StateStore, name: str) -> bool:
     prefix = event_token(name, {}, "", 0).rpartition("#")[0].rpartition(":")[0]
     return bool(await store.list_signal_waiters(prefix=prefix))
+
+
+async def test_the_largest_match_that_is_accepted_fits_into_every_database(
+    stores: tuple[StateStore, StateStore],
+) -> None:
+    wanted = {"key": secrets.token_hex(850)}
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> Any:
+        return await ctx.wait_for_event("paid", match=wanted)
+
+    assert 2300 < len(event_token("paid", wanted, "run", 0)) <= 2400
+    async with running_engine(stores[0], flow) as engine:
+        handle = await engine.start(flow, run_id="run")
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        assert (await engine.publish_event("paid", wanted)).receivers == ("run",)
+        assert await handle.result("10s") == wanted
+
+
+async def test_publishers_of_different_events_to_the_same_runs_do_not_block_each_other(
+    stores: tuple[StateStore, StateStore],
+) -> None:
+    """Each run waits for both events at once, so both publishers want the same runs at the same time."""
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[int]:
+        return list(await asyncio.gather(ctx.wait_for_event("left", int), ctx.wait_for_event("right", int)))
+
+    async with running_engine(stores[0], flow) as engine:
+        other = build_engine(stores[1], flow)
+        handles = [await engine.start(flow) for _ in range(12)]
+
+        async def all_wait() -> bool:
+            return len(await stores[0].list_signal_waiters(prefix="event:")) == 24
+
+        await until(all_wait)
+        left, right = await asyncio.gather(engine.publish_event("left", 1), other.publish_event("right", 2))
+        assert (len(left.receivers), len(right.receivers)) == (12, 12)
+        for handle in handles:
+            assert await handle.result("10s") == [1, 2]
 
 
 async def test_a_payload_that_does_not_fit_fails_the_wait(store: StateStore) -> None:

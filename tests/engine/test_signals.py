@@ -55,8 +55,9 @@ class _Moments:
 
 
 @pytest.mark.parametrize("timeout", [None, "1h"])
-async def test_no_moment_around_the_wait_loses_a_signal_or_delivers_it_twice(timeout: str | None) -> None:
-    """For every n: it is sent as the run's worker makes its n-th call to the store."""
+@pytest.mark.parametrize("kind", ["signal", "event"])
+async def test_no_moment_around_the_wait_loses_what_comes_or_delivers_it_twice(kind: str, timeout: str | None) -> None:
+    """For every n: a signal or an event is sent as the run's worker makes its n-th call to the store."""
     at, sent = 1, True
     while sent:
         store, moments = MemoryStateStore(), _Moments(at)
@@ -64,22 +65,24 @@ async def test_no_moment_around_the_wait_loses_a_signal_or_delivers_it_twice(tim
 
         @workflow
         async def flow(ctx: WorkflowContext) -> str:
-            first: str = await ctx.wait_for_signal("go", str, timeout=timeout)
+            wait = ctx.wait_for_signal if kind == "signal" else ctx.wait_for_event
+            first: str = await wait("go", str, timeout=timeout)
             received.append(first)  # noqa: B023 (runs within this turn of the loop)
             return first
 
         sender = build_engine(store, flow)
-        moments.send = partial(sender.signal, "go", "once")
+        moments.send = partial(sender.signal if kind == "signal" else sender.publish_event, "go", "once")
         async with running_engine(interposed(store, moments.between), flow) as engine:
             handle = await engine.start(flow, run_id="run")
             await until(lambda: _sent_or_suspended(moments, handle))  # noqa: B023
             if not (sent := moments.sent):
                 # Later than every call of the first turn.
                 moments.active = False
-                await sender.signal("go", "once")
+                await moments.send()
             assert await handle.result("5s") == "once"
         assert received == ["once"]
         assert await store.take_buffered_signal("go") is None
+        assert await store.list_buffered_events("go") == []
         assert await store.list_signal_waiters() == []
         at += 1
     assert at > 4, "the wait makes fewer calls than this test is meant to cover"

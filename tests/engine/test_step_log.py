@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,8 @@ from fastapi_durable.errors import RunCancelledError, RunFailedError, StepFailed
 from fastapi_durable.model import RunStatus
 from fastapi_durable.retry import fixed
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import has_status, running_engine, until
+from fastapi_durable.worker import Worker
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 
 
 async def events_of(store: StateStore, run_id: str, seq: int = 0) -> list[dict[str, Any]]:
@@ -233,6 +235,40 @@ async def test_a_cancel_is_told_as_what_it_is_and_a_reader_gets_one_run(store: S
     assert [event.type for event in told] == ["run.started", "run.suspended", "run.cancelled"]
 
 
+async def test_a_run_that_is_parked_and_one_that_is_given_up_are_told_as_such(store: StateStore) -> None:
+    @workflow(name="flow")
+    async def before(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal("go")
+
+    @workflow(name="flow")
+    async def after(ctx: WorkflowContext) -> None:
+        await ctx.breakpoint()
+
+    async with running_engine(store, before) as engine:
+        handle = await engine.start(before, run_id="parked")
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        await engine.signal("go")
+        parked = await store.find_run("parked")
+        await handle.result("5s")
+    assert parked is not None
+    again = replace(parked, id="diverged", status=RunStatus.PENDING, locked_by=None, locked_until=None, wake_at=None)
+    await store.create_run(again)
+    for row in await store.list_checkpoints("parked"):
+        await store.save_checkpoint(replace(row, run_id="diverged"))
+    poison = replace(again, id="poison", status=RunStatus.RUNNING, recovery_attempts=5, locked_until=parked.created_at)
+    await store.create_run(poison)
+    engine = build_engine(store, after, config=replace(FAST, max_recovery_attempts=1))
+    with heard_by(engine) as heard:
+        worker = Worker(engine)
+        await worker.start()
+        await until(lambda: _heard(heard, "run.blocked"))
+        await until(lambda: _heard(heard, "run.dead"))
+        await worker.stop()
+    told = {event.run_id: (event.type, event.error and event.error.code) for event in heard}
+    assert told["diverged"][0] == "run.blocked"
+    assert told["poison"] == ("run.dead", "max_recovery_attempts")
+
+
 async def test_a_listener_that_fails_changes_nothing(store: StateStore, caplog: pytest.LogCaptureFixture) -> None:
     @workflow
     async def flow(ctx: WorkflowContext) -> int:
@@ -292,10 +328,13 @@ async def test_an_interceptor_surrounds_every_real_execution_and_no_replay(store
 
     @workflow
     async def flow(ctx: WorkflowContext) -> list[str]:
+        def here() -> str:
+            return _span.get()
+
         results = [
             await ctx.step(work),
             await ctx.transaction(write),
-            await ctx.local_step("here", lambda: _span.get()),
+            await ctx.local_step("here", here),
         ]
         await ctx.sleep("2ms")
         return results

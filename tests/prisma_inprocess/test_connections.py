@@ -118,7 +118,16 @@ async def test_waiting_for_a_connection_ends_after_pool_timeout(rich: Rich) -> N
     async with rich.client("connection_limit=1&pool_timeout=0.2") as client, client.tx():
         with pytest.raises(rich.errors.DataError) as failure:
             await client.step.create(data=step(1))
-    assert failure.value.code == "P2024"
+        assert failure.value.code == "P2024"
+        with pytest.raises(rich.errors.DataError) as planned:
+            await client.user.create(
+                data={"email": "a", "settings": rich.json({}), "posts": {"create": [{"title": "p"}]}}
+            )
+        batch = client.batch_()
+        batch.step.create(step(2))
+        with pytest.raises(rich.errors.DataError) as batched:
+            await batch.commit()
+    assert (planned.value.code, batched.value.code) == ("P2024", "P2024")
 
 
 @only_postgres
@@ -163,6 +172,13 @@ async def test_clients_share_a_database_and_come_and_go(rich: Rich) -> None:
         assert await two.step.count() == 1
     async with rich.client() as three:
         assert await three.step.count() == 1
+
+
+async def test_connecting_twice_at_once_opens_one_driver(rich: Rich) -> None:
+    client = rich.client()
+    await asyncio.gather(client.connect(), client.connect())
+    assert await client.step.count() == 0
+    await client.disconnect()
 
 
 def test_one_client_serves_event_loops_one_after_another(

@@ -61,6 +61,18 @@ async def test_no_more_connections_than_the_limit() -> None:
     assert await waiting is held[0]
 
 
+async def test_a_connection_given_to_a_caller_that_is_cancelled_in_that_moment_is_not_lost() -> None:
+    pool = Pool(Opener(), 1)
+    connection = await pool.acquire(1)
+    waiting = asyncio.create_task(pool.acquire(1))
+    await asyncio.sleep(0)
+    pool.release(connection)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await pool.acquire(0.1) is connection
+
+
 async def test_waiters_are_served_in_order() -> None:
     pool = Pool(Opener(), 1)
     connection = await pool.acquire(1)

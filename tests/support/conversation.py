@@ -24,6 +24,7 @@ def check_address(address: str) -> str | None:
 @workflow(updates={"address": check_address})
 async def conversation(ctx: WorkflowContext, key: str) -> list[object]:
     """Waits for the outside in every way, in the body and in branches."""
+    closure = await ctx.local_step("closure", lambda: f"of {key}"[:2], max_attempts=2)
     hook = await ctx.webhook(dict[str, int])
     await ctx.set_event("hook", hook.token)
     body = await hook.wait(timeout="1 min")
@@ -47,7 +48,7 @@ async def conversation(ctx: WorkflowContext, key: str) -> list[object]:
     except TaskFailedError as error:
         missed.append(error.error.message)
     branches = await ctx.gather(_branch(ctx, "left"), _branch(ctx, "right"))
-    return [body, kept["cents"], paid["cents"], address, shipped, missed, branches]
+    return [closure, body, kept["cents"], paid["cents"], address, shipped, missed, branches]
 
 
 async def _branch(ctx: WorkflowContext, side: str) -> list[object]:
@@ -58,6 +59,7 @@ async def _branch(ctx: WorkflowContext, side: str) -> list[object]:
 
 
 RESULT: list[object] = [
+    "of",
     {"n": 1},
     1,
     2,

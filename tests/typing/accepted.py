@@ -4,7 +4,10 @@ Checked, never executed: mypy runs over it with the rest of the repository.
 """
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Annotated, Any, assert_type
+from uuid import UUID
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
@@ -16,18 +19,27 @@ from fastapi_durable import (
     DurableOptions,
     DurableSettings,
     InProcessTransport,
+    LiveEvent,
     MemoryStateStore,
+    PublishedEvent,
     RunGateway,
     RunGatewayDep,
     RunHandle,
     StateStore,
     StateStoreDep,
+    StepExecution,
+    StepLog,
+    TaskTicket,
+    UpdateResult,
+    Webhook,
     WorkflowContext,
     WorkflowEngine,
     WorkflowEngineDep,
     WorkflowService,
     WorkflowServiceDep,
     app_scoped,
+    current_context,
+    current_step,
     exponential,
     step,
     workflow,
@@ -115,6 +127,80 @@ async def checkout(ctx: WorkflowContext, order: Order, *, settings: SettingsDep)
     return receipt
 
 
+class Warehouse:
+    @step
+    async def pick(self, order: Order) -> int:
+        return order.cents
+
+
+async def dispatch(ticket: TaskTicket) -> None:
+    assert_type(ticket.token, str)
+
+
+def known_address(address: Receipt) -> str | None:
+    return None if address.text else "an address is not empty"
+
+
+@workflow(updates={"address": known_address})
+async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
+    """Every primitive with its input and result."""
+    assert_type(await ctx.step(Warehouse().pick, order), int)
+    assert_type(await ctx.step("charge_card", order), Any)
+    assert_type(await ctx.local_step("sum", lambda: order.cents + 1), int)
+    assert_type(await ctx.sleep("1s"), None)
+    assert_type(await ctx.sleep_until(await ctx.now()), None)
+    assert_type(await ctx.wait_for_signal("token"), Any)
+    assert_type(await ctx.wait_for_event("paid", Receipt, match={"id": order.id}, timeout="1h"), Receipt)
+    assert_type(await ctx.wait_for_event("paid"), Any)
+    hook = await ctx.webhook(Receipt)
+    assert_type(hook, Webhook[Receipt])
+    assert_type(hook.url, str | None)
+    assert_type(await hook.wait(timeout="1h"), Receipt)
+    assert_type(await (await ctx.webhook()).wait(), Any)
+    assert_type(await ctx.on_update("address", Receipt, timeout="1h"), Receipt)
+    assert_type(await ctx.on_update("address"), Any)
+    assert_type(await ctx.set_event("progress", 50), None)
+    assert_type(await ctx.breakpoint("look"), None)
+    assert_type(await ctx.task("pick", dispatch, int, timeout="1h"), int)
+    assert_type(await ctx.task("pack", dispatch), Any)
+    assert_type(await ctx.now(), datetime)
+    assert_type(await ctx.uuid(), UUID)
+    assert_type(await ctx.random(), float)
+    assert_type(await ctx.side_effect(lambda: 1, int), int)
+    assert_type(await ctx.child(checkout, order), Receipt)
+    assert_type(await ctx.start_child(checkout, order), str)
+    assert_type(await ctx.all(checkout, [order], mode="fail_fast"), list[Receipt])
+    assert_type(await ctx.patched("change"), bool)
+    assert_type(current_context(), WorkflowContext)
+    assert_type(current_step(), StepLog)
+    current_step().sub("file", status="skipped", data={"n": 1})
+    return await ctx.gather(ctx.step(count), ctx.step(count))
+
+
+async def outside(workflows: WorkflowService, engine: WorkflowEngine, order: Order) -> None:
+    assert_type(
+        await workflows.signal_with_start(dialogue, order, token="go", payload=order, run_id="1"), RunHandle[list[int]]
+    )
+    assert_type(await workflows.signal_with_start(nightly, token="go"), RunHandle[int])
+    assert_type(await workflows.publish_event("paid", order, event_id="1"), PublishedEvent)
+    assert_type(await workflows.update("1", "address", Receipt(text="x")), UpdateResult)
+    assert_type(await workflows.get_event("1", "progress", int), int | None)
+    assert_type(await workflows.get_event("1", "progress"), Any)
+    assert_type(await workflows.continue_run("1"), bool)
+    assert_type(await workflows.complete_task("1", "pick", 3), bool)
+    assert_type(await workflows.fail_task("1", "pick", ValueError("none left")), bool)
+    engine.register_update_validator(dialogue, "address", known_address)
+    with engine.events.stream(run_id="1") as events:
+        async for event in events:
+            assert_type(event, LiveEvent)
+
+
+@asynccontextmanager
+async def timed(execution: StepExecution) -> AsyncIterator[None]:
+    assert_type(execution.attempt, int)
+    yield
+
+
 @workflow
 async def nightly(ctx: WorkflowContext) -> int:
     return await ctx.step(count)
@@ -134,6 +220,13 @@ async def factory(client: ClientDep, settings: SettingsDep) -> DurableOptions:
 
 
 also = DurableModule.for_root_async(use_factory=factory)
+intercepted = DurableOptions(
+    store=MemoryStateStore(),
+    interceptors=[timed],
+    webhook_url=lambda token: f"https://x.example/{token}",
+    event_ttl="1d",
+)
+app.include_router(durable.webhook_router(max_body=1000))
 ready = DurableModule.for_root(DurableOptions(store=MemoryStateStore()), workflows=[checkout])
 
 

@@ -11,9 +11,10 @@ from fastapi_durable import (
     WorkflowContext,
     WorkflowService,
     app_scoped,
+    current_step,
 )
 from fastapi_durable.injection import AppScoped
-from tests.typing.accepted import Order, Receipt, charge_card, checkout, count, nightly
+from tests.typing.accepted import Order, Receipt, charge_card, checkout, count, dispatch, nightly
 
 
 async def wrong_steps(ctx: WorkflowContext) -> None:
@@ -23,6 +24,33 @@ async def wrong_steps(ctx: WorkflowContext) -> None:
     await ctx.step(1)  # type: ignore[call-overload]
     number: int = text  # type: ignore[assignment]
     await ctx.sleep(number)  # type: ignore[arg-type]
+
+
+async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
+    number: int = await ctx.wait_for_signal("go", Receipt)  # type: ignore[arg-type]
+    await ctx.wait_for_signal(number)  # type: ignore[call-overload]
+    await ctx.wait_for_signal("go", timeout=5)  # type: ignore[call-overload]
+    receipt: Receipt = await ctx.wait_for_event("paid", Order)  # type: ignore[arg-type]
+    await ctx.wait_for_event("paid", match=receipt)  # type: ignore[call-overload]
+    text: str = await (await ctx.webhook(Receipt)).wait()  # type: ignore[assignment]
+    flag: bool = await ctx.on_update(text, Receipt)  # type: ignore[arg-type]
+    await ctx.set_event(flag, 1)  # type: ignore[arg-type]
+    await ctx.breakpoint(1)  # type: ignore[arg-type]
+    await ctx.task("pick", charge_card, int)  # type: ignore[arg-type]
+    await ctx.task("pick", dispatch, timeout=5)  # type: ignore[call-overload]
+    await ctx.local_step("sum", charge_card)  # type: ignore[arg-type]
+    await ctx.child(checkout, "not an order")  # type: ignore[arg-type]
+    await ctx.all(checkout, order)  # type: ignore[arg-type]
+    await ctx.sleep_until("1h")  # type: ignore[arg-type]
+    current_step().sub("file", status="bad")  # type: ignore[arg-type]
+
+
+async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:
+    await workflows.signal_with_start(checkout, order)  # type: ignore[call-overload]
+    await workflows.signal_with_start(checkout, 1, token="go")  # type: ignore[arg-type]
+    await workflows.publish_event(order)  # type: ignore[arg-type]
+    text: str | None = await workflows.get_event("1", "progress", int)  # type: ignore[arg-type]
+    await workflows.fail_task("1", "pick", text)  # type: ignore[arg-type]
 
 
 async def wrong_starts(workflows: WorkflowService, order: Order) -> None:

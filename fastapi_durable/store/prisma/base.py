@@ -4,6 +4,7 @@ import copy
 from typing import Any, Self, TypeVar
 
 from fastapi_durable.errors import StoreError
+from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import in_namespaces
@@ -16,12 +17,14 @@ class Operations:
     """Operations on a database, restricted to the runs of one namespace if there is a scope.
 
     Checkpoints and waiters belong to the namespace of their run, which never changes, so looking it up beforehand is
-    as good as doing so in the same statement.
+    as good as doing so in the same statement. `bulk` gathers calls that are made at the same time; stores of all scopes
+    share it, and a transaction has none.
     """
 
-    def __init__(self, database: Database, scope: str | None = None) -> None:
+    def __init__(self, database: Database, scope: str | None = None, bulk: BulkCalls | None = None) -> None:
         self._database = database
         self._scope = scope
+        self._bulk = bulk
 
     def with_scope(self, namespace: str) -> Self:
         if self._scope not in (None, namespace):

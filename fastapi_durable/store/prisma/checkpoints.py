@@ -6,6 +6,7 @@ from fastapi_durable.errors import LeaseLostError, StoreConflictError
 from fastapi_durable.model import Checkpoint
 from fastapi_durable.store.base import RecordedCheckpoint
 from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.echo import checkpoint_reads_back
 from fastapi_durable.store.prisma.sql.statements import record_checkpoint, recorded, save_checkpoint, select
 from fastapi_durable.store.prisma.tables import CHECKPOINTS
 
@@ -18,11 +19,19 @@ class CheckpointOperations(Operations):
 
     async def record_checkpoint(self, checkpoint: Checkpoint, *, token: str | None = None) -> RecordedCheckpoint:
         await self._require_touchable(checkpoint.run_id)
+        if self._bulk is None:
+            return await self._record_alone(checkpoint, token)
+        return await self._bulk.record_checkpoint(checkpoint, token, lambda: self._record_alone(checkpoint, token))
+
+    async def _record_alone(self, checkpoint: Checkpoint, token: str | None) -> RecordedCheckpoint:
         # Twice, for the case that the row which was in the way is deleted, or the lease comes back, in between.
         for _ in range(2):
             sql = await self._database.sql()
-            written = await self._first_row(CHECKPOINTS, sql, record_checkpoint(sql, checkpoint, token))
-            if written is not None:
+            rows = await self._database.query(sql, record_checkpoint(sql, checkpoint, token))
+            if rows and checkpoint_reads_back(checkpoint):
+                return RecordedCheckpoint(checkpoint, won=True)
+            if rows:
+                written = CHECKPOINTS.from_row(rows[0]["row"], json_is_text=sql.json_is_text)
                 return RecordedCheckpoint(written, won=True)
             stored = await self._read_what_was_in_the_way(checkpoint, token)
             if stored is not None and stored.status.is_finished:
@@ -41,6 +50,11 @@ class CheckpointOperations(Operations):
     async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
         if not await self._may_touch(run_id):
             return []
+        if self._bulk is None:
+            return await self._list_alone(run_id)
+        return await self._bulk.list_checkpoints(run_id, lambda: self._list_alone(run_id))
+
+    async def _list_alone(self, run_id: str) -> list[Checkpoint]:
         sql = await self._database.sql()
         text = select(sql, CHECKPOINTS, [f"r.run_id = {sql.text(run_id)}"], order="r.seq")
         # A history is whole or it is none: without the row that cannot be read, its step would be executed again.

@@ -48,6 +48,10 @@ class Database:
             self._dialect = await self._ask_for_dialect()
         return self._dialect()
 
+    def known_sql(self) -> Sql | None:
+        """The same, if the dialect is known already."""
+        return None if self._dialect is None else self._dialect()
+
     async def query(self, sql: Sql, text: str) -> list[dict[str, Any]]:
         """Run a statement and return its rows."""
         rows: list[dict[str, Any]] = await self._attempt(lambda: self.client.query_raw(text, *sql.parameters))

@@ -8,6 +8,7 @@ from fastapi_durable.model import Run, RunChanges, RunStatus, SearchAttributes, 
 from fastapi_durable.store.base import CreatedRun
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
+from fastapi_durable.store.prisma.echo import run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import in_statuses, where
 from fastapi_durable.store.prisma.sql.statements import (
@@ -25,6 +26,11 @@ class RunOperations(Operations):
     async def create_run(self, run: Run) -> CreatedRun:
         if self._scope not in (None, run.namespace):
             raise self._foreign(run.id)
+        if self._bulk is None or run.search_attributes:
+            return await self._create_alone(run)
+        return await self._bulk.create_run(run, lambda: self._create_alone(run))
+
+    async def _create_alone(self, run: Run) -> CreatedRun:
         # Twice, for the case that the run which was in the way is deleted before it can be read.
         for _ in range(2):
             created = await self._insert(run)
@@ -38,7 +44,9 @@ class RunOperations(Operations):
         raise StoreConflictError(f"run {run.id!r} was created and deleted by others at the same time")
 
     async def find_run(self, run_id: str) -> Run | None:
-        run = await self._find(run_id)
+        run = await (
+            self._find(run_id) if self._bulk is None else self._bulk.find_run(run_id, lambda: self._find(run_id))
+        )
         return run if run is None or self._scope in (None, run.namespace) else None
 
     async def update_run(
@@ -72,7 +80,17 @@ class RunOperations(Operations):
 
         attributes = changes.get("search_attributes")
         if attributes is None:
-            return await update(self._database)
+            if self._bulk is None or not changes:
+                return await update(self._database)
+            return await self._bulk.update_run(
+                run_id,
+                changes,
+                lambda: update(self._database),
+                statuses=statuses,
+                token=token,
+                wake_count=wake_count,
+                namespace=self._scope,
+            )
 
         async def update_with_attributes(database: Database) -> bool:
             # The run first: its row lock makes concurrent updates replace the side table one after the other.
@@ -107,7 +125,9 @@ class RunOperations(Operations):
     async def _insert_row(self, database: Database, run: Run) -> Run | None:
         sql = await database.sql()
         rows = await database.query(sql, insert_run(sql, run))
-        return RUNS.from_row(rows[0]["row"], json_is_text=sql.json_is_text) if rows else None
+        if not rows:
+            return None
+        return run if run_reads_back(run) else RUNS.from_row(rows[0]["row"], json_is_text=sql.json_is_text)
 
     async def _find(self, run_id: str) -> Run | None:
         sql = await self._database.sql()

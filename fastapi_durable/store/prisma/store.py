@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from fastapi_durable.model import Run
+from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.checkpoints import CheckpointOperations
 from fastapi_durable.store.prisma.client import PrismaClient, check_models
 from fastapi_durable.store.prisma.database import Database, DatabaseTransaction
@@ -58,7 +59,8 @@ class PrismaStateStore(_AllOperations):
 
     def __init__(self, client: PrismaClient) -> None:
         check_models(client)
-        super().__init__(Database(client))
+        database = Database(client)
+        super().__init__(database, bulk=BulkCalls(database))
 
 
 class PrismaTransaction(_AllOperations):

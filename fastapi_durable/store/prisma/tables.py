@@ -115,6 +115,10 @@ class Table(Generic[T]):
         return SerializationError(f"column {column} of {self.name} {key} cannot be read: {error}")
 
 
+# Built once: `json.dumps` with options builds an encoder for each call.
+_write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def to_json_text(value: Json) -> str:
     """The JSON text of a value, compact, with characters as they are.
 
@@ -122,7 +126,7 @@ def to_json_text(value: Json) -> str:
         SerializationError: the value has no JSON form.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _write_json(value)
         text.encode()  # a lone surrogate is no character
     except (TypeError, ValueError, RecursionError) as error:
         raise SerializationError(f"a value has no JSON form: {error}") from error

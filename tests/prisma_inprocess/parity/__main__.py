@@ -27,10 +27,10 @@ from unittest.mock import patch
 
 import orjson
 
-import prisma_inprocess.engine
+import prisma_inprocess.operation
 from prisma_inprocess import EngineError
-from prisma_inprocess.engine import Operation
 from prisma_inprocess.generator import strip_urls
+from prisma_inprocess.operation import Operation
 from prisma_inprocess.request import RequestBuilder
 from prisma_inprocess.schema_engine import SchemaEngine
 from tests.prisma_inprocess.parity.operations import Operations
@@ -83,9 +83,9 @@ class Capture:
             async def capturing(operation: Operation, session: Any) -> Any:
                 record: dict[str, Any] = {"label": label, "plan": None, "error": None, "result": None}
                 self.records.append(record)
-                with patch.object(prisma_inprocess.engine, "RequestBuilder", LiteralBuilder):
-                    record["literal"] = engine._request(operation)[0]
-                record["request"] = engine._request(operation)[0]
+                with patch.object(prisma_inprocess.operation, "RequestBuilder", LiteralBuilder):
+                    record["literal"] = engine._encoder.encode(operation)[0]
+                record["request"] = engine._encoder.encode(operation)[0]
                 try:
                     record["plan"] = compiler.compile(orjson.dumps(record["request"]).decode())
                     record["result"] = await original(operation, session)

@@ -41,8 +41,12 @@ class Sql(ABC):
 
     def value(self, value: Any, kind: Kind) -> str:
         """A placeholder for a value of the model."""
+        return self.bind(self.stored(value, kind), kind)
+
+    def stored(self, value: Any, kind: Kind) -> Parameter:
+        """A value of the model as a parameter."""
         stored = None if value is None else kind.to_column(value)
-        return self.bind(self.moment_text(stored) if isinstance(stored, datetime) else stored, kind)
+        return self.moment_text(stored) if isinstance(stored, datetime) else stored
 
     def text(self, value: str) -> str:
         return self.bind(value, TEXT)
@@ -109,6 +113,32 @@ class Sql(ABC):
     @abstractmethod
     def lease_is_held(self, run_id: str, token: str) -> str:
         """Whether the run is leased under the token, until the end of the transaction."""
+
+    # A list of calls in one parameter; see `bulk`
+
+    @abstractmethod
+    def given(self, position: int, kind: Kind) -> str:
+        """A column of a call `g`."""
+
+    @abstractmethod
+    def with_given(self) -> str:
+        """What comes before a statement that names `given_rows`."""
+
+    @abstractmethod
+    def with_given_leases(self, run_id: str, token: str) -> str:
+        """The same, for a statement that also asks whether leases are held."""
+
+    @abstractmethod
+    def given_rows(self) -> str:
+        """The calls as a table `g`; named once in a statement."""
+
+    @abstractmethod
+    def given_lease_is_held(self, run_id: str, token: str) -> str:
+        """Whether the run is leased under the token, until the end of the transaction."""
+
+    @abstractmethod
+    def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
+        """Set columns of the runs `r` that meet the guards with a call `g`, and return their `id`."""
 
     # Statements that differ as a whole
 

@@ -1,7 +1,7 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """What only PostgreSQL says so."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -56,6 +56,33 @@ class PostgresSql(Sql):
         return (
             f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {self.text(run_id)}"
             f" AND r.locked_by = {self.text(token)} FOR SHARE)"
+        )
+
+    def given(self, position: int, kind: Kind) -> str:
+        return f"(g.call ->> {position})::{kind.postgresql}"
+
+    def with_given(self) -> str:
+        return f"WITH given AS MATERIALIZED (SELECT call FROM jsonb_array_elements({self._json('')}) AS call)"
+
+    def with_given_leases(self, run_id: str, token: str) -> str:
+        # Locked as by `lease_is_held`, and not waited for: see `bulk`.
+        return (
+            f"{self.with_given()}, held AS MATERIALIZED (SELECT r.id, r.locked_by FROM durable_workflow_runs AS r"
+            f" WHERE r.id IN (SELECT {run_id} FROM given AS g WHERE {token} IS NOT NULL) FOR SHARE SKIP LOCKED)"
+        )
+
+    def given_rows(self) -> str:
+        return "given AS g"
+
+    def given_lease_is_held(self, run_id: str, token: str) -> str:
+        return f"EXISTS (SELECT 1 FROM held WHERE held.id = {run_id} AND held.locked_by = {token})"
+
+    def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
+        # The guards are judged on the locked row, which nobody can change before the update comes to it.
+        return (
+            f"{self.with_given()}, held AS MATERIALIZED (SELECT r.id, g.call FROM durable_workflow_runs AS r,"
+            f" given AS g WHERE {where(guards())} FOR NO KEY UPDATE OF r SKIP LOCKED)"
+            f" UPDATE durable_workflow_runs AS r SET {values} FROM held AS g WHERE r.id = g.id RETURNING r.id AS id"
         )
 
     def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:

@@ -1,7 +1,7 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """What only SQLite says so."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -65,6 +65,27 @@ class SqliteSql(Sql):
 
     def returned_row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - RETURNING knows no alias
         return self.row(table, table.name)
+
+    def given(self, position: int, kind: Kind) -> str:  # noqa: ARG002 - values have types here
+        return f"json_extract(g.value, '$[{position}]')"
+
+    def with_given(self) -> str:
+        return ""
+
+    def with_given_leases(self, run_id: str, token: str) -> str:  # noqa: ARG002 - nothing to lock
+        return ""
+
+    def given_rows(self) -> str:
+        return f"json_each({self.text('')}) AS g"
+
+    def given_lease_is_held(self, run_id: str, token: str) -> str:
+        return f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {run_id} AND r.locked_by = {token})"
+
+    def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
+        return (
+            f"UPDATE durable_workflow_runs AS r SET {values} FROM {self.given_rows()} WHERE {where(guards())}"
+            " RETURNING durable_workflow_runs.id AS id"
+        )
 
     def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
         # RETURNING sees only the updated table as it is afterwards, so it cannot say since when a run waited.

@@ -23,6 +23,7 @@ from fastapi_durable.store.prisma.sql.predicates import (
 from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Table
 
 _KEY = ("run_id", "seq")
+UNLESS_FINISHED = "c.status NOT IN ('completed', 'failed')"
 _REPLACED = [name for name in CHECKPOINTS.names if name not in _KEY]
 
 
@@ -148,7 +149,8 @@ def claimed(sql: Sql, token: str, now: datetime, until: datetime) -> str:
 
 def save_checkpoint(sql: Sql, checkpoint: Checkpoint) -> str:
     return (
-        f"{_insert_checkpoint(sql, checkpoint)} WHERE 1 = 1 ON CONFLICT (run_id, seq) DO UPDATE SET {_excluded()}"
+        f"{_insert_checkpoint(sql, checkpoint)} WHERE 1 = 1 ON CONFLICT (run_id, seq)"
+        f" DO UPDATE SET {replaced_by_excluded()}"
         f" RETURNING {sql.returned_row(CHECKPOINTS, 'c')} AS row"
     )
 
@@ -158,8 +160,8 @@ def record_checkpoint(sql: Sql, checkpoint: Checkpoint, token: str | None) -> st
     start = _insert_checkpoint(sql, checkpoint)
     held = "1 = 1" if token is None else sql.lease_is_held(checkpoint.run_id, token)
     return (
-        f"{start} WHERE {held} ON CONFLICT (run_id, seq) DO UPDATE SET {_excluded()}"
-        f" WHERE c.status NOT IN ('completed', 'failed') RETURNING {sql.returned_row(CHECKPOINTS, 'c')} AS row"
+        f"{start} WHERE {held} ON CONFLICT (run_id, seq) DO UPDATE SET {replaced_by_excluded()}"
+        f" WHERE {UNLESS_FINISHED} RETURNING {sql.returned_row(CHECKPOINTS, 'c')} AS row"
     )
 
 
@@ -180,7 +182,8 @@ def _insert_checkpoint(sql: Sql, checkpoint: Checkpoint) -> str:
     )
 
 
-def _excluded() -> str:
+def replaced_by_excluded() -> str:
+    """The assignments that put the new checkpoint in the place of the old one."""
     return ", ".join(f"{name} = excluded.{name}" for name in _REPLACED)
 
 

@@ -1,0 +1,98 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
+"""Statements that do for many calls what `statements` has for one, under the same guards.
+
+Their first parameter is a JSON list with a list of columns for each call; the text depends only on the shape of the
+calls and is built once.
+
+None of them waits for a run that somebody else has locked (PostgreSQL: SKIP LOCKED; SQLite has one writer). One call
+that had to wait would hold up all others of its batch; left out instead, it is made by itself and waits alone. For the
+same reason batches take no part in deadlocks.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from fastapi_durable.store.prisma.sql.builder import Parameter, Sql
+from fastapi_durable.store.prisma.sql.statements import UNLESS_FINISHED, replaced_by_excluded
+from fastapi_durable.store.prisma.tables import CHECKPOINTS, INTEGER, RUNS, TEXT
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateShape:
+    """What updates of runs must have in common to be one statement.
+
+    Attributes:
+        columns: What is set.
+        statuses: One of which the run must have, if not None.
+        has_token, has_wake_count: Whether these are guards.
+        namespace: The store's scope.
+    """
+
+    columns: tuple[str, ...]
+    statuses: tuple[str, ...] | None
+    has_token: bool
+    has_wake_count: bool
+    namespace: str | None
+
+
+@cache
+def insert_runs(dialect: type[Sql], *, with_rows: bool) -> str:
+    """Insert runs whose ids are not taken, and return the `id` of each; the columns are the table's."""
+    sql = dialect()
+    start = sql.with_given()
+    columns = ", ".join(sql.given(n, column.kind) for n, column in enumerate(RUNS.columns))
+    row = f", {sql.returned_row(RUNS, 'r')} AS row" if with_rows else ""
+    return (
+        f"{start} INSERT INTO durable_workflow_runs AS r ({', '.join(RUNS.names)}) SELECT {columns}"
+        f" FROM {sql.given_rows()} WHERE 1 = 1 ON CONFLICT (id) DO NOTHING RETURNING id AS id{row}"
+    )
+
+
+@cache
+def record_checkpoints(dialect: type[Sql], *, with_rows: bool) -> str:
+    """Record checkpoints under their leases, and return `run_id` and `seq` of those that were written.
+
+    The columns are the token of the lease, or null, and those of the table.
+    """
+    sql = dialect()
+    columns = ", ".join(sql.given(n, column.kind) for n, column in enumerate(CHECKPOINTS.columns, 1))
+    run_id, token = sql.given(1 + CHECKPOINTS.names.index("run_id"), TEXT), sql.given(0, TEXT)
+    row = f", {sql.returned_row(CHECKPOINTS, 'c')} AS row" if with_rows else ""
+    return (
+        f"{sql.with_given_leases(run_id, token)} INSERT INTO durable_step_checkpoints AS c"
+        f" ({', '.join(CHECKPOINTS.names)}) SELECT {columns} FROM {sql.given_rows()}"
+        f" WHERE {token} IS NULL OR {sql.given_lease_is_held(run_id, token)}"
+        f" ON CONFLICT (run_id, seq) DO UPDATE SET {replaced_by_excluded()} WHERE {UNLESS_FINISHED}"
+        f" RETURNING run_id AS run_id, seq AS seq{row}"
+    )
+
+
+@cache
+def update_runs(dialect: type[Sql], shape: UpdateShape) -> tuple[str, tuple[Parameter, ...]]:
+    """Update runs that meet their guards, and return the `id` of each; with it, the parameters that follow the list.
+
+    The columns are id, token and wake count, null where they are no guard, and the new values.
+    """
+    sql = dialect()
+
+    def guards() -> list[str]:
+        conditions = [f"r.id = {sql.given(0, TEXT)}"]
+        if shape.has_token:
+            conditions.append(f"r.locked_by = {sql.given(1, TEXT)}")
+        if shape.has_wake_count:
+            conditions.append(f"r.wake_count = {sql.given(2, INTEGER)}")
+        if shape.statuses is not None:
+            conditions.append(f"r.status IN ({', '.join([sql.text(status) for status in shape.statuses])})")
+        if shape.namespace is not None:
+            conditions.append(f"r.namespace = {sql.text(shape.namespace)}")
+        return conditions
+
+    values = [f"{name} = {sql.given(n, RUNS.column(name).kind)}" for n, name in enumerate(shape.columns, 3)]
+    text = sql.update_given(", ".join(values), guards)
+    return text, tuple(sql.parameters[1:])
+
+
+def list_parameter(texts: Sequence[str]) -> str:
+    """The parameter for some calls, each the text of its list of columns."""
+    return f"[{','.join(texts)}]"

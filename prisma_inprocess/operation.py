@@ -1,0 +1,120 @@
+"""One call of a client method, and what becomes of it in the JSON protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from prisma_inprocess.compiler.input_graph import Output
+from prisma_inprocess.package import GeneratedPackage
+from prisma_inprocess.request import RequestBuilder, selection_of
+
+_ACTIONS: Final[Mapping[str, str]] = {
+    "create": "createOne",
+    "create_many": "createMany",
+    "delete": "deleteOne",
+    "delete_many": "deleteMany",
+    "update": "updateOne",
+    "update_many": "updateMany",
+    "upsert": "upsertOne",
+    "count": "aggregate",
+    "group_by": "groupBy",
+    "find_many": "findMany",
+    "find_first": "findFirst",
+    "find_first_or_raise": "findFirstOrThrow",
+    "find_unique": "findUnique",
+    "find_unique_or_raise": "findUniqueOrThrow",
+}
+
+
+@dataclass(slots=True, frozen=True)
+class Operation:
+    """One call of a client method: what the client hands to its query builder."""
+
+    method: str
+    arguments: Mapping[str, Any]
+    model: type[Any] | None = None
+    root_selection: Sequence[str] | None = None
+
+
+class OperationEncoder:
+    """Encodes the operations of one generated package.
+
+    Args:
+        package: The package, which knows its models and what their arguments accept.
+    """
+
+    def __init__(self, package: GeneratedPackage) -> None:
+        self._package = package
+        self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
+
+    def encode(self, operation: Operation, *, share: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
+        """An operation in the JSON protocol, and the values of its placeholders.
+
+        Args:
+            operation: The call.
+            share: Whether equal values share a placeholder.
+        """
+        root = self._root(operation)
+        builder = RequestBuilder(self._package.graph, self._package.json_type, self._package.base64_type, share=share)
+        arguments = dict(operation.arguments)
+        include = arguments.pop("include", None)
+        encoded = builder.arguments(arguments, root.arguments)
+        if operation.root_selection is not None:
+            selection = selection_of(operation.root_selection)
+        else:
+            selection = self._selection(operation.model, include, root.type, builder)
+        request = {
+            "modelName": _model_name(operation),
+            "action": _ACTIONS[operation.method],
+            "query": {"arguments": encoded, "selection": selection},
+        }
+        return request, builder.values
+
+    def _root(self, operation: Operation) -> Output:
+        return self._package.graph.root(_model_name(operation), _ACTIONS[operation.method])
+
+    def _selection(self, model: Any, include: Any, type_name: str, builder: RequestBuilder) -> dict[str, Any]:
+        """All scalar fields of a model, and the relations that are included."""
+        scalars = self._scalars.get(model)
+        if scalars is None:
+            scalars = self._scalars[model] = dict.fromkeys(self._package.models.get_default_fields(model), True)
+        if not include:
+            return scalars
+        selection = dict(scalars)
+        outputs = self._package.graph.output(type_name)
+        for name, wanted in include.items():
+            if wanted is False:
+                continue
+            if wanted is not True and not isinstance(wanted, Mapping):
+                raise TypeError(f"Expected `bool` or `dict` include value but got {type(wanted)} instead.")
+            related = self._package.models.get_relational_model(current_model=model, field=name)
+            output = outputs[name]
+            arguments = {} if wanted is True else dict(wanted)
+            nested = self._selection(related, arguments.pop("include", None), output.type, builder)
+            entry: dict[str, Any] = {"selection": nested}
+            encoded = builder.arguments(arguments, output.arguments)
+            if encoded:
+                entry["arguments"] = encoded
+            selection[name] = entry
+        return selection
+
+    def rows(self, operation: Operation) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+        """A `create_many`: the request for its first row and the values of all rows; None if their shapes differ."""
+        package, data = self._package, operation.arguments["data"]
+        first = Operation(operation.method, {**operation.arguments, "data": data[:1]}, operation.model, ("count",))
+        request, values = self.encode(first, share=False)
+        shape, rows = request["query"]["arguments"]["data"], [values]
+        fields = {"data": self._root(operation).arguments["data"]}
+        for row in data[1:]:
+            builder = RequestBuilder(package.graph, package.json_type, package.base64_type, share=False)
+            if builder.arguments({"data": [row]}, fields)["data"] != shape:
+                return None
+            rows.append(builder.values)
+        return request, rows
+
+
+def _model_name(operation: Operation) -> str:
+    return str(operation.model.__prisma_model__) if operation.model is not None else ""
