@@ -8,6 +8,9 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.retention import Retention, keep
+from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.scheduler import ScheduleInfo, Scheduler
 from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
 from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
 from fastapi_durable.engine.task import TaskTicket
@@ -34,6 +37,7 @@ from fastapi_durable.errors import (
     RunNotFoundError,
     RunStateError,
     RunUnsuccessfulError,
+    ScheduleNotFoundError,
     SchemaMismatchError,
     SerializationError,
     SignalTimeoutError,
@@ -66,6 +70,7 @@ from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.web.dependencies import (
     DurableHealthDep,
     RunGatewayDep,
+    SchedulerDep,
     StateStoreDep,
     WorkflowEngineDep,
     WorkflowServiceDep,
@@ -104,6 +109,7 @@ __all__ = [
     "PrismaStateStore",
     "PublishedEvent",
     "ResultTimeoutError",
+    "Retention",
     "Role",
     "Run",
     "RunCancelledError",
@@ -117,6 +123,11 @@ __all__ = [
     "RunStateError",
     "RunStatus",
     "RunUnsuccessfulError",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleNotFoundError",
+    "Scheduler",
+    "SchedulerDep",
     "SchemaMismatchError",
     "SerializationError",
     "SignalTimeoutError",
@@ -152,6 +163,7 @@ __all__ = [
     "current_step",
     "exponential",
     "fixed",
+    "keep",
     "step",
     "workflow",
 ]

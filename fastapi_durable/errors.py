@@ -16,6 +16,7 @@ DurableError
 ├── WorkflowNotRegisteredError      unknown name or version
 ├── StepNotRegisteredError          unknown name of a step
 ├── RunNotFoundError
+├── ScheduleNotFoundError
 ├── RunStateError                   the run's status does not allow this
 ├── NonDeterminismError             the code no longer matches the recorded history
 ├── OutsideWorkflowError            a workflow-only call was made elsewhere
@@ -163,6 +164,14 @@ class RunNotFoundError(DurableError):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run has the id {run_id!r}")
         self.run_id = run_id
+
+
+class ScheduleNotFoundError(DurableError):
+    """No schedule of this application has this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no schedule has the key {key!r}; they are listed in DurableOptions(schedules=...)")
+        self.key = key
 
 
 class RunStateError(DurableError):

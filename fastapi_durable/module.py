@@ -265,6 +265,8 @@ class DurableModule:
                 codec=Codec(),
                 steps=self._steps,
                 interceptors=options.interceptors,
+                schedules=options.schedules,
+                retention=options.retention,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
@@ -273,6 +275,7 @@ class DurableModule:
                 engine=engine,
                 service=WorkflowService(engine),
                 gateway=RunGateway(engine),
+                schedules=engine.scheduler,
                 worker=worker,
                 webhook_secret=options.webhook_secret,
             )

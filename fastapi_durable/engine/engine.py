@@ -22,8 +22,12 @@ from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.retention import Retention
+from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.scheduler import Scheduler
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
+from fastapi_durable.engine.upkeep import Upkeep
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
 from fastapi_durable.store.base import CreatedRun, StateStore
@@ -61,6 +65,8 @@ class WorkflowEngine(Deliveries):
         codec: Codec,
         steps: Sequence[StepDefinition] = (),
         interceptors: Sequence[StepInterceptor] = (),
+        schedules: Sequence[Schedule] = (),
+        retention: Retention | None = None,
     ) -> None:
         self.store = store
         self.transport = transport
@@ -92,6 +98,8 @@ class WorkflowEngine(Deliveries):
             injector.check(definition.function)
             codec.adapter(definition.input_type)
             codec.adapter(definition.output_type)
+        self.retention = retention or Retention()
+        self.scheduler = Scheduler(self._services, schedules)
 
     @overload
     async def start(
@@ -281,6 +289,10 @@ class WorkflowEngine(Deliveries):
             RunNotFoundError: no run has this id.
         """
         return await cancel(self._services, run_id, compensate=compensate)
+
+    def upkeep(self, in_flight: Callable[[], int]) -> Upkeep:
+        """What a worker does beside driving runs."""
+        return Upkeep(self._services, self.scheduler, self.retention, in_flight)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
         """What drives a run that is leased under `token`; a new one has no history to read."""

@@ -69,7 +69,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not self.key or len(self.key) > _KEY_LIMIT or not self.key.isprintable():
-            raise DefinitionError(f"the key of a schedule has 1 to {_KEY_LIMIT} printable characters: {self.key[:80]!r}")
+            raise DefinitionError(
+                f"the key of a schedule has 1 to {_KEY_LIMIT} printable characters: {self.key[:80]!r}"
+            )
         if (self.every is None) == (self.cron is None):
             raise DefinitionError(f"schedule {self.key!r} needs either every= or cron=")
         if self.overlap not in ("allow", "skip"):
@@ -82,7 +84,9 @@ class Schedule:
             if interval < _MILLISECOND:
                 raise DefinitionError(f"every={self.every!r} of schedule {self.key!r} is no interval")
             if jitter >= interval:
-                raise DefinitionError(f"jitter={self.jitter!r} of schedule {self.key!r} is not shorter than its interval")
+                raise DefinitionError(
+                    f"jitter={self.jitter!r} of schedule {self.key!r} is not shorter than its interval"
+                )
         else:
             self._check_cron()
 
@@ -106,9 +110,9 @@ class Schedule:
         jitter = parse_duration(self.jitter)
         if not jitter:
             return window
+        room = min(jitter + _MILLISECOND, next(self.windows_after(window)) - window) // _MILLISECOND
         digest = hashlib.sha256(f"{self.key}:{to_millis(window)}".encode()).digest()
-        offset = timedelta(milliseconds=int.from_bytes(digest[:6], "big") % (jitter // _MILLISECOND + 1))
-        return min(window + offset, next(self.windows_after(window)) - _MILLISECOND)
+        return window + timedelta(milliseconds=int.from_bytes(digest[:6], "big") % room)
 
     def windows_after(self, moment: datetime) -> Iterator[datetime]:
         """The windows after a moment, the earliest first."""

@@ -76,7 +76,7 @@ class Scheduler:
                 rest = min(rest, timedelta(seconds=1))
         return max(rest, timedelta(0))
 
-    async def list(self) -> list[ScheduleInfo]:
+    async def listing(self) -> list[ScheduleInfo]:
         """The declared schedules in order, with where they stand."""
         states = {state.id: state for state in await self._services.store.list_schedules()}
         return [self._info(schedule, states.get(self._id(schedule))) for schedule in self._schedules.values()]

@@ -61,7 +61,7 @@ THIRD_PARTY: Final[Mapping[int, frozenset[str]]] = {
     1: frozenset({"pydantic"}),
     2: frozenset({"orjson", "pydantic_core"}),
     3: frozenset({"asyncpg"}),
-    4: frozenset({"anyio", "opentelemetry"}),
+    4: frozenset({"anyio", "cronsim", "opentelemetry"}),
     5: frozenset({"fastapi", "starlette", "pydantic_settings", "typing_inspection"}),
     6: frozenset({"uvicorn"}),
     PUBLIC_FACE: frozenset(),
