@@ -14,7 +14,7 @@ from asyncpg.prepared_stmt import PreparedStatement
 
 from prisma_inprocess.drivers.base import RawResult, Row, Transaction
 from prisma_inprocess.drivers.pool import Pool, PoolClosed
-from prisma_inprocess.drivers.postgresql_errors import connection_error, query_error
+from prisma_inprocess.drivers.postgresql_errors import connection_error, is_connection_lost, query_error
 from prisma_inprocess.drivers.postgresql_values import PostgresDialect, raw_parameters, raw_result
 from prisma_inprocess.errors import EngineError
 from prisma_inprocess.url import PostgresUrl
@@ -215,7 +215,11 @@ class PostgresDriver:
         try:
             result = await operation(connection)
         except _STATEMENT_ERRORS as error:
-            pool.release(connection)
+            # A server that shuts a connection down says so first and closes it later: it is not to be used once more.
+            if is_connection_lost(error):
+                pool.discard(connection)
+            else:
+                pool.release(connection)
             raise query_error(error, raw=raw) from error
         except BaseException as error:
             pool.discard(connection)

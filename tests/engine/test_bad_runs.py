@@ -237,7 +237,9 @@ async def test_a_history_of_which_one_row_cannot_be_read_is_not_taken_for_a_shor
 
     async with Prisma(datasource={"url": sqlite_url}) as client:
         store = PrismaStateStore(client)
-        async with running_worker(store, flow, good, config=SHORT_LEASE) as (engine, worker):
+        # Long enough for a slow disk: a lease that expires during the step would have it executed twice, rightly.
+        lease = replace(SHORT_LEASE, lease=timedelta(seconds=1))
+        async with running_worker(store, flow, good, config=lease) as (engine, worker):
             handle = await engine.start(flow)
             await until(lambda: has_status(handle, RunStatus.SUSPENDED))
             await client.execute_raw("UPDATE durable_step_checkpoints SET output = '{spoilt' WHERE seq = 0")

@@ -148,8 +148,11 @@ async def test_a_killed_connection_costs_at_most_one_error(rich: Rich) -> None:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'victim'"
         )
         await connection.close()
-        await asyncio.sleep(0.05)
-        assert await client.step.count() == 0
+        # Whether the client has heard of it before its next query is up to the machine.
+        outcomes: Any = await asyncio.gather(client.step.count(), return_exceptions=True)
+        assert outcomes == [0] or outcomes[0].code == "P1017"
+        for _ in range(3):
+            assert await client.step.count() == 0
 
 
 async def test_queries_go_on_after_the_server_restarted(

@@ -156,7 +156,7 @@ async def test_cancellation_at_any_moment_loses_no_connection_and_no_update(rich
         assert sum(done) <= value <= sum(done) + sum(unknown)
         # All connections are still there: as many transactions at once as the pool has, and each may write.
         for _ in range(4):
-            async with db.tx(max_wait=dt.timedelta(seconds=2), timeout=LONG) as tx:
+            async with db.tx(max_wait=dt.timedelta(seconds=10), timeout=LONG) as tx:
                 await tx.step.update(where=counter, data={"seq": {"increment": 2}})
         assert (await db.step.find_unique(where=counter)).seq == value + 8
 
