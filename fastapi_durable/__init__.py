@@ -1,7 +1,8 @@
 """Durable workflows for FastAPI, on the app's own Prisma schema."""
 
 from fastapi_durable.clock import Clock, SystemClock
-from fastapi_durable.definition import step, workflow
+from fastapi_durable.definition import Batch, Singleton, step, workflow
+from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import current_context
 from fastapi_durable.engine.engine import WorkflowEngine
@@ -17,11 +18,14 @@ from fastapi_durable.engine.task import TaskTicket
 from fastapi_durable.engine.undo import Undo
 from fastapi_durable.engine.update import UpdateResult
 from fastapi_durable.engine.webhook import Webhook
+from fastapi_durable.entity import entity, operation
 from fastapi_durable.errors import (
     ChildFailedError,
     ConfigurationError,
     DefinitionError,
     DurableError,
+    EntityNotRegisteredError,
+    EntityOperationError,
     FatalError,
     GatherError,
     InjectionError,
@@ -42,6 +46,7 @@ from fastapi_durable.errors import (
     SerializationError,
     SignalTimeoutError,
     SignalTokenTakenError,
+    SingletonQueueFullError,
     StepFailedError,
     StepNotRegisteredError,
     StoreConflictError,
@@ -78,6 +83,8 @@ from fastapi_durable.web.dependencies import (
 
 __all__ = [
     "Backoff",
+    "Batch",
+    "BulkCancellation",
     "Checkpoint",
     "ChildFailedError",
     "Clock",
@@ -90,6 +97,8 @@ __all__ = [
     "DurableOptions",
     "DurableRuntime",
     "DurableSettings",
+    "EntityNotRegisteredError",
+    "EntityOperationError",
     "ErrorRecord",
     "Event",
     "EventSubscriber",
@@ -132,6 +141,8 @@ __all__ = [
     "SerializationError",
     "SignalTimeoutError",
     "SignalTokenTakenError",
+    "Singleton",
+    "SingletonQueueFullError",
     "StateStore",
     "StateStoreDep",
     "StepExecution",
@@ -161,9 +172,11 @@ __all__ = [
     "app_scoped",
     "current_context",
     "current_step",
+    "entity",
     "exponential",
     "fixed",
     "keep",
+    "operation",
     "step",
     "workflow",
 ]

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, Self
 
-from fastapi import APIRouter
+from fastapi import APIRouter, params
 from starlette.applications import Starlette
 
 from fastapi_durable.codec import Codec
@@ -22,6 +22,7 @@ from fastapi_durable.definition import (
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
@@ -42,6 +43,8 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.web.router import console_router
+from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.webhooks import webhook_router
 from fastapi_durable.worker import Worker
 
@@ -69,9 +72,13 @@ class DurableModule:
         inject: Sequence[Callable[..., Any]] | None,
         workflows: Sequence[WorkflowFunction],
         steps: Sequence[Callable[..., Any]],
+        entities: Sequence[type] = (),
     ) -> None:
         self._use_factory = use_factory
         self._inject = inject
+        self._entities = tuple(entities)
+        for each in self._entities:
+            entity_definition(each)
         self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
         self._steps: tuple[StepDefinition, ...] = tuple(step_definition(each) for each in steps)
         WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
@@ -92,12 +99,14 @@ class DurableModule:
         *,
         workflows: Sequence[WorkflowFunction] = (),
         steps: Sequence[Callable[..., Any]] = (),
+        entities: Sequence[type] = (),
     ) -> Self:
         """A module from options that are at hand.
 
         Args:
             options: Checked now, the environment included.
             workflows: Functions decorated with `@workflow` that this application drives.
+            entities: Classes decorated with `@entity` whose operations this application executes.
             steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
@@ -106,7 +115,7 @@ class DurableModule:
         """
         _checked_options(options, "for_root takes")
         options.resolve()
-        return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps)
+        return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps, entities=entities)
 
     @classmethod
     def for_root_async(
@@ -116,6 +125,7 @@ class DurableModule:
         inject: Sequence[Callable[..., Any]] | None = None,
         workflows: Sequence[WorkflowFunction] = (),
         steps: Sequence[Callable[..., Any]] = (),
+        entities: Sequence[type] = (),
     ) -> Self:
         """A module whose options are built when the lifespan starts.
 
@@ -124,6 +134,7 @@ class DurableModule:
                 values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
             workflows: Functions decorated with `@workflow` that this application drives.
+            entities: Classes decorated with `@entity` whose operations this application executes.
             steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
@@ -131,7 +142,7 @@ class DurableModule:
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
         _check_factory(use_factory, inject)
-        return cls(use_factory=use_factory, inject=inject, workflows=workflows, steps=steps)
+        return cls(use_factory=use_factory, inject=inject, workflows=workflows, steps=steps, entities=entities)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -182,6 +193,41 @@ class DurableModule:
             max_body: Bytes; a larger body is refused.
         """
         return webhook_router(self, prefix=prefix, max_body=max_body)
+
+    def router(
+        self,
+        *,
+        dependencies: Sequence[params.Depends] = (),
+        view: Sequence[params.Depends] = (),
+        operate: Sequence[params.Depends] = (),
+        tenant: TenantDependency | None = None,
+        allow_unauthenticated: bool = False,
+        dashboard: bool = True,
+        include_in_schema: bool = True,
+    ) -> APIRouter:
+        """The console: `app.include_router(durable.router(dependencies=[Depends(login)]), prefix="/durable")`.
+
+        The dashboard lies at the prefix, its HTTP API at `api/` below. It carries no lifespan.
+
+        Args:
+            dependencies: Before every route: the application's own authentication.
+            view: Further ones before what only reads, the dashboard included.
+            operate: Further ones before what changes runs.
+            tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
+            allow_unauthenticated: Mount the changing routes although neither `dependencies` nor `operate` guards them.
+            dashboard: Whether to serve the pages, or the API alone.
+            include_in_schema: Whether the API shows in the application's OpenAPI document.
+        """
+        return console_router(
+            self,
+            dependencies=dependencies,
+            view=view,
+            operate=operate,
+            tenant=tenant,
+            allow_unauthenticated=allow_unauthenticated,
+            dashboard=dashboard,
+            include_in_schema=include_in_schema,
+        )
 
     def runtime(self, app: Application) -> DurableRuntime:
         """What runs in an application, for code that FastAPI does not inject into.
@@ -258,6 +304,7 @@ class DurableModule:
             engine = WorkflowEngine(
                 store=options.store,
                 workflows=self._workflows,
+                entities=self._entities,
                 injector=resolver,
                 transport=options.transport,
                 config=config,
@@ -308,7 +355,10 @@ class DurableModule:
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
-        for function in (*(each.function for each in self._workflows), *(each.function for each in self._steps)):
+        owners: list[Callable[..., Any]] = [each.owner for each in self._workflows if each.owner is not None]
+        functions = [*(each.function for each in self._workflows), *(each.function for each in self._steps)]
+        operations = [op.function for each in self._entities for op in entity_definition(each).operations.values()]
+        for function in (*functions, *owners, *operations):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)

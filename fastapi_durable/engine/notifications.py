@@ -2,6 +2,7 @@
 
 import asyncio
 import heapq
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from datetime import datetime
 
 from fastapi_durable.model import Run
 from fastapi_durable.wakeups.base import Tell, Topic, Word
+
+_log = logging.getLogger("fastapi_durable")
 
 _PLANNED_WAKES = 10_000
 """Wakes remembered in memory; a later one is found by polling."""
@@ -82,9 +85,15 @@ class Notifications:
         """Forget the word about work; called before looking for it, so that none that comes meanwhile is lost."""
         self._work.clear()
 
-    def on_run_cancelled(self, listener: Callable[[str], None]) -> None:
-        """Have the worker hear of cancels that were made in this process."""
+    def on_run_cancelled(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Have a listener hear of cancels that this process makes or meets; returns what removes it."""
         self._cancel_listeners.append(listener)
+
+        def remove() -> None:
+            if listener in self._cancel_listeners:
+                self._cancel_listeners.remove(listener)
+
+        return remove
 
     def run_cancelled(self, run_id: str) -> None:
         """A run was cancelled, or is to be; whoever drives it should look."""
@@ -92,8 +101,12 @@ class Notifications:
         self._tell(Topic.CANCELLED, run_id)
 
     def _cancelled(self, run_id: str) -> None:
-        for listener in self._cancel_listeners:
-            listener(run_id)
+        for listener in list(self._cancel_listeners):
+            try:
+                listener(run_id)
+            except Exception:
+                # A listener of the application; the others, and the cancel itself, are not its concern.
+                _log.exception("a listener for cancelled runs failed for run %s", run_id)
         self._finished(run_id, None)
 
     def run_finished(self, run_id: str, run: Run | None = None) -> None:

@@ -14,10 +14,12 @@ from typing import Final
 
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.labels import labelled
+from fastapi_durable.engine.namespaces import namespace_of, within
 from fastapi_durable.engine.schedule import NoScheduledInput, Schedule
 from fastapi_durable.engine.services import Services
 from fastapi_durable.errors import DefinitionError, ScheduleNotFoundError
-from fastapi_durable.model import DEFAULT_NAMESPACE, Run, ScheduleState
+from fastapi_durable.model import Run, ScheduleState
 from fastapi_durable.store.base import StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
@@ -48,7 +50,7 @@ class Scheduler:
 
     def __init__(self, services: Services, schedules: Sequence[Schedule]) -> None:
         self._services = services
-        self._namespace = services.config.namespace or DEFAULT_NAMESPACE
+        self._namespace = namespace_of(services.config)
         self._schedules: dict[str, Schedule] = {}
         for schedule in schedules:
             if schedule.key in self._schedules:
@@ -179,7 +181,7 @@ class Scheduler:
             workflow=definition.name,
             workflow_version=definition.version,
             input=encoded,
-            tags=tuple(dict.fromkeys((*definition.tags, *schedule.tags))),
+            tags=labelled(self._services.codec, definition, encoded, schedule.tags),
             priority=schedule.priority,
             namespace=self._namespace,
             origin=definition.origin,
@@ -209,5 +211,4 @@ class Scheduler:
         return self._schedules[key]
 
     def _id(self, schedule: Schedule) -> str:
-        # As the reference names them, except where two namespaces would share one schedule.
-        return schedule.key if self._namespace == DEFAULT_NAMESPACE else f"{self._namespace}/{schedule.key}"
+        return within(self._namespace, schedule.key)

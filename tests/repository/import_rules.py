@@ -22,6 +22,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.duration": 1,
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
+    "fastapi_durable.entity": 1,
     "fastapi_durable.schema": 1,
     # 2 ports
     "fastapi_durable.store": 2,
@@ -46,9 +47,9 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.service": 5,
     "fastapi_durable.gateway": 5,
     "fastapi_durable.webhooks": 5,
+    "fastapi_durable.web": 5,  # the module hands out the console's router
     "fastapi_durable.module": 5,
     # 6 edges
-    "fastapi_durable.web": 6,
     "fastapi_durable.testing": 6,
     "fastapi_durable.standalone": 6,
     "fastapi_durable.__main__": 6,

@@ -1,0 +1,73 @@
+"""The console's reading routes: the workflows that there are, and what the caller may do."""
+
+import inspect
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic.errors import PydanticInvalidForJsonSchema
+
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.web.problems import ProblemRoute, problem_responses
+from fastapi_durable.web.schemas import ConsoleInfo, WorkflowList, WorkflowView
+from fastapi_durable.web.scope import ScopeDep
+
+_OPERATIONS = ("start", "signal", "publish", "update", "cancel", "continue")
+
+
+async def read_console(scope: ScopeDep) -> ConsoleInfo:
+    """Say what this console shows to the caller, and which actions it offers."""
+    hidden = set() if scope.sees_everything else {"publish"}
+    hidden |= set() if scope.may_start else {"start"}
+    return ConsoleInfo(
+        namespace=scope.namespace,
+        may_operate=scope.may_operate,
+        actions=[each for each in _OPERATIONS if each not in hidden] if scope.may_operate else [],
+        role=scope.runtime.role,
+        store=type(scope.runtime.store).__name__,
+    )
+
+
+async def list_workflows(scope: ScopeDep) -> WorkflowList:
+    """List the workflows that this application knows, with the JSON Schema of what each takes."""
+    registry = scope.runtime.engine.registry
+    codec = Codec()
+    return WorkflowList(
+        workflows=[
+            _view(found, codec, newest=registry.get(name) is found)
+            for name, version in sorted(registry.keys)
+            if (found := registry.find(name, version)) is not None
+        ]
+    )
+
+
+def _view(definition: WorkflowDefinition, codec: Codec, *, newest: bool) -> WorkflowView:
+    description = inspect.getdoc(definition.function)
+    return WorkflowView(
+        name=definition.name,
+        version=definition.version,
+        newest=newest,
+        description=None if description is None else description[:2000],
+        tags=list(definition.tags),
+        updates=sorted(definition.updates),
+        takes_input=definition.input_type is not NoInput,
+        input_schema=_schema(definition.input_type, codec),
+    )
+
+
+def _schema(declared: Any, codec: Codec) -> dict[str, Any] | None:
+    if declared is NoInput:
+        return None
+    try:
+        schema: dict[str, Any] = codec.adapter(declared).json_schema()
+    except PydanticInvalidForJsonSchema:  # a type that pydantic reads but cannot describe
+        return None
+    return schema
+
+
+def about_routes() -> APIRouter:
+    """What there is."""
+    router = APIRouter(route_class=ProblemRoute)
+    router.get("/console", operation_id="readConsole", responses=problem_responses())(read_console)
+    router.get("/workflows", operation_id="listWorkflows", responses=problem_responses())(list_workflows)
+    return router

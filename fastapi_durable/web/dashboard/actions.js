@@ -1,0 +1,167 @@
+// What an operator may do. Every action asks first, says what it will do, and tells how it ended.
+
+import { post, remove, runPath } from "./api.js";
+import { h } from "./dom.js";
+import { ended } from "./format.js";
+
+// Asks for confirmation and for values; resolves when the action is done or given up.
+function ask({ title, text, fields = [], verb, danger = false, act }) {
+  const dialog = document.getElementById("dialog");
+  const message = h("p", { class: "error", role: "alert", hidden: true });
+  const inputs = fields.map(({ name, label, kind = "text", value = "", required = false }) => {
+    if (kind === "check") return h("label", { class: "check" }, h("input", { type: "checkbox", name }), label);
+    const control = kind === "json" ? h("textarea", { name, spellcheck: "false", required }) : h("input", { name, required, autocomplete: "off" });
+    control.value = value;
+    return h("label", {}, label, control);
+  });
+  const confirm = h("button", { class: danger ? "primary danger" : "primary" }, verb);
+  const form = h("form", { onsubmit: async (event) => {
+    event.preventDefault();
+    confirm.disabled = true;
+    try {
+      const values = {};
+      for (const { name, kind } of fields) {
+        const control = form.elements[name];
+        values[name] = kind === "check" ? control.checked : kind === "json" ? parsed(control.value) : control.value.trim();
+      }
+      await act(values);
+      dialog.close();
+    } catch (error) {
+      message.hidden = false;
+      message.textContent = error.message;
+      confirm.disabled = false;
+    }
+  } },
+  h("h1", { id: "dialog-title" }, title), text ? h("p", { class: "muted" }, text) : null, inputs, message,
+  h("div", { class: "row" }, h("button", { type: "button", onclick: () => dialog.close() }, "Not now"), confirm));
+  dialog.replaceChildren(form);
+  dialog.showModal();
+}
+
+function parsed(text) {
+  if (!text.trim()) return undefined;
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new Error(`This is not JSON: ${error.message}`);
+  }
+}
+
+const pretty = (value) => JSON.stringify(value ?? null, null, 2);
+const button = (text, onclick, danger) => h("button", { type: "button", class: danger ? "danger" : null, onclick }, text);
+
+async function done(page, text) {
+  await page.reload();
+  page.notice(text, true);
+}
+
+export function runActions(page, run) {
+  const may = (action) => page.info.actions.includes(action);
+  const retriable = ["failed", "dead", "blocked"].includes(run.status);
+  return [
+    run.waiting?.kind === "breakpoint" && may("continue") ? button("Continue", () => ask({
+      title: "Continue past the breakpoint?", verb: "Continue",
+      act: async () => { await post(runPath(run.id, "/continue")); await done(page, "The run goes on."); } })) : null,
+    run.waiting?.kind === "signal" && may("signal") ? button("Send signal", () => signal(page, run.waiting.name)) : null,
+    !ended(run) && may("update") ? button("Send update", () => ask({
+      title: "Send an update", text: "For ctx.on_update(name) of this run; its validator may refuse.", verb: "Send",
+      fields: [{ name: "name", label: "Name", required: true }, { name: "value", label: "Value (JSON)", kind: "json" }],
+      act: async ({ name, value }) => {
+        const result = await post(runPath(run.id, `/updates/${encodeURIComponent(name)}`), { value: value ?? null });
+        if (!result.accepted) throw new Error(result.reason);
+        await done(page, result.received ? "The run has taken the update." : "The update is kept until the run asks for it.");
+      } })) : null,
+    retriable && may("retry") ? button("Retry", () => ask({
+      title: "Retry this run?", text: "It goes on from where it failed; finished steps are not repeated.", verb: "Retry",
+      act: async () => { await post(runPath(run.id, "/retry")); await done(page, "The run is tried again."); } })) : null,
+    ended(run) && may("retry") ? button("Retry with other input", () => ask({
+      title: "Run again with other input", text: "A new run of the same version; this one stays as it is.", verb: "Start",
+      fields: [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(run.input) }],
+      act: async ({ input }) => page.go({ run: (await post(runPath(run.id, "/retry-with-input"), { input })).run_id }) })) : null,
+    !ended(run) && may("cancel") ? button("Cancel", () => ask({
+      title: "Cancel this run?", text: "Its children are cancelled with it. This cannot be taken back.", verb: "Cancel the run", danger: true,
+      fields: [{ name: "compensate", label: "Undo its finished steps first", kind: "check" }],
+      act: async ({ compensate }) => {
+        const result = await post(runPath(run.id, "/cancel"), { compensate });
+        await done(page, `The run is ${result.status}.`);
+      } }), true) : null,
+    may("delete") ? button("Delete", () => ask({
+      title: "Delete this run?", text: "The run, its history and everything below it are removed for good.", verb: "Delete for good", danger: true,
+      fields: ended(run) ? [] : [{ name: "force", label: "It is alive: cancel it first", kind: "check" }],
+      act: async ({ force }) => {
+        const result = await remove(runPath(run.id, force ? "?force=true" : ""));
+        await page.go({ page: "runs" });
+        page.notice(`${result.deleted} ${result.deleted === 1 ? "run was" : "runs were"} deleted.`, true);
+      } }), true) : null,
+  ];
+}
+
+export function forkButton(page, run, step) {
+  if (!page.info.actions.includes("fork") || step.seq < 0 || step.seq >= 1_000_000) return null;
+  return button("Fork from here", () => ask({
+    title: `Fork before ${step.name}?`, text: "A new run with this one's history before the step; from there on it is done anew.", verb: "Fork",
+    act: async () => page.go({ run: (await post(runPath(run.id, "/fork"), { from_step: step.seq })).run_id }) }));
+}
+
+export function signal(page, token = "") {
+  ask({
+    title: "Send a signal", text: "To the run that waits for this token; if none does, it is kept for the next.", verb: "Send",
+    fields: [{ name: "token", label: "Token", value: token, required: true }, { name: "payload", label: "Payload (JSON)", kind: "json" }],
+    act: async ({ token: name, payload }) => {
+      const result = await post("signals", { token: name, payload: payload ?? null });
+      await done(page, result.received ? "A run has received the signal." : "Nobody waits for it yet: the signal is kept.");
+    } });
+}
+
+export function publish(page) {
+  ask({
+    title: "Publish an event", verb: "Publish",
+    fields: [{ name: "name", label: "Name", required: true }, { name: "payload", label: "Payload (JSON)", kind: "json" }],
+    act: async ({ name, payload }) => {
+      const result = await post("events", { name, payload: payload ?? null });
+      await done(page, `Received by ${result.receivers.length} runs${result.buffered ? ", kept for the next" : ""}.`);
+    } });
+}
+
+export function start(page, workflow) {
+  ask({
+    title: `Start ${workflow.name}`, verb: "Start",
+    fields: [
+      ...(workflow.takes_input ? [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(example(workflow.input_schema)) }] : []),
+      { name: "run_id", label: "Run id (empty: a random one)" },
+    ],
+    act: async ({ input, run_id: id }) => {
+      const body = { version: workflow.version, ...(workflow.takes_input ? { input } : {}), ...(id ? { run_id: id } : {}) };
+      await page.go({ run: (await post(`workflows/${encodeURIComponent(workflow.name)}/runs`, body)).run_id });
+    } });
+}
+
+// The shape of an input, to be filled in.
+function example(schema, root = schema, depth = 0) {
+  if (!schema || depth > 6) return null;
+  if (schema.$ref) return example(root.$defs?.[schema.$ref.split("/").pop()], root, depth + 1);
+  if (schema.default !== undefined) return schema.default;
+  if (schema.enum) return schema.enum[0];
+  const type = schema.type ?? schema.anyOf?.[0]?.type;
+  if (type === "object") return Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, each]) => [name, example(each, root, depth + 1)]));
+  if (type === "array") return schema.items ? [example(schema.items, root, depth + 1)] : [];
+  return { string: "", integer: schema.minimum ?? 0, number: schema.minimum ?? 0, boolean: false }[type] ?? null;
+}
+
+export function bulk(page, chosen, total) {
+  const filter = { ...chosen };
+  if (filter.unattributed) filter.unattributed = true;
+  const verbs = [["retry", "Retry all", "retry"], ["cancel", "Cancel all", "cancel"], ["delete", "Delete all", "delete"]];
+  if (!page.info.actions.includes("bulk")) return null;
+  return verbs.map(([verb, label]) => button(label, () => ask({
+    title: `${label} of these ${total().toLocaleString()} runs?`,
+    text: `${{ retry: "Failed, dead and blocked runs go on from where they failed.", cancel: "All that are alive end now.", delete: "Those that have ended are removed for good." }[verb]} Up to 500 at once; the others of the selection are left alone.`,
+    verb: label, danger: verb !== "retry",
+    act: async () => {
+      const result = await post(`bulk/${verb}`, { filter });
+      const words = [`${result.applied} of ${result.matched} done`];
+      if (result.failed) words.push(`${result.failed} refused (${result.failures[0].reason})`);
+      if (result.remaining) words.push(`${result.remaining} are left: repeat`);
+      await done(page, `${words.join(", ")}.`);
+    } }), verb !== "retry"));
+}

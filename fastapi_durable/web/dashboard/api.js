@@ -1,0 +1,45 @@
+// The HTTP API, below the page's own address.
+
+export class Problem extends Error {
+  constructor(status, problem) {
+    const errors = (problem.errors ?? []).map((each) => `${each.where}: ${each.message}`).join("; ");
+    super(errors ? `${problem.detail} (${errors})` : problem.detail);
+    this.status = status;
+  }
+}
+
+async function call(method, path, { body, signal } = {}) {
+  const response = await fetch(`api/${path}`, {
+    method, signal, credentials: "same-origin", redirect: "error",
+    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    body: body === undefined ? undefined : JSON.stringify(body),
+  });
+  if (response.ok) return response.json();
+  const problem = await response.json().catch(() => ({}));
+  if (response.status === 401) throw new Problem(401, { detail: "You are signed out. Sign in to the application, then reload." });
+  const detail = typeof problem.detail === "string" ? problem.detail : `The server answered ${response.status}.`;
+  throw new Problem(response.status, { ...problem, detail });
+}
+
+export const get = (path, options) => call("GET", path, options);
+export const post = (path, body) => call("POST", path, { body });
+export const remove = (path) => call("DELETE", path);
+export const runPath = (id, rest = "") => `runs/${encodeURIComponent(id)}${rest}`;
+
+// Follows a stream while the page can be seen. The browser reconnects by itself and says what it saw last.
+export function follow(path, handlers, signal) {
+  let source = null;
+  const live = document.getElementById("live");
+  const say = (on) => { live.toggleAttribute("data-on", on); live.textContent = on ? "live" : "paused"; };
+  const open = () => {
+    source = new EventSource(`api/${path}`);
+    source.onopen = () => say(true);
+    source.onerror = () => { if (source.readyState === EventSource.CLOSED) say(false); };
+    for (const [event, handle] of Object.entries(handlers)) source.addEventListener(event, (message) => handle(JSON.parse(message.data)));
+  };
+  const close = () => { source?.close(); source = null; };
+  const look = () => { if (document.hidden) { close(); say(false); } else if (!source) open(); };
+  look();
+  document.addEventListener("visibilitychange", look, { signal });
+  signal.addEventListener("abort", () => { close(); live.textContent = ""; live.removeAttribute("data-on"); });
+}

@@ -1,0 +1,73 @@
+// Shows the page that the address names. Everything that can be linked to is in the query string, so that the dashboard
+// works below any prefix without the server knowing its pages.
+
+import { get } from "./api.js";
+import { address, h } from "./dom.js";
+import { home } from "./home.js";
+import { run } from "./run.js";
+import { runs } from "./runs.js";
+import { workflows } from "./workflows.js";
+
+const PAGES = { home, runs, run, workflows };
+const main = document.getElementById("main");
+let leaving = new AbortController();
+let shown = 0;
+let info = null;
+
+function notice(text, good = false) {
+  const element = document.getElementById("notice");
+  element.textContent = text ?? "";
+  element.hidden = !text;
+  element.classList.toggle("good", good);
+}
+
+function go(parameters, { replace = false } = {}) {
+  history[replace ? "replaceState" : "pushState"](null, "", address(parameters));
+  return show();
+}
+
+async function show({ focus = true } = {}) {
+  leaving.abort();
+  leaving = new AbortController();
+  const turn = ++shown;
+  const parameters = new URLSearchParams(location.search);
+  const name = parameters.has("run") ? "run" : PAGES[parameters.get("page")] ? parameters.get("page") : "home";
+  for (const each of document.querySelectorAll("[data-page]")) {
+    if (each.dataset.page === (name === "run" ? "runs" : name)) each.setAttribute("aria-current", "page");
+    else each.removeAttribute("aria-current");
+  }
+  notice(null);
+  try {
+    info ??= await get("console");
+    document.getElementById("where").textContent = info.namespace ? `namespace ${info.namespace}` : "";
+    const content = await PAGES[name](parameters, { info, signal: leaving.signal, go, notice, reload: () => show({ focus: false }) });
+    if (turn !== shown) return;
+    main.replaceChildren(...[content].flat());
+    if (focus) main.focus({ preventScroll: true });
+  } catch (error) {
+    if (turn !== shown || error.name === "AbortError") return;
+    main.replaceChildren(h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "That did not work"), h("p", {}, error.message), h("button", { type: "button", onclick: () => show() }, "Try again")));
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const anchor = event.target.closest("a[data-link]");
+  if (!anchor || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  event.preventDefault();
+  history.pushState(null, "", anchor.getAttribute("href"));
+  scrollTo(0, 0);
+  show();
+});
+document.getElementById("open").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const input = event.target.elements.id;
+  if (input.value.trim()) go({ run: input.value.trim() });
+  input.value = "";
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "/" || event.target.closest("input, textarea, select, dialog")) return;
+  event.preventDefault();
+  document.querySelector("#open input").focus();
+});
+addEventListener("popstate", () => show());
+show();

@@ -1,0 +1,41 @@
+// Times, durations and states, as people say them.
+
+export const STATUSES = ["pending", "running", "suspended", "blocked", "cancelling", "completed", "failed", "dead", "cancelled"];
+
+export function duration(milliseconds) {
+  const ms = Math.max(0, milliseconds);
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+  const minutes = Math.floor(ms / 60_000);
+  if (minutes < 60) return `${minutes} min ${Math.floor((ms % 60_000) / 1000)} s`;
+  const hours = Math.floor(minutes / 60);
+  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+}
+
+export function ago(moment) {
+  const ms = Date.now() - Date.parse(moment);
+  return ms >= 0 ? `${coarse(ms)} ago` : `in ${coarse(-ms)}`;
+}
+
+function coarse(ms) {
+  if (ms < 1000) return "a moment";
+  if (ms < 60_000) return `${Math.round(ms / 1000)} s`;
+  if (ms < 3_600_000) return `${Math.round(ms / 60_000)} min`;
+  return ms < 172_800_000 ? `${Math.round(ms / 3_600_000)} h` : `${Math.round(ms / 86_400_000)} d`;
+}
+
+export const exact = (moment) => new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+const ENDED = new Set(["completed", "failed", "cancelled", "dead"]);
+export const ended = (run) => ENDED.has(run.status);
+
+export function lasted(run) {
+  const end = ended(run) ? Date.parse(run.updated_at) : Date.now();
+  return duration(end - Date.parse(run.created_at));
+}
+
+export function reason(run) {
+  if (run.waiting) return `waits for ${run.waiting.kind === "breakpoint" ? "an operator at a breakpoint" : `${run.waiting.kind} ${run.waiting.name}`}`;
+  if (run.wake_at && (run.status === "suspended" || run.status === "blocked")) return `goes on ${ago(run.wake_at)}`;
+  return run.status === "blocked" ? "waits for code that fits its history" : "";
+}

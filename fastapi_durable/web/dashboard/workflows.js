@@ -1,0 +1,25 @@
+// What can be started, with the schema of its input.
+
+import { get } from "./api.js";
+import { publish, signal, start } from "./actions.js";
+import { h, json, link } from "./dom.js";
+
+export async function workflows(_, page) {
+  const listed = (await get("workflows", page)).workflows;
+  const may = (action) => page.info.actions.includes(action);
+  return [
+    h("div", { class: "head" }, h("h1", {}, "Workflows"), h("div", { class: "row" },
+      may("signal") ? h("button", { type: "button", onclick: () => signal(page) }, "Send a signal") : null,
+      may("publish") ? h("button", { type: "button", onclick: () => publish(page) }, "Publish an event") : null)),
+    listed.length ? null : h("div", { class: "card empty" }, "No workflows are registered with this module."),
+    ...listed.map((each) => h("section", { class: "card" },
+      h("div", { class: "head" },
+        h("div", {}, h("h2", {}, each.name, h("span", { class: "muted" }, ` v${each.version}${each.newest ? "" : " (older)"}`)),
+          each.description ? h("div", { class: "muted" }, each.description.split("\n")[0]) : null,
+          h("div", { class: "row" }, each.tags.map((tag) => h("span", { class: "tag" }, tag)))),
+        h("div", { class: "row" }, link({ page: "runs", workflow: each.name }, "its runs"),
+          may("start") ? h("button", { type: "button", class: "primary", onclick: () => start(page, each) }, "Start") : null)),
+      each.input_schema ? h("details", {}, h("summary", {}, "input schema"), json(each.input_schema))
+        : h("div", { class: "muted" }, each.takes_input ? "takes an input without a schema" : "takes no input"))),
+  ].filter(Boolean);
+}

@@ -1,0 +1,72 @@
+"""The dashboard's files, out of the package: one page, its style and its scripts, under a strict content policy."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from importlib.resources import files
+from typing import Final
+
+from fastapi import APIRouter, HTTPException, Request, Response
+
+_MEDIA_TYPES: Final[Mapping[str, str]] = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # Asked for anew each time, and answered with 304 unless another version is installed.
+    "Cache-Control": "no-cache",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    content: bytes
+    media_type: str
+    etag: str
+
+
+def dashboard_routes() -> APIRouter:
+    """The page at the prefix itself, and its assets beside it. They hold no data: the API decides what is shown."""
+    router = APIRouter(include_in_schema=False)
+    found = _files()
+
+    async def page(request: Request) -> Response:
+        return _answer(request, found["index.html"])
+
+    async def asset(name: str, request: Request) -> Response:
+        if name not in found:
+            raise HTTPException(HTTPStatus.NOT_FOUND)
+        return _answer(request, found[name])
+
+    router.get("/", name="durable_dashboard")(page)
+    router.get("/assets/{name}", name="durable_dashboard_asset")(asset)
+    return router
+
+
+def _answer(request: Request, file: _File) -> Response:
+    headers = {**_HEADERS, "ETag": file.etag}
+    if request.headers.get("if-none-match") == file.etag:
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+def _files() -> dict[str, _File]:
+    """All of them, in memory: they are small, and no path of a request ever reaches the file system."""
+    found: dict[str, _File] = {}
+    for entry in files("fastapi_durable.web").joinpath("dashboard").iterdir():
+        media_type = _MEDIA_TYPES.get("." + entry.name.rpartition(".")[2])
+        if media_type is not None and entry.is_file():
+            content = entry.read_bytes()
+            found[entry.name] = _File(content, media_type, f'"{hashlib.sha256(content).hexdigest()[:20]}"')
+    return found

@@ -1,0 +1,179 @@
+"""What our own routes answer when something is wrong: RFC 9457 problems, and nothing about the application's routes.
+
+The only place where an error of the library becomes an HTTP status code.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+
+from fastapi_durable.errors import (
+    ConfigurationError,
+    DurableError,
+    ResultTimeoutError,
+    RunNotFoundError,
+    RunStateError,
+    SerializationError,
+    SignalTokenTakenError,
+    StoreConflictError,
+    StoreUnavailableError,
+    TransactionExpiredError,
+    WorkflowNotRegisteredError,
+)
+
+PROBLEM_JSON: Final = "application/problem+json"
+MAX_BODY: Final = 1_000_000
+"""Bytes of a request's body."""
+
+_STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
+    RunNotFoundError: HTTPStatus.NOT_FOUND,
+    WorkflowNotRegisteredError: HTTPStatus.NOT_FOUND,
+    RunStateError: HTTPStatus.CONFLICT,
+    SignalTokenTakenError: HTTPStatus.CONFLICT,
+    SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StoreConflictError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TransactionExpiredError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+_RETRY_LATER: Final = {"Retry-After": "5"}
+
+
+class FieldProblem(BaseModel):
+    """One thing that is wrong with what was sent."""
+
+    where: str
+    message: str
+
+
+class Problem(BaseModel):
+    """An answer of media type `application/problem+json` (RFC 9457)."""
+
+    type: str = Field(description="What kind of problem: the name of the error after `urn:fastapi-durable:`.")
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldProblem] = []
+
+
+class NotPermittedError(DurableError):
+    """The caller may not do this, whoever it is about."""
+
+
+class TooManyStreamsError(DurableError):
+    """All places for live streams are taken."""
+
+
+_STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
+    NotPermittedError: HTTPStatus.FORBIDDEN,
+    TooManyStreamsError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+
+class BodyTooLarge(HTTPException):
+    """Leaves FastAPI's reading of a body as it is; other exceptions would come out of it as something else."""
+
+    def __init__(self) -> None:
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has at most {MAX_BODY} bytes")
+
+
+def problem_of(error: DurableError) -> Response:
+    """The answer that tells of an error."""
+    table = {**_STATUS_OF, **_STATUS_OF_OWN}
+    status = next((table[kind] for kind in type(error).__mro__ if kind in table), HTTPStatus.INTERNAL_SERVER_ERROR)
+    # What a database says of itself (addresses, names of tables) is for the log.
+    detail = "the database cannot be used at the moment" if _tells_of_the_inside(error) else str(error)
+    headers = _RETRY_LATER if status is HTTPStatus.SERVICE_UNAVAILABLE else None
+    return _response(type(error).__name__, status, detail, headers=headers)
+
+
+def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """What to write into OpenAPI: every route of ours may refuse, have too much to do, or find the input wrong."""
+    every = {
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        *statuses,
+    }
+    schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.get("properties", {})["errors"]["items"] = schema.pop("$defs")["FieldProblem"]
+    answers: dict[int | str, dict[str, Any]] = {
+        status.value: {"description": status.phrase, "content": {PROBLEM_JSON: {"schema": schema}}}
+        for status in sorted(every)
+    }
+    for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        answers.setdefault(status.value, {"description": f"{status.phrase}: so says the application"})
+    return answers
+
+
+class ProblemRoute(APIRoute):
+    """A route that answers with problems, and reads no more than `MAX_BODY` bytes.
+
+    What the application's own dependencies raise goes to the application's handlers.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(_limited(request))
+            except DurableError as error:
+                return problem_of(error)
+            except RequestValidationError as error:
+                return _invalid(error)
+            except BodyTooLarge as error:
+                return _response("BodyTooLargeError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.detail)
+
+        return handle
+
+
+def _limited(request: Request) -> Request:
+    received = 0
+
+    async def receive() -> Any:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY:
+            raise BodyTooLarge
+        return message
+
+    return Request(request.scope, receive)
+
+
+def _invalid(error: RequestValidationError) -> Response:
+    """Places and reasons; never the values, which may be secrets."""
+    problems = [
+        FieldProblem(where=".".join(str(part) for part in each["loc"]), message=str(each["msg"]))
+        for each in error.errors()[:20]
+    ]
+    return _response(
+        "RequestInvalidError", HTTPStatus.UNPROCESSABLE_ENTITY, "the request does not fit its schema", problems
+    )
+
+
+def _tells_of_the_inside(error: DurableError) -> bool:
+    return isinstance(error, StoreUnavailableError | StoreConflictError | TransactionExpiredError)
+
+
+def _response(
+    kind: str,
+    status: HTTPStatus,
+    detail: str,
+    errors: list[FieldProblem] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    name = kind.removesuffix("Error")
+    slug = "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("-")
+    problem = Problem(
+        type=f"urn:fastapi-durable:{slug}", title=status.phrase, status=status, detail=detail, errors=errors or []
+    )
+    body = problem.model_dump(exclude={"errors"} if not errors else None)
+    return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)

@@ -1,0 +1,64 @@
+"""Puts the console together: who may see, who may change, and what is mounted where."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Depends, params
+
+from fastapi_durable.web.about_routes import about_routes
+from fastapi_durable.web.change_routes import change_routes
+from fastapi_durable.web.dashboard_routes import dashboard_routes
+from fastapi_durable.web.run_routes import run_detail_route, run_routes
+from fastapi_durable.web.same_origin import require_same_origin
+from fastapi_durable.web.scope import TenantDependency, scope_dependency
+from fastapi_durable.web.stream_routes import stream_routes
+
+_log = logging.getLogger("fastapi_durable")
+_TAG = "durable"
+
+
+def console_router(
+    module: object,
+    *,
+    dependencies: Sequence[params.Depends],
+    view: Sequence[params.Depends],
+    operate: Sequence[params.Depends],
+    tenant: TenantDependency | None,
+    allow_unauthenticated: bool,
+    dashboard: bool,
+    include_in_schema: bool,
+) -> APIRouter:
+    """The routes of one module; see `DurableModule.router`."""
+    guarded = bool(dependencies or operate)
+    changing = guarded or allow_unauthenticated
+    _warn(guarded=guarded, readable=not (dependencies or view), allowed=allow_unauthenticated)
+    enter = Depends(scope_dependency(module, tenant, may_operate=changing))
+    api = APIRouter(prefix="/api", tags=[_TAG], include_in_schema=include_in_schema)
+    seeing: list[Any] = [*dependencies, *view, enter]
+    for part in (about_routes(), run_routes(), stream_routes()):
+        api.include_router(part, dependencies=seeing)
+    if changing:
+        acting: list[Any] = [Depends(require_same_origin), *dependencies, *operate, enter]
+        api.include_router(change_routes(), dependencies=acting)
+    api.include_router(run_detail_route(), dependencies=seeing)
+    router = APIRouter()
+    router.include_router(api)
+    if dashboard:
+        router.include_router(dashboard_routes(), dependencies=[*dependencies, *view])
+    return router
+
+
+def _warn(*, guarded: bool, readable: bool, allowed: bool) -> None:
+    if not guarded and allowed:
+        _log.warning("the console lets everybody who reaches it change runs (allow_unauthenticated=True)")
+    elif not guarded:
+        _log.warning(
+            "the console's changing routes are not mounted, because nothing guards them: give durable.router() "
+            "dependencies=[...] or operate=[...], or allow_unauthenticated=True if the network keeps strangers away"
+        )
+    if readable and not allowed:
+        _log.warning(
+            "the console shows every run, inputs and outputs included, to everybody who reaches it: give "
+            "durable.router() dependencies=[...] or view=[...]"
+        )

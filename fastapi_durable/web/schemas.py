@@ -1,0 +1,396 @@
+"""What the console's HTTP API takes and answers."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
+from fastapi_durable.model import (
+    AttributeFilter,
+    AttributeOperator,
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Run,
+    RunStatus,
+    SearchValue,
+)
+
+MAX_BULK = 500
+_OPERATORS: dict[str, AttributeOperator] = {
+    "eq": "eq",
+    "ne": "ne",
+    "gt": "gt",
+    "gte": "gte",
+    "lt": "lt",
+    "lte": "lte",
+}
+
+RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+Token = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
+AttributeText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
+
+_Whole = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
+_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorView(BaseModel):
+    """A stored failure."""
+
+    message: str
+    type: str | None = None
+    code: str | None = None
+    retryable: bool | None = None
+    stack: str | None = None
+    cause: "ErrorView | None" = None
+
+    @classmethod
+    def of(cls, error: ErrorRecord | None) -> "ErrorView | None":
+        return None if error is None else cls.model_validate(error.to_json())
+
+
+class WaitingView(BaseModel):
+    """What a suspended run waits for."""
+
+    kind: WaitKind
+    name: str
+    since: datetime
+
+    @classmethod
+    def of(cls, waiting: Waiting | None, run: Run) -> "WaitingView | None":
+        if waiting is None:
+            return None
+        return cls(kind=waiting.kind, name=waiting.name, since=run.updated_at)
+
+
+class RunSummary(BaseModel):
+    """A run as a list shows it: without its input, output and error."""
+
+    id: str
+    workflow: str
+    workflow_version: str
+    status: RunStatus
+    namespace: str
+    origin: str | None
+    tags: list[str]
+    search_attributes: dict[str, SearchValue]
+    priority: int | None
+    parent_run_id: str | None
+    waiting: WaitingView | None
+    wake_at: datetime | None = Field(description="When a suspended or blocked run goes on by itself.")
+    expires_at: datetime | None
+    recovery_attempts: int | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, listed: ListedRun) -> Self:
+        return cls(**_summary(listed.run, listed.waiting))
+
+
+class RunPage(BaseModel):
+    """Runs, the newest first."""
+
+    runs: list[RunSummary]
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the runs after these; null: there are none.")
+    total: int | None = Field(description="How many match; null unless `total` asks for it.")
+
+
+class FacetView(BaseModel):
+    status: RunStatus
+    origin: str | None
+    count: int
+
+
+class RunFacetsView(BaseModel):
+    """Counts by status and origin."""
+
+    facets: list[FacetView]
+    total: int
+
+
+class StepView(BaseModel):
+    """What happened at one position of a run. A negative `seq` is a compensation."""
+
+    seq: int
+    name: str
+    kind: CheckpointKind
+    status: CheckpointStatus
+    step_id: str
+    attempts: int
+    input: Any = None
+    output: Any = None
+    error: ErrorView | None
+    events: list[Any]
+    worker_group: str | None
+    parallel_group: str | None
+    wake_at: datetime | None
+    enqueued_at: datetime | None
+    started_at: datetime
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, step: Checkpoint) -> Self:
+        return cls(
+            seq=step.seq,
+            name=step.name,
+            kind=step.kind,
+            status=step.status,
+            step_id=step.step_id,
+            attempts=step.attempts,
+            input=step.input,
+            output=step.output,
+            error=ErrorView.of(step.error),
+            events=list(step.events),
+            worker_group=step.worker_group,
+            parallel_group=step.parallel_group,
+            wake_at=step.wake_at,
+            enqueued_at=step.enqueued_at,
+            started_at=step.started_at,
+            finished_at=step.finished_at if step.status.is_finished else None,
+        )
+
+
+class RunDetailView(RunSummary):
+    """A run with all that is known of it.
+
+    Of a long timeline and of many children only the first ones are listed; the totals count all.
+    """
+
+    input: Any = None
+    output: Any = None
+    error: ErrorView | None
+    version: str = Field(description="Changes whenever the run does; also the answer's ETag.")
+    timeline: list[StepView]
+    timeline_total: int
+    children: list[RunSummary]
+    children_total: int
+
+    @classmethod
+    def of_run(
+        cls,
+        run: Run,
+        waiting: Waiting | None,
+        *,
+        version: str,
+        timeline: list[StepView],
+        timeline_total: int,
+        children: list[RunSummary],
+        children_total: int,
+    ) -> Self:
+        return cls(
+            **_summary(run, waiting),
+            input=run.input,
+            output=run.output,
+            error=ErrorView.of(run.error),
+            version=version,
+            timeline=timeline,
+            timeline_total=timeline_total,
+            children=children,
+            children_total=children_total,
+        )
+
+
+def _summary(run: Run, waiting: Waiting | None) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "workflow": run.workflow,
+        "workflow_version": run.workflow_version,
+        "status": run.status,
+        "namespace": run.namespace,
+        "origin": run.origin,
+        "tags": list(run.tags),
+        "search_attributes": dict(run.search_attributes),
+        "priority": run.priority,
+        "parent_run_id": run.parent_run_id,
+        "waiting": WaitingView.of(waiting, run),
+        "wake_at": run.wake_at,
+        "expires_at": run.expires_at,
+        "recovery_attempts": run.recovery_attempts,
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+    }
+
+
+class WorkflowView(BaseModel):
+    """A workflow that this application knows."""
+
+    name: str
+    version: str
+    newest: bool
+    description: str | None
+    tags: list[str]
+    updates: list[str]
+    takes_input: bool
+    input_schema: dict[str, Any] | None = Field(description="JSON Schema of the input; null where there is none.")
+
+
+class WorkflowList(BaseModel):
+    workflows: list[WorkflowView]
+
+
+class ConsoleInfo(BaseModel):
+    """Where the caller is, and what is offered to it."""
+
+    namespace: str | None = Field(description="The only namespace that the caller sees; null: all of them.")
+    may_operate: bool = Field(description="Whether the changing routes are mounted.")
+    actions: list[str]
+    role: str
+    store: str
+
+
+class StartRun(_Body):
+    input: Any = None
+    run_id: RunId | None = Field(default=None, description="Starting twice under one id starts once.")
+    version: Name | None = None
+    tags: Annotated[list[Name], Field(max_length=50)] = []
+    search_attributes: Annotated[dict[Name, AttributeText | bool | _Whole | _Number], Field(max_length=50)] = {}
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
+
+
+class RunStarted(BaseModel):
+    run_id: str
+    created: bool = Field(description="False: a run of this id was there before, and nothing was changed.")
+
+
+class SendSignal(_Body):
+    token: Token
+    payload: Any = None
+    signal_id: Name | None = None
+
+
+class SignalSent(BaseModel):
+    received: bool = Field(description="Whether a run received it; false: it is kept for the next one that waits.")
+
+
+class PublishEvent(_Body):
+    name: Name
+    payload: Any = None
+    event_id: Name | None = None
+    buffer: bool = True
+
+
+class EventPublished(BaseModel):
+    event_id: str
+    receivers: list[str]
+    started: list[str]
+    buffered: bool
+    duplicate: bool
+
+
+class SendUpdate(_Body):
+    value: Any = None
+
+
+class UpdateSent(BaseModel):
+    accepted: bool
+    received: bool
+    reason: str | None
+
+
+class RunValue(BaseModel):
+    """A value that a run shows with `ctx.set_event`; null until it has set one."""
+
+    value: Any = None
+
+
+class CancelRun(_Body):
+    compensate: bool = Field(default=False, description="Undo what finished steps declared with `compensate=` first.")
+
+
+class ContinueRun(_Body):
+    label: Name | None = None
+
+
+class RunChanged(BaseModel):
+    """The run as an action left it, or the new run that it made."""
+
+    run_id: str
+    status: RunStatus
+
+
+class RetryWithInput(_Body):
+    input: Any = None
+
+
+class ForkRun(_Body):
+    from_step: Annotated[int, Field(ge=0, lt=1_000_000)]
+
+
+class RunsDeleted(BaseModel):
+    deleted: int = Field(description="How many runs, descendants included.")
+
+
+class RunFilter(_Body):
+    """Which runs; conditions are joined by AND."""
+
+    status: Annotated[list[RunStatus], Field(max_length=9)] | None = None
+    workflow: Name | None = None
+    tag: Name | None = None
+    attr: Annotated[list[AttributeText], Field(max_length=10)] = []
+    namespace: Name | None = None
+    origin: Name | None = None
+    unattributed: bool = False
+    created_from: datetime | None = None
+    created_until: datetime | None = None
+
+
+class BulkAction(_Body):
+    """What to do to all runs that a filter selects, or to those that are named."""
+
+    filter: RunFilter | None = None
+    run_ids: Annotated[list[RunId], Field(max_length=MAX_BULK)] | None = None
+    compensate: bool = Field(default=False, description="For cancel.")
+    force: bool = Field(default=False, description="For delete: cancel first what is alive.")
+    limit: Annotated[int, Field(ge=1, le=MAX_BULK)] = MAX_BULK
+
+
+class BulkFailure(BaseModel):
+    run_id: str
+    reason: str
+
+
+class BulkResult(BaseModel):
+    """What came of a bulk action. `matched` = `applied` + `failed` + `remaining`."""
+
+    matched: int = Field(description="Runs that the filter selects and whose status allows the action.")
+    applied: int
+    failed: int
+    remaining: int = Field(description="Selected, but beyond the limit: call again.")
+    failures: list[BulkFailure] = Field(description="The first failures, with their reasons.")
+
+
+BulkVerb = Literal["cancel", "retry", "delete"]
+
+
+def attribute_filter(text: str) -> AttributeFilter:
+    """`key:op:value`; the value may hold colons. true and false are booleans, what looks like a number is one.
+
+    Raises:
+        ValueError: it is not of this form.
+    """
+    key, _, rest = text.partition(":")
+    operator, colon, value = rest.partition(":")
+    known = _OPERATORS.get(operator)
+    if not key or not colon or known is None:
+        raise ValueError(f"{text!r} is not key:op:value with op one of {', '.join(_OPERATORS)}")
+    return AttributeFilter(key, known, _coerced(value))
+
+
+def _coerced(value: str) -> SearchValue:
+    if value in ("true", "false"):
+        return value == "true"
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if number != number or number in (float("inf"), float("-inf")):
+        return value
+    return int(value) if number.is_integer() and value.lstrip("+-").isdigit() else number

@@ -1,0 +1,93 @@
+"""On whose behalf a request of the console is carried out: what runs, and which namespace of it the caller sees."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from fastapi_durable.errors import RunNotFoundError
+from fastapi_durable.gateway import RunGateway
+from fastapi_durable.model import DEFAULT_NAMESPACE, Run
+from fastapi_durable.runtime import DurableRuntime, RuntimePart
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.web.problems import NotPermittedError
+
+TenantDependency = Callable[..., Any]
+"""A dependency of the application that returns the caller's namespace, or None for one who sees them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleScope:
+    """What one request may see.
+
+    Attributes:
+        namespace: The only one; None: all that the module serves.
+        gateway, store: Confined to it.
+        may_operate: Whether the changing routes are mounted, so that the dashboard offers what works.
+    """
+
+    runtime: DurableRuntime
+    namespace: str | None
+    gateway: RunGateway
+    store: StateStore
+    may_operate: bool
+
+    async def run(self, run_id: str) -> Run:
+        """A run that the caller may see.
+
+        Raises:
+            RunNotFoundError: there is none of this id, or it is somebody else's, which looks the same.
+        """
+        run = await self.store.find_run(run_id)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        return run
+
+    @property
+    def sees_everything(self) -> bool:
+        """Whether the caller is confined no more than the module itself."""
+        return self.namespace is None or self.namespace == self.runtime.engine.config.namespace
+
+    @property
+    def may_start(self) -> bool:
+        """A run is created in the module's namespace, so only who sees that may start one."""
+        return self.namespace in (None, self.runtime.engine.config.namespace or DEFAULT_NAMESPACE)
+
+
+def scope_dependency(
+    module: object, tenant: TenantDependency | None, *, may_operate: bool
+) -> Callable[..., Awaitable[None]]:
+    """A dependency that finds out the scope of a request, for `ScopeDep` to hand out."""
+    part: RuntimePart[DurableRuntime] = RuntimePart("get_durable_runtime", lambda runtime: runtime, module)
+
+    async def nobody() -> None:
+        return None
+
+    async def enter_scope(
+        request: Request,
+        runtime: Annotated[DurableRuntime, Depends(part)],
+        namespace: Annotated[str | None, Depends(tenant or nobody)],
+    ) -> None:
+        own = runtime.engine.config.namespace
+        if tenant is not None and namespace is not None and own not in (None, namespace):
+            raise NotPermittedError(f"this console serves another namespace than {namespace!r}")
+        visible = namespace or own
+        request.state.durable_scope = ConsoleScope(
+            runtime=runtime,
+            namespace=visible,
+            gateway=runtime.gateway.within(visible),
+            store=runtime.store if visible is None else runtime.store.with_scope(visible),
+            may_operate=may_operate,
+        )
+
+    return enter_scope
+
+
+def get_scope(request: Request) -> ConsoleScope:
+    """The scope that the router's own dependency found out."""
+    scope: ConsoleScope = request.state.durable_scope
+    return scope
+
+
+ScopeDep = Annotated[ConsoleScope, Depends(get_scope)]

@@ -1,0 +1,132 @@
+"""What an operator sees, and does with mouse and keyboard; pictures of it are kept."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import Open
+
+pytestmark = pytest.mark.browser
+
+
+async def test_the_overview_shows_where_the_runs_stand(open_page: Open, screenshots: Path) -> None:
+    """Counts by status, what failed and what waits, each a link."""
+    page = await open_page()
+    await page.get_by_role("heading", name="Recent failures").wait_for()
+    await page.screenshot(path=screenshots / "overview.png")
+    await page.get_by_role("link", name=re.compile("12.*completed")).click()
+    await page.wait_for_url("**/?page=runs&status=completed")
+    await page.get_by_text("12 of 12").wait_for()
+
+
+async def test_the_run_list_filters_in_the_address(open_page: Open, screenshots: Path) -> None:
+    """A filtered list is a link to send to a colleague; the back button undoes a filter."""
+    page = await open_page("?page=runs")
+    await page.get_by_text("16 of 16").wait_for()
+    await page.screenshot(path=screenshots / "runs.png")
+    await page.get_by_role("button", name=re.compile("failed")).click()
+    await page.wait_for_url("**/?page=runs&status=failed")
+    await page.get_by_role("link", name="checkout:2001").wait_for()
+    await page.get_by_label("Attribute").fill("total:gte:100")
+    await page.get_by_label("Attribute").press("Enter")
+    await page.get_by_text("No run matches").wait_for()
+    await page.go_back()
+    await page.get_by_role("link", name="checkout:2001").wait_for()
+
+
+async def test_a_failed_run_shows_its_steps_and_its_error(open_page: Open, screenshots: Path) -> None:
+    """The waterfall with attempts; a step opens to its input, output, error and stack."""
+    page = await open_page("?run=checkout:2001")
+    await page.get_by_text("no_address").first.wait_for()
+    await page.get_by_role("button", name=re.compile("charge_card.*3 attempts")).wait_for()
+    ship = page.get_by_role("button", name=re.compile("^ship"))
+    await ship.focus()
+    await page.keyboard.press("Enter")
+    await page.get_by_text("Step id").wait_for()
+    await page.screenshot(path=screenshots / "run-failed.png", full_page=True)
+
+
+async def test_a_waiting_run_goes_on_before_ones_eyes(open_page: Open, screenshots: Path) -> None:
+    """The signal is sent from the page, whose stream shows the end without a reload."""
+    page = await open_page("?run=checkout:3001")
+    await page.get_by_text("Waits for the signal").wait_for()
+    await page.screenshot(path=screenshots / "run-waiting.png", full_page=True)
+    await page.get_by_role("button", name="Send signal").click()
+    await page.get_by_label("Payload").fill("not json")
+    await page.get_by_role("button", name="Send", exact=True).click()
+    await page.get_by_text("This is not JSON").wait_for()
+    await page.screenshot(path=screenshots / "dialog.png")
+    await page.get_by_label("Payload").fill("true")
+    await page.get_by_role("button", name="Send", exact=True).click()
+    await page.get_by_text("tracking-3001").first.wait_for()
+
+
+async def test_a_run_is_continued_and_another_cancelled(open_page: Open) -> None:
+    """Each after a confirmation, which the Escape key refuses."""
+    page = await open_page("?run=price-change:lamp")
+    await page.get_by_role("button", name="Continue").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Continue").click()
+    await page.get_by_text("lamp has its new price").wait_for()
+
+    page = await open_page("?run=nightly-report:2026-11-22")
+    await page.get_by_text("Goes on by itself").wait_for()
+    await page.get_by_role("button", name="Cancel").click()
+    await page.keyboard.press("Escape")
+    assert await page.locator(".head .status").inner_text() == "suspended"
+    await page.get_by_role("button", name="Cancel").click()
+    await page.get_by_role("button", name="Cancel the run").click()
+    await page.locator(".head .status", has_text="cancelled").wait_for()
+
+
+async def test_a_workflow_is_started_from_its_schema(open_page: Open, screenshots: Path) -> None:
+    """The dialog begins with the shape of the input, and shows what the model says against it."""
+    page = await open_page("?page=workflows")
+    await page.get_by_role("heading", name="checkout v3").wait_for()
+    await page.screenshot(path=screenshots / "workflows.png")
+    card = page.locator("section", has_text="checkout v3")
+    await card.get_by_role("button", name="Start").click()
+    field = page.get_by_label("Input")
+    assert '"customer"' in await field.input_value()
+    await field.fill('{"id": "9", "customer": "Grace", "total": 0}')
+    start = page.get_by_role("dialog").get_by_role("button", name="Start")
+    await start.click()
+    await page.get_by_text("does not fit Order").wait_for()
+    await field.fill('{"id": "9", "customer": "Grace", "total": 5}')
+    await page.get_by_label("Run id").fill("mine/9")
+    await start.click()
+    await page.get_by_text("tracking-9").first.wait_for()
+
+
+async def test_a_page_for_the_dark_and_for_a_phone(open_page: Open, screenshots: Path) -> None:
+    """Nothing is wider than the screen."""
+    page = await open_page("?run=checkout:2001", scheme="dark")
+    await page.get_by_text("no_address").first.wait_for()
+    await page.screenshot(path=screenshots / "run-dark.png")
+    for name, path in (("overview", ""), ("runs", "?page=runs"), ("run", "?run=checkout:3001")):
+        page = await open_page(path, width=390, height=844, scheme="dark" if name == "runs" else "light")
+        await page.get_by_text("checkout:3001").first.wait_for()
+        await page.screenshot(path=screenshots / f"phone-{name}.png")
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+async def test_an_unknown_run_says_so(open_page: Open) -> None:
+    """By the search field, which the slash key reaches."""
+    page = await open_page()
+    await page.get_by_role("heading", name="Overview").wait_for()
+    await page.keyboard.press("/")
+    await page.keyboard.type("checkout:1003")
+    await page.keyboard.press("Enter")
+    await page.get_by_role("heading", name="checkout:1003").wait_for()
+
+
+async def test_what_a_run_holds_is_never_markup(open_page: Open) -> None:
+    """A script in a name, an id or a value is text."""
+    page = await open_page("?page=workflows")
+    card = page.locator("section", has_text="price-change")
+    await card.get_by_role("button", name="Start").click()
+    await page.get_by_label("Input").fill('"<img src=x onerror=alert(1)>"')
+    await page.get_by_label("Run id").fill("<b>bold</b>")
+    await page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    await page.get_by_role("heading", name="<b>bold</b>").wait_for()
+    assert await page.locator("main img, main b:text('bold')").count() == 0

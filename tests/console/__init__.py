@@ -1,0 +1,1 @@
+"""The console: its HTTP API, who may use it, and its pages."""

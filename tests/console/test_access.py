@@ -1,0 +1,164 @@
+"""Who may see and change what. Every route is tried: the list comes from the application itself."""
+
+import logging
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import Depends, FastAPI, Header, HTTPException
+
+from fastapi_durable import RunStatus
+from tests.console.desk import Desk, desk
+from tests.console.test_reading import stored
+
+ID = "theirs"
+VALUES = {"run_id": ID, "workflow": "send", "name": "amount", "key": "stage", "action": "cancel"}
+
+
+async def login(authorization: Annotated[str | None, Header()] = None) -> str:
+    if authorization not in ("viewer", "operator"):
+        raise HTTPException(401)
+    return authorization
+
+
+async def operator(who: Annotated[str, Depends(login)]) -> None:
+    if who != "operator":
+        raise HTTPException(403)
+
+
+async def tenant_of(x_tenant: Annotated[str | None, Header()] = None) -> str | None:
+    return x_tenant
+
+
+def routes(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """Method and address of every route of the console's API."""
+    for path, operations in app.openapi()["paths"].items():
+        for method in operations:
+            yield method.upper(), path.format(**VALUES)
+
+
+def changes(method: str) -> bool:
+    return method != "GET"
+
+
+async def call(found: Desk, method: str, path: str, **headers: str) -> httpx.Response:
+    """A request whose body fits wherever one is taken, by all that a stranger knows."""
+    body: dict[str, Any] | None = None
+    if method != "GET" and method != "DELETE":
+        body = {}
+        if path.endswith("/signals"):
+            body = {"token": "t"}
+        elif path.endswith("/events"):
+            body = {"name": "paid"}
+        elif path.endswith("/fork"):
+            body = {"from_step": 0}
+        elif "/bulk/" in path:
+            body = {"run_ids": [ID]}
+        elif path.endswith("/runs"):
+            body = {"input": {"id": "1", "weight": 1}, "run_id": ID}
+    return await found.client.request(
+        method,
+        f"http://test{path}",
+        json=body,
+        headers={key.replace("_", "-"): value for key, value in headers.items()},
+    )
+
+
+async def snapshot(found: Desk) -> Any:
+    store = found.runtime.store
+    return (
+        await store.find_run(ID),
+        await store.list_checkpoints(ID),
+        await found.runtime.gateway.count_runs(),
+        await store.find_signal_waiter("t"),
+    )
+
+
+async def test_a_stranger_gets_nothing_and_changes_nothing() -> None:
+    """On no route, the pages included."""
+    async with desk(dependencies=[Depends(login)]) as found:
+        await found.waits("t", ID)
+        before = await snapshot(found)
+        tried = [*routes(found.app), ("GET", "/durable/"), ("GET", "/durable/assets/app.js")]
+        answers = {(method, path): (await call(found, method, path)).status_code for method, path in tried}
+        assert set(answers.values()) == {401}
+        assert len(answers) > 10
+        assert await snapshot(found) == before
+
+
+async def test_a_viewer_sees_everything_and_changes_nothing() -> None:
+    """Reading needs `view`, changing needs `operate`."""
+    async with desk(view=[Depends(login)], operate=[Depends(operator)]) as found:
+        await found.waits("t", ID)
+        before = await snapshot(found)
+        for method, path in routes(found.app):
+            if "stream" in path:
+                continue
+            status = (await call(found, method, path, authorization="viewer")).status_code
+            assert status == (403 if changes(method) else 200), (method, path)
+            assert (await call(found, method, path)).status_code == 401
+        assert await snapshot(found) == before
+        assert (
+            await call(found, "POST", f"/durable/api/runs/{ID}/cancel", authorization="operator")
+        ).status_code == 200
+
+
+async def test_another_tenant_neither_sees_nor_touches_a_run() -> None:
+    """It is as if the run did not exist; the lists and counts leave it out."""
+    async with desk(allow_unauthenticated=True, tenant=tenant_of) as found:
+        await found.waits("t", ID)
+        await found.runtime.store.create_run(stored("ours", namespace="ours", status=RunStatus.FAILED))
+        before = await snapshot(found)
+        for method, path in routes(found.app):
+            if path == "/durable/api/runs/stream":
+                continue
+            response = await call(found, method, path, x_tenant="ours")
+            assert ID not in response.text.replace(f"{ID!r}", ""), (method, path)
+            if "/bulk/" in path:
+                assert response.json()["applied"] == 0
+            elif changes(method) or ID in path:
+                assert response.status_code in (403, 404), (method, path, response.text)
+        assert await snapshot(found) == before
+        listed = (await found.client.get("runs", headers={"x-tenant": "ours"}, params={"total": True})).json()
+        assert ([run["id"] for run in listed["runs"]], listed["total"]) == (["ours"], 1)
+        everybody = {"namespace": "default"}
+        assert (await found.client.get("runs", headers={"x-tenant": "ours"}, params=everybody)).json()["runs"] == []
+        assert (await found.client.get("runs/facets", headers={"x-tenant": "ours"})).json()["total"] == 1
+        assert (await found.client.get("runs", params={"total": True})).json()["total"] == 2
+
+
+async def test_a_tenant_of_another_namespace_than_the_modules_is_refused() -> None:
+    """A module that serves one namespace has nothing for the others."""
+    async with desk(namespace="shop", allow_unauthenticated=True, tenant=tenant_of) as found:
+        assert (await found.client.get("runs", headers={"x-tenant": "other"})).status_code == 403
+        assert (await found.client.get("runs", headers={"x-tenant": "shop"})).status_code == 200
+
+
+async def test_without_guards_nothing_that_changes_is_mounted(caplog: pytest.LogCaptureFixture) -> None:
+    """And a warning says so, and what to do."""
+    with caplog.at_level(logging.WARNING, logger="fastapi_durable"):
+        async with desk(dashboard=True) as found:
+            assert [path for method, path in routes(found.app) if changes(method)] == []
+            info = (await found.client.get("console")).json()
+            assert (info["may_operate"], info["actions"]) == (False, [])
+    text = "\n".join(caplog.messages)
+    assert "not mounted" in text
+    assert "allow_unauthenticated" in text
+
+
+async def test_pages_of_other_sites_change_nothing() -> None:
+    """A browser says where a request comes from, and programs say nothing."""
+    async with desk() as found:
+        await found.waits("t", ID)
+        for headers in (
+            {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site"},
+            {"origin": "http://elsewhere"},
+            {"origin": "null"},
+        ):
+            for method, path in routes(found.app):
+                if changes(method):
+                    assert (await call(found, method, path, **headers)).status_code == 403
+        for headers in ({"sec-fetch-site": "same-origin"}, {"origin": "http://test"}):
+            assert (await call(found, "POST", f"/durable/api/runs/{ID}/cancel", **headers)).status_code == 200

@@ -1,0 +1,214 @@
+"""What the console's API shows."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fastapi_durable import MemoryStateStore, RunStatus, SystemClock
+from fastapi_durable.model import Checkpoint, Run
+from tests.console.desk import Desk, Parcel, desk, failing, send
+
+
+def stored(run_id: str, *, age: int = 0, **changes: Any) -> Run:
+    """A run that nobody drives."""
+    at = SystemClock().now() - timedelta(seconds=age)
+    run = Run(
+        id=run_id,
+        workflow="elsewhere",
+        workflow_version="1",
+        status=RunStatus.FAILED,
+        created_at=at,
+        updated_at=at,
+    )
+    return replace(run, **changes)
+
+
+async def ids(found: Desk, **parameters: Any) -> list[str]:
+    response = await found.client.get("runs", params=parameters)
+    assert response.status_code == 200, response.text
+    return [run["id"] for run in response.json()["runs"]]
+
+
+async def test_runs_are_listed_page_by_page_without_their_values() -> None:
+    """The newest come first; the cursor goes on where the page ended, however many runs come in meanwhile."""
+    async with desk() as found:
+        for number in range(5):
+            await found.runtime.store.create_run(stored(f"run/{number}", age=60 - number, input={"secret": 1}))
+        first = (await found.client.get("runs", params={"limit": 2, "total": True})).json()
+        assert [run["id"] for run in first["runs"]] == ["run/4", "run/3"]
+        assert first["total"] == 5
+        assert not {"input", "output", "error"} & first["runs"][0].keys()
+        await found.runtime.store.create_run(stored("newer"))
+        second = (await found.client.get("runs", params={"limit": 2, "cursor": first["next_cursor"]})).json()
+        assert [run["id"] for run in second["runs"]] == ["run/2", "run/1"]
+        last = (await found.client.get("runs", params={"limit": 2, "cursor": second["next_cursor"]})).json()
+        assert [run["id"] for run in last["runs"]] == ["run/0"]
+        assert last["next_cursor"] is None
+        assert last["total"] is None
+
+
+async def test_every_filter_selects() -> None:
+    """Each one alone, and several together."""
+    async with desk() as found:
+        store = found.runtime.store
+        await store.create_run(stored("old", age=3600, origin="shop"))
+        await store.create_run(stored("tagged", tags=("red:1",), search_attributes={"n": 7, "at": "a:b", "ok": True}))
+        await store.create_run(stored("other", status=RunStatus.CANCELLED, workflow="bill", namespace="b"))
+        assert await ids(found, status=["failed", "cancelled"], tag="red:1") == ["tagged"]
+        assert await ids(found, status="cancelled") == ["other"]
+        assert await ids(found, workflow="bill") == ["other"]
+        assert await ids(found, namespace="b") == ["other"]
+        assert await ids(found, origin="shop") == ["old"]
+        assert await ids(found, unattributed=True, status="failed") == ["tagged"]
+        assert await ids(found, attr=["n:gte:7", "at:eq:a:b", "ok:eq:true"]) == ["tagged"]
+        assert await ids(found, attr="n:gt:7") == []
+        before = (SystemClock().now() - timedelta(minutes=30)).isoformat()
+        assert await ids(found, created_until=before) == ["old"]
+        assert set(await ids(found, created_from=before)) == {"tagged", "other"}
+        facets = (await found.client.get("runs/facets", params={"workflow": "bill"})).json()
+        assert facets == {"facets": [{"status": "cancelled", "origin": None, "count": 1}], "total": 1}
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"status": "sleepy"},
+        {"attr": "n"},
+        {"attr": "n:like:7"},
+        {"cursor": "!"},
+        {"cursor": "WzEsMV0"},
+        {"limit": 0},
+        {"limit": 100_000},
+        {"workflow": "\x00"},
+        {"tag": "x" * 300},
+        {"created_from": "yesterday"},
+    ],
+)
+async def test_what_is_wrong_with_a_query_is_said_in_a_problem(parameters: dict[str, Any]) -> None:
+    """Not ignored, and not an error of the server."""
+    async with desk() as found:
+        response = await found.client.get("runs", params=parameters)
+        assert response.status_code == 422
+        assert response.headers["content-type"] == "application/problem+json"
+        problem = response.json()
+        assert problem["status"] == 422
+        assert problem["errors"][0]["where"] == f"query.{next(iter(parameters))}" or problem["errors"][0]["where"]
+
+
+async def test_a_run_is_shown_with_timeline_children_and_error() -> None:
+    """Everything that a run page needs, in one answer; a second request for the same version gets none."""
+    async with desk() as found:
+        await found.ended(failing, Parcel(id="7", weight=3), "run/7")
+        await found.runtime.store.create_run(stored("child", parent_run_id="run/7", parent_seq=1))
+        response = await found.client.get("runs/run%2F7")
+        run = response.json()
+        assert [(step["name"], step["status"]) for step in run["timeline"]] == [
+            ("weigh", "completed"),
+            ("refuse", "failed"),
+        ]
+        assert run["error"]["code"] == "refused"
+        assert "FatalError" in run["timeline"][1]["error"]["stack"]
+        assert run["input"] == {"id": "7", "weight": 3}
+        assert [child["id"] for child in run["children"]] == ["child"]
+        assert (run["timeline_total"], run["children_total"]) == (2, 1)
+        again = await found.client.get("runs/run/7", headers={"If-None-Match": response.headers["etag"]})
+        assert again.status_code == 304
+        page = (await found.client.get("runs/run/7", params={"after": 0, "limit": 1})).json()
+        assert [step["seq"] for step in page["timeline"]] == [1]
+
+
+async def test_an_unknown_run_is_a_problem() -> None:
+    """With a type to tell it by."""
+    async with desk() as found:
+        for path in ("runs/nobody", "runs/nobody/stream", "runs/nobody/values/x"):
+            response = await found.client.get(path)
+            assert (response.status_code, response.json()["type"]) == (404, "urn:fastapi-durable:run-not-found")
+
+
+async def test_workflows_are_shown_with_the_schema_of_their_input() -> None:
+    """So that a form, or a person, knows what to send."""
+    async with desk() as found:
+        listed = {each["name"]: each for each in (await found.client.get("workflows")).json()["workflows"]}
+        assert listed["send"]["input_schema"]["properties"]["weight"]["minimum"] == 1
+        assert listed["send"]["description"] == "Send a parcel."
+        assert listed["send"]["tags"] == ["parcels"]
+        assert listed["updated"]["takes_input"] is False
+        assert listed["updated"]["input_schema"] is None
+
+
+async def test_a_store_that_is_away_is_a_problem_that_keeps_its_secrets() -> None:
+    """The answer says to come back; what the database said stays in the log."""
+    from fastapi_durable import StoreUnavailableError
+
+    async with desk() as found:
+
+        async def away(*_: Any, **__: Any) -> Any:
+            raise StoreUnavailableError("cannot reach postgres://user:password@db")
+
+        found.runtime.store.list_runs = away  # type: ignore[method-assign]
+        response = await found.client.get("runs")
+        assert response.status_code == 503
+        assert response.headers["retry-after"]
+        assert "password" not in response.text
+
+
+def events_of(text: str) -> list[dict[str, str]]:
+    blocks = [block for block in text.split("\n\n") if block and not block.startswith("retry")]
+    return [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
+
+
+async def test_a_stream_tells_changes_and_resumes_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that was away learns what changed meanwhile, and nothing if nothing did."""
+    from fastapi_durable.web import router as router_module
+    from fastapi_durable.web.stream_routes import stream_routes
+
+    monkeypatch.setattr(router_module, "stream_routes", lambda: stream_routes(interval=0.01, lifetime=0.1))
+    store = MemoryStateStore()
+    async with desk(store=store) as found:
+        await found.waits("t", "run")
+        looked = asyncio.Event()
+        list_checkpoints = store.list_checkpoints
+
+        async def look(run_id: str) -> list[Checkpoint]:
+            looked.set()
+            return await list_checkpoints(run_id)
+
+        monkeypatch.setattr(store, "list_checkpoints", look)
+        reading = asyncio.create_task(found.client.get("runs/run/stream"))
+        await looked.wait()
+        await found.runtime.service.signal("t", "yes")
+        events = events_of((await reading).text)
+        assert [json.loads(event["data"])["status"] for event in (events[0], events[-1])] == ["suspended", "completed"]
+        last = events[-1]["id"]
+        assert events_of((await found.client.get("runs/run/stream", headers={"Last-Event-ID": last})).text) == []
+        old = {"Last-Event-ID": events[0]["id"]}
+        (missed,) = events_of((await found.client.get("runs/run/stream", headers=old)).text)
+        assert missed["id"] == last
+        (listed,) = events_of((await found.client.get("runs/stream", params={"status": "completed"})).text)
+        assert [run["id"] for run in json.loads(listed["data"])["runs"]] == ["run"]
+        assert json.loads(listed["data"])["facets"] == [{"status": "completed", "origin": "tests", "count": 1}]
+
+
+async def test_the_routes_do_not_leak_into_the_schema_of_an_application_that_wants_none() -> None:
+    """`include_in_schema=False` hides the API; the pages are never in it."""
+    async with desk(allow_unauthenticated=True, include_in_schema=False) as found:
+        assert found.app.openapi()["paths"] == {}
+    async with desk() as found:
+        paths = found.app.openapi()["paths"]
+        assert all(path.startswith("/durable/api/") for path in paths)
+        operations = [each for path in paths.values() for each in path.values()]
+        assert all(each["tags"] == ["durable"] for each in operations)
+        names = [each["operationId"] for each in operations]
+        assert len(set(names)) == len(names)
+        assert all("_" not in name for name in names)
+
+
+async def test_the_send_workflow_runs() -> None:
+    """The desk itself works."""
+    async with desk() as found:
+        await found.ended(send, Parcel(id="1", weight=2), "1")
+        assert (await found.client.get("runs/1")).json()["output"] == 2
