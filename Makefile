@@ -29,6 +29,7 @@ help:
 	@echo "make clean        remove everything that set-up made"
 
 run: setup migrate
+	@echo "The console: http://127.0.0.1:$(PORT)/durable/"
 	DATABASE_URL='$(DATABASE_URL)' exec .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
@@ -52,7 +53,7 @@ check-wheel: setup
 # Chromium is Debian's, or whichever is on the PATH: `apt-get install chromium`.
 test-console: setup
 	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
-	.venv/bin/python -m pytest -m browser tests/browser $(ARGS)
+	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
 
 setup: .venv/.installed node_modules/.installed .make/clients
 
