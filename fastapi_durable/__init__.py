@@ -1,24 +1,31 @@
 """Durable workflows for FastAPI, on the app's own Prisma schema."""
 
 from fastapi_durable.clock import Clock, SystemClock
-from fastapi_durable.definition import step, workflow
+from fastapi_durable.definition import Batch, Singleton, step, workflow
+from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import current_context
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.retention import Retention, keep
+from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.scheduler import ScheduleInfo, Scheduler
 from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
 from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
 from fastapi_durable.engine.task import TaskTicket
 from fastapi_durable.engine.undo import Undo
 from fastapi_durable.engine.update import UpdateResult
 from fastapi_durable.engine.webhook import Webhook
+from fastapi_durable.entity import entity, operation
 from fastapi_durable.errors import (
     ChildFailedError,
     ConfigurationError,
     DefinitionError,
     DurableError,
+    EntityNotRegisteredError,
+    EntityOperationError,
     FatalError,
     GatherError,
     InjectionError,
@@ -34,10 +41,12 @@ from fastapi_durable.errors import (
     RunNotFoundError,
     RunStateError,
     RunUnsuccessfulError,
+    ScheduleNotFoundError,
     SchemaMismatchError,
     SerializationError,
     SignalTimeoutError,
     SignalTokenTakenError,
+    SingletonQueueFullError,
     StepFailedError,
     StepNotRegisteredError,
     StoreConflictError,
@@ -61,9 +70,12 @@ from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.wakeups.base import Wakeups
+from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.web.dependencies import (
     DurableHealthDep,
     RunGatewayDep,
+    SchedulerDep,
     StateStoreDep,
     WorkflowEngineDep,
     WorkflowServiceDep,
@@ -71,6 +83,8 @@ from fastapi_durable.web.dependencies import (
 
 __all__ = [
     "Backoff",
+    "Batch",
+    "BulkCancellation",
     "Checkpoint",
     "ChildFailedError",
     "Clock",
@@ -83,6 +97,8 @@ __all__ = [
     "DurableOptions",
     "DurableRuntime",
     "DurableSettings",
+    "EntityNotRegisteredError",
+    "EntityOperationError",
     "ErrorRecord",
     "Event",
     "EventSubscriber",
@@ -98,9 +114,11 @@ __all__ = [
     "NonDeterminismError",
     "NotStartedError",
     "OutsideWorkflowError",
+    "PostgresWakeups",
     "PrismaStateStore",
     "PublishedEvent",
     "ResultTimeoutError",
+    "Retention",
     "Role",
     "Run",
     "RunCancelledError",
@@ -114,10 +132,17 @@ __all__ = [
     "RunStateError",
     "RunStatus",
     "RunUnsuccessfulError",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleNotFoundError",
+    "Scheduler",
+    "SchedulerDep",
     "SchemaMismatchError",
     "SerializationError",
     "SignalTimeoutError",
     "SignalTokenTakenError",
+    "Singleton",
+    "SingletonQueueFullError",
     "StateStore",
     "StateStoreDep",
     "StepExecution",
@@ -136,6 +161,7 @@ __all__ = [
     "Transport",
     "Undo",
     "UpdateResult",
+    "Wakeups",
     "Webhook",
     "WorkflowContext",
     "WorkflowEngine",
@@ -146,8 +172,11 @@ __all__ = [
     "app_scoped",
     "current_context",
     "current_step",
+    "entity",
     "exponential",
     "fixed",
+    "keep",
+    "operation",
     "step",
     "workflow",
 ]

@@ -79,8 +79,52 @@ class StepDefinition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Singleton:
+    """Runs of one key come one after the other, the oldest first: `@workflow(singleton=Singleton(key=...))`.
+
+    Attributes:
+        key: From the workflow's input to the key; a plain function, called once when a run is created.
+        limit: How many runs of a key may be under way at a time, in a namespace.
+        max_queue_depth: How many more may wait; a start beyond that is refused. None: any number.
+    """
+
+    key: Callable[[Any], object]
+    limit: int = 1
+    max_queue_depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.key):
+            raise DefinitionError(f"the key of a singleton is a function of the workflow's input, not {self.key!r}")
+        if self.limit < 1:
+            raise DefinitionError(f"the limit of a singleton is 1 or more, not {self.limit}")
+        if self.max_queue_depth is not None and self.max_queue_depth < 0:
+            raise DefinitionError(f"max_queue_depth is 0 or more, not {self.max_queue_depth}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Events that are collected before they start a run: at most `max_size`, at most `within` from the first one."""
+
+    max_size: int
+    within: Duration
+
+    def __post_init__(self) -> None:
+        if self.max_size < 1:
+            raise DefinitionError(f"the max_size of a batch is 1 or more, not {self.max_size}")
+        parse_duration(self.within)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowDefinition:
-    """A function `async def (ctx, input)` whose execution is durable; `updates` are the validators of its updates."""
+    """A function `async def (ctx, input)` whose execution is durable.
+
+    Attributes:
+        search_attributes: The pydantic type that a run's attributes have to fit; None: any.
+        triggers: Names of events that start a run.
+        debounce, batch: How events are collected before they do.
+        owner: The class whose `run` is the function; it is built by injection for each turn.
+        updates: The validators of its updates, by name.
+    """
 
     name: str
     version: str
@@ -90,6 +134,12 @@ class WorkflowDefinition:
     tags: tuple[str, ...] = ()
     execution_timeout: timedelta | None = None
     origin: str | None = None
+    singleton: Singleton | None = None
+    search_attributes: Any = None
+    triggers: tuple[str, ...] = ()
+    debounce: timedelta | None = None
+    batch: Batch | None = None
+    owner: type | None = None
     updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
 
     @property
@@ -149,6 +199,11 @@ def workflow(
     version: str = "1",
     tags: Sequence[str] = (),
     execution_timeout: Duration | None = None,
+    singleton: Singleton | None = None,
+    search_attributes: type | None = None,
+    on_event: str | Sequence[str] = (),
+    debounce: Duration | None = None,
+    batch: Batch | None = None,
     updates: Mapping[str, UpdateValidator] | None = None,
 ) -> Callable[[F], F]: ...
 def workflow(
@@ -159,15 +214,28 @@ def workflow(
     version: str = "1",
     tags: Sequence[str] = (),
     execution_timeout: Duration | None = None,
+    singleton: Singleton | None = None,
+    search_attributes: type | None = None,
+    on_event: str | Sequence[str] = (),
+    debounce: Duration | None = None,
+    batch: Batch | None = None,
     updates: Mapping[str, UpdateValidator] | None = None,
 ) -> F | Callable[[F], F]:
     """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
+
+    A class with `async def run(self, ctx, input)` may be declared too; its constructor's keyword-only parameters are
+    injected.
 
     Args:
         name: What is recorded; by default the function's name.
         version: A run stays on the version it was started with; a new run takes the newest one.
         tags: Put on every run.
         execution_timeout: A run older than this is cancelled, wherever it stands.
+        singleton: Of the runs with one key only so many are under way at a time.
+        search_attributes: A pydantic model, or a TypedDict, that the search attributes of a run have to fit.
+        on_event: Names of events, each of which starts a run `evt:<event id>:<workflow>` with its payload as input.
+        debounce: Start one run when no further event came for this long, with the payload of the last one.
+        batch: Start one run for several events, with the input `{"events": [payload, ...]}`.
         updates: Validators by the name of the update (see `ctx.on_update`): called with the value before it is
             accepted, they refuse by raising or by returning the reason.
 
@@ -178,6 +246,10 @@ def workflow(
     def declare(target: F) -> F:
         if isinstance(tags, str):
             raise DefinitionError(f"tags is a sequence of strings, not the string {tags!r}")
+        if debounce is not None and batch is not None:
+            raise DefinitionError("events are either debounced or batched: give one of debounce and batch")
+        if (debounce is not None or batch is not None) and not on_event:
+            raise DefinitionError("debounce and batch are about events: name them with on_event")
         for validator in (updates or {}).values():
             step_definition(validator)
         options = {
@@ -185,6 +257,11 @@ def workflow(
             "version": checked_name(version),
             "tags": tuple(tags),
             "execution_timeout": None if execution_timeout is None else parse_duration(execution_timeout),
+            "singleton": singleton,
+            "search_attributes": search_attributes,
+            "triggers": (on_event,) if isinstance(on_event, str) else tuple(on_event),
+            "debounce": None if debounce is None else parse_duration(debounce),
+            "batch": batch,
             "updates": dict(updates or {}),
         }
         setattr(target, _WORKFLOW, options)
@@ -223,12 +300,24 @@ def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
     if options is None:
         raise DefinitionError(f"{default_name(function)!r} is not a workflow: decorate it with @workflow")
     label = f"workflow {options['name']!r}"
+    owner = function if inspect.isclass(function) else None
+    if owner is not None:
+        function = getattr(owner, "run", None) or _no_run(label)
     if not inspect.iscoroutinefunction(_plain(function)):
         raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
-    input_type, output_type = _remembered_types(function, label, leading=("ctx",))
+    input_type, output_type = _remembered_types(function, label, leading=("ctx",) if owner is None else ("self", "ctx"))
     return WorkflowDefinition(
-        function=function, input_type=input_type, output_type=output_type, origin=_origin(function), **options
+        function=function,
+        input_type=input_type,
+        output_type=output_type,
+        origin=_origin(function),
+        owner=owner,
+        **options,
     )
+
+
+def _no_run(label: str) -> Any:
+    raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
 
 
 def default_name(function: Callable[..., Any]) -> str:

@@ -15,14 +15,18 @@ DurableError
 │   └── InputValidationError        a workflow's input does not validate
 ├── WorkflowNotRegisteredError      unknown name or version
 ├── StepNotRegisteredError          unknown name of a step
+├── EntityNotRegisteredError        this engine does not know the entity
 ├── RunNotFoundError
+├── ScheduleNotFoundError
 ├── RunStateError                   the run's status does not allow this
+├── SingletonQueueFullError         too many runs of one singleton key wait already
 ├── NonDeterminismError             the code no longer matches the recorded history
 ├── OutsideWorkflowError            a workflow-only call was made elsewhere
 ├── SignalTokenTakenError           another live run waits for this token
 ├── StepFailedError                 a step failed for good (raised in the workflow body)
 ├── ChildFailedError                a child run ended without a result (raised in the workflow body)
 ├── TaskFailedError                 `fail_task` was called for a task (raised in the workflow body)
+├── EntityOperationError            an operation of an entity failed (raised in the workflow body)
 ├── GatherError                     some of several children or branches failed (raised in the workflow body)
 ├── SignalTimeoutError              no signal before the deadline (raised in the workflow body)
 ├── RunUnsuccessfulError            raised by `handle.result()`
@@ -157,12 +161,32 @@ class StepNotRegisteredError(DurableError):
         self.registered = tuple(registered)
 
 
+class EntityNotRegisteredError(DurableError):
+    """No entity of this name is registered with the module; its operations wait for a worker that has it."""
+
+    def __init__(self, name: str, registered: Sequence[str]) -> None:
+        known = ", ".join(registered) or "none"
+        super().__init__(
+            f"no entity {name!r} is registered (registered: {known}). Add it to `entities=[...]` of the DurableModule"
+        )
+        self.name = name
+        self.registered = tuple(registered)
+
+
 class RunNotFoundError(DurableError):
     """No run has this id."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run has the id {run_id!r}")
         self.run_id = run_id
+
+
+class ScheduleNotFoundError(DurableError):
+    """No schedule of this application has this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no schedule has the key {key!r}; they are listed in DurableOptions(schedules=...)")
+        self.key = key
 
 
 class RunStateError(DurableError):
@@ -172,6 +196,19 @@ class RunStateError(DurableError):
         super().__init__(f"run {run_id!r} is {status} and cannot be {action}")
         self.run_id = run_id
         self.status = status
+
+
+class SingletonQueueFullError(DurableError):
+    """Too many runs of one singleton key are alive already; no run was created."""
+
+    def __init__(self, workflow: str, key: str, alive: int) -> None:
+        super().__init__(
+            f"{alive} runs of workflow {workflow!r} with the singleton key {key!r} are alive, and no more may wait. "
+            "Try again later, or raise max_queue_depth."
+        )
+        self.workflow = workflow
+        self.key = key
+        self.alive = alive
 
 
 class NonDeterminismError(DurableError):
@@ -259,6 +296,25 @@ class TaskFailedError(DurableError):
         super().__init__(f"task {task!r} of run {run_id!r} failed: {error.message}")
         self.run_id = run_id
         self.task = task
+        self.error = error
+
+    @property
+    def code(self) -> str | None:
+        return self.error.code
+
+
+class EntityOperationError(DurableError):
+    """An operation of an entity failed, or could not be sent; rebuilt from the stored error on every replay.
+
+    Attributes:
+        error: The operation's stored error.
+    """
+
+    def __init__(self, entity: str, key: str, operation: str, error: ErrorRecord) -> None:
+        super().__init__(f"operation {operation!r} of entity {entity!r} {key!r} failed: {error.message}")
+        self.entity = entity
+        self.key = key
+        self.operation = operation
         self.error = error
 
     @property

@@ -1,12 +1,15 @@
-"""The façade for dashboards and operators: read runs, and cancel them."""
+"""The façade for dashboards and operators: read runs, cancel, retry, fork and delete them."""
 
 import base64
 import binascii
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.input import NO_INPUT
+from fastapi_durable.engine.singleton import SINGLETON_TAG
 from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
@@ -121,9 +124,62 @@ class RunGateway:
         Raises:
             RunNotFoundError: there is no such run, or it is in another namespace.
         """
+        await self._require_visible(run_id)
+        return await self._engine.cancel(run_id, compensate=compensate)
+
+    async def cancel_where(self, query: RunQuery, *, compensate: bool = False) -> BulkCancellation:
+        """Cancel every live run of the namespace that the query selects; see `WorkflowEngine.cancel_where`."""
+        namespace = self._engine.config.namespace
+        if namespace is not None and query.namespace not in (None, namespace):
+            return BulkCancellation()
+        scoped = query if namespace is None else replace(query, namespace=namespace)
+        return await self._engine.cancel_where(scoped, compensate=compensate)
+
+    async def retry(self, run_id: str) -> Run:
+        """Let a failed, dead or blocked run go on from where it failed; see `WorkflowEngine.retry`.
+
+        Raises:
+            RunNotFoundError: no run of the namespace has this id.
+            RunStateError: the run is alive, completed or cancelled.
+        """
+        await self._require_visible(run_id)
+        return await self._engine.retry(run_id)
+
+    async def retry_with_input(self, run_id: str, input: Any = NO_INPUT, /) -> Run:
+        """Do the work of an ended run again with another input, as a new run.
+
+        Raises:
+            RunNotFoundError: no run of the namespace has this id.
+            RunStateError: it is alive.
+            InputValidationError, WorkflowNotRegisteredError: as `WorkflowEngine.start`.
+        """
+        await self._require_visible(run_id)
+        return await self._engine.retry_with_input(run_id, input)
+
+    async def fork(self, run_id: str, *, from_step: int) -> Run:
+        """Start a new run with this one's history before a position; see `WorkflowEngine.fork`.
+
+        Raises:
+            RunNotFoundError: no run of the namespace has this id.
+            InputValidationError: `from_step` is not a position of the body itself.
+        """
+        await self._require_visible(run_id)
+        return await self._engine.fork(run_id, from_step=from_step)
+
+    async def delete(self, run_id: str, *, force: bool = False) -> int:
+        """Remove a run and everything below it; returns how many runs. With `force`, what is alive is cancelled first.
+
+        Raises:
+            RunStateError: something of it is alive, and `force` is not set; nothing was removed.
+        """
+        if await self._store.find_run(run_id) is None:
+            return 0
+        return await self._engine.delete_run(run_id, force=force)
+
+    async def _require_visible(self, run_id: str) -> None:
+        """Another namespace's run does not exist for this gateway."""
         if await self._store.find_run(run_id) is None:
             raise RunNotFoundError(run_id)
-        return await self._engine.cancel(run_id, compensate=compensate)
 
     async def _waiting(self, runs: Sequence[Run]) -> dict[str, Waiting]:
         return await self._first_waiters([run.id for run in runs if run.status is RunStatus.SUSPENDED])
@@ -133,6 +189,7 @@ class RunGateway:
         if not run_ids:
             return {}
         waiters = await self._store.list_signal_waiters(run_ids=run_ids, limit=_WAITERS_LIMIT)
+        waiters = [waiter for waiter in waiters if not waiter.token.startswith(SINGLETON_TAG)]
         waiters.sort(key=lambda waiter: waiter.seq, reverse=True)
         return {waiter.run_id: _described(waiter.token) for waiter in waiters}
 

@@ -22,6 +22,7 @@ from fastapi_durable.definition import (
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
@@ -71,9 +72,13 @@ class DurableModule:
         inject: Sequence[Callable[..., Any]] | None,
         workflows: Sequence[WorkflowFunction],
         steps: Sequence[Callable[..., Any]],
+        entities: Sequence[type] = (),
     ) -> None:
         self._use_factory = use_factory
         self._inject = inject
+        self._entities = tuple(entities)
+        for each in self._entities:
+            entity_definition(each)
         self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
         self._steps: tuple[StepDefinition, ...] = tuple(step_definition(each) for each in steps)
         WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
@@ -94,12 +99,14 @@ class DurableModule:
         *,
         workflows: Sequence[WorkflowFunction] = (),
         steps: Sequence[Callable[..., Any]] = (),
+        entities: Sequence[type] = (),
     ) -> Self:
         """A module from options that are at hand.
 
         Args:
             options: Checked now, the environment included.
             workflows: Functions decorated with `@workflow` that this application drives.
+            entities: Classes decorated with `@entity` whose operations this application executes.
             steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
@@ -108,7 +115,7 @@ class DurableModule:
         """
         _checked_options(options, "for_root takes")
         options.resolve()
-        return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps)
+        return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps, entities=entities)
 
     @classmethod
     def for_root_async(
@@ -118,6 +125,7 @@ class DurableModule:
         inject: Sequence[Callable[..., Any]] | None = None,
         workflows: Sequence[WorkflowFunction] = (),
         steps: Sequence[Callable[..., Any]] = (),
+        entities: Sequence[type] = (),
     ) -> Self:
         """A module whose options are built when the lifespan starts.
 
@@ -126,6 +134,7 @@ class DurableModule:
                 values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
             workflows: Functions decorated with `@workflow` that this application drives.
+            entities: Classes decorated with `@entity` whose operations this application executes.
             steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
 
         Raises:
@@ -133,7 +142,7 @@ class DurableModule:
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
         _check_factory(use_factory, inject)
-        return cls(use_factory=use_factory, inject=inject, workflows=workflows, steps=steps)
+        return cls(use_factory=use_factory, inject=inject, workflows=workflows, steps=steps, entities=entities)
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -295,6 +304,7 @@ class DurableModule:
             engine = WorkflowEngine(
                 store=options.store,
                 workflows=self._workflows,
+                entities=self._entities,
                 injector=resolver,
                 transport=options.transport,
                 config=config,
@@ -302,6 +312,8 @@ class DurableModule:
                 codec=Codec(),
                 steps=self._steps,
                 interceptors=options.interceptors,
+                schedules=options.schedules,
+                retention=options.retention,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
@@ -310,12 +322,17 @@ class DurableModule:
                 engine=engine,
                 service=WorkflowService(engine),
                 gateway=RunGateway(engine),
+                schedules=engine.scheduler,
                 worker=worker,
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
+            if options.wakeups is not None:
+                # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
+                tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
+                stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)
@@ -338,7 +355,10 @@ class DurableModule:
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
-        for function in (*(each.function for each in self._workflows), *(each.function for each in self._steps)):
+        owners: list[Callable[..., Any]] = [each.owner for each in self._workflows if each.owner is not None]
+        functions = [*(each.function for each in self._workflows), *(each.function for each in self._steps)]
+        operations = [op.function for each in self._entities for op in entity_definition(each).operations.values()]
+        for function in (*functions, *owners, *operations):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)

@@ -5,8 +5,9 @@ from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.engine import NO_INPUT, WorkflowEngine
+from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.subscription import PublishedEvent
 from fastapi_durable.engine.update import UpdateResult
 from fastapi_durable.model import SearchAttributes

@@ -13,12 +13,14 @@ from typing import Any
 from fastapi_durable.engine.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.expiry import is_full
 from fastapi_durable.model import Lease, Run
 
 _log = logging.getLogger("fastapi_durable")
 
 _RENEWALS_PER_LEASE = 3
 _LONGEST_BACKOFF = timedelta(seconds=30)
+_SHORTEST_EXPIRY_INTERVAL = timedelta(milliseconds=50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class Worker:
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._last_error: str | None = None
+        self._upkeep = engine.upkeep(lambda: len(self._drivers))
 
     async def start(self) -> None:
         """Begin to look for work.
@@ -68,8 +71,10 @@ class Worker:
         await self._engine.transport.start()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
-        for loop in (self._claim_forever, self._renew_forever):
+        for loop in (self._claim_forever, self._renew_forever, self._expire_forever):
             self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
+        for name, upkeep in self._upkeep.loops().items():
+            self._loops.append(asyncio.create_task(upkeep, name=f"durable {name}", context=context))
         self._engine.dispatcher = self
 
     async def stop(self, timeout: timedelta | None = None) -> None:
@@ -96,6 +101,8 @@ class Worker:
         if self._turns:
             await asyncio.wait(self._turns, timeout=1 + limit.total_seconds() / 10)
         await _cancelled([*self._turns, *self._loops])
+        if self._loops:
+            await self._upkeep.farewell()
         await self._engine.transport.stop()
 
     def health(self) -> WorkerHealth:
@@ -245,6 +252,23 @@ class Worker:
             await driver.drive()
         except Exception:
             _log.exception("driving run %s failed; it is taken up again when its lease expires", driver.run.id)
+
+    async def _expire_forever(self) -> None:
+        """Cancel runs that are over their execution timeout, a batch at a time."""
+        failures = 0
+        while True:
+            interval = max(self._config.poll_interval, _SHORTEST_EXPIRY_INTERVAL)
+            delay = min(interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
+            await asyncio.sleep(delay.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311 (jitter)
+            try:
+                full = True
+                while full:
+                    full = is_full(await self._engine.cancel_expired_runs())
+            except Exception as error:
+                failures += 1
+                _log.warning("looking for runs over their execution timeout failed: %s", repr(error))
+            else:
+                failures = 0
 
     async def _renew_forever(self) -> None:
         interval = self._config.lease / _RENEWALS_PER_LEASE

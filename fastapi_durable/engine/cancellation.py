@@ -5,12 +5,12 @@ and whoever drives one of them is refused at its next write. A compensating canc
 holds the run, or the next one that claims it, undoes the finished steps and then ends it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from fastapi_durable.engine.completion import child_token, completion
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.settlement import after_ending, ending
+from fastapi_durable.engine.settlement import after_ending, ending, names_of_ending
 from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import LIVE_STATUSES, ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StoreTransaction
@@ -19,12 +19,20 @@ _CANCELLED = ErrorRecord(message="cancelled", code="cancelled")
 _PAGE = 500
 
 
-async def cancel(services: Services, run_id: str, *, compensate: bool = False, error: ErrorRecord | None = None) -> Run:
+async def cancel(
+    services: Services,
+    run_id: str,
+    *,
+    compensate: bool = False,
+    error: ErrorRecord | None = None,
+    only_if: Callable[[Run], bool] | None = None,
+) -> Run:
     """Cancel a run and its live descendants; a run that has ended is left as it is.
 
     Args:
         compensate: Undo what the run's finished steps declared to be undone, before it ends.
         error: What is stored as the reason.
+        only_if: Looks at the run under its lock; False leaves it as it is.
 
     Returns:
         The run as it is now: `cancelled`, `cancelling`, or however it had ended.
@@ -32,7 +40,9 @@ async def cancel(services: Services, run_id: str, *, compensate: bool = False, e
     Raises:
         RunNotFoundError: no run has this id.
     """
-    return await retry_conflicts(services.clock, lambda: _cancel(services, run_id, compensate, error or _CANCELLED))
+    return await retry_conflicts(
+        services.clock, lambda: _cancel(services, run_id, compensate, error or _CANCELLED, only_if)
+    )
 
 
 async def cancel_all(services: Services, run_ids: Iterable[str]) -> None:
@@ -44,15 +54,19 @@ async def cancel_all(services: Services, run_ids: Iterable[str]) -> None:
             continue
 
 
-async def _cancel(services: Services, run_id: str, compensate: bool, error: ErrorRecord) -> Run:
+async def _cancel(
+    services: Services, run_id: str, compensate: bool, error: ErrorRecord, only_if: Callable[[Run], bool] | None
+) -> Run:
     touched: list[str] = []
+    known = await services.store.find_run(run_id)
     ended: list[Run] = []
     async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
-        await transaction.lock_name(child_token(run_id))
+        for name in [child_token(run_id)] if known is None else names_of_ending(known):
+            await transaction.lock_name(name)
         run = await transaction.lock_run(run_id)
         if run is None:
             raise RunNotFoundError(run_id)
-        if not run.status.is_terminal:
+        if not run.status.is_terminal and (only_if is None or only_if(run)):
             await _cancel_tree(services, transaction, run, compensate, error, touched, ended)
         now = await transaction.find_run(run_id)
     for cancelled in touched:

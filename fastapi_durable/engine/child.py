@@ -15,9 +15,20 @@ from fastapi_durable.engine.cancellation import cancel_all
 from fastapi_durable.engine.completion import child_token, completion, failure_of
 from fastapi_durable.engine.continuation import successor_of
 from fastapi_durable.engine.delivery import own_run
+from fastapi_durable.engine.labels import labelled
+from fastapi_durable.engine.retries import has_better_retry, success_of_retry
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import ChildFailedError, GatherError, SignalTokenTakenError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, SignalWaiter
+from fastapi_durable.model import (
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    Run,
+    RunStatus,
+    SignalWaiter,
+)
 from fastapi_durable.store.base import StoreTransaction
 
 _TAKEN_CODE = "signal_token_taken"
@@ -71,7 +82,11 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
         if stored is not None and stored.status.is_finished:
             return stored
         child = await _create(turn, transaction, seq, request)
-        if child.status.is_terminal:
+        if child.status.is_terminal and child.status is not RunStatus.COMPLETED:
+            child = await success_of_retry(transaction, child) or child
+        if child.status.is_terminal and (
+            child.status is RunStatus.COMPLETED or not await has_better_retry(transaction, child)
+        ):
             ended = completion(child.status, child.output, child.error)
             checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.COMPLETED, output=ended)
             return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
@@ -212,7 +227,7 @@ async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: 
             workflow=definition.name,
             workflow_version=definition.version,
             input=request.input,
-            tags=definition.tags,
+            tags=labelled(turn.services.codec, definition, request.input),
             priority=parent.priority if request.priority is None else request.priority,
             namespace=parent.namespace,
             origin=definition.origin,

@@ -62,7 +62,8 @@ async def tell_waiter(
             name=f"signal:{child_token(run.id)}" if placeholder is None else placeholder.name,
             kind=CheckpointKind.SIGNAL,
             status=CheckpointStatus.COMPLETED,
-            step_id=f"{waiter.run_id}:{waiter.seq}",
+            # The position of a branch is found again by the row's own id.
+            step_id=f"{waiter.run_id}:{waiter.seq}" if placeholder is None else placeholder.step_id,
             input=None if placeholder is None else placeholder.input,
             output=ended,
             parallel_group=waiter.parallel_group,

@@ -10,7 +10,9 @@ from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.completion import child_token
 from fastapi_durable.engine.settlement import ending
-from fastapi_durable.model import Json, Run, RunStatus, SignalWaiter
+from fastapi_durable.engine.singleton import hand_on_slot
+from fastapi_durable.engine.trace import is_trace
+from fastapi_durable.model import Json, Run, RunChanges, RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore
 
 _HOP = re.compile(r"(.*)~(\d+)", re.DOTALL)
@@ -45,7 +47,6 @@ async def continue_run(
         )
         if not completed:
             return False
-        await transaction.remove_signal_waiters_of_run(run.id)
         now = clock.now()
         successor = Run(
             id=next_run_id(run.id),
@@ -65,6 +66,8 @@ async def continue_run(
             updated_at=now,
         )
         await transaction.create_run(successor)
+        await hand_on_slot(transaction, run, successor)
+        await transaction.remove_signal_waiters_of_run(run.id)
         waiter = await transaction.take_signal_waiter(child_token(run.id))
         if waiter is not None:
             await transaction.put_signal_waiter(
@@ -75,4 +78,30 @@ async def continue_run(
                     parallel_group=waiter.parallel_group,
                 )
             )
+        return True
+
+
+async def restart_run(store: StateStore, clock: Clock, run: Run, input: Json, token: str) -> bool:
+    """Let `run` itself begin anew with another input and without history; False if it is not as the caller knows it.
+
+    For the engine's own runs that live without end: their ids are known to others. Only what operators did is kept.
+    """
+    async with store.transaction() as transaction:
+        await transaction.lock_run(run.id)
+        changes: RunChanges = {
+            "status": RunStatus.PENDING,
+            "input": input,
+            "wake_at": None,
+            "locked_by": None,
+            "locked_until": None,
+            "updated_at": clock.now(),
+        }
+        restarted = await transaction.update_run(
+            run.id, changes, statuses=(RunStatus.RUNNING,), token=token, wake_count=run.wake_count
+        )
+        if not restarted:
+            return False
+        history = await transaction.list_checkpoints(run.id)
+        await transaction.remove_checkpoints(run.id, [row.seq for row in history if not is_trace(row)])
+        await transaction.remove_signal_waiters_of_run(run.id)
         return True

@@ -6,6 +6,7 @@ run, or something happened since the turn read the history; then the driver look
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -13,15 +14,17 @@ from typing import Any
 
 from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.engine.compensation import unwind
+from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import inside_workflow
-from fastapi_durable.engine.continuation import continue_run
+from fastapi_durable.engine.continuation import continue_run, restart_run
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.live_events import LiveEventType
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
-from fastapi_durable.engine.turn import Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
-from fastapi_durable.errors import SerializationError, StoreUnavailableError
+from fastapi_durable.engine.singleton import gate_of, pass_gate
+from fastapi_durable.engine.turn import Continuation, Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
+from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
@@ -41,7 +44,7 @@ _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
 class RunDriver:
-    """Owns one run under one lease, from its claim to its release."""
+    """Owns one run under one lease, from its claim to its release; `divergence` is why it parked the run, if it did."""
 
     def __init__(self, run: Run, token: str, services: Services, *, is_new: bool = False) -> None:
         self.run = run
@@ -51,6 +54,7 @@ class RunDriver:
         self._turn: Turn | None = None
         self._lost = False
         self._stopping: Callable[[Turn], None] | None = None
+        self.divergence: Exception | None = None
 
     async def drive(self) -> None:
         """Run turns until this worker has nothing more to do for the run."""
@@ -61,10 +65,23 @@ class RunDriver:
         if self._is_poisonous():
             await self._bury()
             return
+        if not await self._may_begin(definition):
+            return
         while not await self._take_turn(definition):
             if self._is_stopping():
                 await self._hand_back()
                 return
+
+    async def _may_begin(self, definition: WorkflowDefinition) -> bool:
+        """Whether the run is no singleton, or has its turn among those of its key; else it waits by now."""
+        gate, singleton = gate_of(self.run), definition.singleton
+        if gate is None or singleton is None or self.run.status is not RunStatus.RUNNING:
+            return True
+        take = partial(pass_gate, self._services, self.run, self.token, gate, singleton.limit)
+        try:
+            return await retry_conflicts(self._services.clock, take)
+        except LeaseLostError:
+            return False
 
     def _is_stopping(self) -> bool:
         return self._stopping is not None
@@ -158,6 +175,7 @@ class RunDriver:
             case Ended(Ending.SUSPENDED, wake_at):
                 return await self._rest(turn, {"status": RunStatus.SUSPENDED, "wake_at": wake_at, "error": None})
             case Ended(Ending.DIVERGED, error=Exception() as error):
+                self.divergence = error
                 _log.error("%s", error)
                 wake_at = self._services.clock.now() + self._services.config.blocked_poll
                 changes: RunChanges = {
@@ -167,7 +185,7 @@ class RunDriver:
                 }
                 return await self._rest(turn, changes)
             case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
-                return await self._continue(turn, continuation.input)
+                return await self._continue(turn, continuation)
             case Ended(Ending.CUT_SHORT):
                 return not await self._still_mine()
             case Ended(Ending.RELEASED):
@@ -175,6 +193,7 @@ class RunDriver:
             case Ended(Ending.ABANDONED, error=Exception() as error):
                 raise error
             case Ended(Ending.LEASE_LOST):
+                await self._tell_if_cancelled()
                 _log.warning("run %s: lost its lease to another worker; this turn wrote nothing more", self.run.id)
         return True
 
@@ -198,7 +217,7 @@ class RunDriver:
             self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
         )
         self._services.events.run(_EVENT_OF[status], self.run, output=output, error=error)
-        if self.run.parent_run_id is not None:
+        if self.run.parent_run_id is not None or gate_of(self.run) is not None:
             self._services.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
         reason = f": {error.message}" if error else ""
@@ -220,12 +239,17 @@ class RunDriver:
             put_waiters=put_waiters,
         )
 
-    async def _continue(self, turn: Turn, input: Json) -> bool:
+    async def _continue(self, turn: Turn, continuation: Continuation) -> bool:
         services = self._services
-        newest = services.registry.get(self.run.workflow)
-        continued = await turn.persist(
-            lambda: continue_run(services.store, services.clock, self.run, newest, input, self.token)
-        )
+        write: Callable[[], Awaitable[bool]]
+        if continuation.in_place:
+            write = partial(restart_run, services.store, services.clock, self.run, continuation.input, self.token)
+        else:
+            newest = services.registry.get(self.run.workflow)
+            write = partial(
+                continue_run, services.store, services.clock, self.run, newest, continuation.input, self.token
+            )
+        continued = await turn.persist(write)
         if not continued:
             return not await self._still_mine()
         services.notifications.run_finished(self.run.id)
@@ -256,6 +280,7 @@ class RunDriver:
                 statuses=(RunStatus.CANCELLING,),
                 token=self.token,
             )
+        self._services.notifications.work_available()
 
     async def _release(self, changes: RunChanges, *, wake_count: int | None = None) -> bool:
         changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._services.clock.now()}
@@ -268,8 +293,16 @@ class RunDriver:
         run = await self._services.store.find_run(self.run.id)
         if run is None or run.locked_by != self.token or run.status not in _DRIVEN:
             return False
+        if run.status is RunStatus.CANCELLING and self.run.status is not RunStatus.CANCELLING:
+            # Asked for elsewhere, or this process would know.
+            self._services.notifications.run_cancelled(run.id)
         self.run = run
         return True
+
+    async def _tell_if_cancelled(self) -> None:
+        run = await self._services.store.find_run(self.run.id)
+        if run is not None and run.status is RunStatus.CANCELLED:
+            self._services.notifications.run_cancelled(run.id)
 
     def _is_poisonous(self) -> bool:
         limit = self._services.config.max_recovery_attempts
@@ -287,10 +320,15 @@ class RunDriver:
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
-    async with turn.services.injector.provide(definition.function) as dependencies:
+    async with AsyncExitStack() as stack:
+        leading: tuple[Any, ...] = (context,)
+        if definition.owner is not None:
+            parts = await stack.enter_async_context(turn.services.injector.provide(definition.owner))
+            leading = (definition.owner(**parts), context)
+        dependencies = await stack.enter_async_context(turn.services.injector.provide(definition.function))
         if definition.input_type is NoInput:
             with inside_workflow(context):
-                return await definition.function(context, **dependencies)
+                return await definition.function(*leading, **dependencies)
         try:
             value = turn.services.codec.decode(
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
@@ -299,4 +337,4 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
             # It was valid when the run was started: the code has changed, and may be mended.
             turn.block(error)
         with inside_workflow(context):
-            return await definition.function(context, value, **dependencies)
+            return await definition.function(*leading, value, **dependencies)

@@ -8,22 +8,34 @@ from typing import Any, Concatenate, TypeVar, overload
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import StepDefinition, WorkflowDefinition
-from fastapi_durable.engine.cancellation import cancel
+from fastapi_durable.engine.accumulator import accumulators
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
+from fastapi_durable.engine.entities import Entities
+from fastapi_durable.engine.entity import entity_workflow
+from fastapi_durable.engine.event_trigger import EventTriggers
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
-from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.input import NO_INPUT, encode_input
 from fastapi_durable.engine.interception import StepInterceptor
+from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
+from fastapi_durable.engine.operations import Operations
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.retention import Retention
+from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.scheduler import Scheduler
+from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
+from fastapi_durable.engine.singleton import create_within_queue
+from fastapi_durable.engine.upkeep import Upkeep
+from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
 from fastapi_durable.store.base import CreatedRun, StateStore
@@ -35,14 +47,7 @@ Output = TypeVar("Output")
 _ID_LIMIT = 500
 
 
-class NoInputGiven:
-    """Stands for the input of a workflow that takes none."""
-
-
-NO_INPUT = NoInputGiven()
-
-
-class WorkflowEngine(Deliveries):
+class WorkflowEngine(Deliveries, Operations, Entities):
     """Durable execution over one store. Several engines, in one process or in many, may share the store.
 
     Attributes:
@@ -54,6 +59,7 @@ class WorkflowEngine(Deliveries):
         *,
         store: StateStore,
         workflows: Sequence[WorkflowDefinition],
+        entities: Sequence[type] = (),
         injector: Injector,
         transport: Transport,
         config: EngineConfig,
@@ -61,12 +67,14 @@ class WorkflowEngine(Deliveries):
         codec: Codec,
         steps: Sequence[StepDefinition] = (),
         interceptors: Sequence[StepInterceptor] = (),
+        schedules: Sequence[Schedule] = (),
+        retention: Retention | None = None,
     ) -> None:
         self.store = store
         self.transport = transport
         self.config = config
         self.clock = clock
-        self.registry = WorkflowRegistry(workflows)
+        self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
         self.notifications = Notifications()
         self.events = LiveEvents(clock)
         self.dispatcher: Dispatcher | None = None
@@ -83,15 +91,28 @@ class WorkflowEngine(Deliveries):
             events=self.events,
             steps=StepRegistry(steps),
             interceptors=tuple(interceptors),
+            entities={each.name: each for each in map(entity_definition, entities)},
         )
+        self._services.subscribers.append(EventTriggers(self._services))
         for step in steps:
             injector.check(step.function)
             codec.adapter(step.input_type)
             codec.adapter(step.output_type)
+        for entity in self._services.entities.values():
+            codec.adapter(entity.state_type)
+            for operation in entity.operations.values():
+                injector.check(operation.function)
+                codec.adapter(operation.input_type)
+                codec.adapter(operation.output_type)
         for definition in workflows:
             injector.check(definition.function)
+            if definition.owner is not None:
+                injector.check(definition.owner)
+            codec.adapter(definition.search_attributes or Any)
             codec.adapter(definition.input_type)
             codec.adapter(definition.output_type)
+        self.retention = retention or Retention()
+        self.scheduler = Scheduler(self._services, schedules)
 
     @overload
     async def start(
@@ -157,6 +178,7 @@ class WorkflowEngine(Deliveries):
         Raises:
             InputValidationError: the input does not fit the workflow's type, or cannot be stored.
             WorkflowNotRegisteredError: unknown name or version.
+            SingletonQueueFullError: too many runs of the input's singleton key are alive.
             StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
                 with the same `run_id` will find it.
         """
@@ -169,7 +191,7 @@ class WorkflowEngine(Deliveries):
             search_attributes=search_attributes,
             priority=priority,
         )
-        stored, created = await self._create(run)
+        stored, created = await self._create(run, definition)
         return self._handle(stored.id, definition.output_type, created=created)
 
     @overload
@@ -258,7 +280,7 @@ class WorkflowEngine(Deliveries):
         encoded = self._codec.encode(payload, Any, what=f"the payload of signal {token!r}")
         stored, created = await retry_conflicts(
             self.clock,
-            lambda: start_with_signal(self.store, self.clock, run, token, encoded, signal_id=signal_id),
+            lambda: start_with_signal(self.store, self.clock, definition, run, token, encoded, signal_id=signal_id),
         )
         self.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
@@ -268,25 +290,15 @@ class WorkflowEngine(Deliveries):
         output_type = Any if workflow is None else self.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
 
-    async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
-        """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
-
-        Args:
-            compensate: Undo first what finished steps declared with `compensate=`; the run is `cancelling` meanwhile.
-
-        Returns:
-            The run as it is now.
-
-        Raises:
-            RunNotFoundError: no run has this id.
-        """
-        return await cancel(self._services, run_id, compensate=compensate)
+    def upkeep(self, in_flight: Callable[[], int]) -> Upkeep:
+        """What a worker does beside driving runs."""
+        return Upkeep(self._services, self.scheduler, self.retention, in_flight)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
         """What drives a run that is leased under `token`; a new one has no history to read."""
         return RunDriver(run, token, self._services, is_new=is_new)
 
-    async def _create(self, run: Run) -> CreatedRun:
+    async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
         """Insert the run; if this process has a worker with a free place, already leased to it.
 
         A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
@@ -294,13 +306,13 @@ class WorkflowEngine(Deliveries):
         dispatcher = self.dispatcher
         reservation = None if dispatcher is None else dispatcher.reserve()
         if dispatcher is None or reservation is None:
-            created = await self.store.create_run(run)
+            created = await create_within_queue(self._services, definition, run)
             if created.created:
                 self.notifications.work_available()
             return created
         leased = replace(run, status=RunStatus.RUNNING, locked_by=reservation.token, locked_until=reservation.until)
         try:
-            created = await self.store.create_run(leased)
+            created = await create_within_queue(self._services, definition, leased)
         except BaseException:
             dispatcher.give_back(reservation)
             raise
@@ -324,13 +336,14 @@ class WorkflowEngine(Deliveries):
         """The checked run that a start asks for."""
         definition = self.registry.resolve(workflow, version)
         now = self.clock.now()
+        encoded = encode_input(self._codec, definition, input, given=input is not NO_INPUT)
         return definition, Run(
             id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
             workflow=definition.name,
             workflow_version=definition.version,
-            input=encode_input(self._codec, definition, input, given=input is not NO_INPUT),
-            tags=tuple(dict.fromkeys((*definition.tags, *tags))),
-            search_attributes=dict(search_attributes or {}),
+            input=encoded,
+            tags=labelled(self._codec, definition, encoded, tags),
+            search_attributes=checked_attributes(self._codec, definition, search_attributes or {}),
             priority=priority,
             namespace=self.config.namespace or DEFAULT_NAMESPACE,
             origin=definition.origin,
@@ -349,6 +362,12 @@ class WorkflowEngine(Deliveries):
             codec=self._codec,
             notifications=self.notifications,
         )
+
+
+def _own_workflows(workflows: Sequence[WorkflowDefinition], entities: Sequence[type]) -> list[WorkflowDefinition]:
+    """What the engine itself runs on behalf of these workflows."""
+    collecting = any(each.debounce is not None or each.batch is not None for each in workflows)
+    return [*(accumulators() if collecting else []), *([entity_workflow()] if entities else [])]
 
 
 def _checked_id(run_id: str) -> str:

@@ -2,13 +2,22 @@
 
 import traceback
 
-from fastapi_durable.errors import ChildFailedError, FatalError, RunUnsuccessfulError, StepFailedError, TaskFailedError
+from fastapi_durable.errors import (
+    ChildFailedError,
+    EntityOperationError,
+    FatalError,
+    RunUnsuccessfulError,
+    StepFailedError,
+    TaskFailedError,
+)
 from fastapi_durable.model import ErrorRecord
 
 _STACK_LIMIT = 16_000
 _MESSAGE_LIMIT = 8_000
 _CODE_LIMIT = 200
 _CAUSE_DEPTH = 5
+_STORED = (StepFailedError, ChildFailedError, EntityOperationError, TaskFailedError, RunUnsuccessfulError)
+"""Errors that were rebuilt from a stored one, and hold it."""
 
 
 def error_record(error: BaseException, *, retryable: bool | None = None, depth: int = 0) -> ErrorRecord:
@@ -19,10 +28,7 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
     code = _code(error)
     cause = error.__cause__
     stored_cause: ErrorRecord | None = None
-    if (
-        isinstance(error, (StepFailedError, ChildFailedError, TaskFailedError, RunUnsuccessfulError))
-        and error.error is not None
-    ):
+    if isinstance(error, _STORED) and error.error is not None:
         stored_cause = error.error
     elif cause is not None and depth < _CAUSE_DEPTH:
         stored_cause = error_record(cause, depth=depth + 1)

@@ -8,6 +8,13 @@ from fastapi_durable.errors import InputValidationError, SerializationError
 from fastapi_durable.model import Json
 
 
+class NoInputGiven:
+    """Stands for the input of a workflow that takes none."""
+
+
+NO_INPUT = NoInputGiven()
+
+
 def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, given: bool) -> Json:
     """The stored form of an input that was checked against the workflow's type.
 

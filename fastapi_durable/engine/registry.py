@@ -33,6 +33,11 @@ class WorkflowRegistry:
         """All `(name, version)` pairs."""
         return frozenset(self._by_key)
 
+    @property
+    def newest(self) -> list[WorkflowDefinition]:
+        """The newest version of each workflow."""
+        return list(self._newest.values())
+
     def get(self, name: str, version: str | None = None) -> WorkflowDefinition:
         """The definition of exactly this version, or of the newest one.
 

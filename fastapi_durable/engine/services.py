@@ -1,7 +1,7 @@
 """What turns and operations work with; one instance an engine."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fastapi_durable.clock import Clock
@@ -14,6 +14,7 @@ from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.subscription import EventSubscriber
+from fastapi_durable.entity import EntityDefinition
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 
@@ -28,6 +29,7 @@ class Services:
         interceptors: Surround every real execution of a step.
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
+        entities: Those that this engine can execute operations of, by name.
         random: Returns floats in [0, 1).
     """
 
@@ -44,4 +46,5 @@ class Services:
     interceptors: tuple[StepInterceptor, ...] = ()
     subscribers: list[EventSubscriber] = field(default_factory=list)
     update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)
+    entities: Mapping[str, EntityDefinition] = field(default_factory=dict)
     random: Callable[[], float] = random.random

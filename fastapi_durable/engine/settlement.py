@@ -9,6 +9,8 @@ from typing import Any
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.engine.completion import child_token, completion, tell_waiter
+from fastapi_durable.engine.retries import origin_of, tell_waiter_of_origin
+from fastapi_durable.engine.singleton import gate_of, leave_gate
 from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
@@ -39,12 +41,11 @@ async def settle_run(
     """
     guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
     changes = ending(clock, status, output=output, error=error)
-    if not put_waiters and run.parent_run_id is None:
+    if not put_waiters and run.parent_run_id is None and gate_of(run) is None:
         return await store.update_run(run.id, changes, **guards)
     async with store.transaction() as transaction:
-        if run.parent_run_id is not None:
-            # The parent takes the same locks in the same order when it begins to wait.
-            await transaction.lock_name(child_token(run.id))
+        for name in names_of_ending(run):
+            await transaction.lock_name(name)
         await transaction.lock_run(run.id)
         if not await transaction.update_run(run.id, changes, **guards):
             return False
@@ -65,7 +66,19 @@ def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: Error
     }
 
 
+def names_of_ending(run: Run) -> list[str]:
+    """What the transaction that ends a run locks first, in order."""
+    # Whoever begins to wait for the run takes the same locks in the same order.
+    origin = origin_of(run.id)
+    names = [] if origin is None else [child_token(origin)]
+    names.append(child_token(run.id))
+    gate = gate_of(run)
+    return names if gate is None else [*names, gate]
+
+
 async def after_ending(transaction: StoreTransaction, clock: Clock, run: Run, ended: dict[str, Any]) -> None:
-    """What the transaction that ends a run does besides: its waiters go, its parent is told."""
+    """What the transaction that ends a run does besides: its waiters go, its slot is free, its parent is told."""
     await transaction.remove_signal_waiters_of_run(run.id)
+    await leave_gate(transaction, clock, run)
     await tell_waiter(transaction, run, ended, now=clock.now())
+    await tell_waiter_of_origin(transaction, run, ended, now=clock.now())

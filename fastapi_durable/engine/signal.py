@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.clock import Clock
+from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.delivery import hand_over, own_run
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.singleton import check_queue, gate_of
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model import (
@@ -165,10 +167,24 @@ async def deliver_signal(
 
 
 async def start_with_signal(
-    store: StateStore, clock: Clock, run: Run, token: str, payload: Json, *, signal_id: str | None = None
+    store: StateStore,
+    clock: Clock,
+    definition: WorkflowDefinition,
+    run: Run,
+    token: str,
+    payload: Json,
+    *,
+    signal_id: str | None = None,
 ) -> CreatedRun:
-    """Create the run unless one of its id exists, and deliver a signal, in one transaction."""
+    """Create the run unless one of its id exists, and deliver a signal, in one transaction.
+
+    Raises:
+        SingletonQueueFullError: the run is new, and no more of its key may wait; nothing was done.
+    """
     async with store.transaction() as transaction:
+        if (gate := gate_of(run)) is not None:
+            await transaction.lock_name(gate)
+            await check_queue(transaction, definition, run)
         await transaction.lock_name(signal_lock(token))
         created = await transaction.create_run(run)
         await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)

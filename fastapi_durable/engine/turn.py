@@ -54,9 +54,13 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """The run that follows on `ctx.continue_as_new`; `input` is encoded."""
+    """The run that follows on `ctx.continue_as_new`; `input` is encoded.
+
+    With `in_place` the run itself goes on, with an empty history: its id and its tokens stay.
+    """
 
     input: Json
+    in_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ from fastapi_durable.model import (
     RunFacet,
     RunQuery,
     RunStatus,
+    ScheduleState,
     SignalWaiter,
+    WorkerRecord,
 )
 
 
@@ -142,6 +144,10 @@ class StateStore(Protocol):
         """Suspended runs whose `wake_at` has come, most overdue first."""
         ...
 
+    async def list_expired_runs(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[str]:
+        """Ids of live runs whose `expires_at` has come, the most overdue first; those being cancelled are left out."""
+        ...
+
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
@@ -175,7 +181,9 @@ class StateStore(Protocol):
         """Take up to `limit` runs that want driving: set them running, leased under `token`, and return them.
 
         Claimable are pending runs, suspended and blocked runs whose `wake_at` has come, and running or cancelling
-        runs whose lease has expired (their `recovery_attempts` grows by one). A cancelling run stays cancelling.
+        runs that nobody holds an unexpired lease on. A cancelling run stays cancelling, and is not claimed before its
+        `wake_at`, if it has one: an undo waits for its next attempt. `recovery_attempts` grows by one where an expired
+        lease is taken over, and only there: a run without an owner was handed back.
         The higher priority comes first (none is zero), then the longest wait: since creation, `wake_at`, or the end of
         the lease. No run is given to two callers.
 
@@ -221,6 +229,13 @@ class StateStore(Protocol):
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
         """Those whose name starts with any of the prefixes (no wildcards), by `seq`; no prefix, no result."""
+        ...
+
+    async def remove_checkpoints(self, run_id: str, seqs: Collection[int] | None = None) -> int:
+        """Remove those at the given positions, or all of a run; return how many there were.
+
+        For what an operator asks for, and for a run that goes on with an empty history: a turn never removes a result.
+        """
         ...
 
     # Signals
@@ -283,6 +298,32 @@ class StateStore(Protocol):
         ...
 
     async def prune_buffered_events(self, before: datetime, *, limit: int) -> int: ...
+
+    # Schedules and workers. They are of no namespace: a schedule's id holds it, and workers may drive several.
+
+    async def find_schedule(self, schedule_id: str) -> ScheduleState | None: ...
+
+    async def list_schedules(self, *, limit: int = 1000) -> list[ScheduleState]:
+        """By id."""
+        ...
+
+    async def save_schedule(self, state: ScheduleState) -> None:
+        """Insert or replace. Who decides by what it read does both under `lock_name`."""
+        ...
+
+    async def save_worker(self, worker: WorkerRecord) -> None:
+        """Insert or replace."""
+        ...
+
+    async def list_workers(self, *, since: datetime | None = None, limit: int = 1000) -> list[WorkerRecord]:
+        """Those that have beaten since a moment, the latest beat first."""
+        ...
+
+    async def remove_worker(self, worker_id: str) -> bool: ...
+
+    async def prune_workers(self, before: datetime, *, limit: int) -> int:
+        """Forget workers whose last beat is older."""
+        ...
 
 
 class StoreTransaction(StateStore, Protocol):

@@ -19,6 +19,7 @@ _READS = frozenset(
         "list_pending_runs",
         "list_incomplete_runs",
         "list_due_timers",
+        "list_expired_runs",
         "next_wake_at",
         "find_checkpoint",
         "list_checkpoints",

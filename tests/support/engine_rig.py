@@ -46,6 +46,7 @@ def build_engine(
     steps: Sequence[Callable[..., Any]] = (),
     interceptors: Sequence[StepInterceptor] = (),
     transport: Transport | None = None,
+    entities: Sequence[type] = (),
 ) -> WorkflowEngine:
     """An engine as one process would have it."""
     return WorkflowEngine(
@@ -58,6 +59,7 @@ def build_engine(
         codec=Codec(),
         steps=[step_definition(each) for each in steps],
         interceptors=interceptors,
+        entities=entities,
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from fastapi_durable.engine.branches import gather_branches
 from fastapi_durable.engine.context.children import ChildCalls
 from fastapi_durable.engine.context.dialogue import DialogueCalls
+from fastapi_durable.engine.context.entities import EntityCalls
 from fastapi_durable.engine.context.lifetime import LifetimeCalls
 from fastapi_durable.engine.context.steps import StepCalls
 from fastapi_durable.engine.context.values import ValueCalls
@@ -14,7 +15,7 @@ from fastapi_durable.engine.context.waits import WaitCalls
 Output = TypeVar("Output")
 
 
-class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, ValueCalls, LifetimeCalls):
+class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCalls, ValueCalls, LifetimeCalls):
     """The durable side of one run; the engine passes it to the workflow's body.
 
     Await each call where it stands, or several of them together with `asyncio.gather`.

@@ -25,6 +25,11 @@ class ContextPart:
         return self._turn.take_position()
 
 
+def turn_of(part: ContextPart) -> Turn:
+    """The turn behind a context, for the bodies of the engine's own workflows."""
+    return part._turn
+
+
 def checked_definition(definition: StepDefinition, name: str | None, input: Any) -> StepDefinition:
     """The definition under the name that is to be recorded.
 

@@ -2,12 +2,16 @@
 
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.recorded_value import record_value
+from fastapi_durable.engine.search_attributes import upsert_search_attributes
+from fastapi_durable.model import SearchAttributes
 
 T = TypeVar("T")
 
@@ -26,6 +30,20 @@ class ValueCalls(ContextPart):
     def random(self) -> Coroutine[Any, Any, float]:
         """A random float in [0, 1), the same on every replay."""
         return record_value(self._turn, self._take(), "random", float, random.random)
+
+    def upsert_search_attributes(
+        self, changes: Mapping[str, Any] | BaseModel, /
+    ) -> Coroutine[Any, Any, SearchAttributes]:
+        """Set search attributes of this run; a key whose value is None is removed, others stay.
+
+        Returns all attributes that the run has then. With a model, its set fields are the changes.
+
+        Raises:
+            InputValidationError: a value is no text, number or boolean, or the result does not fit the schema that the
+                workflow declares with `search_attributes=`; nothing was changed.
+        """
+        given = changes.model_dump(mode="json", exclude_unset=True) if isinstance(changes, BaseModel) else dict(changes)
+        return upsert_search_attributes(self._turn, self._take(), given)
 
     def side_effect(
         self, take: Callable[[], Awaitable[T] | T], type: type[T] | None = None, /

@@ -19,14 +19,18 @@ def waiting_since(run: Run, now: datetime) -> datetime | None:
         return None
     if run.status is RunStatus.PENDING:
         return run.created_at
-    if run.status in (RunStatus.RUNNING, RunStatus.CANCELLING):
+    if run.status is RunStatus.RUNNING:
         return run.locked_until or run.updated_at
+    if run.status is RunStatus.CANCELLING:
+        # With a time, its undo waits for the next attempt.
+        return run.locked_until or run.updated_at if run.wake_at is None or run.wake_at <= now else None
     return run.wake_at if run.wake_at is not None and run.wake_at <= now else None
 
 
 def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:
     """The run as a claim leaves it."""
-    crashed = run.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
+    # Without an owner it was handed back: nobody crashed.
+    crashed = run.locked_by is not None and run.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
     return replace(
         run,
         status=RunStatus.CANCELLING if run.status is RunStatus.CANCELLING else RunStatus.RUNNING,

@@ -11,6 +11,7 @@ from typing import Self
 
 from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError
 from fastapi_durable.model import (
+    LIVE_STATUSES,
     BufferedEvent,
     BufferedSignal,
     Checkpoint,
@@ -40,9 +41,10 @@ from fastapi_durable.store.memory.tables import (
     thaw_run,
     thaw_signal,
 )
+from fastapi_durable.store.memory.upkeep import UpkeepOperations
 
 
-class _Operations:
+class _Operations(UpkeepOperations):
     """What a store and a transaction have in common; `_access` says when the tables may be touched."""
 
     def __init__(self, tables: Tables) -> None:
@@ -149,6 +151,15 @@ class _Operations:
                 if run.wake_at is not None and run.wake_at <= now
             ]
             return [thaw_run(run) for _, _, run in sorted(due)[:limit]]
+
+    async def list_expired_runs(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[str]:
+        async with self._access() as tables:
+            expired = [
+                (run.expires_at, run.id)
+                for run in self._runs(tables, LIVE_STATUSES - {RunStatus.CANCELLING}, namespace)
+                if run.expires_at is not None and run.expires_at <= now
+            ]
+            return [run_id for _, run_id in sorted(expired)[:limit]]
 
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
@@ -262,6 +273,14 @@ class _Operations:
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
         return await self._list_checkpoints(run_id, prefixes)
+
+    async def remove_checkpoints(self, run_id: str, seqs: Collection[int] | None = None) -> int:
+        async with self._access() as tables:
+            rows = tables.checkpoints.group(run_id) if self._touchable(tables, run_id) else []
+            removed = [row for row in rows if seqs is None or row.seq in seqs]
+            for row in removed:
+                tables.checkpoints.pop((run_id, row.seq))
+            return len(removed)
 
     # Signals
 

@@ -1,6 +1,6 @@
 """Checkpoints."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from fastapi_durable.errors import LeaseLostError, StoreConflictError
 from fastapi_durable.model import Checkpoint
@@ -75,6 +75,12 @@ class CheckpointOperations(Operations):
         conditions = [f"r.run_id = {sql.text(run_id)}"]
         conditions.append(" OR ".join([sql.starts_with("r.name", prefix) for prefix in prefixes]))
         return await self._rows(CHECKPOINTS, sql, select(sql, CHECKPOINTS, conditions, "r.seq"))
+
+    async def remove_checkpoints(self, run_id: str, seqs: Collection[int] | None = None) -> int:
+        if not await self._may_touch(run_id):
+            return 0
+        rows = {"runId": run_id} if seqs is None else {"runId": run_id, "seq": {"in": sorted(seqs)}}
+        return await self._database.model(CHECKPOINTS, lambda table: table.delete_many(where=rows))
 
     async def _read_what_was_in_the_way(self, checkpoint: Checkpoint, token: str | None) -> Checkpoint | None:
         sql = await self._database.sql()

@@ -5,7 +5,7 @@ from datetime import datetime
 from fastapi_durable.model import Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.predicates import in_namespaces, in_statuses, listed_after, matching
-from fastapi_durable.store.prisma.sql.statements import count_runs, run_facets, select
+from fastapi_durable.store.prisma.sql.statements import count_runs, expired_runs, run_facets, select
 from fastapi_durable.store.prisma.tables import RUNS
 
 _STATUSES = frozenset(RunStatus)
@@ -50,6 +50,11 @@ class QueryOperations(Operations):
         conditions += in_namespaces(sql, self._scope, namespace)
         text = select(sql, RUNS, conditions, f"r.wake_at, {sql.bytewise('r.id')}")
         return await self._rows(RUNS, sql, f"{text} LIMIT {sql.integer(limit)}")
+
+    async def list_expired_runs(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[str]:
+        sql = await self._database.sql()
+        rows = await self._database.query(sql, expired_runs(sql, now, limit, self._scope, namespace))
+        return [row["id"] for row in rows]
 
     async def _list_oldest(self, statuses: list[RunStatus], limit: int, namespace: str | None) -> list[Run]:
         sql = await self._database.sql()

@@ -30,6 +30,19 @@ A_FULL_CHECKPOINT = a_checkpoint(
 
 
 class CheckpointsContract:
+    async def test_checkpoints_are_removed_by_position_or_all_together(self, store: StateStore) -> None:
+        """Of one run only; positions that hold nothing do not count."""
+        await create(store, a_run("run-1"), a_run("run-2"))
+        for seq in (-2, 0, 1, 1_000_000):
+            await store.save_checkpoint(a_checkpoint(seq))
+            await store.save_checkpoint(a_checkpoint(seq, run_id="run-2"))
+        assert await store.remove_checkpoints("run-1", [-2, 1, 77]) == 2
+        assert await store.remove_checkpoints("run-1", []) == 0
+        assert [row.seq for row in await store.list_checkpoints("run-1")] == [0, 1_000_000]
+        assert await store.remove_checkpoints("run-1") == 2
+        assert await store.remove_checkpoints("nobody") == 0
+        assert len(await store.list_checkpoints("run-2")) == 4
+
     async def test_a_saved_checkpoint_is_read_back_as_it_was(self, store: StateStore) -> None:
         """Case 11, with every column."""
         await create(store, a_run())

@@ -76,6 +76,32 @@ class ClaimsContract:
         assert claimed["again"].locked_by == "claim-1"
         assert (await existing(store, "held")).locked_by == "alive"
 
+    async def test_a_cancelling_run_is_left_alone_until_its_undo_is_due(self, store: StateStore) -> None:
+        """Its undo waits for the next attempt; a lease that expired meanwhile makes no difference."""
+        cancelling = RunStatus.CANCELLING
+        await create(
+            store,
+            a_run("due", status=cancelling, wake_at=T0, recovery_attempts=1),
+            a_run("soon", status=cancelling, wake_at=T0 + MILLISECOND),
+            a_run("at once", status=cancelling),
+            a_run("crashed", status=cancelling, wake_at=at(-1), locked_by="dead", locked_until=at(-1)),
+            a_run("crashed, not due", status=cancelling, wake_at=at(1), locked_by="dead", locked_until=at(-1)),
+        )
+        claimed = {run.id: run for run in await claim(store)}
+        assert set(claimed) == {"due", "at once", "crashed"}
+        assert {run.status for run in claimed.values()} == {cancelling}
+
+    async def test_only_the_take_over_of_an_expired_lease_counts_as_a_crash(self, store: StateStore) -> None:
+        """A run that was handed back has no owner, whatever its status."""
+        await create(
+            store,
+            a_run("handed back", status=RunStatus.CANCELLING, wake_at=T0, recovery_attempts=1),
+            a_run("running without owner", status=RunStatus.RUNNING),
+            a_run("taken over", status=RunStatus.RUNNING, locked_by="dead", locked_until=T0),
+        )
+        attempts = {run.id: run.recovery_attempts for run in await claim(store)}
+        assert attempts == {"handed back": 1, "running without owner": None, "taken over": 1}
+
     async def test_a_claim_by_itself_is_no_crash(self, store: StateStore) -> None:
         await create(store, a_run("a"), a_run("b", status=RunStatus.SUSPENDED, wake_at=T0))
         assert [run.recovery_attempts for run in await claim(store)] == [None, None]

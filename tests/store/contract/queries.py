@@ -8,6 +8,23 @@ from tests.store.contract.builders import T0, a_run, at, create, listed
 
 
 class QueriesContract:
+    async def test_expired_runs_are_those_whose_time_is_over_and_that_could_go_on(self, store: StateStore) -> None:
+        """The most overdue first; a run that is being cancelled ends anyway."""
+        for status in RunStatus:
+            await create(store, a_run(status, status=status, expires_at=at(-1)))
+        await create(
+            store,
+            a_run("later", expires_at=at(1)),
+            a_run("without limit"),
+            a_run("longest", expires_at=at(-9), namespace="x"),
+            a_run("just now", expires_at=T0),
+        )
+        expired = ["longest", "blocked", "pending", "running", "suspended", "just now"]
+        assert await store.list_expired_runs(T0, limit=10) == expired
+        assert await store.list_expired_runs(T0, limit=2) == expired[:2]
+        assert await store.list_expired_runs(T0, limit=10, namespace="x") == ["longest"]
+        assert await store.with_scope("default").list_expired_runs(T0, limit=10) == expired[1:]
+
     async def test_runs_are_listed_by_workflow_and_status(self, store: StateStore) -> None:
         """Case 16."""
         await create(

@@ -81,9 +81,10 @@ def lease_is_free(sql: Sql, now: datetime) -> str:
 
 
 def claimable(sql: Sql, now: datetime) -> str:
-    """Pending, or due, or driven by nobody any more; and leased by nobody."""
+    """Pending, or due, or driven by nobody any more; and leased by nobody. An undo may wait for its retry."""
     return (
-        f"(r.status = 'pending' OR (r.status IN {WAITING} AND r.wake_at <= {sql.millis(now)}) OR r.status IN {DRIVEN})"
+        f"(r.status = 'pending' OR (r.status IN {WAITING} AND r.wake_at <= {sql.millis(now)}) OR r.status = 'running'"
+        f" OR (r.status = 'cancelling' AND (r.wake_at IS NULL OR r.wake_at <= {sql.millis(now)})))"
         f" AND ({lease_is_free(sql, now)})"
     )
 

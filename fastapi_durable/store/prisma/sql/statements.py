@@ -63,6 +63,13 @@ def next_wake_at(sql: Sql, *namespaces: str | None) -> str:
     return f"SELECT {', '.join(minima)}"
 
 
+def expired_runs(sql: Sql, now: datetime, limit: int, *namespaces: str | None) -> str:
+    # Statuses by name, so that the index on (status, expires_at) serves. A run that is being cancelled ends anyway.
+    live = "r.status IN ('pending', 'running', 'suspended', 'blocked')"
+    conditions = [live, f"r.expires_at <= {sql.millis(now)}", *in_namespaces(sql, *namespaces)]
+    return f"{meets(conditions)} ORDER BY r.expires_at, {sql.bytewise('r.id')} LIMIT {sql.integer(limit)}"
+
+
 def meets(conditions: Sequence[str]) -> str:
     """The id of a run that meets the conditions."""
     return f"SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(conditions)}"
@@ -141,7 +148,8 @@ def claimed(sql: Sql, token: str, now: datetime, until: datetime) -> str:
     """What a claim sets. All right-hand sides see the run as it was before."""
     return (
         "status = CASE WHEN r.status = 'cancelling' THEN r.status ELSE 'running' END,"
-        f" recovery_attempts = CASE WHEN r.status IN {DRIVEN} THEN coalesce(r.recovery_attempts, 0) + 1"
+        f" recovery_attempts = CASE WHEN r.status IN {DRIVEN} AND r.locked_by IS NOT NULL"
+        " THEN coalesce(r.recovery_attempts, 0) + 1"
         " ELSE r.recovery_attempts END,"
         f" locked_by = {sql.text(token)}, locked_until = {sql.moment(until)}, updated_at = {sql.moment(now)}"
     )
@@ -198,4 +206,14 @@ def prune(sql: Sql, table: Table[Any], column: str, before: datetime, limit: int
     return (
         f"DELETE FROM {table.name} WHERE id IN (SELECT id FROM {table.name} WHERE {column} < {sql.millis(before)}"
         f" ORDER BY {column}, id LIMIT {sql.integer(limit)})"
+    )
+
+
+def insert_or_replace(sql: Sql, table: Table[Any], values: dict[str, Any]) -> str:
+    """Insert a row, or set every column of the one that has its id."""
+    placeholders = ", ".join(sql.value(values[name], table.column(name).kind) for name in table.names)
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in table.names if name != "id")
+    return (
+        f"INSERT INTO {table.name} ({', '.join(table.names)}) VALUES ({placeholders})"
+        f" ON CONFLICT (id) DO UPDATE SET {replaced}"
     )

@@ -1,0 +1,76 @@
+"""`ctx.call_entity` and `ctx.signal_entity`."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, TypeVar, overload
+
+from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
+from fastapi_durable.engine.entity_call import Call, call_entity, checked_call, signal_entity
+from fastapi_durable.entity import entity_name, operation_name
+
+Entity = TypeVar("Entity")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class EntityCalls(ContextPart):
+    """The part of the context that speaks to entities."""
+
+    @overload
+    def call_entity(
+        self,
+        entity: type[Entity],
+        key: str,
+        operation: Callable[Concatenate[Entity, Input, ...], Coroutine[Any, Any, Output]],
+        input: Input,
+        /,
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def call_entity(
+        self,
+        entity: type[Entity],
+        key: str,
+        operation: Callable[Concatenate[Entity, Input, ...], Output],
+        input: Input,
+        /,
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def call_entity(
+        self, entity: type[Entity], key: str, operation: Callable[[Entity], Coroutine[Any, Any, Output]], /
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def call_entity(
+        self, entity: type[Entity], key: str, operation: Callable[[Entity], Output], /
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def call_entity(
+        self, entity: type | str, key: str, operation: str, input: Any = NO_VALUE, /
+    ) -> Coroutine[Any, Any, Any]: ...
+    def call_entity(
+        self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any = NO_VALUE, /
+    ) -> Coroutine[Any, Any, Any]:
+        """Run an operation on the entity of this key and wait for its result: `call_entity(Cart, "7", Cart.add, 2)`.
+
+        Operations of one key are executed one after the other, each once however often this run is replayed.
+
+        Raises:
+            EntityOperationError: the operation raised, or there is none of this name; the entity goes on.
+            InputValidationError: the input does not fit the operation.
+        """
+        call = self._call(entity, key, operation, input)
+        return call_entity(self._turn, self._take(), call)
+
+    def signal_entity(
+        self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any = NO_VALUE, /
+    ) -> Coroutine[Any, Any, None]:
+        """Send an operation to the entity of this key and go on; nobody hears of its result.
+
+        Raises:
+            EntityOperationError: an operator ended the entity.
+            InputValidationError: the input does not fit the operation.
+        """
+        call = self._call(entity, key, operation, input)
+        return signal_entity(self._turn, self._take(), call)
+
+    def _call(self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any) -> Call:
+        name, asked = entity_name(entity), operation_name(operation)
+        return checked_call(self._turn.services, name, key, asked, input, given=input is not NO_VALUE)

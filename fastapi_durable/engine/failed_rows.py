@@ -1,0 +1,118 @@
+"""Which rows of a failed run's history a retry gives up, so that the body does that work again.
+
+A failure that the body caught and went on from decided its way; taking it back would lead the replay elsewhere. So only
+failures that nothing came after are given up, and with them what belongs to them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from fastapi_durable.engine.completion import child_token, failure_of
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.trace import is_trace
+from fastapi_durable.engine.undo import undo_position
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
+
+_CHILD = f"signal:{child_token('')}"
+_TASK = "signal:task:"
+_REPLY = "signal:entityreply:"
+_DEADLINE = "timeout:"
+_VERDICT = "all:first_failure"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Rows to remove, and children to requeue; a cancelled child only if its failed sibling had it cancelled."""
+
+    rows: dict[int, Checkpoint] = field(default_factory=dict)
+    children: dict[str, bool] = field(default_factory=dict)
+
+
+def given_up(run_id: str, history: Sequence[Checkpoint], error: ErrorRecord | None) -> GivenUp:
+    """What a retry of the run gives up.
+
+    Args:
+        error: With what the run failed; a row whose failure it holds is its cause for sure.
+    """
+    found = GivenUp()
+    by_seq = {row.seq: row for row in history if not is_trace(row)}
+    _give_up_undone(by_seq, found)
+    culprits = list(_chain(error))
+    verdicts = [row for row in by_seq.values() if row.name == _VERDICT]
+    forward = [row for row in by_seq.values() if row.seq >= 0 and row.name != _VERDICT]
+    for row in forward:
+        failure = _failure(row)
+        if failure is not None and (failure in culprits or not _went_on_after(run_id, row, forward)):
+            _give_up(row, by_seq, verdicts, found)
+    return found
+
+
+def _give_up_undone(by_seq: dict[int, Checkpoint], found: GivenUp) -> None:
+    """A step that was undone is to be done again; one whose undo failed stands, and its undo is due again."""
+    for row in by_seq.values():
+        if row.seq < 0:
+            found.rows[row.seq] = row
+            step = by_seq.get(undo_position(row.seq))
+            if row.status is CheckpointStatus.COMPLETED and step is not None:
+                found.rows[step.seq] = step
+
+
+def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[Checkpoint], found: GivenUp) -> None:
+    found.rows[row.seq] = row
+    before = by_seq.get(row.seq - 1)
+    if before is not None and before.kind is CheckpointKind.SLEEP and before.name.startswith(_DEADLINE):
+        # The wait begins anew, with a deadline of its own.
+        found.rows[before.seq] = before
+    if row.name.startswith(_TASK) and before is not None and before.name.startswith("task:dispatch:"):
+        found.rows[before.seq] = before
+    if row.kind is CheckpointKind.SIGNAL and row.name.startswith(_CHILD):
+        found.children.setdefault(row.name.removeprefix(_CHILD), False)
+        for verdict in verdicts:
+            if (group := _group_of(verdict, by_seq)) and row.parallel_group == group:
+                found.rows[verdict.seq] = verdict
+                for sibling in by_seq.values():
+                    if sibling.parallel_group == group and _failure(sibling) is not None:
+                        found.rows[sibling.seq] = sibling
+                        found.children[sibling.name.removeprefix(_CHILD)] = True
+
+
+def _group_of(verdict: Checkpoint, by_seq: dict[int, Checkpoint]) -> str | None:
+    """The group of children that a verdict is about; its position is the one behind theirs."""
+    last = by_seq.get(verdict.seq - 1)
+    return None if last is None else last.parallel_group
+
+
+def _failure(row: Checkpoint) -> ErrorRecord | None:
+    """With what the row failed: its own error, or that of the completion that it holds."""
+    if row.status is CheckpointStatus.FAILED:
+        return row.error or ErrorRecord(message="failed")
+    awaited = row.kind is CheckpointKind.SIGNAL and row.name.startswith((_CHILD, _TASK, _REPLY))
+    return failure_of(row.output) if awaited else None
+
+
+def _chain(error: ErrorRecord | None) -> Iterable[ErrorRecord]:
+    while error is not None:
+        yield error
+        error = error.cause
+
+
+def _went_on_after(run_id: str, row: Checkpoint, forward: Iterable[Checkpoint]) -> bool:
+    """Whether the body made another call once the row had failed, in the same branch or around it."""
+    prefix, number = _place(run_id, row)
+    for other in forward:
+        if other.enqueued_at is None or other.enqueued_at < row.finished_at:
+            continue
+        other_prefix, other_number = _place(run_id, other)
+        if other_prefix == prefix and other_number > number:
+            return True
+        if other_prefix != prefix and prefix.startswith(other_prefix) and other.enqueued_at > row.finished_at:
+            return True
+    return False
+
+
+def _place(run_id: str, row: Checkpoint) -> tuple[str, int]:
+    """The branch, and the number of the call in it; see `position`."""
+    if row.seq < FIRST_BRANCH_SEQ:
+        return "", row.seq
+    prefix, _, number = row.step_id.removeprefix(f"{run_id}:").rpartition(".")
+    return f"{prefix}.", int(number) if number.isdigit() else 0

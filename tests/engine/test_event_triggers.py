@@ -1,0 +1,139 @@
+"""Workflows that events start: once for each event, after a quiet time, or several events at a time."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from pydantic import BaseModel
+
+from fastapi_durable.definition import Batch, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import DefinitionError, RunCancelledError
+from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import FAST, build_engine, running_engine, until
+
+
+class Paid(BaseModel):
+    order: str
+
+
+@workflow(on_event="paid")
+async def ship(ctx: WorkflowContext, paid: Paid) -> str:
+    return f"shipped {paid.order}"
+
+
+@workflow(on_event=["paid", "refunded"])
+async def account(ctx: WorkflowContext, payload: dict[str, str]) -> dict[str, str]:
+    return payload
+
+
+@workflow(on_event="changed", debounce="40ms")
+async def index(ctx: WorkflowContext, payload: int) -> int:
+    return payload
+
+
+@workflow(on_event="measured", batch=Batch(max_size=3, within="60ms"))
+async def store_all(ctx: WorkflowContext, payload: dict[str, list[int]]) -> list[int]:
+    return payload["events"]
+
+
+async def _outputs(store: StateStore, name: str) -> list[object]:
+    runs = await store.list_runs(RunQuery(workflow=name, status=RunStatus.COMPLETED))
+    return [run.output for run in reversed(runs)]
+
+
+async def test_an_event_starts_each_of_its_workflows_once() -> None:
+    """However often and from how many places it is published."""
+    store = MemoryStateStore()
+    async with running_engine(store, ship, account) as engine, running_engine(store, ship, account) as other:
+        publish = [each.publish_event("paid", {"order": "7"}, event_id="e1") for each in [engine, other] * 3]
+        results = await asyncio.gather(*publish)
+        assert sorted(result.duplicate for result in results) == [False, *[True] * 5]
+        (first,) = [result for result in results if not result.duplicate]
+        assert sorted(first.started) == ["evt:e1:account", "evt:e1:ship"]
+        assert not first.buffered
+        assert await engine.handle("evt:e1:ship").result("5s") == "shipped 7"
+        assert await engine.handle("evt:e1:account").result("5s") == {"order": "7"}
+    assert await store.count_runs(RunQuery()) == 2
+
+
+async def test_a_payload_that_is_no_input_of_one_workflow_does_not_keep_the_others() -> None:
+    store = MemoryStateStore()
+    result = await build_engine(store, ship, account).publish_event("paid", {"other": "x"}, event_id="e1")
+    assert result.started == ("evt:e1:account",)
+
+
+async def test_the_same_event_id_in_another_namespace_is_another_event() -> None:
+
+    store = MemoryStateStore()
+    tenant = build_engine(store, account, config=replace(FAST, namespace="tenant"))
+    result = await tenant.publish_event("refunded", {}, event_id="e1")
+    assert result.started == ("evt:tenant/e1:account",)
+
+
+async def test_a_debounced_workflow_gets_the_last_event_after_a_quiet_time() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, index) as engine:
+        for number in range(5):
+            result = await engine.publish_event("changed", number)
+            assert result.started == ("__evtacc__:index",)
+        await until(lambda: _has_outputs(store, "index", 1))
+        await engine.publish_event("changed", 99)
+        await until(lambda: _has_outputs(store, "index", 2))
+    outputs = await _outputs(store, "index")
+    assert outputs[-1] == 99
+    assert outputs[0] == 4
+
+
+async def test_a_batch_starts_when_it_is_full_or_its_first_event_has_waited() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, store_all) as engine:
+        for number in range(7):
+            await engine.publish_event("measured", number)
+        await until(lambda: _has_outputs(store, "store_all", 3))
+    assert await _outputs(store, "store_all") == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+async def test_an_accumulator_keeps_its_id_and_a_short_history() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, store_all) as engine:
+        for number in range(12):
+            await engine.publish_event("measured", number)
+        await until(lambda: _has_outputs(store, "store_all", 4))
+        await until(lambda: store.find_signal_waiter("__evtacc__:store_all"))
+        assert len(await store.list_checkpoints("__evtacc__:store_all")) < 4
+    assert await store.count_runs(RunQuery(workflow="__evt_batch")) == 1
+
+
+async def test_an_accumulator_that_was_cancelled_begins_anew_with_the_next_event() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, index) as engine:
+        await engine.publish_event("changed", 1)
+        await engine.cancel("__evtacc__:index")
+        with pytest.raises(RunCancelledError):
+            await engine.handle("__evtacc__:index").result("5s")
+        await engine.publish_event("changed", 2)
+        await until(lambda: _has_outputs(store, "index", 1))
+    assert await _outputs(store, "index") == [2]
+
+
+async def _has_outputs(store: StateStore, name: str, number: int) -> bool:
+    return len(await _outputs(store, name)) >= number
+
+
+@pytest.mark.parametrize(
+    "options", [{"debounce": "1s"}, {"on_event": "x", "debounce": "1s", "batch": Batch(max_size=2, within="1s")}]
+)
+def test_options_that_contradict_each_other_are_refused(options: dict[str, str | Sequence[str] | Batch]) -> None:
+    with pytest.raises(DefinitionError):
+
+        @workflow(**options)  # type: ignore[call-overload, untyped-decorator]
+        async def flow(ctx: WorkflowContext) -> None: ...
+
+
+def test_a_batch_of_nothing_is_refused() -> None:
+    with pytest.raises(DefinitionError):
+        Batch(max_size=0, within="1s")

@@ -1,0 +1,278 @@
+"""Singletons: at most `limit` runs of one key at a time, exactly, whoever starts and drives them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fastapi_durable.definition import Singleton, step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import (
+    DefinitionError,
+    InputValidationError,
+    RunCancelledError,
+    RunFailedError,
+    SingletonQueueFullError,
+)
+from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+
+under_way: Counter[str] = Counter()
+most: Counter[str] = Counter()
+order: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    under_way.clear()
+    most.clear()
+    order.clear()
+
+
+@step
+async def enter(name: str) -> None:
+    key = name.partition("/")[0]
+    order.append(name)
+    under_way[key] += 1
+    most[key] = max(most[key], under_way[key])
+
+
+@step
+async def leave(name: str) -> None:
+    under_way[name.partition("/")[0]] -= 1
+
+
+def key_of(name: str) -> str:
+    return name.partition("/")[0]
+
+
+@workflow(singleton=Singleton(key=key_of))
+async def alone(ctx: WorkflowContext, name: str) -> str:
+    """Holds its slot over a suspension."""
+    await ctx.step(enter, name)
+    await ctx.sleep("1ms")
+    await ctx.step(leave, name)
+    return name
+
+
+@workflow(singleton=Singleton(key=key_of, limit=3))
+async def three_at_a_time(ctx: WorkflowContext, name: str) -> str:
+    await ctx.step(enter, name)
+    await ctx.sleep("1ms")
+    await ctx.step(leave, name)
+    return name
+
+
+@workflow(singleton=Singleton(key=key_of, max_queue_depth=2))
+async def bounded(ctx: WorkflowContext, name: str) -> None:
+    await ctx.wait_for_signal(f"go:{name}")
+
+
+@workflow(singleton=Singleton(key=key_of))
+async def holding(ctx: WorkflowContext, name: str) -> str:
+    if name.endswith("fails"):
+        raise ValueError(name)
+    await ctx.wait_for_signal(f"go:{name}")
+    return name
+
+
+@workflow(singleton=Singleton(key=key_of))
+async def hopping(ctx: WorkflowContext, name: str) -> str:
+    """Goes on as a new run once, and keeps its slot."""
+    if not name.endswith("!"):
+        await ctx.step(enter, name)
+        ctx.continue_as_new(f"{name}!")
+    await ctx.sleep("1ms")
+    await ctx.step(leave, name)
+    return name
+
+
+@pytest.mark.parametrize(("flow", "limit"), [(alone, 1), (three_at_a_time, 3), (hopping, 1)])
+async def test_never_more_than_the_limit_are_under_way(flow: Callable[..., object], limit: int) -> None:
+    """Two workers drive runs of two keys, started all at once."""
+    store = MemoryStateStore()
+    async with running_engine(store, flow) as engine, running_engine(store, flow):
+        handles = await asyncio.gather(*[engine.start(flow.__name__, f"{key}/{n}") for n in range(12) for key in "ab"])
+        await asyncio.gather(*[handle.result("10s") for handle in handles])
+    assert most == {"a": limit, "b": limit} if limit == 1 else max(most.values()) <= limit
+    assert under_way == {"a": 0, "b": 0}
+    assert await store.list_signal_waiters() == []
+
+
+async def test_runs_of_one_key_come_in_the_order_of_their_creation() -> None:
+    store = MemoryStateStore()
+    outside = build_engine(store, holding)
+    handles = []
+    async with running_engine(store, holding) as engine:
+        for number in range(4):
+            handles.append(await outside.start(holding, f"k/{number}", run_id=f"r{number}"))
+            await until(lambda: _queued_or_waiting(store, f"r{number}"))  # noqa: B023 (awaited at once)
+        for number in range(4):
+            token = f"go:k/{number}"
+            await until(lambda: store.find_signal_waiter(token))  # noqa: B023 (awaited at once)
+            waiting = [waiter.token for waiter in await store.list_signal_waiters(prefix="go:")]
+            assert waiting == [token]
+            await engine.signal(token)
+            await handles[number].result("5s")
+
+
+async def _queued_or_waiting(store: StateStore, run_id: str) -> bool:
+    run = await store.find_run(run_id)
+    return run is not None and run.status is RunStatus.SUSPENDED
+
+
+async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit() -> None:
+    """Priorities let the newer run begin first; the older one then waits for it."""
+    store = MemoryStateStore()
+    outside = build_engine(store, alone)
+    older = await outside.start(alone, "k/older")
+    newer = await outside.start(alone, "k/newer", priority=9)
+    async with running_engine(store, alone, config=replace(FAST, concurrency=1)):
+        await older.result("5s")
+        await newer.result("5s")
+    assert most["k"] == 1
+
+
+@pytest.mark.parametrize("ending", ["failed", "cancelled", "cancelled with compensation", "died"])
+async def test_a_slot_is_free_however_its_run_ends(ending: str) -> None:
+    store = MemoryStateStore()
+    if ending == "died":
+        async with killed_worker(store, holding, config=replace(FAST, lease=timedelta(milliseconds=50))) as first:
+            await first.start(holding, "k/first", run_id="first")
+            await until(lambda: store.find_signal_waiter("go:k/first"))
+    async with running_engine(store, holding) as engine:
+        name = "k/fails" if ending == "failed" else "k/first"
+        first_run = await engine.start(holding, name, run_id="first")
+        second = await engine.start(holding, "k/second", run_id="second")
+        if ending != "failed":
+            await until(lambda: store.find_signal_waiter("go:k/first"))
+        match ending:
+            case "cancelled" | "cancelled with compensation":
+                await engine.cancel("first", compensate=ending != "cancelled")
+                with pytest.raises(RunCancelledError):
+                    await first_run.result("5s")
+            case "failed":
+                with pytest.raises(RunFailedError):
+                    await first_run.result("5s")
+            case _:
+                await engine.signal("go:k/first")
+                await first_run.result("5s")
+        await until(lambda: store.find_signal_waiter("go:k/second"))
+        await engine.signal("go:k/second")
+        assert await second.result("5s") == "k/second"
+    assert await store.list_signal_waiters() == []
+
+
+async def test_a_waiting_run_that_is_cancelled_leaves_the_queue() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, holding) as engine:
+        await engine.start(holding, "k/1", run_id="r1")
+        await until(lambda: store.find_signal_waiter("go:k/1"))
+        second = await engine.start(holding, "k/2", run_id="r2")
+        await until(lambda: has_status(second, RunStatus.SUSPENDED))
+        third = await engine.start(holding, "k/3", run_id="r3")
+        await until(lambda: has_status(third, RunStatus.SUSPENDED))
+        await engine.cancel("r2")
+        await engine.signal("go:k/1")
+        await until(lambda: store.find_signal_waiter("go:k/3"))
+        await engine.signal("go:k/3")
+        assert await third.result("5s") == "k/3"
+
+
+async def test_a_full_queue_refuses_exactly_the_rest_however_many_start_at_once() -> None:
+    store = MemoryStateStore()
+    engines = [build_engine(store, bounded) for _ in range(3)]
+    starts = [engines[n % 3].start(bounded, f"k/{n}", run_id=f"r{n}") for n in range(9)]
+    outcomes = await asyncio.gather(*starts, return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, SingletonQueueFullError)]
+    assert len(refused) == 6
+    assert await store.count_runs(RunQuery()) == 3
+    taken = (await store.list_runs(RunQuery()))[0]
+    assert not (await engines[0].start(bounded, str(taken.input), run_id=taken.id)).created
+    assert (await engines[0].start(bounded, "other/1")).created
+
+
+async def test_the_key_is_a_tag_of_the_run() -> None:
+    store = MemoryStateStore()
+    handle = await build_engine(store, alone).start(alone, "k/1", tags=["mine"])
+    assert (await handle.run()).tags == ("mine", "singleton:k")
+
+
+async def test_keys_of_different_workflows_and_namespaces_do_not_meet() -> None:
+    store = MemoryStateStore()
+    other = replace(FAST, namespace="other")
+    async with (
+        running_engine(store, holding, alone) as engine,
+        running_engine(store, holding, alone, config=other) as elsewhere,
+    ):
+        await engine.start(holding, "k/1")
+        await until(lambda: store.find_signal_waiter("go:k/1"))
+        await (await engine.start(alone, "k/2")).result("5s")
+        await elsewhere.start(holding, "k/3")
+        await until(lambda: store.find_signal_waiter("go:k/3"))
+
+
+async def test_children_are_singletons_too() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[str]:
+        return await ctx.all(alone, [f"k/{number}" for number in range(5)])
+
+    async with running_engine(MemoryStateStore(), parent, alone) as engine:
+        assert len(await (await engine.start(parent)).result("5s")) == 5
+    assert most["k"] == 1
+
+
+async def test_a_retried_run_queues_again() -> None:
+    fails = True
+
+    @workflow(singleton=Singleton(key=lambda name: "one"))
+    async def flow(ctx: WorkflowContext, name: str) -> str:
+        if name == "first" and fails:
+            raise ValueError(name)
+        return await ctx.wait_for_signal(f"go:{name}", str)
+
+    store = MemoryStateStore()
+    async with running_engine(store, flow) as engine:
+        first = await engine.start(flow, "first")
+        with pytest.raises(RunFailedError):
+            await first.result("5s")
+        await engine.start(flow, "second")
+        await until(lambda: store.find_signal_waiter("go:second"))
+        fails = False
+        await engine.retry(first.run_id)
+        await until(lambda: has_status(first, RunStatus.SUSPENDED))
+        assert await store.find_signal_waiter("go:first") is None
+        await engine.signal("go:second", "x")
+        await until(lambda: store.find_signal_waiter("go:first"))
+
+
+async def test_a_retry_with_input_has_the_key_of_its_own_input() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, holding) as engine:
+        handle = await engine.start(holding, "k/fails")
+        with pytest.raises(RunFailedError):
+            await handle.result("5s")
+        retried: Run = await engine.retry_with_input(handle.run_id, "other/fails")
+        assert retried.tags == ("singleton:other",)
+
+
+async def test_a_key_that_cannot_be_made_starts_nothing() -> None:
+    @workflow(singleton=Singleton(key=lambda value: value["customer"]))
+    async def flow(ctx: WorkflowContext, value: dict[str, str]) -> None: ...
+
+    store = MemoryStateStore()
+    for value in ({}, {"customer": ""}, {"customer": "x" * 201}):
+        with pytest.raises(InputValidationError, match="singleton key"):
+            await build_engine(store, flow).start(flow, value)
+    assert await store.count_runs(RunQuery()) == 0
+
+
+@pytest.mark.parametrize("options", [{"limit": 0}, {"max_queue_depth": -1}, {"key": "customer"}])
+def test_a_singleton_that_cannot_work_is_refused(options: dict[str, object]) -> None:
+    with pytest.raises(DefinitionError):
+        Singleton(**{"key": key_of, **options})  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Recorded runs. `python -m tests.histories.record` writes those that are missing, and never an existing one."""
