@@ -4,6 +4,7 @@
 PORT ?= 8000
 DB ?= sqlite
 DATABASE_URL ?= file:./orders.db
+SECONDS ?= 180
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export CHECKPOINT_DISABLE := 1
@@ -12,13 +13,15 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: parity stress-prisma bench-prisma help run test check pyright demo check-wheel test-console setup migrate migration lock clean
+.PHONY: help run test chaos parity stress-prisma bench-prisma check pyright demo check-wheel test-console setup migrate migration
+.PHONY: lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run          serve the example on 127.0.0.1:8000 (PORT= to change; DATABASE_URL= for another database)"
 	@echo "make test         run all tests, PostgreSQL included (ARGS= for pytest)"
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
+	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
@@ -35,6 +38,10 @@ run: setup migrate
 
 test: setup
 	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+chaos: setup
+	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)
+	scripts/with_node .venv/bin/python -m tests.chaos --database postgresql --seconds $(SECONDS) $(ARGS)
 
 check: setup
 	.venv/bin/ruff check .

@@ -9,6 +9,9 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.retention import Retention, keep
+from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.scheduler import ScheduleInfo, Scheduler
 from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
 from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
 from fastapi_durable.engine.task import TaskTicket
@@ -38,6 +41,7 @@ from fastapi_durable.errors import (
     RunNotFoundError,
     RunStateError,
     RunUnsuccessfulError,
+    ScheduleNotFoundError,
     SchemaMismatchError,
     SerializationError,
     SignalTimeoutError,
@@ -66,9 +70,12 @@ from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.wakeups.base import Wakeups
+from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.web.dependencies import (
     DurableHealthDep,
     RunGatewayDep,
+    SchedulerDep,
     StateStoreDep,
     WorkflowEngineDep,
     WorkflowServiceDep,
@@ -107,9 +114,11 @@ __all__ = [
     "NonDeterminismError",
     "NotStartedError",
     "OutsideWorkflowError",
+    "PostgresWakeups",
     "PrismaStateStore",
     "PublishedEvent",
     "ResultTimeoutError",
+    "Retention",
     "Role",
     "Run",
     "RunCancelledError",
@@ -123,6 +132,11 @@ __all__ = [
     "RunStateError",
     "RunStatus",
     "RunUnsuccessfulError",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleNotFoundError",
+    "Scheduler",
+    "SchedulerDep",
     "SchemaMismatchError",
     "SerializationError",
     "SignalTimeoutError",
@@ -147,6 +161,7 @@ __all__ = [
     "Transport",
     "Undo",
     "UpdateResult",
+    "Wakeups",
     "Webhook",
     "WorkflowContext",
     "WorkflowEngine",
@@ -160,6 +175,7 @@ __all__ = [
     "entity",
     "exponential",
     "fixed",
+    "keep",
     "operation",
     "step",
     "workflow",

@@ -312,6 +312,8 @@ class DurableModule:
                 codec=Codec(),
                 steps=self._steps,
                 interceptors=options.interceptors,
+                schedules=options.schedules,
+                retention=options.retention,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
@@ -320,12 +322,17 @@ class DurableModule:
                 engine=engine,
                 service=WorkflowService(engine),
                 gateway=RunGateway(engine),
+                schedules=engine.scheduler,
                 worker=worker,
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
+            if options.wakeups is not None:
+                # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
+                tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
+                stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)

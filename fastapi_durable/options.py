@@ -12,11 +12,14 @@ from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.interception import StepInterceptor
+from fastapi_durable.engine.retention import Retention
+from fastapi_durable.engine.schedule import Schedule
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.settings import DurableSettings, Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.wakeups.base import Wakeups
 
 Topology = Literal["control-plane", "tenant"]
 
@@ -31,6 +34,11 @@ class DurableOptions:
     Attributes:
         store: Where runs live, for example `PrismaStateStore(client)`.
         transport: How step attempts reach who executes them.
+        wakeups: How the processes that share the store tell each other what happened, for example
+            `PostgresWakeups(url)`. None: they find out by polling.
+        schedules: Workflows that are started again and again.
+        retention: What workers delete; by default finished runs are kept for ever, and signals and events that nobody
+            fetched for thirty days.
         settings: Used instead of reading the environment.
         topology: "control-plane" names what every module here is: an operator with a store. It exists for those who
             come from Nest; "tenant" is refused, because a worker here always has the store.
@@ -47,6 +55,9 @@ class DurableOptions:
 
     store: StateStore
     transport: Transport = field(default_factory=InProcessTransport)
+    wakeups: Wakeups | None = None
+    schedules: Sequence[Schedule] = ()
+    retention: Retention = field(default_factory=Retention)
     settings: DurableSettings | None = None
     role: Role | Literal["api", "worker", "all"] | None = None
     namespace: str | None = None
@@ -74,6 +85,8 @@ class DurableOptions:
         self._check_topology()
         _check_port("store", self.store, StateStore, mend="wrap your client: store=PrismaStateStore(client)")
         _check_port("transport", self.transport, Transport, mend="leave it out for InProcessTransport()")
+        if self.wakeups is not None:
+            _check_port("wakeups", self.wakeups, Wakeups, mend="pass PostgresWakeups(url), or leave it out")
         _check_port("clock", self.clock, Clock, mend="leave it out for the machine's clock")
         if not all(callable(each) for each in self.interceptors):
             raise ConfigurationError(
@@ -106,6 +119,9 @@ class DurableOptions:
         return ResolvedOptions(
             store=self.store,
             transport=self.transport,
+            wakeups=self.wakeups,
+            schedules=tuple(self.schedules),
+            retention=self.retention,
             clock=self.clock,
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
@@ -151,6 +167,9 @@ class ResolvedOptions:
 
     store: StateStore
     transport: Transport
+    wakeups: Wakeups | None
+    schedules: tuple[Schedule, ...]
+    retention: Retention
     clock: Clock
     role: Role
     startup_timeout: float

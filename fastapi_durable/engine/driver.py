@@ -280,6 +280,7 @@ class RunDriver:
                 statuses=(RunStatus.CANCELLING,),
                 token=self.token,
             )
+        self._services.notifications.work_available()
 
     async def _release(self, changes: RunChanges, *, wake_count: int | None = None) -> bool:
         changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._services.clock.now()}
