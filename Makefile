@@ -11,9 +11,10 @@ export CHECKPOINT_DISABLE := 1
 export PRISMA_HIDE_UPDATE_MESSAGE := 1
 
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
-GENERATOR := $(shell find prisma_inprocess -name '*.py' 2>/dev/null)
+GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help run test chaos check pyright demo check-wheel test-console setup migrate migration lock clean
+.PHONY: help run test chaos parity stress-prisma bench-prisma check pyright demo check-wheel test-console setup migrate migration
+.PHONY: lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,12 +26,15 @@ help:
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
+	@echo "make parity       compare prisma_inprocess with Prisma's own JavaScript runtime, on both databases"
+	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
 	@echo "make lock         resolve the dependencies anew"
 	@echo "make clean        remove everything that set-up made"
 
 run: setup migrate
+	@echo "The console: http://127.0.0.1:$(PORT)/durable/"
 	DATABASE_URL='$(DATABASE_URL)' exec .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
@@ -58,7 +62,17 @@ check-wheel: setup
 # Chromium is Debian's, or whichever is on the PATH: `apt-get install chromium`.
 test-console: setup
 	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
-	.venv/bin/python -m pytest -m browser tests/browser $(ARGS)
+	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
+
+parity: setup
+	cd tests/prisma_inprocess/parity && ../../../scripts/with_node npm ci --ignore-scripts --loglevel=error
+	scripts/with_node .venv/bin/python -m tests.prisma_inprocess.parity
+
+stress-prisma: setup
+	.venv/bin/python -m tests.prisma_inprocess.stress
+
+bench-prisma: setup
+	.venv/bin/python -m tests.prisma_inprocess.bench
 
 setup: .venv/.installed node_modules/.installed .make/clients
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.browser.conftest import Open
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.console
 
 
 async def test_the_overview_shows_where_the_runs_stand(open_page: Open, screenshots: Path) -> None:
