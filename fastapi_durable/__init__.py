@@ -5,6 +5,7 @@ from fastapi_durable.definition import Batch, Singleton, step, workflow
 from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import current_context
+from fastapi_durable.engine.dead_letter import DeadLetter
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.interception import StepExecution, StepInterceptor
@@ -89,6 +90,7 @@ __all__ = [
     "ChildFailedError",
     "Clock",
     "ConfigurationError",
+    "DeadLetter",
     "DefinitionError",
     "DurableError",
     "DurableHealth",

@@ -314,6 +314,7 @@ class DurableModule:
                 interceptors=options.interceptors,
                 schedules=options.schedules,
                 retention=options.retention,
+                dead_letter=options.dead_letter_workflow,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(

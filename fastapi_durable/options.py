@@ -39,6 +39,8 @@ class DurableOptions:
         schedules: Workflows that are started again and again.
         retention: What workers delete; by default finished runs are kept for ever, and signals and events that nobody
             fetched for thirty days.
+        dead_letter_workflow: Started for every dead run whose workflow names none of its own; its input is a
+            `DeadLetter`. It is one of the module's workflows.
         settings: Used instead of reading the environment.
         topology: "control-plane" names what every module here is: an operator with a store. It exists for those who
             come from Nest; "tenant" is refused, because a worker here always has the store.
@@ -58,6 +60,7 @@ class DurableOptions:
     wakeups: Wakeups | None = None
     schedules: Sequence[Schedule] = ()
     retention: Retention = field(default_factory=Retention)
+    dead_letter_workflow: Callable[..., Any] | str | None = None
     settings: DurableSettings | None = None
     role: Role | Literal["api", "worker", "all"] | None = None
     namespace: str | None = None
@@ -122,6 +125,7 @@ class DurableOptions:
             wakeups=self.wakeups,
             schedules=tuple(self.schedules),
             retention=self.retention,
+            dead_letter_workflow=self.dead_letter_workflow,
             clock=self.clock,
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
@@ -170,6 +174,7 @@ class ResolvedOptions:
     wakeups: Wakeups | None
     schedules: tuple[Schedule, ...]
     retention: Retention
+    dead_letter_workflow: Callable[..., Any] | str | None
     clock: Clock
     role: Role
     startup_timeout: float

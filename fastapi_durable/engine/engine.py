@@ -12,6 +12,7 @@ from fastapi_durable.engine.accumulator import accumulators
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.dead_letter import inline_handlers
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
@@ -69,11 +70,14 @@ class WorkflowEngine(Deliveries, Operations, Entities):
         interceptors: Sequence[StepInterceptor] = (),
         schedules: Sequence[Schedule] = (),
         retention: Retention | None = None,
+        dead_letter: Callable[..., Any] | str | None = None,
     ) -> None:
         self.store = store
         self.transport = transport
         self.config = config
         self.clock = clock
+        known = {definition.key for definition in workflows}
+        workflows = [*workflows, *(each for each in inline_handlers(workflows) if each.key not in known)]
         self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
         self.notifications = Notifications()
         self.events = LiveEvents(clock)
@@ -92,6 +96,7 @@ class WorkflowEngine(Deliveries, Operations, Entities):
             steps=StepRegistry(steps),
             interceptors=tuple(interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
+            dead_letter=dead_letter,
         )
         self._services.subscribers.append(EventTriggers(self._services))
         for step in steps:
@@ -113,6 +118,9 @@ class WorkflowEngine(Deliveries, Operations, Entities):
             codec.adapter(definition.output_type)
         self.retention = retention or Retention()
         self.scheduler = Scheduler(self._services, schedules)
+        for handler in {definition.dead_letter for definition in workflows} | {dead_letter}:
+            if handler is not None:
+                self.registry.resolve(handler)
 
     @overload
     async def start(

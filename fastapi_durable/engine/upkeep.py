@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fastapi_durable.duration import parse_duration
+from fastapi_durable.engine.blocked import show_blocked
 from fastapi_durable.engine.retention import Retention, sweep
 from fastapi_durable.engine.scheduler import Scheduler
 from fastapi_durable.engine.services import Services
@@ -58,7 +59,7 @@ class Upkeep:
 
     def loops(self) -> dict[str, Coroutine[Any, Any, None]]:
         """The loops, by name; each goes on until it is cancelled."""
-        works: dict[str, Work] = {"heartbeat": self._beat, "retention": self._sweep}
+        works: dict[str, Work] = {"heartbeat": self._beat, "retention": self._sweep, "blocked": self._show_blocked}
         if self._scheduler:
             works["schedules"] = self._scheduler.fire
         return {name: _forever(name, work) for name, work in works.items()}
@@ -80,6 +81,12 @@ class Upkeep:
         # The rest first: workers that start together, as after a deploy, do not sweep together.
         await asyncio.sleep(_jittered(parse_duration(self._retention.sweep_interval)).total_seconds())
         await sweep(self._services, self._retention)
+        return timedelta(0)
+
+    async def _show_blocked(self) -> timedelta:
+        # The rest first: when a whole fleet starts, those who know a workflow shall have said so.
+        await asyncio.sleep(_jittered(self._services.config.blocked_poll).total_seconds())
+        await show_blocked(self._services, alive_within=3 * _HEARTBEAT)
         return timedelta(0)
 
 
