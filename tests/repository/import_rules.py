@@ -50,6 +50,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.web": 5,  # the module hands out the console's router
     "fastapi_durable.module": 5,
     # 6 edges
+    "fastapi_durable.terminal": 6,
     "fastapi_durable.testing": 6,
     "fastapi_durable.standalone": 6,
     "fastapi_durable.__main__": 6,
@@ -64,7 +65,7 @@ THIRD_PARTY: Final[Mapping[int, frozenset[str]]] = {
     3: frozenset({"asyncpg"}),
     4: frozenset({"anyio", "cronsim", "opentelemetry"}),
     5: frozenset({"fastapi", "starlette", "pydantic_settings", "typing_inspection"}),
-    6: frozenset({"uvicorn"}),
+    6: frozenset({"rich", "uvicorn"}),
     PUBLIC_FACE: frozenset(),
 }
 
