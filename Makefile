@@ -4,25 +4,30 @@
 PORT ?= 8000
 DB ?= sqlite
 DATABASE_URL ?= file:./orders.db
+SECONDS ?= 180
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export CHECKPOINT_DISABLE := 1
 export PRISMA_HIDE_UPDATE_MESSAGE := 1
 
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
-GENERATOR := $(shell find prisma_inprocess -name '*.py' 2>/dev/null)
+GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full
+.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run          serve the example on 127.0.0.1:8000 (PORT= to change; DATABASE_URL= for another database)"
 	@echo "make test         run all tests, PostgreSQL included (ARGS= for pytest)"
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
+	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
+	@echo "make soak         a minute of steady load, in which nothing may grow"
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
+	@echo "make parity       compare prisma_inprocess with Prisma's own JavaScript runtime, on both databases"
+	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
 	@echo "make bench        this engine beside its peers, about five minutes on a quiet machine (make bench-full: all)"
@@ -30,10 +35,19 @@ help:
 	@echo "make clean        remove everything that set-up made"
 
 run: setup migrate
+	@echo "The console: http://127.0.0.1:$(PORT)/durable/"
 	DATABASE_URL='$(DATABASE_URL)' exec .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
 	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+chaos: setup
+	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)
+	scripts/with_node .venv/bin/python -m tests.chaos --database postgresql --seconds $(SECONDS) $(ARGS)
+
+soak: setup
+	scripts/with_node .venv/bin/python -m tests.chaos.soak --database postgresql $(ARGS)
+	scripts/with_node .venv/bin/python -m tests.chaos.soak --database sqlite $(ARGS)
 
 check: setup
 	.venv/bin/ruff check .
@@ -53,7 +67,17 @@ check-wheel: setup
 # Chromium is Debian's, or whichever is on the PATH: `apt-get install chromium`.
 test-console: setup
 	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
-	.venv/bin/python -m pytest -m browser tests/browser $(ARGS)
+	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
+
+parity: setup
+	cd tests/prisma_inprocess/parity && ../../../scripts/with_node npm ci --ignore-scripts --loglevel=error
+	scripts/with_node .venv/bin/python -m tests.prisma_inprocess.parity
+
+stress-prisma: setup
+	.venv/bin/python -m tests.prisma_inprocess.stress
+
+bench-prisma: setup
+	.venv/bin/python -m tests.prisma_inprocess.bench
 
 setup: .venv/.installed node_modules/.installed .make/clients
 

@@ -12,6 +12,8 @@ from example_app.workflow import Approval, checkout
 from fastapi_durable import DurableHealthDep, RunStatus, StateStoreDep, WorkflowServiceDep
 
 app = FastAPI(title="Order desk", lifespan=durable.lifespan)
+# A desk on one's own machine. Yours has a login: durable.router(dependencies=[Depends(login)]).
+app.include_router(durable.router(allow_unauthenticated=True), prefix="/durable")
 
 
 class RunAccepted(BaseModel):

@@ -5,10 +5,14 @@ from fastapi_durable.definition import Batch, Singleton, step, workflow
 from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import current_context
+from fastapi_durable.engine.dead_letter import DeadLetter
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.retention import Retention, keep
+from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.scheduler import ScheduleInfo, Scheduler
 from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
 from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
 from fastapi_durable.engine.task import TaskTicket
@@ -38,6 +42,7 @@ from fastapi_durable.errors import (
     RunNotFoundError,
     RunStateError,
     RunUnsuccessfulError,
+    ScheduleNotFoundError,
     SchemaMismatchError,
     SerializationError,
     SignalTimeoutError,
@@ -66,9 +71,12 @@ from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.wakeups.base import Wakeups
+from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.web.dependencies import (
     DurableHealthDep,
     RunGatewayDep,
+    SchedulerDep,
     StateStoreDep,
     WorkflowEngineDep,
     WorkflowServiceDep,
@@ -82,6 +90,7 @@ __all__ = [
     "ChildFailedError",
     "Clock",
     "ConfigurationError",
+    "DeadLetter",
     "DefinitionError",
     "DurableError",
     "DurableHealth",
@@ -107,9 +116,11 @@ __all__ = [
     "NonDeterminismError",
     "NotStartedError",
     "OutsideWorkflowError",
+    "PostgresWakeups",
     "PrismaStateStore",
     "PublishedEvent",
     "ResultTimeoutError",
+    "Retention",
     "Role",
     "Run",
     "RunCancelledError",
@@ -123,6 +134,11 @@ __all__ = [
     "RunStateError",
     "RunStatus",
     "RunUnsuccessfulError",
+    "Schedule",
+    "ScheduleInfo",
+    "ScheduleNotFoundError",
+    "Scheduler",
+    "SchedulerDep",
     "SchemaMismatchError",
     "SerializationError",
     "SignalTimeoutError",
@@ -147,6 +163,7 @@ __all__ = [
     "Transport",
     "Undo",
     "UpdateResult",
+    "Wakeups",
     "Webhook",
     "WorkflowContext",
     "WorkflowEngine",
@@ -160,6 +177,7 @@ __all__ = [
     "entity",
     "exponential",
     "fixed",
+    "keep",
     "operation",
     "step",
     "workflow",

@@ -1,4 +1,4 @@
-"""The command line: `python -m fastapi_durable schema | worker | check`.
+"""The command line: `python -m fastapi_durable schema | worker | check | runs`.
 
 Each subcommand is a pair of functions: one describes its arguments, one does the work and returns the exit code.
 The work imports what it needs itself, so that a command is quick and a broken application does not break the others.
@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _describe_schema(commands)
     _describe_worker(commands)
     _describe_check(commands)
+    _describe_runs(commands)
     arguments = parser.parse_args(argv)
     work: _Work = arguments.work
     return work(arguments)
@@ -115,6 +116,30 @@ def _check(arguments: argparse.Namespace) -> int:
         return 0
 
     return _with_module(arguments, print_findings)
+
+
+def _describe_runs(commands: "argparse._SubParsersAction[Any]") -> None:
+    from fastapi_durable.terminal.arguments import describe_runs
+
+    parser = commands.add_parser(
+        "runs",
+        help="see and steer runs: list, show, cancel, retry, signal, tail",
+        description="See and steer the runs of a DurableModule, over its own store. Drives nothing.",
+    )
+    describe_runs(parser, _add_target)
+    parser.set_defaults(work=_runs)
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from fastapi_durable.terminal.runs import act
+
+    def carry_out(module: DurableModule) -> int:
+        try:
+            return asyncio.run(act(module, arguments))
+        except KeyboardInterrupt:
+            return 130
+
+    return _with_module(arguments, carry_out)
 
 
 def _with_module(arguments: argparse.Namespace, work: Callable[[DurableModule], int]) -> int:

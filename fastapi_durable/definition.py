@@ -124,6 +124,7 @@ class WorkflowDefinition:
         debounce, batch: How events are collected before they do.
         owner: The class whose `run` is the function; it is built by injection for each turn.
         updates: The validators of its updates, by name.
+        dead_letter: What is started when a run is dead.
     """
 
     name: str
@@ -141,6 +142,7 @@ class WorkflowDefinition:
     batch: Batch | None = None
     owner: type | None = None
     updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
+    dead_letter: Callable[..., Any] | str | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -205,6 +207,7 @@ def workflow(
     debounce: Duration | None = None,
     batch: Batch | None = None,
     updates: Mapping[str, UpdateValidator] | None = None,
+    dead_letter: Callable[..., Any] | str | None = None,
 ) -> Callable[[F], F]: ...
 def workflow(
     function: F | None = None,
@@ -220,6 +223,7 @@ def workflow(
     debounce: Duration | None = None,
     batch: Batch | None = None,
     updates: Mapping[str, UpdateValidator] | None = None,
+    dead_letter: Callable[..., Any] | str | None = None,
 ) -> F | Callable[[F], F]:
     """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
 
@@ -238,6 +242,8 @@ def workflow(
         batch: Start one run for several events, with the input `{"events": [payload, ...]}`.
         updates: Validators by the name of the update (see `ctx.on_update`): called with the value before it is
             accepted, they refuse by raising or by returning the reason.
+        dead_letter: What is started when a run is given up as dead (see `max_recovery_attempts`): a workflow, its name,
+            or a plain `async def (ctx, letter: DeadLetter)`, which becomes the workflow `<name>.dlq`.
 
     Raises:
         DefinitionError: the signature or an option cannot work.
@@ -263,6 +269,7 @@ def workflow(
             "debounce": None if debounce is None else parse_duration(debounce),
             "batch": batch,
             "updates": dict(updates or {}),
+            "dead_letter": dead_letter,
         }
         setattr(target, _WORKFLOW, options)
         return target
@@ -288,6 +295,11 @@ def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = 
         blocking=not inspect.iscoroutinefunction(_plain(function)),
         **options,
     )
+
+
+def is_workflow(function: Callable[..., Any]) -> bool:
+    """Whether it is decorated with `@workflow`."""
+    return getattr(function, _WORKFLOW, None) is not None
 
 
 def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:

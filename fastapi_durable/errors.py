@@ -17,6 +17,7 @@ DurableError
 ├── StepNotRegisteredError          unknown name of a step
 ├── EntityNotRegisteredError        this engine does not know the entity
 ├── RunNotFoundError
+├── ScheduleNotFoundError
 ├── RunStateError                   the run's status does not allow this
 ├── SingletonQueueFullError         too many runs of one singleton key wait already
 ├── NonDeterminismError             the code no longer matches the recorded history
@@ -178,6 +179,14 @@ class RunNotFoundError(DurableError):
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run has the id {run_id!r}")
         self.run_id = run_id
+
+
+class ScheduleNotFoundError(DurableError):
+    """No schedule of this application has this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"no schedule has the key {key!r}; they are listed in DurableOptions(schedules=...)")
+        self.key = key
 
 
 class RunStateError(DurableError):

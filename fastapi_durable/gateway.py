@@ -4,6 +4,7 @@ import base64
 import binascii
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, Literal
 
 from fastapi_durable.engine.bulk import BulkCancellation
@@ -11,12 +12,13 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.singleton import SINGLETON_TAG
 from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus
+from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.store.base import StateStore
 
 WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint"]
 _CHILDREN_LIMIT = 1000
 _WAITERS_LIMIT = 10_000
+_WORKER_SILENCE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ class RunGateway:
     async def run_facets(self, query: RunQuery | None = None) -> list[RunFacet]:
         """Counts by status and origin; the query's own status and origin are left out of account."""
         return await self._store.run_facets(query or RunQuery())
+
+    async def workers(self) -> list[WorkerRecord]:
+        """The workers that said within the last half minute that they live, the latest first."""
+        return await self._store.list_workers(since=self._engine.clock.now() - _WORKER_SILENCE)
 
     async def waiting_for(self, run_ids: Collection[str]) -> dict[str, Waiting]:
         """What each of these runs waits for; runs that are not suspended, or only wait for a time, are left out."""

@@ -294,3 +294,45 @@ class RetentionPolicy:
             raise ValueError("a retention policy needs max_age, max_count, or both")
         if self.max_count is not None and self.max_count < 0:
             raise ValueError("max_count of a retention policy cannot be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleState:
+    """How far a schedule has come (table `durable_schedules`); it outlives the runs that it started.
+
+    Attributes:
+        id: The schedule's key; in a namespace other than the default one `namespace/key`.
+        last_window: The latest window that was fired or skipped: no window up to it is ever fired again.
+        last_run_id: The last run that was started.
+        paused: Paused by an operator, whatever the declaration says.
+    """
+
+    id: str
+    last_window: datetime
+    last_run_id: str | None = None
+    paused: bool = False
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """What a worker says of itself, again and again (table `durable_workers`).
+
+    Attributes:
+        id: The instance id, with which its lease tokens begin.
+        version: Of this library.
+        namespace: The only one that it drives; None: all.
+        workflows: What it can drive, as `name@version`.
+        beat_at: When it last said so. A worker that died leaves its row, which grows old.
+    """
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    namespace: str | None = None
+    workflows: tuple[str, ...] = ()
+    concurrency: int
+    in_flight: int = 0
+    started_at: datetime
+    beat_at: datetime

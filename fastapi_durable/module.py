@@ -312,20 +312,28 @@ class DurableModule:
                 codec=Codec(),
                 steps=self._steps,
                 interceptors=options.interceptors,
+                schedules=options.schedules,
+                retention=options.retention,
+                dead_letter=options.dead_letter_workflow,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
                 role=options.role,
-                store=options.store,
+                store=_store_of_routes(options),
                 engine=engine,
                 service=WorkflowService(engine),
                 gateway=RunGateway(engine),
+                schedules=engine.scheduler,
                 worker=worker,
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
+            if options.wakeups is not None:
+                # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
+                tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
+                stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)
@@ -355,6 +363,12 @@ class DurableModule:
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)
+
+
+def _store_of_routes(options: ResolvedOptions) -> StateStore:
+    """What routes and steps get; the engine and the gateway know the namespace themselves."""
+    namespace = options.config.namespace
+    return options.store.with_scope(namespace) if options.scope_reads and namespace is not None else options.store
 
 
 async def _check_store(options: ResolvedOptions) -> None:

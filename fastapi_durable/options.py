@@ -12,11 +12,14 @@ from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.interception import StepInterceptor
+from fastapi_durable.engine.retention import Retention
+from fastapi_durable.engine.schedule import Schedule
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.settings import DurableSettings, Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.wakeups.base import Wakeups
 
 Topology = Literal["control-plane", "tenant"]
 
@@ -31,7 +34,15 @@ class DurableOptions:
     Attributes:
         store: Where runs live, for example `PrismaStateStore(client)`.
         transport: How step attempts reach who executes them.
+        wakeups: How the processes that share the store tell each other what happened, for example
+            `PostgresWakeups(url)`. None: they find out by polling.
+        schedules: Workflows that are started again and again.
+        retention: What workers delete; by default finished runs are kept for ever, and signals that nobody waited for
+            thirty days.
+        dead_letter_workflow: Started for every dead run whose workflow names none of its own; its input is a
+            `DeadLetter`. It is one of the module's workflows.
         settings: Used instead of reading the environment.
+        scope_reads: With a namespace: `StateStoreDep` and `runtime.store` see and touch runs of that namespace only, too.
         topology: "control-plane" names what every module here is: an operator with a store. It exists for those who
             come from Nest; "tenant" is refused, because a worker here always has the store.
         tenant: With the control plane: the namespace, by its other name.
@@ -47,6 +58,10 @@ class DurableOptions:
 
     store: StateStore
     transport: Transport = field(default_factory=InProcessTransport)
+    wakeups: Wakeups | None = None
+    schedules: Sequence[Schedule] = ()
+    retention: Retention = field(default_factory=Retention)
+    dead_letter_workflow: Callable[..., Any] | str | None = None
     settings: DurableSettings | None = None
     role: Role | Literal["api", "worker", "all"] | None = None
     namespace: str | None = None
@@ -64,6 +79,7 @@ class DurableOptions:
     event_ttl: Duration | None = None
     webhook_url: str | Callable[[str], str] | None = None
     webhook_secret: SecretStr | str | None = None
+    scope_reads: bool = False
     topology: Topology | None = None
     tenant: str | None = None
     auto_schema: bool = True
@@ -74,6 +90,8 @@ class DurableOptions:
         self._check_topology()
         _check_port("store", self.store, StateStore, mend="wrap your client: store=PrismaStateStore(client)")
         _check_port("transport", self.transport, Transport, mend="leave it out for InProcessTransport()")
+        if self.wakeups is not None:
+            _check_port("wakeups", self.wakeups, Wakeups, mend="pass PostgresWakeups(url), or leave it out")
         _check_port("clock", self.clock, Clock, mend="leave it out for the machine's clock")
         if not all(callable(each) for each in self.interceptors):
             raise ConfigurationError(
@@ -106,6 +124,11 @@ class DurableOptions:
         return ResolvedOptions(
             store=self.store,
             transport=self.transport,
+            wakeups=self.wakeups,
+            schedules=tuple(self.schedules),
+            retention=self.retention,
+            dead_letter_workflow=self.dead_letter_workflow,
+            scope_reads=self.scope_reads,
             clock=self.clock,
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
@@ -151,6 +174,11 @@ class ResolvedOptions:
 
     store: StateStore
     transport: Transport
+    wakeups: Wakeups | None
+    schedules: tuple[Schedule, ...]
+    retention: Retention
+    dead_letter_workflow: Callable[..., Any] | str | None
+    scope_reads: bool
     clock: Clock
     role: Role
     startup_timeout: float

@@ -58,6 +58,7 @@ class Worker:
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._last_error: str | None = None
+        self._upkeep = engine.upkeep(lambda: len(self._drivers))
 
     async def start(self) -> None:
         """Begin to look for work.
@@ -72,6 +73,8 @@ class Worker:
         context = contextvars.Context()
         for loop in (self._claim_forever, self._renew_forever, self._expire_forever):
             self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
+        for name, upkeep in self._upkeep.loops().items():
+            self._loops.append(asyncio.create_task(upkeep, name=f"durable {name}", context=context))
         self._engine.dispatcher = self
 
     async def stop(self, timeout: timedelta | None = None) -> None:
@@ -98,6 +101,8 @@ class Worker:
         if self._turns:
             await asyncio.wait(self._turns, timeout=1 + limit.total_seconds() / 10)
         await _cancelled([*self._turns, *self._loops])
+        if self._loops:
+            await self._upkeep.farewell()
         await self._engine.transport.stop()
 
     def health(self) -> WorkerHealth:

@@ -18,6 +18,7 @@ from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import inside_workflow
 from fastapi_durable.engine.continuation import continue_run, restart_run
+from fastapi_durable.engine.dead_letter import dead_letter_of, sending
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.live_events import LiveEventType
 from fastapi_durable.engine.services import Services
@@ -26,6 +27,7 @@ from fastapi_durable.engine.singleton import gate_of, pass_gate
 from fastapi_durable.engine.turn import Continuation, Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
 from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.store.base import StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -225,7 +227,13 @@ class RunDriver:
         return True
 
     def _try_to_settle(
-        self, status: RunStatus, output: Json, error: ErrorRecord | None, *, put_waiters: bool
+        self,
+        status: RunStatus,
+        output: Json,
+        error: ErrorRecord | None,
+        *,
+        put_waiters: bool,
+        also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
     ) -> Awaitable[bool]:
         return settle_run(
             self._services.store,
@@ -237,6 +245,7 @@ class RunDriver:
             statuses=(self.run.status,),
             token=self.token,
             put_waiters=put_waiters,
+            also=also,
         )
 
     async def _continue(self, turn: Turn, continuation: Continuation) -> bool:
@@ -280,6 +289,7 @@ class RunDriver:
                 statuses=(RunStatus.CANCELLING,),
                 token=self.token,
             )
+        self._services.notifications.work_available()
 
     async def _release(self, changes: RunChanges, *, wake_count: int | None = None) -> bool:
         changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._services.clock.now()}
@@ -311,8 +321,10 @@ class RunDriver:
         attempts = self.run.recovery_attempts or 0
         message = f"the process that drove the run died {attempts} times without progress"
         error = ErrorRecord(message=message, code="max_recovery_attempts", retryable=False)
-        if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True):
+        letter = dead_letter_of(self._services, self.run, error)
+        if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True, also=sending(letter)):
             self._services.notifications.run_finished(self.run.id)
+            self._services.notifications.work_available()
             self._services.events.run("run.dead", self.run, error=error)
             _log.error("run %s of %s is dead: %s", self.run.id, self.run.workflow, message)
 

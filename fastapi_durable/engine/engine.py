@@ -12,6 +12,7 @@ from fastapi_durable.engine.accumulator import accumulators
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.dead_letter import inline_handlers
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
@@ -27,10 +28,14 @@ from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.operations import Operations
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.retention import Retention
+from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.scheduler import Scheduler
 from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
 from fastapi_durable.engine.singleton import create_within_queue
+from fastapi_durable.engine.upkeep import Upkeep
 from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
@@ -63,11 +68,16 @@ class WorkflowEngine(Deliveries, Operations, Entities):
         codec: Codec,
         steps: Sequence[StepDefinition] = (),
         interceptors: Sequence[StepInterceptor] = (),
+        schedules: Sequence[Schedule] = (),
+        retention: Retention | None = None,
+        dead_letter: Callable[..., Any] | str | None = None,
     ) -> None:
         self.store = store
         self.transport = transport
         self.config = config
         self.clock = clock
+        known = {definition.key for definition in workflows}
+        workflows = [*workflows, *(each for each in inline_handlers(workflows) if each.key not in known)]
         self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
         self.notifications = Notifications()
         self.events = LiveEvents(clock)
@@ -86,6 +96,7 @@ class WorkflowEngine(Deliveries, Operations, Entities):
             steps=StepRegistry(steps),
             interceptors=tuple(interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
+            dead_letter=dead_letter,
         )
         self._services.subscribers.append(EventTriggers(self._services))
         for step in steps:
@@ -105,6 +116,11 @@ class WorkflowEngine(Deliveries, Operations, Entities):
             codec.adapter(definition.search_attributes or Any)
             codec.adapter(definition.input_type)
             codec.adapter(definition.output_type)
+        self.retention = retention or Retention()
+        self.scheduler = Scheduler(self._services, schedules)
+        for handler in {definition.dead_letter for definition in workflows} | {dead_letter}:
+            if handler is not None:
+                self.registry.resolve(handler)
 
     @overload
     async def start(
@@ -281,6 +297,10 @@ class WorkflowEngine(Deliveries, Operations, Entities):
         """A handle on a run that was started elsewhere; `workflow` gives its result a type."""
         output_type = Any if workflow is None else self.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
+
+    def upkeep(self, in_flight: Callable[[], int]) -> Upkeep:
+        """What a worker does beside driving runs."""
+        return Upkeep(self._services, self.scheduler, self.retention, in_flight)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
         """What drives a run that is leased under `token`; a new one has no history to read."""

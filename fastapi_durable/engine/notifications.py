@@ -1,4 +1,4 @@
-"""Word of what happened, inside one process. Polling the store is the net beneath it."""
+"""Word of what happened, inside one process and, if they are joined, between several. Polling is the net beneath."""
 
 import asyncio
 import heapq
@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from fastapi_durable.model import Run
+from fastapi_durable.wakeups.base import Tell, Topic, Word
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -37,10 +38,31 @@ class Notifications:
         self._cancel_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
         self.driven_here: set[str] = set()
+        self._peers: list[Tell] = []
+
+    @contextmanager
+    def joined_to(self, tell: Tell) -> Iterator[None]:
+        """Tell others as well while the block is open; they are heard through `hear`."""
+        self._peers.append(tell)
+        try:
+            yield
+        finally:
+            self._peers.remove(tell)
+
+    def hear(self, word: Word) -> None:
+        """What another process tells; it is not told on."""
+        match word.topic:
+            case Topic.WORK:
+                self._work.set()
+            case Topic.FINISHED:
+                self._finished(word.run_id, None)
+            case Topic.CANCELLED:
+                self._cancelled(word.run_id)
 
     def work_available(self) -> None:
         """A run may be claimable now."""
         self._work.set()
+        self._tell(Topic.WORK)
 
     def wake_planned(self, at: datetime) -> None:
         """A run will be claimable at `at`."""
@@ -75,16 +97,28 @@ class Notifications:
 
     def run_cancelled(self, run_id: str) -> None:
         """A run was cancelled, or is to be; whoever drives it should look."""
+        self._cancelled(run_id)
+        self._tell(Topic.CANCELLED, run_id)
+
+    def _cancelled(self, run_id: str) -> None:
         for listener in list(self._cancel_listeners):
             try:
                 listener(run_id)
             except Exception:
                 # A listener of the application; the others, and the cancel itself, are not its concern.
                 _log.exception("a listener for cancelled runs failed for run %s", run_id)
-        self.run_finished(run_id)
+        self._finished(run_id, None)
 
     def run_finished(self, run_id: str, run: Run | None = None) -> None:
         """A run has ended; `run` is what is stored of it now, if that is known."""
+        self._finished(run_id, run)
+        self._tell(Topic.FINISHED, run_id)
+
+    def _tell(self, topic: Topic, run_id: str = "") -> None:
+        for tell in self._peers:
+            tell(Word(topic, run_id))
+
+    def _finished(self, run_id: str, run: Run | None) -> None:
         for watch in self._watches.get(run_id, ()):
             watch.run = run
             watch.finished.set()

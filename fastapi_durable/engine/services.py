@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
@@ -30,6 +31,7 @@ class Services:
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
         entities: Those that this engine can execute operations of, by name.
+        dead_letter: The workflow that is started for dead runs whose own workflow names none.
         random: Returns floats in [0, 1).
     """
 
@@ -47,4 +49,5 @@ class Services:
     subscribers: list[EventSubscriber] = field(default_factory=list)
     update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)
     entities: Mapping[str, EntityDefinition] = field(default_factory=dict)
+    dead_letter: Callable[..., Any] | str | None = None
     random: Callable[[], float] = random.random

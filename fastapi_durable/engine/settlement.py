@@ -4,7 +4,7 @@ The status changes only under the guards that the caller names, so of two ending
 the run's own waiters go, or a later signal would be swallowed by a finished run; and whoever awaits the run is told.
 """
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from fastapi_durable.clock import Clock
@@ -26,6 +26,7 @@ async def settle_run(
     statuses: Collection[RunStatus],
     token: str | None = None,
     put_waiters: bool = True,
+    also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
 ) -> bool:
     """Give a run its terminal status and release its lease.
 
@@ -35,13 +36,14 @@ async def settle_run(
         statuses, token: Further guards; see `StateStore.update_run`.
         put_waiters: Whether the run may have left signal waiters; without them, and without a parent, the ending is
             one statement.
+        also: What else the transaction does if the run ends by it.
 
     Returns:
         False if a guard does not hold; nothing was written then.
     """
     guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
     changes = ending(clock, status, output=output, error=error)
-    if not put_waiters and run.parent_run_id is None and gate_of(run) is None:
+    if also is None and not put_waiters and run.parent_run_id is None and gate_of(run) is None:
         return await store.update_run(run.id, changes, **guards)
     async with store.transaction() as transaction:
         for name in names_of_ending(run):
@@ -50,6 +52,8 @@ async def settle_run(
         if not await transaction.update_run(run.id, changes, **guards):
             return False
         await after_ending(transaction, clock, run, completion(status, output, error))
+        if also is not None:
+            await also(transaction)
         return True
 
 

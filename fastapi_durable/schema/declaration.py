@@ -1,7 +1,8 @@
-"""The six durable models, in Prisma's own language.
+"""The durable models, in Prisma's own language.
 
-Names, types, columns, tables and indexes are those of nestjs-durable, so that either side reads the other's rows. What
-is ours is nullable or defaulted, so that a Nest client keeps inserting.
+Names, types, columns, tables and indexes of the first six are those of nestjs-durable, so that either side reads the
+other's rows. What is ours in them is nullable or defaulted, so that a Nest client keeps inserting; the other tables are
+ours alone.
 """
 
 from typing import Final, Literal, TypeAlias
@@ -123,6 +124,33 @@ model DurableBufferedEvent {
   @@index([name, publishedAt])
   @@map("durable_buffered_events")
 }
+
+// fastapi_durable's own, as is the next: nestjs-durable knows neither
+model DurableSchedule {
+  id         String  @id
+  lastWindow BigInt  @map("last_window")
+  lastRunId  String? @map("last_run_id")
+  paused     Boolean @default(false)
+  updatedAt  BigInt  @map("updated_at")
+
+  @@map("durable_schedules")
+}
+
+model DurableWorker {
+  id          String  @id
+  host        String
+  pid         Int
+  version     String
+  namespace   String?
+  workflows   Json?
+  concurrency Int
+  inFlight    Int     @map("in_flight")
+  startedAt   BigInt  @map("started_at")
+  beatAt      BigInt  @map("beat_at")
+
+  @@index([beatAt])
+  @@map("durable_workers")
+}
 """
 
 # SQLite counts up `INTEGER PRIMARY KEY` only, which Prisma calls Int; it has no index over the values of a JSON array.
@@ -149,5 +177,5 @@ def durable_models(provider: Provider = "sqlite") -> tuple[Model, ...]:
 
 
 def durable_managed_tables() -> tuple[str, ...]:
-    """Return the names of the six tables that hold durable state, for tools that must leave them alone."""
+    """Return the names of the tables that hold durable state, for tools that must leave them alone."""
     return tuple(model.table for model in durable_models())

@@ -12,7 +12,7 @@ from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import ConsoleInfo, WorkflowList, WorkflowView
 from fastapi_durable.web.scope import ScopeDep
 
-_OPERATIONS = ("start", "signal", "publish", "update", "cancel", "continue")
+_OPERATIONS = ("start", "signal", "publish", "update", "cancel", "continue", "retry", "fork", "delete", "bulk")
 
 
 async def read_console(scope: ScopeDep) -> ConsoleInfo:

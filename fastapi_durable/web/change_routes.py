@@ -4,7 +4,7 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Response
 
-from fastapi_durable.engine.engine import NO_INPUT
+from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.errors import RunNotFoundError, RunStateError
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import (

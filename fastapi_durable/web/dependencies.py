@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends
 
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.scheduler import Scheduler
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.runtime import DurableHealth, DurableRuntime, RuntimePart
 from fastapi_durable.service import WorkflowService
@@ -20,11 +21,13 @@ get_workflow_service: RuntimePart[WorkflowService] = RuntimePart(
 )
 get_workflow_engine: RuntimePart[WorkflowEngine] = RuntimePart("get_workflow_engine", lambda runtime: runtime.engine)
 get_run_gateway: RuntimePart[RunGateway] = RuntimePart("get_run_gateway", lambda runtime: runtime.gateway)
+get_schedules: RuntimePart[Scheduler] = RuntimePart("get_schedules", lambda runtime: runtime.schedules)
 
 StateStoreDep = Annotated[StateStore, Depends(get_state_store)]
 WorkflowServiceDep = Annotated[WorkflowService, Depends(get_workflow_service)]
 WorkflowEngineDep = Annotated[WorkflowEngine, Depends(get_workflow_engine)]
 RunGatewayDep = Annotated[RunGateway, Depends(get_run_gateway)]
+SchedulerDep = Annotated[Scheduler, Depends(get_schedules)]
 
 
 async def get_durable_health(runtime: Annotated[DurableRuntime, Depends(get_durable_runtime)]) -> DurableHealth:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from fastapi_durable.errors import (
     ConfigurationError,
+    DefinitionError,
     DurableError,
     ResultTimeoutError,
     RunNotFoundError,
@@ -41,6 +42,8 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreConflictError: HTTPStatus.SERVICE_UNAVAILABLE,
     TransactionExpiredError: HTTPStatus.SERVICE_UNAVAILABLE,
+    # At run time: a name that a request brought. What is declared wrongly fails at the start.
+    DefinitionError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 _RETRY_LATER: Final = {"Retry-After": "5"}
@@ -99,6 +102,7 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     every = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         *statuses,
     }
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -107,6 +111,7 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         status.value: {"description": status.phrase, "content": {PROBLEM_JSON: {"schema": schema}}}
         for status in sorted(every)
     }
+    answers[HTTPStatus.BAD_REQUEST.value] = {"description": "The body cannot be read."}
     for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         answers.setdefault(status.value, {"description": f"{status.phrase}: so says the application"})
     return answers

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, params
 from fastapi_durable.web.about_routes import about_routes
 from fastapi_durable.web.change_routes import change_routes
 from fastapi_durable.web.dashboard_routes import dashboard_routes
+from fastapi_durable.web.repair_routes import repair_routes
 from fastapi_durable.web.run_routes import run_detail_route, run_routes
 from fastapi_durable.web.same_origin import require_same_origin
 from fastapi_durable.web.scope import TenantDependency, scope_dependency
@@ -40,7 +41,8 @@ def console_router(
         api.include_router(part, dependencies=seeing)
     if changing:
         acting: list[Any] = [Depends(require_same_origin), *dependencies, *operate, enter]
-        api.include_router(change_routes(), dependencies=acting)
+        for part in (change_routes(), repair_routes()):
+            api.include_router(part, dependencies=acting)
     api.include_router(run_detail_route(), dependencies=seeing)
     router = APIRouter()
     router.include_router(api)

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.model import (
@@ -350,6 +350,12 @@ class BulkAction(_Body):
     compensate: bool = Field(default=False, description="For cancel.")
     force: bool = Field(default=False, description="For delete: cancel first what is alive.")
     limit: Annotated[int, Field(ge=1, le=MAX_BULK)] = MAX_BULK
+
+    @model_validator(mode="after")
+    def _selects_one_way(self) -> Self:
+        if (self.filter is None) == (self.run_ids is None):
+            raise ValueError("give either filter or run_ids; an empty filter means every run")
+        return self
 
 
 class BulkFailure(BaseModel):

@@ -23,7 +23,7 @@ T = TypeVar("T")
 # What a statement can fail with while the connection stays good: the server's errors, and asyncpg's refusal to encode
 # an argument. Whether the connection is in fact still good is asked when it is given back.
 _STATEMENT_ERRORS = (asyncpg.PostgresError, asyncpg.DataError, TypeError, ValueError, OverflowError)
-_CONNECTION_ERRORS = (asyncpg.InterfaceError, OSError, TimeoutError)
+_CONNECTION_ERRORS = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _ISOLATION_LEVELS = {
     "ReadUncommitted": "READ UNCOMMITTED",
     "ReadCommitted": "READ COMMITTED",

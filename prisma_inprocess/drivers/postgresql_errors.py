@@ -18,6 +18,9 @@ def is_connection_lost(error: BaseException) -> bool:
     """Whether the connection is gone or useless, rather than the statement wrong."""
     if isinstance(error, asyncpg.PostgresConnectionError | OSError | TimeoutError):
         return True
+    # asyncpg's protocol lost count when the connection was cut in the middle of an operation.
+    if isinstance(error, asyncpg.InternalClientError):
+        return True
     # 57P01..57P03: the server shuts down or starts up.
     if isinstance(error, asyncpg.PostgresError):
         return str(error.sqlstate or "").startswith(("08", "57P0"))

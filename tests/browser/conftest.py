@@ -43,9 +43,11 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
         async with asyncio.timeout(20):
             while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
                 await asyncio.sleep(0.01)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        await asyncio.wait_for(task, 20)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await asyncio.wait_for(task, 20)
 
 
 def _complains(message: Any) -> bool:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.browser.conftest import Open
 
-pytestmark = pytest.mark.browser
+pytestmark = pytest.mark.console
 
 
 async def test_the_overview_shows_where_the_runs_stand(open_page: Open, screenshots: Path) -> None:
@@ -130,3 +130,33 @@ async def test_what_a_run_holds_is_never_markup(open_page: Open) -> None:
     await page.get_by_role("dialog").get_by_role("button", name="Start").click()
     await page.get_by_role("heading", name="<b>bold</b>").wait_for()
     assert await page.locator("main img, main b:text('bold')").count() == 0
+
+
+async def test_failed_runs_are_retried_together_and_one_is_deleted(open_page: Open, screenshots: Path) -> None:
+    """The answer counts what was done; a deleted run is gone from the list."""
+    page = await open_page("?page=runs&status=failed")
+    await page.get_by_text("1 of 1").wait_for()
+    await page.get_by_role("button", name="Retry all").click()
+    await page.screenshot(path=screenshots / "bulk.png")
+    await page.get_by_role("dialog").get_by_role("button", name="Retry all").click()
+    await page.get_by_text("1 of 1 done").wait_for()
+    page = await open_page("?run=checkout:1003")
+    await page.get_by_role("button", name="Delete").click()
+    await page.get_by_role("button", name="Delete for good").click()
+    await page.get_by_text("1 run was deleted").wait_for()
+    await page.get_by_role("heading", name="Runs").wait_for()
+    assert await page.get_by_role("link", name="checkout:1003").count() == 0
+
+
+async def test_a_run_is_forked_from_a_step_and_done_again_with_other_input(open_page: Open) -> None:
+    """Each leads to the page of the new run, which links back to the old one."""
+    page = await open_page("?run=checkout:1004")
+    await page.get_by_role("button", name=re.compile("^ship")).click()
+    await page.get_by_role("button", name="Fork from here").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Fork").click()
+    await page.get_by_role("heading", name=re.compile("checkout:1004~fork~")).wait_for()
+    await page.get_by_role("link", name="checkout:1004", exact=True).click()
+    await page.get_by_role("button", name="Retry with other input").click()
+    await page.get_by_label("Input (JSON)").fill('{"id": "1004", "customer": "Else", "total": 3}')
+    await page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    await page.get_by_role("heading", name=re.compile("checkout:1004~retry~")).wait_for()

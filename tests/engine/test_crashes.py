@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
+from fastapi_durable.definition import Singleton, step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.undo import Undo
@@ -124,6 +124,14 @@ async def saga(ctx: WorkflowContext, key: str) -> None:
     raise ValueError(f"{key} fails")
 
 
+@workflow(singleton=Singleton(key=str))
+async def gated(ctx: WorkflowContext, key: str) -> dict[str, object]:
+    """Holds a singleton's slot over a suspension, and changes what it is found by."""
+    await ctx.upsert_search_attributes({"stage": "begun", "gone": True})
+    await ctx.sleep("2ms")
+    return dict(await ctx.upsert_search_attributes({"stage": "ended", "gone": None}))
+
+
 @dataclass(frozen=True)
 class Case:
     """A workflow to crash: who talks to it, what comes out, and how many writes it makes at least."""
@@ -146,6 +154,7 @@ FAMILY = Case(
     result=[2, [4, 6], [1], 10, "end of the chain", True, [24, 28]],
     writes=50,
 )
+GATED = Case(workflows=(gated,), result={"stage": "ended"}, writes=8)
 SAGA = Case(workflows=(saga,), result="{key} fails", writes=5)
 CONVERSATION = Case(workflows=(conversation,), result=CONVERSATION_RESULT, writes=50, outside=answer)
 
@@ -195,7 +204,9 @@ async def _all_ended(store: MemoryStateStore) -> bool:
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("case", [SIMPLE, FAMILY, SAGA, CONVERSATION], ids=["simple", "family", "saga", "conversation"])
+@pytest.mark.parametrize(
+    "case", [SIMPLE, FAMILY, SAGA, CONVERSATION, GATED], ids=["simple", "family", "saga", "conversation", "gated"]
+)
 async def test_a_run_survives_the_death_of_its_process_at_every_write(case: Case, moment: Moment) -> None:
     """For every n: the process dies at its n-th write, another one finishes the run with the same result."""
     at = 1

@@ -27,12 +27,14 @@ LAYERS: Final[Mapping[str, int]] = {
     # 2 ports
     "fastapi_durable.store": 2,
     "fastapi_durable.transport": 2,
+    "fastapi_durable.wakeups": 2,
     "fastapi_durable.codec": 2,
     "fastapi_durable.clock": 2,
     # 3 adapters
     "fastapi_durable.store.memory": 3,
     "fastapi_durable.store.prisma": 3,
     "fastapi_durable.transport.in_process": 3,
+    "fastapi_durable.wakeups.postgresql": 3,
     # 4 engine
     "fastapi_durable.engine": 4,
     "fastapi_durable.worker": 4,
@@ -48,6 +50,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.web": 5,  # the module hands out the console's router
     "fastapi_durable.module": 5,
     # 6 edges
+    "fastapi_durable.terminal": 6,
     "fastapi_durable.testing": 6,
     "fastapi_durable.standalone": 6,
     "fastapi_durable.__main__": 6,
@@ -59,10 +62,10 @@ PUBLIC_FACE: Final = 7
 THIRD_PARTY: Final[Mapping[int, frozenset[str]]] = {
     1: frozenset({"pydantic"}),
     2: frozenset({"orjson", "pydantic_core"}),
-    3: frozenset(),
-    4: frozenset({"anyio", "opentelemetry"}),
+    3: frozenset({"asyncpg"}),
+    4: frozenset({"anyio", "cronsim", "opentelemetry"}),
     5: frozenset({"fastapi", "starlette", "pydantic_settings", "typing_inspection"}),
-    6: frozenset({"uvicorn"}),
+    6: frozenset({"rich", "uvicorn"}),
     PUBLIC_FACE: frozenset(),
 }
 

@@ -16,6 +16,8 @@ TABLES = [
     "durable_signal_waiters",
     "durable_buffered_signals",
     "durable_buffered_events",
+    "durable_schedules",
+    "durable_workers",
 ]
 
 

@@ -57,6 +57,9 @@ class TestSignals(contract.SignalsContract): ...
 class TestTransactions(contract.TransactionsContract): ...
 
 
+class TestUpkeep(contract.UpkeepContract): ...
+
+
 async def test_others_wait_while_a_transaction_is_open(store: StateStore) -> None:
     async with store.transaction() as transaction:
         await transaction.create_run(a_run())

@@ -78,6 +78,9 @@ class TestSignals(contract.SignalsContract): ...
 class TestTransactions(contract.TransactionsContract): ...
 
 
+class TestUpkeep(contract.UpkeepContract): ...
+
+
 async def test_a_claim_passes_by_what_an_open_transaction_has_claimed(
     store: StateStore, other_store: StateStore
 ) -> None:

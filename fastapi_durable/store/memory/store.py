@@ -41,9 +41,10 @@ from fastapi_durable.store.memory.tables import (
     thaw_run,
     thaw_signal,
 )
+from fastapi_durable.store.memory.upkeep import UpkeepOperations
 
 
-class _Operations:
+class _Operations(UpkeepOperations):
     """What a store and a transaction have in common; `_access` says when the tables may be touched."""
 
     def __init__(self, tables: Tables) -> None:

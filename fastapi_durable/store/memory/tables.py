@@ -12,7 +12,16 @@ from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import BufferedEvent, BufferedSignal, Checkpoint, Json, Run, SignalWaiter
+from fastapi_durable.model import (
+    BufferedEvent,
+    BufferedSignal,
+    Checkpoint,
+    Json,
+    Run,
+    ScheduleState,
+    SignalWaiter,
+    WorkerRecord,
+)
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -98,6 +107,8 @@ class Tables:
         self.waiters: Table[str, SignalWaiter] = Table(self.journal, lambda row: row.run_id)
         self.signals: Table[int, KeptSignal] = Table(self.journal, lambda kept: kept.signal.token)
         self.events: Table[str, BufferedEvent] = Table(self.journal, lambda row: row.name)
+        self.schedules: Table[str, ScheduleState] = Table(self.journal, lambda row: row.id)
+        self.workers: Table[str, WorkerRecord] = Table(self.journal, lambda row: row.id)
         self.last_signal_id = 0
 
 

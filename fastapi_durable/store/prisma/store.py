@@ -18,6 +18,7 @@ from fastapi_durable.store.prisma.signals import SignalOperations
 from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.sql.statements import wake_run
 from fastapi_durable.store.prisma.tables import RUNS
+from fastapi_durable.store.prisma.upkeep import UpkeepOperations
 
 
 class _AllOperations(
@@ -28,6 +29,7 @@ class _AllOperations(
     SignalOperations,
     EventOperations,
     RetentionOperations,
+    UpkeepOperations,
 ):
     async def ensure_schema(self) -> None:
         await self._database.check_tables()

@@ -24,7 +24,9 @@ from fastapi_durable.model import (
     Json,
     Run,
     RunStatus,
+    ScheduleState,
     SignalWaiter,
+    WorkerRecord,
 )
 
 T = TypeVar("T")
@@ -174,6 +176,7 @@ def _mapping_to_text(values: Mapping[str, Json]) -> str | None:
 TEXT = Kind("text", _text, _text)
 INTEGER = Kind("integer", _same, int)
 BIGINT = Kind("bigint", _same, int)
+BOOLEAN = Kind("boolean", bool, bool)
 MILLIS = Kind("bigint", to_millis, from_millis)
 MOMENT = Kind("text::timestamp(3)", truncate, to_moment)
 JSON = Kind("text::jsonb", to_json_text, _same, is_json=True)
@@ -299,4 +302,37 @@ ATTRIBUTES: Table[dict[str, Any]] = Table(
     dict,
 )
 
-TABLES: tuple[Table[Any], ...] = cast(tuple[Table[Any], ...], (RUNS, ATTRIBUTES, CHECKPOINTS, WAITERS, SIGNALS, EVENTS))
+SCHEDULES = Table(
+    "durable_schedules",
+    "DurableSchedule",
+    (
+        Column("id", "id", TEXT),
+        Column("last_window", "lastWindow", MILLIS),
+        Column("last_run_id", "lastRunId", TEXT),
+        Column("paused", "paused", BOOLEAN),
+        Column("updated_at", "updatedAt", MILLIS),
+    ),
+    ScheduleState,
+)
+
+WORKERS = Table(
+    "durable_workers",
+    "DurableWorker",
+    (
+        Column("id", "id", TEXT),
+        Column("host", "host", TEXT),
+        Column("pid", "pid", INTEGER),
+        Column("version", "version", TEXT),
+        Column("namespace", "namespace", TEXT),
+        Column("workflows", "workflows", JSON_LIST),
+        Column("concurrency", "concurrency", INTEGER),
+        Column("in_flight", "inFlight", INTEGER),
+        Column("started_at", "startedAt", MILLIS),
+        Column("beat_at", "beatAt", MILLIS),
+    ),
+    WorkerRecord,
+)
+
+TABLES: tuple[Table[Any], ...] = cast(
+    tuple[Table[Any], ...], (RUNS, ATTRIBUTES, CHECKPOINTS, WAITERS, SIGNALS, EVENTS, SCHEDULES, WORKERS)
+)

@@ -16,6 +16,7 @@ from tests.store.contract.runs import RunsContract
 from tests.store.contract.scope import ScopeContract
 from tests.store.contract.signals import SignalsContract
 from tests.store.contract.transactions import TransactionsContract
+from tests.store.contract.upkeep import UpkeepContract
 
 __all__ = [
     "AttributesContract",
@@ -30,4 +31,5 @@ __all__ = [
     "ScopeContract",
     "SignalsContract",
     "TransactionsContract",
+    "UpkeepContract",
 ]

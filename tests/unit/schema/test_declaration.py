@@ -11,8 +11,8 @@ _CAMEL_CASE_SPELT_OUT = {
 }
 
 
-def test_the_tables_are_those_of_the_reference() -> None:
-    """Six tables, by the names that nestjs-durable reads."""
+def test_the_tables_are_those_of_the_reference_and_two_of_our_own() -> None:
+    """Six tables by the names that nestjs-durable reads, then what it does not know."""
     assert durable_managed_tables() == (
         "durable_workflow_runs",
         "durable_run_attributes",
@@ -20,6 +20,8 @@ def test_the_tables_are_those_of_the_reference() -> None:
         "durable_signal_waiters",
         "durable_buffered_signals",
         "durable_buffered_events",
+        "durable_schedules",
+        "durable_workers",
     )
 
 

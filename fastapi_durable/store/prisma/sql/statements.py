@@ -207,3 +207,13 @@ def prune(sql: Sql, table: Table[Any], column: str, before: datetime, limit: int
         f"DELETE FROM {table.name} WHERE id IN (SELECT id FROM {table.name} WHERE {column} < {sql.millis(before)}"
         f" ORDER BY {column}, id LIMIT {sql.integer(limit)})"
     )
+
+
+def insert_or_replace(sql: Sql, table: Table[Any], values: dict[str, Any]) -> str:
+    """Insert a row, or set every column of the one that has its id."""
+    placeholders = ", ".join(sql.value(values[name], table.column(name).kind) for name in table.names)
+    replaced = ", ".join(f"{name} = excluded.{name}" for name in table.names if name != "id")
+    return (
+        f"INSERT INTO {table.name} ({', '.join(table.names)}) VALUES ({placeholders})"
+        f" ON CONFLICT (id) DO UPDATE SET {replaced}"
+    )

@@ -1,0 +1,104 @@
+"""What is forgotten, and when: finished runs by policy, and what nobody fetched from the buffers by age."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import DefinitionError
+from fastapi_durable.model import RetentionPolicy, RunStatus
+
+_log = logging.getLogger("fastapi_durable")
+
+_MOST_BATCHES: Final = 100
+_WORKERS_FORGOTTEN_AFTER: Final = timedelta(days=1)
+
+
+def keep(*statuses: RunStatus | str, max_age: Duration | None = None, max_count: int | None = None) -> RetentionPolicy:
+    """A policy for runs that ended so: `keep("completed", max_age="30 days", max_count=100_000)`.
+
+    Args:
+        statuses: completed, failed, cancelled, dead.
+        max_age: Older ones go, counted from their end.
+        max_count: Only the newest so many stay.
+
+    Raises:
+        DefinitionError: a status is not terminal, or neither limit is given.
+    """
+    try:
+        return RetentionPolicy(
+            statuses=frozenset(RunStatus(status) for status in statuses),
+            max_age=None if max_age is None else parse_duration(max_age),
+            max_count=max_count,
+        )
+    except ValueError as error:
+        raise DefinitionError(f"retention: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What workers delete: `DurableOptions(retention=Retention(policies=[keep("completed", max_age="30 days")]))`.
+
+    Runs are kept for ever unless a policy gives them up. Events that nobody waited for go after `event_ttl`.
+
+    Attributes:
+        policies: Each status in one of them at most.
+        signals: How long a signal that no run waited for is kept; None: for ever.
+        sweep_interval: How often each worker looks.
+        batch_size: Rows in one transaction; at most a hundred batches a policy and sweep.
+
+    Raises:
+        DefinitionError: two policies share a status, or a limit is not positive.
+    """
+
+    policies: tuple[RetentionPolicy, ...] = ()
+    signals: Duration | None = timedelta(days=30)
+    sweep_interval: Duration = timedelta(minutes=1)
+    batch_size: int = 1000
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "policies", tuple(self.policies))
+        seen: set[RunStatus] = set()
+        for policy in self.policies:
+            if shared := seen & policy.statuses:
+                raise DefinitionError(f"retention: two policies speak of {', '.join(sorted(shared))} runs")
+            seen |= policy.statuses
+        if self.batch_size < 1:
+            raise DefinitionError(f"retention: batch_size={self.batch_size} is not positive")
+        for duration in (self.signals, self.sweep_interval):
+            if duration is not None and parse_duration(duration) <= timedelta(0):
+                raise DefinitionError(f"retention: {duration!r} is not positive")
+
+
+async def sweep(services: Services, retention: Retention) -> int:
+    """Delete what is given up, batch by batch; returns how much it was."""
+    store, now, size = services.store, services.clock.now(), retention.batch_size
+    namespace = services.config.namespace
+    total = 0
+    for policy in retention.policies:
+        total += await _batches(
+            size,
+            lambda: store.prune_terminal_runs(policy, now=now, limit=size, namespace=namespace),  # noqa: B023 (awaited)
+        )
+    if retention.signals is not None:
+        signals_before = now - parse_duration(retention.signals)
+        total += await _batches(size, lambda: store.prune_buffered_signals(signals_before, limit=size))
+    events_before = now - services.config.event_ttl
+    total += await _batches(size, lambda: store.prune_buffered_events(events_before, limit=size))
+    total += await _batches(size, lambda: store.prune_workers(now - _WORKERS_FORGOTTEN_AFTER, limit=size))
+    if total:
+        _log.info("retention: %s rows were given up", total)
+    return total
+
+
+async def _batches(size: int, prune: Callable[[], Awaitable[int]]) -> int:
+    total = 0
+    for _ in range(_MOST_BATCHES):
+        pruned = await prune()
+        total += pruned
+        if pruned < size:
+            break
+    return total

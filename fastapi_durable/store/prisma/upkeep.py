@@ -1,0 +1,41 @@
+"""Schedules and workers."""
+
+from dataclasses import asdict
+from datetime import datetime
+
+from fastapi_durable.model import ScheduleState, WorkerRecord
+from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.sql.statements import insert_or_replace, prune, select
+from fastapi_durable.store.prisma.tables import SCHEDULES, WORKERS
+
+
+class UpkeepOperations(Operations):
+    async def find_schedule(self, schedule_id: str) -> ScheduleState | None:
+        sql = await self._database.sql()
+        return await self._first_row(SCHEDULES, sql, select(sql, SCHEDULES, [f"r.id = {sql.text(schedule_id)}"]))
+
+    async def list_schedules(self, *, limit: int = 1000) -> list[ScheduleState]:
+        sql = await self._database.sql()
+        text = select(sql, SCHEDULES, [], sql.bytewise("r.id"))
+        return await self._rows(SCHEDULES, sql, f"{text} LIMIT {sql.integer(limit)}")
+
+    async def save_schedule(self, state: ScheduleState) -> None:
+        sql = await self._database.sql()
+        await self._database.execute(sql, insert_or_replace(sql, SCHEDULES, asdict(state)))
+
+    async def save_worker(self, worker: WorkerRecord) -> None:
+        sql = await self._database.sql()
+        await self._database.execute(sql, insert_or_replace(sql, WORKERS, asdict(worker)))
+
+    async def list_workers(self, *, since: datetime | None = None, limit: int = 1000) -> list[WorkerRecord]:
+        sql = await self._database.sql()
+        conditions = [] if since is None else [f"r.beat_at >= {sql.millis(since)}"]
+        text = select(sql, WORKERS, conditions, f"r.beat_at DESC, {sql.bytewise('r.id')}")
+        return await self._rows(WORKERS, sql, f"{text} LIMIT {sql.integer(limit)}")
+
+    async def remove_worker(self, worker_id: str) -> bool:
+        return await self._database.model(WORKERS, lambda rows: rows.delete_many(where={"id": worker_id})) > 0
+
+    async def prune_workers(self, before: datetime, *, limit: int) -> int:
+        sql = await self._database.sql()
+        return await self._database.execute(sql, prune(sql, WORKERS, "beat_at", before, limit))

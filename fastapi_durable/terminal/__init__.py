@@ -1,0 +1,1 @@
+"""`python -m fastapi_durable runs ...`: see and steer runs from a terminal."""

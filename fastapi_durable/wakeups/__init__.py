@@ -1,0 +1,1 @@
+"""Word between processes of what happened in the store."""

@@ -1,0 +1,170 @@
+"""`LISTEN` and `NOTIFY` on a connection of their own.
+
+The words are sent on this connection after the commit, not inside the transactions that they tell of: PostgreSQL takes
+one lock for the whole server when a transaction that notified commits, which would queue up all commits of the fleet.
+Words that come within a few milliseconds leave in one notification, so a busy process costs the others little.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from fastapi_durable.wakeups.base import Hear, Tell, Topic, Word
+
+_log = logging.getLogger("fastapi_durable")
+
+_KNOWN_TO_ASYNCPG: Final = frozenset({"host", "port", "user", "password", "dbname", "sslmode", "sslrootcert"})
+_GAP_SECONDS: Final = 0.005
+_SILENCE_SECONDS: Final = 15.0
+_ANSWER_SECONDS: Final = 5.0
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+_LAST_WORDS_SECONDS: Final = 0.5
+_MOST_WORDS: Final = 10_000
+_MOST_BYTES: Final = 7000
+"""PostgreSQL takes less than 8000 bytes in one notification."""
+
+
+class PostgresWakeups:
+    """Word between processes by way of their PostgreSQL server.
+
+    It costs each process one connection beside the client's pool, which has to reach the server itself: a proxy that
+    lends connections for one transaction at a time (PgBouncer in that mode) does not pass notifications on.
+
+    Args:
+        url: As the Prisma client has it; what only Prisma understands in it is left out.
+        channel: The same for all who shall hear each other. A notification never leaves its database.
+    """
+
+    def __init__(self, url: str, *, channel: str = "fastapi_durable") -> None:
+        self._url = _without_prisma_options(url)
+        self._channel = channel
+
+    @asynccontextmanager
+    async def joined(self, hear: Hear) -> AsyncIterator[Tell]:
+        """See `Wakeups`."""
+        conversation = _Conversation(self._url, self._channel, hear)
+        task = asyncio.create_task(conversation.go_on(), name="durable wakeups")
+        try:
+            yield conversation.tell
+            # The last words: what this process hands back, others may take up at once.
+            await conversation.say_all(_LAST_WORDS_SECONDS)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class _Conversation:
+    """One participant."""
+
+    def __init__(self, url: str, channel: str, hear: Hear) -> None:
+        self._url = url
+        self._channel = channel
+        self._hear = hear
+        self._name = uuid.uuid4().hex
+        # In order, each word once. A word leaves it when it was sent, so a broken connection loses none.
+        self._unsaid: dict[Word, None] = {}
+        self._wake = asyncio.Event()
+        self._all_said = asyncio.Event()
+
+    def tell(self, word: Word) -> None:
+        if len(self._unsaid) < _MOST_WORDS:
+            self._unsaid[word] = None
+            self._all_said.clear()
+        self._wake.set()
+
+    async def say_all(self, seconds: float) -> None:
+        """Wait until nothing is left to say, but not for long."""
+        if self._unsaid:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._all_said.wait()
+            except TimeoutError:
+                pass
+
+    async def go_on(self) -> None:
+        """Connect, talk, and connect again when the connection breaks."""
+        import asyncpg  # here, because applications without wake-ups import this module too
+
+        failures = 0
+        while True:
+            try:
+                connection = await asyncpg.connect(self._url, timeout=_ANSWER_SECONDS, statement_cache_size=0)
+                try:
+                    await connection.add_listener(self._channel, self._received)
+                    if failures:
+                        _log.info("wake-ups from other processes come again")
+                    failures = 0
+                    # What was said before we listened was missed.
+                    self._hear(Word(Topic.WORK))
+                    await self._talk(connection)
+                finally:
+                    connection.terminate()
+            except Exception as error:  # whatever it is, polling goes on and so does this
+                failures += 1
+                if failures == 1:
+                    _log.warning("wake-ups are interrupted, polling goes on: %s: %s", type(error).__name__, error)
+            pause = min(0.1 * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 (jitter)
+
+    async def _talk(self, connection: Any) -> None:
+        """Say what there is to say; raises when the connection is lost."""
+        connection.add_termination_listener(lambda _: self._wake.set())
+        while not connection.is_closed():
+            self._wake.clear()
+            if self._unsaid:
+                words, payload = self._next_payload()
+                await connection.execute("SELECT pg_notify($1, $2)", self._channel, payload, timeout=_ANSWER_SECONDS)
+                for word in words:
+                    del self._unsaid[word]
+                if not self._unsaid:
+                    self._all_said.set()
+                # Whatever comes meanwhile leaves together.
+                await asyncio.sleep(_GAP_SECONDS)
+                continue
+            try:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    await self._wake.wait()
+            except TimeoutError:
+                # A connection whose other end vanished looks like one on which nobody speaks.
+                await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS)
+        raise ConnectionError("the server closed the connection")
+
+    def _next_payload(self) -> tuple[list[Word], str]:
+        words: list[Word] = []
+        size = 0
+        for word in self._unsaid:
+            size += len(json.dumps([word.topic, word.run_id]).encode()) + 2
+            if words and size > _MOST_BYTES:
+                break
+            words.append(word)
+        said = [[str(word.topic), word.run_id] for word in words]
+        return words, json.dumps({"from": self._name, "words": said}, separators=(",", ":"))
+
+    def _received(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
+        for word in _words_in(str(payload), besides=self._name):
+            self._hear(word)
+
+
+def _words_in(payload: str, *, besides: str) -> list[Word]:
+    """The words of a notification; one's own are left out, and so is what a newer version may say."""
+    try:
+        message = json.loads(payload)
+        if message["from"] == besides:
+            return []
+        known = [(topic, run_id) for topic, run_id in message["words"] if topic in set(Topic)]
+        return [Word(Topic(topic), str(run_id)) for topic, run_id in known]
+    except (ValueError, TypeError, KeyError):
+        _log.warning("a notification on the channel of fastapi_durable is not one of ours: %.100s", payload)
+        return []
+
+
+def _without_prisma_options(url: str) -> str:
+    parts = urlsplit(url)
+    kept = [(name, value) for name, value in parse_qsl(parts.query) if name in _KNOWN_TO_ASYNCPG]
+    return urlunsplit(parts._replace(query=urlencode(kept)))

@@ -1,0 +1,83 @@
+"""What is looked at when everything has ended; it asks the database itself, not the library."""
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+
+from tests.chaos.customers import Customers
+from tests.chaos.databases import ChaosDatabase
+from tests.chaos.workload import CHILDREN, expected_entries, expected_output
+
+_TERMINAL = ("completed", "failed", "cancelled", "dead")
+
+
+@dataclass
+class Findings:
+    """What went wrong, a line each.
+
+    Attributes:
+        lost: Runs and effects that should be there and are not, or came out wrong.
+        duplicated: Effects that are there twice.
+        stuck: Runs that have not ended.
+        left: Leases, waiters and signals that nobody needs any more.
+    """
+
+    runs: int = 0
+    lost: list[str] = field(default_factory=list)
+    duplicated: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        return f"runs {self.runs}, lost {len(self.lost)}, duplicated {len(self.duplicated)}, stuck {len(self.stuck)}"
+
+
+def unfinished(database: ChaosDatabase) -> int:
+    """How many runs have not ended yet."""
+    return int(database.rows(f"SELECT count(*) FROM durable_workflow_runs WHERE status NOT IN {_TERMINAL}")[0][0])
+
+
+def audit(database: ChaosDatabase, customers: Customers) -> Findings:
+    """Compare what is there with what was asked for."""
+    found = Findings(lost=list(customers.wrong))
+    runs = {row[0]: row[1:] for row in database.rows("SELECT id, status, output, error FROM durable_workflow_runs")}
+    found.runs = len(runs)
+    for run_id, (status, *rest) in runs.items():
+        if status not in _TERMINAL:
+            found.stuck.append(f"{run_id} is {status}")
+        elif status != "completed":
+            found.lost.append(f"{run_id} is {status}: {rest}")
+    entries: defaultdict[str, list[str]] = defaultdict(list)
+    for job, entry in database.rows("SELECT job, entry FROM chaos_ledger"):
+        entries[job].append(entry)
+    for job in customers.jobs:
+        _audit_job(job, runs, entries[job], found)
+    expected = len(customers.jobs) * (1 + CHILDREN)
+    if found.runs != expected:
+        found.lost.append(f"there are {found.runs} runs, not {expected}")
+    _look_for_leftovers(database, customers, found)
+    return found
+
+
+def _audit_job(job: str, runs: dict[str, list[str]], entries: list[str], found: Findings) -> None:
+    if job not in runs:
+        found.lost.append(f"{job} has no run")
+        return
+    status, output, *_ = runs[job]
+    if status == "completed" and output.strip('"') != expected_output(job):
+        found.lost.append(f"{job} returned {output}")
+    counted, wanted = Counter(entries), Counter(expected_entries(job))
+    found.duplicated += [f"{job}: {entry} ({times} times)" for entry, times in counted.items() if times > 1]
+    found.lost += [f"{job}: no entry {entry!r}" for entry in wanted - counted]
+    found.lost += [f"{job}: unexpected entry {entry!r}" for entry in set(counted) - set(wanted)]
+
+
+def _look_for_leftovers(database: ChaosDatabase, customers: Customers, found: Findings) -> None:
+    for (run_id,) in database.rows("SELECT id FROM durable_workflow_runs WHERE locked_by IS NOT NULL"):
+        found.left.append(f"a lease on {run_id}")
+    for token, run_id in database.rows("SELECT token, run_id FROM durable_signal_waiters"):
+        found.left.append(f"a waiter of {run_id} for {token}")
+    for (token,) in database.rows("SELECT token FROM durable_buffered_signals"):
+        # Sent again after its answer was lost: only its sender could have known that it had arrived.
+        if token not in customers.sent_again:
+            found.left.append(f"a buffered signal {token}")

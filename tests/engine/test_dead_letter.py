@@ -1,0 +1,126 @@
+"""A run whose process dies too often is buried, and one run is told of it."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fastapi_durable import DeadLetter, workflow
+from fastapi_durable.clock import SystemClock
+from fastapi_durable.errors import WorkflowNotRegisteredError
+from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+
+POISONED = replace(FAST, max_recovery_attempts=1)
+
+
+async def die(store: StateStore, times: int) -> None:
+    """Claim everything as a process that dies at once would."""
+    now = SystemClock().now()
+    for number in range(times):
+        await store.claim_runs(f"dead {number}", now=now, until=now, limit=10)
+
+
+async def letters(store: StateStore) -> list[Run]:
+    return [run for run in await store.list_runs(RunQuery()) if run.id.startswith("dlq:")]
+
+
+@workflow(name="undertaker")
+async def undertaker(ctx: Any, letter: DeadLetter) -> str:
+    return f"{letter.workflow} {letter.dead_run_id} {letter.input} {letter.error['code']}"
+
+
+async def test_the_handler_of_the_workflow_is_started_once_with_what_died(store: StateStore) -> None:
+    async def mourn(ctx: Any, letter: DeadLetter) -> str:
+        return f"{letter.dead_run_id} had {letter.input}"
+
+    @workflow(name="poison", dead_letter=mourn)
+    async def poison(ctx: Any, dose: int) -> None:
+        pass
+
+    handle = await build_engine(store, poison).start(poison, 7, run_id="p")
+    await die(store, 3)
+    async with running_engine(store, poison, config=POISONED) as engine:
+        await until(lambda: has_status(handle, RunStatus.DEAD))
+        assert await engine.handle("dlq:p", mourn).result("5s") == "p had 7"
+    (letter,) = await letters(store)
+    assert letter.workflow == "poison.dlq"
+    assert letter.input["deadRunId"] == "p"
+
+
+async def test_of_many_workers_that_find_a_run_dead_one_starts_the_letter(store: StateStore) -> None:
+    @workflow(name="poison", dead_letter=undertaker)
+    async def poison(ctx: Any) -> None:
+        pass
+
+    await build_engine(store, poison).start(poison, run_id="p")
+    await die(store, 3)
+    engine = build_engine(store, poison, config=POISONED)
+    now = SystemClock().now()
+    (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
+    await asyncio.gather(*(engine.driver(run, "t").drive() for _ in range(5)))
+    assert len(await letters(store)) == 1
+
+
+async def test_the_default_handler_serves_workflows_that_name_none(store: StateStore) -> None:
+    @workflow(name="poison")
+    async def poison(ctx: Any, dose: int) -> None:
+        pass
+
+    await build_engine(store, poison).start(poison, 7, run_id="p")
+    await die(store, 3)
+    async with running_engine(store, poison, undertaker, config=POISONED) as engine:
+        object.__setattr__(engine._services, "dead_letter", undertaker)
+        letter = engine.handle("dlq:p", undertaker)
+        await until(lambda: found(store, "dlq:p"))
+        assert await letter.result("5s") == "poison p 7 max_recovery_attempts"
+
+
+async def found(store: StateStore, run_id: str) -> bool:
+    return await store.find_run(run_id) is not None
+
+
+async def test_a_letter_that_dies_itself_is_not_told_of(store: StateStore) -> None:
+    @workflow(name="poison", dead_letter=undertaker)
+    async def poison(ctx: Any) -> None:
+        pass
+
+    engine = build_engine(store, poison, config=POISONED)
+    await engine.start(poison, run_id="p")
+    for run_id in ("p", "dlq:p"):
+        await die(store, 3)
+        now = SystemClock().now()
+        (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
+        assert run.id == run_id
+        await engine.driver(run, "t").drive()
+    assert {run.id: run.status for run in await store.list_runs(RunQuery())} == {
+        "p": RunStatus.DEAD,
+        "dlq:p": RunStatus.DEAD,
+    }
+
+
+async def test_a_run_is_buried_even_if_its_letter_cannot_be_written(store: StateStore) -> None:
+    @workflow(name="picky")
+    async def picky(ctx: Any, number: int) -> None:
+        pass
+
+    @workflow(name="poison", dead_letter=picky)
+    async def poison(ctx: Any) -> None:
+        pass
+
+    handle = await build_engine(store, poison).start(poison)
+    await die(store, 3)
+    async with running_engine(store, poison, config=POISONED):
+        await until(lambda: has_status(handle, RunStatus.DEAD))
+    assert await letters(store) == []
+
+
+def test_a_dead_letter_workflow_that_nobody_registered_is_refused_at_the_start(store: StateStore) -> None:
+    @workflow(name="poison", dead_letter="nowhere")
+    async def poison(ctx: Any) -> None:
+        pass
+
+    with pytest.raises(WorkflowNotRegisteredError, match="nowhere"):
+        build_engine(store, poison)

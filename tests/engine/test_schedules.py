@@ -1,0 +1,241 @@
+"""Schedules against a store and a clock: once a window, whoever looks, whatever was deleted meanwhile."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fastapi_durable import MemoryStateStore, Schedule, workflow
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import workflow_definition
+from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
+from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.transport.in_process import InProcessTransport
+from fastapi_durable.worker import Worker
+from tests.support.engine_rig import FAST, NothingInjected, until
+from tests.support.hand_clock import HandClock
+
+
+@workflow(name="report")
+async def report(ctx: Any, day: str) -> str:
+    return day
+
+
+@workflow(name="other")
+async def other(ctx: Any) -> None:
+    pass
+
+
+def engine_with(store: StateStore, clock: Any, *schedules: Schedule, config: EngineConfig = FAST) -> WorkflowEngine:
+    return WorkflowEngine(
+        store=store,
+        workflows=[workflow_definition(report), workflow_definition(other)],
+        injector=NothingInjected(),
+        transport=InProcessTransport(),
+        config=replace(config),
+        clock=clock,
+        codec=Codec(),
+        schedules=schedules,
+    )
+
+
+def hourly(**options: Any) -> Schedule:
+    declared: dict[str, Any] = {"key": "hourly", "workflow": report, "input": "today", "every": "1h"}
+    return Schedule(**declared | options)
+
+
+async def run_ids(store: StateStore) -> list[str]:
+    return sorted(run.id for run in await store.list_runs(RunQuery()))
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+async def test_the_first_start_fires_no_past_window(store: StateStore, clock: HandClock) -> None:
+    """D-49."""
+    scheduler = engine_with(store, clock, hourly()).scheduler
+    clock.move(minutes=30)
+    await scheduler.fire()
+    assert await run_ids(store) == []
+    clock.move(minutes=29)
+    assert await scheduler.fire() <= timedelta(minutes=1)
+    assert await run_ids(store) == []
+    clock.move(minutes=1)
+    await scheduler.fire()
+    bucket = int(clock.now().timestamp()) // 3600
+    assert await run_ids(store) == [f"sched:hourly:{bucket}"]
+
+
+async def test_many_workers_that_look_at_once_start_one_run_for_a_window(store: StateStore, clock: HandClock) -> None:
+    schedulers = [engine_with(store, clock, hourly()).scheduler for _ in range(8)]
+    await asyncio.gather(*(scheduler.fire() for scheduler in schedulers))
+    for _ in range(3):
+        clock.move(hours=1)
+        await asyncio.gather(*(scheduler.fire() for scheduler in schedulers))
+    assert len(await run_ids(store)) == 3
+
+
+async def test_a_window_whose_run_was_deleted_does_not_fire_again(store: StateStore, clock: HandClock) -> None:
+    """D-48."""
+    scheduler = engine_with(store, clock, hourly(backfill=5)).scheduler
+    await scheduler.fire()
+    clock.move(hours=1)
+    await scheduler.fire()
+    (run_id,) = await run_ids(store)
+    assert await store.delete_run(run_id)
+    await scheduler.fire()
+    await engine_with(store, clock, hourly(backfill=5)).scheduler.fire()
+    assert await run_ids(store) == []
+
+
+async def test_after_a_time_without_workers_the_latest_window_fires_and_as_many_before_as_backfill_says(
+    store: StateStore, clock: HandClock
+) -> None:
+    scheduler = engine_with(store, clock, hourly(backfill=1), hourly(key="bare")).scheduler
+    await scheduler.fire()
+    clock.move(hours=10)
+    await scheduler.fire()
+    bucket = int(clock.now().timestamp()) // 3600
+    assert await run_ids(store) == [f"sched:bare:{bucket}", f"sched:hourly:{bucket - 1}", f"sched:hourly:{bucket}"]
+
+
+async def test_a_window_is_left_out_while_the_last_run_lives_whatever_its_status(
+    store: StateStore, clock: HandClock
+) -> None:
+    """D-49: pending, blocked and cancelling runs are alive too."""
+    scheduler = engine_with(store, clock, hourly(overlap="skip")).scheduler
+    await scheduler.fire()
+    clock.move(hours=1)
+    await scheduler.fire()
+    (first,) = await run_ids(store)
+    for status in (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.CANCELLING):
+        await store.update_run(first, {"status": status})
+        clock.move(hours=1)
+        await scheduler.fire()
+        assert await run_ids(store) == [first]
+    await store.update_run(first, {"status": RunStatus.FAILED})
+    await scheduler.fire()
+    assert await run_ids(store) == [first], "a window that was left out is not made up for"
+    clock.move(hours=1)
+    await scheduler.fire()
+    assert len(await run_ids(store)) == 2
+
+
+async def test_jitter_blocks_nobody_and_a_window_fires_once_its_offset_has_passed(
+    store: StateStore, clock: HandClock
+) -> None:
+    """D-47."""
+    late = hourly(jitter="50 min")
+    scheduler = engine_with(store, clock, late).scheduler
+    await scheduler.fire()
+    window = next(late.windows_after(clock.now()))
+    clock.moment = late.fires_at(window) - timedelta(seconds=1)
+    assert await scheduler.fire() == timedelta(seconds=1)
+    assert await run_ids(store) == []
+    clock.move(seconds=1)
+    await scheduler.fire()
+    await scheduler.fire()
+    assert await run_ids(store) == [f"sched:hourly:{late.bucket(window)}"]
+
+
+async def test_windows_pass_without_a_run_while_a_schedule_is_paused(store: StateStore, clock: HandClock) -> None:
+    scheduler = engine_with(store, clock, hourly(), hourly(key="declared", paused=True)).scheduler
+    await scheduler.fire()
+    await scheduler.pause("hourly")
+    for _ in range(3):
+        clock.move(hours=1)
+        await scheduler.fire()
+    clock.move(minutes=10)
+    await scheduler.resume("hourly")
+    await scheduler.fire()
+    assert await run_ids(store) == []
+    clock.move(hours=1)
+    await scheduler.fire()
+    assert len(await run_ids(store)) == 1
+
+
+async def test_a_schedule_can_be_triggered_beside_its_windows(store: StateStore, clock: HandClock) -> None:
+    engine = engine_with(store, clock, hourly(overlap="skip", paused=True))
+    run_id = await engine.scheduler.trigger("hourly")
+    assert run_id.startswith("sched:hourly:manual:")
+    run = await store.find_run(run_id)
+    assert run is not None
+    assert (run.workflow, run.input, run.status) == ("report", "today", RunStatus.PENDING)
+    with pytest.raises(ScheduleNotFoundError):
+        await engine.scheduler.trigger("yearly")
+
+
+async def test_the_listing_tells_the_last_and_the_next_fire(store: StateStore, clock: HandClock) -> None:
+    scheduler = engine_with(store, clock, hourly(), hourly(key="paused", paused=True)).scheduler
+    began = clock.now()
+    await scheduler.fire()
+    clock.move(hours=1)
+    await scheduler.fire()
+    first, paused = await scheduler.listing()
+    assert (first.last_fire_at, first.next_fire_at) == (began + timedelta(hours=1), began + timedelta(hours=2))
+    assert first.last_run_id == (await run_ids(store))[0]
+    assert (paused.paused, paused.next_fire_at, paused.last_run_id) == (True, None, None)
+
+
+async def test_a_schedule_that_cannot_be_fired_keeps_no_other_from_firing(store: StateStore, clock: HandClock) -> None:
+    """D-49."""
+    engine = engine_with(store, clock, hourly(key="a"), hourly(key="b"))
+    await engine.scheduler.fire()
+    clock.move(hours=1)
+    broken = engine.scheduler._schedules["a"]  # as if its input had become one that cannot be stored
+    object.__setattr__(broken, "input", float("nan"))
+    await engine.scheduler.fire()
+    assert [run_id.split(":")[1] for run_id in await run_ids(store)] == ["b"]
+
+
+async def test_two_namespaces_have_schedules_of_their_own_under_one_key(store: StateStore, clock: HandClock) -> None:
+    schedulers = [
+        engine_with(store, clock, hourly(), config=replace(FAST, namespace=name)).scheduler
+        for name in (None, "default", "acme")
+    ]
+    for scheduler in schedulers:
+        await scheduler.fire()
+    clock.move(hours=1)
+    for scheduler in schedulers:
+        await scheduler.fire()
+    bucket = int(clock.now().timestamp()) // 3600
+    assert await run_ids(store) == [f"sched:acme/hourly:{bucket}", f"sched:hourly:{bucket}"]
+
+
+@pytest.mark.parametrize("wrong", [{"workflow": "unknown"}, {"workflow": other}, {"input": 7}])
+def test_a_schedule_of_an_unknown_workflow_or_with_a_wrong_input_is_refused_at_the_start(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Exception, match="workflow"):
+        engine_with(MemoryStateStore(), HandClock(), hourly(**wrong))
+
+
+def test_two_schedules_of_one_key_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="hourly"):
+        engine_with(MemoryStateStore(), HandClock(), hourly(), hourly())
+
+
+async def test_a_worker_fires_schedules_by_itself(store: StateStore) -> None:
+    from fastapi_durable.clock import SystemClock
+
+    engine = engine_with(store, SystemClock(), hourly(every="50ms"))
+    worker = Worker(engine)
+    await worker.start()
+    try:
+
+        async def three_have_ended() -> bool:
+            return await store.count_runs(RunQuery(status=RunStatus.COMPLETED)) >= 3
+
+        await until(three_have_ended)
+    finally:
+        await worker.stop()
+
+
+def test_input_errors_are_of_the_kind_that_start_raises() -> None:
+    with pytest.raises(InputValidationError):
+        engine_with(MemoryStateStore(), HandClock(), hourly(input=7))

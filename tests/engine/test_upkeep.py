@@ -1,0 +1,145 @@
+"""What workers do beside driving runs: forgetting, showing what is blocked, saying that they live."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from fastapi_durable import Retention, RunGateway, keep, workflow
+from fastapi_durable.clock import SystemClock
+from fastapi_durable.engine.blocked import show_blocked
+from fastapi_durable.engine.retention import sweep
+from fastapi_durable.errors import DefinitionError
+from fastapi_durable.model import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
+from fastapi_durable.store.base import StateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+
+DAY = timedelta(days=1)
+
+
+@workflow(name="known")
+async def known(ctx: Any) -> str:
+    return "done"
+
+
+def a_run(run_id: str, status: RunStatus, *, days: float = 0, workflow: str = "known") -> Run:
+    moment = SystemClock().now() - days * DAY
+    return Run(id=run_id, workflow=workflow, workflow_version="1", status=status, created_at=moment, updated_at=moment)
+
+
+async def ids(store: StateStore) -> list[str]:
+    return sorted(run.id for run in await store.list_runs(RunQuery(limit=1000)))
+
+
+async def test_finished_runs_are_forgotten_by_age_and_by_number_and_live_ones_never(store: StateStore) -> None:
+    for number in range(30):
+        await store.create_run(a_run(f"done-{number:02}", RunStatus.COMPLETED, days=number))
+        await store.create_run(a_run(f"failed-{number:02}", RunStatus.FAILED, days=number))
+    await store.create_run(a_run("sleeping", RunStatus.SUSPENDED, days=999))
+    await store.create_run(a_run("dead", RunStatus.DEAD, days=999))
+    retention = Retention(
+        policies=(keep("completed", "cancelled", max_age="9.5 days"), keep("failed", max_count=3)), batch_size=4
+    )
+    engine = build_engine(store, known)
+    assert await sweep(engine._services, retention) == 20 + 27
+    assert await sweep(engine._services, retention) == 0
+    kept = [f"done-{number:02}" for number in range(10)] + [f"failed-{number:02}" for number in range(3)]
+    assert await ids(store) == sorted(["dead", "sleeping", *kept])
+
+
+async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store: StateStore) -> None:
+    """D-56."""
+    now = SystemClock().now()
+    for days in (0, 2, 40):
+        await store.buffer_signal("token", days, now=now - days * DAY)
+        await store.buffer_event(BufferedEvent(id=f"e{days}", name="paid", published_at=now - days * DAY))
+    engine = build_engine(store, known)
+    assert await sweep(engine._services, Retention()) == 2
+    brief = build_engine(store, known, config=replace(FAST, event_ttl=DAY))
+    assert await sweep(brief._services, Retention(signals=None)) == 1
+    first, second = await store.take_buffered_signal("token"), await store.take_buffered_signal("token")
+    assert first is not None
+    assert second is not None
+    assert [first.payload, second.payload] == [0, 2]
+    assert [event.id for event in await store.list_buffered_events("paid")] == ["e0"]
+
+
+async def test_a_sweep_of_one_namespace_leaves_the_others_alone(store: StateStore) -> None:
+    await store.create_run(replace(a_run("theirs", RunStatus.COMPLETED, days=9), namespace="theirs"))
+    await store.create_run(a_run("ours", RunStatus.COMPLETED, days=9))
+    engine = build_engine(store, known, config=replace(FAST, namespace="default"))
+    assert await sweep(engine._services, Retention(policies=(keep("completed", max_age="1 day"),))) == 1
+    assert await ids(store) == ["theirs"]
+
+
+def test_retention_that_contradicts_itself_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="completed"):
+        Retention(policies=(keep("completed", max_age="1d"), keep("failed", "completed", max_count=1)))
+    with pytest.raises(DefinitionError, match="terminal"):
+        keep("running", max_age="1d")
+    with pytest.raises(DefinitionError):
+        keep("completed")
+    with pytest.raises(DefinitionError):
+        Retention(signals="0s")
+
+
+async def test_a_run_that_no_worker_knows_is_shown_as_blocked_until_one_comes_that_does(store: StateStore) -> None:
+    @workflow(name="unknown")
+    async def unknown(ctx: Any) -> str:
+        return "at last"
+
+    await store.create_run(a_run("lonely", RunStatus.PENDING, days=1, workflow="unknown"))
+    await store.create_run(a_run("queued", RunStatus.PENDING, days=1))
+    await store.create_run(a_run("fresh", RunStatus.PENDING, workflow="unknown"))
+    await store.create_run(
+        replace(a_run("woken", RunStatus.SUSPENDED, days=1, workflow="unknown"), wake_at=SystemClock().now() - DAY)
+    )
+    engine = build_engine(store, known)
+    await store.save_worker(a_worker("here", "known@1"))
+    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 2
+    statuses = {run.id: run.status for run in await store.list_runs(RunQuery())}
+    assert statuses == {
+        "lonely": RunStatus.BLOCKED,
+        "woken": RunStatus.BLOCKED,
+        "queued": RunStatus.PENDING,
+        "fresh": RunStatus.PENDING,
+    }
+    lonely = await store.find_run("lonely")
+    assert lonely is not None
+    assert lonely.error is not None
+    assert lonely.error.code == "capability.unavailable"
+    async with running_engine(store, unknown) as knowing:
+        assert await knowing.handle("lonely", unknown).result("5s") == "at last"
+        assert await knowing.handle("woken", unknown).result("5s") == "at last"
+
+
+async def test_a_run_that_another_live_worker_knows_is_not_blocked(store: StateStore) -> None:
+    await store.create_run(a_run("theirs", RunStatus.PENDING, days=1, workflow="theirs"))
+    await store.save_worker(a_worker("there", "theirs@1"))
+    engine = build_engine(store, known)
+    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 0
+    await store.save_worker(a_worker("there", "theirs@1", days=1))
+    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 1
+
+
+async def test_a_worker_is_listed_while_it_lives_with_what_it_drives(store: StateStore) -> None:
+    await store.save_worker(a_worker("died long ago", "known@1", days=1))
+    async with running_engine(store, known, config=replace(FAST, instance_id="me")) as engine:
+
+        async def is_listed() -> bool:
+            return bool(await RunGateway(engine).workers())
+
+        await until(is_listed)
+        (me,) = await RunGateway(engine).workers()
+        assert (me.id, me.workflows, me.concurrency) == ("me", ("known@1",), FAST.concurrency)
+        handle = await engine.start(known)
+        await until(lambda: has_status(handle, RunStatus.COMPLETED))
+    assert [worker.id for worker in await store.list_workers()] == ["died long ago"]
+
+
+def a_worker(name: str, *workflows: str, days: float = 0) -> WorkerRecord:
+    moment = SystemClock().now() - days * DAY
+    return WorkerRecord(
+        id=name, host="box", pid=1, version="1", workflows=workflows, concurrency=1, started_at=moment, beat_at=moment
+    )
