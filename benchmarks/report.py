@@ -53,9 +53,10 @@ def write_report(report: dict[str, Any], directory: Path) -> str:
 
 def _head(report: dict[str, Any]) -> Iterator[str]:
     loads = report["load"]
+    share = "" if report["share"] == 1 else f", with {report['share']:.0%} of the usual work of 64 callers"
     yield (
         f"Measured {report['at']} on {report['cores']} cores, median of {report['rounds']} rounds, all systems in each "
-        f"round. Load per core, before and during: {min(loads)} to {max(loads)}."
+        f"round{share}. Load per core, before and during: {min(loads)} to {max(loads)}."
     )
     if max(loads) > 1.5:
         yield ""
