@@ -86,6 +86,8 @@ async def test_a_sqlite_database_without_tables_is_refused(empty_sqlite_url: str
         "durable_signal_waiters",
         "durable_buffered_signals",
         "durable_buffered_events",
+        "durable_schedules",
+        "durable_workers",
     }
 
 
