@@ -22,6 +22,7 @@ help:
 	@echo "make test         run all tests, PostgreSQL included (ARGS= for pytest)"
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
 	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
+	@echo "make soak         a minute of steady load, in which nothing may grow"
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
@@ -43,6 +44,10 @@ test: setup
 chaos: setup
 	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)
 	scripts/with_node .venv/bin/python -m tests.chaos --database postgresql --seconds $(SECONDS) $(ARGS)
+
+soak: setup
+	scripts/with_node .venv/bin/python -m tests.chaos.soak --database postgresql $(ARGS)
+	scripts/with_node .venv/bin/python -m tests.chaos.soak --database sqlite $(ARGS)
 
 check: setup
 	.venv/bin/ruff check .

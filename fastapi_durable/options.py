@@ -37,8 +37,8 @@ class DurableOptions:
         wakeups: How the processes that share the store tell each other what happened, for example
             `PostgresWakeups(url)`. None: they find out by polling.
         schedules: Workflows that are started again and again.
-        retention: What workers delete; by default finished runs are kept for ever, and signals and events that nobody
-            fetched for thirty days.
+        retention: What workers delete; by default finished runs are kept for ever, and signals that nobody waited for
+            thirty days.
         dead_letter_workflow: Started for every dead run whose workflow names none of its own; its input is a
             `DeadLetter`. It is one of the module's workflows.
         settings: Used instead of reading the environment.

@@ -42,12 +42,11 @@ def keep(*statuses: RunStatus | str, max_age: Duration | None = None, max_count:
 class Retention:
     """What workers delete: `DurableOptions(retention=Retention(policies=[keep("completed", max_age="30 days")]))`.
 
-    Runs are kept for ever unless a policy gives them up.
+    Runs are kept for ever unless a policy gives them up. Events that nobody waited for go after `event_ttl`.
 
     Attributes:
         policies: Each status in one of them at most.
         signals: How long a signal that no run waited for is kept; None: for ever.
-        events: Likewise an event.
         sweep_interval: How often each worker looks.
         batch_size: Rows in one transaction; at most a hundred batches a policy and sweep.
 
@@ -57,7 +56,6 @@ class Retention:
 
     policies: tuple[RetentionPolicy, ...] = ()
     signals: Duration | None = timedelta(days=30)
-    events: Duration | None = timedelta(days=30)
     sweep_interval: Duration = timedelta(minutes=1)
     batch_size: int = 1000
 
@@ -70,7 +68,7 @@ class Retention:
             seen |= policy.statuses
         if self.batch_size < 1:
             raise DefinitionError(f"retention: batch_size={self.batch_size} is not positive")
-        for duration in (self.signals, self.events, self.sweep_interval):
+        for duration in (self.signals, self.sweep_interval):
             if duration is not None and parse_duration(duration) <= timedelta(0):
                 raise DefinitionError(f"retention: {duration!r} is not positive")
 
@@ -88,9 +86,8 @@ async def sweep(services: Services, retention: Retention) -> int:
     if retention.signals is not None:
         signals_before = now - parse_duration(retention.signals)
         total += await _batches(size, lambda: store.prune_buffered_signals(signals_before, limit=size))
-    if retention.events is not None:
-        events_before = now - parse_duration(retention.events)
-        total += await _batches(size, lambda: store.prune_buffered_events(events_before, limit=size))
+    events_before = now - services.config.event_ttl
+    total += await _batches(size, lambda: store.prune_buffered_events(events_before, limit=size))
     total += await _batches(size, lambda: store.prune_workers(now - _WORKERS_FORGOTTEN_AFTER, limit=size))
     if total:
         _log.info("retention: %s rows were given up", total)

@@ -56,7 +56,8 @@ async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store
         await store.buffer_event(BufferedEvent(id=f"e{days}", name="paid", published_at=now - days * DAY))
     engine = build_engine(store, known)
     assert await sweep(engine._services, Retention()) == 2
-    assert await sweep(engine._services, Retention(signals=None, events="1 day")) == 1
+    brief = build_engine(store, known, config=replace(FAST, event_ttl=DAY))
+    assert await sweep(brief._services, Retention(signals=None)) == 1
     first, second = await store.take_buffered_signal("token"), await store.take_buffered_signal("token")
     assert first is not None
     assert second is not None
