@@ -48,7 +48,7 @@ def step_span(execution: StepExecution) -> AbstractAsyncContextManager[object]:
 
 @contextmanager
 def _turn_span(run: Run) -> Iterator[None]:
-    attributes = {
+    attributes: dict[str, str | int] = {
         "durable.run.id": run.id,
         "durable.workflow.name": run.workflow,
         "durable.workflow.version": run.workflow_version,
@@ -63,7 +63,7 @@ def _turn_span(run: Run) -> Iterator[None]:
 
 @asynccontextmanager
 async def _step_span(execution: StepExecution) -> AsyncIterator[None]:
-    attributes = {
+    attributes: dict[str, str | int] = {
         "durable.run.id": execution.run_id,
         "durable.workflow.name": execution.workflow,
         "durable.step.name": execution.name,
