@@ -319,7 +319,7 @@ class DurableModule:
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(
                 role=options.role,
-                store=options.store,
+                store=_store_of_routes(options),
                 engine=engine,
                 service=WorkflowService(engine),
                 gateway=RunGateway(engine),
@@ -363,6 +363,12 @@ class DurableModule:
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)
+
+
+def _store_of_routes(options: ResolvedOptions) -> StateStore:
+    """What routes and steps get; the engine and the gateway know the namespace themselves."""
+    namespace = options.config.namespace
+    return options.store.with_scope(namespace) if options.scope_reads and namespace is not None else options.store
 
 
 async def _check_store(options: ResolvedOptions) -> None:

@@ -42,6 +42,7 @@ class DurableOptions:
         dead_letter_workflow: Started for every dead run whose workflow names none of its own; its input is a
             `DeadLetter`. It is one of the module's workflows.
         settings: Used instead of reading the environment.
+        scope_reads: With a namespace: `StateStoreDep` and `runtime.store` see and touch runs of that namespace only, too.
         topology: "control-plane" names what every module here is: an operator with a store. It exists for those who
             come from Nest; "tenant" is refused, because a worker here always has the store.
         tenant: With the control plane: the namespace, by its other name.
@@ -78,6 +79,7 @@ class DurableOptions:
     event_ttl: Duration | None = None
     webhook_url: str | Callable[[str], str] | None = None
     webhook_secret: SecretStr | str | None = None
+    scope_reads: bool = False
     topology: Topology | None = None
     tenant: str | None = None
     auto_schema: bool = True
@@ -126,6 +128,7 @@ class DurableOptions:
             schedules=tuple(self.schedules),
             retention=self.retention,
             dead_letter_workflow=self.dead_letter_workflow,
+            scope_reads=self.scope_reads,
             clock=self.clock,
             role=values["role"],
             startup_timeout=values["startup_timeout"].total_seconds(),
@@ -175,6 +178,7 @@ class ResolvedOptions:
     schedules: tuple[Schedule, ...]
     retention: Retention
     dead_letter_workflow: Callable[..., Any] | str | None
+    scope_reads: bool
     clock: Clock
     role: Role
     startup_timeout: float

@@ -27,20 +27,25 @@ from fastapi_durable.model import (
 from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
 
 _TOKEN_LIMIT = 500
+_RESERVED = ("child:", "event:", "entityreply:", "singleton:", "wh:")
+"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event or a free place."""
+
 SIGNAL_TIMEOUT = "signal_timeout"
 _TAKEN_CODE = "signal_token_taken"
 
 
 def checked_token(token: str) -> str:
-    """`token`, if every database can hold it as a key.
+    """`token`, if every database can hold it as a key, and it is not one of the engine's own.
 
     Raises:
-        InputValidationError: it cannot.
+        InputValidationError: it cannot, or it is.
     """
     if not token or len(token) > _TOKEN_LIMIT or not token.isprintable():
         raise InputValidationError(
             f"the token of a signal has 1 to {_TOKEN_LIMIT} printable characters, {token[:80]!r} does not"
         )
+    if token.startswith(_RESERVED):
+        raise InputValidationError(f"the engine itself uses tokens such as {token[:80]!r}; choose another beginning")
     return token
 
 

@@ -49,9 +49,10 @@ async def test_an_example_does_what_it_says(title: str) -> None:
     names, statements = shared_names(), ast.parse(EXAMPLES[title]).body
     exec(compiled([each for each in statements if is_declaration(each)]), names)  # noqa: S102 (as above)
     workflows = [value for value in names.values() if hasattr(value, "__durable_workflow__")]
+    entities = [value for value in names.values() if isinstance(value, type) and hasattr(value, "__durable_entity__")]
     calls = [each for each in statements if not is_declaration(each)]
     assert calls, "the example shows no call"
-    async with asyncio.timeout(10), running_engine(MemoryStateStore(), *workflows) as engine:
+    async with asyncio.timeout(10), running_engine(MemoryStateStore(), *workflows, entities=entities) as engine:
         names |= {"engine": engine, "service": WorkflowService(engine)}
         done = eval(compiled(calls), names)  # noqa: S307 (as above)
         if inspect.iscoroutine(done):

@@ -245,6 +245,13 @@ async def test_a_token_that_a_database_cannot_hold_is_refused_on_both_sides(stor
             await handle.result("5s")
 
 
+@pytest.mark.parametrize("token", ["child:r", "event:bg==:e30=:r#1", "singleton:k:0", "wh:r:0:secret"])
+async def test_a_token_of_the_engine_itself_cannot_be_signalled(store: StateStore, token: str) -> None:
+    """Who could would forge the ending of a child, or take a place that a run holds."""
+    with pytest.raises(InputValidationError, match="choose another beginning"):
+        await build_engine(store).signal(token)
+
+
 async def test_a_payload_that_cannot_be_stored_is_refused_before_anything_happens(store: StateStore) -> None:
     engine = build_engine(store)
     with pytest.raises(SerializationError, match="the payload of signal 'go'"):

@@ -50,6 +50,17 @@ async def test_a_namespace_hides_the_runs_of_others_from_the_gateway() -> None:
         assert await other.gateway.get_run_detail("7") is None
 
 
+async def test_scoped_reads_hide_the_runs_of_others_from_whoever_asks_the_store() -> None:
+    store = MemoryStateStore()
+    shop, bank = module_on(store, namespace="shop"), module_on(store, namespace="bank", scope_reads=True)
+    async with shop.running() as runtime, bank.running() as other:
+        await runtime.service.execute(checkout, Order(id="7"), run_id="7", timeout="5s")
+        assert await other.store.find_run("7") is None
+        await other.service.execute(checkout, Order(id="8"), run_id="8", timeout="5s")
+        assert await other.store.find_run("8") is not None
+        assert await runtime.store.find_run("8") is not None, "without scope_reads the store is the application's own"
+
+
 class _UnreliableStore(MemoryStateStore):
     down: bool | str = False
 

@@ -14,6 +14,7 @@ import pytest
 from example_app.clients.postgresql import Prisma as PostgresPrisma
 from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.errors import SchemaMismatchError
+from fastapi_durable.schema import durable_managed_tables
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.support.postgres import PostgresServer
 
@@ -79,14 +80,7 @@ async def test_a_sqlite_database_without_tables_is_refused(empty_sqlite_url: str
     async with SqlitePrisma(datasource={"url": empty_sqlite_url}) as client:
         with pytest.raises(SchemaMismatchError, match="prisma migrate deploy") as refused:
             await PrismaStateStore(client).ensure_schema()
-    assert set(refused.value.missing) == {
-        "durable_workflow_runs",
-        "durable_run_attributes",
-        "durable_step_checkpoints",
-        "durable_signal_waiters",
-        "durable_buffered_signals",
-        "durable_buffered_events",
-    }
+    assert set(refused.value.missing) == set(durable_managed_tables())
 
 
 async def test_a_sqlite_database_that_lacks_a_column_is_refused(sqlite_url: str) -> None:
