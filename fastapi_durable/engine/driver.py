@@ -28,6 +28,7 @@ from fastapi_durable.engine.turn import Continuation, Ended, Ending, Interrupt, 
 from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.telemetry import turn_span
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -152,7 +153,8 @@ class RunDriver:
             turn.lose_lease()
         elif self._stopping is not None:
             self._stopping(turn)
-        return await turn.execute(body)
+        with turn_span(self.run):
+            return await turn.execute(body)
 
     def _wants_undoing(self, outcome: TurnOutcome) -> bool:
         """Whether the run failed, or reached as far as a cancelled run gets."""

@@ -40,6 +40,7 @@ from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run, RunStatus, SearchAttributes
 from fastapi_durable.store.base import CreatedRun, StateStore
+from fastapi_durable.telemetry import current_traceparent, step_span
 from fastapi_durable.transport.base import Transport
 
 Input = TypeVar("Input")
@@ -94,7 +95,7 @@ class WorkflowEngine(Deliveries, Operations, Entities):
             notifications=self.notifications,
             events=self.events,
             steps=StepRegistry(steps),
-            interceptors=tuple(interceptors),
+            interceptors=(step_span, *interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,
         )
@@ -356,6 +357,7 @@ class WorkflowEngine(Deliveries, Operations, Entities):
             namespace=self.config.namespace or DEFAULT_NAMESPACE,
             origin=definition.origin,
             expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            traceparent=current_traceparent(),
             created_at=now,
             updated_at=now,
         )

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, params
 from fastapi_durable.web.about_routes import about_routes
 from fastapi_durable.web.change_routes import change_routes
 from fastapi_durable.web.dashboard_routes import dashboard_routes
+from fastapi_durable.web.metrics_routes import metrics_routes
 from fastapi_durable.web.repair_routes import repair_routes
 from fastapi_durable.web.run_routes import run_detail_route, run_routes
 from fastapi_durable.web.same_origin import require_same_origin
@@ -37,7 +38,7 @@ def console_router(
     enter = Depends(scope_dependency(module, tenant, may_operate=changing))
     api = APIRouter(prefix="/api", tags=[_TAG], include_in_schema=include_in_schema)
     seeing: list[Any] = [*dependencies, *view, enter]
-    for part in (about_routes(), run_routes(), stream_routes()):
+    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes()):
         api.include_router(part, dependencies=seeing)
     if changing:
         acting: list[Any] = [Depends(require_same_origin), *dependencies, *operate, enter]

@@ -207,6 +207,18 @@ async def test_the_routes_do_not_leak_into_the_schema_of_an_application_that_wan
         assert all("_" not in name for name in names)
 
 
+async def test_metrics_are_what_prometheus_reads() -> None:
+    """Every status has a gauge, also when no run has it."""
+    async with desk() as found:
+        await found.ended(send, Parcel(id="1", weight=2), "1")
+        response = await found.client.get("metrics")
+        assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+        lines = response.text.splitlines()
+        assert 'durable_runs{status="completed"} 1' in lines
+        assert 'durable_runs{status="dead"} 0' in lines
+        assert "durable_worker_up 1" in lines
+
+
 async def test_the_send_workflow_runs() -> None:
     """The desk itself works."""
     async with desk() as found:

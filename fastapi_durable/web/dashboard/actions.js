@@ -154,7 +154,7 @@ export function bulk(page, chosen, total) {
   const verbs = [["retry", "Retry all", "retry"], ["cancel", "Cancel all", "cancel"], ["delete", "Delete all", "delete"]];
   if (!page.info.actions.includes("bulk")) return null;
   return verbs.map(([verb, label]) => button(label, () => ask({
-    title: `${label} of these ${total().toLocaleString()} runs?`,
+    title: total() === 1 ? `${label}: one run is selected` : `${label}: ${total().toLocaleString()} runs are selected`,
     text: `${{ retry: "Failed, dead and blocked runs go on from where they failed.", cancel: "All that are alive end now.", delete: "Those that have ended are removed for good." }[verb]} Up to 500 at once; the others of the selection are left alone.`,
     verb: label, danger: verb !== "retry",
     act: async () => {

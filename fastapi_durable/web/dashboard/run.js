@@ -40,7 +40,7 @@ export async function run(parameters, page) {
 
 function sections(found, page, opened, more) {
   const forward = [...found.timeline.filter((step) => step.seq >= 0), ...unrecorded(found)];
-  const undone = found.timeline.filter((step) => step.seq < 0).reverse();
+  const undone = found.timeline.filter((step) => step.seq < 0);
   const origin = found.id.includes("~retry~") ? found.id.slice(0, found.id.lastIndexOf("~retry~")) : found.id.includes("~fork~") ? found.id.slice(0, found.id.lastIndexOf("~fork~")) : null;
   const failed = undone.filter((step) => step.status === "failed").length;
   const done = undone.filter((step) => step.status === "completed").length;

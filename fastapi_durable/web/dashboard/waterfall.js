@@ -10,7 +10,8 @@ export function waterfall(page, run, steps, opened) {
   const now = Date.now();
   const begin = (step) => Date.parse(step.enqueued_at ?? step.started_at);
   const end = (step) => step.finished_at ? Date.parse(step.finished_at) : Math.max(now, begin(step));
-  const first = Math.min(Date.parse(run.created_at), ...steps.map(begin));
+  const undoing = steps.every((step) => step.seq < 0);
+  const first = Math.min(...(undoing ? [] : [Date.parse(run.created_at)]), ...steps.map(begin));
   const last = Math.max(first + 1, ...steps.map(end));
   const share = (moment) => ((moment - first) / (last - first)) * 100;
   const groups = new Map();
