@@ -26,10 +26,10 @@ class PgQueuerSystem:
 @contextlib.asynccontextmanager
 async def opened(url: str) -> AsyncIterator[PgQueuerSystem]:
     pool = await import_module("asyncpg").create_pool(url, min_size=8, max_size=8)
-    worker_pool = await import_module("asyncpg").create_pool(url, min_size=8, max_size=8)
-    driver = import_module("pgqueuer.db").AsyncpgPoolDriver
-    queuer = import_module("pgqueuer").PgQueuer(driver(worker_pool))
-    queries = import_module("pgqueuer.queries").Queries(driver(pool))
+    connection = await import_module("asyncpg").connect(url)
+    drivers = import_module("pgqueuer.db")
+    queuer = import_module("pgqueuer").PgQueuer(drivers.AsyncpgDriver(connection))
+    queries = import_module("pgqueuer.queries").Queries(drivers.AsyncpgPoolDriver(pool))
     await queries.install()
     system = PgQueuerSystem(queries)
 
@@ -46,7 +46,7 @@ async def opened(url: str) -> AsyncIterator[PgQueuerSystem]:
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
         await pool.close()
-        await worker_pool.close()
+        await connection.close()
 
 
 if __name__ == "__main__":
