@@ -42,7 +42,7 @@ class DurableOptions:
         dead_letter_workflow: Started for every dead run whose workflow names none of its own; its input is a
             `DeadLetter`. It is one of the module's workflows.
         settings: Used instead of reading the environment.
-        scope_reads: With a namespace: `StateStoreDep` and `runtime.store` see and touch runs of that namespace only, too.
+        scope_reads: With a namespace: `StateStoreDep` and `runtime.store` see and touch only its runs, too.
         topology: "control-plane" names what every module here is: an operator with a store. It exists for those who
             come from Nest; "tenant" is refused, because a worker here always has the store.
         tenant: With the control plane: the namespace, by its other name.
