@@ -13,8 +13,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help run test chaos parity stress-prisma bench-prisma check pyright demo check-wheel test-console setup migrate migration
-.PHONY: lock clean
+.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +30,7 @@ help:
 	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
+	@echo "make bench        this engine beside its peers, about five minutes on a quiet machine (make bench-full: all)"
 	@echo "make lock         resolve the dependencies anew"
 	@echo "make clean        remove everything that set-up made"
 
@@ -104,6 +104,12 @@ migrate: setup
 
 migration: setup
 	scripts/with_node .venv/bin/python scripts/new_migration.py '$(NAME)'
+
+bench: setup
+	scripts/with_node .venv/bin/python -m benchmarks
+
+bench-full: setup
+	scripts/with_node .venv/bin/python -m benchmarks --full
 
 lock: setup
 	.venv/bin/python -m venv .make/lock

@@ -96,10 +96,10 @@ class RunHandle(Generic[Output]):
     async def _finished(self, run_id: str, timeout: timedelta | None) -> Run:
         """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
         deadline = None if timeout is None else self._clock.now() + timeout
-        poll = _FIRST_POLL
         with self._notifications.watch_run(run_id) as watch:
             # A run that is driven in this process will be heard of.
             look = run_id not in self._notifications.driven_here
+            poll = _FIRST_POLL if look else _SLOWEST_POLL
             while True:
                 if watch.run is not None:
                     return watch.run

@@ -82,9 +82,10 @@ async def load(database: ChaosDatabase, options: argparse.Namespace) -> list[Sam
             if now >= next_sample:
                 samples.append(await asyncio.to_thread(_look, database, len(asyncio.all_tasks()), total))
                 next_sample += _SAMPLE_SECONDS
-            task = asyncio.create_task(one(f"soak-{number}"))
-            jobs.add(task)
-            task.add_done_callback(jobs.discard)
+            if len(jobs) < options.in_flight:  # a machine that is slower than the rate gets what it can do
+                task = asyncio.create_task(one(f"soak-{number}"))
+                jobs.add(task)
+                task.add_done_callback(jobs.discard)
             await asyncio.sleep(1 / options.rate)
         await asyncio.gather(*jobs)
     return samples
@@ -123,6 +124,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--warm-up", type=float, default=10)
     parser.add_argument("--rate", type=float, default=10, help="jobs a second; each has three runs")
+    parser.add_argument("--in-flight", type=int, default=16, help="jobs at the same time, at most")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="durable-soak-"))
     with chaos_database(options.database, folder) as database:

@@ -60,7 +60,11 @@ class PostgresServer:
 class LocalPostgresServer(PostgresServer):
     """A server of the test's own, on a free port of the loopback interface, that a test may stop and start again."""
 
-    def __init__(self, directory: Path) -> None:
+    programs: Final = _PROGRAMS
+
+    def __init__(self, directory: Path, *, durable: bool = False) -> None:
+        """`durable`: with PostgreSQL's own settings for what a commit promises, as in production."""
+        self._durable = durable
         data = directory / "data"
         prepared = get_server(data, start=False, cleanup_mode=None)
         prepared.ensure_pgdata_inited()
@@ -78,12 +82,11 @@ class LocalPostgresServer(PostgresServer):
             "port": str(self._port),
             "unix_socket_directories": "",
             "max_connections": "200",
-            # the files die with the tests; a killed client loses nothing by this, only a killed machine would
-            "fsync": "off",
-            "synchronous_commit": "off",
-            "full_page_writes": "off",
             "timezone": "UTC",
         }
+        if not self._durable:
+            # the files die with the tests; a killed client loses nothing by this, only a killed machine would
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
         command = [str(_PROGRAMS / "postgres"), "-D", str(self._data)]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
@@ -93,6 +96,11 @@ class LocalPostgresServer(PostgresServer):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text(errors='replace')}")
             time.sleep(0.02)
+
+    @property
+    def process_id(self) -> int | None:
+        """The server's own process, the parent of all its others."""
+        return None if self._process is None else self._process.pid
 
     def stop(self) -> None:
         """Disconnect every client and stop, as an operator's fast shutdown does."""
@@ -112,11 +120,11 @@ class LocalPostgresServer(PostgresServer):
 
 
 @contextmanager
-def local_postgres() -> Iterator[LocalPostgresServer]:
-    """Run a server of one's own, whose files are deleted at the end."""
+def local_postgres(*, durable: bool = False) -> Iterator[LocalPostgresServer]:
+    """Run a server of one's own, whose files are deleted at the end; `durable` as for the class."""
     directory = Path(tempfile.mkdtemp(prefix="durable-postgres-"))
     try:
-        server = LocalPostgresServer(directory)
+        server = LocalPostgresServer(directory, durable=durable)
         server.start()
         try:
             yield server

@@ -168,8 +168,7 @@ class BulkCalls:
         *,
         reads_back: bool,
     ) -> _Write | None:
-        values = [getattr(subject, name) for name in table.names]
-        return self._write(key, None, first, table.columns, values, subject, reads_back=reads_back)
+        return self._write(key, None, first, table.columns, table.values(subject), subject, reads_back=reads_back)
 
     def _write(
         self,
@@ -190,7 +189,11 @@ class BulkCalls:
         sql = self._database.known_sql()
         if sql is None:
             return None
-        stored = (sql.stored(value, column.kind) for column, value in zip(columns, values, strict=True))
+        # Most columns of a row are empty.
+        stored = [
+            None if value is None else sql.stored(value, column.kind)
+            for column, value in zip(columns, values, strict=True)
+        ]
         try:
             text = orjson.dumps([*first, *stored]).decode()
         except TypeError:

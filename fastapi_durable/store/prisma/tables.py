@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 
 from fastapi_durable.clock import from_millis, to_millis, truncate
@@ -69,7 +70,12 @@ class Table(Generic[T]):
         self.columns = tuple(columns)
         self.names = tuple(column.name for column in self.columns)
         self._build_object = build
+        self._get: Callable[[T], tuple[Any, ...]] = attrgetter(*self.names)
         self._by_name = {column.name: column for column in self.columns}
+
+    def values(self, subject: T) -> tuple[Any, ...]:
+        """The model's values of an object, in the order of the columns."""
+        return self._get(subject)
 
     def column(self, name: str) -> Column:
         return self._by_name[name]
@@ -115,6 +121,8 @@ class Table(Generic[T]):
         return SerializationError(f"column {column} of {self.name} {key} cannot be read: {error}")
 
 
+_WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
+_LARGEST_PLAIN = 2**63
 # Built once: `json.dumps` with options builds an encoder for each call.
 _write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
@@ -125,6 +133,10 @@ def to_json_text(value: Json) -> str:
     Raises:
         SerializationError: the value has no JSON form.
     """
+    if value is True or value is False or value is None:
+        return _WORDS[value]
+    if type(value) is int and -_LARGEST_PLAIN < value < _LARGEST_PLAIN:
+        return str(value)
     try:
         text = _write_json(value)
         text.encode()  # a lone surrogate is no character
@@ -145,6 +157,10 @@ def _same(value: Any) -> Any:
     return value
 
 
+def _text(value: Any) -> str:
+    return value if type(value) is str else str(value)
+
+
 def _error_to_text(error: ErrorRecord) -> str:
     return to_json_text(error.to_json())
 
@@ -157,7 +173,7 @@ def _mapping_to_text(values: Mapping[str, Json]) -> str | None:
     return to_json_text(dict(values)) if values else None
 
 
-TEXT = Kind("text", str, str)
+TEXT = Kind("text", _text, _text)
 INTEGER = Kind("integer", _same, int)
 BIGINT = Kind("bigint", _same, int)
 BOOLEAN = Kind("boolean", bool, bool)
@@ -171,7 +187,7 @@ JSON_OBJECT = Kind("text::jsonb", _mapping_to_text, dict, is_json=True, absent={
 
 
 def _enum(values: Callable[[Any], Any]) -> Kind:
-    return Kind("text", str, values)
+    return Kind("text", _text, values)
 
 
 RUNS = Table(

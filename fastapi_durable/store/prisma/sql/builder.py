@@ -45,8 +45,10 @@ class Sql(ABC):
 
     def stored(self, value: Any, kind: Kind) -> Parameter:
         """A value of the model as a parameter."""
-        stored = None if value is None else kind.to_column(value)
-        return self.moment_text(stored) if isinstance(stored, datetime) else stored
+        if value is None:
+            return None
+        stored: Parameter | datetime = kind.to_column(value)
+        return self.moment_text(stored) if type(stored) is datetime else stored  # type: ignore[return-value]
 
     def text(self, value: str) -> str:
         return self.bind(value, TEXT)

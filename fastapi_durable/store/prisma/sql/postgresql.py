@@ -38,10 +38,10 @@ class PostgresSql(Sql):
         return f"starts_with({column}, {self.text(prefix)})"
 
     def texts(self, values: Iterable[str]) -> str:
-        return f"(SELECT jsonb_array_elements_text({self._json(texts_parameter(values))}))"
+        return f"(SELECT * FROM {self._few(f'jsonb_array_elements_text({self._json(texts_parameter(values))})')})"
 
     def pairs(self, values: Iterable[tuple[str, str]]) -> str:
-        source = f"jsonb_array_elements({self._json(pairs_parameter(values))})"
+        source = self._few(f"jsonb_array_elements({self._json(pairs_parameter(values))})")
         return f"(SELECT pair ->> 0 AS id, pair ->> 1 AS token FROM {source} AS pair)"
 
     def has_tag(self, column: str, tag: str) -> str:
@@ -62,7 +62,8 @@ class PostgresSql(Sql):
         return f"(g.call ->> {position})::{kind.postgresql}"
 
     def with_given(self) -> str:
-        return f"WITH given AS MATERIALIZED (SELECT call FROM jsonb_array_elements({self._json('')}) AS call)"
+        calls = self._few(f"jsonb_array_elements({self._json('')})")
+        return f"WITH given AS MATERIALIZED (SELECT call FROM {calls} AS call)"
 
     def with_given_leases(self, run_id: str, token: str) -> str:
         # Locked as by `lease_is_held`, and not waited for: see `bulk`.
@@ -128,6 +129,13 @@ class PostgresSql(Sql):
         return (
             f"SELECT pg_advisory_xact_lock(hashtextextended({self.text('fastapi_durable:' + name)}, 0))::text AS locked"
         )
+
+    def _few(self, elements: str) -> str:
+        """The elements as a table that PostgreSQL takes for a short one.
+
+        Of a JSON function it expects a hundred rows, and would rather read all of a table than look up so many.
+        """
+        return f"unnest(ARRAY(SELECT {elements}))"
 
     def _json(self, text: str) -> str:
         return f"{self.bind(text, TEXT)}::jsonb"

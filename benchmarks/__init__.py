@@ -1,0 +1,1 @@
+"""Benchmarks: this engine beside its peers, on the same work; see `docs/performance.md`."""

@@ -1,0 +1,157 @@
+"""The results as JSON, as tables in Markdown, and as a chart; written by the tool and never by hand."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.plan import OURS, SYSTEMS, TARGETS, Target
+
+_SHOWN: Final = {
+    "one step, 1 caller": ("per_second", "p50_ms", "cpu_ms", "server_cpu_ms", "statements"),
+    "one step, 16 callers": ("per_second", "cpu_ms", "server_cpu_ms", "statements"),
+    "one step, 64 callers": ("per_second", "cpu_ms", "server_cpu_ms", "statements"),
+    "100 steps": ("per_second", "cpu_ms", "server_cpu_ms", "statements"),
+    "16 x 100 steps": ("per_second", "cpu_ms", "server_cpu_ms", "statements"),
+    "signal to receipt": ("p50_ms", "cpu_ms", "statements"),
+    "replay": ("total_ms", "statements"),
+    "enqueue and drain": ("per_second", "cpu_ms", "statements"),
+    "waiting runs": ("megabytes", "per_second"),
+    "resume of killed runs": ("per_second",),
+    "idle": ("cpu_ms", "statements"),
+    "commits, 1 caller": ("per_second", "cpu_ms"),
+    "commits, 16 callers": ("per_second", "cpu_ms"),
+}
+_WORDS: Final = {
+    "per_second": "/s",
+    "p50_ms": "p50 ms",
+    "cpu_ms": "CPU ms",
+    "server_cpu_ms": "server CPU ms",
+    "statements": "statements",
+    "total_ms": "ms",
+    "megabytes": "MB",
+}
+_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+_CHARTED: Final = ("one step, 64 callers", "16 x 100 steps")
+
+
+def write_report(report: dict[str, Any], directory: Path) -> str:
+    """Write `performance.json`, `performance.svg` and the measured part of `performance.md`; return what to print."""
+    results = report["results"]
+    (directory / "performance.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    (directory / "performance.svg").write_text(_chart(results))
+    ratios, targets = "\n".join(_ratios(results)), "\n".join(_targets(results))
+    text = "\n".join([*_head(report), "", *_tables(results), *_absent(report), "## Ratios", "", ratios, "", targets])
+    page = directory / "performance.md"
+    if page.exists() and _BEGIN in (old := page.read_text()):
+        before, after = old.partition(_BEGIN)[0], old.partition(_END)[2]
+        page.write_text(f"{before}{_BEGIN}\n{text}\n{_END}{after}")
+    else:
+        page.write_text(f"# Performance\n\n{_BEGIN}\n{text}\n{_END}\n")
+    return f"{ratios}\n\n{targets}"
+
+
+def _head(report: dict[str, Any]) -> Iterator[str]:
+    loads = report["load"]
+    share = "" if report["share"] == 1 else f", with {report['share']:.0%} of the usual work of 64 callers"
+    yield (
+        f"Measured {report['at']} on {report['cores']} cores, median of {report['rounds']} rounds, all systems in each "
+        f"round{share}. Load per core, before and during: {min(loads)} to {max(loads)}."
+    )
+    if max(loads) > 1.5:
+        yield ""
+        yield (
+            "**The machine was busy with other work.** Wall times are much longer than on a quiet one and throw the "
+            "systems together; CPU per operation and statements hold better."
+        )
+    yield ""
+    yield "![Operations a second](performance.svg)"
+
+
+def _tables(results: dict[str, Any]) -> Iterator[str]:
+    for case, figures in _SHOWN.items():
+        rows = [(plan.name, results[plan.name][case]) for plan in SYSTEMS if case in results.get(plan.name, {})]
+        if not rows:
+            continue
+        columns = [name for name in figures if any(row.get(name) for _, row in rows)] or list(figures[:1])
+        yield f"### {case[0].upper()}{case[1:]}"
+        yield ""
+        yield f"| | {' | '.join(_WORDS[name] for name in columns)} |"
+        yield f"|---|{'---|' * len(columns)}"
+        for name, row in rows:
+            cells = (_number(row[column]) if row.get(column) else "" for column in columns)
+            yield f"| {name} | {' | '.join(cells)} |"
+        yield ""
+
+
+def _absent(report: dict[str, Any]) -> Iterator[str]:
+    for name, reason in report["absent"].items():
+        yield f"{name} was not measured: {reason}"
+        yield ""
+
+
+def _ratios(results: dict[str, Any]) -> Iterator[str]:
+    yield "| how many times the peer's | operations a second | client CPU |"
+    yield "|---|---|---|"
+    for case in _CHARTED:
+        for plan in SYSTEMS:
+            ours = next(name for name in OURS if name.endswith("SQLite") == (plan.database == "sqlite"))
+            if plan.name in OURS or case not in results.get(plan.name, {}) or case not in results.get(ours, {}):
+                continue
+            mine, peer = results[ours][case], results[plan.name][case]
+            yield (
+                f"| {case}: {plan.name} | {mine['per_second'] / peer['per_second']:.1f} "
+                f"| {mine['cpu_ms'] / peer['cpu_ms']:.2f} |"
+            )
+
+
+def _targets(results: dict[str, Any]) -> Iterator[str]:
+    yield "| target | wanted | measured | |"
+    yield "|---|---|---|---|"
+    for target in TARGETS:
+        found = _value(results, target)
+        wanted = f"at least {target.at_least:g}" if target.at_least is not None else f"at most {target.at_most:g}"
+        unit = " times the peer's" if target.peer else ""
+        label = f"{target.case}, {_WORDS[target.figure]}: {target.ours}{f' to {target.peer}' if target.peer else ''}"
+        if found is None:
+            yield f"| {label} | {wanted}{unit} | | not measured |"
+            continue
+        met = found >= target.at_least if target.at_least is not None else found <= (target.at_most or 0)
+        yield f"| {label} | {wanted}{unit} | {_number(found)} | {'met' if met else '**not met**'} |"
+
+
+def _value(results: dict[str, Any], target: Target) -> float | None:
+    try:
+        mine: float = results[target.ours][target.case][target.figure]
+        if target.peer is None:
+            return mine
+        peer: float = results[target.peer][target.case][target.figure]
+    except KeyError:
+        return None
+    return mine / peer
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _chart(results: dict[str, Any]) -> str:
+    bars: list[str] = []
+    y = 20
+    for case in _CHARTED:
+        rows = [(plan.name, results[plan.name][case]) for plan in SYSTEMS if case in results.get(plan.name, {})]
+        bars.append(f'<text x="10" y="{y}" font-weight="bold">{case}, operations a second</text>')
+        longest = max((row["per_second"] for _, row in rows), default=1)
+        for name, row in rows:
+            y += 24
+            width = max(1, round(420 * row["per_second"] / longest))
+            colour = "#0f766e" if name in OURS else "#94a3b8"
+            bars.append(f'<text x="10" y="{y + 4}">{name}</text>')
+            bars.append(f'<rect x="230" y="{y - 9}" width="{width}" height="16" fill="{colour}"/>')
+            bars.append(f'<text x="{236 + width}" y="{y + 4}">{_number(row["per_second"])}</text>')
+        y += 44
+    style = "font: 13px sans-serif; fill: #334155"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="760" height="{y}" style="{style}">'
+        f'<rect width="100%" height="100%" fill="#ffffff"/>{"".join(bars)}</svg>\n'
+    )

@@ -1,0 +1,155 @@
+"""The work that every system does, and how it is measured. Standard library only: it runs in every environment.
+
+A system's module calls `main`, which reads what to do from the command line and prints one line of JSON for each case.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class System(Protocol):
+    """A system with a worker that runs in this process. Methods that it lacks are cases that it is not measured in."""
+
+    async def one_step(self, value: int) -> int:
+        """Start a workflow of one step and wait for its result, `value + 1`."""
+        ...
+
+    async def steps(self, number: int) -> int:
+        """Start a workflow of so many steps in sequence and wait for its result, their number."""
+        ...
+
+
+Case = Callable[[Any, int], Awaitable[dict[str, float]]]
+
+
+class Meter:
+    """Wall time, CPU of this process and of the database server, and statements, from its beginning to `read`.
+
+    Args:
+        statements: How many statements were sent so far, for a system that can count them.
+    """
+
+    def __init__(self, statements: Callable[[], int] | None = None) -> None:
+        self._statements = statements or (lambda: 0)
+        self._before = self._statements()
+        self._server = server_cpu()
+        self._cpu = time.process_time()
+        self._wall = time.perf_counter()
+
+    def read(self, operations: int) -> dict[str, float]:
+        seconds = time.perf_counter() - self._wall
+        cpu = time.process_time() - self._cpu
+        server = server_cpu() - self._server
+        statements = self._statements() - self._before
+        return {
+            "per_second": operations / seconds,
+            "cpu_ms": cpu / operations * 1e3,
+            "server_cpu_ms": server / operations * 1e3,
+            "statements": statements / operations,
+        }
+
+
+def one_step(callers: int) -> Case:
+    async def case(system: Any, operations: int) -> dict[str, float]:
+        each = max(1, operations // callers)
+        latencies: list[float] = []
+
+        async def call(times: int) -> None:
+            for number in range(times):
+                begin = time.perf_counter()
+                assert await system.one_step(number) == number + 1
+                latencies.append(time.perf_counter() - begin)
+
+        await asyncio.gather(*(call(2) for _ in range(callers)))
+        latencies.clear()
+        meter = Meter(getattr(system, "statements", None))
+        await asyncio.gather(*(call(each) for _ in range(callers)))
+        return {**meter.read(each * callers), "p50_ms": statistics.median(latencies) * 1e3}
+
+    return case
+
+
+def steps(callers: int) -> Case:
+    async def case(system: Any, operations: int) -> dict[str, float]:
+        await system.steps(2)
+        meter = Meter(getattr(system, "statements", None))
+        done = await asyncio.gather(*(system.steps(operations) for _ in range(callers)))
+        assert done == [operations] * callers
+        return meter.read(operations * callers)
+
+    return case
+
+
+def own(name: str) -> Case:
+    """A case that the system measures itself."""
+
+    async def case(system: Any, operations: int) -> dict[str, float]:
+        measured: dict[str, float] = await getattr(system, name)(operations)
+        return measured
+
+    return case
+
+
+CASES: dict[str, Case] = {
+    "one step, 1 caller": one_step(1),
+    "one step, 16 callers": one_step(16),
+    "one step, 64 callers": one_step(64),
+    "100 steps": steps(1),
+    "16 x 100 steps": steps(16),
+    "signal to receipt": own("signals"),
+    "replay": own("replay"),
+    "enqueue and drain": own("drain"),
+    "resume of killed runs": own("resume"),
+    "idle": own("idle"),
+    "waiting runs": own("waiting"),
+    "commits, 1 caller": own("commits_alone"),
+    "commits, 16 callers": own("commits_together"),
+}
+
+
+def main(open_system: Callable[[str], AbstractAsyncContextManager[Any]]) -> None:
+    """Do the cases of the command line: a database URL, and a JSON object of case names and sizes."""
+    url, wanted = sys.argv[1], json.loads(sys.argv[2])
+    asyncio.run(_measure(open_system, url, wanted))
+
+
+async def _measure(
+    open_system: Callable[[str], AbstractAsyncContextManager[Any]], url: str, wanted: dict[str, int]
+) -> None:
+    async with open_system(url) as system:
+        for name, operations in wanted.items():
+            try:
+                async with asyncio.timeout(300):
+                    measured = await CASES[name](system, operations)
+            except AttributeError as missing:
+                print(json.dumps({"case": name, "missing": str(missing)}), flush=True)
+                continue
+            print(json.dumps({"case": name, "operations": operations, **measured}), flush=True)
+
+
+def server_cpu() -> float:
+    """Seconds of CPU that the database server has used, its ended connections included; 0 where nobody can say."""
+    parent = os.environ.get("BENCHMARK_SERVER")
+    if not parent:
+        return 0.0
+    ticks = 0
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if entry.name == parent:
+            ticks += sum(int(field) for field in fields[11:15])
+        elif fields[1] == parent:
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

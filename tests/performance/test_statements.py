@@ -1,0 +1,76 @@
+"""What a workflow costs in statements: figures that do not depend on the machine."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest_asyncio
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.model import RunStatus
+from fastapi_durable.store.prisma import PrismaStateStore
+from tests.support.engine_rig import FAST, has_status, running_engine, until
+
+# The worker looks once, when it starts, and then only when it is told: its polling is not what is counted.
+QUIET = replace(FAST, poll_interval=timedelta(minutes=5), lease=timedelta(minutes=5), concurrency=64)
+
+
+@step
+async def one(value: int) -> int:
+    return value + 1
+
+
+@workflow
+async def steps(ctx: WorkflowContext, number: int) -> int:
+    value = 0
+    for _ in range(number):
+        value = await ctx.step(one, value)
+    return value
+
+
+@workflow
+async def replayed(ctx: WorkflowContext, number: int) -> str:
+    for value in range(number):
+        await ctx.step(one, value)
+    return await ctx.wait_for_signal("go", str)
+
+
+@pytest_asyncio.fixture
+async def engine(client: Any) -> AsyncIterator[WorkflowEngine]:
+    store = PrismaStateStore(client)
+    async with running_engine(store, steps, replayed, config=QUIET) as engine:
+        assert await (await engine.start(steps, 1)).result("10s") == 1
+        client.asked.clear()
+        yield engine
+
+
+async def test_a_workflow_of_one_step_costs_three_statements(engine: WorkflowEngine, client: Any) -> None:
+    """The run, leased; the step's result; the ending, which releases the lease."""
+    assert await (await engine.start(steps, 1)).result("10s") == 1
+    assert len(client.asked) == 3, client.asked
+
+
+async def test_every_further_step_costs_one_statement(engine: WorkflowEngine, client: Any) -> None:
+    assert await (await engine.start(steps, 21)).result("10s") == 21
+    assert len(client.asked) == 3 + 20
+
+
+async def test_many_workflows_at_once_cost_less_than_one_statement_each(engine: WorkflowEngine, client: Any) -> None:
+    handles = await asyncio.gather(*(engine.start(steps, 1) for _ in range(64)))
+    assert await asyncio.gather(*(handle.result("30s") for handle in handles)) == [1] * 64
+    assert len(client.asked) <= 64
+
+
+async def test_a_replay_reads_its_whole_history_in_one_statement(engine: WorkflowEngine, client: Any) -> None:
+    handle = await engine.start(replayed, 50)
+    await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+    client.asked.clear()
+    await engine.signal("go", "on")
+    assert await handle.result("10s") == "on"
+    reads = [text for text, _ in client.asked if text.startswith("SELECT") and "durable_step_checkpoints" in text]
+    assert len(reads) <= 2
+    assert len(client.asked) < 25
