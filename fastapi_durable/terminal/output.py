@@ -20,7 +20,7 @@ _COLOURS = {
     "pending": "blue",
     "suspended": "magenta",
 }
-_BAR = 40
+_BAR = 24
 
 
 class Output(Protocol):
@@ -106,8 +106,9 @@ class RichOutput:
         if detail.error is not None:
             self._console.print(Text(f"{detail.error.type or 'error'}: {detail.error.message}", style="red"))
         table = Table(box=None, header_style="dim", pad_edge=False)
-        for name in ("SEQ", "STEP", "STATUS", "TRIES", "TOOK", ""):
+        for name in ("SEQ", "STEP", "STATUS", "TRIES", "TOOK"):
             table.add_column(name, overflow="fold")
+        table.add_column("", overflow="crop", no_wrap=True)
         begin = min((step.started_at for step in detail.timeline), default=detail.created_at)
         end = max((step.finished_at or step.started_at for step in detail.timeline), default=begin)
         for step in detail.timeline:

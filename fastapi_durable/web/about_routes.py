@@ -12,13 +12,25 @@ from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import ConsoleInfo, WorkflowList, WorkflowView
 from fastapi_durable.web.scope import ScopeDep
 
-_OPERATIONS = ("start", "signal", "publish", "update", "cancel", "continue", "retry", "fork", "delete", "bulk")
+_OPERATIONS = (
+    "start",
+    "signal",
+    "publish",
+    "update",
+    "cancel",
+    "continue",
+    "retry",
+    "fork",
+    "delete",
+    "bulk",
+    "schedule",
+)
 
 
 async def read_console(scope: ScopeDep) -> ConsoleInfo:
     """Say what this console shows to the caller, and which actions it offers."""
     hidden = set() if scope.sees_everything else {"publish"}
-    hidden |= set() if scope.may_start else {"start"}
+    hidden |= set() if scope.may_start else {"start", "schedule"}
     return ConsoleInfo(
         namespace=scope.namespace,
         may_operate=scope.may_operate,

@@ -20,6 +20,7 @@ from fastapi_durable.errors import (
     ResultTimeoutError,
     RunNotFoundError,
     RunStateError,
+    ScheduleNotFoundError,
     SerializationError,
     SignalTokenTakenError,
     StoreConflictError,
@@ -35,6 +36,7 @@ MAX_BODY: Final = 1_000_000
 _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     WorkflowNotRegisteredError: HTTPStatus.NOT_FOUND,
+    ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
     RunStateError: HTTPStatus.CONFLICT,
     SignalTokenTakenError: HTTPStatus.CONFLICT,
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,

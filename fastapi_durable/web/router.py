@@ -15,6 +15,7 @@ from fastapi_durable.web.run_routes import run_detail_route, run_routes
 from fastapi_durable.web.same_origin import require_same_origin
 from fastapi_durable.web.scope import TenantDependency, scope_dependency
 from fastapi_durable.web.stream_routes import stream_routes
+from fastapi_durable.web.upkeep_routes import schedule_change_routes, upkeep_routes
 
 _log = logging.getLogger("fastapi_durable")
 _TAG = "durable"
@@ -38,11 +39,11 @@ def console_router(
     enter = Depends(scope_dependency(module, tenant, may_operate=changing))
     api = APIRouter(prefix="/api", tags=[_TAG], include_in_schema=include_in_schema)
     seeing: list[Any] = [*dependencies, *view, enter]
-    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes()):
+    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes(), upkeep_routes()):
         api.include_router(part, dependencies=seeing)
     if changing:
         acting: list[Any] = [Depends(require_same_origin), *dependencies, *operate, enter]
-        for part in (change_routes(), repair_routes()):
+        for part in (change_routes(), repair_routes(), schedule_change_routes()):
             api.include_router(part, dependencies=acting)
     api.include_router(run_detail_route(), dependencies=seeing)
     router = APIRouter()

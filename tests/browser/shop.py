@@ -13,6 +13,7 @@ from fastapi_durable import (
     FatalError,
     MemoryStateStore,
     RunStatus,
+    Schedule,
     WorkflowContext,
     exponential,
     step,
@@ -96,8 +97,10 @@ async def price_change(ctx: WorkflowContext, article: str) -> str:
 
 def shop() -> DurableModule:
     tries.clear()
+    night = Schedule(key="nightly-report", workflow=report, cron="0 3 * * *", timezone="Europe/Berlin")
     return DurableModule.for_root(
-        DurableOptions(store=MemoryStateStore(), poll_interval="20ms"), workflows=[checkout, report, price_change]
+        DurableOptions(store=MemoryStateStore(), poll_interval="20ms", schedules=[night]),
+        workflows=[checkout, report, price_change],
     )
 
 

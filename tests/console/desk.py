@@ -17,6 +17,7 @@ from fastapi_durable import (
     FatalError,
     MemoryStateStore,
     RunStatus,
+    Schedule,
     WorkflowContext,
     step,
     workflow,
@@ -70,6 +71,8 @@ async def stopping(ctx: WorkflowContext) -> str:
 
 WORKFLOWS: list[Callable[..., Coroutine[Any, Any, Any]]] = [send, failing, waiting, updated, stopping]
 
+SCHEDULES = [Schedule(key="nightly", workflow=updated, cron="0 3 * * *")]
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -107,7 +110,9 @@ async def desk(
 ) -> AsyncIterator[Desk]:
     """A started application; without options everybody may do everything."""
     module = DurableModule.for_root(
-        DurableOptions(store=store or MemoryStateStore(), poll_interval="10ms", namespace=namespace),
+        DurableOptions(
+            store=store or MemoryStateStore(), poll_interval="10ms", namespace=namespace, schedules=SCHEDULES
+        ),
         workflows=WORKFLOWS,
     )
     app = FastAPI(lifespan=module.lifespan)

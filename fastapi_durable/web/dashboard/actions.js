@@ -123,6 +123,19 @@ export function publish(page) {
     } });
 }
 
+export function schedule(page, each) {
+  if (!page.info.actions.includes("schedule")) return null;
+  const path = `schedules/${encodeURIComponent(each.key)}`;
+  const [verb, label] = each.paused ? ["resume", "Resume"] : ["pause", "Pause"];
+  return [
+    button("Run now", () => ask({ title: `Start a run of ${each.key} now?`, text: "Beside its windows.", verb: "Start",
+      act: async () => page.go({ run: (await post(`${path}/trigger`)).run_id }) })),
+    button(label, () => ask({ title: `${label} ${each.key}?`, verb: label,
+      text: each.paused ? "Windows fire again, from the next one on." : "Windows pass without a run until it is resumed.",
+      act: async () => { await post(`${path}/${verb}`); await done(page, `The schedule is ${verb}d.`); } })),
+  ];
+}
+
 export function start(page, workflow) {
   ask({
     title: `Start ${workflow.name}`, verb: "Start",

@@ -6,9 +6,10 @@ import { address, h } from "./dom.js";
 import { home } from "./home.js";
 import { run } from "./run.js";
 import { runs } from "./runs.js";
+import { system } from "./system.js";
 import { workflows } from "./workflows.js";
 
-const PAGES = { home, runs, run, workflows };
+const PAGES = { home, runs, run, workflows, system };
 const main = document.getElementById("main");
 let leaving = new AbortController();
 let shown = 0;

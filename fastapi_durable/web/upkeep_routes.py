@@ -1,0 +1,138 @@
+"""The console's routes about schedules and workers."""
+
+from datetime import datetime
+from http import HTTPStatus
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from fastapi_durable.duration import parse_duration
+from fastapi_durable.engine.scheduler import ScheduleInfo
+from fastapi_durable.errors import ScheduleNotFoundError
+from fastapi_durable.model import WorkerRecord
+from fastapi_durable.web.problems import ProblemRoute, problem_responses
+from fastapi_durable.web.schemas import Name
+from fastapi_durable.web.scope import ConsoleScope, ScopeDep
+
+
+class ScheduleView(BaseModel):
+    """A workflow that is started again and again."""
+
+    key: str
+    workflow: str
+    cron: str | None
+    every_seconds: float | None
+    timezone: str
+    paused: bool
+    last_fire_at: datetime | None
+    last_run_id: str | None
+    next_fire_at: datetime | None
+
+    @classmethod
+    def of(cls, info: ScheduleInfo, scope: ConsoleScope) -> "ScheduleView":
+        schedule = info.schedule
+        return cls(
+            key=schedule.key,
+            workflow=scope.runtime.engine.registry.resolve(schedule.workflow).name,
+            cron=schedule.cron,
+            every_seconds=None if schedule.every is None else parse_duration(schedule.every).total_seconds(),
+            timezone=schedule.timezone,
+            paused=info.paused,
+            last_fire_at=info.last_fire_at,
+            last_run_id=info.last_run_id,
+            next_fire_at=info.next_fire_at,
+        )
+
+
+class ScheduleList(BaseModel):
+    schedules: list[ScheduleView]
+
+
+class ScheduleTriggered(BaseModel):
+    run_id: str
+
+
+class WorkerView(BaseModel):
+    """A worker that said lately that it lives."""
+
+    id: str
+    host: str
+    pid: int
+    version: str
+    namespace: str | None
+    workflows: list[str]
+    concurrency: int
+    in_flight: int
+    started_at: datetime
+    beat_at: datetime
+
+    @classmethod
+    def of(cls, worker: WorkerRecord) -> "WorkerView":
+        return cls.model_validate(worker, from_attributes=True)
+
+
+class WorkerList(BaseModel):
+    workers: list[WorkerView]
+
+
+async def list_schedules(scope: ScopeDep) -> ScheduleList:
+    """List the schedules, and where they stand. They start runs in the module's namespace: who sees it, sees them."""
+    if not scope.may_start:
+        return ScheduleList(schedules=[])
+    return ScheduleList(schedules=[ScheduleView.of(each, scope) for each in await scope.runtime.schedules.listing()])
+
+
+async def list_workers(scope: ScopeDep) -> WorkerList:
+    """List the workers that said within the last half minute that they live, with their load."""
+    return WorkerList(
+        workers=[
+            WorkerView.of(each)
+            for each in await scope.gateway.workers()
+            if scope.sees_everything or each.namespace == scope.namespace
+        ]
+    )
+
+
+async def trigger_schedule(key: Name, scope: ScopeDep) -> ScheduleTriggered:
+    """Start a run of the schedule now, beside its windows."""
+    _require_seen(key, scope)
+    return ScheduleTriggered(run_id=await scope.runtime.schedules.trigger(key))
+
+
+async def pause_schedule(key: Name, scope: ScopeDep) -> ScheduleList:
+    """Let windows pass without a run, on every worker, until it is resumed."""
+    _require_seen(key, scope)
+    await scope.runtime.schedules.pause(key)
+    return await list_schedules(scope)
+
+
+async def resume_schedule(key: Name, scope: ScopeDep) -> ScheduleList:
+    """Fire windows again, from the next one on."""
+    _require_seen(key, scope)
+    await scope.runtime.schedules.resume(key)
+    return await list_schedules(scope)
+
+
+def _require_seen(key: str, scope: ConsoleScope) -> None:
+    if not scope.may_start:
+        raise ScheduleNotFoundError(key)
+
+
+def upkeep_routes() -> APIRouter:
+    """Reading schedules and workers."""
+    router = APIRouter(route_class=ProblemRoute)
+    router.get("/schedules", operation_id="listSchedules", responses=problem_responses())(list_schedules)
+    router.get("/workers", operation_id="listWorkers", responses=problem_responses())(list_workers)
+    return router
+
+
+def schedule_change_routes() -> APIRouter:
+    """Steering schedules."""
+    router = APIRouter(route_class=ProblemRoute)
+    known = problem_responses(HTTPStatus.NOT_FOUND)
+    router.post("/schedules/{key}/trigger", operation_id="triggerSchedule", status_code=201, responses=known)(
+        trigger_schedule
+    )
+    router.post("/schedules/{key}/pause", operation_id="pauseSchedule", responses=known)(pause_schedule)
+    router.post("/schedules/{key}/resume", operation_id="resumeSchedule", responses=known)(resume_schedule)
+    return router
