@@ -24,6 +24,21 @@ QUICK = replace(FAST, lease=timedelta(milliseconds=300), poll_interval=timedelta
 
 _executions: Counter[str] = Counter()
 
+_NOT_OF_THE_RUN = frozenset(
+    {
+        "claim_runs",
+        "renew_leases",
+        "find_run",
+        "list_expired_runs",
+        "save_worker",
+        "remove_worker",
+        "list_workers",
+        "list_schedules",
+        "list_runs",
+    }
+)
+"""What a worker calls whatever a run does, when it happens to: the n-th call is to be the same one every time."""
+
 
 class Outage:
     """A database that fails in the way that it is told, while it is told."""
@@ -51,7 +66,7 @@ class FailsOnce:
         self._error = error
 
     async def between(self, name: str, call: "partial[Awaitable[Any]]") -> Any:
-        if name in ("claim_runs", "renew_leases", "find_run", "list_expired_runs"):
+        if name in _NOT_OF_THE_RUN:
             return await call()
         self.calls += 1
         mine = self.calls == self._at

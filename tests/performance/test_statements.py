@@ -39,6 +39,11 @@ async def replayed(ctx: WorkflowContext, number: int) -> str:
     return await ctx.wait_for_signal("go", str)
 
 
+def statements_of_runs(client: Any) -> list[str]:
+    """Without the worker's own: its row in the list of workers, and the look that it takes once it is told of work."""
+    return [text for text, _ in client.asked if "durable_workers" not in text and "picked" not in text]
+
+
 @pytest_asyncio.fixture
 async def engine(client: Any) -> AsyncIterator[WorkflowEngine]:
     store = PrismaStateStore(client)
@@ -51,12 +56,12 @@ async def engine(client: Any) -> AsyncIterator[WorkflowEngine]:
 async def test_a_workflow_of_one_step_costs_three_statements(engine: WorkflowEngine, client: Any) -> None:
     """The run, leased; the step's result; the ending, which releases the lease."""
     assert await (await engine.start(steps, 1)).result("10s") == 1
-    assert len(client.asked) == 3, client.asked
+    assert len(statements_of_runs(client)) == 3, client.asked
 
 
 async def test_every_further_step_costs_one_statement(engine: WorkflowEngine, client: Any) -> None:
     assert await (await engine.start(steps, 21)).result("10s") == 21
-    assert len(client.asked) == 3 + 20
+    assert len(statements_of_runs(client)) == 3 + 20
 
 
 async def test_many_workflows_at_once_cost_less_than_one_statement_each(engine: WorkflowEngine, client: Any) -> None:

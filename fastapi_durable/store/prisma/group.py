@@ -130,7 +130,7 @@ class Group(Generic[C, T]):
         for member in members:
             member.batch = batch
         # A task of its own, so that it can be given up when nobody waits for it any more.
-        batch.task = asyncio.create_task(_gathered(self._together([member.call for member in members])))
+        batch.task = asyncio.create_task(self._made_together([member.call for member in members]))
         try:
             await asyncio.wait({batch.task})
         except asyncio.CancelledError:
@@ -151,6 +151,9 @@ class Group(Generic[C, T]):
             else:
                 # Anything else is the fault of one call: by itself, each gets its own answer or its own error.
                 member.future.set_result(answer)
+
+    async def _made_together(self, calls: Sequence[C]) -> Sequence[T | None]:
+        return await self._together(calls)
 
     def _next_batch(self) -> list[_Member[C]]:
         """The calls that waited longest and fit into one statement; the others stay."""
@@ -181,7 +184,3 @@ class Group(Generic[C, T]):
         if batch.callers == 0 and batch.task is not None and not batch.task.done():
             batch.task.cancel()
             await asyncio.wait({batch.task})
-
-
-async def _gathered(work: Awaitable[T]) -> T:
-    return await work
