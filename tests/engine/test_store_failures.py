@@ -105,7 +105,7 @@ async def everything(ctx: WorkflowContext, key: str) -> list[object]:
         await ctx.step(fail, key)
     except StepFailedError as error:
         failed = error.error.message
-    await ctx.sleep("1 ms")
+    await ctx.sleep("20 ms")
     signalled = await ctx.wait_for_signal(f"go:{key}", int, timeout="1h")
     return [counted, booked, failed, signalled]
 
