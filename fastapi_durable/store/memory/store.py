@@ -51,9 +51,6 @@ class _Operations(UpkeepOperations):
         self._tables = tables
         self._scope: str | None = None
 
-    def _access(self) -> AbstractAsyncContextManager[Tables]:
-        raise NotImplementedError
-
     async def ensure_schema(self) -> None:
         """Nothing is needed."""
 

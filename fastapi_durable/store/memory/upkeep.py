@@ -1,5 +1,6 @@
 """Schedules and workers in memory."""
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
@@ -7,11 +8,12 @@ from fastapi_durable.model import ScheduleState, WorkerRecord
 from fastapi_durable.store.memory.tables import Tables
 
 
-class UpkeepOperations:
+class UpkeepOperations(ABC):
     """What a store and a transaction have in common of these."""
 
+    @abstractmethod
     def _access(self) -> AbstractAsyncContextManager[Tables]:
-        raise NotImplementedError
+        """The tables, once they may be touched."""
 
     async def find_schedule(self, schedule_id: str) -> ScheduleState | None:
         async with self._access() as tables:
