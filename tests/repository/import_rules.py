@@ -22,6 +22,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.duration": 1,
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
+    "fastapi_durable.methods": 1,
     "fastapi_durable.entity": 1,
     "fastapi_durable.schema": 1,
     # 2 ports
