@@ -23,6 +23,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
     "fastapi_durable.entity": 1,
+    "fastapi_durable.queue": 1,
     "fastapi_durable.schema": 1,
     # 2 ports
     "fastapi_durable.store": 2,
