@@ -153,6 +153,18 @@ class StateStore(Protocol):
         """Ids of live runs whose `expires_at` has come, the most overdue first; those being cancelled are left out."""
         ...
 
+    async def list_stranded_runs(
+        self, before: datetime, *, served: Collection[str], limit: int, namespace: str | None = None
+    ) -> list[Run]:
+        """Runs that could have been claimed since `before`, the longest wait first, but whose workflow nobody serves.
+
+        Those that are blocked already, and those that are being cancelled, are left out.
+
+        Args:
+            served: The workflows that somebody serves, as `name@version`.
+        """
+        ...
+
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:

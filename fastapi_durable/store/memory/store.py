@@ -28,7 +28,7 @@ from fastapi_durable.model import (
 )
 from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
 from fastapi_durable.store.memory.activity import activity
-from fastapi_durable.store.memory.claims import CLAIMABLE, claimed_by, lease_is_free, waiting_since
+from fastapi_durable.store.memory.claims import CLAIMABLE, STRANDABLE, claimed_by, lease_is_free, waiting_since
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.tables import (
@@ -163,6 +163,19 @@ class _Operations(UpkeepOperations):
                 if run.expires_at is not None and run.expires_at <= now
             ]
             return [run_id for _, run_id in sorted(expired)[:limit]]
+
+    async def list_stranded_runs(
+        self, before: datetime, *, served: Collection[str], limit: int, namespace: str | None = None
+    ) -> list[Run]:
+        async with self._access() as tables:
+            stranded = [
+                (since, run.id, run)
+                for run in self._runs(tables, STRANDABLE, namespace)
+                if (since := waiting_since(run, before)) is not None
+                and since <= before
+                and f"{run.workflow}@{run.workflow_version}" not in served
+            ]
+            return [thaw_run(run) for _, _, run in sorted(stranded, key=lambda each: each[:2])[:limit]]
 
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
