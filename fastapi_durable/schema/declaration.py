@@ -55,7 +55,8 @@ model DurableWorkflowRun {
   @@index([status, lockedUntil])
   @@index([status, expiresAt])
   @@index([status, queue, namespace, fairnessKey, claimOrder], map: "durable_workflow_runs_line_idx")
-  @@index([status, queue, namespace, wakeAt], map: "durable_workflow_runs_due_idx")
+  @@index([status, queue, wakeAt], map: "durable_workflow_runs_due_idx")
+  @@index([status, updatedAt])
 {{TAGS_INDEX}}  @@map("durable_workflow_runs")
 }
 

@@ -25,7 +25,7 @@ CREATE TABLE "durable_queues" (
 CREATE INDEX "durable_workflow_runs_line_idx" ON "durable_workflow_runs"("status", "queue", "namespace", "fairness_key", "claim_order");
 
 -- CreateIndex
-CREATE INDEX "durable_workflow_runs_due_idx" ON "durable_workflow_runs"("status", "queue", "namespace", "wake_at");
+CREATE INDEX "durable_workflow_runs_due_idx" ON "durable_workflow_runs"("status", "queue", "wake_at");
 
 -- Runs that are alive keep their place: creation, less five minutes for each unit of priority.
 UPDATE "durable_workflow_runs"
