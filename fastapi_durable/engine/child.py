@@ -12,8 +12,8 @@ from typing import Any
 
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.cancellation import cancel_all
+from fastapi_durable.engine.chain import successor_of
 from fastapi_durable.engine.completion import child_token, completion, failure_of
-from fastapi_durable.engine.continuation import successor_of
 from fastapi_durable.engine.delivery import own_run
 from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.retries import has_better_retry, success_of_retry

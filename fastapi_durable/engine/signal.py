@@ -10,6 +10,7 @@ from typing import Any
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.chain import CHAIN
 from fastapi_durable.engine.delivery import hand_over, own_run
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.singleton import check_queue, gate_of
@@ -27,8 +28,8 @@ from fastapi_durable.model import (
 from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
 
 _TOKEN_LIMIT = 500
-_RESERVED = ("child:", "event:", "entityreply:", "singleton:", "wh:")
-"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event or a free place."""
+_RESERVED = (CHAIN, "child:", "event:", "entityreply:", "singleton:", "wh:")
+"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event, a place or a run."""
 
 SIGNAL_TIMEOUT = "signal_timeout"
 _TAKEN_CODE = "signal_token_taken"
