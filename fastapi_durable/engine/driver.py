@@ -6,7 +6,6 @@ run, or something happened since the turn read the history; then the driver look
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -333,12 +332,16 @@ class RunDriver:
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
-    async with AsyncExitStack() as stack:
-        leading: tuple[Any, ...] = (context,)
-        if definition.owner is not None:
-            parts = await stack.enter_async_context(turn.services.injector.provide(definition.owner))
-            leading = (definition.owner(**parts), context)
-        dependencies = await stack.enter_async_context(turn.services.injector.provide(definition.function))
+    if definition.owner is None:
+        return await _call_function(definition, turn, context, (context,))
+    async with turn.services.injector.provide(definition.owner) as parts:
+        return await _call_function(definition, turn, context, (definition.owner(**parts), context))
+
+
+async def _call_function(
+    definition: WorkflowDefinition, turn: Turn, context: WorkflowContext, leading: tuple[Any, ...]
+) -> Any:
+    async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             with inside_workflow(context):
                 return await definition.function(*leading, **dependencies)

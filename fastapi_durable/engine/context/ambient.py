@@ -1,10 +1,9 @@
 """The context of the running workflow, for helpers deep in the call stack."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from fastapi_durable.engine.ambience import Ambient
 from fastapi_durable.engine.position import refuse_inside_step
 from fastapi_durable.errors import OutsideWorkflowError
 
@@ -30,11 +29,6 @@ def current_context() -> "WorkflowContext":
     return context
 
 
-@contextmanager
-def inside_workflow(context: "WorkflowContext") -> Iterator[None]:
+def inside_workflow(context: "WorkflowContext") -> "Ambient[WorkflowContext | None]":
     """Makes `current_context()` find the context while a body runs."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return Ambient(_current, context)
