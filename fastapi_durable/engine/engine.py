@@ -13,6 +13,7 @@ from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.dead_letter import inline_handlers
+from fastapi_durable.engine.delay import Delay
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
@@ -94,6 +95,7 @@ class WorkflowEngine(Deliveries, Operations, Entities):
             registry=self.registry,
             notifications=self.notifications,
             events=self.events,
+            until_shown=Delay(config.running_row_after.total_seconds()),
             steps=StepRegistry(steps),
             interceptors=(step_span, *interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},

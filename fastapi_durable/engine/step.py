@@ -162,8 +162,7 @@ class _Announcement:
         self._task = task
         self._started_at = started_at
         self._write: asyncio.Task[Any] | None = None
-        delay = turn.services.config.running_row_after.total_seconds()
-        self._timer = asyncio.get_running_loop().call_later(delay, self._begin)
+        self._timer = turn.services.until_shown.call(self._begin)
 
     def _begin(self) -> None:
         self._write = asyncio.create_task(self._announce())
