@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, Self
 
+from fastapi_durable.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.model import (
     BufferedEvent,
     BufferedSignal,
@@ -130,6 +131,10 @@ class StateStore(Protocol):
 
     async def run_facets(self, query: RunQuery) -> list[RunFacet]:
         """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None."""
+        ...
+
+    async def run_activity(self, query: ActivityQuery) -> list[ActivityBucket]:
+        """How many runs began and ended in each bucket, and how long they took; a large table costs no more."""
         ...
 
     async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
+from fastapi_durable.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError
 from fastapi_durable.model import (
     LIVE_STATUSES,
@@ -26,6 +27,7 @@ from fastapi_durable.model import (
     SignalWaiter,
 )
 from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
+from fastapi_durable.store.memory.activity import activity
 from fastapi_durable.store.memory.claims import CLAIMABLE, STRANDABLE, claimed_by, lease_is_free, waiting_since
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.session import Gate, Session
@@ -133,6 +135,10 @@ class _Operations(UpkeepOperations):
             RunFacet(status, origin, count)
             for (status, origin), count in sorted(counts.items(), key=lambda cell: (cell[0][0], cell[0][1] or ""))
         ]
+
+    async def run_activity(self, query: ActivityQuery) -> list[ActivityBucket]:
+        async with self._access() as tables:
+            return activity(self._runs(tables), query)
 
     async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
         return await self._list_oldest([RunStatus.PENDING], limit, namespace)
