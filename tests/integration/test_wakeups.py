@@ -126,7 +126,7 @@ async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_wit
     async def restless(ctx: Any) -> bool:
         """Whether the process that leaves did all of it."""
         await ctx.step(work)
-        return await ctx.step(more)
+        return bool(await ctx.step(more))
 
     async with AsyncExitStack() as old, process(postgres_url, drives=False) as asking:
         leaving = await old.enter_async_context(process(postgres_url, restless))
