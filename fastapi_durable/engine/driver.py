@@ -332,19 +332,10 @@ class RunDriver:
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
-    if definition.owner is None:
-        return await _call_function(definition, turn, context, (context,))
-    async with turn.services.injector.provide(definition.owner) as parts:
-        return await _call_function(definition, turn, context, (definition.owner(**parts), context))
-
-
-async def _call_function(
-    definition: WorkflowDefinition, turn: Turn, context: WorkflowContext, leading: tuple[Any, ...]
-) -> Any:
     async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             with inside_workflow(context):
-                return await definition.function(*leading, **dependencies)
+                return await definition.function(context, **dependencies)
         try:
             value = turn.services.codec.decode(
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
@@ -353,4 +344,4 @@ async def _call_function(
             # It was valid when the run was started: the code has changed, and may be mended.
             turn.block(error)
         with inside_workflow(context):
-            return await definition.function(*leading, value, **dependencies)
+            return await definition.function(context, value, **dependencies)

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
-from fastapi_durable.engine.ambience import Ambient
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.errors import OutsideWorkflowError
+from fastapi_durable.methods import steps_run_by
 from fastapi_durable.model import Checkpoint
 
 FIRST_BRANCH_SEQ = 1_000_000
@@ -118,7 +119,7 @@ _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)
 
 def inside_step(name: str) -> Ambient[str | None]:
     """Marks the context in which a step's function runs."""
-    return Ambient(_in_step, name)
+    return Ambient(_in_step, name, steps_run_by(None))
 
 
 def refuse_inside_step() -> None:

@@ -15,8 +15,8 @@ from typing import Any, Literal, Self
 
 import orjson
 
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.clock import to_millis
-from fastapi_durable.engine.ambience import Ambient
 from fastapi_durable.engine.failure import storable_text
 from fastapi_durable.model import Json
 

@@ -3,9 +3,10 @@
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from fastapi_durable.engine.ambience import Ambient
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.engine.position import refuse_inside_step
 from fastapi_durable.errors import OutsideWorkflowError
+from fastapi_durable.methods import steps_run_by
 
 if TYPE_CHECKING:
     from fastapi_durable.engine.context import WorkflowContext
@@ -30,5 +31,5 @@ def current_context() -> "WorkflowContext":
 
 
 def inside_workflow(context: "WorkflowContext") -> "Ambient[WorkflowContext | None]":
-    """Makes `current_context()` find the context while a body runs."""
-    return Ambient(_current, context)
+    """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
+    return Ambient(_current, context, steps_run_by(context.step))
