@@ -40,14 +40,22 @@ class Deliveries:
             Whether a run received it; False: it is kept.
 
         Raises:
-            SerializationError: the token or the payload cannot be stored.
+            InputValidationError: the token cannot be stored, or a run of another namespace waits for it.
+            SerializationError: the payload cannot be stored.
         """
         services = self._services
         checked_token(token)
         encoded = services.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
         receiver = await retry_conflicts(
             services.clock,
-            lambda: deliver_signal(services.store, services.clock, token, encoded, signal_id=signal_id),
+            lambda: deliver_signal(
+                services.store,
+                services.clock,
+                token,
+                encoded,
+                signal_id=signal_id,
+                namespace=services.config.namespace,
+            ),
         )
         if receiver is not None:
             services.notifications.work_available()
@@ -57,6 +65,8 @@ class Deliveries:
         self, name: str, payload: Any = None, *, event_id: str | None = None, buffer: bool = True
     ) -> PublishedEvent:
         """Hand an event to every run that waits for one like it, and to the workflows that it starts.
+
+        An engine with a namespace reaches the runs of its own; one copy that is kept is for whoever asks first.
 
         Args:
             event_id: Publishing an event of the same name and id again, within `event_ttl`, does nothing.
