@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -21,6 +21,7 @@ from fastapi_durable.definition import (
 )
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.references import AnyWorkflow
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
@@ -50,7 +51,6 @@ from fastapi_durable.worker import Worker
 
 _log = logging.getLogger("fastapi_durable")
 
-WorkflowFunction = Callable[..., Coroutine[Any, Any, Any]]
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
 
@@ -70,7 +70,7 @@ class DurableModule:
         *,
         use_factory: OptionsFactory,
         inject: Sequence[Callable[..., Any]] | None,
-        workflows: Sequence[WorkflowFunction],
+        workflows: Sequence[AnyWorkflow],
         steps: Sequence[Callable[..., Any]],
         entities: Sequence[type] = (),
     ) -> None:
@@ -97,7 +97,7 @@ class DurableModule:
         cls,
         options: DurableOptions,
         *,
-        workflows: Sequence[WorkflowFunction] = (),
+        workflows: Sequence[AnyWorkflow] = (),
         steps: Sequence[Callable[..., Any]] = (),
         entities: Sequence[type] = (),
     ) -> Self:
@@ -123,7 +123,7 @@ class DurableModule:
         *,
         use_factory: OptionsFactory,
         inject: Sequence[Callable[..., Any]] | None = None,
-        workflows: Sequence[WorkflowFunction] = (),
+        workflows: Sequence[AnyWorkflow] = (),
         steps: Sequence[Callable[..., Any]] = (),
         entities: Sequence[type] = (),
     ) -> Self:

@@ -51,6 +51,7 @@ model DurableWorkflowRun {
   @@index([createdAt, id])
   @@index([status, lockedUntil])
   @@index([status, expiresAt])
+  @@index([status, updatedAt])
 {{TAGS_INDEX}}  @@map("durable_workflow_runs")
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, params
 
 from fastapi_durable.web.about_routes import about_routes
+from fastapi_durable.web.activity_routes import activity_routes
 from fastapi_durable.web.change_routes import change_routes
 from fastapi_durable.web.dashboard_routes import dashboard_routes
 from fastapi_durable.web.metrics_routes import metrics_routes
@@ -39,7 +40,7 @@ def console_router(
     enter = Depends(scope_dependency(module, tenant, may_operate=changing))
     api = APIRouter(prefix="/api", tags=[_TAG], include_in_schema=include_in_schema)
     seeing: list[Any] = [*dependencies, *view, enter]
-    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes(), upkeep_routes()):
+    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes(), activity_routes(), upkeep_routes()):
         api.include_router(part, dependencies=seeing)
     if changing:
         acting: list[Any] = [Depends(require_same_origin), *dependencies, *operate, enter]

@@ -19,6 +19,7 @@ LAYERS: Final[Mapping[str, int]] = {
     # 1 domain
     "fastapi_durable.errors": 1,
     "fastapi_durable.model": 1,
+    "fastapi_durable.activity": 1,
     "fastapi_durable.duration": 1,
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
