@@ -23,7 +23,10 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.duration": 1,
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
+    "fastapi_durable.methods": 1,
+    "fastapi_durable.ambience": 1,
     "fastapi_durable.entity": 1,
+    "fastapi_durable.queue": 1,
     "fastapi_durable.schema": 1,
     # 2 ports
     "fastapi_durable.store": 2,
