@@ -13,7 +13,7 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.singleton import SINGLETON_TAG
 from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
+from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus, TimelineSummary, WorkerRecord
 from fastapi_durable.store.base import StateStore
 
 WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint"]
@@ -93,6 +93,14 @@ class RunGateway:
             children=[child.id for child in reversed(children)],
             waiting=waiting.get(run_id),
         )
+
+    async def timeline(self, run_id: str, *, after: int | None = None, limit: int = 500) -> list[Checkpoint]:
+        """Some of a run's checkpoints: those with a higher `seq` than `after`, by `seq`."""
+        return await self._store.page_checkpoints(run_id, after=after, limit=limit)
+
+    async def summarize_timeline(self, run_id: str) -> TimelineSummary:
+        """How far a run and its children have come, without reading their values."""
+        return await self._store.summarize_timeline(run_id)
 
     async def list_runs(self, query: RunQuery | None = None) -> list[ListedRun]:
         """Runs, the newest first, with what each waits for."""

@@ -25,6 +25,7 @@ from fastapi_durable.model import (
     RunStatus,
     ScheduleState,
     SignalWaiter,
+    TimelineSummary,
     WorkerRecord,
 )
 
@@ -238,6 +239,14 @@ class StateStore(Protocol):
 
     async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
         """All of a run, by `seq` ascending, so compensations (negative) come first."""
+        ...
+
+    async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
+        """Some of a run's: those with a higher `seq` than `after`, the lowest first."""
+        ...
+
+    async def summarize_timeline(self, run_id: str) -> TimelineSummary:
+        """How far a run has come, without reading its values; all zero if there is no such run."""
         ...
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:

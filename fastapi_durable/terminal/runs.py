@@ -92,7 +92,7 @@ async def _detail(runtime: DurableRuntime, run_id: str) -> RunDetailView:
     return RunDetailView.of_run(
         detail.run,
         detail.waiting,
-        version=version_of(detail.run, detail.timeline, [each.run for each in children]),
+        version=version_of(detail.run, await runtime.gateway.summarize_timeline(run_id)),
         timeline=[StepView.of(step) for step in detail.timeline],
         timeline_total=len(detail.timeline),
         children=[RunSummary.of(each) for each in children],

@@ -1,15 +1,14 @@
 """The console's reading routes: runs."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from fastapi_durable.gateway import ListedRun, RunDetail
-from fastapi_durable.model import Checkpoint, Run, RunQuery
+from fastapi_durable.gateway import ListedRun
+from fastapi_durable.model import Run, RunQuery, RunStatus, TimelineSummary
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_filter, run_query
 from fastapi_durable.web.schemas import (
@@ -68,24 +67,21 @@ async def read_run(
 ) -> Any:
     """Show a run with its timeline and its children. Answers 304 to an `If-None-Match` of the same version."""
     run = await scope.run(run_id)
-    detail = await scope.gateway.get_run_detail(run_id)
-    if detail is None:  # deleted since
-        run = await scope.run(run_id)
-        detail = RunDetail(run=run, timeline=(), children=(), waiting=None)
-    children = await _children(scope, run_id)
-    version = version_of(detail.run, detail.timeline, [each.run for each in children])
+    # Before what is shown: whatever happens in between makes the next version differ.
+    summary = await scope.gateway.summarize_timeline(run_id)
+    version = version_of(run, summary)
     response.headers["ETag"] = f'"{version}-{after}-{limit}"'
     if request.headers.get("if-none-match") == response.headers["ETag"]:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": response.headers["ETag"]})
-    steps = [step for step in detail.timeline if after is None or step.seq > after]
+    waiting = await scope.gateway.waiting_for([run_id]) if run.status is RunStatus.SUSPENDED else {}
     return RunDetailView.of_run(
-        detail.run,
-        detail.waiting,
+        run,
+        waiting.get(run_id),
         version=version,
-        timeline=[StepView.of(step) for step in steps[:limit]],
-        timeline_total=len(detail.timeline),
-        children=[RunSummary.of(each) for each in children],
-        children_total=await scope.gateway.count_runs(RunQuery(parent_run_id=run_id)) if children else 0,
+        timeline=[StepView.of(step) for step in await scope.gateway.timeline(run_id, after=after, limit=limit)],
+        timeline_total=summary.steps,
+        children=[RunSummary.of(each) for each in await _children(scope, run_id)] if summary.children else [],
+        children_total=summary.children,
     )
 
 
@@ -95,14 +91,10 @@ async def read_run_value(run_id: RunId, key: Name, scope: ScopeDep) -> RunValue:
     return RunValue(value=await scope.runtime.service.get_event(run_id, key))
 
 
-def version_of(run: Run, timeline: Sequence[Checkpoint], children: Sequence[Run]) -> str:
+def version_of(run: Run, summary: TimelineSummary) -> str:
     """Differs whenever something of the run that is shown does."""
-    digest = hashlib.sha256(f"{run.status}|{run.updated_at}|{run.wake_count}|{run.wake_at}".encode())
-    for step in timeline:
-        digest.update(f"|{step.seq},{step.status},{step.attempts},{step.finished_at},{len(step.events)}".encode())
-    for child in children:
-        digest.update(f"|{child.id},{child.status},{child.updated_at}".encode())
-    return digest.hexdigest()[:20]
+    text = f"{run.status}|{run.updated_at}|{run.wake_count}|{run.wake_at}|{summary}"
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 async def _children(scope: ConsoleScope, run_id: str) -> list[ListedRun]:

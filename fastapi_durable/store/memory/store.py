@@ -25,6 +25,7 @@ from fastapi_durable.model import (
     RunQuery,
     RunStatus,
     SignalWaiter,
+    TimelineSummary,
 )
 from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
 from fastapi_durable.store.memory.activity import activity
@@ -282,6 +283,26 @@ class _Operations(UpkeepOperations):
 
     async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
         return await self._list_checkpoints(run_id, None)
+
+    async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
+        found = await self._list_checkpoints(run_id, None)
+        return [row for row in found if after is None or row.seq > after][: max(0, limit)]
+
+    async def summarize_timeline(self, run_id: str) -> TimelineSummary:
+        async with self._access() as tables:
+            if not self._touchable(tables, run_id):
+                return TimelineSummary()
+            rows = list(tables.checkpoints.group(run_id))
+            children = [run.updated_at for run in self._runs(tables) if run.parent_run_id == run_id]
+        return TimelineSummary(
+            steps=len(rows),
+            finished=sum(row.status.is_finished for row in rows),
+            attempts=sum(row.attempts for row in rows),
+            changed_at=max((row.finished_at for row in rows), default=None),
+            progress=sum(len(str(row.events)) for row in rows if not row.status.is_finished),
+            children=len(children),
+            children_changed_at=max(children, default=None),
+        )
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
         found = [row for row in await self._list_checkpoints(run_id, [name]) if row.name == name]

@@ -182,6 +182,23 @@ def recorded(sql: Sql, run_id: str, seq: int) -> str:
     )
 
 
+def summarize_timeline(sql: Sql, run_id: str, scope: str | None) -> str:
+    """Numbers about a run's checkpoints and its children, in one row; times in milliseconds since 1970."""
+    unfinished = f"CASE WHEN {UNLESS_FINISHED} THEN length(CAST(c.events AS TEXT)) END"
+    steps = (
+        f"SELECT count(*) AS steps, coalesce(sum(CASE WHEN {UNLESS_FINISHED} THEN 0 ELSE 1 END), 0) AS finished,"
+        f" coalesce(sum(c.attempts), 0) AS attempts, {sql.millis_of('max(c.finished_at)')} AS changed_at,"
+        f" coalesce(sum({unfinished}), 0) AS progress"
+        f" FROM durable_step_checkpoints AS c WHERE c.run_id = {sql.text(run_id)}"
+    )
+    of_parent = where([f"r.parent_run_id = {sql.text(run_id)}", *in_namespaces(sql, scope)])
+    children = (
+        f"SELECT count(*) AS children, {sql.millis_of('max(r.updated_at)')} AS children_changed_at"
+        f" FROM durable_workflow_runs AS r WHERE {of_parent}"
+    )
+    return f"SELECT s.*, k.* FROM ({steps}) AS s, ({children}) AS k"
+
+
 def _insert_checkpoint(sql: Sql, checkpoint: Checkpoint) -> str:
     names = CHECKPOINTS.names
     return (
