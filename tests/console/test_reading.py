@@ -223,6 +223,30 @@ async def test_what_another_process_does_is_seen_at_the_next_look(monkeypatch: p
         assert [json.loads(event["data"])["status"] for event in events] == ["failed", "cancelled"]
 
 
+async def test_what_happens_in_this_process_is_told_at_once() -> None:
+    """Long before the store would be looked at again; what concerns others is not told."""
+    versions = iter("abcdef")
+
+    async def read() -> State:
+        return State("run", next(versions), {})
+
+    streams, live = Streams(interval=60, lifetime=60, gap=0), LiveEvents(SystemClock())
+    mine, theirs = stored("mine", namespace="ours"), stored("mine", namespace="theirs")
+    follow = Follow("ours", "mine", passed_on=True)
+    async with asyncio.timeout(5):
+        stream = await streams.open(("mine",), read, None, live=live, follow=follow)
+        told = aiter(stream.body_iterator)
+        assert [await anext(told), await anext(told)] == ["retry: 500\n\n", "id: a\nevent: run\ndata: {}\n\n"]
+        waiting = asyncio.ensure_future(anext(told))
+        await asyncio.sleep(0)
+        for run in (theirs, stored("other", namespace="ours"), mine):
+            live.run("run.completed", run, output="secret")
+        text = str(await waiting)
+        assert text.startswith("event: live\n")
+        assert ('"run_id":"mine"' in text, "secret" in text) == (True, False)
+        assert str(await anext(told)).startswith("id: b\n")
+
+
 async def test_however_many_follow_the_same_runs_the_store_is_asked_once() -> None:
     """And another namespace's reader never gets their answer."""
     asked: list[str | None] = []
