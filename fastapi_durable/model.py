@@ -287,26 +287,6 @@ class RunFacet:
     count: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineSummary:
-    """How far a run and its children have come: equal as long as nothing happened to either.
-
-    Attributes:
-        steps, finished, attempts: Of all checkpoints.
-        changed_at: The latest end of a checkpoint; of an unfinished one, what stands in its place.
-        progress: Characters that unfinished steps have logged.
-        children, children_changed_at: The number of children, and when one of them changed last.
-    """
-
-    steps: int = 0
-    finished: int = 0
-    attempts: int = 0
-    changed_at: datetime | None = None
-    progress: int = 0
-    children: int = 0
-    children_changed_at: datetime | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Lease:
     """The right to drive one run: every write of a turn names it, and fails when the run has another owner."""

@@ -25,7 +25,6 @@ from fastapi_durable.model import (
     RunStatus,
     ScheduleState,
     SignalWaiter,
-    TimelineSummary,
     WorkerRecord,
 )
 
@@ -42,6 +41,13 @@ class RecordedCheckpoint(NamedTuple):
 
     checkpoint: Checkpoint
     won: bool
+
+
+class HistoryState(NamedTuple):
+    """How many checkpoints a run has, and a text that differs whenever one of them does."""
+
+    total: int
+    version: str
 
 
 class StateStore(Protocol):
@@ -126,12 +132,16 @@ class StateStore(Protocol):
 
     async def list_runs(self, query: RunQuery) -> list[Run]: ...
 
-    async def count_runs(self, query: RunQuery) -> int:
-        """How many runs match, `limit`, `offset` and `before` aside."""
+    async def count_runs(self, query: RunQuery, *, at_most: int | None = None) -> int:
+        """How many runs match, `limit`, `offset` and `before` aside; counting stops at `at_most`."""
         ...
 
-    async def run_facets(self, query: RunQuery) -> list[RunFacet]:
-        """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None."""
+    async def run_facets(self, query: RunQuery, *, at_most: int | None = None) -> list[RunFacet]:
+        """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None.
+
+        Args:
+            at_most: Of each status so many runs are counted, whichever; None: all of them.
+        """
         ...
 
     async def run_activity(self, query: ActivityQuery) -> list[ActivityBucket]:
@@ -242,11 +252,11 @@ class StateStore(Protocol):
         ...
 
     async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
-        """Some of a run's: those with a higher `seq` than `after`, the lowest first."""
+        """The first ones after a position, by `seq` ascending, to be shown."""
         ...
 
-    async def summarize_timeline(self, run_id: str) -> TimelineSummary:
-        """How far a run has come, without reading its values; all zero if there is no such run."""
+    async def history_state(self, run_id: str) -> HistoryState:
+        """What tells two states of a run's history apart, without reading it."""
         ...
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:

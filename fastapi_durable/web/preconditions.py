@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Header
 
 from fastapi_durable.web.problems import PreconditionFailedError
-from fastapi_durable.web.run_routes import version_of
+from fastapi_durable.web.run_routes import current_version
 from fastapi_durable.web.schemas import RunId
 from fastapi_durable.web.scope import ScopeDep
 
@@ -30,8 +30,8 @@ async def require_version(
     if if_match is None or if_match.strip() == "*":
         return
     run = await scope.run(run_id)
-    version = version_of(run, await scope.gateway.summarize_timeline(run_id))
-    if if_match.strip().removeprefix("W/").strip('"').partition("-")[0] != version:
+    seen = if_match.strip().removeprefix("W/").strip('"').partition("-")[0]
+    if seen != await current_version(scope, run):
         raise PreconditionFailedError(
             f"run {run_id!r} has changed since it was read: it is {run.status} now. Read it again, and decide anew"
         )

@@ -20,13 +20,14 @@ from fastapi.responses import StreamingResponse
 
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import run_query
-from fastapi_durable.web.run_routes import FilterDep, version_of
+from fastapi_durable.web.run_routes import FilterDep, current_version, facets_of
 from fastapi_durable.web.schemas import RunId, RunSummary
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 from fastapi_durable.web.streams import Follow, State, Streams
 
 _INTERVAL = 1.0
 _LIFETIME = 15.0
+_COUNTED_EVERY = 5
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
 
@@ -49,15 +50,17 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
     ) -> StreamingResponse:
         """Follow the newest runs that match, and the counts by status, as they change."""
         query = replace(run_query(selected), limit=limit)
+        counts = streams.shared(("counts", scope.namespace, query))
+
+        async def count() -> dict[str, Any]:
+            facets = await facets_of(scope, query)
+            facets.facets.sort(key=lambda each: (each.status, each.origin or ""))
+            return facets.model_dump(mode="json")
 
         async def read() -> State:
             runs = [RunSummary.of(each).model_dump(mode="json") for each in await scope.gateway.list_runs(query)]
-            facets = [
-                {"status": each.status, "origin": each.origin, "count": each.count}
-                for each in await scope.gateway.run_facets(query)
-            ]
-            facets.sort(key=lambda each: (str(each["status"]), str(each["origin"])))
-            data = {"runs": runs, "facets": facets}
+            # Counting costs more than listing, and nobody reads the counts of a busy list every second.
+            data = {"runs": runs, **await counts.recent(count, age=_COUNTED_EVERY * interval)}
             return State("runs", _digest(data), data)
 
         follow = Follow(scope.namespace)
@@ -97,7 +100,7 @@ async def _run_state(scope: ConsoleScope, run_id: str) -> State:
     run = await scope.store.find_run(run_id)
     if run is None:
         return State("deleted", "deleted", {"id": run_id})
-    version = version_of(run, await scope.gateway.summarize_timeline(run_id))
+    version = await current_version(scope, run)
     return State("run", version, {"id": run_id, "status": run.status, "version": version})
 
 

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from fastapi.responses import StreamingResponse
@@ -12,6 +12,8 @@ from fastapi.responses import StreamingResponse
 from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
 from fastapi_durable.errors import DurableError
 from fastapi_durable.web.problems import TooManyStreamsError
+
+T = TypeVar("T")
 
 _MOST_STREAMS: Final = 100
 _MOST_EVENTS: Final = 500
@@ -27,16 +29,34 @@ class State:
     data: dict[str, Any]
 
 
-Read = Callable[[], Awaitable[State]]
+Read = Callable[[], Awaitable[T]]
 
 
-class _SharedRead:
-    """The latest read of one thing; whoever follows it holds it."""
+class SharedRead(Generic[T]):
+    """The latest read of one thing, for all who follow it."""
 
     def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.begun_at = float("-inf")
-        self.state: State | None = None
+        self._lock = asyncio.Lock()
+        self._begun_at = float("-inf")
+        self._found: list[T] = []
+
+    async def fresh(self, read: Read[T], *, gap: float) -> T:
+        """What a read finds that is begun after this call, and `gap` seconds after the last one."""
+        loop = asyncio.get_running_loop()
+        return await self._read(read, since=loop.time(), gap=gap)
+
+    async def recent(self, read: Read[T], *, age: float) -> T:
+        """What a read finds, or found if it was begun in the last `age` seconds."""
+        return await self._read(read, since=asyncio.get_running_loop().time() - age, gap=0)
+
+    async def _read(self, read: Read[T], *, since: float, gap: float) -> T:
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            if not self._found or self._begun_at < since:
+                await asyncio.sleep(max(0.0, self._begun_at + gap - loop.time()))
+                self._begun_at = loop.time()
+                self._found = [await read()]
+            return self._found[0]
 
 
 @dataclass(slots=True)
@@ -53,10 +73,17 @@ class Streams:
     lifetime: float
     gap: float = 0.25
     taken: int = 0
-    _reads: WeakValueDictionary[Hashable, _SharedRead] = field(default_factory=WeakValueDictionary)
+    _reads: WeakValueDictionary[Hashable, SharedRead[Any]] = field(default_factory=WeakValueDictionary)
+
+    def shared(self, key: Hashable) -> SharedRead[Any]:
+        """The reads of one thing, for as long as somebody holds them."""
+        found = self._reads.get(key)
+        if found is None:
+            found = self._reads[key] = SharedRead()
+        return found
 
     async def open(
-        self, key: Hashable, read: Read, last_event_id: str | None, *, live: LiveEvents, follow: "Follow"
+        self, key: Hashable, read: Read[State], last_event_id: str | None, *, live: LiveEvents, follow: "Follow"
     ) -> StreamingResponse:
         """A stream of a thing's states.
 
@@ -73,28 +100,15 @@ class Streams:
             raise TooManyStreamsError(
                 f"{_MOST_STREAMS} live streams are open, which is as many as one application serves"
             )
-        shared = self._reads.get(key)
-        if shared is None:
-            shared = self._reads[key] = _SharedRead()
-        first = await self._fresh(shared, read)  # what is wrong shows now, while there is a status to say it with
+        shared = self.shared(key)
+        first = await shared.fresh(read, gap=self.gap)  # what is wrong shows now, while there is a status to say it
         return _Stream(self._events(shared, first, read, last_event_id, live, follow), self)
-
-    async def _fresh(self, shared: _SharedRead, read: Read) -> State:
-        """A state that was read after this was called, by this stream or by another one."""
-        loop = asyncio.get_running_loop()
-        called_at = loop.time()
-        async with shared.lock:
-            if shared.state is None or shared.begun_at < called_at:
-                await asyncio.sleep(max(0.0, shared.begun_at + self.gap - loop.time()))
-                shared.begun_at = loop.time()
-                shared.state = await read()
-            return shared.state
 
     async def _events(
         self,
-        shared: _SharedRead,
+        shared: SharedRead[State],
         state: State,
-        read: Read,
+        read: Read[State],
         last_event_id: str | None,
         live: LiveEvents,
         follow: "Follow",
@@ -117,7 +131,7 @@ class Streams:
                 for event in heard.taken():
                     yield _message("live", event)
                 try:
-                    state = await self._fresh(shared, read)
+                    state = await shared.fresh(read, gap=self.gap)
                 except DurableError:
                     # The store is away, or the run is: the next connection will say so, or find it back.
                     return

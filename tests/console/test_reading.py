@@ -11,7 +11,8 @@ import pytest
 
 from fastapi_durable import MemoryStateStore, RunStatus, SystemClock
 from fastapi_durable.engine.live_events import LiveEvents
-from fastapi_durable.model import Run, TimelineSummary
+from fastapi_durable.model import Run
+from fastapi_durable.store.base import HistoryState
 from fastapi_durable.web.streams import Follow, State, Streams
 from tests.console.desk import Desk, Parcel, desk, failing, send
 
@@ -73,7 +74,7 @@ async def test_every_filter_selects() -> None:
         assert await ids(found, created_until=before) == ["old"]
         assert set(await ids(found, created_from=before)) == {"tagged", "other"}
         facets = (await found.client.get("runs/facets", params={"workflow": "bill"})).json()
-        assert facets == {"facets": [{"status": "cancelled", "origin": None, "count": 1}], "total": 1}
+        assert facets == {"facets": [{"status": "cancelled", "origin": None, "count": 1}], "total": 1, "capped": []}
 
 
 @pytest.mark.parametrize(
@@ -167,13 +168,13 @@ def events_of(text: str) -> list[dict[str, str]]:
 def seen_looking(store: MemoryStateStore, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
     """Set once somebody looks at a run's timeline."""
     looked = asyncio.Event()
-    summarize = store.summarize_timeline
+    history_state = store.history_state
 
-    async def look(run_id: str) -> TimelineSummary:
+    async def look(run_id: str) -> HistoryState:
         looked.set()
-        return await summarize(run_id)
+        return await history_state(run_id)
 
-    monkeypatch.setattr(store, "summarize_timeline", look)
+    monkeypatch.setattr(store, "history_state", look)
     return looked
 
 

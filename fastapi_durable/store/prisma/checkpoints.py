@@ -1,21 +1,18 @@
 """Checkpoints."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import Any
 
-from fastapi_durable.clock import from_millis
 from fastapi_durable.errors import LeaseLostError, StoreConflictError
-from fastapi_durable.model import Checkpoint, TimelineSummary
-from fastapi_durable.store.base import RecordedCheckpoint
+from fastapi_durable.model import Checkpoint
+from fastapi_durable.store.base import HistoryState, RecordedCheckpoint
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.echo import checkpoint_reads_back
 from fastapi_durable.store.prisma.sql.statements import (
+    history_state,
     record_checkpoint,
     recorded,
     save_checkpoint,
     select,
-    summarize_timeline,
 )
 from fastapi_durable.store.prisma.tables import CHECKPOINTS
 
@@ -71,29 +68,22 @@ class CheckpointOperations(Operations):
         return [CHECKPOINTS.from_row(row["row"], json_is_text=sql.json_is_text) for row in rows]
 
     async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
-        if limit <= 0 or not await self._may_touch(run_id):
+        if not await self._may_touch(run_id):
             return []
         sql = await self._database.sql()
         conditions = [f"r.run_id = {sql.text(run_id)}"]
         if after is not None:
             conditions.append(f"r.seq > {sql.integer(after)}")
-        text = select(sql, CHECKPOINTS, conditions, order="r.seq")
-        return await self._rows(CHECKPOINTS, sql, f"{text} LIMIT {sql.integer(limit)}")
+        text = f"{select(sql, CHECKPOINTS, conditions, 'r.seq')} LIMIT {sql.integer(limit)}"
+        return await self._rows(CHECKPOINTS, sql, text)
 
-    async def summarize_timeline(self, run_id: str) -> TimelineSummary:
+    async def history_state(self, run_id: str) -> HistoryState:
         if not await self._may_touch(run_id):
-            return TimelineSummary()
+            return HistoryState(0, "")
         sql = await self._database.sql()
-        (row,) = await self._database.query(sql, summarize_timeline(sql, run_id, self._scope))
-        return TimelineSummary(
-            steps=int(row["steps"]),
-            finished=int(row["finished"]),
-            attempts=int(row["attempts"]),
-            changed_at=_moment(row["changed_at"]),
-            progress=int(row["progress"]),
-            children=int(row["children"]),
-            children_changed_at=_moment(row["children_changed_at"]),
-        )
+        (row,) = await self._database.query(sql, history_state(sql, run_id))
+        total = int(row.pop("total"))
+        return HistoryState(total, "|".join(str(row[name]) for name in sorted(row)))
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
         if not await self._may_touch(run_id):
@@ -124,7 +114,3 @@ class CheckpointOperations(Operations):
         if found["row"] is None:
             return None
         return CHECKPOINTS.from_row(found["row"], json_is_text=sql.json_is_text)
-
-
-def _moment(millis: Any) -> datetime | None:
-    return None if millis is None else from_millis(int(millis))

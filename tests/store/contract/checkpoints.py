@@ -1,11 +1,11 @@
 """Checkpoints: saving, first-write-wins recording, and reading."""
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from fastapi_durable.errors import LeaseLostError
-from fastapi_durable.model import CheckpointKind, CheckpointStatus, ErrorRecord, Json, RunStatus, TimelineSummary
+from fastapi_durable.model import CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import a_checkpoint, a_run, at, create
 from tests.store.contract.runs import EVERY_JSON_VALUE, same_type
@@ -75,6 +75,38 @@ class CheckpointsContract:
             await store.save_checkpoint(a_checkpoint(seq, "run-2"))
         assert [row.seq for row in await store.list_checkpoints("run-1")] == [-12, -1, 0, 1, 2, 10]
         assert await store.list_checkpoints("nobody") == []
+
+    async def test_a_long_history_is_read_page_by_page(self, store: StateStore) -> None:
+        await create(store, a_run(), a_run("other", namespace="x"))
+        for seq in (-2, -1, 0, 1, 7):
+            await store.save_checkpoint(a_checkpoint(seq))
+        await store.save_checkpoint(a_checkpoint(0, run_id="other"))
+
+        async def page(**options: Any) -> list[int]:
+            return [row.seq for row in await store.page_checkpoints("run-1", **options)]
+
+        assert await page(limit=2) == [-2, -1]
+        assert await page(after=-1, limit=2) == [0, 1]
+        assert await page(after=1, limit=2) == [7]
+        assert await store.with_scope("x").page_checkpoints("run-1", limit=2) == []
+
+    async def test_the_state_of_a_history_differs_whenever_a_checkpoint_does(self, store: StateStore) -> None:
+        await create(store, a_run(), a_run("other", namespace="x"))
+        seen = [await store.history_state("run-1")]
+        for row in (
+            a_checkpoint(0, status=CheckpointStatus.RUNNING),
+            a_checkpoint(0, status=CheckpointStatus.PENDING),
+            a_checkpoint(0, status=CheckpointStatus.PENDING, attempts=2),
+            a_checkpoint(0, status=CheckpointStatus.COMPLETED, attempts=2),
+            a_checkpoint(0, status=CheckpointStatus.COMPLETED, attempts=2, finished_at=at(9)),
+            a_checkpoint(1, status=CheckpointStatus.COMPLETED),
+        ):
+            await store.save_checkpoint(row)
+            seen.append(await store.history_state("run-1"))
+        assert len({state.version for state in seen}) == len(seen)
+        assert [state.total for state in seen] == [0, 1, 1, 1, 1, 1, 2]
+        assert await store.history_state("run-1") == seen[-1]
+        assert (await store.with_scope("x").history_state("run-1")).total == 0
 
     async def test_the_latest_checkpoint_of_a_name_has_the_highest_position(self, store: StateStore) -> None:
         """Case 9."""
@@ -174,46 +206,3 @@ class CheckpointsContract:
         """The token decides, not the clock: clocks differ between machines."""
         await create(store, a_run(locked_by="mine", locked_until=at(-1000)))
         assert (await store.record_checkpoint(a_checkpoint(0), token="mine")).won
-
-    async def test_a_long_timeline_is_read_page_by_page(self, store: StateStore) -> None:
-        """Compensations, whose positions are negative, come first."""
-        await create(store, a_run())
-        for seq in (0, 1, -3, 2, 1_000_000):
-            await store.save_checkpoint(a_checkpoint(seq))
-
-        async def page(after: int | None, limit: int) -> list[int]:
-            return [row.seq for row in await store.page_checkpoints("run-1", after=after, limit=limit)]
-
-        assert await page(None, 2) == [-3, 0]
-        assert await page(0, 2) == [1, 2]
-        assert await page(2, 100) == [1_000_000]
-        assert await page(1_000_000, 100) == []
-        assert await page(None, 0) == []
-        assert await store.page_checkpoints("nobody", limit=5) == []
-        assert await store.with_scope("other").page_checkpoints("run-1", limit=5) == []
-
-    async def test_a_summary_changes_whenever_the_timeline_or_a_child_does(self, store: StateStore) -> None:
-        """It is what tells a reader whether to read again."""
-        await create(store, a_run())
-        seen = [await store.summarize_timeline("run-1")]
-        assert seen == [TimelineSummary()]
-        running = a_checkpoint(0, status=CheckpointStatus.RUNNING)
-        changes = [
-            running,
-            replace(running, events=({"message": "half"},)),
-            replace(running, attempts=2),
-            a_checkpoint(0, attempts=2, finished_at=at(2)),
-            a_checkpoint(1),
-        ]
-        for row in changes:
-            await store.save_checkpoint(row)
-            seen.append(await store.summarize_timeline("run-1"))
-        await create(store, a_run("child", parent_run_id="run-1"), a_run("other", parent_run_id="somebody"))
-        seen.append(await store.summarize_timeline("run-1"))
-        await store.update_run("child", {"status": RunStatus.COMPLETED, "updated_at": at(9)})
-        seen.append(await store.summarize_timeline("run-1"))
-        assert len(set(seen)) == len(seen)
-        last = seen[-1]
-        assert (last.steps, last.finished, last.attempts, last.changed_at) == (2, 2, 3, at(2))
-        assert (last.children, last.children_changed_at) == (1, at(9))
-        assert await store.with_scope("other").summarize_timeline("run-1") == TimelineSummary()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import Checkpoint, RetentionPolicy, Run, RunChanges, RunQuery
+from fastapi_durable.model import Checkpoint, CheckpointStatus, RetentionPolicy, Run, RunChanges
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import (
     DRIVEN,
@@ -17,7 +17,6 @@ from fastapi_durable.store.prisma.sql.predicates import (
     in_namespaces,
     in_statuses,
     lease_is_free,
-    matching_beside_facets,
     where,
 )
 from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Table
@@ -40,18 +39,6 @@ DIALECT_QUESTION = "SELECT CAST(2.5 AS INTEGER) AS answer"
 def probe(table: str, columns: str) -> str:
     """Fails if the table or one of the columns is missing, and reads nothing."""
     return f"SELECT {columns} FROM {table} WHERE 1 = 0"
-
-
-def count_runs(conditions: Sequence[str]) -> str:
-    return f"SELECT count(*) AS total FROM durable_workflow_runs AS r WHERE {where(conditions)}"
-
-
-def run_facets(sql: Sql, query: RunQuery, scope: str | None) -> str:
-    origin = f"CASE WHEN {sql.blank('r.origin')} THEN NULL ELSE r.origin END"
-    return (
-        f"SELECT r.status AS status, {origin} AS origin, count(*) AS total FROM durable_workflow_runs AS r"
-        f" WHERE {where(matching_beside_facets(sql, query, scope))} GROUP BY 1, 2"
-    )
 
 
 def next_wake_at(sql: Sql, *namespaces: str | None) -> str:
@@ -182,21 +169,16 @@ def recorded(sql: Sql, run_id: str, seq: int) -> str:
     )
 
 
-def summarize_timeline(sql: Sql, run_id: str, scope: str | None) -> str:
-    """Numbers about a run's checkpoints and its children, in one row; times in milliseconds since 1970."""
-    unfinished = f"CASE WHEN {UNLESS_FINISHED} THEN length(CAST(c.events AS TEXT)) END"
-    steps = (
-        f"SELECT count(*) AS steps, coalesce(sum(CASE WHEN {UNLESS_FINISHED} THEN 0 ELSE 1 END), 0) AS finished,"
-        f" coalesce(sum(c.attempts), 0) AS attempts, {sql.millis_of('max(c.finished_at)')} AS changed_at,"
-        f" coalesce(sum({unfinished}), 0) AS progress"
-        f" FROM durable_step_checkpoints AS c WHERE c.run_id = {sql.text(run_id)}"
+def history_state(sql: Sql, run_id: str) -> str:
+    """How many checkpoints a run has as `total`, and values of which one differs whenever one of them does."""
+    finished = ", ".join(
+        f"sum(CASE WHEN c.status = '{status}' THEN 1 ELSE 0 END) AS {status}" for status in CheckpointStatus
     )
-    of_parent = where([f"r.parent_run_id = {sql.text(run_id)}", *in_namespaces(sql, scope)])
-    children = (
-        f"SELECT count(*) AS children, {sql.millis_of('max(r.updated_at)')} AS children_changed_at"
-        f" FROM durable_workflow_runs AS r WHERE {of_parent}"
+    return (
+        "SELECT count(*) AS total, sum(c.attempts) AS attempts, max(c.started_at) AS started,"
+        f" max(c.finished_at) AS finished, {finished} FROM durable_step_checkpoints AS c"
+        f" WHERE c.run_id = {sql.text(run_id)}"
     )
-    return f"SELECT s.*, k.* FROM ({steps}) AS s, ({children}) AS k"
 
 
 def _insert_checkpoint(sql: Sql, checkpoint: Checkpoint) -> str:
