@@ -274,8 +274,9 @@ def workflow(
             "updates": dict(updates or {}),
             "dead_letter": dead_letter,
         }
-        if inspect.isclass(target):
-            make_durable(target)
+        cls: Any = target
+        if inspect.isclass(cls):
+            make_durable(cls)
         setattr(target, _WORKFLOW, options)
         return target
 

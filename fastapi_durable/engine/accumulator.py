@@ -6,6 +6,7 @@ transaction. After each start, or many events, the run goes on in place with an 
 
 import logging
 from collections import deque
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
@@ -79,15 +80,13 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
     turn, held, until = turn_of(ctx), list(input.events), input.until
     seen = deque(input.seen, maxlen=_REMEMBERED_IDS)
     for _ in range(_EVENTS_PER_LIFE):
-        full = len(held) >= (input.maxSize or 1)
-        try:
-            if not full:
-                # The deadline of the wait is recorded, so a replay does not look at the clock.
-                remaining = None if until is None else max(timedelta(0), until - turn.services.clock.now())
+        event: dict[str, Any] | None = None
+        if len(held) < (input.maxSize or 1):
+            # The deadline of the wait is recorded, so a replay does not look at the clock.
+            remaining = None if until is None else max(timedelta(0), until - turn.services.clock.now())
+            with suppress(SignalTimeoutError):
                 event = await _next_event(turn, remaining)
-        except SignalTimeoutError:
-            full = True
-        if full:
+        if event is None:
             await _start(turn, input.target, held[-1]["id"], {"events": [event["payload"] for event in held]})
             held, until = [], None
             break

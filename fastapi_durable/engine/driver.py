@@ -7,7 +7,7 @@ run, or something happened since the turn read the history; then the driver look
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -176,17 +176,12 @@ class RunDriver:
             case Raised(error):
                 return await self._settle(turn, RunStatus.FAILED, error=error_record(error))
             case Ended(Ending.SUSPENDED, wake_at):
-                return await self._rest(turn, {"status": RunStatus.SUSPENDED, "wake_at": wake_at, "error": None})
+                return await self._rest(turn, RunStatus.SUSPENDED, wake_at)
             case Ended(Ending.DIVERGED, error=Exception() as error):
                 self.divergence = error
                 _log.error("%s", error)
                 wake_at = self._services.clock.now() + self._services.config.blocked_poll
-                changes: RunChanges = {
-                    "status": RunStatus.BLOCKED,
-                    "wake_at": wake_at,
-                    "error": error_record(error, retryable=True),
-                }
-                return await self._rest(turn, changes)
+                return await self._rest(turn, RunStatus.BLOCKED, wake_at, error_record(error, retryable=True))
             case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
                 return await self._continue(turn, continuation)
             case Ended(Ending.CUT_SHORT):
@@ -267,17 +262,20 @@ class RunDriver:
         services.notifications.work_available()
         return True
 
-    async def _rest(self, turn: Turn, changes: RunChanges) -> bool:
+    async def _rest(
+        self, turn: Turn, status: RunStatus, wake_at: datetime | None, error: ErrorRecord | None = None
+    ) -> bool:
         """Release the run until it is woken; False if it was woken already."""
+        changes: RunChanges = {"status": status, "wake_at": wake_at, "error": error}
         if self.run.status is RunStatus.CANCELLING:
             # Undoing waits for a retry, or for code that fits the history: still a cancel, with its reason.
-            changes = {"status": RunStatus.CANCELLING, "wake_at": changes["wake_at"]}
+            changes = {"status": RunStatus.CANCELLING, "wake_at": wake_at}
         if not await turn.persist(partial(self._release, changes, wake_count=self.run.wake_count)):
             return not await self._still_mine()
-        if changes["status"] in _EVENT_OF:
-            self._services.events.run(_EVENT_OF[changes["status"]], self.run, error=changes.get("error"))
-        if changes["wake_at"] is not None:
-            self._services.notifications.wake_planned(changes["wake_at"])
+        if self.run.status is not RunStatus.CANCELLING:
+            self._services.events.run(_EVENT_OF[status], self.run, error=error)
+        if wake_at is not None:
+            self._services.notifications.wake_planned(wake_at)
         return True
 
     async def _hand_back(self) -> None:

@@ -91,8 +91,8 @@ async def _register(turn: Turn, seq: int, secret: str) -> Checkpoint:
 async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, timeout: timedelta | None) -> Any:
     async with turn.under_way():
         deadline: Checkpoint | None = None
+        label = f"timeout:wh:{turn.run.id}:{seq}"
         if deadline_seq is not None:
-            label = f"timeout:wh:{turn.run.id}:{seq}"
             deadline = turn.recorded(deadline_seq, CheckpointKind.SLEEP, label, only_begun=True)
             # What was decided first counts: a callback after a timeout is for a later wait.
             if deadline is not None and deadline.status is CheckpointStatus.FAILED:

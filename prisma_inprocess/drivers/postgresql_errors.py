@@ -23,7 +23,7 @@ def is_connection_lost(error: BaseException) -> bool:
         return True
     # 57P01..57P03: the server shuts down or starts up.
     if isinstance(error, asyncpg.PostgresError):
-        return str(error.sqlstate or "").startswith(("08", "57P0"))
+        return str(getattr(error, "sqlstate", None) or "").startswith(("08", "57P0"))
     return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError)
 
 
@@ -35,7 +35,7 @@ def query_error(error: BaseException, *, raw: bool) -> EngineError:
         return EngineError(_CLOSED, "P1017")
     if not isinstance(error, asyncpg.PostgresError):
         return _argument_error(error, raw=raw)
-    state, message = str(error.sqlstate), str(error.args[0] if error.args else error)
+    state, message = str(getattr(error, "sqlstate", None)), str(error.args[0] if error.args else error)
     if raw:
         return EngineError(
             f"Raw query failed. Code: `{state}`. Message: `{message}`", "P2010", {"code": state, "message": message}

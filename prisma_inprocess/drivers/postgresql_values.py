@@ -175,7 +175,7 @@ def _elements(value: Any) -> Sequence[Any]:
 
 def _raw_text(value: Any) -> str:
     if isinstance(value, str):
-        return str(value.value) if hasattr(value, "value") else value
+        return str(getattr(value, "value", value))  # a member of an enum of texts
     if isinstance(value, (dict, list, bool)):
         return dump_json(value)
     if isinstance(value, (dt.datetime, dt.date, dt.time)):

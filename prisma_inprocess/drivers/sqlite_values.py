@@ -134,7 +134,7 @@ def raw_parameter(value: Any, json_type: type[Any], base64_type: type[Any]) -> A
     if value is None or isinstance(value, (int, float, bytes)):
         return int(value) if isinstance(value, bool) else value
     if isinstance(value, str):
-        return str(value.value) if hasattr(value, "value") else value
+        return str(getattr(value, "value", value))  # a member of an enum of texts
     if isinstance(value, json_type):
         return dump_json(value.data)
     if isinstance(value, base64_type):

@@ -51,7 +51,8 @@ def _compile_object(structure: dict[str, Any], enums: Enums, dialect: Dialect) -
         if value is None:
             return None
         if isinstance(value, list):
-            return [map_row(row) for row in value if row is not None or not skip_nulls]
+            rows: list[Any] = [row for row in value if row is not None] if skip_nulls else value
+            return [map_row(row) for row in rows]
         if isinstance(value, str):
             return map_result(json.loads(value))
         return map_row(value)

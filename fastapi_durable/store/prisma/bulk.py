@@ -125,7 +125,7 @@ class BulkCalls:
         with_rows = not all(call.reads_back for call in calls)
         sql = await self._database.sql()
         rows = await self._query(sql, record_checkpoints(type(sql), with_rows=with_rows), calls)
-        found = {(row["run_id"], int(row["seq"])): row for row in rows}
+        found: dict[Hashable, Any] = {(row["run_id"], int(row["seq"])): row for row in rows}
         return [
             RecordedCheckpoint(_stored(CHECKPOINTS, call, found[call.key], sql), won=True)
             if call.key in found
