@@ -1,6 +1,7 @@
 """Workflows that show what the dashboard can show, and runs of them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from fastapi_durable import (
     step,
     workflow,
 )
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Run
 
 
 class Order(BaseModel):
@@ -33,6 +35,8 @@ class Parcel(BaseModel):
     order_id: str
     number: int
 
+
+LONG = 600
 
 tries: dict[str, int] = {}
 
@@ -99,19 +103,19 @@ async def price_change(ctx: WorkflowContext, article: str) -> str:
 @step
 async def scan(shelf: int) -> str:
     """Says what it does while it runs."""
-    log = current_step()
-    log.info("shelf %d" % shelf, data={"shelf": shelf})
-    with log.sub_process("take the picture", group="camera") as part:
+    notes = current_step()
+    notes.info("looking at the shelf", data={"shelf": shelf})
+    with notes.sub_process("take the picture", group="camera") as part:
         await asyncio.sleep(0.03)
         part.phase("focused")
         await asyncio.sleep(0.03)
-    with log.sub_process("read the label") as part:
+    with notes.sub_process("read the label") as part:
         await asyncio.sleep(0.02)
         if shelf == 2:
             part.skip("there is no label")
     if shelf == 3:
-        log.warn("the shelf is nearly empty")
-        log.sub("count", status="failed", message="the scale does not answer")
+        notes.warn("the shelf is nearly empty")
+        notes.sub("count", status="failed", message="the scale does not answer")
     return f"shelf {shelf}"
 
 
@@ -148,8 +152,30 @@ def shop() -> DurableModule:
     )
 
 
+async def write_long_run(runtime: DurableRuntime) -> None:
+    """A run of many steps, as it would be stored."""
+    now = runtime.engine.clock.now()
+    run = Run(id="import:long", workflow="import", workflow_version="1", created_at=now, updated_at=now)
+    await runtime.store.create_run(replace(run, status=RunStatus.COMPLETED))
+    for seq in range(LONG):
+        at = now + timedelta(seconds=seq)
+        await runtime.store.save_checkpoint(
+            Checkpoint(
+                run_id=run.id,
+                seq=seq,
+                name=f"row {seq}",
+                kind=CheckpointKind.LOCAL,
+                status=CheckpointStatus.COMPLETED,
+                step_id=f"{run.id}:{seq}",
+                started_at=at,
+                finished_at=at + timedelta(seconds=1),
+            )
+        )
+
+
 async def seed(runtime: DurableRuntime) -> None:
     """Runs in every state, all at rest."""
+    await write_long_run(runtime)
     start = runtime.service.start
     for number in range(12):
         order = Order(id=str(1000 + number), customer=f"Customer {number}", total=40 + number, items=["book", "pen"])
@@ -166,7 +192,7 @@ async def seed(runtime: DurableRuntime) -> None:
         while True:
             runs = await runtime.gateway.list_runs()
             waits = [each for each in runs if each.run.status is RunStatus.SUSPENDED and each.waiting]
-            if len(waits) == 3 and sum(each.run.status.is_terminal for each in runs) == 16:
+            if len(waits) == 3 and sum(each.run.status.is_terminal for each in runs) == 17:
                 break
             await asyncio.sleep(0.05)
     assert {each.run.status for each in runs} == resting
