@@ -45,6 +45,7 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.router import console_router
 from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.webhooks import webhook_router
@@ -204,6 +205,7 @@ class DurableModule:
         view: Sequence[params.Depends] = (),
         operate: Sequence[params.Depends] = (),
         tenant: TenantDependency | None = None,
+        login: ConsoleLogin | None = None,
         allow_unauthenticated: bool = False,
         dashboard: bool = True,
         include_in_schema: bool = True,
@@ -217,7 +219,8 @@ class DurableModule:
             view: Further ones before what only reads, the dashboard included.
             operate: Further ones before what changes runs.
             tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
-            allow_unauthenticated: Mount the changing routes although neither `dependencies` nor `operate` guards them.
+            login: A login of the console's own, for applications that have none: viewers and operators, by a form.
+            allow_unauthenticated: Mount the changing routes although nothing guards them.
             dashboard: Whether to serve the pages, or the API alone.
             include_in_schema: Whether the API shows in the application's OpenAPI document.
         """
@@ -227,6 +230,7 @@ class DurableModule:
             view=view,
             operate=operate,
             tenant=tenant,
+            login=login,
             allow_unauthenticated=allow_unauthenticated,
             dashboard=dashboard,
             include_in_schema=include_in_schema,

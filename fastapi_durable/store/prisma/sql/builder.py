@@ -143,6 +143,10 @@ class Sql(ABC):
         """Whether the run is leased under the token, until the end of the transaction."""
 
     @abstractmethod
+    def unindexed(self, column: str) -> str:
+        """A text column of a row that is found by its id, in a condition that must not lead the database elsewhere."""
+
+    @abstractmethod
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
         """Set columns of the runs `r` that meet the guards with a call `g`, and return their `id`."""
 

@@ -81,6 +81,10 @@ class PostgresSql(Sql):
     def given_lease_is_held(self, run_id: str, token: str) -> str:
         return f"EXISTS (SELECT 1 FROM held WHERE held.id = {run_id} AND held.locked_by = {token})"
 
+    def unindexed(self, column: str) -> str:
+        # It expects a single running run, and would meet all the dead rows of runs that were running once.
+        return f"({column} || '')"
+
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
         # The guards are judged on the locked row, which nobody can change before the update comes to it.
         return (

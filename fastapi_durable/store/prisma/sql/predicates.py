@@ -35,6 +35,12 @@ def in_statuses(sql: Sql, statuses: Iterable[RunStatus]) -> str:
     return f"r.status IN ({listed})" if listed else "1 = 0"
 
 
+def guarded_by_status(sql: Sql, statuses: Iterable[RunStatus]) -> str:
+    """The same as `in_statuses`, of a run that is found by its id."""
+    listed = ", ".join([sql.text(status) for status in statuses])
+    return f"{sql.unindexed('r.status')} IN ({listed})"
+
+
 def matching(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
     """Every condition of a query but `before`."""
     conditions = matching_beside_facets(sql, query, scope)
