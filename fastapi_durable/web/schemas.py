@@ -1,5 +1,7 @@
 """What the console's HTTP API takes and answers."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -14,6 +16,7 @@ from fastapi_durable.model import (
     CheckpointStatus,
     ErrorRecord,
     Run,
+    RunFacet,
     RunStatus,
     SearchValue,
 )
@@ -100,7 +103,8 @@ class RunPage(BaseModel):
 
     runs: list[RunSummary]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the runs after these; null: there are none.")
-    total: int | None = Field(description="How many match; null unless `total` asks for it.")
+    total: int | None = Field(description="How many match, counted up to 10,000; null unless `total` asks for it.")
+    total_capped: bool = Field(default=False, description="There are more than `total`.")
 
 
 class FacetView(BaseModel):
@@ -114,6 +118,22 @@ class RunFacetsView(BaseModel):
 
     facets: list[FacetView]
     total: int
+    capped: list[RunStatus] = Field(
+        description="Statuses of which there are more than the 5,000 that were counted; so the total is more, too."
+    )
+
+    @classmethod
+    def of(cls, facets: Sequence[RunFacet], most: int) -> Self:
+        """Of facets that were counted up to one more than `most` a status."""
+        counts = Counter[RunStatus]()
+        for each in facets:
+            counts[each.status] += each.count
+        capped = [status for status in RunStatus if counts[status] > most]
+        # The one too many only says that there are more.
+        views = [FacetView(status=each.status, origin=each.origin, count=each.count) for each in facets]
+        for status in capped:
+            max((each for each in views if each.status == status), key=lambda each: each.count).count -= 1
+        return cls(facets=views, total=sum(each.count for each in views), capped=capped)
 
 
 class StepView(BaseModel):
@@ -171,7 +191,7 @@ class RunDetailView(RunSummary):
     timeline: list[StepView]
     timeline_total: int
     children: list[RunSummary]
-    children_total: int
+    children_total: int = Field(description="Counted up to 10,000.")
 
     @classmethod
     def of_run(

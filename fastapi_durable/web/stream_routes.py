@@ -11,6 +11,7 @@ that are still open.
 import asyncio
 import hashlib
 import json
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -22,12 +23,13 @@ from fastapi.responses import StreamingResponse
 from fastapi_durable.errors import DurableError
 from fastapi_durable.web.problems import ProblemRoute, TooManyStreamsError, problem_responses
 from fastapi_durable.web.run_filters import run_query
-from fastapi_durable.web.run_routes import FilterDep, version_of
+from fastapi_durable.web.run_routes import MOST_CHILDREN, FilterDep, facets_of, version_of
 from fastapi_durable.web.schemas import RunId, RunSummary
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 _INTERVAL = 1.0
 _LIFETIME = 15.0
+_COUNTED_EVERY = 5
 _MOST_STREAMS = 100
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -70,15 +72,19 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
     ) -> StreamingResponse:
         """Follow the newest runs that match, and the counts by status, as they change."""
         query = replace(run_query(selected), limit=limit)
+        clock = asyncio.get_running_loop().time
+        counts: dict[str, Any] = {}
+        counted_at = -math.inf
 
         async def read() -> _State:
+            nonlocal counts, counted_at
             runs = [RunSummary.of(each).model_dump(mode="json") for each in await scope.gateway.list_runs(query)]
-            facets = [
-                {"status": each.status, "origin": each.origin, "count": each.count}
-                for each in await scope.gateway.run_facets(query)
-            ]
-            facets.sort(key=lambda each: (str(each["status"]), str(each["origin"])))
-            data = {"runs": runs, "facets": facets}
+            # Counting costs more than listing, and nobody reads the counts of a busy list every second.
+            if clock() - counted_at >= _COUNTED_EVERY * interval:
+                facets = await facets_of(scope, query)
+                facets.facets.sort(key=lambda each: (each.status, each.origin or ""))
+                counts, counted_at = facets.model_dump(mode="json"), clock()
+            data = {"runs": runs, **counts}
             return _State("runs", _digest(data), data)
 
         return await _streamed(read, places, last_event_id, interval, lifetime)
@@ -111,12 +117,13 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
 
 
 async def _run_state(scope: ConsoleScope, run_id: str) -> _State:
-    detail = await scope.gateway.get_run_detail(run_id)
-    if detail is None:
+    run = await scope.store.find_run(run_id)
+    if run is None:
         return _State("deleted", "deleted", {"id": run_id})
-    version = version_of(detail.run, detail.timeline, ())
-    children = "" if not detail.children else f"-{len(detail.children)}"
-    return _State("run", version + children, {"id": run_id, "status": detail.run.status, "version": version})
+    history = await scope.gateway.history_state(run_id)
+    children = await scope.gateway.list_children(run_id, limit=MOST_CHILDREN)
+    version = version_of(run, history.version, [each.run for each in children])
+    return _State("run", version, {"id": run_id, "status": run.status, "version": version})
 
 
 async def _streamed(

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from fastapi_durable import MemoryStateStore, RunStatus, SystemClock
-from fastapi_durable.model import Checkpoint, Run
+from fastapi_durable.model import Run
+from fastapi_durable.store.base import HistoryState
 from tests.console.desk import Desk, Parcel, desk, failing, send
 
 
@@ -70,7 +71,7 @@ async def test_every_filter_selects() -> None:
         assert await ids(found, created_until=before) == ["old"]
         assert set(await ids(found, created_from=before)) == {"tagged", "other"}
         facets = (await found.client.get("runs/facets", params={"workflow": "bill"})).json()
-        assert facets == {"facets": [{"status": "cancelled", "origin": None, "count": 1}], "total": 1}
+        assert facets == {"facets": [{"status": "cancelled", "origin": None, "count": 1}], "total": 1, "capped": []}
 
 
 @pytest.mark.parametrize(
@@ -171,13 +172,13 @@ async def test_a_stream_tells_changes_and_resumes_without_a_gap(monkeypatch: pyt
     async with desk(store=store) as found:
         await found.waits("t", "run")
         looked = asyncio.Event()
-        list_checkpoints = store.list_checkpoints
+        history_state = store.history_state
 
-        async def look(run_id: str) -> list[Checkpoint]:
+        async def look(run_id: str) -> HistoryState:
             looked.set()
-            return await list_checkpoints(run_id)
+            return await history_state(run_id)
 
-        monkeypatch.setattr(store, "list_checkpoints", look)
+        monkeypatch.setattr(store, "history_state", look)
         reading = asyncio.create_task(found.client.get("runs/run/stream"))
         await looked.wait()
         await found.runtime.service.signal("t", "yes")
