@@ -20,7 +20,7 @@ class PgQueuerSystem:
         key = f"{self._number}:{value}"
         done = self.done[key] = asyncio.get_running_loop().create_future()
         await self._queries.enqueue("one", key.encode())
-        return await done
+        return int(await done)
 
 
 @contextlib.asynccontextmanager
