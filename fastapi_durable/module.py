@@ -173,18 +173,20 @@ class DurableModule:
         *,
         role: Role | Literal["api", "worker", "all"] | None = None,
         dependency_overrides: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
+        app: Application | None = None,
     ) -> AsyncIterator[DurableRuntime]:
-        """Run the module without a web application: in a worker process, a script, a test.
+        """Run the module without a server: in a worker process, a script, a test.
 
         Args:
             role: Whatever options and environment say.
             dependency_overrides: As an application has them.
+            app: Run in this application, whose own overrides count then, rather than in none.
 
         Raises:
             ConfigurationError, SchemaMismatchError, StoreUnavailableError: as `lifespan`.
         """
-        app = StandaloneApplication(dict(dependency_overrides or {}))
-        async with self._opened(app, role=None if role is None else Role(role)) as runtime:
+        place = StandaloneApplication(dict(dependency_overrides or {})) if app is None else app
+        async with self._opened(place, role=None if role is None else Role(role)) as runtime:
             yield runtime
 
     def webhook_router(self, *, prefix: str = "/webhooks", max_body: int = 1_000_000) -> APIRouter:
@@ -226,6 +228,8 @@ class DurableModule:
         """
         return console_router(
             self,
+            workflows=self._workflows,
+            entities=[entity_definition(each) for each in self._entities],
             dependencies=dependencies,
             view=view,
             operate=operate,

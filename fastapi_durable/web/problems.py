@@ -18,7 +18,9 @@ from fastapi_durable.errors import (
     ConfigurationError,
     DefinitionError,
     DurableError,
+    EntityNotRegisteredError,
     ResultTimeoutError,
+    RunIdTakenError,
     RunNotFoundError,
     RunStateError,
     ScheduleNotFoundError,
@@ -38,7 +40,9 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     WorkflowNotRegisteredError: HTTPStatus.NOT_FOUND,
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
+    EntityNotRegisteredError: HTTPStatus.NOT_FOUND,
     RunStateError: HTTPStatus.CONFLICT,
+    RunIdTakenError: HTTPStatus.CONFLICT,
     SignalTokenTakenError: HTTPStatus.CONFLICT,
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
@@ -76,6 +80,10 @@ class NotPermittedError(DurableError):
     """The caller may not do this, whoever it is about."""
 
 
+class PreconditionFailedError(DurableError):
+    """The run is another one than the caller saw."""
+
+
 class NotSignedInError(DurableError):
     """The console's login asks for a session, and there is none, or it is over."""
 
@@ -91,6 +99,7 @@ class TooManyStreamsError(DurableError):
 _STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
     NotPermittedError: HTTPStatus.FORBIDDEN,
     NotSignedInError: HTTPStatus.UNAUTHORIZED,
+    PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

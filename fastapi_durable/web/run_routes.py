@@ -110,6 +110,13 @@ def version_of(run: Run, history: str, children: Sequence[Run]) -> str:
     return digest.hexdigest()[:20]
 
 
+async def current_version(scope: ConsoleScope, run: Run) -> str:
+    """The version of a run as `readRun` tells it."""
+    history = await scope.gateway.history_state(run.id)
+    children = await scope.gateway.list_children(run.id, limit=MOST_CHILDREN)
+    return version_of(run, history.version, [each.run for each in children])
+
+
 def run_routes() -> APIRouter:
     """Listing and reading runs."""
     router = APIRouter(route_class=ProblemRoute)

@@ -6,7 +6,10 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.errors import PydanticInvalidForJsonSchema
 
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import NoInput
 from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.model import (
     AttributeFilter,
@@ -33,6 +36,7 @@ _OPERATORS: dict[str, AttributeOperator] = {
 
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+EntityKey = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 AttributeText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 
@@ -317,6 +321,12 @@ class SendUpdate(_Body):
     value: Any = None
 
 
+class SendOperation(_Body):
+    key: EntityKey
+    input: Any = None
+    operation_id: Name | None = Field(default=None, description="The entity passes over one that it remembers.")
+
+
 class UpdateSent(BaseModel):
     accepted: bool
     received: bool
@@ -402,6 +412,17 @@ class BulkResult(BaseModel):
 
 
 BulkVerb = Literal["cancel", "retry", "delete"]
+
+
+def json_schema_of(declared: Any, codec: Codec) -> dict[str, Any] | None:
+    """JSON Schema of a type; None where there is no value, or where pydantic reads a type but cannot describe it."""
+    if declared is NoInput:
+        return None
+    try:
+        schema: dict[str, Any] = codec.adapter(declared).json_schema()
+    except PydanticInvalidForJsonSchema:
+        return None
+    return schema
 
 
 def attribute_filter(text: str) -> AttributeFilter:

@@ -11,36 +11,11 @@ from fastapi_durable.model import TERMINAL_STATUSES, Lease, RetentionPolicy, Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.contract.builders import a_checkpoint, a_run, at
+from tests.support.past import add_finished_runs
 
 PAST = 20_000
 _FILLED = ("durable_workflow_runs", "durable_step_checkpoints", "durable_signal_waiters")
 MANY = 16
-
-
-async def fill(client: Any, *, sqlite: bool) -> None:
-    """Finished runs with one checkpoint each, and as many waiters of others."""
-    if sqlite:
-        series = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {})"
-        moment = "strftime('%Y-%m-%dT%H:%M:%f+00:00', 1767225600 + n, 'unixepoch')"
-        source = f"{series.format(PAST)} INSERT INTO {{}} SELECT {{}} FROM series"
-    else:
-        moment = "timestamp '2026-01-01' + n * interval '1 second'"
-        source = f"INSERT INTO {{}} SELECT {{}} FROM generate_series(1, {PAST}) AS n"
-    run = (
-        "durable_workflow_runs (id, workflow, workflow_version, status, namespace, created_at, updated_at)",
-        f"'past-' || n, 'checkout', '1', 'completed', 'default', {moment}, {moment}",
-    )
-    checkpoint = (
-        "durable_step_checkpoints (run_id, seq, name, kind, step_id, status, attempts, started_at, finished_at)",
-        f"'past-' || n, 0, 'step', 'local', 'past', 'completed', 1, {moment}, {moment}",
-    )
-    await client.execute_raw(source.format(*run))
-    await client.execute_raw(source.format(*checkpoint))
-    waiter = ("durable_signal_waiters (token, run_id, seq)", "'token-' || n, 'past-' || n, 0")
-    await client.execute_raw(source.format(*waiter))
-    if not sqlite:
-        # The server does so by itself before long; SQLite only when it is asked.
-        await client.execute_raw("ANALYZE")
 
 
 async def hot_path(store: StateStore) -> None:
@@ -91,7 +66,7 @@ async def test_no_statement_of_a_worker_reads_a_whole_table(
     client: Any, database_url: str, work: Callable[[StateStore], Awaitable[None]]
 ) -> None:
     sqlite = database_url.startswith("file:")
-    await fill(client, sqlite=sqlite)
+    await add_finished_runs(client, PAST, sqlite=sqlite, waiters=True)
     store = PrismaStateStore(client)
     await store.ping()
     client.asked.clear()

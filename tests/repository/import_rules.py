@@ -69,7 +69,7 @@ THIRD_PARTY: Final[Mapping[int, frozenset[str]]] = {
     3: frozenset({"asyncpg"}),
     4: frozenset({"anyio", "cronsim", "opentelemetry"}),
     5: frozenset({"fastapi", "starlette", "pydantic_settings", "typing_inspection"}),
-    6: frozenset({"rich", "uvicorn"}),
+    6: frozenset({"httpx", "rich", "uvicorn"}),
     PUBLIC_FACE: frozenset(),
 }
 
