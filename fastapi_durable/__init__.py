@@ -59,6 +59,7 @@ from fastapi_durable.errors import (
 )
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import app_scoped
+from fastapi_durable.logs import RunContextFilter, log_context
 from fastapi_durable.model import Checkpoint, ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.module import DurableModule
 from fastapi_durable.options import DurableOptions
@@ -129,6 +130,7 @@ __all__ = [
     "Role",
     "Run",
     "RunCancelledError",
+    "RunContextFilter",
     "RunDeadError",
     "RunFailedError",
     "RunGateway",
@@ -183,6 +185,7 @@ __all__ = [
     "exponential",
     "fixed",
     "keep",
+    "log_context",
     "operation",
     "step",
     "workflow",
