@@ -83,6 +83,11 @@ class LiveEvents:
 
         return stop
 
+    @property
+    def are_heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
     @contextmanager
     def stream(self, *, run_id: str | None = None, limit: int = 1000) -> Iterator[AsyncIterator[LiveEvent]]:
         """The events while the block is open, of one run or of all.

@@ -9,33 +9,10 @@ from fastapi_durable.model import Lease, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.contract.builders import a_checkpoint, a_run, at
+from tests.support.past import add_finished_runs
 
 PAST = 20_000
 MANY = 16
-
-
-async def fill(client: Any, *, sqlite: bool) -> None:
-    """Finished runs with one checkpoint each."""
-    if sqlite:
-        series = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {})"
-        moment = "'2026-01-01T00:00:00.000+00:00'"
-        source = f"{series.format(PAST)} INSERT INTO {{}} SELECT {{}} FROM series"
-    else:
-        moment = "timestamp '2026-01-01'"
-        source = f"INSERT INTO {{}} SELECT {{}} FROM generate_series(1, {PAST}) AS n"
-    run = (
-        "durable_workflow_runs (id, workflow, workflow_version, status, namespace, created_at, updated_at)",
-        f"'past-' || n, 'checkout', '1', 'completed', 'default', {moment}, {moment}",
-    )
-    checkpoint = (
-        "durable_step_checkpoints (run_id, seq, name, kind, step_id, status, attempts, started_at, finished_at)",
-        f"'past-' || n, 0, 'step', 'local', 'past', 'completed', 1, {moment}, {moment}",
-    )
-    await client.execute_raw(source.format(*run))
-    await client.execute_raw(source.format(*checkpoint))
-    if not sqlite:
-        # The server does so by itself before long; SQLite only when it is asked.
-        await client.execute_raw("ANALYZE")
 
 
 async def hot_path(store: StateStore) -> None:
@@ -63,7 +40,7 @@ async def hot_path(store: StateStore) -> None:
 @pytest.mark.slow
 async def test_no_statement_of_the_hot_path_reads_a_whole_table(client: Any, database_url: str) -> None:
     sqlite = database_url.startswith("file:")
-    await fill(client, sqlite=sqlite)
+    await add_finished_runs(client, PAST, sqlite=sqlite)
     store = PrismaStateStore(client)
     await store.ping()
     client.asked.clear()
