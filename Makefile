@@ -104,7 +104,8 @@ node_modules/.installed: package-lock.json package.json requirements/node.txt | 
 	@mkdir -p .make && touch $@
 
 migrate: setup
-	@DATABASE_URL='$(DATABASE_URL)' scripts/with_node node node_modules/prisma/build/index.js migrate deploy >.make/migrate.log 2>&1 \
+	@.venv/bin/python scripts/is_migrated.py '$(DATABASE_URL)' || \
+		DATABASE_URL='$(DATABASE_URL)' scripts/with_node node node_modules/prisma/build/index.js migrate deploy >.make/migrate.log 2>&1 \
 		|| { cat .make/migrate.log >&2; exit 1; }
 
 migration: setup

@@ -15,6 +15,7 @@ from fastapi_durable.errors import ConfigurationError, NotStartedError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import AppBound, Application
 from fastapi_durable.injection.lifetime import Held
+from fastapi_durable.metrics import ProcessMetrics
 from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
@@ -48,6 +49,7 @@ class DurableRuntime:
 
     Attributes:
         worker: None in a process that drives no runs.
+        metrics: Counters and histograms of this process, for Prometheus.
         webhook_secret: The key that signatures of callbacks are checked with; None: none are asked for.
     """
 
@@ -58,6 +60,7 @@ class DurableRuntime:
     gateway: RunGateway
     schedules: Scheduler
     worker: Worker | None
+    metrics: ProcessMetrics
     webhook_secret: SecretStr | None = None
 
     async def health(self, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:

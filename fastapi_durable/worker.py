@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import itertools
 import logging
 import random
 import uuid
@@ -52,6 +53,8 @@ class Worker:
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
         self._reserved: set[str] = set()
+        self._token_base = f"{uuid.uuid4().hex}."
+        self._token_numbers = itertools.count()
         self._draining = False
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
@@ -151,7 +154,8 @@ class Worker:
         return self._config.concurrency - len(self._drivers) - len(self._reserved)
 
     def _new_token(self) -> str:
-        return f"{self._config.instance_id}:{uuid.uuid4().hex}"
+        # Unique among all workers by the random part, and within this one by the number.
+        return f"{self._config.instance_id}:{self._token_base}{next(self._token_numbers):x}"
 
     async def _claim_forever(self) -> None:
         notifications = self._engine.notifications

@@ -57,7 +57,8 @@ class Provider(trace.TracerProvider, trace.Tracer):
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     provider = Provider()
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    # What `trace.set_tracer_provider` sets, which can be done once in a process only.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     return provider
 
 

@@ -104,6 +104,9 @@ async def test_the_probes_of_a_worker_turn_with_its_health() -> None:
     async with module_on(store).running() as runtime, answering_probes(runtime, ("127.0.0.1", 0)) as (host, port):
         async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
             assert (await client.get("/health/ready")).status_code == 200
+            metrics = await client.get("/metrics")
+            assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+            assert "durable_worker_up 1" in metrics.text.splitlines()
             store.down = True
             response = await client.get("/health/ready?verbose=1")
             assert response.status_code == 503
