@@ -1,5 +1,6 @@
 """Every route of the console has a rule and keeps it: for strangers, viewers, and users of another namespace."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -130,8 +131,15 @@ async def test_a_user_of_another_namespace_neither_sees_nor_touches_a_run_on_any
         assert await snapshot(found) == before
 
 
-async def test_an_operator_may_do_everything() -> None:
-    """No route is closed to everybody."""
+async def test_an_operator_may_do_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """No route is closed to everybody; the log says who changed what."""
+    with caplog.at_level(logging.INFO, logger="fastapi_durable"):
+        await _operate_everything()
+    assert f"console: 'otto': POST '/durable/api/runs/{ID}/cancel'" in caplog.messages
+    assert not any("GET" in message for message in caplog.messages)
+
+
+async def _operate_everything() -> None:
     async with login_desk() as found:
         await populated(found)
         await sign_in(found, "otto")
