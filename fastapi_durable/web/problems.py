@@ -155,7 +155,7 @@ class ProblemRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
-        async def handle(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             try:
                 return await handler(_limited(request))
             except DurableError as error:
@@ -164,6 +164,12 @@ class ProblemRoute(APIRoute):
                 return _invalid(error)
             except BodyTooLarge as error:
                 return _response("BodyTooLargeError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.detail)
+
+        async def handle(request: Request) -> Response:
+            response = await answer(request)
+            # Runs are private, and different in a moment: nobody on the way keeps an answer for somebody else.
+            response.headers.setdefault("Cache-Control", "private, no-cache")
+            return response
 
         return handle
 

@@ -109,6 +109,7 @@ async def test_a_viewer_reads_on_every_route_and_changes_on_none() -> None:
         for method, path in routes(found.app):
             response = await request(found, method, path)
             assert response.status_code == (403 if changes(method) else 200), (method, path, response.text)
+            assert response.headers["cache-control"] in ("private, no-cache", "no-store"), (method, path)
         assert await snapshot(found) == before
         info = (await found.client.get("api/console")).json()
         assert (info["may_operate"], info["actions"], info["user"]["role"]) == (False, [], "view")
