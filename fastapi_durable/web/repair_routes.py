@@ -136,7 +136,9 @@ def repair_routes() -> APIRouter:
     router = APIRouter(route_class=ProblemRoute)
     about_a_run: dict[str, Any] = {
         "dependencies": [same_version],
-        "responses": problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+        "responses": problem_responses(
+            HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.TOO_MANY_REQUESTS
+        ),
     }
     router.post("/bulk/{action}", operation_id="actOnRuns", responses=problem_responses())(act_on_runs)
     router.post("/runs/{run_id:path}/retry", operation_id="retryRun", **about_a_run)(retry_run)

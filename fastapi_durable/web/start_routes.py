@@ -54,7 +54,9 @@ def start_routes(workflows: Sequence[WorkflowDefinition]) -> APIRouter:
     """A route for each workflow of the module, and the one for any name behind them."""
     router = APIRouter(route_class=ProblemRoute)
     answers = {
-        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN),
+        **problem_responses(
+            HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+        ),
         200: {"model": RunStarted, "description": "A run of this id was there before."},
     }
     versions: dict[str, list[WorkflowDefinition]] = {}
