@@ -9,21 +9,11 @@ from fastapi import APIRouter, Query
 
 from fastapi_durable.errors import DurableError, RunNotFoundError, RunStateError, StoreUnavailableError
 from fastapi_durable.model import LIVE_STATUSES, TERMINAL_STATUSES, RunQuery, RunStatus
+from fastapi_durable.web.bodies import BulkAction, BulkVerb, ForkRun, RetryWithInput, RunFilter
 from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_query
-from fastapi_durable.web.schemas import (
-    BulkAction,
-    BulkFailure,
-    BulkResult,
-    BulkVerb,
-    ForkRun,
-    RetryWithInput,
-    RunChanged,
-    RunFilter,
-    RunId,
-    RunsDeleted,
-)
+from fastapi_durable.web.schemas import BulkFailure, BulkResult, RunChanged, RunId, RunsDeleted
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 _RETRIABLE = frozenset({RunStatus.FAILED, RunStatus.DEAD, RunStatus.BLOCKED})
