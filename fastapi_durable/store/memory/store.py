@@ -225,15 +225,12 @@ class _Operations(UpkeepOperations):
         limit: int,
         workflows: Collection[tuple[str, str]] | None = None,
         namespace: str | None = None,
+        after: str = "",
     ) -> list[Run]:
         async with self._access() as tables:
-            waiting = [
-                (-(run.priority or 0), since, run.id, run)
-                for run in self._runs(tables, CLAIMABLE, namespace)
-                if (since := waiting_since(run, now)) is not None
-                and (workflows is None or (run.workflow, run.workflow_version) in workflows)
-            ]
-            claimed = [claimed_by(run, token, now, until) for *_, run in sorted(waiting)[: max(0, limit)]]
+            runs = (run for run in self._runs(tables, CLAIMABLE, namespace) if not run.queue)
+            chosen = in_turn(waiting_runs(runs, now, workflows), after)[: max(0, limit)]
+            claimed = [claimed_by(run, token, now, until) for _, run in sorted(chosen, key=lambda each: each[0])]
             for run in claimed:
                 tables.runs.put(run.id, run)
             return [thaw_run(run) for run in claimed]
