@@ -39,6 +39,7 @@ from fastapi_durable.errors import (
     RunCancelledError,
     RunDeadError,
     RunFailedError,
+    RunIdTakenError,
     RunNotFoundError,
     RunStateError,
     RunUnsuccessfulError,
@@ -59,6 +60,7 @@ from fastapi_durable.errors import (
 )
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import app_scoped
+from fastapi_durable.logs import RunContextFilter, log_context
 from fastapi_durable.model import Checkpoint, ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.module import DurableModule
 from fastapi_durable.options import DurableOptions
@@ -81,6 +83,7 @@ from fastapi_durable.web.dependencies import (
     WorkflowEngineDep,
     WorkflowServiceDep,
 )
+from fastapi_durable.web.login import ConsoleLogin, ConsoleUser, LoginCredentials, LoginCredentialsDep
 
 __all__ = [
     "Backoff",
@@ -90,6 +93,8 @@ __all__ = [
     "ChildFailedError",
     "Clock",
     "ConfigurationError",
+    "ConsoleLogin",
+    "ConsoleUser",
     "DeadLetter",
     "DefinitionError",
     "DurableError",
@@ -112,6 +117,8 @@ __all__ = [
     "LeaseLostError",
     "LiveEvent",
     "LiveEvents",
+    "LoginCredentials",
+    "LoginCredentialsDep",
     "MemoryStateStore",
     "NonDeterminismError",
     "NotStartedError",
@@ -124,11 +131,13 @@ __all__ = [
     "Role",
     "Run",
     "RunCancelledError",
+    "RunContextFilter",
     "RunDeadError",
     "RunFailedError",
     "RunGateway",
     "RunGatewayDep",
     "RunHandle",
+    "RunIdTakenError",
     "RunNotFoundError",
     "RunQuery",
     "RunStateError",
@@ -178,6 +187,7 @@ __all__ = [
     "exponential",
     "fixed",
     "keep",
+    "log_context",
     "operation",
     "step",
     "workflow",

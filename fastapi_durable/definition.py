@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.errors import DefinitionError
+from fastapi_durable.methods import STEP, Method, make_durable, plain, step_methods
 from fastapi_durable.retry import Backoff
 
 P = ParamSpec("P")
@@ -18,8 +19,8 @@ UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
 """Looks at the value of an update: it refuses by raising, or by returning the reason."""
 
 _WORKFLOW = "__durable_workflow__"
-_STEP = "__durable_step__"
 _TYPES = "__durable_types__"
+_DEFINITION = "__durable_definition__"
 _NAME_LIMIT = 200
 
 
@@ -52,6 +53,8 @@ class StepPolicy:
         self, *, max_attempts: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
     ) -> "StepPolicy":
         """This policy with the given fields replaced; None leaves a field as it is."""
+        if max_attempts is None and backoff is None and timeout is None:
+            return self
         return replace(
             self,
             max_attempts=self.max_attempts if max_attempts is None else max_attempts,
@@ -122,7 +125,7 @@ class WorkflowDefinition:
         search_attributes: The pydantic type that a run's attributes have to fit; None: any.
         triggers: Names of events that start a run.
         debounce, batch: How events are collected before they do.
-        owner: The class whose `run` is the function; it is built by injection for each turn.
+        owner: The class whose `run` is the function; injection makes an instance for each turn.
         updates: The validators of its updates, by name.
         dead_letter: What is started when a run is dead.
     """
@@ -184,7 +187,7 @@ def step(
         policy = StepPolicy().override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
         options = {"name": checked_name(name or default_name(target)), "policy": policy}
         try:
-            setattr(target, _STEP, options)
+            setattr(target, STEP, options)
         except AttributeError as error:
             raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
         return target
@@ -227,8 +230,9 @@ def workflow(
 ) -> F | Callable[[F], F]:
     """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
 
-    A class with `async def run(self, ctx, input)` may be declared too; its constructor's keyword-only parameters are
-    injected.
+    A class with `async def run(self, ctx, input)` may be declared too. Each turn of a run has an instance of its own,
+    whose constructor's parameters are dependencies, as those of any class in `Depends`. In the body, a call of one of
+    its `@step` methods on `self` is durable.
 
     Args:
         name: What is recorded; by default the function's name.
@@ -271,6 +275,8 @@ def workflow(
             "updates": dict(updates or {}),
             "dead_letter": dead_letter,
         }
+        if inspect.isclass(target):
+            make_durable(target)
         setattr(target, _WORKFLOW, options)
         return target
 
@@ -286,40 +292,80 @@ def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = 
     Raises:
         DefinitionError: the signature does not fit a step.
     """
-    options: Mapping[str, Any] = getattr(function, _STEP, None) or {"name": default_name(function)}
-    input_type, output_type = _remembered_types(function, f"step {options['name']!r}", leading=leading)
+    declared = getattr(function, STEP, None)
+    if not leading and (known := _remembered(function, declared)) is not None:
+        definition: StepDefinition = known
+        return definition
+    definition = _step_definition(function, leading)
+    if not leading:
+        _remember(function, declared, definition)
+    return definition
+
+
+def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> StepDefinition:
+    function = plain(function)
+    written = function
+    if isinstance(function, Method):
+        written, leading = function.function, ("self",)
+    options: Mapping[str, Any] = getattr(written, STEP, None) or {"name": default_name(written)}
+    input_type, output_type = _remembered_types(written, f"step {options['name']!r}", leading=leading)
     return StepDefinition(
         function=function,
         input_type=input_type,
         output_type=output_type,
-        blocking=not inspect.iscoroutinefunction(_plain(function)),
+        blocking=not inspect.iscoroutinefunction(_plain(written)),
         **options,
     )
 
 
+def step_definitions(step: Callable[..., Any]) -> list[StepDefinition]:
+    """What is declared on a step function, or on each step method of a class.
+
+    Raises:
+        DefinitionError: a signature does not fit a step, or the class has none.
+    """
+    if not inspect.isclass(step):
+        return [step_definition(step)]
+    found = [step_definition(method) for method in step_methods(step)]
+    if not found:
+        raise DefinitionError(f"the class {default_name(step)!r} has no steps: decorate its methods with @step")
+    return found
+
+
 def is_workflow(function: Callable[..., Any]) -> bool:
     """Whether it is decorated with `@workflow`."""
-    return getattr(function, _WORKFLOW, None) is not None
+    return _declared(function) is not None
 
 
 def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
-    """What `@workflow` declared on a function.
+    """What `@workflow` declared on a function or a class.
 
     Raises:
         DefinitionError: it is not decorated, or its signature does not fit a workflow.
     """
-    options: Mapping[str, Any] | None = getattr(function, _WORKFLOW, None)
+    options = _declared(function)
     if options is None:
         raise DefinitionError(f"{default_name(function)!r} is not a workflow: decorate it with @workflow")
+    if (known := _remembered(function, options)) is not None:
+        definition: WorkflowDefinition = known
+        return definition
+    definition = _workflow_definition(function, options)
+    _remember(function, options, definition)
+    return definition
+
+
+def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any]) -> WorkflowDefinition:
     label = f"workflow {options['name']!r}"
     owner = function if inspect.isclass(function) else None
-    if owner is not None:
-        function = getattr(owner, "run", None) or _no_run(label)
-    if not inspect.iscoroutinefunction(_plain(function)):
+    if owner is not None and not inspect.isfunction(inspect.getattr_static(owner, "run", None)):
+        raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
+    body = function if owner is None else Method(owner, "run")
+    written = body.function if isinstance(body, Method) else body
+    if not inspect.iscoroutinefunction(_plain(written)):
         raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
-    input_type, output_type = _remembered_types(function, label, leading=("ctx",) if owner is None else ("self", "ctx"))
+    input_type, output_type = _remembered_types(written, label, leading=("ctx",) if owner is None else ("self", "ctx"))
     return WorkflowDefinition(
-        function=function,
+        function=body,
         input_type=input_type,
         output_type=output_type,
         origin=_origin(function),
@@ -328,8 +374,11 @@ def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
     )
 
 
-def _no_run(label: str) -> Any:
-    raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
+def _declared(function: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """What `@workflow` left; a class does not inherit it, since a name and a version mean one workflow."""
+    declared: Mapping[str, Any] | None
+    declared = vars(function).get(_WORKFLOW) if inspect.isclass(function) else getattr(function, _WORKFLOW, None)
+    return declared
 
 
 def default_name(function: Callable[..., Any]) -> str:
@@ -359,6 +408,21 @@ def checked_name(name: str) -> str:
     if not name or len(name) > _NAME_LIMIT or not name.isprintable():
         raise DefinitionError(f"a name has 1 to {_NAME_LIMIT} printable characters, {name!r} does not")
     return name
+
+
+def _remembered(function: Callable[..., Any], declared: object) -> Any:
+    """The definition that was made of exactly this function, as it was declared; None: not yet.
+
+    A bound method is another object each time, a class does not inherit it, and `functools.wraps` copies it onto
+    functions that it was not made of.
+    """
+    known = getattr(function, _DEFINITION, None)
+    return known[2] if known is not None and known[0] is function and known[1] is declared else None
+
+
+def _remember(function: Callable[..., Any], declared: object, definition: object) -> None:
+    if inspect.isfunction(function) or inspect.isclass(function):
+        setattr(function, _DEFINITION, (function, declared, definition))
 
 
 def _remembered_types(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
@@ -404,6 +468,11 @@ def _input_and_output(function: Callable[..., Any], label: str, *, leading: tupl
     if len(positional) < len(leading):
         raise DefinitionError(f"{label} does not take {' and '.join(leading)} before its input")
     inputs = positional[len(leading) :]
+    if len(inputs) > 1 and inputs[0].name == "self":
+        raise DefinitionError(
+            f"{label} is a method without its instance: pass that of an instance, or name the class in "
+            "DurableModule(steps=[...]), so that injection makes one"
+        )
     if len(inputs) > 1:
         extra = inputs[1].name
         raise DefinitionError(

@@ -16,7 +16,7 @@ from fastapi_durable.definition import (
     StepDefinition,
     WorkflowDefinition,
     default_name,
-    step_definition,
+    step_definitions,
     workflow_definition,
 )
 from fastapi_durable.engine.config import EngineConfig
@@ -30,6 +30,9 @@ from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
+from fastapi_durable.meters import metered
+from fastapi_durable.methods import step_methods
+from fastapi_durable.metrics import ProcessMetrics
 from fastapi_durable.options import DurableOptions, ResolvedOptions
 from fastapi_durable.runtime import (
     DurableHealth,
@@ -44,6 +47,7 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.router import console_router
 from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.webhooks import webhook_router
@@ -80,7 +84,7 @@ class DurableModule:
         for each in self._entities:
             entity_definition(each)
         self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
-        self._steps: tuple[StepDefinition, ...] = tuple(step_definition(each) for each in steps)
+        self._steps: tuple[StepDefinition, ...] = tuple(found for each in steps for found in step_definitions(each))
         WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
         StepRegistry(self._steps)
         self.state_store: RuntimePart[StateStore] = RuntimePart("state_store", lambda runtime: runtime.store, self)
@@ -105,9 +109,10 @@ class DurableModule:
 
         Args:
             options: Checked now, the environment included.
-            workflows: Functions decorated with `@workflow` that this application drives.
+            workflows: Functions and classes decorated with `@workflow` that this application drives.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
+                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
 
         Raises:
             ConfigurationError: an option or a variable of the environment is wrong.
@@ -133,9 +138,10 @@ class DurableModule:
             use_factory: Returns the options; `def`, `async def` or a lambda. With `inject`, it is called with the
                 values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
-            workflows: Functions decorated with `@workflow` that this application drives.
+            workflows: Functions and classes decorated with `@workflow` that this application drives.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
+                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
 
         Raises:
             ConfigurationError: the factory does not take what `inject` lists.
@@ -169,18 +175,20 @@ class DurableModule:
         *,
         role: Role | Literal["api", "worker", "all"] | None = None,
         dependency_overrides: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
+        app: Application | None = None,
     ) -> AsyncIterator[DurableRuntime]:
-        """Run the module without a web application: in a worker process, a script, a test.
+        """Run the module without a server: in a worker process, a script, a test.
 
         Args:
             role: Whatever options and environment say.
             dependency_overrides: As an application has them.
+            app: Run in this application, whose own overrides count then, rather than in none.
 
         Raises:
             ConfigurationError, SchemaMismatchError, StoreUnavailableError: as `lifespan`.
         """
-        app = StandaloneApplication(dict(dependency_overrides or {}))
-        async with self._opened(app, role=None if role is None else Role(role)) as runtime:
+        place = StandaloneApplication(dict(dependency_overrides or {})) if app is None else app
+        async with self._opened(place, role=None if role is None else Role(role)) as runtime:
             yield runtime
 
     def webhook_router(self, *, prefix: str = "/webhooks", max_body: int = 1_000_000) -> APIRouter:
@@ -201,6 +209,7 @@ class DurableModule:
         view: Sequence[params.Depends] = (),
         operate: Sequence[params.Depends] = (),
         tenant: TenantDependency | None = None,
+        login: ConsoleLogin | None = None,
         allow_unauthenticated: bool = False,
         dashboard: bool = True,
         include_in_schema: bool = True,
@@ -214,16 +223,20 @@ class DurableModule:
             view: Further ones before what only reads, the dashboard included.
             operate: Further ones before what changes runs.
             tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
-            allow_unauthenticated: Mount the changing routes although neither `dependencies` nor `operate` guards them.
+            login: A login of the console's own, for applications that have none: viewers and operators, by a form.
+            allow_unauthenticated: Mount the changing routes although nothing guards them.
             dashboard: Whether to serve the pages, or the API alone.
             include_in_schema: Whether the API shows in the application's OpenAPI document.
         """
         return console_router(
             self,
+            workflows=self._workflows,
+            entities=[entity_definition(each) for each in self._entities],
             dependencies=dependencies,
             view=view,
             operate=operate,
             tenant=tenant,
+            login=login,
             allow_unauthenticated=allow_unauthenticated,
             dashboard=dashboard,
             include_in_schema=include_in_schema,
@@ -325,11 +338,13 @@ class DurableModule:
                 gateway=RunGateway(engine),
                 schedules=engine.scheduler,
                 worker=worker,
+                metrics=ProcessMetrics(engine.events),
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
+            stack.enter_context(metered(engine))
             if options.wakeups is not None:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
@@ -356,10 +371,11 @@ class DurableModule:
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
-        owners: list[Callable[..., Any]] = [each.owner for each in self._workflows if each.owner is not None]
+        owners = [each.owner for each in self._workflows if each.owner is not None]
+        methods: list[Callable[..., Any]] = [method for owner in owners for method in step_methods(owner)]
         functions = [*(each.function for each in self._workflows), *(each.function for each in self._steps)]
         operations = [op.function for each in self._entities for op in entity_definition(each).operations.values()]
-        for function in (*functions, *owners, *operations):
+        for function in (*functions, *methods, *operations):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)

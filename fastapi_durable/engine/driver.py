@@ -6,7 +6,6 @@ run, or something happened since the turn read the history; then the driver look
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -153,8 +152,11 @@ class RunDriver:
             turn.lose_lease()
         elif self._stopping is not None:
             self._stopping(turn)
-        with turn_span(self.run):
-            return await turn.execute(body)
+        with turn_span(self.run) as tell:
+            outcome = await turn.execute(body)
+            if isinstance(outcome, Raised):
+                tell(outcome.error)
+        return outcome
 
     def _wants_undoing(self, outcome: TurnOutcome) -> bool:
         """Whether the run failed, or reached as far as a cancelled run gets."""
@@ -333,15 +335,10 @@ class RunDriver:
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
-    async with AsyncExitStack() as stack:
-        leading: tuple[Any, ...] = (context,)
-        if definition.owner is not None:
-            parts = await stack.enter_async_context(turn.services.injector.provide(definition.owner))
-            leading = (definition.owner(**parts), context)
-        dependencies = await stack.enter_async_context(turn.services.injector.provide(definition.function))
+    async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             with inside_workflow(context):
-                return await definition.function(*leading, **dependencies)
+                return await definition.function(context, **dependencies)
         try:
             value = turn.services.codec.decode(
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
@@ -350,4 +347,4 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
             # It was valid when the run was started: the code has changed, and may be mended.
             turn.block(error)
         with inside_workflow(context):
-            return await definition.function(*leading, value, **dependencies)
+            return await definition.function(context, value, **dependencies)

@@ -21,6 +21,7 @@ from fastapi_durable.engine.accumulator import accumulators
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.dead_letter import inline_handlers
+from fastapi_durable.engine.delay import Delay
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
@@ -43,6 +44,7 @@ from fastapi_durable.engine.subscription import EventSubscriber
 from fastapi_durable.engine.upkeep import Upkeep
 from fastapi_durable.engine.webhook import Callback, deliver_callback
 from fastapi_durable.entity import entity_definition
+from fastapi_durable.methods import step_methods
 from fastapi_durable.model import Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.telemetry import step_span
@@ -79,6 +81,8 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         self.clock = clock
         known = {definition.key for definition in workflows}
         workflows = [*workflows, *(each for each in inline_handlers(workflows) if each.key not in known)]
+        owners = [each.owner for each in workflows if each.owner is not None]
+        methods = [step_definition(method) for owner in owners for method in step_methods(owner)]
         self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
         self.notifications = Notifications()
         self.events = LiveEvents(clock)
@@ -92,13 +96,14 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             registry=self.registry,
             notifications=self.notifications,
             events=self.events,
-            steps=StepRegistry(steps),
+            until_shown=Delay(config.running_row_after.total_seconds()),
+            steps=StepRegistry(steps, methods),
             interceptors=(step_span, *interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,
         )
         self._services.subscribers.append(EventTriggers(self._services))
-        for step in steps:
+        for step in (*steps, *methods):
             injector.check(step.function)
             codec.adapter(step.input_type)
             codec.adapter(step.output_type)
@@ -110,8 +115,6 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
                 codec.adapter(operation.output_type)
         for definition in workflows:
             injector.check(definition.function)
-            if definition.owner is not None:
-                injector.check(definition.owner)
             codec.adapter(definition.search_attributes or Any)
             codec.adapter(definition.input_type)
             codec.adapter(definition.output_type)

@@ -15,10 +15,10 @@ from typing import Any
 import anyio.to_thread
 
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
-from fastapi_durable.engine.attempts import executing, log_of, outcome_of, run_attempts
+from fastapi_durable.engine.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.position import inside_step
-from fastapi_durable.engine.step_log import RunningStepLog
+from fastapi_durable.engine.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turn import Interrupt, Turn
 from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
@@ -72,7 +72,8 @@ async def run_step(
                         policy, lambda: carrier.execute(task, lambda task: _execute(turn, definition, task, log))
                     )
                 finally:
-                    await announcement.settle()
+                    if not announcement.is_over():
+                        await announcement.settle()
                 if outcome.error is not None:
                     # An attempt that was given up did not hand in what it said.
                     return outcome if outcome.events else replace(outcome, events=log.events)
@@ -119,12 +120,13 @@ async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: 
 
     try:
         value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
-        async with (
-            executing(turn, task.seq, definition.name, task.attempt, log),
-            services.injector.provide(definition.function) as dependencies,
-        ):
-            with inside_step(definition.name):
-                result = await call(definition, value, dependencies)
+        with logged_as_current(log):
+            async with (
+                intercepted(turn, task.seq, definition.name, task.attempt),
+                services.injector.provide(definition.function) as dependencies,
+            ):
+                with inside_step(definition.name):
+                    result = await call(definition, value, dependencies)
         output = codec.encode(result, definition.output_type, what=f"the result of {label}")
     except (SerializationError, InjectionError, OutsideWorkflowError) as error:
         # Another attempt would meet the same obstacle.
@@ -161,8 +163,7 @@ class _Announcement:
         self._task = task
         self._started_at = started_at
         self._write: asyncio.Task[Any] | None = None
-        delay = turn.services.config.running_row_after.total_seconds()
-        self._timer = asyncio.get_running_loop().call_later(delay, self._begin)
+        self._timer = turn.services.until_shown.call(self._begin)
 
     def _begin(self) -> None:
         self._write = asyncio.create_task(self._announce())
@@ -180,9 +181,13 @@ class _Announcement:
         )
         await turn.record(checkpoint)
 
-    async def settle(self) -> None:
-        """Finish the write, if there is one, before the outcome is written."""
+    def is_over(self) -> bool:
+        """Make no announcement any more; False: one is being written, or was, and has to be settled."""
         self._timer.cancel()
+        return self._write is None
+
+    async def settle(self) -> None:
+        """Finish the write before the outcome is written."""
         if self._write is not None:
             try:
                 await asyncio.wait({self._write})

@@ -3,7 +3,8 @@
 The only place where an error of the library becomes an HTTP status code.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -17,12 +18,15 @@ from fastapi_durable.errors import (
     ConfigurationError,
     DefinitionError,
     DurableError,
+    EntityNotRegisteredError,
     ResultTimeoutError,
+    RunIdTakenError,
     RunNotFoundError,
     RunStateError,
     ScheduleNotFoundError,
     SerializationError,
     SignalTokenTakenError,
+    SingletonQueueFullError,
     StoreConflictError,
     StoreUnavailableError,
     TransactionExpiredError,
@@ -37,8 +41,11 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     WorkflowNotRegisteredError: HTTPStatus.NOT_FOUND,
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
+    EntityNotRegisteredError: HTTPStatus.NOT_FOUND,
     RunStateError: HTTPStatus.CONFLICT,
+    RunIdTakenError: HTTPStatus.CONFLICT,
     SignalTokenTakenError: HTTPStatus.CONFLICT,
+    SingletonQueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -48,7 +55,10 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     DefinitionError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_RETRY_LATER: Final = {"Retry-After": "5"}
+_HEADERS: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Session realm="fastapi_durable"'},
+}
 
 
 class FieldProblem(BaseModel):
@@ -72,12 +82,27 @@ class NotPermittedError(DurableError):
     """The caller may not do this, whoever it is about."""
 
 
+class PreconditionFailedError(DurableError):
+    """The run is another one than the caller saw."""
+
+
+class NotSignedInError(DurableError):
+    """The console's login asks for a session, and there is none, or it is over."""
+
+
+class TooManyAttemptsError(DurableError):
+    """Somebody tries to sign in too often."""
+
+
 class TooManyStreamsError(DurableError):
     """All places for live streams are taken."""
 
 
 _STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
     NotPermittedError: HTTPStatus.FORBIDDEN,
+    NotSignedInError: HTTPStatus.UNAUTHORIZED,
+    PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
+    TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -95,8 +120,7 @@ def problem_of(error: DurableError) -> Response:
     status = next((table[kind] for kind in type(error).__mro__ if kind in table), HTTPStatus.INTERNAL_SERVER_ERROR)
     # What a database says of itself (addresses, names of tables) is for the log.
     detail = "the database cannot be used at the moment" if _tells_of_the_inside(error) else str(error)
-    headers = _RETRY_LATER if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return _response(type(error).__name__, status, detail, headers=headers)
+    return _response(type(error).__name__, status, detail, headers=_HEADERS.get(status))
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -113,9 +137,12 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         status.value: {"description": status.phrase, "content": {PROBLEM_JSON: {"schema": schema}}}
         for status in sorted(every)
     }
+    if HTTPStatus.NOT_FOUND in every:
+        # A path that fits no route, as one with a line break in it, is answered by the application.
+        answers[HTTPStatus.NOT_FOUND.value]["content"]["application/json"] = {"schema": {}}
     answers[HTTPStatus.BAD_REQUEST.value] = {"description": "The body cannot be read."}
     for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        answers.setdefault(status.value, {"description": f"{status.phrase}: so says the application"})
+        answers.setdefault(status.value, {"description": f"{status.phrase}: so says the login, or the application"})
     return answers
 
 
@@ -125,10 +152,10 @@ class ProblemRoute(APIRoute):
     What the application's own dependencies raise goes to the application's handlers.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
-        async def handle(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             try:
                 return await handler(_limited(request))
             except DurableError as error:
@@ -137,6 +164,12 @@ class ProblemRoute(APIRoute):
                 return _invalid(error)
             except BodyTooLarge as error:
                 return _response("BodyTooLargeError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.detail)
+
+        async def handle(request: Request) -> Response:
+            response = await answer(request)
+            # Runs are private, and different in a moment: nobody on the way keeps an answer for somebody else.
+            response.headers.setdefault("Cache-Control", "private, no-cache")
+            return response
 
         return handle
 
@@ -183,4 +216,10 @@ def _response(
         type=f"urn:fastapi-durable:{slug}", title=status.phrase, status=status, detail=detail, errors=errors or []
     )
     body = problem.model_dump(exclude={"errors"} if not errors else None)
-    return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+    return _ProblemResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+
+
+class _ProblemResponse(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        # What was sent may hold half a surrogate pair, and comes back in a message: UTF-8 has no form for it.
+        return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")

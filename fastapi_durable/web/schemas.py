@@ -1,44 +1,32 @@
-"""What the console's HTTP API takes and answers."""
+"""What the console's HTTP API answers, and the texts that it takes in addresses."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints
+from pydantic.errors import PydanticInvalidForJsonSchema
 
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import NoInput
 from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.model import (
-    AttributeFilter,
-    AttributeOperator,
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
     ErrorRecord,
     Run,
+    RunFacet,
     RunStatus,
     SearchValue,
 )
 
-MAX_BULK = 500
-_OPERATORS: dict[str, AttributeOperator] = {
-    "eq": "eq",
-    "ne": "ne",
-    "gt": "gt",
-    "gte": "gte",
-    "lt": "lt",
-    "lte": "lte",
-}
-
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+EntityKey = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 AttributeText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
-
-_Whole = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class ErrorView(BaseModel):
@@ -100,7 +88,8 @@ class RunPage(BaseModel):
 
     runs: list[RunSummary]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the runs after these; null: there are none.")
-    total: int | None = Field(description="How many match; null unless `total` asks for it.")
+    total: int | None = Field(description="How many match, counted up to 10,000; null unless `total` asks for it.")
+    total_capped: bool = Field(default=False, description="There are more than `total`.")
 
 
 class FacetView(BaseModel):
@@ -114,6 +103,22 @@ class RunFacetsView(BaseModel):
 
     facets: list[FacetView]
     total: int
+    capped: list[RunStatus] = Field(
+        description="Statuses of which there are more than the 5,000 that were counted; so the total is more, too."
+    )
+
+    @classmethod
+    def of(cls, facets: Sequence[RunFacet], most: int) -> Self:
+        """Of facets that were counted up to one more than `most` a status."""
+        counts = Counter[RunStatus]()
+        for each in facets:
+            counts[each.status] += each.count
+        capped = [status for status in RunStatus if counts[status] > most]
+        # The one too many only says that there are more.
+        views = [FacetView(status=each.status, origin=each.origin, count=each.count) for each in facets]
+        for status in capped:
+            max((each for each in views if each.status == status), key=lambda each: each.count).count -= 1
+        return cls(facets=views, total=sum(each.count for each in views), capped=capped)
 
 
 class StepView(BaseModel):
@@ -171,7 +176,7 @@ class RunDetailView(RunSummary):
     timeline: list[StepView]
     timeline_total: int
     children: list[RunSummary]
-    children_total: int
+    children_total: int = Field(description="Counted up to 10,000.")
 
     @classmethod
     def of_run(
@@ -236,23 +241,22 @@ class WorkflowList(BaseModel):
     workflows: list[WorkflowView]
 
 
+class UserView(BaseModel):
+    """Who is signed in with the console's own login."""
+
+    name: str
+    role: Literal["view", "operate"]
+
+
 class ConsoleInfo(BaseModel):
     """Where the caller is, and what is offered to it."""
 
     namespace: str | None = Field(description="The only namespace that the caller sees; null: all of them.")
-    may_operate: bool = Field(description="Whether the changing routes are mounted.")
+    may_operate: bool = Field(description="Whether changes are offered at all, and to this caller.")
     actions: list[str]
+    user: UserView | None = Field(description="Null: the console has no login of its own, so there is no way out.")
     role: str
     store: str
-
-
-class StartRun(_Body):
-    input: Any = None
-    run_id: RunId | None = Field(default=None, description="Starting twice under one id starts once.")
-    version: Name | None = None
-    tags: Annotated[list[Name], Field(max_length=50)] = []
-    search_attributes: Annotated[dict[Name, AttributeText | bool | _Whole | _Number], Field(max_length=50)] = {}
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
 
 
 class RunStarted(BaseModel):
@@ -260,21 +264,8 @@ class RunStarted(BaseModel):
     created: bool = Field(description="False: a run of this id was there before, and nothing was changed.")
 
 
-class SendSignal(_Body):
-    token: Token
-    payload: Any = None
-    signal_id: Name | None = None
-
-
 class SignalSent(BaseModel):
     received: bool = Field(description="Whether a run received it; false: it is kept for the next one that waits.")
-
-
-class PublishEvent(_Body):
-    name: Name
-    payload: Any = None
-    event_id: Name | None = None
-    buffer: bool = True
 
 
 class EventPublished(BaseModel):
@@ -283,10 +274,6 @@ class EventPublished(BaseModel):
     started: list[str]
     buffered: bool
     duplicate: bool
-
-
-class SendUpdate(_Body):
-    value: Any = None
 
 
 class UpdateSent(BaseModel):
@@ -301,14 +288,6 @@ class RunValue(BaseModel):
     value: Any = None
 
 
-class CancelRun(_Body):
-    compensate: bool = Field(default=False, description="Undo what finished steps declared with `compensate=` first.")
-
-
-class ContinueRun(_Body):
-    label: Name | None = None
-
-
 class RunChanged(BaseModel):
     """The run as an action left it, or the new run that it made."""
 
@@ -316,46 +295,8 @@ class RunChanged(BaseModel):
     status: RunStatus
 
 
-class RetryWithInput(_Body):
-    input: Any = None
-
-
-class ForkRun(_Body):
-    from_step: Annotated[int, Field(ge=0, lt=1_000_000)]
-
-
 class RunsDeleted(BaseModel):
     deleted: int = Field(description="How many runs, descendants included.")
-
-
-class RunFilter(_Body):
-    """Which runs; conditions are joined by AND."""
-
-    status: Annotated[list[RunStatus], Field(max_length=9)] | None = None
-    workflow: Name | None = None
-    tag: Name | None = None
-    attr: Annotated[list[AttributeText], Field(max_length=10)] = []
-    namespace: Name | None = None
-    origin: Name | None = None
-    unattributed: bool = False
-    created_from: datetime | None = None
-    created_until: datetime | None = None
-
-
-class BulkAction(_Body):
-    """What to do to all runs that a filter selects, or to those that are named."""
-
-    filter: RunFilter | None = None
-    run_ids: Annotated[list[RunId], Field(max_length=MAX_BULK)] | None = None
-    compensate: bool = Field(default=False, description="For cancel.")
-    force: bool = Field(default=False, description="For delete: cancel first what is alive.")
-    limit: Annotated[int, Field(ge=1, le=MAX_BULK)] = MAX_BULK
-
-    @model_validator(mode="after")
-    def _selects_one_way(self) -> Self:
-        if (self.filter is None) == (self.run_ids is None):
-            raise ValueError("give either filter or run_ids; an empty filter means every run")
-        return self
 
 
 class BulkFailure(BaseModel):
@@ -373,30 +314,12 @@ class BulkResult(BaseModel):
     failures: list[BulkFailure] = Field(description="The first failures, with their reasons.")
 
 
-BulkVerb = Literal["cancel", "retry", "delete"]
-
-
-def attribute_filter(text: str) -> AttributeFilter:
-    """`key:op:value`; the value may hold colons. true and false are booleans, what looks like a number is one.
-
-    Raises:
-        ValueError: it is not of this form.
-    """
-    key, _, rest = text.partition(":")
-    operator, colon, value = rest.partition(":")
-    known = _OPERATORS.get(operator)
-    if not key or not colon or known is None:
-        raise ValueError(f"{text!r} is not key:op:value with op one of {', '.join(_OPERATORS)}")
-    return AttributeFilter(key, known, _coerced(value))
-
-
-def _coerced(value: str) -> SearchValue:
-    if value in ("true", "false"):
-        return value == "true"
+def json_schema_of(declared: Any, codec: Codec) -> dict[str, Any] | None:
+    """JSON Schema of a type; None where there is no value, or where pydantic reads a type but cannot describe it."""
+    if declared is NoInput:
+        return None
     try:
-        number = float(value)
-    except ValueError:
-        return value
-    if number != number or number in (float("inf"), float("-inf")):
-        return value
-    return int(value) if number.is_integer() and value.lstrip("+-").isdigit() else number
+        schema: dict[str, Any] = codec.adapter(declared).json_schema()
+    except PydanticInvalidForJsonSchema:
+        return None
+    return schema

@@ -13,6 +13,7 @@ from fastapi_durable.definition import step_definition, workflow_definition
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
@@ -47,12 +48,13 @@ def build_engine(
     interceptors: Sequence[StepInterceptor] = (),
     transport: Transport | None = None,
     entities: Sequence[type] = (),
+    injector: Injector | None = None,
 ) -> WorkflowEngine:
     """An engine as one process would have it."""
     return WorkflowEngine(
         store=store,
         workflows=[workflow_definition(workflow) for workflow in workflows],
-        injector=NothingInjected(),
+        injector=injector or NothingInjected(),
         transport=transport or InProcessTransport(),
         config=replace(config),
         clock=SystemClock(),
@@ -101,6 +103,16 @@ async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 
 async def has_status(handle: RunHandle[Any], *statuses: RunStatus) -> bool:
     """Whether the run has one of these statuses now."""
     return await handle.status() in statuses
+
+
+def run_has(store: StateStore, run_id: str, *statuses: RunStatus) -> Callable[[], Awaitable[bool]]:
+    """The same for a run by its id, as a condition for `until`; False as long as there is none."""
+
+    async def check() -> bool:
+        run = await store.find_run(run_id)
+        return run is not None and run.status in statuses
+
+    return check
 
 
 @asynccontextmanager

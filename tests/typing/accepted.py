@@ -3,16 +3,17 @@
 Checked, never executed: mypy runs over it with the rest of the repository.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, Never, assert_type
 from uuid import UUID
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
 from fastapi_durable import (
+    BulkCancellation,
     DurableHealth,
     DurableHealthDep,
     DurableModule,
@@ -22,9 +23,11 @@ from fastapi_durable import (
     LiveEvent,
     MemoryStateStore,
     PublishedEvent,
+    Run,
     RunGateway,
     RunGatewayDep,
     RunHandle,
+    RunQuery,
     StateStore,
     StateStoreDep,
     StepExecution,
@@ -40,11 +43,14 @@ from fastapi_durable import (
     app_scoped,
     current_context,
     current_step,
+    entity,
     exponential,
+    operation,
     step,
     workflow,
 )
 from fastapi_durable.injection import AppScoped
+from fastapi_durable.model import SearchAttributes
 
 
 class Client:
@@ -132,6 +138,41 @@ class Warehouse:
     async def pick(self, order: Order) -> int:
         return order.cents
 
+    @step
+    def weigh(self, order: Order, *, settings: SettingsDep) -> float:
+        return 1.0
+
+    @step
+    async def stock(self) -> bytes:
+        return b""
+
+
+@workflow(name="delivery")
+class Delivery:
+    def __init__(self, client: ClientDep) -> None:
+        self.client = client
+
+    async def run(self, ctx: WorkflowContext, order: Order, *, settings: SettingsDep) -> Receipt:
+        assert_type(await self.charge(order), Receipt)
+        assert_type(await ctx.step(self.charge, order, max_attempts=2, compensate=self.refund), Receipt)
+        assert_type(await ctx.step(Warehouse.pick, order), int)
+        assert_type(await ctx.step(Warehouse.weigh, order), float)
+        assert_type(await ctx.step(Warehouse.stock), bytes)
+        return Receipt(text=settings.url)
+
+    @step
+    async def charge(self, order: Order) -> Receipt:
+        return Receipt(text=await self.client.charge(order.cents))
+
+    @step
+    async def refund(self) -> None: ...
+
+
+@workflow
+class Sweep:
+    async def run(self, ctx: WorkflowContext) -> int:
+        return 1
+
 
 async def dispatch(ticket: TaskTicket) -> None:
     assert_type(ticket.token, str)
@@ -170,11 +211,68 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await ctx.child(checkout, order), Receipt)
     assert_type(await ctx.start_child(checkout, order), str)
     assert_type(await ctx.all(checkout, [order], mode="fail_fast"), list[Receipt])
+    assert_type(await ctx.child(Delivery, order, run_id="1", priority=2), Receipt)
+    assert_type(await ctx.child(Sweep), int)
+    assert_type(await ctx.child("checkout", {"id": "1"}, version="2"), Any)
+    assert_type(await ctx.start_child(Delivery, order), str)
+    assert_type(await ctx.start_child(Sweep), str)
+    assert_type(await ctx.all(Delivery, [order]), list[Receipt])
     assert_type(await ctx.patched("change"), bool)
     assert_type(current_context(), WorkflowContext)
     assert_type(current_step(), StepLog)
     current_step().sub("file", status="skipped", data={"n": 1})
     return await ctx.gather(ctx.step(count), ctx.step(count))
+
+
+@entity
+class Account(BaseModel):
+    balance: int = 0
+
+    @operation
+    def deposit(self, cents: int) -> int:
+        return cents
+
+    @operation
+    async def close(self) -> str:
+        return "closed"
+
+
+async def book(tx: Any, order: Order) -> float:
+    return 1.0
+
+
+async def stamp(tx: Any) -> bytes:
+    return b""
+
+
+@workflow
+async def rest(ctx: WorkflowContext, order: Order) -> Receipt:
+    assert_type(await ctx.call_entity(Account, "a", Account.deposit, 5), int)
+    assert_type(await ctx.call_entity(Account, "a", Account.close), str)
+    assert_type(await ctx.call_entity("Account", "a", "deposit", 5), Any)
+    await ctx.signal_entity(Account, "a", Account.deposit, 5)
+    await ctx.signal_entity("Account", "a", "deposit", 5)
+    assert_type(await ctx.signal_entity(Account, "a", Account.close), None)
+    assert_type(await ctx.transaction(book, order, max_attempts=2, name="book it"), float)
+    assert_type(await ctx.transaction(stamp), bytes)
+    assert_type(await ctx.upsert_search_attributes({"cents": 5, "gone": None}), SearchAttributes)
+    assert_type(await ctx.gather(ctx.step(describe, Receipt(text="")), ctx.step(describe, Receipt(text=""))), list[str])
+    assert_type(ctx.continue_as_new(order), Never)
+
+
+async def operate(workflows: WorkflowService) -> None:
+    assert_type(await workflows.cancel("1", compensate=True), Run)
+    assert_type(await workflows.cancel_where(RunQuery(tag="night")), BulkCancellation)
+    assert_type(await workflows.retry("1"), Run)
+    assert_type(await workflows.retry_with_input("1", Receipt(text="x")), Run)
+    assert_type(await workflows.fork("1", from_step=3), Run)
+    assert_type(await workflows.delete_run("1", force=True), int)
+    assert_type(workflows.on_cancel(print), Callable[[], None])
+    assert_type(await workflows.signal_entity(Account, "a", Account.deposit, 5, operation_id="1"), None)
+    await workflows.signal_entity(Account, "a", Account.close)
+    await workflows.signal_entity("Account", "a", "deposit", 5)
+    assert_type(await workflows.get_entity_state(Account, "a"), Account | None)
+    assert_type(await workflows.get_entity_state("Account", "a"), Any)
 
 
 async def outside(workflows: WorkflowService, engine: WorkflowEngine, order: Order) -> None:
@@ -209,8 +307,8 @@ async def nightly(ctx: WorkflowContext) -> int:
 durable = DurableModule.for_root_async(
     inject=[get_client],
     use_factory=lambda client: DurableOptions(store=MemoryStateStore(), transport=InProcessTransport()),
-    workflows=[checkout, nightly],
-    steps=[charge_card, count],
+    workflows=[checkout, nightly, Delivery, Sweep],
+    steps=[charge_card, count, Warehouse],
 )
 app = FastAPI(lifespan=durable.lifespan)
 
@@ -241,6 +339,12 @@ async def place_order(order: Order, workflows: WorkflowServiceDep) -> dict[str, 
     assert_type(await workflows.execute(checkout, order, timeout="5s"), Receipt)
     assert_type(await workflows.execute(nightly), int)
     assert_type(workflows.handle("run", checkout), RunHandle[Receipt])
+    assert_type(await workflows.start(Delivery, order, tags=["shop"], priority=1), RunHandle[Receipt])
+    assert_type(await workflows.start(Sweep), RunHandle[int])
+    assert_type(await workflows.execute(Delivery, order, timeout="5s", run_id="1"), Receipt)
+    assert_type(await workflows.execute(Sweep), int)
+    assert_type(await workflows.signal_with_start(Delivery, order, token="go"), RunHandle[Receipt])
+    assert_type(workflows.handle("run", Delivery), RunHandle[Receipt])
     assert_type(workflows.handle("run"), RunHandle[Any])
     assert_type(await workflows.signal("approve:1", {"approved": True}), bool)
     return {"run_id": handle.run_id}

@@ -14,7 +14,21 @@ from fastapi_durable import (
     current_step,
 )
 from fastapi_durable.injection import AppScoped
-from tests.typing.accepted import Order, Receipt, charge_card, checkout, count, dispatch, nightly
+from tests.typing.accepted import (
+    Account,
+    Client,
+    Delivery,
+    Order,
+    Receipt,
+    Sweep,
+    Warehouse,
+    book,
+    charge_card,
+    checkout,
+    count,
+    dispatch,
+    nightly,
+)
 
 
 async def wrong_steps(ctx: WorkflowContext) -> None:
@@ -22,6 +36,10 @@ async def wrong_steps(ctx: WorkflowContext) -> None:
     await ctx.step(count, 1)  # type: ignore[arg-type]
     text: str = await ctx.step(charge_card, Order(id="1", cents=1))  # type: ignore[arg-type]
     await ctx.step(1)  # type: ignore[call-overload]
+    await ctx.step(Warehouse.pick, 1)  # type: ignore[arg-type]
+    await ctx.step(count, attempts=2)  # type: ignore[call-overload]
+    await ctx.child(Delivery, 1)  # type: ignore[arg-type]
+    await Delivery(Client()).charge(1)  # type: ignore[arg-type]
     number: int = text  # type: ignore[assignment]
     await ctx.sleep(number)  # type: ignore[arg-type]
 
@@ -45,6 +63,41 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     current_step().sub("file", status="bad")  # type: ignore[arg-type]
 
 
+async def wrong_values(ctx: WorkflowContext, order: Order) -> None:
+    text: str = await ctx.now()  # type: ignore[assignment]
+    text = await ctx.uuid()  # type: ignore[assignment]
+    text = await ctx.random()  # type: ignore[assignment]
+    text = await ctx.side_effect(order)  # type: ignore[arg-type]
+    await ctx.patched(5)  # type: ignore[arg-type]
+    await ctx.start_child(checkout, text)  # type: ignore[arg-type]
+    await ctx.start_child(checkout, order, timeout="5s")  # type: ignore[call-overload]
+    await ctx.gather(text)  # type: ignore[arg-type]
+    await ctx.upsert_search_attributes([("key", 1)])  # type: ignore[arg-type]
+    await ctx.transaction(book, text)  # type: ignore[arg-type]
+    await ctx.transaction(book, order, compensate=dispatch)  # type: ignore[call-overload]
+    await ctx.call_entity(Account, "a", Account.deposit, text)  # type: ignore[arg-type]
+    await ctx.call_entity(Order, "a", Account.deposit, 5)  # type: ignore[arg-type]
+    await ctx.signal_entity(Account, "a", Account.deposit, text)  # type: ignore[arg-type]
+    ctx.continue_as_new(order, order)  # type: ignore[call-arg]
+
+
+async def wrong_operations(workflows: WorkflowService, order: Order) -> None:
+    await workflows.cancel(order)  # type: ignore[arg-type]
+    await workflows.cancel_where("night")  # type: ignore[arg-type]
+    await workflows.retry("1", order)  # type: ignore[call-arg]
+    await workflows.retry_with_input(order)  # type: ignore[arg-type]
+    await workflows.fork("1")  # type: ignore[call-arg]
+    await workflows.delete_run("1", force="yes")  # type: ignore[arg-type]
+    workflows.on_cancel(lambda: None)  # type: ignore[arg-type, misc]
+    await workflows.signal_entity(Account, "a", Account.deposit, order)  # type: ignore[arg-type]
+    state: Order | None = await workflows.get_entity_state(Account, "a")  # type: ignore[arg-type]
+    workflows.handle(state)  # type: ignore[call-overload]
+    await workflows.signal(order)  # type: ignore[arg-type]
+    await workflows.update("1", order)  # type: ignore[arg-type]
+    await workflows.continue_run("1", 5)  # type: ignore[arg-type]
+    await workflows.complete_task("1")  # type: ignore[call-arg]
+
+
 async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:
     await workflows.signal_with_start(checkout, order)  # type: ignore[call-overload]
     await workflows.signal_with_start(checkout, 1, token="go")  # type: ignore[arg-type]
@@ -57,6 +110,12 @@ async def wrong_starts(workflows: WorkflowService, order: Order) -> None:
     await workflows.start(checkout, "not an order")  # type: ignore[arg-type]
     await workflows.start(nightly, order)  # type: ignore[arg-type]
     await workflows.start(charge_card, order)  # type: ignore[arg-type]
+    await workflows.start(Delivery, "not an order")  # type: ignore[arg-type]
+    await workflows.start(Sweep, order)  # type: ignore[arg-type]
+    await workflows.start(Warehouse, order)  # type: ignore[arg-type]
+    await workflows.start(checkout, order, run=1)  # type: ignore[call-overload]
+    text: str = await workflows.execute(Delivery, order)  # type: ignore[arg-type]
+    await workflows.start(text, order, run_id=5)  # type: ignore[call-overload]
     handle: RunHandle[int] = await workflows.start(checkout, order)  # type: ignore[arg-type]
     await workflows.execute(checkout, 1, timeout="5s")  # type: ignore[arg-type]
     await workflows.execute(checkout, order, timeout=5)  # type: ignore[call-overload]

@@ -1,12 +1,12 @@
 """The context of the running workflow, for helpers deep in the call stack."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.engine.position import refuse_inside_step
 from fastapi_durable.errors import OutsideWorkflowError
+from fastapi_durable.methods import steps_run_by
 
 if TYPE_CHECKING:
     from fastapi_durable.engine.context import WorkflowContext
@@ -30,11 +30,11 @@ def current_context() -> "WorkflowContext":
     return context
 
 
-@contextmanager
-def inside_workflow(context: "WorkflowContext") -> Iterator[None]:
-    """Makes `current_context()` find the context while a body runs."""
-    token = _current.set(context)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+def ambient_context() -> "WorkflowContext | None":
+    """The context of the run to which this code belongs, that of a step included; None elsewhere."""
+    return _current.get()
+
+
+def inside_workflow(context: "WorkflowContext") -> "Ambient[WorkflowContext | None]":
+    """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
+    return Ambient(_current, context, steps_run_by(context.step))

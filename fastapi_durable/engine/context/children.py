@@ -13,6 +13,7 @@ from fastapi_durable.engine.child import (
 )
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.limits import checked_run_id
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 
 Input = TypeVar("Input")
@@ -60,6 +61,7 @@ class ChildCalls(ContextPart):
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
             InputValidationError: the input does not fit the child's type.
+            RunIdTakenError: a run of this id exists, and it is another workflow's, or another namespace's.
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
         position = self._take()
@@ -129,10 +131,12 @@ class ChildCalls(ContextPart):
         options: ChildOptions,
         parallel_group: str | None = None,
     ) -> ChildRequest:
-        services = self._turn.services
+        services, run_id = self._turn.services, options.get("run_id")
+        if run_id is not None and parallel_group is None:
+            checked_run_id(run_id)
         definition: WorkflowDefinition = services.registry.resolve(workflow, options.get("version"))
         return ChildRequest(
-            run_id=options.get("run_id") or f"{self._run_id}.child.{position}",
+            run_id=run_id or f"{self._run_id}.child.{position}",
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
             priority=options.get("priority"),
