@@ -29,7 +29,15 @@ from fastapi_durable.model import (
 )
 from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint
 from fastapi_durable.store.memory.activity import activity
-from fastapi_durable.store.memory.claims import CLAIMABLE, STRANDABLE, claimed_by, lease_is_free, waiting_since
+from fastapi_durable.store.memory.claims import (
+    CLAIMABLE,
+    STRANDABLE,
+    claimed_by,
+    in_turn,
+    lease_is_free,
+    waiting_runs,
+    waiting_since,
+)
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.tables import (

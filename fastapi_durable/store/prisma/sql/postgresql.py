@@ -107,7 +107,7 @@ class PostgresSql(Sql):
     ) -> str:
         return (
             f"SELECT f.* FROM {groups} CROSS JOIN LATERAL (SELECT {columns} FROM durable_workflow_runs AS r"
-            f" WHERE {where(conditions())} ORDER BY {order}, {self.bytewise('r.id')} LIMIT {limit}) AS f"
+            f" WHERE {where(conditions())} ORDER BY {order} LIMIT {limit}) AS f"
         )
 
     def unforeseen(self, word: str) -> str:

@@ -102,7 +102,7 @@ class SqliteSql(Sql):
         # SQLite has no LATERAL. CROSS JOIN keeps the order in which the tables are read.
         return (
             f"SELECT {columns} FROM {groups} CROSS JOIN durable_workflow_runs AS r WHERE r.id IN (SELECT r.id"
-            f" FROM durable_workflow_runs AS r WHERE {where(conditions())} ORDER BY {order}, r.id LIMIT {limit})"
+            f" FROM durable_workflow_runs AS r WHERE {where(conditions())} ORDER BY {order} LIMIT {limit})"
         )
 
     def passing_locked(self, alias: str) -> str:  # noqa: ARG002 - there is one writer
