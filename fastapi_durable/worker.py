@@ -61,6 +61,7 @@ class Worker:
         self._draining = False
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
+        self._served = ""
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
@@ -217,7 +218,12 @@ class Worker:
             limit=limit,
             workflows=self._engine.registry.keys,
             namespace=self._config.namespace,
+            after=self._served,
         )
+        if claimed:
+            # The namespace whose turn came last: the next claim goes on behind it.
+            before = [run.namespace for run in claimed if run.namespace <= self._served]
+            self._served = max(before or [run.namespace for run in claimed])
         for run in claimed:
             self._leased_until[run.id] = until
             self._drive(self._engine.driver(run, token))
