@@ -8,7 +8,7 @@ from fastapi_durable.model import RunStatus
 from fastapi_durable.runtime import DurableRuntime
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_COUNTED: Final = 100_000
+_COUNTED: Final = 10_000
 
 
 async def exposition(runtime: DurableRuntime, gateway: RunGateway, *, of_process: bool) -> str:

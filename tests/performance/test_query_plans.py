@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fastapi_durable.activity import ActivityQuery
 from fastapi_durable.model import TERMINAL_STATUSES, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
@@ -51,6 +52,9 @@ async def upkeep(store: StateStore) -> None:
     await store.list_runs(RunQuery(limit=50, before=(at(0), "run-1")))
     await store.list_runs(RunQuery(parent_run_id="run-1"))
     await store.list_signal_waiters(run_ids=["run-1"])
+    await store.run_activity(ActivityQuery(start=at(0), width=timedelta(minutes=1), buckets=60))
+    await store.page_checkpoints("past-7", after=0, limit=10)
+    await store.history_state("past-7")
     old = RetentionPolicy(statuses=TERMINAL_STATUSES, max_age=timedelta(days=3650))
     many = RetentionPolicy(statuses=TERMINAL_STATUSES, max_count=PAST // 2)
     await store.prune_terminal_runs(old, now=at(0), limit=9)

@@ -26,6 +26,9 @@ class Sql(ABC):
     json_is_text: ClassVar[bool]
     """Whether `row` gives JSON columns as text."""
 
+    once: ClassVar[str] = "MATERIALIZED"
+    """Says of a common table that it is evaluated once."""
+
     def __init__(self) -> None:
         self.parameters: list[Parameter] = []
 
@@ -158,11 +161,32 @@ class Sql(ABC):
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
         """Set columns of the runs `r` that meet the guards with a call `g`, and return their `id`."""
 
+    @abstractmethod
+    def first_of_each(
+        self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int
+    ) -> str:
+        """The first runs `r` of each row of the table `groups`, which the conditions may name."""
+
+    def unforeseen(self, word: str) -> str:
+        """A text of this package's own that the planner does not know beforehand.
+
+        Where it knows how rare a status was when it last counted, it takes plans that are right for a few rows, and
+        keeps to them when there are many.
+        """
+        return f"'{word}'"
+
+    @abstractmethod
+    def passing_locked(self, alias: str) -> str:
+        """The end of a SELECT that locks the rows of a table, and passes those that others have locked."""
+
     # Statements that differ as a whole
 
     @abstractmethod
-    def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
-        """Lease claimable runs; return each as `row`, its `id`, and `since` when it waited, if the database can say."""
+    def claim_picked(self, picked: str, values: str) -> str:
+        """Set columns of the runs of the table `picked`, the last of the common tables that `picked` defines.
+
+        Returns each as `row`, its `id`, and `since` when it waited, if the database can say.
+        """
 
     @abstractmethod
     def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
