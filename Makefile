@@ -75,9 +75,9 @@ test-console: setup
 	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
 	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
 
-# A picture of a test's own making: the run page, as the browser tests see it.
+# The README's picture is one that the browser tests take.
 docs/console.png: test-console
-	cp .make/screenshots/run-waiting.png $@
+	cp .make/screenshots/run-graph.png $@
 
 bench-console: setup
 	scripts/with_node .venv/bin/python -m benchmarks.console $(ARGS)
