@@ -13,7 +13,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: bench-console docs/console.png help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
+.PHONY: bench-console picture help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -76,8 +76,8 @@ test-console: setup
 	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
 
 # The README's picture is one that the browser tests take.
-docs/console.png: test-console
-	cp .make/screenshots/run-graph.png $@
+picture: test-console
+	cp .make/screenshots/run-graph.png docs/console.png
 
 bench-console: setup
 	scripts/with_node .venv/bin/python -m benchmarks.console $(ARGS)
