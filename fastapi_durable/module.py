@@ -30,7 +30,9 @@ from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
+from fastapi_durable.meters import metered
 from fastapi_durable.methods import step_methods
+from fastapi_durable.metrics import ProcessMetrics
 from fastapi_durable.options import DurableOptions, ResolvedOptions
 from fastapi_durable.runtime import (
     DurableHealth,
@@ -336,11 +338,13 @@ class DurableModule:
                 gateway=RunGateway(engine),
                 schedules=engine.scheduler,
                 worker=worker,
+                metrics=ProcessMetrics(engine.events),
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
+            stack.enter_context(metered(engine))
             if options.wakeups is not None:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))

@@ -6,7 +6,7 @@ made, and nothing is stored. A replayed step makes no span, because it is not ex
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -39,9 +39,9 @@ def current_traceparent() -> str | None:
     return carrier.get(_HEADER)
 
 
-def turn_span(run: Run) -> AbstractContextManager[object]:
-    """Surrounds one turn of a run."""
-    return nullcontext() if _is_off() else _turn_span(run)
+def turn_span(run: Run) -> AbstractContextManager[Callable[[Exception], None]]:
+    """Surrounds one turn of a run; yields what to call with the error that the body raised, if it did."""
+    return nullcontext(_ignore) if _is_off() else _turn_span(run)
 
 
 def step_span(execution: StepExecution) -> AbstractAsyncContextManager[object]:
@@ -50,7 +50,7 @@ def step_span(execution: StepExecution) -> AbstractAsyncContextManager[object]:
 
 
 @contextmanager
-def _turn_span(run: Run) -> Iterator[None]:
+def _turn_span(run: Run) -> Iterator[Callable[[Exception], None]]:
     attributes: dict[str, str | int] = {
         "durable.run.id": run.id,
         "durable.workflow.name": run.workflow,
@@ -60,8 +60,8 @@ def _turn_span(run: Run) -> Iterator[None]:
     tracer = trace.get_tracer_provider().get_tracer(_NAME)
     with tracer.start_as_current_span(
         f"workflow {run.workflow}", context=_parent(run.traceparent), kind=SpanKind.CONSUMER, attributes=attributes
-    ):
-        yield
+    ) as span:
+        yield lambda error: _tell(span, error)
 
 
 @asynccontextmanager
@@ -89,6 +89,10 @@ async def _step_span(execution: StepExecution) -> AsyncIterator[None]:
         except Exception as error:
             _tell(span, error)
             raise
+
+
+def _ignore(error: Exception) -> None:
+    """There is no span to tell it."""
 
 
 def _tell(span: Span, error: Exception) -> None:

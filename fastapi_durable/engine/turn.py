@@ -161,6 +161,11 @@ class Turn:
             self._diverge(seq, f"{checkpoint.kind} {checkpoint.name!r}", f"{kind} {name!r}")
         return checkpoint
 
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the code that asks has been executed before, as far as the history tells."""
+        return not self._undoing and self._positions.is_replaying(self._history.values())
+
     def peek(self, seq: int) -> Checkpoint | None:
         """What the history holds at a position, whatever it is."""
         row = self._history.get(seq)

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from fastapi_durable.model import Json, RunStatus
-from fastapi_durable.web.schemas import attribute_filter
+from fastapi_durable.web.bodies import attribute_filter
 
 
 def describe_runs(parser: argparse.ArgumentParser) -> None:

@@ -43,6 +43,9 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.engine": 4,
     "fastapi_durable.worker": 4,
     "fastapi_durable.telemetry": 4,
+    "fastapi_durable.meters": 4,
+    "fastapi_durable.metrics": 4,
+    "fastapi_durable.logs": 4,
     # 5 composition
     "fastapi_durable.injection": 5,
     "fastapi_durable.settings": 5,
