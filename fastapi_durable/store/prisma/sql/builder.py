@@ -126,6 +126,10 @@ class Sql(ABC):
     def lease_is_held(self, run_id: str, token: str) -> str:
         """Whether the run is leased under the token, until the end of the transaction."""
 
+    def too_common(self, column: str) -> str:
+        """A column whose value most rows have, where the database has no statistics to know it by."""
+        return column
+
     @abstractmethod
     def namespaces(self) -> str | None:
         """A subselect of every `namespace` that there is, for a LATERAL join; None if that cannot be had."""

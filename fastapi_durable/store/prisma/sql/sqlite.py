@@ -69,6 +69,9 @@ class SqliteSql(Sql):
     def returned_row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - RETURNING knows no alias
         return self.row(table, table.name)
 
+    def too_common(self, column: str) -> str:
+        return f"+{column}"
+
     def namespaces(self) -> None:
         return None  # there is no LATERAL to go on with
 
