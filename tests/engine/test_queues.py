@@ -45,6 +45,11 @@ async def working(ctx: WorkflowContext, name: str) -> str:
 
 
 @workflow
+async def working_once(ctx: WorkflowContext, name: str) -> str:
+    return await ctx.step(work, name)
+
+
+@workflow
 async def waiting(ctx: WorkflowContext, name: str) -> str:
     await ctx.step(work, name)
     await ctx.wait_for_signal(f"go:{name}")
@@ -113,11 +118,11 @@ async def test_a_rate_limit_spreads_the_beginnings() -> None:
 async def test_fairness_keys_take_turns() -> None:
     store = MemoryStateStore()
     queues = [Queue("q", concurrency=1)]
-    engine = build_engine(store, working, queues=queues)
+    engine = build_engine(store, working_once, queues=queues)
     await engine.declare_queues()
-    loud = [await engine.start(working, f"loud{n}", queue="q", fairness_key="loud") for n in range(3)]
-    quiet = await engine.start(working, "quiet", queue="q", fairness_key="quiet")
-    async with running_engine(store, working, queues=queues):
+    loud = [await engine.start(working_once, f"loud{n}", queue="q", fairness_key="loud") for n in range(3)]
+    quiet = await engine.start(working_once, "quiet", queue="q", fairness_key="quiet")
+    async with running_engine(store, working_once, queues=queues):
         await asyncio.gather(*[handle.result("5s") for handle in (*loud, quiet)])
     assert order.index("quiet") == 1
 
