@@ -64,6 +64,7 @@ from fastapi_durable.logs import RunContextFilter, log_context
 from fastapi_durable.model import Checkpoint, ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.module import DurableModule
 from fastapi_durable.options import DurableOptions
+from fastapi_durable.queue import Queue, QueueLoad, QueueState
 from fastapi_durable.retry import Backoff, exponential, fixed
 from fastapi_durable.runtime import DurableHealth, DurableRuntime
 from fastapi_durable.service import WorkflowService
@@ -126,6 +127,9 @@ __all__ = [
     "PostgresWakeups",
     "PrismaStateStore",
     "PublishedEvent",
+    "Queue",
+    "QueueLoad",
+    "QueueState",
     "ResultTimeoutError",
     "Retention",
     "Role",

@@ -326,6 +326,7 @@ class DurableModule:
                 steps=self._steps,
                 interceptors=options.interceptors,
                 schedules=options.schedules,
+                queues=options.queues,
                 retention=options.retention,
                 dead_letter=options.dead_letter_workflow,
             )
@@ -349,7 +350,10 @@ class DurableModule:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
                 stack.enter_context(engine.notifications.joined_to(tell))
-            if worker is not None:
+            if worker is None:
+                # A worker does so itself; its process may be older than a queue that runs are started on here.
+                await engine.declare_queues()
+            else:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)
             _announce(runtime, config)

@@ -15,6 +15,7 @@ from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.engine.retention import Retention
 from fastapi_durable.engine.schedule import Schedule
 from fastapi_durable.errors import ConfigurationError
+from fastapi_durable.queue import Queue
 from fastapi_durable.settings import DurableSettings, Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
@@ -37,6 +38,7 @@ class DurableOptions:
         wakeups: How the processes that share the store tell each other what happened, for example
             `PostgresWakeups(url)`. None: they find out by polling.
         schedules: Workflows that are started again and again.
+        queues: Lines in which runs wait for their turn, with limits that hold over all processes.
         retention: What workers delete; by default finished runs are kept for ever, and signals that nobody waited for
             thirty days.
         dead_letter_workflow: Started for every dead run whose workflow names none of its own; its input is a
@@ -60,6 +62,7 @@ class DurableOptions:
     transport: Transport = field(default_factory=InProcessTransport)
     wakeups: Wakeups | None = None
     schedules: Sequence[Schedule] = ()
+    queues: Sequence[Queue] = ()
     retention: Retention = field(default_factory=Retention)
     dead_letter_workflow: Callable[..., Any] | str | None = None
     settings: DurableSettings | None = None
@@ -126,6 +129,7 @@ class DurableOptions:
             transport=self.transport,
             wakeups=self.wakeups,
             schedules=tuple(self.schedules),
+            queues=tuple(self.queues),
             retention=self.retention,
             dead_letter_workflow=self.dead_letter_workflow,
             scope_reads=self.scope_reads,
@@ -176,6 +180,7 @@ class ResolvedOptions:
     transport: Transport
     wakeups: Wakeups | None
     schedules: tuple[Schedule, ...]
+    queues: tuple[Queue, ...]
     retention: Retention
     dead_letter_workflow: Callable[..., Any] | str | None
     scope_reads: bool

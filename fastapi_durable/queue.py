@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from fastapi_durable.definition import checked_name
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.errors import DefinitionError
+from fastapi_durable.model import Run
 
 _LARGEST = 1_000_000
 _ENTRIES = 64
@@ -81,6 +83,12 @@ class QueueState:
             return None
         return max(0, self.rate_limit - sum(number for _, number in self._recent(now)))
 
+    def free_places(self, running: int, running_here: int, limit: int) -> int:
+        """How many more runs may be driven by a worker that wants `limit` and drives `running_here` already."""
+        everywhere = limit if self.concurrency is None else self.concurrency - running
+        here = limit if self.worker_concurrency is None else self.worker_concurrency - running_here
+        return max(0, min(everywhere, here, limit))
+
     def next_beginning(self, now: datetime) -> datetime | None:
         """When one more run may begin, if none may now because of the rate limit."""
         if self.rate_period is None or self.may_begin(now) != 0:
@@ -116,6 +124,13 @@ class QueueLoad:
     queue: QueueState
     running: int
     waiting: int
+
+
+class QueueClaim(NamedTuple):
+    """Runs that were claimed from queues, and when to look again if a limit opens by itself then."""
+
+    runs: list[Run]
+    again_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

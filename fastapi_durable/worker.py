@@ -6,6 +6,7 @@ import itertools
 import logging
 import random
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -62,6 +63,7 @@ class Worker:
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
         self._served = ""
+        self._queues_first = False
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
@@ -77,6 +79,7 @@ class Worker:
         if self._loops:
             raise RuntimeError("the worker was started already")
         await self._engine.transport.start()
+        await self._engine.declare_queues()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
         for loop in (self._claim_forever, self._renew_forever, self._expire_forever):
@@ -208,9 +211,21 @@ class Worker:
             pass
 
     async def _claim(self, limit: int) -> list[Run]:
-        now = self._claimed_at = self._engine.clock.now()
-        token = self._new_token()
-        until = now + self._config.lease
+        """Take runs from the queues and from outside them; who is asked first alternates, so neither starves."""
+        self._claimed_at = self._engine.clock.now()
+        if not self._engine.has_queues:
+            return await self._claim_unqueued(limit)
+        sources = [self._claim_queued, self._claim_unqueued]
+        self._queues_first = not self._queues_first
+        if not self._queues_first:
+            sources.reverse()
+        claimed: list[Run] = []
+        for source in sources:
+            claimed += await source(limit - len(claimed))
+        return claimed
+
+    async def _claim_unqueued(self, limit: int) -> list[Run]:
+        token, now, until = self._new_claim()
         claimed = await self._engine.store.claim_runs(
             token,
             now=now,
@@ -224,6 +239,30 @@ class Worker:
             # The namespace whose turn came last: the next claim goes on behind it.
             before = [run.namespace for run in claimed if run.namespace <= self._served]
             self._served = max(before or [run.namespace for run in claimed])
+        return self._drive_all(claimed, token, until)
+
+    async def _claim_queued(self, limit: int) -> list[Run]:
+        token, now, until = self._new_claim()
+        in_flight = Counter((driver.run.namespace, driver.run.queue) for driver in self._drivers.values())
+        claim = await self._engine.store.claim_queued_runs(
+            token,
+            now=now,
+            until=until,
+            limit=limit,
+            workflows=self._engine.registry.keys,
+            namespace=self._config.namespace,
+            in_flight=in_flight,
+        )
+        if claim.again_at is not None:
+            self._engine.notifications.wake_planned(claim.again_at)
+        return self._drive_all(claim.runs, token, until)
+
+    def _new_claim(self) -> tuple[str, datetime, datetime]:
+        now = self._engine.clock.now()
+        return self._new_token(), now, now + self._config.lease
+
+    def _drive_all(self, claimed: list[Run], token: str, until: datetime) -> list[Run]:
+        # At once, before anything else is awaited: a stop hands back what is driven, and only that.
         for run in claimed:
             self._leased_until[run.id] = until
             self._drive(self._engine.driver(run, token))
@@ -266,6 +305,9 @@ class Worker:
                 self._engine.notifications.driven_here.discard(run_id)
                 self._leased_until.pop(run_id, None)
             self._slot_free.set()
+            if driver.run.queue:
+                # Its place in the queue is free, whatever ended the turn.
+                self._engine.notifications.work_available()
 
         task.add_done_callback(finished)
 

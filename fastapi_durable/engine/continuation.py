@@ -41,6 +41,8 @@ async def continue_run(
             tags=run.tags,
             search_attributes=run.search_attributes,
             priority=run.priority,
+            queue=run.queue,
+            fairness_key=run.fairness_key,
             namespace=run.namespace,
             origin=run.origin,
             parent_run_id=run.parent_run_id,

@@ -284,7 +284,11 @@ class RunDriver:
     async def _hand_back(self) -> None:
         """Let another worker, or this one after a restart, go on at once."""
         now = self._services.clock.now()
-        if self.run.status is RunStatus.CANCELLING or not await self._release({"status": RunStatus.PENDING}):
+        # In a queue, pending runs are those that have not begun, which its rate limit counts.
+        handed: RunChanges = {"status": RunStatus.PENDING}
+        if self.run.queue:
+            handed = {"status": RunStatus.SUSPENDED, "wake_at": now}
+        if self.run.status is RunStatus.CANCELLING or not await self._release(handed):
             await self._services.store.update_run(
                 self.run.id,
                 {"locked_by": None, "locked_until": None, "wake_at": now, "updated_at": now},

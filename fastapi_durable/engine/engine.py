@@ -34,6 +34,7 @@ from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.operations import Operations
+from fastapi_durable.engine.queues import declare_queues, queues_by_name
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.retention import Retention
 from fastapi_durable.engine.schedule import Schedule
@@ -46,6 +47,7 @@ from fastapi_durable.engine.webhook import Callback, deliver_callback
 from fastapi_durable.entity import entity_definition
 from fastapi_durable.methods import step_methods
 from fastapi_durable.model import Run
+from fastapi_durable.queue import Queue, QueueLoad
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.telemetry import step_span
 from fastapi_durable.transport.base import Transport
@@ -74,6 +76,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         schedules: Sequence[Schedule] = (),
         retention: Retention | None = None,
         dead_letter: Callable[..., Any] | str | None = None,
+        queues: Sequence[Queue] = (),
     ) -> None:
         self.store = store
         self.transport = transport
@@ -101,6 +104,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             interceptors=(step_span, *interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,
+            queues=queues_by_name(queues),
         )
         self._services.subscribers.append(EventTriggers(self._services))
         for step in (*steps, *methods):
@@ -123,6 +127,19 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         for handler in {definition.dead_letter for definition in workflows} | {dead_letter}:
             if handler is not None:
                 self.registry.resolve(handler)
+
+    @property
+    def has_queues(self) -> bool:
+        """Whether this process declares queues; only then its worker looks at any, at those of its namespaces."""
+        return bool(self._services.queues)
+
+    async def declare_queues(self) -> None:
+        """Tell the store the limits of the queues; done at the start of every process."""
+        await declare_queues(self._services)
+
+    async def queues(self) -> list[QueueLoad]:
+        """The queues with their limits, the runs that are driven, and those that wait."""
+        return await self.store.list_queues(self.clock.now(), namespace=self.config.namespace)
 
     @property
     def services(self) -> Services:

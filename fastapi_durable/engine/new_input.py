@@ -53,6 +53,8 @@ async def _start(services: Services, run_id: str, new_id: str, input: Any, given
                 tags=relabelled(services.codec, definition, encoded, origin.tags),
                 search_attributes=origin.search_attributes,
                 priority=origin.priority,
+                queue=origin.queue,
+                fairness_key=origin.fairness_key,
                 namespace=origin.namespace,
                 origin=origin.origin,
                 parent_run_id=origin.parent_run_id,

@@ -18,6 +18,7 @@ from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.subscription import EventSubscriber
 from fastapi_durable.entity import EntityDefinition
+from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 
@@ -36,6 +37,7 @@ class Services:
         entities: Those that this engine can execute operations of, by name.
         local_worker: Who drives new runs at once.
         dead_letter: The workflow that is started for dead runs whose own workflow names none.
+        queues: Those that runs may be started on, by name.
         random: Returns floats in [0, 1).
     """
 
@@ -56,4 +58,5 @@ class Services:
     entities: Mapping[str, EntityDefinition] = field(default_factory=dict)
     local_worker: LocalWorker = field(default_factory=LocalWorker)
     dead_letter: Callable[..., Any] | str | None = None
+    queues: Mapping[str, Queue] = field(default_factory=dict)
     random: Callable[[], float] = random.random

@@ -13,6 +13,7 @@ from fastapi_durable.engine.input import NO_INPUT, encode_input
 from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.limits import checked_priority, checked_run_id, checked_tags, refuse_other
 from fastapi_durable.engine.namespaces import namespace_of
+from fastapi_durable.engine.queues import place_in_queue
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
@@ -35,6 +36,8 @@ class StartOptions(TypedDict, total=False):
         tags: Added to those that the workflow declares.
         search_attributes: Texts, numbers and booleans that the run is found by.
         priority: A higher one is picked up earlier; none is 0.
+        queue: Where the run waits for its turn: the name of a declared `Queue`.
+        fairness_key: In its queue, runs of this key take turns with those of others: a customer's id, for example.
     """
 
     run_id: str | None
@@ -42,6 +45,8 @@ class StartOptions(TypedDict, total=False):
     tags: Collection[str]
     search_attributes: SearchAttributes | None
     priority: int | None
+    queue: str | None
+    fairness_key: str | None
 
 
 class ExecuteOptions(StartOptions, total=False):
@@ -201,7 +206,8 @@ class Starts:
         A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
         """
         services, dispatcher = self._services, self._services.local_worker.dispatcher
-        reservation = None if dispatcher is None else dispatcher.reserve()
+        # A run in a queue waits for its turn, though a place here be free.
+        reservation = None if dispatcher is None or run.queue else dispatcher.reserve()
         if dispatcher is None or reservation is None:
             created = await create_within_queue(services, definition, run)
             if created.created:
@@ -226,6 +232,7 @@ class Starts:
         services, run_id = self._services, options.get("run_id")
         definition = services.registry.resolve(workflow, options.get("version"))
         now = services.clock.now()
+        queue, fairness_key = place_in_queue(services.queues, options.get("queue"), options.get("fairness_key"))
         encoded = encode_input(services.codec, definition, input, given=input is not NO_INPUT)
         return definition, Run(
             id=str(uuid.uuid4()) if run_id is None else checked_run_id(run_id),
@@ -236,6 +243,8 @@ class Starts:
             search_attributes=checked_attributes(services.codec, definition, options.get("search_attributes") or {}),
             priority=checked_priority(options.get("priority")),
             namespace=namespace_of(services.config),
+            queue=queue,
+            fairness_key=fairness_key,
             origin=definition.origin,
             expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
             traceparent=current_traceparent(),

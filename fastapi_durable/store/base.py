@@ -5,7 +5,7 @@ The second is what makes the engine safe with many workers: guarded updates, cla
 transaction in which several of these happen together. Every method that stands alone is atomic on its own.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, Self
@@ -27,6 +27,7 @@ from fastapi_durable.model import (
     SignalWaiter,
     WorkerRecord,
 )
+from fastapi_durable.queue import QueueClaim, QueueLoad, QueueState
 
 
 class CreatedRun(NamedTuple):
@@ -224,6 +225,28 @@ class StateStore(Protocol):
         """
         ...
 
+    async def claim_queued_runs(
+        self,
+        token: str,
+        *,
+        now: datetime,
+        until: datetime,
+        limit: int,
+        workflows: Collection[tuple[str, str]] | None = None,
+        namespace: str | None = None,
+        in_flight: Mapping[tuple[str, str], int] | None = None,
+    ) -> QueueClaim:
+        """Take up to `limit` runs that wait in queues, as `claim_runs` does others, within the queues' limits.
+
+        A leased run has a place in its queue. A lease that has expired is ended first: its place is free then, its
+        owner can write no more, and the run waits for a place again. Fairness keys take turns in a queue; within a key
+        the longest wait comes first. The queue that was served last comes last.
+
+        Args:
+            in_flight: How many runs the worker drives, by namespace and name of the queue.
+        """
+        ...
+
     async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> set[str]:
         """Prolong many leases in one statement; return the ids of the runs that are still held."""
         ...
@@ -349,6 +372,14 @@ class StateStore(Protocol):
 
     async def save_schedule(self, state: ScheduleState) -> None:
         """Insert or replace. Who decides by what it read does both under `lock_name`."""
+        ...
+
+    async def save_queue(self, queue: QueueState) -> None:
+        """Insert a queue, or set the limits of the one that has its id; how far that has come stays."""
+        ...
+
+    async def list_queues(self, now: datetime, *, namespace: str | None = None, limit: int = 1000) -> list[QueueLoad]:
+        """Queues with what is in them, by id."""
         ...
 
     async def save_worker(self, worker: WorkerRecord) -> None:

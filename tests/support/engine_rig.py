@@ -16,6 +16,7 @@ from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.model import RunStatus
+from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
@@ -49,6 +50,7 @@ def build_engine(
     transport: Transport | None = None,
     entities: Sequence[type] = (),
     injector: Injector | None = None,
+    queues: Sequence[Queue] = (),
 ) -> WorkflowEngine:
     """An engine as one process would have it."""
     return WorkflowEngine(
@@ -62,6 +64,7 @@ def build_engine(
         steps=[step_definition(each) for each in steps],
         interceptors=interceptors,
         entities=entities,
+        queues=queues,
     )
 
 

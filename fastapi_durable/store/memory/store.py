@@ -39,6 +39,7 @@ from fastapi_durable.store.memory.claims import (
     waiting_since,
 )
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
+from fastapi_durable.store.memory.queues import QueueOperations
 from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.tables import (
     KeptSignal,
@@ -55,7 +56,7 @@ from fastapi_durable.store.memory.tables import (
 from fastapi_durable.store.memory.upkeep import UpkeepOperations
 
 
-class _Operations(UpkeepOperations):
+class _Operations(UpkeepOperations, QueueOperations):
     """What a store and a transaction have in common; `_access` says when the tables may be touched."""
 
     def __init__(self, tables: Tables) -> None:

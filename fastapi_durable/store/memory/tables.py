@@ -22,6 +22,7 @@ from fastapi_durable.model import (
     SignalWaiter,
     WorkerRecord,
 )
+from fastapi_durable.queue import QueueState
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -109,6 +110,7 @@ class Tables:
         self.events: Table[str, BufferedEvent] = Table(self.journal, lambda row: row.name)
         self.schedules: Table[str, ScheduleState] = Table(self.journal, lambda row: row.id)
         self.workers: Table[str, WorkerRecord] = Table(self.journal, lambda row: row.id)
+        self.queues: Table[str, QueueState] = Table(self.journal, lambda row: row.id)
         self.last_signal_id = 0
 
 

@@ -13,6 +13,7 @@ from fastapi_durable.store.prisma.database import Database, DatabaseTransaction
 from fastapi_durable.store.prisma.events import EventOperations
 from fastapi_durable.store.prisma.leases import LeaseOperations
 from fastapi_durable.store.prisma.queries import QueryOperations
+from fastapi_durable.store.prisma.queues import QueueOperations
 from fastapi_durable.store.prisma.retention import RetentionOperations
 from fastapi_durable.store.prisma.runs import RunOperations
 from fastapi_durable.store.prisma.signals import SignalOperations
@@ -32,6 +33,7 @@ class _AllOperations(
     EventOperations,
     RetentionOperations,
     UpkeepOperations,
+    QueueOperations,
 ):
     async def ensure_schema(self) -> None:
         await self._database.check_tables()

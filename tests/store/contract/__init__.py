@@ -11,6 +11,7 @@ from tests.store.contract.claims import ClaimsContract
 from tests.store.contract.events import EventsContract
 from tests.store.contract.leases import LeasesContract
 from tests.store.contract.queries import QueriesContract
+from tests.store.contract.queues import QueuesContract
 from tests.store.contract.races import RacesContract
 from tests.store.contract.retention import RetentionContract
 from tests.store.contract.runs import RunsContract
@@ -27,6 +28,7 @@ __all__ = [
     "EventsContract",
     "LeasesContract",
     "QueriesContract",
+    "QueuesContract",
     "RacesContract",
     "RetentionContract",
     "RunsContract",

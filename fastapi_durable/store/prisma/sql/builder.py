@@ -34,6 +34,9 @@ class Sql(ABC):
 
     # Parameters
 
+    writes_in_tables: ClassVar[bool]
+    """Whether a common table may write."""
+
     @abstractmethod
     def bind(self, value: Parameter, kind: Kind) -> str:
         """A placeholder for the value."""

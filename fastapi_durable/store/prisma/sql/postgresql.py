@@ -12,6 +12,7 @@ from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, TEXT, WAITERS, Ki
 
 class PostgresSql(Sql):
     json_is_text = False
+    writes_in_tables = True
 
     def bind(self, value: Parameter, kind: Kind) -> str:
         self.parameters.append(value)

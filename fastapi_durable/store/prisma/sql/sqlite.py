@@ -12,6 +12,7 @@ from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Column, 
 
 class SqliteSql(Sql):
     json_is_text = True
+    writes_in_tables = False
 
     def bind(self, value: Parameter, kind: Kind) -> str:  # noqa: ARG002 - values have types here, parameters have not
         self.parameters.append(value)

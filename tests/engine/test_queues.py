@@ -1,0 +1,167 @@
+"""Queues, driven: limits over several workers, and what gives a place back."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import DefinitionError, InputValidationError
+from fastapi_durable.model import RunStatus
+from fastapi_durable.queue import Queue
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+
+under_way: list[str] = []
+most: list[int] = []
+order: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    under_way.clear()
+    most.clear()
+    order.clear()
+
+
+@step
+async def work(name: str) -> str:
+    order.append(name)
+    under_way.append(name)
+    most.append(len(under_way))
+    await asyncio.sleep(0.005)
+    under_way.remove(name)
+    return name
+
+
+@workflow
+async def working(ctx: WorkflowContext, name: str) -> str:
+    await ctx.step(work, name)
+    await ctx.sleep("1ms")
+    return await ctx.step(work, name)
+
+
+@workflow
+async def working_once(ctx: WorkflowContext, name: str) -> str:
+    return await ctx.step(work, name)
+
+
+@workflow
+async def waiting(ctx: WorkflowContext, name: str) -> str:
+    await ctx.step(work, name)
+    await ctx.wait_for_signal(f"go:{name}")
+    return name
+
+
+@workflow
+async def hopping(ctx: WorkflowContext, left: int) -> int:
+    if left:
+        ctx.continue_as_new(left - 1)
+    return left
+
+
+async def test_two_workers_together_never_drive_more_than_the_queue_allows(
+    stores: tuple[StateStore, StateStore],
+) -> None:
+    """Runs that suspend give their places back in between, and take new ones to go on."""
+    queues = [Queue("q", concurrency=2)]
+    async with running_engine(stores[0], working, queues=queues) as engine:
+        async with running_engine(stores[1], working, queues=queues):
+            handles = await asyncio.gather(*[engine.start(working, str(n), queue="q") for n in range(8)])
+            results = await asyncio.gather(*[handle.result("20s") for handle in handles])
+    assert results == [str(n) for n in range(8)]
+    assert max(most) == 2
+
+
+async def test_a_run_that_waits_for_a_signal_is_in_nobodys_way() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, waiting, queues=[Queue("q", concurrency=1)]) as engine:
+        first = await engine.start(waiting, "first", queue="q")
+        await until(lambda: has_status(first, RunStatus.SUSPENDED))
+        second = await engine.start(waiting, "second", queue="q")
+        await until(lambda: has_status(second, RunStatus.SUSPENDED))
+        for name, handle in (("first", first), ("second", second)):
+            await engine.signal(f"go:{name}")
+            assert await handle.result("5s") == name
+
+
+async def test_the_place_of_a_killed_worker_is_free_after_its_lease(stores: tuple[StateStore, StateStore]) -> None:
+    queues = [Queue("q", concurrency=1)]
+    brief = replace(FAST, lease=timedelta(milliseconds=200))
+    first_engine = build_engine(stores[0], working, queues=queues, config=brief)
+    await first_engine.declare_queues()
+    crashed = await first_engine.start(working, "crashed", queue="q")
+    claim = await stores[0].claim_queued_runs(
+        "dead", now=first_engine.clock.now(), until=first_engine.clock.now() + brief.lease, limit=1
+    )
+    assert [run.id for run in claim.runs] == [crashed.run_id]
+    async with running_engine(stores[1], working, queues=queues, config=brief) as engine:
+        next_run = await engine.start(working, "next", queue="q")
+        assert await next_run.result("10s") == "next"
+        assert await engine.handle(crashed.run_id, working).result("10s") == "crashed"
+    assert max(most) == 1
+
+
+async def test_a_rate_limit_spreads_the_beginnings() -> None:
+    store = MemoryStateStore()
+    queues = [Queue("q", rate_limit=2, rate_period="300ms")]
+    async with running_engine(store, working, queues=queues, config=replace(FAST, concurrency=9)) as engine:
+        started = engine.clock.now()
+        handles = [await engine.start(working, str(n), queue="q") for n in range(5)]
+        await asyncio.gather(*[handle.result("10s") for handle in handles])
+        assert engine.clock.now() - started >= timedelta(milliseconds=600)
+
+
+async def test_fairness_keys_take_turns() -> None:
+    store = MemoryStateStore()
+    queues = [Queue("q", concurrency=1)]
+    engine = build_engine(store, working_once, queues=queues)
+    await engine.declare_queues()
+    loud = [await engine.start(working_once, f"loud{n}", queue="q", fairness_key="loud") for n in range(3)]
+    quiet = await engine.start(working_once, "quiet", queue="q", fairness_key="quiet")
+    async with running_engine(store, working_once, queues=queues):
+        await asyncio.gather(*[handle.result("5s") for handle in (*loud, quiet)])
+    assert order.index("quiet") == 1
+
+
+async def test_a_run_that_goes_on_as_a_new_one_stays_in_its_queue() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, hopping, queues=[Queue("q", concurrency=1)]) as engine:
+        await (await engine.start(hopping, 2, run_id="hop", queue="q", fairness_key="k")).result("5s")
+        await until(lambda: has_status(engine.handle("hop~2"), RunStatus.COMPLETED))
+    last = await store.find_run("hop~2")
+    assert last is not None
+    assert (last.queue, last.fairness_key) == ("q", "k")
+
+
+async def test_cancelling_a_run_that_waits_for_its_turn_leaves_nothing_behind() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, waiting, queues=[Queue("q", concurrency=1)]) as engine:
+        engine_outside = build_engine(store, waiting, queues=[Queue("q", concurrency=1)])
+        handle = await engine_outside.start(waiting, "never", queue="q")
+        await engine.cancel(handle.run_id)
+        await until(lambda: has_status(handle, RunStatus.CANCELLED))
+        (load,) = await engine.queues()
+        assert (load.running, load.waiting) == (0, 0)
+
+
+async def test_bad_starts_are_refused() -> None:
+    engine = build_engine(MemoryStateStore(), waiting, queues=[Queue("q")])
+    with pytest.raises(InputValidationError, match="declared: 'q'"):
+        await engine.start(waiting, "x", queue="other")
+    with pytest.raises(InputValidationError, match="about a queue"):
+        await engine.start(waiting, "x", fairness_key="k")
+    with pytest.raises(InputValidationError, match="at most 200"):
+        await engine.start(waiting, "x", queue="q", fairness_key="k" * 201)
+
+
+def test_bad_queues_are_refused() -> None:
+    with pytest.raises(DefinitionError, match="concurrency"):
+        Queue("q", concurrency=0)
+    with pytest.raises(DefinitionError, match="go together"):
+        Queue("q", rate_limit=1)
+    with pytest.raises(DefinitionError, match="two queues"):
+        build_engine(MemoryStateStore(), queues=[Queue("q"), Queue("q", concurrency=1)])
