@@ -174,8 +174,9 @@ class RunDriver:
         match outcome:
             case Returned(value):
                 return await self._complete(turn, definition, value)
-            case Raised(error):
-                return await self._settle(turn, RunStatus.FAILED, error=error_record(error))
+            case Raised(error, given_up):
+                failure = replace(error_record(error), positions=given_up)
+                return await self._settle(turn, RunStatus.FAILED, error=failure)
             case Ended(Ending.SUSPENDED, wake_at):
                 return await self._rest(turn, {"status": RunStatus.SUSPENDED, "wake_at": wake_at, "error": None})
             case Ended(Ending.DIVERGED, error=Exception() as error):

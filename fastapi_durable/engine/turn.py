@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from typing import Any, NoReturn, TypeVar
 
+from fastapi_durable.engine.blame import Blame
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, refuse_inside_step
 from fastapi_durable.engine.services import Services
@@ -26,6 +27,7 @@ from fastapi_durable.errors import (
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 _SETTLE_CYCLES = 32
 """Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
@@ -70,7 +72,10 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
+    """By the body; `given_up` are the positions that a retry does again."""
+
     error: Exception
+    given_up: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class Turn:
         self.task_names: set[str] = set()
         self._history = {checkpoint.seq: checkpoint for checkpoint in history}
         self._positions = Positions(run.id, self._history.values())
+        self._blame = Blame(self._positions)
         self._progressed = False
         self._undoing = undoing
         self._is_cancelling = run.status is RunStatus.CANCELLING and not undoing
@@ -152,6 +158,10 @@ class Turn:
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):
             self._diverge(seq, f"{checkpoint.kind} {checkpoint.name!r}", f"{kind} {name!r}")
         return checkpoint
+
+    def failed(self, seq: int, error: E) -> E:
+        """The error that the call at `seq` is about to raise into the body: `raise turn.failed(seq, ...)`."""
+        return self._blame.met(seq, error)
 
     def peek(self, seq: int) -> Checkpoint | None:
         """What the history holds at a position, whatever it is."""
@@ -405,7 +415,7 @@ class Turn:
         if error is None:
             return Returned(body.result())
         if isinstance(error, Exception):
-            return Raised(error)
+            return Raised(error, self._blame.given_up(error))
         return Raised(RuntimeError(f"the workflow's body was ended by {type(error).__name__}"))
 
     def _first_leftover(self) -> NonDeterminismError | None:

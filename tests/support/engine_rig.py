@@ -105,17 +105,17 @@ async def has_status(handle: RunHandle[Any], *statuses: RunStatus) -> bool:
 
 @asynccontextmanager
 async def killed_worker(
-    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
+    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any
 ) -> AsyncIterator[WorkflowEngine]:
     """An engine whose worker is killed, not stopped, at the end of the block: nothing is released or handed back."""
-    engine = build_engine(store, *workflows, config=config)
-    before = asyncio.all_tasks()
+    engine = build_engine(store, *workflows, config=config, **parts)
     worker = Worker(engine)
     await worker.start()
     try:
         yield engine
     finally:
-        tasks = [task for task in asyncio.all_tasks() - before if task.get_name().startswith("durable")]
+        # Its own tasks and no others: several processes live in one test.
+        tasks = [*worker._loops, *worker._turns, *filter(None, [worker._claiming])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
