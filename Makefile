@@ -13,7 +13,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos parity stress-prisma bench-prisma
+.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make test         run all tests, PostgreSQL included (ARGS= for pytest)"
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
 	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
+	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
 	@echo "make soak         a minute of steady load, in which nothing may grow"
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make pyright      a second type checker's opinion"
@@ -44,6 +45,10 @@ test: setup
 chaos: setup
 	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)
 	scripts/with_node .venv/bin/python -m tests.chaos --database postgresql --seconds $(SECONDS) $(ARGS)
+	scripts/with_node .venv/bin/python -m tests.chaos.rolling
+
+roll: setup
+	scripts/with_node .venv/bin/python -m tests.chaos.rolling $(ARGS)
 
 soak: setup
 	scripts/with_node .venv/bin/python -m tests.chaos.soak --database postgresql $(ARGS)

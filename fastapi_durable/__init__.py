@@ -81,6 +81,7 @@ from fastapi_durable.web.dependencies import (
     WorkflowEngineDep,
     WorkflowServiceDep,
 )
+from fastapi_durable.web.login import ConsoleLogin, ConsoleUser, LoginCredentials, LoginCredentialsDep
 
 __all__ = [
     "Backoff",
@@ -90,6 +91,8 @@ __all__ = [
     "ChildFailedError",
     "Clock",
     "ConfigurationError",
+    "ConsoleLogin",
+    "ConsoleUser",
     "DeadLetter",
     "DefinitionError",
     "DurableError",
@@ -112,6 +115,8 @@ __all__ = [
     "LeaseLostError",
     "LiveEvent",
     "LiveEvents",
+    "LoginCredentials",
+    "LoginCredentialsDep",
     "MemoryStateStore",
     "NonDeterminismError",
     "NotStartedError",

@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.errors import DefinitionError
+from fastapi_durable.methods import STEP, Method, make_durable, plain, step_methods
 from fastapi_durable.retry import Backoff
 
 P = ParamSpec("P")
@@ -18,7 +19,6 @@ UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
 """Looks at the value of an update: it refuses by raising, or by returning the reason."""
 
 _WORKFLOW = "__durable_workflow__"
-_STEP = "__durable_step__"
 _TYPES = "__durable_types__"
 _NAME_LIMIT = 200
 
@@ -122,7 +122,7 @@ class WorkflowDefinition:
         search_attributes: The pydantic type that a run's attributes have to fit; None: any.
         triggers: Names of events that start a run.
         debounce, batch: How events are collected before they do.
-        owner: The class whose `run` is the function; it is built by injection for each turn.
+        owner: The class whose `run` is the function; injection makes an instance for each turn.
         updates: The validators of its updates, by name.
         dead_letter: What is started when a run is dead.
     """
@@ -184,7 +184,7 @@ def step(
         policy = StepPolicy().override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
         options = {"name": checked_name(name or default_name(target)), "policy": policy}
         try:
-            setattr(target, _STEP, options)
+            setattr(target, STEP, options)
         except AttributeError as error:
             raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
         return target
@@ -227,8 +227,9 @@ def workflow(
 ) -> F | Callable[[F], F]:
     """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
 
-    A class with `async def run(self, ctx, input)` may be declared too; its constructor's keyword-only parameters are
-    injected.
+    A class with `async def run(self, ctx, input)` may be declared too. Each turn of a run has an instance of its own,
+    whose constructor's parameters are dependencies, as those of any class in `Depends`. In the body, a call of one of
+    its `@step` methods on `self` is durable.
 
     Args:
         name: What is recorded; by default the function's name.
@@ -271,6 +272,8 @@ def workflow(
             "updates": dict(updates or {}),
             "dead_letter": dead_letter,
         }
+        if inspect.isclass(target):
+            make_durable(target)
         setattr(target, _WORKFLOW, options)
         return target
 
@@ -286,40 +289,60 @@ def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = 
     Raises:
         DefinitionError: the signature does not fit a step.
     """
-    options: Mapping[str, Any] = getattr(function, _STEP, None) or {"name": default_name(function)}
-    input_type, output_type = _remembered_types(function, f"step {options['name']!r}", leading=leading)
+    function = plain(function)
+    written = function
+    if isinstance(function, Method):
+        written, leading = function.function, ("self",)
+    options: Mapping[str, Any] = getattr(written, STEP, None) or {"name": default_name(written)}
+    input_type, output_type = _remembered_types(written, f"step {options['name']!r}", leading=leading)
     return StepDefinition(
         function=function,
         input_type=input_type,
         output_type=output_type,
-        blocking=not inspect.iscoroutinefunction(_plain(function)),
+        blocking=not inspect.iscoroutinefunction(_plain(written)),
         **options,
     )
 
 
+def step_definitions(step: Callable[..., Any]) -> list[StepDefinition]:
+    """What is declared on a step function, or on each step method of a class.
+
+    Raises:
+        DefinitionError: a signature does not fit a step, or the class has none.
+    """
+    if not inspect.isclass(step):
+        return [step_definition(step)]
+    found = [step_definition(method) for method in step_methods(step)]
+    if not found:
+        raise DefinitionError(f"the class {default_name(step)!r} has no steps: decorate its methods with @step")
+    return found
+
+
 def is_workflow(function: Callable[..., Any]) -> bool:
     """Whether it is decorated with `@workflow`."""
-    return getattr(function, _WORKFLOW, None) is not None
+    return _declared(function) is not None
 
 
 def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
-    """What `@workflow` declared on a function.
+    """What `@workflow` declared on a function or a class.
 
     Raises:
         DefinitionError: it is not decorated, or its signature does not fit a workflow.
     """
-    options: Mapping[str, Any] | None = getattr(function, _WORKFLOW, None)
+    options = _declared(function)
     if options is None:
         raise DefinitionError(f"{default_name(function)!r} is not a workflow: decorate it with @workflow")
     label = f"workflow {options['name']!r}"
     owner = function if inspect.isclass(function) else None
-    if owner is not None:
-        function = getattr(owner, "run", None) or _no_run(label)
-    if not inspect.iscoroutinefunction(_plain(function)):
+    if owner is not None and not inspect.isfunction(inspect.getattr_static(owner, "run", None)):
+        raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
+    body = function if owner is None else Method(owner, "run")
+    written = body.function if isinstance(body, Method) else body
+    if not inspect.iscoroutinefunction(_plain(written)):
         raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
-    input_type, output_type = _remembered_types(function, label, leading=("ctx",) if owner is None else ("self", "ctx"))
+    input_type, output_type = _remembered_types(written, label, leading=("ctx",) if owner is None else ("self", "ctx"))
     return WorkflowDefinition(
-        function=function,
+        function=body,
         input_type=input_type,
         output_type=output_type,
         origin=_origin(function),
@@ -328,8 +351,11 @@ def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
     )
 
 
-def _no_run(label: str) -> Any:
-    raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
+def _declared(function: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """What `@workflow` left; a class does not inherit it, since a name and a version mean one workflow."""
+    declared: Mapping[str, Any] | None
+    declared = vars(function).get(_WORKFLOW) if inspect.isclass(function) else getattr(function, _WORKFLOW, None)
+    return declared
 
 
 def default_name(function: Callable[..., Any]) -> str:
@@ -404,6 +430,11 @@ def _input_and_output(function: Callable[..., Any], label: str, *, leading: tupl
     if len(positional) < len(leading):
         raise DefinitionError(f"{label} does not take {' and '.join(leading)} before its input")
     inputs = positional[len(leading) :]
+    if len(inputs) > 1 and inputs[0].name == "self":
+        raise DefinitionError(
+            f"{label} is a method without its instance: pass that of an instance, or name the class in "
+            "DurableModule(steps=[...]), so that injection makes one"
+        )
     if len(inputs) > 1:
         extra = inputs[1].name
         raise DefinitionError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
 
+from fastapi_durable.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.input import NO_INPUT
@@ -106,6 +107,10 @@ class RunGateway:
     async def run_facets(self, query: RunQuery | None = None) -> list[RunFacet]:
         """Counts by status and origin; the query's own status and origin are left out of account."""
         return await self._store.run_facets(query or RunQuery())
+
+    async def activity(self, query: ActivityQuery) -> list[ActivityBucket]:
+        """How many runs began and ended in each bucket of a window, and how long they took."""
+        return await self._store.run_activity(query)
 
     async def workers(self) -> list[WorkerRecord]:
         """The workers that said within the last half minute that they live, the latest first."""

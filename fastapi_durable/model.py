@@ -6,7 +6,7 @@ rows. In Python, times are aware UTC datetimes in whole milliseconds; an absent 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal, TypedDict
 
@@ -14,6 +14,12 @@ Json = Any
 """A JSON value: None, bool, int, float, str, list of those, or dict from str to those."""
 
 DEFAULT_NAMESPACE = "default"
+
+PRIORITY_WORTH = timedelta(minutes=5)
+"""What a unit of priority is worth: so much longer waiting. However low a priority is, its turn comes."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class RunStatus(StrEnum):
@@ -122,6 +128,8 @@ class Run:
         recovery_attempts: Crashes since the last progress.
         parent_run_id, parent_seq: The run and the position in it that wait for this run.
         expires_at: End of the execution timeout.
+        queue: Where the run waits for its turn; "" for no queue.
+        fairness_key: Runs of one key take turns in the queue with those of others.
     """
 
     id: str
@@ -146,8 +154,19 @@ class Run:
     parent_seq: int | None = None
     expires_at: datetime | None = None
     traceparent: str | None = None
+    queue: str = ""
+    fairness_key: str = ""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def claim_order(self) -> int:
+        """Where the run stands among those that were never driven: milliseconds of `aged(created_at)`."""
+        return self.aged(self.created_at)
+
+    def aged(self, since: datetime) -> int:
+        """What the run's order is decided by if it waits since then: milliseconds, the lower the earlier."""
+        return (since - (self.priority or 0) * PRIORITY_WORTH - _EPOCH) // _MILLISECOND
 
 
 class RunChanges(TypedDict, total=False):
@@ -165,7 +184,6 @@ class RunChanges(TypedDict, total=False):
     recovery_attempts: int | None
     tags: tuple[str, ...]
     search_attributes: SearchAttributes
-    priority: int | None
     parent_run_id: str | None
     parent_seq: int | None
     expires_at: datetime | None

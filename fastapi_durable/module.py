@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any, Literal, Self
@@ -16,11 +16,12 @@ from fastapi_durable.definition import (
     StepDefinition,
     WorkflowDefinition,
     default_name,
-    step_definition,
+    step_definitions,
     workflow_definition,
 )
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.references import AnyWorkflow
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.entity import entity_definition
 from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
@@ -29,6 +30,7 @@ from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
+from fastapi_durable.methods import step_methods
 from fastapi_durable.options import DurableOptions, ResolvedOptions
 from fastapi_durable.runtime import (
     DurableHealth,
@@ -43,6 +45,7 @@ from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.router import console_router
 from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.webhooks import webhook_router
@@ -50,7 +53,6 @@ from fastapi_durable.worker import Worker
 
 _log = logging.getLogger("fastapi_durable")
 
-WorkflowFunction = Callable[..., Coroutine[Any, Any, Any]]
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
 
@@ -70,7 +72,7 @@ class DurableModule:
         *,
         use_factory: OptionsFactory,
         inject: Sequence[Callable[..., Any]] | None,
-        workflows: Sequence[WorkflowFunction],
+        workflows: Sequence[AnyWorkflow],
         steps: Sequence[Callable[..., Any]],
         entities: Sequence[type] = (),
     ) -> None:
@@ -80,7 +82,7 @@ class DurableModule:
         for each in self._entities:
             entity_definition(each)
         self._workflows: tuple[WorkflowDefinition, ...] = tuple(workflow_definition(each) for each in workflows)
-        self._steps: tuple[StepDefinition, ...] = tuple(step_definition(each) for each in steps)
+        self._steps: tuple[StepDefinition, ...] = tuple(found for each in steps for found in step_definitions(each))
         WorkflowRegistry(self._workflows)  # refuses two of one name and version while the mistake is still near
         StepRegistry(self._steps)
         self.state_store: RuntimePart[StateStore] = RuntimePart("state_store", lambda runtime: runtime.store, self)
@@ -97,7 +99,7 @@ class DurableModule:
         cls,
         options: DurableOptions,
         *,
-        workflows: Sequence[WorkflowFunction] = (),
+        workflows: Sequence[AnyWorkflow] = (),
         steps: Sequence[Callable[..., Any]] = (),
         entities: Sequence[type] = (),
     ) -> Self:
@@ -105,9 +107,10 @@ class DurableModule:
 
         Args:
             options: Checked now, the environment included.
-            workflows: Functions decorated with `@workflow` that this application drives.
+            workflows: Functions and classes decorated with `@workflow` that this application drives.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
+                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
 
         Raises:
             ConfigurationError: an option or a variable of the environment is wrong.
@@ -123,7 +126,7 @@ class DurableModule:
         *,
         use_factory: OptionsFactory,
         inject: Sequence[Callable[..., Any]] | None = None,
-        workflows: Sequence[WorkflowFunction] = (),
+        workflows: Sequence[AnyWorkflow] = (),
         steps: Sequence[Callable[..., Any]] = (),
         entities: Sequence[type] = (),
     ) -> Self:
@@ -133,9 +136,10 @@ class DurableModule:
             use_factory: Returns the options; `def`, `async def` or a lambda. With `inject`, it is called with the
                 values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
-            workflows: Functions decorated with `@workflow` that this application drives.
+            workflows: Functions and classes decorated with `@workflow` that this application drives.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already.
+            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
+                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
 
         Raises:
             ConfigurationError: the factory does not take what `inject` lists.
@@ -201,6 +205,7 @@ class DurableModule:
         view: Sequence[params.Depends] = (),
         operate: Sequence[params.Depends] = (),
         tenant: TenantDependency | None = None,
+        login: ConsoleLogin | None = None,
         allow_unauthenticated: bool = False,
         dashboard: bool = True,
         include_in_schema: bool = True,
@@ -214,7 +219,8 @@ class DurableModule:
             view: Further ones before what only reads, the dashboard included.
             operate: Further ones before what changes runs.
             tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
-            allow_unauthenticated: Mount the changing routes although neither `dependencies` nor `operate` guards them.
+            login: A login of the console's own, for applications that have none: viewers and operators, by a form.
+            allow_unauthenticated: Mount the changing routes although nothing guards them.
             dashboard: Whether to serve the pages, or the API alone.
             include_in_schema: Whether the API shows in the application's OpenAPI document.
         """
@@ -224,6 +230,7 @@ class DurableModule:
             view=view,
             operate=operate,
             tenant=tenant,
+            login=login,
             allow_unauthenticated=allow_unauthenticated,
             dashboard=dashboard,
             include_in_schema=include_in_schema,
@@ -356,10 +363,11 @@ class DurableModule:
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
         """Enter what workflows and steps need, so that it fails now rather than in the middle of a run."""
-        owners: list[Callable[..., Any]] = [each.owner for each in self._workflows if each.owner is not None]
+        owners = [each.owner for each in self._workflows if each.owner is not None]
+        methods: list[Callable[..., Any]] = [method for owner in owners for method in step_methods(owner)]
         functions = [*(each.function for each in self._workflows), *(each.function for each in self._steps)]
         operations = [op.function for each in self._entities for op in entity_definition(each).operations.values()]
-        for function in (*functions, *owners, *operations):
+        for function in (*functions, *methods, *operations):
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)

@@ -205,8 +205,9 @@ class Worker:
         """Until there is word of work, a planned wake comes, or it is time to look anyway."""
         clock, notifications = self._engine.clock, self._engine.notifications
         now = clock.now()
-        # Jitter keeps many workers from looking at the same moment.
-        wait = self._config.poll_interval * (0.75 + random.random() / 2)  # noqa: S311 (jitter)
+        # Jitter keeps many workers from looking at the same moment. It only shortens: a sleeper whose own process is
+        # gone is found by the others within the interval.
+        wait = self._config.poll_interval * (0.75 + random.random() / 4)  # noqa: S311 (jitter)
         # Counted from the last look: a wake that came since then has not been seen by it.
         if (wake := notifications.next_wake(self._claimed_at or now)) is not None:
             wait = min(wait, wake - now)

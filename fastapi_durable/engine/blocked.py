@@ -1,15 +1,17 @@
 """Runs that no worker can drive, because none has their workflow in their version: shown as blocked.
 
 They stay claimable the whole time: a worker that knows the workflow takes them at its next look. Blocked says to a
-reader why nothing happens, and sets the runs apart from a queue that is merely long.
+reader why nothing happens, and sets the runs apart from a queue that is merely long. A run that is being cancelled
+stays so, or its cancel would be forgotten.
 """
 
 import logging
 from datetime import timedelta
 from typing import Final
 
+from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.services import Services
-from fastapi_durable.model import ErrorRecord, Run, RunStatus
+from fastapi_durable.model import ErrorRecord, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -19,29 +21,15 @@ _BATCH: Final = 100
 
 async def show_blocked(services: Services, *, alive_within: timedelta) -> int:
     """Mark one batch of runs that waited for longer than `alive_within`, and that no live worker knows."""
-    store, now, namespace = services.store, services.clock.now(), services.config.namespace
-    overdue = now - alive_within
-    waiting = [
-        *(
-            each
-            for each in await store.list_pending_runs(limit=_BATCH, namespace=namespace)
-            if each.created_at < overdue
-        ),
-        *await store.list_due_timers(overdue, limit=_BATCH, namespace=namespace),
-    ]
-    if all(services.registry.find(run.workflow, run.workflow_version) is not None for run in waiting):
-        return 0
-    workers = await store.list_workers(since=overdue)
-    known = {
-        workflow
-        for worker in workers
-        if worker.namespace is None or worker.namespace == namespace or namespace is None
-        for workflow in worker.workflows
-    }
+    store, namespace = services.store, services.config.namespace
+    overdue = services.clock.now() - alive_within
+    served = {f"{name}@{version}" for name, version in services.registry.keys}
+    for worker in await store.list_workers(since=overdue):
+        if namespace is None or worker.namespace in (None, namespace):
+            served.update(worker.workflows)
     shown = 0
-    for run in waiting:
-        if f"{run.workflow}@{run.workflow_version}" not in known:
-            shown += await _show(services, run)
+    for run in await store.list_stranded_runs(overdue, served=served, limit=_BATCH, namespace=namespace):
+        shown += await retry_conflicts(services.clock, lambda: _show(services, run))  # noqa: B023 (awaited here)
     return shown
 
 
@@ -52,13 +40,22 @@ async def _show(services: Services, run: Run) -> bool:
         code=CAPABILITY_UNAVAILABLE,
         retryable=True,
     )
-    # Due at once: whoever knows it may take it at once. The wake count holds off a wake that came meanwhile.
-    shown = await services.store.update_run(
-        run.id,
-        {"status": RunStatus.BLOCKED, "wake_at": now, "error": error, "updated_at": now},
-        statuses=(run.status,),
-        wake_count=run.wake_count,
-    )
-    if shown:
-        _log.warning("run %s is blocked: %s", run.id, error.message)
-    return shown
+    # Due at once: whoever knows it may take it at once.
+    changes: RunChanges = {
+        "status": RunStatus.BLOCKED,
+        "wake_at": now,
+        "error": error,
+        "locked_by": None,
+        "locked_until": None,
+        "updated_at": now,
+    }
+    if run.status is RunStatus.RUNNING and run.locked_by is not None:
+        # Its process died; the next claim, of a blocked run, would not count that.
+        changes["recovery_attempts"] = (run.recovery_attempts or 0) + 1
+    async with services.store.transaction() as transaction:
+        # Claimed, renewed, woken or ended since it was listed: then somebody knows it.
+        if await transaction.lock_run(run.id) != run:
+            return False
+        await transaction.update_run(run.id, changes)
+    _log.warning("run %s is blocked: %s", run.id, error.message)
+    return True

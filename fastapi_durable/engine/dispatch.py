@@ -29,3 +29,9 @@ class Dispatcher(Protocol):
     def give_back(self, reservation: Reservation) -> None:
         """Free the place: no run was created."""
         ...
+
+
+class LocalWorker:
+    """The worker of this process, once there is one."""
+
+    dispatcher: Dispatcher | None = None

@@ -335,14 +335,10 @@ class RunDriver:
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
     async with AsyncExitStack() as stack:
-        leading: tuple[Any, ...] = (context,)
-        if definition.owner is not None:
-            parts = await stack.enter_async_context(turn.services.injector.provide(definition.owner))
-            leading = (definition.owner(**parts), context)
         dependencies = await stack.enter_async_context(turn.services.injector.provide(definition.function))
         if definition.input_type is NoInput:
             with inside_workflow(context):
-                return await definition.function(*leading, **dependencies)
+                return await definition.function(context, **dependencies)
         try:
             value = turn.services.codec.decode(
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
@@ -351,4 +347,4 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
             # It was valid when the run was started: the code has changed, and may be mended.
             turn.block(error)
         with inside_workflow(context):
-            return await definition.function(*leading, value, **dependencies)
+            return await definition.function(context, value, **dependencies)

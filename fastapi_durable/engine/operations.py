@@ -6,7 +6,6 @@ from typing import Any
 from fastapi_durable.engine.bulk import BulkCancellation, cancel_where
 from fastapi_durable.engine.cancellation import cancel
 from fastapi_durable.engine.deletion import delete_run
-from fastapi_durable.engine.expiry import cancel_expired
 from fastapi_durable.engine.fork import fork
 from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.new_input import retry_with_input
@@ -115,7 +114,3 @@ class Operations:
             Removes the listener.
         """
         return self._services.notifications.on_run_cancelled(listener)
-
-    async def cancel_expired_runs(self) -> int:
-        """Cancel one batch of runs whose execution timeout has passed; the worker calls it. Returns how many."""
-        return await cancel_expired(self._services)

@@ -18,6 +18,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from fastapi_durable.errors import OutsideWorkflowError
+from fastapi_durable.methods import steps_run_by
 from fastapi_durable.model import Checkpoint
 
 FIRST_BRANCH_SEQ = 1_000_000
@@ -155,7 +156,8 @@ def inside_step(name: str) -> Iterator[None]:
     """Marks the context in which a step's function runs."""
     token = _in_step.set(name)
     try:
-        yield
+        with steps_run_by(None):
+            yield
     finally:
         _in_step.reset(token)
 

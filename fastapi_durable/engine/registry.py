@@ -1,11 +1,13 @@
 """The workflows that an engine knows, by name and version, and the steps that may be called by name."""
 
+import inspect
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from fastapi_durable.definition import StepDefinition, WorkflowDefinition, workflow_definition
+from fastapi_durable.definition import StepDefinition, WorkflowDefinition, step_definition, workflow_definition
 from fastapi_durable.errors import DefinitionError, StepNotRegisteredError, WorkflowNotRegisteredError
+from fastapi_durable.methods import Method
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -67,14 +69,23 @@ class WorkflowRegistry:
 
 
 class StepRegistry:
-    """Looks up steps by the name that they declare."""
+    """Looks up steps by the name that they declare, and by the method of a class that has no instance at hand.
 
-    def __init__(self, definitions: Iterable[StepDefinition]) -> None:
+    Args:
+        definitions: Steps that may be called by name; those of classes by the method as well.
+        methods: Steps of workflow classes, which may be called by the method.
+    """
+
+    def __init__(self, definitions: Iterable[StepDefinition], methods: Iterable[StepDefinition] = ()) -> None:
         self._by_name: dict[str, StepDefinition] = {}
+        self._by_method: dict[Callable[..., Any], StepDefinition] = {}
         for definition in definitions:
             known = self._by_name.setdefault(definition.name, definition)
             if known.function != definition.function:
                 raise DefinitionError(f"two steps are registered as {definition.name!r}; give one of them another name")
+        for definition in (*self._by_name.values(), *methods):
+            if isinstance(definition.function, Method):
+                self._by_method[definition.function.attribute] = definition
 
     def get(self, name: str) -> StepDefinition:
         """The step of this name.
@@ -86,6 +97,15 @@ class StepRegistry:
         if found is None:
             raise StepNotRegisteredError(name, sorted(self._by_name))
         return found
+
+    def resolve(self, function: Callable[..., Any]) -> StepDefinition:
+        """What is declared on a function, a bound method, or a method of a registered class.
+
+        Raises:
+            DefinitionError: its signature does not fit a step.
+        """
+        found = self._by_method.get(function) if inspect.isfunction(function) else None
+        return step_definition(function) if found is None else found
 
 
 def _version_order(version: str) -> tuple[tuple[int, int, str], ...]:

@@ -9,6 +9,7 @@ from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import UpdateValidator
 from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.dispatch import LocalWorker
 from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvents
@@ -31,6 +32,7 @@ class Services:
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
         entities: Those that this engine can execute operations of, by name.
+        local_worker: Who drives new runs at once.
         dead_letter: The workflow that is started for dead runs whose own workflow names none.
         random: Returns floats in [0, 1).
     """
@@ -49,5 +51,6 @@ class Services:
     subscribers: list[EventSubscriber] = field(default_factory=list)
     update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)
     entities: Mapping[str, EntityDefinition] = field(default_factory=dict)
+    local_worker: LocalWorker = field(default_factory=LocalWorker)
     dead_letter: Callable[..., Any] | str | None = None
     random: Callable[[], float] = random.random

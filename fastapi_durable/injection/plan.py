@@ -9,7 +9,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Annotated, Any, Protocol, get_args, get_origin
 
@@ -19,6 +19,8 @@ from starlette.background import BackgroundTasks
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from typing_inspection.typing_objects import is_typealiastype
+
+from fastapi_durable.methods import STEP, Method
 
 _REQUEST_TYPES = (HTTPConnection, Response, BackgroundTasks, SecurityScopes)
 """`Request` and `WebSocket` are connections."""
@@ -75,10 +77,19 @@ class Plan:
 
 def plan_of_step(function: Callable[..., Any]) -> Plan:
     """The plan of a step or workflow: its keyword-only parameters are injected, the others are the engine's."""
-    declared = getattr(function, "__durable_workflow__", None)
+    described: Any = function
+    if isinstance(function, Method):
+        described = function.owner if function.function is getattr(function.owner, "run", None) else function.function
+    declared = getattr(described, "__durable_workflow__", None)
     noun = "step" if declared is None else "workflow"
-    declared = declared or getattr(function, "__durable_step__", None) or {}
-    return _read(function, f"{noun} {declared.get('name') or name_of(function)!r}", keyword_only=True)
+    declared = declared or getattr(described, STEP, None) or {}
+    label = f"{noun} {declared.get('name') or name_of(described)!r}"
+    if not isinstance(function, Method):
+        return _read(function, label, keyword_only=True)
+    plan = _read(function.function, label, keyword_only=True)
+    # The instance is what `Depends(Class)` is in a route: made anew, of dependencies that the method shares.
+    instance = Dependency("self", function.owner, use_cache=True, limit=None)
+    return replace(plan, dependencies=(instance, *plan.dependencies))
 
 
 def plan_of_dependency(function: Callable[..., Any]) -> Plan:

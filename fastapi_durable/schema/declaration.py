@@ -41,6 +41,9 @@ model DurableWorkflowRun {
   parentSeq   Int?    @map("parent_seq")
   expiresAt   BigInt? @map("expires_at")
   traceparent String?
+  queue       String  @default("")
+  fairnessKey String  @default("") @map("fairness_key")
+  claimOrder  BigInt  @default(0) @map("claim_order")
 
   attributes DurableRunAttribute[]
 
@@ -51,6 +54,9 @@ model DurableWorkflowRun {
   @@index([createdAt, id])
   @@index([status, lockedUntil])
   @@index([status, expiresAt])
+  @@index([status, queue, namespace, fairnessKey, claimOrder], map: "durable_workflow_runs_line_idx")
+  @@index([status, queue, wakeAt], map: "durable_workflow_runs_due_idx")
+  @@index([status, updatedAt])
 {{TAGS_INDEX}}  @@map("durable_workflow_runs")
 }
 
@@ -125,7 +131,7 @@ model DurableBufferedEvent {
   @@map("durable_buffered_events")
 }
 
-// fastapi_durable's own, as is the next: nestjs-durable knows neither
+// fastapi_durable's own, as are the next two: nestjs-durable knows none of them
 model DurableSchedule {
   id         String  @id
   lastWindow BigInt  @map("last_window")
@@ -150,6 +156,23 @@ model DurableWorker {
 
   @@index([beatAt])
   @@map("durable_workers")
+}
+
+model DurableQueue {
+  id                String  @id
+  namespace         String
+  name              String
+  concurrency       Int?
+  workerConcurrency Int?    @map("worker_concurrency")
+  rateLimit         Int?    @map("rate_limit")
+  ratePeriod        BigInt? @map("rate_period")
+  begun             Json?
+  lastKey           String  @default("") @map("last_key")
+  claims            Int     @default(0)
+  claimedAt         BigInt? @map("claimed_at")
+  updatedAt         BigInt  @map("updated_at")
+
+  @@map("durable_queues")
 }
 """
 

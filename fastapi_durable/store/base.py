@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, Self
 
+from fastapi_durable.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.model import (
     BufferedEvent,
     BufferedSignal,
@@ -132,6 +133,10 @@ class StateStore(Protocol):
         """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None."""
         ...
 
+    async def run_activity(self, query: ActivityQuery) -> list[ActivityBucket]:
+        """How many runs began and ended in each bucket, and how long they took; a large table costs no more."""
+        ...
+
     async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
         """Runs that were never driven, oldest first."""
         ...
@@ -146,6 +151,18 @@ class StateStore(Protocol):
 
     async def list_expired_runs(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[str]:
         """Ids of live runs whose `expires_at` has come, the most overdue first; those being cancelled are left out."""
+        ...
+
+    async def list_stranded_runs(
+        self, before: datetime, *, served: Collection[str], limit: int, namespace: str | None = None
+    ) -> list[Run]:
+        """Runs that could have been claimed since `before`, the longest wait first, but whose workflow nobody serves.
+
+        Those that are blocked already, and those that are being cancelled, are left out.
+
+        Args:
+            served: The workflows that somebody serves, as `name@version`.
+        """
         ...
 
     async def prune_terminal_runs(

@@ -9,7 +9,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
-from fastapi_durable.web.schemas import ConsoleInfo, WorkflowList, WorkflowView
+from fastapi_durable.web.schemas import ConsoleInfo, UserView, WorkflowList, WorkflowView
 from fastapi_durable.web.scope import ScopeDep
 
 _OPERATIONS = (
@@ -35,6 +35,7 @@ async def read_console(scope: ScopeDep) -> ConsoleInfo:
         namespace=scope.namespace,
         may_operate=scope.may_operate,
         actions=[each for each in _OPERATIONS if each not in hidden] if scope.may_operate else [],
+        user=None if scope.user is None else UserView(name=scope.user.name, role=scope.user.role),
         role=scope.runtime.role,
         store=type(scope.runtime.store).__name__,
     )

@@ -9,6 +9,8 @@ from typing import Final
 
 from fastapi import APIRouter, HTTPException, Request, Response
 
+from fastapi_durable.web.login import ConsoleLogin
+
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -36,20 +38,30 @@ class _File:
     etag: str
 
 
-def dashboard_routes() -> APIRouter:
-    """The page at the prefix itself, and its assets beside it. They hold no data: the API decides what is shown."""
+def page_route(login: ConsoleLogin | None) -> APIRouter:
+    """The page at the prefix itself. It holds no data: the API decides what is shown. Strangers go to the login."""
+    router = APIRouter(include_in_schema=False)
+    index = _files()["index.html"]
+
+    async def page(request: Request, response: Response) -> Response:
+        if login is not None and await login.user_of(request, response) is None:
+            return login.to_login(request)
+        return _answer(request, index)
+
+    router.get("/", name="durable_dashboard")(page)
+    return router
+
+
+def asset_route() -> APIRouter:
+    """Scripts, styles and pictures, which the login page needs before anybody is signed in."""
     router = APIRouter(include_in_schema=False)
     found = _files()
-
-    async def page(request: Request) -> Response:
-        return _answer(request, found["index.html"])
 
     async def asset(name: str, request: Request) -> Response:
         if name not in found:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return _answer(request, found[name])
 
-    router.get("/", name="durable_dashboard")(page)
     router.get("/assets/{name}", name="durable_dashboard_asset")(asset)
     return router
 

@@ -3,7 +3,8 @@
 The only place where an error of the library becomes an HTTP status code.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+import json
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -48,7 +49,10 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     DefinitionError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
-_RETRY_LATER: Final = {"Retry-After": "5"}
+_HEADERS: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
+    HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
+    HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Session realm="fastapi_durable"'},
+}
 
 
 class FieldProblem(BaseModel):
@@ -72,12 +76,22 @@ class NotPermittedError(DurableError):
     """The caller may not do this, whoever it is about."""
 
 
+class NotSignedInError(DurableError):
+    """The console's login asks for a session, and there is none, or it is over."""
+
+
+class TooManyAttemptsError(DurableError):
+    """Somebody tries to sign in too often."""
+
+
 class TooManyStreamsError(DurableError):
     """All places for live streams are taken."""
 
 
 _STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
     NotPermittedError: HTTPStatus.FORBIDDEN,
+    NotSignedInError: HTTPStatus.UNAUTHORIZED,
+    TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -95,8 +109,7 @@ def problem_of(error: DurableError) -> Response:
     status = next((table[kind] for kind in type(error).__mro__ if kind in table), HTTPStatus.INTERNAL_SERVER_ERROR)
     # What a database says of itself (addresses, names of tables) is for the log.
     detail = "the database cannot be used at the moment" if _tells_of_the_inside(error) else str(error)
-    headers = _RETRY_LATER if status is HTTPStatus.SERVICE_UNAVAILABLE else None
-    return _response(type(error).__name__, status, detail, headers=headers)
+    return _response(type(error).__name__, status, detail, headers=_HEADERS.get(status))
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -115,7 +128,7 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     }
     answers[HTTPStatus.BAD_REQUEST.value] = {"description": "The body cannot be read."}
     for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        answers.setdefault(status.value, {"description": f"{status.phrase}: so says the application"})
+        answers.setdefault(status.value, {"description": f"{status.phrase}: so says the login, or the application"})
     return answers
 
 
@@ -125,7 +138,7 @@ class ProblemRoute(APIRoute):
     What the application's own dependencies raise goes to the application's handlers.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -183,4 +196,10 @@ def _response(
         type=f"urn:fastapi-durable:{slug}", title=status.phrase, status=status, detail=detail, errors=errors or []
     )
     body = problem.model_dump(exclude={"errors"} if not errors else None)
-    return JSONResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+    return _ProblemResponse(body, status_code=status, headers=headers, media_type=PROBLEM_JSON)
+
+
+class _ProblemResponse(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        # What was sent may hold half a surrogate pair, and comes back in a message: UTF-8 has no form for it.
+        return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")

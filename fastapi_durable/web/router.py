@@ -7,8 +7,10 @@ from typing import Any
 from fastapi import APIRouter, Depends, params
 
 from fastapi_durable.web.about_routes import about_routes
+from fastapi_durable.web.activity_routes import activity_routes
 from fastapi_durable.web.change_routes import change_routes
-from fastapi_durable.web.dashboard_routes import dashboard_routes
+from fastapi_durable.web.dashboard_routes import asset_route, page_route
+from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.metrics_routes import metrics_routes
 from fastapi_durable.web.repair_routes import repair_routes
 from fastapi_durable.web.run_routes import run_detail_route, run_routes
@@ -28,28 +30,35 @@ def console_router(
     view: Sequence[params.Depends],
     operate: Sequence[params.Depends],
     tenant: TenantDependency | None,
+    login: ConsoleLogin | None,
     allow_unauthenticated: bool,
     dashboard: bool,
     include_in_schema: bool,
 ) -> APIRouter:
     """The routes of one module; see `DurableModule.router`."""
-    guarded = bool(dependencies or operate)
+    guarded = bool(dependencies or operate or login)
     changing = guarded or allow_unauthenticated
-    _warn(guarded=guarded, readable=not (dependencies or view), allowed=allow_unauthenticated)
+    _warn(guarded=guarded, readable=not (dependencies or view or login), allowed=allow_unauthenticated)
     enter = Depends(scope_dependency(module, tenant, may_operate=changing))
     api = APIRouter(prefix="/api", tags=[_TAG], include_in_schema=include_in_schema)
-    seeing: list[Any] = [*dependencies, *view, enter]
-    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes(), upkeep_routes()):
+    viewer = [] if login is None else [Depends(login.required("view"))]
+    operator = [] if login is None else [Depends(login.required("operate"))]
+    seeing: list[Any] = [*dependencies, *viewer, *view, enter]
+    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes(), activity_routes(), upkeep_routes()):
         api.include_router(part, dependencies=seeing)
     if changing:
-        acting: list[Any] = [Depends(require_same_origin), *dependencies, *operate, enter]
+        acting: list[Any] = [Depends(require_same_origin), *dependencies, *operator, *operate, enter]
         for part in (change_routes(), repair_routes(), schedule_change_routes()):
             api.include_router(part, dependencies=acting)
     api.include_router(run_detail_route(), dependencies=seeing)
     router = APIRouter()
     router.include_router(api)
+    if login is not None:
+        router.include_router(login.routes(), dependencies=dependencies)
     if dashboard:
-        router.include_router(dashboard_routes(), dependencies=[*dependencies, *view])
+        router.include_router(page_route(login), dependencies=[*dependencies, *view])
+    if dashboard or login is not None:
+        router.include_router(asset_route(), dependencies=[*dependencies, *(view if login is None else [])])
     return router
 
 

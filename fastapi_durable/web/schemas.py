@@ -236,12 +236,20 @@ class WorkflowList(BaseModel):
     workflows: list[WorkflowView]
 
 
+class UserView(BaseModel):
+    """Who is signed in with the console's own login."""
+
+    name: str
+    role: Literal["view", "operate"]
+
+
 class ConsoleInfo(BaseModel):
     """Where the caller is, and what is offered to it."""
 
     namespace: str | None = Field(description="The only namespace that the caller sees; null: all of them.")
-    may_operate: bool = Field(description="Whether the changing routes are mounted.")
+    may_operate: bool = Field(description="Whether changes are offered at all, and to this caller.")
     actions: list[str]
+    user: UserView | None = Field(description="Null: the console has no login of its own, so there is no way out.")
     role: str
     store: str
 

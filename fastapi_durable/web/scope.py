@@ -11,6 +11,7 @@ from fastapi_durable.gateway import RunGateway
 from fastapi_durable.model import DEFAULT_NAMESPACE, Run
 from fastapi_durable.runtime import DurableRuntime, RuntimePart
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.web.login.user import ConsoleUser, signed_in
 from fastapi_durable.web.problems import NotPermittedError
 
 TenantDependency = Callable[..., Any]
@@ -24,7 +25,9 @@ class ConsoleScope:
     Attributes:
         namespace: The only one; None: all that the module serves.
         gateway, store: Confined to it.
-        may_operate: Whether the changing routes are mounted, so that the dashboard offers what works.
+        may_operate: Whether the changing routes are mounted and the signed-in user's role allows them, so that the
+            dashboard offers what works.
+        user: Who is signed in; None on a console without a login of its own.
     """
 
     runtime: DurableRuntime
@@ -32,6 +35,7 @@ class ConsoleScope:
     gateway: RunGateway
     store: StateStore
     may_operate: bool
+    user: ConsoleUser | None
 
     async def run(self, run_id: str) -> Run:
         """A run that the caller may see.
@@ -72,13 +76,18 @@ def scope_dependency(
         own = runtime.engine.config.namespace
         if tenant is not None and namespace is not None and own not in (None, namespace):
             raise NotPermittedError(f"this console serves another namespace than {namespace!r}")
-        visible = namespace or own
+        user = signed_in(request)
+        theirs = None if user is None else user.namespace
+        if theirs is not None and (own not in (None, theirs) or namespace not in (None, theirs)):
+            raise NotPermittedError(f"this console serves another namespace than {theirs!r}")
+        visible = namespace or theirs or own
         request.state.durable_scope = ConsoleScope(
             runtime=runtime,
             namespace=visible,
             gateway=runtime.gateway.within(visible),
             store=runtime.store if visible is None else runtime.store.with_scope(visible),
-            may_operate=may_operate,
+            may_operate=may_operate and (user is None or user.may_operate),
+            user=user,
         )
 
     return enter_scope

@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from fastapi_durable import WorkflowEngine
 from tests.chaos.databases import ChaosDatabase, chaos_database
 
 _DANGERS = ("kill", "kill", "kill", "freeze", "drain")
@@ -49,22 +50,32 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
             for result in await asyncio.gather(*shopping, return_exceptions=True):
                 if isinstance(result, Exception):
                     customers.wrong.append(f"a customer was told {result!r}")
+            tallies = await count_by_entities(runtime.engine)
         await fleet.drain_all()
     finally:
         fleet.kill_all()
-    found = audit(database, customers)
+    found = audit(database, customers, tallies)
     for kind, lines in vars(found).items():
         for line in lines[:10] if isinstance(lines, list) else ():
             print(f"  {kind}: {line}")
     for fault in fleet.faults:
         print(f"  fault: {fault}")
-    print(f"  {', '.join(f'{danger} {times}' for danger, times in fleet.done.items())}")
+    print(f"  {', '.join(f'{danger} {times}' for danger, times in sorted(fleet.done.items()))}; {found.ticks} ticks")
     print(f"  kills hit {fleet.runs_hit} runs under way; {len(customers.sent_again)} signals were sent again")
     print(
         f"{options.database}: {found.summary}; worst resume {max(fleet.resume_seconds, default=0):.1f} s; "
         f"all ended {settled:.1f} s after closing time"
     )
     return not (found.lost or found.duplicated or found.stuck or found.left or fleet.faults)
+
+
+async def count_by_entities(engine: WorkflowEngine) -> dict[str, int]:
+    """What the jobs' entities counted."""
+    from tests.chaos.workload import TALLIES, Tally
+
+    keys = [f"tally-{number}" for number in range(TALLIES)]
+    states = {key: await engine.get_entity_state(Tally, key) for key in keys}
+    return {key: state.jobs for key, state in states.items() if state is not None}
 
 
 def main() -> int:

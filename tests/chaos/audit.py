@@ -1,13 +1,17 @@
 """What is looked at when everything has ended; it asks the database itself, not the library."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from tests.chaos.customers import Customers
 from tests.chaos.databases import ChaosDatabase
-from tests.chaos.workload import CHILDREN, expected_entries, expected_output
+from tests.chaos.workload import RUNS_OF_A_JOB, TICK, expected_entries, expected_output, tally_of
 
 _TERMINAL = ("completed", "failed", "cancelled", "dead")
+_ENTITIES: Final = "workflow = '__entity'"
+"""They never end: each waits for its next operation."""
 
 
 @dataclass
@@ -18,10 +22,11 @@ class Findings:
         lost: Runs and effects that should be there and are not, or came out wrong.
         duplicated: Effects that are there twice.
         stuck: Runs that have not ended.
-        left: Leases, waiters and signals that nobody needs any more.
+        left: Leases, slots, waiters and signals that nobody needs any more.
     """
 
     runs: int = 0
+    ticks: int = 0
     lost: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
@@ -34,13 +39,15 @@ class Findings:
 
 def unfinished(database: ChaosDatabase) -> int:
     """How many runs have not ended yet."""
-    return int(database.rows(f"SELECT count(*) FROM durable_workflow_runs WHERE status NOT IN {_TERMINAL}")[0][0])
+    busy = f"status NOT IN {_TERMINAL} AND NOT ({_ENTITIES} AND status = 'suspended' AND locked_by IS NULL)"
+    return int(database.rows(f"SELECT count(*) FROM durable_workflow_runs WHERE {busy}")[0][0])
 
 
-def audit(database: ChaosDatabase, customers: Customers) -> Findings:
-    """Compare what is there with what was asked for."""
+def audit(database: ChaosDatabase, customers: Customers, tallies: Mapping[str, int]) -> Findings:
+    """Compare what is there with what was asked for; `tallies` is what the entities counted."""
     found = Findings(lost=list(customers.wrong))
-    runs = {row[0]: row[1:] for row in database.rows("SELECT id, status, output, error FROM durable_workflow_runs")}
+    rows = database.rows(f"SELECT id, status, output, error, workflow FROM durable_workflow_runs WHERE NOT {_ENTITIES}")
+    runs = {row[0]: row[1:] for row in rows}
     found.runs = len(runs)
     for run_id, (status, *rest) in runs.items():
         if status not in _TERMINAL:
@@ -52,9 +59,13 @@ def audit(database: ChaosDatabase, customers: Customers) -> Findings:
         entries[job].append(entry)
     for job in customers.jobs:
         _audit_job(job, runs, entries[job], found)
-    expected = len(customers.jobs) * (1 + CHILDREN)
-    if found.runs != expected:
-        found.lost.append(f"there are {found.runs} runs, not {expected}")
+    _audit_ticks(entries[TICK.key], found)
+    of_jobs = sum(workflow in ("chaos_job", "chaos_piece") for *_, workflow in runs.values())
+    if of_jobs != len(customers.jobs) * RUNS_OF_A_JOB:
+        found.lost.append(f"there are {of_jobs} runs of {len(customers.jobs)} jobs with {RUNS_OF_A_JOB} each")
+    for key, wanted in Counter(map(tally_of, customers.jobs)).items():
+        if (counted := tallies.get(key, 0)) != wanted:
+            (found.lost if counted < wanted else found.duplicated).append(f"{key} counted {counted} of {wanted} jobs")
     _look_for_leftovers(database, customers, found)
     return found
 
@@ -72,10 +83,24 @@ def _audit_job(job: str, runs: dict[str, list[str]], entries: list[str], found: 
     found.lost += [f"{job}: unexpected entry {entry!r}" for entry in set(counted) - set(wanted)]
 
 
+def _audit_ticks(entries: list[str], found: Findings) -> None:
+    """Every window from the first to the last one fired, each once."""
+    counted = Counter(int(run_id.rpartition(":")[2]) for run_id in entries)
+    found.ticks = len(counted)
+    found.duplicated += [f"window {window} fired {times} times" for window, times in counted.items() if times > 1]
+    if counted:
+        missing = set(range(min(counted), max(counted))) - set(counted)
+        found.lost += [f"window {window} did not fire" for window in sorted(missing)]
+
+
 def _look_for_leftovers(database: ChaosDatabase, customers: Customers, found: Findings) -> None:
     for (run_id,) in database.rows("SELECT id FROM durable_workflow_runs WHERE locked_by IS NOT NULL"):
         found.left.append(f"a lease on {run_id}")
-    for token, run_id in database.rows("SELECT token, run_id FROM durable_signal_waiters"):
+    # Slots of queues and singletons are waiters too.
+    owners = f"SELECT id FROM durable_workflow_runs WHERE {_ENTITIES} AND status = 'suspended'"
+    for token, run_id in database.rows(
+        f"SELECT token, run_id FROM durable_signal_waiters WHERE run_id NOT IN ({owners})"
+    ):
         found.left.append(f"a waiter of {run_id} for {token}")
     for (token,) in database.rows("SELECT token FROM durable_buffered_signals"):
         # Sent again after its answer was lost: only its sender could have known that it had arrived.

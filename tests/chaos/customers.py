@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from fastapi_durable import StoreUnavailableError, WorkflowService
 from fastapi_durable.errors import StoreError
-from tests.chaos.workload import SIGNALS, Job, do_job, expected_output, payload_of, token
+from tests.chaos.workload import SIGNALS, Job, do_job, expected_output, note_of, payload_of, token
 
 T = TypeVar("T")
 
@@ -38,6 +38,7 @@ class Customers:
             for number in range(SIGNALS):
                 await asyncio.sleep(self._moments.uniform(0, 0.3))
                 await self._send(job, number)
+            await self._update(job)
             output = await insist(lambda: self._service.handle(job, do_job).result())  # noqa: B023 (likewise)
             if output != expected_output(job):
                 self.wrong.append(f"{job} returned {output!r}")
@@ -51,6 +52,18 @@ class Customers:
         await insist(
             lambda: self._service.signal(name, payload_of(job, number), signal_id=f"{job}/{number}"), otherwise=again
         )
+
+    async def _update(self, job: str) -> None:
+        again: list[str] = []
+
+        def once_more() -> None:
+            again.append(job)
+            self.sent_again.add(f"update:{job}:note")
+
+        result = await insist(lambda: self._service.update(job, "note", note_of(job)), otherwise=once_more)
+        # One that is sent again may find the run at its end: the first one had arrived.
+        if not result.accepted and not again:
+            self.wrong.append(f"{job} refused its update: {result.reason}")
 
 
 async def insist(call: Callable[[], Awaitable[T]], *, otherwise: Callable[[], Any] = lambda: None) -> T:

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer, local_postgres
 
-LEDGER_TABLE: Final = "CREATE TABLE chaos_ledger (job TEXT NOT NULL, entry TEXT NOT NULL)"
+# `at` is in seconds since 1970, by the database's clock.
+LEDGER_TABLE: Final = "CREATE TABLE chaos_ledger (job TEXT NOT NULL, entry TEXT NOT NULL, at {type} DEFAULT ({now}))"
 
 
 class ChaosDatabase(Protocol):
@@ -89,11 +90,11 @@ def chaos_database(kind: str, folder: Path) -> Iterator[ChaosDatabase]:
         path = folder / "chaos.db"
         migrate(f"file:{path}")
         file = SqliteFile(path)
-        file.rows(LEDGER_TABLE)
+        file.rows(LEDGER_TABLE.format(type="REAL", now="(julianday('now') - 2440587.5) * 86400"))
         yield file
         return
     with local_postgres() as server:
         database = PostgresDatabase(server)
         migrate(database.url)
-        database.rows(LEDGER_TABLE)
+        database.rows(LEDGER_TABLE.format(type="float8", now="extract(epoch FROM clock_timestamp())"))
         yield database

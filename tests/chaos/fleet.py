@@ -41,7 +41,7 @@ class WorkerProcess:
 
 
 class Fleet:
-    """A number of workers.
+    """A number of workers; `settings` are environment variables for each of them.
 
     Attributes:
         resume_seconds: For each kill, how long it took until the last run of the dead process was driven again.
@@ -49,8 +49,9 @@ class Fleet:
         done: How often each danger was run through.
     """
 
-    def __init__(self, database: ChaosDatabase, folder: Path, size: int) -> None:
+    def __init__(self, database: ChaosDatabase, folder: Path, size: int, **settings: str) -> None:
         self._database = database
+        self._settings = settings
         self._folder = folder
         self._size = size
         self._count = 0
@@ -112,6 +113,13 @@ class Fleet:
         worker, self.workers[index] = self.workers[index], self._new()
         await asyncio.gather(self._drain(worker), self.workers[index].drives())
 
+    async def replace_one_after_another(self) -> None:
+        """A rolling restart with nobody to spare: each is asked to stop, and its successor comes when it has ended."""
+        for index, worker in enumerate(self.workers):
+            await self._drain(worker)
+            self.workers[index] = self._new()
+            await self.workers[index].drives()
+
     async def replace_the_dead(self) -> None:
         for index, worker in enumerate(self.workers):
             if (code := worker.popen.poll()) is not None:
@@ -146,6 +154,7 @@ class Fleet:
             "DURABLE_POLL_INTERVAL": "250ms",
             "DURABLE_SHUTDOWN_TIMEOUT": "5s",
             "DURABLE_STARTUP_TIMEOUT": "30s",
+            **self._settings,
         }
         with log.open("wb") as output:
             popen = subprocess.Popen(

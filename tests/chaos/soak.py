@@ -24,6 +24,7 @@ _TABLES: Final = (
     "durable_signal_waiters",
     "durable_buffered_signals",
     "durable_workers",
+    "durable_queues",
 )
 _KEPT: Final = 300
 _SAMPLE_SECONDS: Final = 2.5

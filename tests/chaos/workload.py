@@ -1,12 +1,14 @@
 """The workflows that are driven through the chaos, and the module that the worker processes run.
 
-Each job has transaction steps, a plain step, a sleep, two signals and children. What the transaction steps write goes
-into a table of the rig's own, without a unique key, so that whatever is written twice is seen.
+Each job has transaction steps, a plain step, a sleep, two signals, an update, children that go on as new runs, and a
+call of an entity that many jobs share; a schedule ticks beside them. What the transaction steps write goes into a table
+of the rig's own, without a unique key, so that whatever is written twice is seen.
 """
 
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel
@@ -16,9 +18,12 @@ from fastapi_durable import (
     DurableOptions,
     PostgresWakeups,
     PrismaStateStore,
+    Schedule,
     WorkflowContext,
     app_scoped,
+    entity,
     exponential,
+    operation,
     step,
     workflow,
 )
@@ -30,6 +35,12 @@ else:
 
 CHILDREN: Final = 2
 SIGNALS: Final = 2
+TALLIES: Final = 5
+ROUNDS: Final = 10
+ROUND_SECONDS: Final = 0.2
+
+# What a job leaves behind: itself, and each of its children twice, since they go on as new runs.
+RUNS_OF_A_JOB: Final = 1 + 2 * CHILDREN
 
 
 class Job(BaseModel):
@@ -39,6 +50,7 @@ class Job(BaseModel):
 class Piece(BaseModel):
     job: str
     number: int
+    is_thought_over: bool = False
 
 
 class Entry(BaseModel):
@@ -55,7 +67,7 @@ def expected_entries(job: str) -> list[str]:
     """What the ledger holds of a job when it has ended, sorted."""
     signals = [f"signal {number}: {payload_of(job, number)}" for number in range(SIGNALS)]
     pieces = [f"piece {number}" for number in range(CHILDREN)]
-    return sorted(["begun", *signals, *pieces, "ended"])
+    return sorted(["begun", *signals, f"note {note_of(job)}", *pieces, "ended"])
 
 
 def expected_output(job: str) -> str:
@@ -66,6 +78,28 @@ def expected_output(job: str) -> str:
 def payload_of(job: str, number: int) -> str:
     """What the job's n-th signal carries."""
     return f"{job}/{number}"
+
+
+def note_of(job: str) -> str:
+    """What the job's update carries."""
+    return f"of {job}"
+
+
+def tally_of(job: str) -> str:
+    """The entity that counts the job."""
+    return f"tally-{int(job.rpartition('-')[2]) % TALLIES}"
+
+
+@entity(name="chaos_tally")
+class Tally(BaseModel):
+    """Counts jobs; each has to be counted once."""
+
+    jobs: int = 0
+
+    @operation
+    async def count(self, job: str) -> str:
+        self.jobs += 1
+        return job
 
 
 async def enter(tx: Prisma, entry: Entry) -> None:
@@ -83,10 +117,12 @@ async def think(piece: Piece) -> int:
 
 @workflow(name="chaos_piece", version="1")
 async def do_piece(ctx: WorkflowContext, piece: Piece) -> int:
-    number = await ctx.step(think, piece)
-    await ctx.sleep("50ms")
-    await ctx.transaction(enter, Entry(job=piece.job, entry=f"piece {number}"), max_attempts=20)
-    return number
+    if not piece.is_thought_over:
+        await ctx.step(think, piece)
+        await ctx.sleep("50ms")
+        ctx.continue_as_new(piece.model_copy(update={"is_thought_over": True}))
+    await ctx.transaction(enter, Entry(job=piece.job, entry=f"piece {piece.number}"), max_attempts=20)
+    return piece.number
 
 
 @workflow(name="chaos_job", version="1")
@@ -98,9 +134,30 @@ async def do_job(ctx: WorkflowContext, job: Job) -> str:
         payload = await ctx.wait_for_signal(token(job.id, number), str)
         await ctx.transaction(enter, Entry(job=job.id, entry=f"signal {number}: {payload}"), max_attempts=20)
         received.append(payload)
+    note = await ctx.on_update("note", str)
+    await ctx.transaction(enter, Entry(job=job.id, entry=f"note {note}"), max_attempts=20)
     numbers = await ctx.all(do_piece, [Piece(job=job.id, number=number) for number in range(CHILDREN)])
+    await ctx.call_entity(Tally, tally_of(job.id), Tally.count, job.id)
     await ctx.transaction(enter, Entry(job=job.id, entry="ended"), max_attempts=20)
     return f"{job.id}: {sum(numbers)} by {'+'.join(received)}"
+
+
+@workflow(name="chaos_tick", version="1")
+async def do_tick(ctx: WorkflowContext) -> None:
+    await ctx.transaction(enter, Entry(job=TICK.key, entry=ctx.run_id), max_attempts=20)
+
+
+# Windows that no worker was there to fire are made up for, so that every one of them must be found in the ledger.
+TICK: Final = Schedule(key="tick", workflow=do_tick, every="1s", backfill=600)
+
+
+@workflow(name="chaos_rounds", version="1")
+async def do_rounds(ctx: WorkflowContext, job: Job) -> int:
+    """Leaves an entry with every round, so that the time between two of them can be read in the ledger."""
+    for number in range(ROUNDS):
+        await ctx.transaction(enter, Entry(job=job.id, entry=f"round {number}"), max_attempts=20)
+        await ctx.sleep(timedelta(seconds=ROUND_SECONDS))
+    return ROUNDS
 
 
 @app_scoped
@@ -122,6 +179,9 @@ def wakeups() -> PostgresWakeups | None:
 
 durable = DurableModule.for_root_async(
     inject=[get_prisma],
-    use_factory=lambda prisma: DurableOptions(store=PrismaStateStore(prisma), wakeups=wakeups()),
-    workflows=[do_job, do_piece],
+    use_factory=lambda prisma: DurableOptions(
+        store=PrismaStateStore(prisma), wakeups=wakeups(), schedules=[] if os.environ.get("CHAOS_QUIET") else [TICK]
+    ),
+    workflows=[do_job, do_piece, do_tick, do_rounds],
+    entities=[Tally],
 )

@@ -224,3 +224,35 @@ async def test_the_send_workflow_runs() -> None:
     async with desk() as found:
         await found.ended(send, Parcel(id="1", weight=2), "1")
         assert (await found.client.get("runs/1")).json()["output"] == 2
+
+
+async def test_a_series_tells_what_happened_lately_point_by_point() -> None:
+    """The last point is the present one; what was before the window is left out."""
+    async with desk() as found:
+        store = found.runtime.store
+        now = SystemClock().now()
+        await store.create_run(stored("old", age=7200))
+        await store.create_run(stored("failed", age=30, updated_at=now))
+        begun = now - timedelta(seconds=2)
+        done = stored("done", status=RunStatus.COMPLETED, created_at=begun, updated_at=now)
+        await store.create_run(replace(done, workflow="bill", namespace="b"))
+        series = (await found.client.get("metrics/series", params={"window": "10m", "buckets": 5})).json()
+        assert series["bucket_seconds"] == 120
+        assert len(series["points"]) == 5
+        totals = {name: sum(point[name] for point in series["points"]) for name in ("started", "completed", "failed")}
+        assert totals == {"started": 2, "completed": 1, "failed": 1}
+        (present,) = [point for point in series["points"] if point["completed"]]
+        assert (present["p50_ms"], present["p95_ms"]) == (2000, 2000)
+        for narrowed in ({"workflow": "bill"}, {"namespace": "b"}):
+            series = (await found.client.get("metrics/series", params=narrowed)).json()
+            assert sum(point["started"] for point in series["points"]) == 1
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"window": "soon"}, {"window": "1s"}, {"window": "91d"}, {"buckets": 0}, {"buckets": 121}]
+)
+async def test_a_window_that_cannot_be_charted_is_refused(parameters: dict[str, str]) -> None:
+    async with desk() as found:
+        response = await found.client.get("metrics/series", params=parameters)
+        assert response.status_code == 422
+        assert response.json()["errors"][0]["where"].startswith("query.")

@@ -7,13 +7,16 @@ import re
 from datetime import timedelta
 from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from fastapi import Depends
 from pydantic import BaseModel
 
 import fastapi_durable
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.injection import DependencyResolver
+from fastapi_durable.runtime import StandaloneApplication
 from fastapi_durable.service import WorkflowService
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import running_engine
@@ -25,11 +28,12 @@ EXAMPLES = {match["title"]: match["code"] for match in SECTION.finditer(TEXT)}
 
 
 def shared_names() -> dict[str, Any]:
-    """What every example may use: the first block, the package, and three names of the standard library."""
+    """What every example may use: the first block, the package, and a few names that every module imports."""
     first = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert first is not None
     names: dict[str, Any] = {name: getattr(fastapi_durable, name) for name in fastapi_durable.__all__}
-    names |= {"Any": Any, "BaseModel": BaseModel, "asyncio": asyncio, "timedelta": timedelta, "__name__": __name__}
+    names |= {"Annotated": Annotated, "Any": Any, "BaseModel": BaseModel, "Depends": Depends, "asyncio": asyncio}
+    names |= {"timedelta": timedelta, "__name__": __name__}
     exec(compiled(ast.parse(first[1]).body), names)  # noqa: S102 (the repository's own document)
     return names
 
@@ -52,7 +56,9 @@ async def test_an_example_does_what_it_says(title: str) -> None:
     entities = [value for value in names.values() if isinstance(value, type) and hasattr(value, "__durable_entity__")]
     calls = [each for each in statements if not is_declaration(each)]
     assert calls, "the example shows no call"
-    async with asyncio.timeout(10), running_engine(MemoryStateStore(), *workflows, entities=entities) as engine:
+    injector = DependencyResolver(StandaloneApplication())
+    running = running_engine(MemoryStateStore(), *workflows, entities=entities, injector=injector)
+    async with asyncio.timeout(10), running as engine:
         names |= {"engine": engine, "service": WorkflowService(engine)}
         done = eval(compiled(calls), names)  # noqa: S307 (as above)
         if inspect.iscoroutine(done):

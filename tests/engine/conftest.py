@@ -11,29 +11,35 @@ import pytest
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import until
+from tests.support.stores import EVERY_STORE
 
 
 @pytest.fixture
-def store() -> StateStore:
-    """An empty store."""
-    return MemoryStateStore()
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[StateStore]:
+    """An empty store: the memory one, or the one that `on_every_store` names."""
+    async with AsyncExitStack() as stack:
+        (only,) = await _stores(request, getattr(request, "param", "memory"), 1, stack)
+        yield only
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(params=EVERY_STORE)
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[tuple[StateStore, StateStore]]:
     """Two stores on the same data, with connections of their own, as two processes have them."""
-    if request.param == "memory":
-        store = MemoryStateStore()
-        yield store, store
-        return
+    async with AsyncExitStack() as stack:
+        first, second = await _stores(request, request.param, 2, stack)
+        yield first, second
+
+
+async def _stores(request: pytest.FixtureRequest, kind: str, number: int, stack: AsyncExitStack) -> list[StateStore]:
+    if kind == "memory":
+        return [MemoryStateStore()] * number
     from example_app.clients import postgresql, sqlite
     from fastapi_durable.store.prisma import PrismaStateStore
 
-    kind: Any = sqlite.Prisma if request.param == "sqlite" else postgresql.Prisma
-    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
-    async with AsyncExitStack() as stack:
-        first, second = [await stack.enter_async_context(kind(datasource={"url": url})) for _ in range(2)]
-        yield PrismaStateStore(first), PrismaStateStore(second)
+    client: Any = sqlite.Prisma if kind == "sqlite" else postgresql.Prisma
+    url: str = request.getfixturevalue("sqlite_url" if kind == "sqlite" else "postgres_url")
+    clients = [await stack.enter_async_context(client(datasource={"url": url})) for _ in range(number)]
+    return [PrismaStateStore(each) for each in clients]
 
 
 @pytest.fixture(autouse=True)

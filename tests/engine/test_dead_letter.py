@@ -12,6 +12,7 @@ from fastapi_durable.errors import WorkflowNotRegisteredError
 from fastapi_durable.model import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.stores import on_every_store
 
 POISONED = replace(FAST, max_recovery_attempts=1)
 
@@ -32,6 +33,7 @@ async def undertaker(ctx: Any, letter: DeadLetter) -> str:
     return f"{letter.workflow} {letter.dead_run_id} {letter.input} {letter.error['code']}"
 
 
+@on_every_store
 async def test_the_handler_of_the_workflow_is_started_once_with_what_died(store: StateStore) -> None:
     async def mourn(ctx: Any, letter: DeadLetter) -> str:
         return f"{letter.dead_run_id} had {letter.input}"
@@ -44,12 +46,13 @@ async def test_the_handler_of_the_workflow_is_started_once_with_what_died(store:
     await die(store, 3)
     async with running_engine(store, poison, config=POISONED) as engine:
         await until(lambda: has_status(handle, RunStatus.DEAD))
-        assert await engine.handle("dlq:p", mourn).result("5s") == "p had 7"
+        assert await engine.handle("dlq:p", mourn).result("20s") == "p had 7"
     (letter,) = await letters(store)
     assert letter.workflow == "poison.dlq"
     assert letter.input["deadRunId"] == "p"
 
 
+@on_every_store
 async def test_of_many_workers_that_find_a_run_dead_one_starts_the_letter(store: StateStore) -> None:
     @workflow(name="poison", dead_letter=undertaker)
     async def poison(ctx: Any) -> None:
@@ -64,6 +67,7 @@ async def test_of_many_workers_that_find_a_run_dead_one_starts_the_letter(store:
     assert len(await letters(store)) == 1
 
 
+@on_every_store
 async def test_the_default_handler_serves_workflows_that_name_none(store: StateStore) -> None:
     @workflow(name="poison")
     async def poison(ctx: Any, dose: int) -> None:
@@ -75,13 +79,14 @@ async def test_the_default_handler_serves_workflows_that_name_none(store: StateS
         object.__setattr__(engine._services, "dead_letter", undertaker)
         letter = engine.handle("dlq:p", undertaker)
         await until(lambda: found(store, "dlq:p"))
-        assert await letter.result("5s") == "poison p 7 max_recovery_attempts"
+        assert await letter.result("20s") == "poison p 7 max_recovery_attempts"
 
 
 async def found(store: StateStore, run_id: str) -> bool:
     return await store.find_run(run_id) is not None
 
 
+@on_every_store
 async def test_a_letter_that_dies_itself_is_not_told_of(store: StateStore) -> None:
     @workflow(name="poison", dead_letter=undertaker)
     async def poison(ctx: Any) -> None:

@@ -12,8 +12,10 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.entity import entity, entity_definition, operation
 from fastapi_durable.errors import DefinitionError, EntityOperationError, InputValidationError, RunStateError
 from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.stores import on_every_store
 
 executed: Counter[str] = Counter()
 
@@ -81,10 +83,10 @@ async def spender(ctx: WorkflowContext) -> list[object]:
     return seen
 
 
-async def test_an_operation_is_executed_once_however_often_its_caller_is_replayed() -> None:
-    store = MemoryStateStore()
+@on_every_store
+async def test_an_operation_is_executed_once_however_often_its_caller_is_replayed(store: StateStore) -> None:
     async with running_engine(store, saver, entities=[Account]) as engine:
-        assert await (await engine.start(saver, 5)).result("5s") == [5, 10]
+        assert await (await engine.start(saver, 5)).result("20s") == [5, 10]
         await until(lambda: _balance_is(engine, 15))
     assert executed["deposit"] == 3
     run = await store.find_run("entity:account:alice")
@@ -97,9 +99,9 @@ async def _balance_is(engine: object, balance: int) -> bool:
     return bool(state is not None and state.balance == balance)
 
 
-async def test_operations_of_one_key_do_not_overlap() -> None:
+@on_every_store
+async def test_operations_of_one_key_do_not_overlap(store: StateStore) -> None:
     """Twenty callers on two workers: no deposit is lost between reading and writing the balance."""
-    store = MemoryStateStore()
     async with (
         running_engine(store, saver, entities=[Account]) as engine,
         running_engine(store, saver, entities=[Account]),
@@ -110,10 +112,11 @@ async def test_operations_of_one_key_do_not_overlap() -> None:
     assert executed["deposit"] == 60
 
 
-async def test_a_failing_or_unknown_operation_fails_the_call_and_not_the_entity() -> None:
+@on_every_store
+async def test_a_failing_or_unknown_operation_fails_the_call_and_not_the_entity(store: StateStore) -> None:
     """What a failed operation changed is not kept."""
-    async with running_engine(MemoryStateStore(), spender, entities=[Account]) as engine:
-        assert await (await engine.start(spender)).result("5s") == ["ValueError", "unknown_operation", 1]
+    async with running_engine(store, spender, entities=[Account]) as engine:
+        assert await (await engine.start(spender)).result("20s") == ["ValueError", "unknown_operation", 1]
         assert await engine.get_entity_state("account", "bob") == {"balance": 1}
 
 
@@ -132,8 +135,8 @@ async def _tally_is(engine: object, count: int) -> bool:
     return bool((await engine.get_entity_state(Tally, "x") or Tally()).count == count)  # type: ignore[attr-defined]
 
 
-async def test_an_operation_with_an_id_is_executed_once_even_when_sent_again_later() -> None:
-    store = MemoryStateStore()
+@on_every_store
+async def test_an_operation_with_an_id_is_executed_once_even_when_sent_again_later(store: StateStore) -> None:
     async with running_engine(store, entities=[Tally]) as engine:
         await engine.signal_entity(Tally, "x", Tally.add, operation_id="one")
         await until(lambda: _tally_is(engine, 1))

@@ -14,6 +14,7 @@ from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, running_engine, until
+from tests.support.stores import on_every_store
 
 
 class Paid(BaseModel):
@@ -45,9 +46,9 @@ async def _outputs(store: StateStore, name: str) -> list[object]:
     return [run.output for run in reversed(runs)]
 
 
-async def test_an_event_starts_each_of_its_workflows_once() -> None:
+@on_every_store
+async def test_an_event_starts_each_of_its_workflows_once(store: StateStore) -> None:
     """However often and from how many places it is published."""
-    store = MemoryStateStore()
     async with running_engine(store, ship, account) as engine, running_engine(store, ship, account) as other:
         publish = [each.publish_event("paid", {"order": "7"}, event_id="e1") for each in [engine, other] * 3]
         results = await asyncio.gather(*publish)
@@ -55,13 +56,13 @@ async def test_an_event_starts_each_of_its_workflows_once() -> None:
         (first,) = [result for result in results if not result.duplicate]
         assert sorted(first.started) == ["evt:e1:account", "evt:e1:ship"]
         assert not first.buffered
-        assert await engine.handle("evt:e1:ship").result("5s") == "shipped 7"
-        assert await engine.handle("evt:e1:account").result("5s") == {"order": "7"}
+        assert await engine.handle("evt:e1:ship").result("20s") == "shipped 7"
+        assert await engine.handle("evt:e1:account").result("20s") == {"order": "7"}
     assert await store.count_runs(RunQuery()) == 2
 
 
-async def test_a_payload_that_is_no_input_of_one_workflow_does_not_keep_the_others() -> None:
-    store = MemoryStateStore()
+@on_every_store
+async def test_a_payload_that_is_no_input_of_one_workflow_does_not_keep_the_others(store: StateStore) -> None:
     result = await build_engine(store, ship, account).publish_event("paid", {"other": "x"}, event_id="e1")
     assert result.started == ("evt:e1:account",)
 
@@ -108,13 +109,13 @@ async def test_an_accumulator_keeps_its_id_and_a_short_history() -> None:
     assert await store.count_runs(RunQuery(workflow="__evt_batch")) == 1
 
 
-async def test_an_accumulator_that_was_cancelled_begins_anew_with_the_next_event() -> None:
-    store = MemoryStateStore()
+@on_every_store
+async def test_an_accumulator_that_was_cancelled_begins_anew_with_the_next_event(store: StateStore) -> None:
     async with running_engine(store, index) as engine:
         await engine.publish_event("changed", 1)
         await engine.cancel("__evtacc__:index")
         with pytest.raises(RunCancelledError):
-            await engine.handle("__evtacc__:index").result("5s")
+            await engine.handle("__evtacc__:index").result("20s")
         await engine.publish_event("changed", 2)
         await until(lambda: _has_outputs(store, "index", 1))
     assert await _outputs(store, "index") == [2]

@@ -19,6 +19,7 @@ from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.worker import Worker
 from tests.support.engine_rig import FAST, NothingInjected, until
 from tests.support.hand_clock import HandClock
+from tests.support.stores import on_every_store
 
 
 @workflow(name="report")
@@ -58,6 +59,7 @@ def clock() -> HandClock:
     return HandClock()
 
 
+@on_every_store
 async def test_the_first_start_fires_no_past_window(store: StateStore, clock: HandClock) -> None:
     """D-49."""
     scheduler = engine_with(store, clock, hourly()).scheduler
@@ -73,6 +75,7 @@ async def test_the_first_start_fires_no_past_window(store: StateStore, clock: Ha
     assert await run_ids(store) == [f"sched:hourly:{bucket}"]
 
 
+@on_every_store
 async def test_many_workers_that_look_at_once_start_one_run_for_a_window(store: StateStore, clock: HandClock) -> None:
     schedulers = [engine_with(store, clock, hourly()).scheduler for _ in range(8)]
     await asyncio.gather(*(scheduler.fire() for scheduler in schedulers))
@@ -82,6 +85,7 @@ async def test_many_workers_that_look_at_once_start_one_run_for_a_window(store: 
     assert len(await run_ids(store)) == 3
 
 
+@on_every_store
 async def test_a_window_whose_run_was_deleted_does_not_fire_again(store: StateStore, clock: HandClock) -> None:
     """D-48."""
     scheduler = engine_with(store, clock, hourly(backfill=5)).scheduler
@@ -95,6 +99,7 @@ async def test_a_window_whose_run_was_deleted_does_not_fire_again(store: StateSt
     assert await run_ids(store) == []
 
 
+@on_every_store
 async def test_after_a_time_without_workers_the_latest_window_fires_and_as_many_before_as_backfill_says(
     store: StateStore, clock: HandClock
 ) -> None:
@@ -106,6 +111,7 @@ async def test_after_a_time_without_workers_the_latest_window_fires_and_as_many_
     assert await run_ids(store) == [f"sched:bare:{bucket}", f"sched:hourly:{bucket - 1}", f"sched:hourly:{bucket}"]
 
 
+@on_every_store
 async def test_a_window_is_left_out_while_the_last_run_lives_whatever_its_status(
     store: StateStore, clock: HandClock
 ) -> None:
@@ -128,6 +134,7 @@ async def test_a_window_is_left_out_while_the_last_run_lives_whatever_its_status
     assert len(await run_ids(store)) == 2
 
 
+@on_every_store
 async def test_jitter_blocks_nobody_and_a_window_fires_once_its_offset_has_passed(
     store: StateStore, clock: HandClock
 ) -> None:
@@ -145,6 +152,7 @@ async def test_jitter_blocks_nobody_and_a_window_fires_once_its_offset_has_passe
     assert await run_ids(store) == [f"sched:hourly:{late.bucket(window)}"]
 
 
+@on_every_store
 async def test_windows_pass_without_a_run_while_a_schedule_is_paused(store: StateStore, clock: HandClock) -> None:
     scheduler = engine_with(store, clock, hourly(), hourly(key="declared", paused=True)).scheduler
     await scheduler.fire()
@@ -161,6 +169,7 @@ async def test_windows_pass_without_a_run_while_a_schedule_is_paused(store: Stat
     assert len(await run_ids(store)) == 1
 
 
+@on_every_store
 async def test_a_schedule_can_be_triggered_beside_its_windows(store: StateStore, clock: HandClock) -> None:
     engine = engine_with(store, clock, hourly(overlap="skip", paused=True))
     run_id = await engine.scheduler.trigger("hourly")
@@ -172,6 +181,7 @@ async def test_a_schedule_can_be_triggered_beside_its_windows(store: StateStore,
         await engine.scheduler.trigger("yearly")
 
 
+@on_every_store
 async def test_the_listing_tells_the_last_and_the_next_fire(store: StateStore, clock: HandClock) -> None:
     scheduler = engine_with(store, clock, hourly(), hourly(key="paused", paused=True)).scheduler
     began = clock.now()
@@ -184,6 +194,7 @@ async def test_the_listing_tells_the_last_and_the_next_fire(store: StateStore, c
     assert (paused.paused, paused.next_fire_at, paused.last_run_id) == (True, None, None)
 
 
+@on_every_store
 async def test_a_schedule_that_cannot_be_fired_keeps_no_other_from_firing(store: StateStore, clock: HandClock) -> None:
     """D-49."""
     engine = engine_with(store, clock, hourly(key="a"), hourly(key="b"))
@@ -195,6 +206,7 @@ async def test_a_schedule_that_cannot_be_fired_keeps_no_other_from_firing(store:
     assert [run_id.split(":")[1] for run_id in await run_ids(store)] == ["b"]
 
 
+@on_every_store
 async def test_two_namespaces_have_schedules_of_their_own_under_one_key(store: StateStore, clock: HandClock) -> None:
     schedulers = [
         engine_with(store, clock, hourly(), config=replace(FAST, namespace=name)).scheduler
@@ -220,6 +232,7 @@ def test_two_schedules_of_one_key_are_refused() -> None:
         engine_with(MemoryStateStore(), HandClock(), hourly(), hourly())
 
 
+@on_every_store
 async def test_a_worker_fires_schedules_by_itself(store: StateStore) -> None:
     from fastapi_durable.clock import SystemClock
 

@@ -7,8 +7,10 @@ from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import AttributeFilter, RunQuery
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import build_engine, running_engine
+from tests.support.stores import on_every_store
 
 
 class OrderAttributes(BaseModel):
@@ -30,13 +32,13 @@ async def order(ctx: WorkflowContext) -> list[object]:
     return seen
 
 
-async def test_attributes_are_merged_removed_and_checked() -> None:
+@on_every_store
+async def test_attributes_are_merged_removed_and_checked(store: StateStore) -> None:
     """A key that is None goes, a value that does not fit changes nothing, and the body sees the same on a replay."""
-    store = MemoryStateStore()
     async with running_engine(store, order) as engine:
         handle = await engine.start(order, search_attributes={"customer": "a"})
         first = {"customer": "a", "cents": 5}
-        assert await handle.result("5s") == [{**first, "vip": True}, first, "refused", {**first, "customer": "b"}]
+        assert await handle.result("20s") == [{**first, "vip": True}, first, "refused", {**first, "customer": "b"}]
     assert (await handle.run()).search_attributes == {"customer": "b", "cents": 5}
     found = await store.list_runs(RunQuery(attributes=(AttributeFilter("cents", "eq", 5),)))
     assert [run.id for run in found] == [handle.run_id]

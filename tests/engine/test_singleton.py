@@ -21,6 +21,7 @@ from fastapi_durable.model import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+from tests.support.stores import on_every_store
 
 under_way: Counter[str] = Counter()
 most: Counter[str] = Counter()
@@ -75,9 +76,8 @@ async def bounded(ctx: WorkflowContext, name: str) -> None:
 
 @workflow(singleton=Singleton(key=key_of))
 async def holding(ctx: WorkflowContext, name: str) -> str:
-    if name.endswith("fails"):
+    if name.endswith("fails") or await ctx.wait_for_signal(f"go:{name}") == "fail":
         raise ValueError(name)
-    await ctx.wait_for_signal(f"go:{name}")
     return name
 
 
@@ -92,13 +92,15 @@ async def hopping(ctx: WorkflowContext, name: str) -> str:
     return name
 
 
+@on_every_store
 @pytest.mark.parametrize(("flow", "limit"), [(alone, 1), (three_at_a_time, 3), (hopping, 1)])
-async def test_never_more_than_the_limit_are_under_way(flow: Callable[..., object], limit: int) -> None:
+async def test_never_more_than_the_limit_are_under_way(
+    store: StateStore, flow: Callable[..., object], limit: int
+) -> None:
     """Two workers drive runs of two keys, started all at once."""
-    store = MemoryStateStore()
     async with running_engine(store, flow) as engine, running_engine(store, flow):
         handles = await asyncio.gather(*[engine.start(flow.__name__, f"{key}/{n}") for n in range(12) for key in "ab"])
-        await asyncio.gather(*[handle.result("10s") for handle in handles])
+        await asyncio.gather(*[handle.result("20s") for handle in handles])
     assert most == {"a": limit, "b": limit} if limit == 1 else max(most.values()) <= limit
     assert under_way == {"a": 0, "b": 0}
     assert await store.list_signal_waiters() == []
@@ -126,45 +128,44 @@ async def _queued_or_waiting(store: StateStore, run_id: str) -> bool:
     return run is not None and run.status is RunStatus.SUSPENDED
 
 
-async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit() -> None:
+@on_every_store
+async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit(store: StateStore) -> None:
     """Priorities let the newer run begin first; the older one then waits for it."""
-    store = MemoryStateStore()
     outside = build_engine(store, alone)
     older = await outside.start(alone, "k/older")
     newer = await outside.start(alone, "k/newer", priority=9)
     async with running_engine(store, alone, config=replace(FAST, concurrency=1)):
-        await older.result("5s")
-        await newer.result("5s")
+        await older.result("20s")
+        await newer.result("20s")
     assert most["k"] == 1
 
 
+@on_every_store
 @pytest.mark.parametrize("ending", ["failed", "cancelled", "cancelled with compensation", "died"])
-async def test_a_slot_is_free_however_its_run_ends(ending: str) -> None:
-    store = MemoryStateStore()
+async def test_a_slot_is_free_however_its_run_ends(store: StateStore, ending: str) -> None:
     if ending == "died":
         async with killed_worker(store, holding, config=replace(FAST, lease=timedelta(milliseconds=50))) as first:
             await first.start(holding, "k/first", run_id="first")
             await until(lambda: store.find_signal_waiter("go:k/first"))
     async with running_engine(store, holding) as engine:
-        name = "k/fails" if ending == "failed" else "k/first"
-        first_run = await engine.start(holding, name, run_id="first")
+        first_run = await engine.start(holding, "k/first", run_id="first")
+        await until(lambda: store.find_signal_waiter("go:k/first"))
         second = await engine.start(holding, "k/second", run_id="second")
-        if ending != "failed":
-            await until(lambda: store.find_signal_waiter("go:k/first"))
         match ending:
             case "cancelled" | "cancelled with compensation":
                 await engine.cancel("first", compensate=ending != "cancelled")
                 with pytest.raises(RunCancelledError):
-                    await first_run.result("5s")
+                    await first_run.result("20s")
             case "failed":
+                await engine.signal("go:k/first", "fail")
                 with pytest.raises(RunFailedError):
-                    await first_run.result("5s")
+                    await first_run.result("20s")
             case _:
                 await engine.signal("go:k/first")
-                await first_run.result("5s")
+                await first_run.result("20s")
         await until(lambda: store.find_signal_waiter("go:k/second"))
         await engine.signal("go:k/second")
-        assert await second.result("5s") == "k/second"
+        assert await second.result("20s") == "k/second"
     assert await store.list_signal_waiters() == []
 
 
@@ -184,8 +185,8 @@ async def test_a_waiting_run_that_is_cancelled_leaves_the_queue() -> None:
         assert await third.result("5s") == "k/3"
 
 
-async def test_a_full_queue_refuses_exactly_the_rest_however_many_start_at_once() -> None:
-    store = MemoryStateStore()
+@on_every_store
+async def test_a_full_queue_refuses_exactly_the_rest_however_many_start_at_once(store: StateStore) -> None:
     engines = [build_engine(store, bounded) for _ in range(3)]
     starts = [engines[n % 3].start(bounded, f"k/{n}", run_id=f"r{n}") for n in range(9)]
     outcomes = await asyncio.gather(*starts, return_exceptions=True)
@@ -227,7 +228,8 @@ async def test_children_are_singletons_too() -> None:
     assert most["k"] == 1
 
 
-async def test_a_retried_run_queues_again() -> None:
+@on_every_store
+async def test_a_retried_run_queues_again(store: StateStore) -> None:
     fails = True
 
     @workflow(singleton=Singleton(key=lambda name: "one"))
@@ -236,11 +238,10 @@ async def test_a_retried_run_queues_again() -> None:
             raise ValueError(name)
         return await ctx.wait_for_signal(f"go:{name}", str)
 
-    store = MemoryStateStore()
     async with running_engine(store, flow) as engine:
         first = await engine.start(flow, "first")
         with pytest.raises(RunFailedError):
-            await first.result("5s")
+            await first.result("20s")
         await engine.start(flow, "second")
         await until(lambda: store.find_signal_waiter("go:second"))
         fails = False

@@ -1,7 +1,9 @@
 """What workers do beside driving runs: forgetting, showing what is blocked, saying that they live."""
 
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -14,6 +16,8 @@ from fastapi_durable.errors import DefinitionError
 from fastapi_durable.model import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.interposed_store import interposed
+from tests.support.stores import on_every_store
 
 DAY = timedelta(days=1)
 
@@ -32,6 +36,7 @@ async def ids(store: StateStore) -> list[str]:
     return sorted(run.id for run in await store.list_runs(RunQuery(limit=1000)))
 
 
+@on_every_store
 async def test_finished_runs_are_forgotten_by_age_and_by_number_and_live_ones_never(store: StateStore) -> None:
     for number in range(30):
         await store.create_run(a_run(f"done-{number:02}", RunStatus.COMPLETED, days=number))
@@ -48,6 +53,7 @@ async def test_finished_runs_are_forgotten_by_age_and_by_number_and_live_ones_ne
     assert await ids(store) == sorted(["dead", "sleeping", *kept])
 
 
+@on_every_store
 async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store: StateStore) -> None:
     """D-56."""
     now = SystemClock().now()
@@ -65,6 +71,7 @@ async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store
     assert [event.id for event in await store.list_buffered_events("paid")] == ["e0"]
 
 
+@on_every_store
 async def test_a_sweep_of_one_namespace_leaves_the_others_alone(store: StateStore) -> None:
     await store.create_run(replace(a_run("theirs", RunStatus.COMPLETED, days=9), namespace="theirs"))
     await store.create_run(a_run("ours", RunStatus.COMPLETED, days=9))
@@ -84,6 +91,7 @@ def test_retention_that_contradicts_itself_is_refused() -> None:
         Retention(signals="0s")
 
 
+@on_every_store
 async def test_a_run_that_no_worker_knows_is_shown_as_blocked_until_one_comes_that_does(store: StateStore) -> None:
     @workflow(name="unknown")
     async def unknown(ctx: Any) -> str:
@@ -92,16 +100,24 @@ async def test_a_run_that_no_worker_knows_is_shown_as_blocked_until_one_comes_th
     await store.create_run(a_run("lonely", RunStatus.PENDING, days=1, workflow="unknown"))
     await store.create_run(a_run("queued", RunStatus.PENDING, days=1))
     await store.create_run(a_run("fresh", RunStatus.PENDING, workflow="unknown"))
+    yesterday = SystemClock().now() - DAY
+    woken = a_run("woken", RunStatus.SUSPENDED, days=1, workflow="unknown")
+    await store.create_run(replace(woken, wake_at=yesterday))
+    orphan = a_run("orphan", RunStatus.RUNNING, days=1, workflow="unknown")
+    await store.create_run(replace(orphan, locked_by="dead", locked_until=yesterday))
     await store.create_run(
-        replace(a_run("woken", RunStatus.SUSPENDED, days=1, workflow="unknown"), wake_at=SystemClock().now() - DAY)
+        replace(orphan, id="driven", locked_by="alive", locked_until=SystemClock().now() + timedelta(minutes=1))
     )
     engine = build_engine(store, known)
     await store.save_worker(a_worker("here", "known@1"))
-    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 2
+    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 3
+    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 0
     statuses = {run.id: run.status for run in await store.list_runs(RunQuery())}
     assert statuses == {
         "lonely": RunStatus.BLOCKED,
         "woken": RunStatus.BLOCKED,
+        "orphan": RunStatus.BLOCKED,
+        "driven": RunStatus.RUNNING,
         "queued": RunStatus.PENDING,
         "fresh": RunStatus.PENDING,
     }
@@ -109,11 +125,36 @@ async def test_a_run_that_no_worker_knows_is_shown_as_blocked_until_one_comes_th
     assert lonely is not None
     assert lonely.error is not None
     assert lonely.error.code == "capability.unavailable"
+    blocked = await store.find_run("orphan")
+    assert blocked is not None
+    assert (blocked.locked_by, blocked.recovery_attempts) == (None, 1), "the crash counts, and the lease is gone"
     async with running_engine(store, unknown) as knowing:
-        assert await knowing.handle("lonely", unknown).result("5s") == "at last"
-        assert await knowing.handle("woken", unknown).result("5s") == "at last"
+        assert await knowing.handle("lonely", unknown).result("20s") == "at last"
+        assert await knowing.handle("woken", unknown).result("20s") == "at last"
+        assert await knowing.handle("orphan", unknown).result("20s") == "at last"
 
 
+@on_every_store
+async def test_a_run_that_is_taken_while_it_is_being_shown_as_blocked_stays_with_who_took_it(
+    store: StateStore,
+) -> None:
+    await store.create_run(a_run("lonely", RunStatus.PENDING, days=1, workflow="unknown"))
+
+    async def take_first(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        found = await call()
+        if name == "list_stranded_runs":
+            now = SystemClock().now()
+            await store.claim_runs("somebody who knows it", now=now, until=now + DAY, limit=1)
+        return found
+
+    engine = build_engine(interposed(store, take_first), known)
+    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 0
+    run = await store.find_run("lonely")
+    assert run is not None
+    assert (run.status, run.locked_by) == (RunStatus.RUNNING, "somebody who knows it")
+
+
+@on_every_store
 async def test_a_run_that_another_live_worker_knows_is_not_blocked(store: StateStore) -> None:
     await store.create_run(a_run("theirs", RunStatus.PENDING, days=1, workflow="theirs"))
     await store.save_worker(a_worker("there", "theirs@1"))
@@ -123,6 +164,7 @@ async def test_a_run_that_another_live_worker_knows_is_not_blocked(store: StateS
     assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 1
 
 
+@on_every_store
 async def test_a_worker_is_listed_while_it_lives_with_what_it_drives(store: StateStore) -> None:
     await store.save_worker(a_worker("died long ago", "known@1", days=1))
     async with running_engine(store, known, config=replace(FAST, instance_id="me")) as engine:

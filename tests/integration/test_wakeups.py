@@ -107,6 +107,48 @@ async def test_a_cancel_ends_the_step_that_another_process_executes(
             await handle.result("5s")
 
 
+async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_without_a_poll(
+    postgres_url: str, postgres_server: PostgresServer
+) -> None:
+    """As in a rolling restart: nothing waits for the lease or for the next poll, an hour away both."""
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def work() -> None:
+        began.set()
+        await go_on.wait()
+
+    @step
+    async def more() -> bool:
+        return handle.run_id in leaving.notifications.driven_here
+
+    @workflow(name="restless")
+    async def restless(ctx: Any) -> bool:
+        """Whether the process that leaves did all of it."""
+        await ctx.step(work)
+        return bool(await ctx.step(more))
+
+    async with AsyncExitStack() as old, process(postgres_url, drives=False) as asking:
+        leaving = await old.enter_async_context(process(postgres_url, restless))
+        handle = await leaving.start(restless)
+        await began.wait()
+        async with process(postgres_url, restless):
+
+            async def all_listen() -> bool:
+                return await listeners(postgres_server, postgres_url) == 3
+
+            await until(all_listen)
+            stopping = asyncio.create_task(old.aclose())
+            await asyncio.sleep(0)
+            with asking.notifications.watch_run(handle.run_id) as watch:
+                go_on.set()
+                async with asyncio.timeout(10):
+                    await watch.finished.wait()
+            await stopping
+        run = await asking.handle(handle.run_id).run()
+        assert (run.status, run.output, run.locked_by) == (RunStatus.COMPLETED, False, None)
+
+
 async def test_what_was_missed_while_the_connection_was_cut_is_looked_for_when_it_is_back(
     postgres_url: str, postgres_server: PostgresServer
 ) -> None:

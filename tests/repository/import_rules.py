@@ -19,10 +19,13 @@ LAYERS: Final[Mapping[str, int]] = {
     # 1 domain
     "fastapi_durable.errors": 1,
     "fastapi_durable.model": 1,
+    "fastapi_durable.activity": 1,
     "fastapi_durable.duration": 1,
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
+    "fastapi_durable.methods": 1,
     "fastapi_durable.entity": 1,
+    "fastapi_durable.queue": 1,
     "fastapi_durable.schema": 1,
     # 2 ports
     "fastapi_durable.store": 2,

@@ -18,6 +18,7 @@ TABLES = [
     "durable_buffered_events",
     "durable_schedules",
     "durable_workers",
+    "durable_queues",
 ]
 
 

@@ -21,6 +21,9 @@ def other_store(store: StateStore) -> StateStore:
     return store
 
 
+class TestActivity(contract.ActivityContract): ...
+
+
 class TestAttributes(contract.AttributesContract): ...
 
 

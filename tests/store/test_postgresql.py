@@ -42,6 +42,9 @@ def other_store(other_client: Prisma) -> StateStore:
     return PrismaStateStore(other_client)
 
 
+class TestActivity(contract.ActivityContract): ...
+
+
 class TestAttributes(contract.AttributesContract): ...
 
 

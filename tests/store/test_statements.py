@@ -86,6 +86,7 @@ ONE_STATEMENT: dict[str, Operation] = {
     "list_runs": lambda store: store.list_runs(RunQuery(tag="t", statuses=frozenset({RunStatus.PENDING}))),
     "count_runs": lambda store: store.count_runs(RunQuery()),
     "run_facets": lambda store: store.run_facets(RunQuery()),
+    "list_stranded_runs": lambda store: store.list_stranded_runs(T0, served=["checkout@1"], limit=9),
     "list_due_timers": lambda store: store.list_due_timers(T0, limit=9),
 }
 MORE_STATEMENTS: dict[str, tuple[int, Operation]] = {

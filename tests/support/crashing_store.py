@@ -20,6 +20,7 @@ _READS = frozenset(
         "list_incomplete_runs",
         "list_due_timers",
         "list_expired_runs",
+        "list_stranded_runs",
         "next_wake_at",
         "find_checkpoint",
         "list_checkpoints",

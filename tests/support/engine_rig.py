@@ -13,6 +13,7 @@ from fastapi_durable.definition import step_definition, workflow_definition
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
@@ -47,12 +48,13 @@ def build_engine(
     interceptors: Sequence[StepInterceptor] = (),
     transport: Transport | None = None,
     entities: Sequence[type] = (),
+    injector: Injector | None = None,
 ) -> WorkflowEngine:
     """An engine as one process would have it."""
     return WorkflowEngine(
         store=store,
         workflows=[workflow_definition(workflow) for workflow in workflows],
-        injector=NothingInjected(),
+        injector=injector or NothingInjected(),
         transport=transport or InProcessTransport(),
         config=replace(config),
         clock=SystemClock(),

@@ -132,6 +132,41 @@ class Warehouse:
     async def pick(self, order: Order) -> int:
         return order.cents
 
+    @step
+    def weigh(self, order: Order, *, settings: SettingsDep) -> float:
+        return 1.0
+
+    @step
+    async def stock(self) -> bytes:
+        return b""
+
+
+@workflow(name="delivery")
+class Delivery:
+    def __init__(self, client: ClientDep) -> None:
+        self.client = client
+
+    async def run(self, ctx: WorkflowContext, order: Order, *, settings: SettingsDep) -> Receipt:
+        assert_type(await self.charge(order), Receipt)
+        assert_type(await ctx.step(self.charge, order, max_attempts=2, compensate=self.refund), Receipt)
+        assert_type(await ctx.step(Warehouse.pick, order), int)
+        assert_type(await ctx.step(Warehouse.weigh, order), float)
+        assert_type(await ctx.step(Warehouse.stock), bytes)
+        return Receipt(text=settings.url)
+
+    @step
+    async def charge(self, order: Order) -> Receipt:
+        return Receipt(text=await self.client.charge(order.cents))
+
+    @step
+    async def refund(self) -> None: ...
+
+
+@workflow
+class Sweep:
+    async def run(self, ctx: WorkflowContext) -> int:
+        return 1
+
 
 async def dispatch(ticket: TaskTicket) -> None:
     assert_type(ticket.token, str)
@@ -170,6 +205,12 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await ctx.child(checkout, order), Receipt)
     assert_type(await ctx.start_child(checkout, order), str)
     assert_type(await ctx.all(checkout, [order], mode="fail_fast"), list[Receipt])
+    assert_type(await ctx.child(Delivery, order, run_id="1", priority=2), Receipt)
+    assert_type(await ctx.child(Sweep), int)
+    assert_type(await ctx.child("checkout", {"id": "1"}, version="2"), Any)
+    assert_type(await ctx.start_child(Delivery, order), str)
+    assert_type(await ctx.start_child(Sweep), str)
+    assert_type(await ctx.all(Delivery, [order]), list[Receipt])
     assert_type(await ctx.patched("change"), bool)
     assert_type(current_context(), WorkflowContext)
     assert_type(current_step(), StepLog)
@@ -209,8 +250,8 @@ async def nightly(ctx: WorkflowContext) -> int:
 durable = DurableModule.for_root_async(
     inject=[get_client],
     use_factory=lambda client: DurableOptions(store=MemoryStateStore(), transport=InProcessTransport()),
-    workflows=[checkout, nightly],
-    steps=[charge_card, count],
+    workflows=[checkout, nightly, Delivery, Sweep],
+    steps=[charge_card, count, Warehouse],
 )
 app = FastAPI(lifespan=durable.lifespan)
 
@@ -241,6 +282,12 @@ async def place_order(order: Order, workflows: WorkflowServiceDep) -> dict[str, 
     assert_type(await workflows.execute(checkout, order, timeout="5s"), Receipt)
     assert_type(await workflows.execute(nightly), int)
     assert_type(workflows.handle("run", checkout), RunHandle[Receipt])
+    assert_type(await workflows.start(Delivery, order, tags=["shop"], priority=1), RunHandle[Receipt])
+    assert_type(await workflows.start(Sweep), RunHandle[int])
+    assert_type(await workflows.execute(Delivery, order, timeout="5s", run_id="1"), Receipt)
+    assert_type(await workflows.execute(Sweep), int)
+    assert_type(await workflows.signal_with_start(Delivery, order, token="go"), RunHandle[Receipt])
+    assert_type(workflows.handle("run", Delivery), RunHandle[Receipt])
     assert_type(workflows.handle("run"), RunHandle[Any])
     assert_type(await workflows.signal("approve:1", {"approved": True}), bool)
     return {"run_id": handle.run_id}

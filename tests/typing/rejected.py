@@ -14,7 +14,19 @@ from fastapi_durable import (
     current_step,
 )
 from fastapi_durable.injection import AppScoped
-from tests.typing.accepted import Order, Receipt, charge_card, checkout, count, dispatch, nightly
+from tests.typing.accepted import (
+    Client,
+    Delivery,
+    Order,
+    Receipt,
+    Sweep,
+    Warehouse,
+    charge_card,
+    checkout,
+    count,
+    dispatch,
+    nightly,
+)
 
 
 async def wrong_steps(ctx: WorkflowContext) -> None:
@@ -22,6 +34,10 @@ async def wrong_steps(ctx: WorkflowContext) -> None:
     await ctx.step(count, 1)  # type: ignore[arg-type]
     text: str = await ctx.step(charge_card, Order(id="1", cents=1))  # type: ignore[arg-type]
     await ctx.step(1)  # type: ignore[call-overload]
+    await ctx.step(Warehouse.pick, 1)  # type: ignore[arg-type]
+    await ctx.step(count, attempts=2)  # type: ignore[call-overload]
+    await ctx.child(Delivery, 1)  # type: ignore[arg-type]
+    await Delivery(Client()).charge(1)  # type: ignore[arg-type]
     number: int = text  # type: ignore[assignment]
     await ctx.sleep(number)  # type: ignore[arg-type]
 
@@ -57,6 +73,12 @@ async def wrong_starts(workflows: WorkflowService, order: Order) -> None:
     await workflows.start(checkout, "not an order")  # type: ignore[arg-type]
     await workflows.start(nightly, order)  # type: ignore[arg-type]
     await workflows.start(charge_card, order)  # type: ignore[arg-type]
+    await workflows.start(Delivery, "not an order")  # type: ignore[arg-type]
+    await workflows.start(Sweep, order)  # type: ignore[arg-type]
+    await workflows.start(Warehouse, order)  # type: ignore[arg-type]
+    await workflows.start(checkout, order, run=1)  # type: ignore[call-overload]
+    text: str = await workflows.execute(Delivery, order)  # type: ignore[arg-type]
+    await workflows.start(text, order, run_id=5)  # type: ignore[call-overload]
     handle: RunHandle[int] = await workflows.start(checkout, order)  # type: ignore[arg-type]
     await workflows.execute(checkout, 1, timeout="5s")  # type: ignore[arg-type]
     await workflows.execute(checkout, order, timeout=5)  # type: ignore[call-overload]

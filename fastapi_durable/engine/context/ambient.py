@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fastapi_durable.engine.position import refuse_inside_step
 from fastapi_durable.errors import OutsideWorkflowError
+from fastapi_durable.methods import steps_run_by
 
 if TYPE_CHECKING:
     from fastapi_durable.engine.context import WorkflowContext
@@ -32,9 +33,10 @@ def current_context() -> "WorkflowContext":
 
 @contextmanager
 def inside_workflow(context: "WorkflowContext") -> Iterator[None]:
-    """Makes `current_context()` find the context while a body runs."""
+    """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
     token = _current.set(context)
     try:
-        yield
+        with steps_run_by(context.step):
+            yield
     finally:
         _current.reset(token)

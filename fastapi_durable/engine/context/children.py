@@ -1,7 +1,7 @@
 """`ctx.child`, `ctx.start_child` and `ctx.all`."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, Literal, TypeVar, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.child import (
@@ -13,9 +13,24 @@ from fastapi_durable.engine.child import (
 )
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+
+
+class ChildOptions(TypedDict, total=False):
+    """What may be said about a child beside its input.
+
+    Attributes:
+        run_id: By default `<run>.child.<position>`. If a run of this id exists, it is joined.
+        version: Exactly this one; by default the function's own, or the newest of a name.
+        priority: By default the parent's.
+    """
+
+    run_id: str | None
+    version: str | None
+    priority: int | None
 
 
 class ChildCalls(ContextPart):
@@ -23,50 +38,24 @@ class ChildCalls(ContextPart):
 
     @overload
     def child(
-        self,
-        workflow: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Output]],
-        input: Input,
-        /,
-        *,
-        run_id: str | None = None,
-        version: str | None = None,
-        priority: int | None = None,
+        self, workflow: WorkflowOf[Input, Output], input: Input, /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def child(
-        self,
-        workflow: Callable[Concatenate[Any, ...], Coroutine[Any, Any, Output]],
-        /,
-        *,
-        run_id: str | None = None,
-        version: str | None = None,
-        priority: int | None = None,
+        self, workflow: WorkflowReturning[Output], /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def child(
-        self,
-        workflow: str,
-        input: Any = NO_VALUE,
-        /,
-        *,
-        run_id: str | None = None,
-        version: str | None = None,
-        priority: int | None = None,
+        self, workflow: str, input: Any = ..., /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, Any]: ...
     def child(
-        self,
-        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
-        input: Any = NO_VALUE,
-        /,
-        *,
-        run_id: str | None = None,
-        version: str | None = None,
-        priority: int | None = None,
+        self, workflow: Callable[..., Any] | str, input: Any = NO_VALUE, /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, Any]:
         """Run a workflow as a child and wait for its result. It has the parent's namespace and, by default, priority.
 
         Args:
-            run_id: By default `<run>.child.<position>`. If a run of this id exists, it is joined.
+            workflow: The decorated function or class, or a registered name.
+            options: See `ChildOptions`.
 
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
@@ -74,52 +63,33 @@ class ChildCalls(ContextPart):
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
         position = self._take()
-        request = self._request(workflow, version, input, run_id or f"{self._run_id}.child.{position}", priority)
-        return run_child(self._turn, position, request)
+        return run_child(self._turn, position, self._request(workflow, input, position, options))
 
     @overload
     def start_child(
-        self,
-        workflow: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Any]],
-        input: Input,
-        /,
-        *,
-        run_id: str | None = None,
-        version: str | None = None,
-        priority: int | None = None,
+        self, workflow: WorkflowOf[Input, Any], input: Input, /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, str]: ...
     @overload
     def start_child(
-        self,
-        workflow: Callable[Concatenate[Any, ...], Coroutine[Any, Any, Any]] | str,
-        input: Any = NO_VALUE,
-        /,
-        *,
-        run_id: str | None = None,
-        version: str | None = None,
-        priority: int | None = None,
+        self, workflow: WorkflowReturning[Any], /, **options: Unpack[ChildOptions]
+    ) -> Coroutine[Any, Any, str]: ...
+    @overload
+    def start_child(
+        self, workflow: str, input: Any = ..., /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, str]: ...
     def start_child(
-        self,
-        workflow: Callable[..., Coroutine[Any, Any, Any]] | str,
-        input: Any = NO_VALUE,
-        /,
-        *,
-        run_id: str | None = None,
-        version: str | None = None,
-        priority: int | None = None,
+        self, workflow: Callable[..., Any] | str, input: Any = NO_VALUE, /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, str]:
         """Start a child and go on; returns its id. `ctx.child` with the same `run_id` joins it later.
 
         Raises: as `child`, except that nobody waits for its ending.
         """
         position = self._take()
-        request = self._request(workflow, version, input, run_id or f"{self._run_id}.child.{position}", priority)
-        return spawn_child(self._turn, position, request)
+        return spawn_child(self._turn, position, self._request(workflow, input, position, options))
 
     def all(
         self,
-        workflow: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Output]],
+        workflow: WorkflowOf[Input, Output],
         inputs: Sequence[Input],
         /,
         *,
@@ -138,7 +108,9 @@ class ChildCalls(ContextPart):
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None
         requests = [
-            self._request(workflow, None, input, f"{self._run_id}.all.{positions[0]}.{index}", None, group)
+            self._request(
+                workflow, input, positions[0], {"run_id": f"{self._run_id}.all.{positions[0]}.{index}"}, group
+            )
             for index, input in enumerate(inputs)
         ]
         if mode == "fail_fast":
@@ -152,18 +124,17 @@ class ChildCalls(ContextPart):
     def _request(
         self,
         workflow: Callable[..., Any] | str,
-        version: str | None,
         input: Any,
-        run_id: str,
-        priority: int | None,
+        position: int,
+        options: ChildOptions,
         parallel_group: str | None = None,
     ) -> ChildRequest:
         services = self._turn.services
-        definition: WorkflowDefinition = services.registry.resolve(workflow, version)
+        definition: WorkflowDefinition = services.registry.resolve(workflow, options.get("version"))
         return ChildRequest(
-            run_id=run_id,
+            run_id=options.get("run_id") or f"{self._run_id}.child.{position}",
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
-            priority=priority,
+            priority=options.get("priority"),
             parallel_group=parallel_group,
         )

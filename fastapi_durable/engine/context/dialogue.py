@@ -3,7 +3,7 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.definition import StepDefinition, checked_name, step_definition
+from fastapi_durable.definition import StepDefinition, checked_name
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.breakpoint import stop_at_breakpoint
 from fastapi_durable.engine.context.base import ContextPart
@@ -103,7 +103,7 @@ class DialogueCalls(ContextPart):
             SignalTimeoutError: no end was reported before the timeout.
             DefinitionError: the run had a task of this name.
         """
-        definition: StepDefinition = step_definition(dispatch)
+        definition: StepDefinition = self._turn.services.steps.resolve(dispatch)
         if definition.input_type not in (TaskTicket, Any):
             raise DefinitionError(f"{definition.name!r} dispatches a task, so its input is a TaskTicket")
         if checked_name(name) in self._turn.task_names:

@@ -1,9 +1,9 @@
 """`ctx.step`, `ctx.local_step` and `ctx.transaction`."""
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, TypeVar, overload
+from typing import Any, Concatenate, TypedDict, TypeVar, Unpack, overload
 
-from fastapi_durable.definition import step_definition
+from fastapi_durable.definition import StepDefinition, StepPolicy, step_definition
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.compensation import run_compensated_step
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart, checked_definition, given
@@ -17,6 +17,40 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
+class AttemptOptions(TypedDict, total=False):
+    """How often, and for how long; each overrides what `@step` declares.
+
+    Attributes:
+        max_attempts: Executions in all, the first one included.
+        backoff: Wait between attempts.
+        timeout: Limit of one attempt.
+    """
+
+    max_attempts: int | None
+    backoff: Backoff | None
+    timeout: Duration | None
+
+
+class TransactionOptions(AttemptOptions, total=False):
+    """Also what is recorded instead of the declared name."""
+
+    name: str | None
+
+
+class LocalStepOptions(AttemptOptions, total=False):
+    """Also what undoes the step if the run fails later, or is cancelled with compensation.
+
+    Attributes:
+        compensate: A step of its own, with its own retries; it takes an `Undo[Input, Output]`, or nothing.
+    """
+
+    compensate: Callable[..., Any] | None
+
+
+class StepOptions(LocalStepOptions, TransactionOptions, total=False):
+    """What may be said about a call of a step."""
+
+
 class StepCalls(ContextPart):
     """The part of the context that does work."""
 
@@ -26,85 +60,45 @@ class StepCalls(ContextPart):
         function: Callable[Concatenate[Input, ...], Coroutine[Any, Any, Output]],
         input: Input,
         /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        **options: Unpack[StepOptions],
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def step(
+        self, function: Callable[Concatenate[Input, ...], Output], input: Input, /, **options: Unpack[StepOptions]
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def step(
         self,
-        function: Callable[Concatenate[Input, ...], Output],
+        function: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Output]],
         input: Input,
         /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        **options: Unpack[StepOptions],
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def step(
-        self,
-        function: Callable[..., Coroutine[Any, Any, Output]],
-        /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        self, function: Callable[Concatenate[Any, Input, ...], Output], input: Input, /, **options: Unpack[StepOptions]
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def step(
-        self,
-        function: Callable[..., Output],
-        /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        self, function: Callable[..., Coroutine[Any, Any, Output]], /, **options: Unpack[StepOptions]
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def step(
-        self,
-        function: str,
-        input: Any = ...,
-        /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
-    ) -> Coroutine[Any, Any, Any]: ...
+        self, function: Callable[..., Output], /, **options: Unpack[StepOptions]
+    ) -> Coroutine[Any, Any, Output]: ...
+    @overload
+    def step(self, function: str, input: Any = ..., /, **options: Unpack[StepOptions]) -> Coroutine[Any, Any, Any]: ...
     def step(
-        self,
-        function: Callable[..., Any] | str,
-        input: Any = NO_VALUE,
-        /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        self, function: Callable[..., Any] | str, input: Any = NO_VALUE, /, **options: Unpack[StepOptions]
     ) -> Coroutine[Any, Any, Any]:
         """Run a function once and record its result. It runs at least once: a crash in the middle repeats it.
 
         Args:
             function: `async def` or `def` (run in a thread), with one input or none; keyword-only parameters are
-                injected. A method of an instance works the same. Or the name of one of the module's `steps=[...]`;
-                then the input may be in its JSON form.
-            name: What is recorded instead of the declared name.
-            max_attempts, backoff, timeout: Override what `@step` declares.
-            compensate: Undoes this step if the run fails later, or is cancelled with compensation. A step of its own,
-                with its own retries; it takes an `Undo[Input, Output]`, or nothing.
+                injected. A method of an instance works the same; so does `Class.method`, of a workflow class or one
+                among the module's `steps=[...]`: injection makes its instance. Or the name of one of those steps; then
+                the input may be in its JSON form.
+            options: See `StepOptions`.
 
         Raises:
             StepFailedError: all attempts failed, or one failed with `FatalError`. On a replay the same error is
@@ -116,48 +110,25 @@ class StepCalls(ContextPart):
             declared = self._turn.services.steps.get(function)
             input = as_declared(self._turn.services.codec, declared, input)
         else:
-            declared = step_definition(function)
-        definition = checked_definition(declared, name, input)
-        policy = definition.policy.override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
+            declared = self._turn.services.steps.resolve(function)
+        definition = checked_definition(declared, options.get("name"), input)
+        policy, compensate = _policy(definition, options), options.get("compensate")
         position = self._take()
         if compensate is None:
             return run_step(self._turn, position, definition, policy, given(input))
-        return run_compensated_step(self._turn, position, definition, policy, given(input), step_definition(compensate))
+        undo = self._turn.services.steps.resolve(compensate)
+        return run_compensated_step(self._turn, position, definition, policy, given(input), undo)
 
     @overload
     def local_step(
-        self,
-        name: str,
-        function: Callable[[], Coroutine[Any, Any, Output]],
-        /,
-        *,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        self, name: str, function: Callable[[], Coroutine[Any, Any, Output]], /, **options: Unpack[LocalStepOptions]
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def local_step(
-        self,
-        name: str,
-        function: Callable[[], Output],
-        /,
-        *,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        self, name: str, function: Callable[[], Output], /, **options: Unpack[LocalStepOptions]
     ) -> Coroutine[Any, Any, Output]: ...
     def local_step(
-        self,
-        name: str,
-        function: Callable[[], Any],
-        /,
-        *,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
-        compensate: Callable[..., Any] | None = None,
+        self, name: str, function: Callable[[], Any], /, **options: Unpack[LocalStepOptions]
     ) -> Coroutine[Any, Any, Any]:
         """Run a closure of the body as a step, always in this process, whatever the transport.
 
@@ -169,8 +140,8 @@ class StepCalls(ContextPart):
             DefinitionError: the function takes an input.
         """
         definition = checked_definition(step_definition(function), name, NO_VALUE)
-        policy = definition.policy.override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
-        undo = None if compensate is None else step_definition(compensate)
+        policy, compensate = _policy(definition, options), options.get("compensate")
+        undo = None if compensate is None else self._turn.services.steps.resolve(compensate)
         return run_local_step(self._turn, self._take(), definition, policy, undo)
 
     @overload
@@ -179,33 +150,21 @@ class StepCalls(ContextPart):
         function: Callable[Concatenate[Any, Input, ...], Coroutine[Any, Any, Output]],
         input: Input,
         /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
+        **options: Unpack[TransactionOptions],
     ) -> Coroutine[Any, Any, Output]: ...
     @overload
     def transaction(
         self,
         function: Callable[Concatenate[Any, ...], Coroutine[Any, Any, Output]],
         /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
+        **options: Unpack[TransactionOptions],
     ) -> Coroutine[Any, Any, Output]: ...
     def transaction(
         self,
         function: Callable[..., Coroutine[Any, Any, Any]],
         input: Any = NO_VALUE,
         /,
-        *,
-        name: str | None = None,
-        max_attempts: int | None = None,
-        backoff: Backoff | None = None,
-        timeout: Duration | None = None,
+        **options: Unpack[TransactionOptions],
     ) -> Coroutine[Any, Any, Any]:
         """Run `async def (tx, input)` in a database transaction that also holds its checkpoint.
 
@@ -214,13 +173,20 @@ class StepCalls(ContextPart):
 
         Args:
             function: Its first parameter is the Prisma client bound to the transaction.
-            timeout: Limit of the body; by default the engine's `transaction_timeout`.
+            options: See `TransactionOptions`; without a `timeout` the engine's `transaction_timeout` holds.
 
         Raises:
             StepFailedError: the body raised; everything it wrote was rolled back.
         """
-        definition = checked_definition(step_definition(function, leading=("tx",)), name, input)
-        policy = definition.policy.override(max_attempts=max_attempts, backoff=backoff)
+        declared = step_definition(function, leading=("tx",))
+        definition, timeout = checked_definition(declared, options.get("name"), input), options.get("timeout")
         limit = self._turn.services.config.transaction_timeout if timeout is None else parse_duration(timeout)
+        policy = _policy(definition, options)
         position = self._take()
         return run_transaction(self._turn, position, definition, policy, given(input), timeout=limit)
+
+
+def _policy(definition: StepDefinition, options: AttemptOptions) -> StepPolicy:
+    return definition.policy.override(
+        max_attempts=options.get("max_attempts"), backoff=options.get("backoff"), timeout=options.get("timeout")
+    )

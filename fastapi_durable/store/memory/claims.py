@@ -6,6 +6,7 @@ from datetime import datetime
 from fastapi_durable.model import Run, RunStatus
 
 CLAIMABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.RUNNING, RunStatus.CANCELLING)
+STRANDABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.RUNNING)
 
 
 def lease_is_free(run: Run, now: datetime) -> bool:

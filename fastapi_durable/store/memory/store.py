@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
+from fastapi_durable.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError
 from fastapi_durable.model import (
     LIVE_STATUSES,
@@ -26,7 +27,8 @@ from fastapi_durable.model import (
     SignalWaiter,
 )
 from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
-from fastapi_durable.store.memory.claims import CLAIMABLE, claimed_by, lease_is_free, waiting_since
+from fastapi_durable.store.memory.activity import activity
+from fastapi_durable.store.memory.claims import CLAIMABLE, STRANDABLE, claimed_by, lease_is_free, waiting_since
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.tables import (
@@ -134,6 +136,10 @@ class _Operations(UpkeepOperations):
             for (status, origin), count in sorted(counts.items(), key=lambda cell: (cell[0][0], cell[0][1] or ""))
         ]
 
+    async def run_activity(self, query: ActivityQuery) -> list[ActivityBucket]:
+        async with self._access() as tables:
+            return activity(self._runs(tables), query)
+
     async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
         return await self._list_oldest([RunStatus.PENDING], limit, namespace)
 
@@ -157,6 +163,19 @@ class _Operations(UpkeepOperations):
                 if run.expires_at is not None and run.expires_at <= now
             ]
             return [run_id for _, run_id in sorted(expired)[:limit]]
+
+    async def list_stranded_runs(
+        self, before: datetime, *, served: Collection[str], limit: int, namespace: str | None = None
+    ) -> list[Run]:
+        async with self._access() as tables:
+            stranded = [
+                (since, run.id, run)
+                for run in self._runs(tables, STRANDABLE, namespace)
+                if (since := waiting_since(run, before)) is not None
+                and since <= before
+                and f"{run.workflow}@{run.workflow_version}" not in served
+            ]
+            return [thaw_run(run) for _, _, run in sorted(stranded, key=lambda each: each[:2])[:limit]]
 
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None

@@ -1,10 +1,18 @@
 """Listing and counting runs."""
 
+from collections.abc import Collection
 from datetime import datetime
 
 from fastapi_durable.model import Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.prisma.base import Operations
-from fastapi_durable.store.prisma.sql.predicates import in_namespaces, in_statuses, listed_after, matching
+from fastapi_durable.store.prisma.sql.predicates import (
+    in_namespaces,
+    in_statuses,
+    listed_after,
+    matching,
+    stranded,
+    waiting_since,
+)
 from fastapi_durable.store.prisma.sql.statements import count_runs, expired_runs, run_facets, select
 from fastapi_durable.store.prisma.tables import RUNS
 
@@ -55,6 +63,14 @@ class QueryOperations(Operations):
         sql = await self._database.sql()
         rows = await self._database.query(sql, expired_runs(sql, now, limit, self._scope, namespace))
         return [row["id"] for row in rows]
+
+    async def list_stranded_runs(
+        self, before: datetime, *, served: Collection[str], limit: int, namespace: str | None = None
+    ) -> list[Run]:
+        sql = await self._database.sql()
+        conditions = [*stranded(sql, before, served), *in_namespaces(sql, self._scope, namespace)]
+        text = select(sql, RUNS, conditions, f"{waiting_since(sql)}, {sql.bytewise('r.id')}")
+        return await self._rows(RUNS, sql, f"{text} LIMIT {sql.integer(limit)}")
 
     async def _list_oldest(self, statuses: list[RunStatus], limit: int, namespace: str | None) -> list[Run]:
         sql = await self._database.sql()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
 from fastapi_durable.model import Run
+from fastapi_durable.store.prisma.activity import ActivityOperations
 from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.checkpoints import CheckpointOperations
 from fastapi_durable.store.prisma.client import PrismaClient, check_models
@@ -24,6 +25,7 @@ from fastapi_durable.store.prisma.upkeep import UpkeepOperations
 class _AllOperations(
     RunOperations,
     QueryOperations,
+    ActivityOperations,
     LeaseOperations,
     CheckpointOperations,
     SignalOperations,

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 
@@ -28,6 +28,7 @@ from fastapi_durable.model import (
     SignalWaiter,
     WorkerRecord,
 )
+from fastapi_durable.queue import QueueState
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -54,11 +55,16 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its name in the database and in our model, and the field's name in the Prisma model."""
+    """A column: its name in the database and in our model, and the field's name in the Prisma model.
+
+    Attributes:
+        derived: Written from a property of the model's object, for the database's own use; never read.
+    """
 
     name: str
     field: str
     kind: Kind
+    derived: bool = False
 
 
 class Table(Generic[T]):
@@ -69,6 +75,7 @@ class Table(Generic[T]):
         self.model = model
         self.columns = tuple(columns)
         self.names = tuple(column.name for column in self.columns)
+        self._read = tuple(column for column in self.columns if not column.derived)
         self._build_object = build
         self._get: Callable[[T], tuple[Any, ...]] = attrgetter(*self.names)
         self._by_name = {column.name: column for column in self.columns}
@@ -82,7 +89,7 @@ class Table(Generic[T]):
 
     def from_record(self, record: Any) -> T:
         """The model's object of a record that the model API returned."""
-        return self._build({column.name: getattr(record, column.field) for column in self.columns})
+        return self._build({column.name: getattr(record, column.field) for column in self._read})
 
     def from_row(self, text: str, *, json_is_text: bool) -> T:
         """The model's object of a row as JSON, whose JSON columns are texts themselves where `json_is_text`."""
@@ -108,7 +115,7 @@ class Table(Generic[T]):
 
     def _build(self, row: Mapping[str, Any]) -> T:
         values = {}
-        for column in self.columns:
+        for column in self._read:
             value = row[column.name]
             try:
                 values[column.name] = column.kind.absent if value is None else column.kind.from_column(value)
@@ -173,6 +180,22 @@ def _mapping_to_text(values: Mapping[str, Json]) -> str | None:
     return to_json_text(dict(values)) if values else None
 
 
+def _span_to_millis(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
+
+
+def _span_from_millis(millis: int | str) -> timedelta:
+    return timedelta(milliseconds=int(millis))
+
+
+def _begun_to_text(begun: tuple[tuple[datetime, int], ...]) -> str | None:
+    return to_json_text([[to_millis(moment), number] for moment, number in begun]) if begun else None
+
+
+def _begun_from_json(begun: Json) -> tuple[tuple[datetime, int], ...]:
+    return tuple((from_millis(int(millis)), int(number)) for millis, number in begun)
+
+
 TEXT = Kind("text", _text, _text)
 INTEGER = Kind("integer", _same, int)
 BIGINT = Kind("bigint", _same, int)
@@ -216,6 +239,9 @@ RUNS = Table(
         Column("parent_seq", "parentSeq", INTEGER),
         Column("expires_at", "expiresAt", MILLIS),
         Column("traceparent", "traceparent", TEXT),
+        Column("queue", "queue", TEXT),
+        Column("fairness_key", "fairnessKey", TEXT),
+        Column("claim_order", "claimOrder", BIGINT, derived=True),
         Column("created_at", "createdAt", MOMENT),
         Column("updated_at", "updatedAt", MOMENT),
     ),
@@ -333,6 +359,26 @@ WORKERS = Table(
     WorkerRecord,
 )
 
+QUEUES = Table(
+    "durable_queues",
+    "DurableQueue",
+    (
+        Column("id", "id", TEXT),
+        Column("namespace", "namespace", TEXT),
+        Column("name", "name", TEXT),
+        Column("concurrency", "concurrency", INTEGER),
+        Column("worker_concurrency", "workerConcurrency", INTEGER),
+        Column("rate_limit", "rateLimit", INTEGER),
+        Column("rate_period", "ratePeriod", Kind("bigint", _span_to_millis, _span_from_millis)),
+        Column("begun", "begun", Kind("text::jsonb", _begun_to_text, _begun_from_json, is_json=True, absent=())),
+        Column("last_key", "lastKey", TEXT),
+        Column("claims", "claims", INTEGER),
+        Column("claimed_at", "claimedAt", MILLIS),
+        Column("updated_at", "updatedAt", MILLIS),
+    ),
+    QueueState,
+)
+
 TABLES: tuple[Table[Any], ...] = cast(
-    tuple[Table[Any], ...], (RUNS, ATTRIBUTES, CHECKPOINTS, WAITERS, SIGNALS, EVENTS, SCHEDULES, WORKERS)
+    tuple[Table[Any], ...], (RUNS, ATTRIBUTES, CHECKPOINTS, WAITERS, SIGNALS, EVENTS, SCHEDULES, WORKERS, QUEUES)
 )

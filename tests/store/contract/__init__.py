@@ -4,6 +4,7 @@ A test module gives two fixtures, `store` and `other_store` (another client on t
 there is only one), and subclasses these classes.
 """
 
+from tests.store.contract.activity import ActivityContract
 from tests.store.contract.attributes import AttributesContract
 from tests.store.contract.checkpoints import CheckpointsContract
 from tests.store.contract.claims import ClaimsContract
@@ -19,6 +20,7 @@ from tests.store.contract.transactions import TransactionsContract
 from tests.store.contract.upkeep import UpkeepContract
 
 __all__ = [
+    "ActivityContract",
     "AttributesContract",
     "CheckpointsContract",
     "ClaimsContract",

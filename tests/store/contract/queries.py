@@ -25,6 +25,37 @@ class QueriesContract:
         assert await store.list_expired_runs(T0, limit=10, namespace="x") == ["longest"]
         assert await store.with_scope("default").list_expired_runs(T0, limit=10) == expired[1:]
 
+    async def test_stranded_runs_waited_long_and_nobody_serves_their_workflow(self, store: StateStore) -> None:
+        """The longest wait first, whatever it is that they wait for."""
+        nobody = {"workflow": "unknown"}
+        await create(
+            store,
+            a_run("served", created_at=at(-99)),
+            a_run("another version", workflow_version="2", created_at=at(-30)),
+            a_run("pending", **nobody, created_at=at(-20)),
+            a_run("fresh", **nobody, created_at=at(1)),
+            a_run("woken", **nobody, status=RunStatus.SUSPENDED, wake_at=at(-40)),
+            a_run("asleep", **nobody, status=RunStatus.SUSPENDED, wake_at=at(1)),
+            a_run("orphan", **nobody, status=RunStatus.RUNNING, locked_by="dead", locked_until=at(-10)),
+            a_run("driven", **nobody, status=RunStatus.RUNNING, locked_by="alive", locked_until=at(1)),
+            a_run("shown", **nobody, status=RunStatus.BLOCKED, wake_at=at(-40)),
+            a_run("cancelling", **nobody, status=RunStatus.CANCELLING),
+            a_run("ended", **nobody, status=RunStatus.COMPLETED),
+            a_run("theirs", **nobody, namespace="x", created_at=at(-50)),
+        )
+
+        async def stranded(limit: int = 10, **where: str) -> list[str]:
+            found = await store.list_stranded_runs(T0, served=["checkout@1"], limit=limit, **where)
+            return [run.id for run in found]
+
+        everybody = ["theirs", "woken", "another version", "pending", "orphan"]
+        assert await stranded() == everybody
+        assert await stranded(limit=2) == everybody[:2]
+        assert await stranded(namespace="x") == ["theirs"]
+        scoped = store.with_scope("default")
+        assert [run.id for run in await scoped.list_stranded_runs(T0, served=["checkout@1"], limit=9)] == everybody[1:]
+        assert {run.id for run in await store.list_stranded_runs(T0, served=(), limit=9)} == {*everybody, "served"}
+
     async def test_runs_are_listed_by_workflow_and_status(self, store: StateStore) -> None:
         """Case 16."""
         await create(

@@ -81,6 +81,10 @@ class Sql(ABC):
         """A DateTime column in milliseconds since 1970."""
 
     @abstractmethod
+    def joined(self, column: str) -> str:
+        """The numbers of a column, over all rows, as one text with commas between."""
+
+    @abstractmethod
     def not_after(self, column: str, moment: datetime) -> str:
         """Whether a DateTime column holds the moment or an earlier one; NULL for NULL."""
 

@@ -28,6 +28,9 @@ class PostgresSql(Sql):
     def millis_of(self, column: str) -> str:
         return f"(extract(epoch FROM {column}) * 1000)::bigint"
 
+    def joined(self, column: str) -> str:
+        return f"string_agg({column}::text, ',')"
+
     def not_after(self, column: str, moment: datetime) -> str:
         return f"{column} <= {self.moment(moment)}"
 

@@ -1,7 +1,7 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """Which runs a query, a claim or a scope selects, as conditions on a run `r`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from fastapi_durable.model import RunQuery, RunStatus
@@ -96,3 +96,15 @@ def waiting_since(sql: Sql) -> str:
         f" WHEN r.status IN {WAITING} THEN r.wake_at"
         f" ELSE coalesce({sql.millis_of('r.locked_until')}, {sql.millis_of('r.updated_at')}) END"
     )
+
+
+def stranded(sql: Sql, before: datetime, served: Collection[str]) -> list[str]:
+    """Claimable since `before`, neither blocked nor being cancelled, and of a workflow that is not `served`."""
+    conditions = [
+        "r.status IN ('pending', 'suspended', 'running')",
+        claimable(sql, before),
+        f"{waiting_since(sql)} <= {sql.millis(before)}",
+    ]
+    if served:
+        conditions.append(f"r.workflow || '@' || r.workflow_version NOT IN {sql.texts(sorted(served))}")
+    return conditions

@@ -33,6 +33,9 @@ class SqliteSql(Sql):
             f"CASE typeof({column}) WHEN 'integer' THEN {column} ELSE CAST(round(({days}) * 86400000) AS INTEGER) END"
         )
 
+    def joined(self, column: str) -> str:
+        return f"group_concat({column}, ',')"
+
     def not_after(self, column: str, moment: datetime) -> str:
         return f"{self.millis_of(column)} <= {self.millis(moment)}"
 

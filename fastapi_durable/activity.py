@@ -1,0 +1,80 @@
+"""How many runs began and ended in stretches of time, and how long they took: what charts are drawn from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+MOST_BUCKETS: Final = 120
+ENTRIES: Final = 12_000
+"""Index entries that are read at most of each kind (begun, completed, failed, ...), however large the table is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityQuery:
+    """A window of time, cut into buckets of the same width.
+
+    Attributes:
+        start: The beginning of the first bucket, in whole milliseconds.
+        width: Of one bucket, in whole milliseconds.
+        buckets: 1 to 120.
+        namespace, workflow: Count only these runs.
+    """
+
+    start: datetime
+    width: timedelta
+    buckets: int
+    namespace: str | None = None
+    workflow: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.buckets <= MOST_BUCKETS:
+            raise ValueError(f"buckets is 1 to {MOST_BUCKETS}, not {self.buckets}")
+        if self.width < timedelta(milliseconds=1):
+            raise ValueError("a bucket is a millisecond wide or wider")
+
+    @property
+    def looked_at(self) -> int:
+        """Runs of one bucket and kind that are looked at; beyond it, the count is estimated from their density."""
+        return ENTRIES // self.buckets
+
+    @property
+    def sampled(self) -> int:
+        """Completed runs of one bucket whose latency is looked at; some of them may be of another workflow."""
+        return 100 if self.namespace is None and self.workflow is None else 200
+
+    def beginnings(self) -> list[datetime]:
+        """When each bucket begins, and as the last one the end of the window."""
+        return [self.start + self.width * number for number in range(self.buckets + 1)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActivityBucket:
+    """What happened from `start` until the next bucket.
+
+    Attributes:
+        started: Runs that were created.
+        completed, failed, cancelled: Runs that ended; the dead are among the failed.
+        estimated: A count is not exact: it is scaled up from the bucket's newest runs, because there are many.
+        p50, p95: Of the time from creation to completion, over the bucket's newest completed runs, if there are any.
+    """
+
+    start: datetime
+    started: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    estimated: bool = False
+    p50: timedelta | None = None
+    p95: timedelta | None = None
+
+
+def percentile(ordered: Sequence[float], share: float) -> float | None:
+    """The value that `share` (0 to 1) of the ordered values do not exceed; None of no values."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
+
+
+def latency(millis: Sequence[float], share: float) -> timedelta | None:
+    """The percentile of durations in milliseconds."""
+    found = percentile(sorted(millis), share)
+    return None if found is None else timedelta(milliseconds=found)

@@ -1,0 +1,240 @@
+"""`ConsoleLogin`: who may sign in, and what guards the console's routes then."""
+
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse, RedirectResponse
+from pydantic import SecretStr
+
+from fastapi_durable.clock import Clock, SystemClock
+from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.errors import ConfigurationError
+from fastapi_durable.web.login.credentials import LoginAttempt, read_attempt
+from fastapi_durable.web.login.page import HEADERS, login_page
+from fastapi_durable.web.login.session import SessionSigner
+from fastapi_durable.web.login.throttle import AttemptThrottle
+from fastapi_durable.web.login.user import ConsoleRole, ConsoleUser, remember
+from fastapi_durable.web.problems import (
+    NotPermittedError,
+    NotSignedInError,
+    ProblemRoute,
+    TooManyAttemptsError,
+    problem_of,
+)
+from fastapi_durable.web.same_origin import require_same_origin
+
+_log = logging.getLogger("fastapi_durable")
+
+_REFUSED: Final = "That name and password are not known here."
+# A view of the dashboard is a query string and nothing else: whatever comes, the browser stays on the console.
+_VIEW: Final = re.compile(r"\?[\w!$&'()*+,;=:@/?.~%-]{0,2000}", re.ASCII)
+
+Secret = SecretStr | str
+Revalidate = Callable[[ConsoleUser], ConsoleUser | Awaitable[ConsoleUser | None] | None]
+
+
+class ConsoleLogin:
+    """A login for the console: `durable.router(login=ConsoleLogin(...))`.
+
+    The session is a signed cookie (HttpOnly, SameSite=Lax, Secure) that any process with the secret can read; nothing
+    is stored. To end every session, replace the secret.
+
+    Args:
+        authenticate: A dependency that takes `LoginCredentialsDep` and whatever else it needs, and returns the
+            `ConsoleUser`, or None to refuse. It compares in constant time (`credentials.matches`) or by a password
+            hash, which it also computes for a name that it does not know.
+        secret: 32 characters or more. Of several the first one signs and all are accepted.
+        lifetime: Of a session.
+        revalidate: Asked in the second half of a session's lifetime, with the user as of then: the user as of now, for
+            whom the session is renewed, or None to end it. Without it a session ends after `lifetime`.
+        secure: Whether browsers send the cookie over HTTPS only. They count their own machine as safe; turn it off for
+            plain HTTP in a development network, and nowhere else.
+        cookie_name: One for each console, if a host has several.
+        clock: Where the time comes from.
+
+    Raises:
+        ConfigurationError: the secret is missing or short, or something else cannot work.
+    """
+
+    def __init__(
+        self,
+        *,
+        authenticate: Callable[..., Any],
+        secret: Secret | Sequence[Secret],
+        lifetime: Duration = timedelta(hours=8),
+        revalidate: Revalidate | None = None,
+        secure: bool = True,
+        cookie_name: str = "durable_dashboard_session",
+        clock: Clock | None = None,
+    ) -> None:
+        if not callable(authenticate):
+            raise ConfigurationError("authenticate of ConsoleLogin is a function that takes LoginCredentialsDep")
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", cookie_name):
+            raise ConfigurationError("cookie_name of ConsoleLogin is made of letters, digits, _ and -")
+        self._lifetime = parse_duration(lifetime)
+        if self._lifetime < timedelta(minutes=1):
+            raise ConfigurationError("lifetime of ConsoleLogin is a minute or longer")
+        secrets = [secret] if isinstance(secret, SecretStr | str) else list(secret)
+        self._signer = SessionSigner(
+            [each.get_secret_value() if isinstance(each, SecretStr) else each for each in secrets], self._lifetime
+        )
+        self._authenticate = authenticate
+        self._revalidate = revalidate
+        self._secure = secure
+        self._cookie_name = cookie_name
+        self._clock: Clock = SystemClock() if clock is None else clock
+        self._throttle = AttemptThrottle()
+
+    def required(self, role: ConsoleRole) -> Callable[..., Awaitable[None]]:
+        """A dependency that lets only users of a role pass.
+
+        It raises `NotSignedInError` for strangers and `NotPermittedError` for users of another role.
+        """
+
+        async def require(request: Request, response: Response) -> None:
+            user = await self.user_of(request, response)
+            if user is None:
+                raise NotSignedInError("sign in first: the console's login page is at login, below its prefix")
+            if role == "operate" and not user.may_operate:
+                raise NotPermittedError("this needs the role operate, and the user who is signed in has the role view")
+            remember(request, user)
+
+        return require
+
+    async def user_of(self, request: Request, response: Response) -> ConsoleUser | None:
+        """Who is signed in; a session in its second half is renewed with the response."""
+        now = self._clock.now()
+        session = self._signer.read(request.cookies.get(self._cookie_name), now)
+        if session is None:
+            return None
+        if self._revalidate is None or now - session.issued_at <= self._lifetime / 2:
+            return session.user
+        answer = self._revalidate(session.user)
+        user = await answer if inspect.isawaitable(answer) else answer
+        if user is not None:
+            self._set_cookie(response, user)
+        return user
+
+    def to_login(self, request: Request) -> Response:
+        """Send a browser to the login page, to come back to the view that it wanted."""
+        view = f"?{request.url.query}" if request.url.query else ""
+        target = f"login?next={quote(view, safe='')}" if _VIEW.fullmatch(view) else "login"
+        return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER, headers={"Cache-Control": "no-store"})
+
+    def routes(self) -> APIRouter:
+        """The login page, its form's target, and the way out."""
+        router = APIRouter(include_in_schema=False, route_class=_LoginRoute)
+
+        async def show_login(request: Request, response: Response, next: str = "") -> Response:
+            if await self.user_of(request, response) is not None:
+                return _onward(next)
+            return login_page(next=next if _VIEW.fullmatch(next) else "")
+
+        async def sign_in(
+            request: Request, user: Annotated[ConsoleUser | None, Depends(self._authenticate)]
+        ) -> Response:
+            attempt: LoginAttempt = request.state.durable_attempt
+            if not isinstance(user, ConsoleUser):
+                _log.warning("console: an attempt to sign in from %s was refused", _address(request))
+                raise _Refused(attempt, HTTPStatus.UNAUTHORIZED, _REFUSED)
+            self._throttle.forgive(_address(request), attempt.credentials.username)
+            _log.info("console: %r signed in with the role %s", user.name, user.role)
+            response = _onward(attempt.next) if attempt.is_form else JSONResponse({"redirect_to": _place(attempt.next)})
+            response.headers["Cache-Control"] = "no-store"
+            self._set_cookie(response, user)
+            return response
+
+        async def sign_out() -> Response:
+            response = RedirectResponse("login", status_code=HTTPStatus.SEE_OTHER, headers=HEADERS)
+            response.delete_cookie(self._cookie_name, path="/", secure=self._secure, httponly=True, samesite="lax")
+            return response
+
+        same_origin = Depends(require_same_origin)
+        router.get("/login", name="durable_login")(show_login)
+        router.post("/login", name="durable_sign_in", dependencies=[same_origin, Depends(self._admit)])(sign_in)
+        router.post("/logout", name="durable_sign_out", dependencies=[same_origin])(sign_out)
+        return router
+
+    async def _admit(self, request: Request) -> None:
+        """Read the attempt and count it, before anything looks at the password."""
+        attempt = await read_attempt(request)
+        wait = self._throttle.admit(_address(request), attempt.credentials.username, self._clock.now())
+        if wait is not None:
+            raise _Refused(
+                attempt, HTTPStatus.TOO_MANY_REQUESTS, "Too many attempts. Try again in a minute.", retry_after=wait
+            )
+        request.state.durable_attempt = attempt
+
+    def _set_cookie(self, response: Response, user: ConsoleUser) -> None:
+        response.set_cookie(
+            self._cookie_name,
+            self._signer.issue(user, self._clock.now()),
+            max_age=int(self._lifetime.total_seconds()),
+            path="/",
+            secure=self._secure,
+            httponly=True,
+            samesite="lax",
+        )
+
+
+class _Refused(Exception):
+    """An attempt that does not succeed, with what to answer: a page to a form, a problem to a program."""
+
+    def __init__(
+        self, attempt: LoginAttempt, status: HTTPStatus, notice: str, *, retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(notice)
+        self.attempt = attempt
+        self.status = status
+        self.notice = notice
+        self.retry_after = retry_after
+
+
+class _LoginRoute(ProblemRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except _Refused as refused:
+                return _refusal(refused)
+
+        return handle
+
+
+def _refusal(refused: _Refused) -> Response:
+    if not refused.attempt.is_form:
+        kind = TooManyAttemptsError if refused.retry_after is not None else NotSignedInError
+        response = problem_of(kind(refused.notice))
+    else:
+        view = refused.attempt.next or ""
+        response = login_page(
+            status=refused.status,
+            notice=refused.notice,
+            username=refused.attempt.credentials.username,
+            next=view if _VIEW.fullmatch(view) else "",
+        )
+    if refused.retry_after is not None:
+        response.headers["Retry-After"] = str(max(1, int(refused.retry_after.total_seconds())))
+    return response
+
+
+def _onward(view: str | None) -> Response:
+    return RedirectResponse(_place(view), status_code=HTTPStatus.SEE_OTHER)
+
+
+def _place(view: str | None) -> str:
+    """A place of this console, relative to its login page."""
+    return f"./{view}" if view and _VIEW.fullmatch(view) else "./"
+
+
+def _address(request: Request) -> str:
+    return "unknown" if request.client is None else request.client.host

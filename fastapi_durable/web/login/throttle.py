@@ -1,0 +1,77 @@
+"""How often somebody may try to sign in, in a bounded amount of memory."""
+
+import hashlib
+import ipaddress
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+_WINDOW: Final = timedelta(minutes=1)
+_MOST_KEYS: Final = 10_000
+_PER_PAIR: Final = 5
+_PER_ADDRESS: Final = 20
+_PER_NAME: Final = 50
+
+
+@dataclass(slots=True)
+class _Count:
+    until: datetime
+    attempts: int = 0
+
+
+class AttemptThrottle:
+    """Counts attempts by address and name, by address, and by name, over a minute each.
+
+    An attempt counts before its password is looked at, so many at once are no more than many in a row. One that
+    succeeds is forgiven. Counts are this process's own. The limit for a name alone is high: it slows guessing from
+    many addresses down, and keeping a user out takes somebody as many.
+    """
+
+    def __init__(self) -> None:
+        self._counts: OrderedDict[bytes, _Count] = OrderedDict()
+
+    def admit(self, address: str, name: str, now: datetime) -> timedelta | None:
+        """Count an attempt and return None, or how long to wait, and count nothing."""
+        found = [(key, limit, self._counts.get(key)) for key, limit in _keys(address, name)]
+        waits = [
+            count.until - now
+            for _, limit, count in found
+            if count is not None and count.attempts >= limit and now < count.until
+        ]
+        if waits:
+            return max(waits)
+        for key, _, old in found:
+            count = old if old is not None and now < old.until else _Count(now + _WINDOW)
+            count.attempts += 1
+            self._counts[key] = count
+            self._counts.move_to_end(key)
+        while len(self._counts) > _MOST_KEYS:
+            self._counts.popitem(last=False)
+        return None
+
+    def forgive(self, address: str, name: str) -> None:
+        """The attempt that was counted last was a good one."""
+        for key, _ in _keys(address, name):
+            count = self._counts.get(key)
+            if count is not None:
+                count.attempts = max(0, count.attempts - 1)
+
+
+def _keys(address: str, name: str) -> list[tuple[bytes, int]]:
+    """Digests: a name is as long as its sender likes, and what people type there by mistake may be a password."""
+    network = _network(address)
+    parts = (("pair", network, name), _PER_PAIR), (("address", network), _PER_ADDRESS), (("name", name), _PER_NAME)
+    return [
+        (hashlib.blake2b("\0".join(part).encode("utf-8", "surrogatepass"), digest_size=16).digest(), limit)
+        for part, limit in parts
+    ]
+
+
+def _network(address: str) -> str:
+    """Of IPv6 one customer has 2**64 addresses at least."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,0 +1,336 @@
+"""The console's own login."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import Depends
+
+from fastapi_durable import ConfigurationError, ConsoleLogin, ConsoleUser, LoginCredentialsDep
+from fastapi_durable.web.login.session import SessionSigner
+from fastapi_durable.web.login.throttle import AttemptThrottle
+from tests.console.desk import Desk, desk
+from tests.console.test_reading import stored
+from tests.support.hand_clock import HandClock
+
+SECRET = "a-secret-that-is-long-enough-for-anybody"
+USERS = {
+    "vera": ConsoleUser(name="vera"),
+    "otto": ConsoleUser(name="otto", role="operate"),
+    "theo": ConsoleUser(name="theo", role="operate", namespace="elsewhere"),
+}
+PASSWORD = "hunter2-but-longer"
+COOKIE = "durable_dashboard_session"
+
+
+def directory() -> dict[str, ConsoleUser]:
+    return USERS
+
+
+async def authenticate(
+    credentials: LoginCredentialsDep, users: Annotated[dict[str, ConsoleUser], Depends(directory)]
+) -> ConsoleUser | None:
+    found = [user for name, user in users.items() if credentials.matches(name, PASSWORD)]
+    return found[0] if found else None
+
+
+@asynccontextmanager
+async def login_desk(**changes: Any) -> AsyncIterator[Desk]:
+    options = {"authenticate": authenticate, "secret": SECRET, **changes}
+    async with desk(login=ConsoleLogin(**options)) as found:
+        found.client.base_url = httpx.URL("https://test/durable/")
+        yield found
+
+
+async def sign_in(found: Desk, name: str, password: str = PASSWORD, **fields: str) -> httpx.Response:
+    """As a browser sends the form."""
+    return await found.client.post(
+        "login",
+        data={"username": name, "password": password, **fields},
+        headers={"sec-fetch-site": "same-origin", "origin": "https://test"},
+    )
+
+
+async def test_a_stranger_is_sent_to_the_login_page_and_back_to_the_view_that_was_wanted() -> None:
+    """Without a script: the page is a form, and the answers are redirects."""
+    async with login_desk() as found:
+        refused = await found.client.get("?page=runs&status=failed")
+        assert (refused.status_code, refused.headers["location"]) == (
+            303,
+            "login?next=%3Fpage%3Druns%26status%3Dfailed",
+        )
+        page = await found.client.get(refused.headers["location"])
+        assert page.status_code == 200
+        assert '<input type="hidden" name="next" value="?page=runs&amp;status=failed">' in page.text
+        assert "script" not in page.text
+        for name in ("style.css", "login.css", "icon.svg"):
+            assert f"assets/{name}" in page.text
+            assert (await found.client.get(f"assets/{name}")).status_code == 200
+        response = await sign_in(found, "vera", next="?page=runs&status=failed")
+        assert (response.status_code, response.headers["location"]) == (303, "./?page=runs&status=failed")
+        assert (await found.client.get("?page=runs")).status_code == 200
+        assert (await found.client.get("login", params={"next": "?page=runs"})).headers["location"] == "./?page=runs"
+        assert (await found.client.get("api/runs")).status_code == 200
+
+
+async def test_a_program_signs_in_with_json() -> None:
+    async with login_desk() as found:
+        good = {"username": "vera", "password": PASSWORD}
+        assert (await found.client.post("login", json={**good, "password": "x"})).status_code == 401
+        response = await found.client.post("login", json=good)
+        assert (response.status_code, response.json()) == (200, {"redirect_to": "./"})
+        assert (await found.client.get("api/runs")).status_code == 200
+
+
+async def test_the_cookie_is_for_the_browser_alone() -> None:
+    """No script reads it, no plain connection carries it, and no other site's request that changes something does."""
+    async with login_desk(lifetime="1h") as found:
+        cookie = (await sign_in(found, "vera")).headers["set-cookie"]
+        assert {part.strip().lower() for part in cookie.split(";")[1:]} == {
+            "httponly",
+            "secure",
+            "samesite=lax",
+            "path=/",
+            "max-age=3600",
+        }
+
+
+async def test_a_wrong_name_and_a_wrong_password_look_alike() -> None:
+    """And nothing that was typed is shown or logged but the name, which the form keeps."""
+    async with login_desk() as found:
+        answers = [await sign_in(found, "vera", "wrong"), await sign_in(found, "nobody")]
+        assert [answer.status_code for answer in answers] == [401, 401]
+        first, second = (answer.text.replace("vera", "").replace("nobody", "") for answer in answers)
+        assert first == second
+        assert "wrong" not in first
+        assert not any("set-cookie" in answer.headers for answer in answers)
+
+
+async def test_passwords_and_secrets_are_never_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        async with login_desk() as found:
+            await sign_in(found, "vera", "a-wrong-password")
+            await sign_in(found, "vera")
+            await found.client.post("login", json={"username": "vera", "password": 7})
+            cookie = found.client.cookies[COOKIE]
+    text = caplog.text + repr(ConsoleLogin(authenticate=authenticate, secret=SECRET))
+    assert "signed in" in text
+    assert not any(secret in text for secret in ("a-wrong-password", PASSWORD, SECRET, cookie))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://elsewhere/",
+        "//elsewhere",
+        "/\\elsewhere",
+        "\\\\elsewhere",
+        "/durable/",
+        "javascript:alert(1)",
+        "?a\r\nset-cookie: x=y",
+        "?a\\b",
+        "? //elsewhere",
+        "./?page=runs",
+        "?" + "a" * 3000,
+        "?ü",
+    ],
+)
+async def test_after_the_login_a_browser_goes_to_a_view_of_this_console_and_nowhere_else(target: str) -> None:
+    async with login_desk() as found:
+        assert (await sign_in(found, "vera", next=target)).headers["location"] == "./"
+        assert (await found.client.get("login", params={"next": target})).headers["location"] == "./"
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        lambda cookie: cookie[:-2] + ("AA" if not cookie.endswith("AA") else "BB"),
+        lambda cookie: "x" + cookie,
+        lambda cookie: cookie.partition(".")[0],
+        lambda cookie: cookie.partition(".")[0] + ".",
+        lambda cookie: "." + cookie.partition(".")[2],
+        lambda cookie: SessionSigner(["another-secret-" * 3], timedelta(hours=1)).issue(
+            USERS["otto"], HandClock().now()
+        ),
+        lambda cookie: "a" * 5000,
+        lambda cookie: "%FF.%FF",
+        lambda cookie: "",
+    ],
+)
+async def test_a_cookie_that_was_not_written_here_is_worth_nothing(tamper: Any) -> None:
+    async with login_desk() as found:
+        await sign_in(found, "otto")
+        cookie = tamper(found.client.cookies[COOKIE])
+        found.client.cookies.clear()
+        response = await found.client.get("api/runs", headers={"cookie": f"{COOKIE}={cookie}"})
+        assert response.status_code == 401
+        assert response.json()["type"] == "urn:fastapi-durable:not-signed-in"
+
+
+async def test_a_session_ends_when_its_time_is_over() -> None:
+    """The cookie itself says when, and it is signed: a browser that keeps it longer gains nothing."""
+    clock = HandClock()
+    async with login_desk(clock=clock, lifetime="1h") as found:
+        await sign_in(found, "vera")
+        cookie = {"cookie": f"{COOKIE}={found.client.cookies[COOKIE]}"}
+        clock.move(minutes=59)
+        assert (await found.client.get("api/runs", headers=cookie)).status_code == 200
+        clock.move(minutes=1)
+        assert (await found.client.get("api/runs", headers=cookie)).status_code == 401
+
+
+async def test_a_session_in_its_second_half_is_renewed_for_the_user_as_of_now() -> None:
+    """Or ended, if there is no such user any more."""
+    clock = HandClock()
+    asked: list[ConsoleUser] = []
+    now: dict[str, ConsoleUser | None] = {"otto": ConsoleUser(name="otto", role="view")}
+
+    async def revalidate(user: ConsoleUser) -> ConsoleUser | None:
+        asked.append(user)
+        return now[user.name]
+
+    async with login_desk(clock=clock, lifetime="1h", revalidate=revalidate) as found:
+        await sign_in(found, "otto")
+        assert "set-cookie" not in (await found.client.get("api/console")).headers
+        clock.move(minutes=31)
+        renewed = await found.client.get("api/console")
+        assert renewed.json()["may_operate"] is False
+        assert (asked, "set-cookie" in renewed.headers) == ([USERS["otto"]], True)
+        clock.move(minutes=31)
+        now["otto"] = None
+        assert (await found.client.get("api/console")).status_code == 401
+
+
+async def test_a_secret_can_be_replaced_while_sessions_live() -> None:
+    async with login_desk() as found:
+        await sign_in(found, "vera")
+        cookie = {"cookie": f"{COOKIE}={found.client.cookies[COOKIE]}"}
+    new = "the-new-secret-which-is-long-enough-too"
+    async with login_desk(secret=[new, SECRET]) as found:
+        assert (await found.client.get("api/runs", headers=cookie)).status_code == 200
+    async with login_desk(secret=new) as found:
+        assert (await found.client.get("api/runs", headers=cookie)).status_code == 401
+
+
+async def test_leaving_takes_the_cookie_away() -> None:
+    """By POST from the console itself: a picture on another site cannot do it."""
+    async with login_desk() as found:
+        await sign_in(found, "vera")
+        assert (await found.client.get("logout")).status_code == 405
+        assert (await found.client.post("logout", headers={"sec-fetch-site": "cross-site"})).status_code == 403
+        assert (await found.client.get("api/runs")).status_code == 200
+        response = await found.client.post("logout", headers={"sec-fetch-site": "same-origin"})
+        assert (response.status_code, response.headers["location"]) == (303, "login")
+        assert COOKIE not in found.client.cookies
+        assert (await found.client.get("api/runs")).status_code == 401
+
+
+async def test_another_site_cannot_sign_somebody_in() -> None:
+    async with login_desk() as found:
+        for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://elsewhere"}, {"origin": "null"}):
+            data = {"username": "otto", "password": PASSWORD}
+            response = await found.client.post("login", data=data, headers=headers)
+            assert (response.status_code, "set-cookie" in response.headers) == (403, False)
+
+
+async def test_whoever_guesses_has_to_wait() -> None:
+    """Also with the right password, until the minute is over; others are not kept out."""
+    clock = HandClock()
+    async with login_desk(clock=clock) as found:
+        for _ in range(5):
+            assert (await sign_in(found, "vera", "guess")).status_code == 401
+        blocked = await sign_in(found, "vera")
+        assert (blocked.status_code, blocked.headers["retry-after"]) == (429, "60")
+        assert (await found.client.post("login", json={"username": "vera", "password": "x"})).status_code == 429
+        assert (await sign_in(found, "otto")).status_code == 303
+        clock.move(minutes=1)
+        assert (await sign_in(found, "vera")).status_code == 303
+
+
+def test_attempts_are_counted_in_bounded_memory() -> None:
+    """By address, name, and both; IPv6 by network; good ones are forgiven."""
+    throttle, now = AttemptThrottle(), HandClock().now()
+    for number in range(20):
+        assert throttle.admit("2001:db8::1", f"name-{number}", now) is None
+    assert throttle.admit("2001:db8::2", "another", now) is not None
+    assert throttle.admit("2001:db8:0:1::2", "another", now) is None
+    for _ in range(100):
+        assert throttle.admit("10.0.0.1", "vera", now) is None
+        throttle.forgive("10.0.0.1", "vera")
+    for number in range(30_000):
+        throttle.admit(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", f"n{number}", now)
+    assert len(throttle._counts) <= 10_000
+    refused = sum(throttle.admit(f"11.0.0.{number}", "target", now) is not None for number in range(60))
+    assert refused == 10
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"username": "a"}', b"\xff", b'{"username": 1, "password": 2}'])
+async def test_what_is_no_attempt_is_refused(body: bytes) -> None:
+    async with login_desk() as found:
+        for kind in ("application/json", "application/x-www-form-urlencoded"):
+            response = await found.client.post("login", content=body, headers={"content-type": kind})
+            assert response.status_code == 422
+        form = {"username": "a" * 1001, "password": "b"}
+        assert (await found.client.post("login", data=form)).status_code == 422
+        surrogate = b'{"username": "\\ud800", "password": "\\ud800"}'
+        assert (await found.client.post("login", content=surrogate)).status_code == 422
+        foreign = {"username": "vera", "password": "pässwörd"}
+        assert (await found.client.post("login", json=foreign)).status_code == 401
+
+
+@pytest.mark.parametrize("answer", [True, "vera", {"name": "vera", "role": "operate"}])
+async def test_an_authenticate_that_answers_something_else_lets_nobody_in(answer: object) -> None:
+    """True is no user: without a role there is no session."""
+
+    def answers() -> object:
+        return answer
+
+    async with login_desk(authenticate=answers) as found:
+        assert (await sign_in(found, "vera")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"secret": ""},
+        {"secret": "short"},
+        {"secret": []},
+        {"secret": [SECRET, "short"]},
+        {"lifetime": "1s"},
+        {"authenticate": None},
+        {"cookie_name": "a b"},
+    ],
+)
+def test_a_login_that_cannot_be_safe_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    options: dict[str, Any] = {"authenticate": authenticate, "secret": SECRET, **wrong}
+    with pytest.raises(ConfigurationError):
+        ConsoleLogin(**options)
+
+
+@pytest.mark.parametrize("wrong", [{"name": ""}, {"name": "n" * 201}, {"role": "admin"}, {"namespace": ""}])
+def test_a_user_who_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="ConsoleUser"):
+        ConsoleUser(**{"name": "n", **wrong})
+
+
+async def test_a_users_namespace_confines_what_is_seen() -> None:
+    """As a tenant's does; with a tenant dependency both have to agree."""
+    async with login_desk() as found:
+        await found.runtime.store.create_run(stored("mine", namespace="elsewhere"))
+        await found.runtime.store.create_run(stored("yours", namespace="ours"))
+        await sign_in(found, "theo")
+        assert [run["id"] for run in (await found.client.get("api/runs")).json()["runs"]] == ["mine"]
+        assert (await found.client.get("api/runs/yours")).status_code == 404
+        info = (await found.client.get("api/console")).json()
+        assert (info["user"], info["namespace"]) == ({"name": "theo", "role": "operate"}, "elsewhere")
+    login = ConsoleLogin(authenticate=authenticate, secret=SECRET)
+    async with desk(login=login, tenant=lambda: "ours") as found:
+        found.client.base_url = httpx.URL("https://test/durable/")
+        await sign_in(found, "theo")
+        assert (await found.client.get("api/runs")).status_code == 403
+        await sign_in(found, "vera")
+        assert (await found.client.get("api/console")).json()["namespace"] == "ours"
