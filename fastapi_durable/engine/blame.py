@@ -40,7 +40,6 @@ class Blame:
                 found.add(seq)
         return tuple(sorted(found))
 
-
     def _raised_by(self, end: BaseException) -> set[int]:
         """The ids of the errors within this one: its causes, the members of groups, and what it was raised over."""
         met = {id(error) for _, _, error in self._met}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastapi_durable.engine.completion import child_token, failure_of
+from fastapi_durable.engine.race import RACE
 from fastapi_durable.engine.trace import is_trace
 from fastapi_durable.engine.undo import undo_position
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
@@ -40,7 +41,7 @@ def given_up(history: Sequence[Checkpoint], error: ErrorRecord | None) -> GivenU
     verdicts = [row for row in by_seq.values() if row.name == _VERDICT]
     for seq in _culprits(by_seq, error):
         if _failure(by_seq[seq]) is None:
-            found.rows[seq] = by_seq[seq]
+            _give_up_call(by_seq[seq], found)
         else:
             _give_up(by_seq[seq], by_seq, verdicts, found)
     return found
@@ -84,6 +85,14 @@ def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[
                     if sibling.parallel_group == group and _failure(sibling) is not None:
                         found.rows[sibling.seq] = sibling
                         found.children[sibling.name.removeprefix(_CHILD)] = True
+
+
+def _give_up_call(row: Checkpoint, found: GivenUp) -> None:
+    """A call that succeeded, but was made because of a failure; or a race that one won."""
+    found.rows[row.seq] = row
+    if row.name == RACE and isinstance(row.output, dict):
+        for child_id in row.output.get("cancelled", ()):
+            found.children[child_id] = True
 
 
 def _group_of(verdict: Checkpoint, by_seq: dict[int, Checkpoint]) -> str | None:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.blame import Blame
 from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, refuse_inside_step
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
 from fastapi_durable.errors import (
@@ -152,7 +152,9 @@ class Turn:
             only_begun: The call returns once its position is begun, so an unfinished row does not hold it up.
         """
         checkpoint = self._history.get(seq)
-        if self._is_cancelling and (checkpoint is None or not (only_begun or checkpoint.status.is_finished)):
+        finished = checkpoint is not None and (only_begun or checkpoint.status.is_finished)
+        asked_for(seq, finished=finished)
+        if self._is_cancelling and not finished:
             self._end(Ended(Ending.CANCELLED))
             self.check_open()
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):

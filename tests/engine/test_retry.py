@@ -1,4 +1,4 @@
-"""Which failures a retry takes back: those that ended the run, with what the body did because of them, and no others."""
+"""Which failures a retry takes back: those that ended the run, with what the body did because of them; no others."""
 
 import asyncio
 from collections import Counter

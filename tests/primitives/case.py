@@ -15,7 +15,17 @@ from fastapi_durable.model import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import ProcessDied
 
+PAUSE = 0.02
+"""Seconds between two looks at a database: many lives share it."""
+
 Call = Callable[[WorkflowEngine], Awaitable[Any]]
+
+
+async def eventually(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """The first answer of `condition` that is not false. The life around it has a limit."""
+    while not (answer := await condition()):  # noqa: ASYNC110 (what is waited for happens in a database)
+        await asyncio.sleep(PAUSE)
+    return answer
 
 
 class Desk:
@@ -60,14 +70,11 @@ class Desk:
 
     async def until(self, call: Call) -> Any:
         """The first answer that is not false, asked again and again."""
-        while not (answer := await self.ask(call)):
-            await asyncio.sleep(0.005)
-        return answer
+        return await eventually(lambda: self.ask(call))
 
     async def signal_when_awaited(self, token: str, payload: object) -> None:
         """One signal to whoever waits. A sender that dies looks whether it was received before it sends it again."""
-        while await self.store.find_signal_waiter(token) is None:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: self.store.find_signal_waiter(token))
 
         async def send(engine: WorkflowEngine) -> None:
             if await self.store.find_signal_waiter(token) is not None:
@@ -80,8 +87,10 @@ class Desk:
         return None if run is None else run.status
 
     async def until_status(self, run_id: str, *statuses: RunStatus) -> None:
-        while await self.status(run_id) not in statuses:
-            await asyncio.sleep(0.005)
+        async def has_it() -> bool:
+            return await self.status(run_id) in statuses
+
+        await eventually(has_it)
 
 
 async def start_it(case: "Case", engine: WorkflowEngine, key: str) -> object:

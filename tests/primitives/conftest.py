@@ -8,14 +8,15 @@ import pytest
 
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.primitives.situations import Stores
+from tests.support.stores import EVERY_STORE
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+@pytest.fixture(params=EVERY_STORE)
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     """Two processes' stores on the same data, which is empty; of each kind in turn."""
     if request.param == "memory":
         store = MemoryStateStore()
-        yield Stores(store, store)
+        yield Stores("memory", store, store)
         return
     from example_app.clients import postgresql, sqlite
     from fastapi_durable.store.prisma import PrismaStateStore
@@ -24,4 +25,4 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     async with AsyncExitStack() as stack:
         first, second = [await stack.enter_async_context(kind(datasource={"url": url})) for _ in range(2)]
-        yield Stores(PrismaStateStore(first), PrismaStateStore(second))
+        yield Stores(request.param, PrismaStateStore(first), PrismaStateStore(second))

@@ -6,7 +6,7 @@ from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import ChildFailedError, GatherError
-from tests.primitives.case import Case, result_of
+from tests.primitives.case import Case, eventually, result_of
 from tests.primitives.work import double
 
 
@@ -89,13 +89,8 @@ async def grandfather(ctx: WorkflowContext, key: str) -> None:
 
 
 async def cancel_the_family(desk: Any) -> None:
-    while await desk.store.find_run(f"{desk.key}.child.0.child.0") is None:
-        await desk.until(lambda engine: _true())
+    await eventually(lambda: desk.store.find_run(f"{desk.key}.child.0.child.0"))
     await desk.ask(lambda engine: engine.cancel(desk.key))
-
-
-async def _true() -> bool:
-    return True
 
 
 async def statuses(engine: WorkflowEngine, key: str) -> object:
@@ -122,7 +117,7 @@ CASES = [
         name="cancel",
         workflows=(grandfather, father, idle),
         result=["cancelled"] * 3,
-        writes=15,
+        writes=8,
         runs=3,
         outside=cancel_the_family,
         outcome=statuses,

@@ -7,7 +7,7 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import RunStateError
 from fastapi_durable.model import RunStatus
-from tests.primitives.case import Case, Desk, result_of, runs_of
+from tests.primitives.case import Case, Desk, eventually, result_of, runs_of
 from tests.primitives.family import leaf
 from tests.primitives.work import double, undo
 
@@ -92,8 +92,7 @@ async def reserved(ctx: WorkflowContext, key: str) -> None:
 
 
 async def cancel_and_undo(desk: Desk) -> None:
-    while await desk.store.find_signal_waiter(f"never:{desk.key}") is None:
-        await desk.until_status(desk.key, RunStatus.RUNNING, RunStatus.SUSPENDED)
+    await eventually(lambda: desk.store.find_signal_waiter(f"never:{desk.key}"))
     await desk.ask(lambda engine: engine.cancel(desk.key, compensate=True))
 
 

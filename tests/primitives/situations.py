@@ -1,13 +1,14 @@
 """What a case lives through: a death at a write, a rival, another process, everything said twice.
 
-Each life has its own namespace, so that many of them, and two processes for each, share one database and one event loop.
+Each life has its own namespace, so that many of them, with two processes each, share one database and one event loop.
 A lease is long; when a process dies or freezes, the test ends its leases, as time would.
 """
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,9 +17,10 @@ from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model import Checkpoint, Run
 from fastapi_durable.store.base import StateStore
-from tests.primitives.case import Case, Desk, has_ended, runs_of
+from fastapi_durable.wakeups.base import Topic, Word
+from tests.primitives.case import PAUSE, Case, Desk, has_ended, runs_of
 from tests.support.crashing_store import Frost, Fuse, Moment, crashing
-from tests.support.engine_rig import FAST, build_engine, is_idle, killed_worker, running_engine, running_worker
+from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker
 
 LIVES_AT_A_TIME = 8
 _PATIENCE = 60.0
@@ -29,8 +31,41 @@ _PAST = datetime(2020, 1, 1, tzinfo=UTC)
 class Stores:
     """Two stores on the same data, with connections of their own, as two processes have them."""
 
+    kind: str
     first: StateStore
     second: StateStore
+
+
+class Line:
+    """Over which the processes of one life tell each other what happened, as wake-ups do between real ones."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self._engines: list[WorkflowEngine] = []
+
+    @contextmanager
+    def joins(self, *engines: WorkflowEngine) -> Iterator[None]:
+        with ExitStack() as stack:
+            for engine in engines:
+                self._engines.append(engine)
+                stack.callback(self._engines.remove, engine)
+                stack.enter_context(engine.notifications.joined_to(self.tell))
+            yield
+
+    def tell(self, word: Word) -> None:
+        if word.topic is not Topic.WORK:
+            self.ended.set()
+        for engine in self._engines:
+            engine.notifications.hear(word)
+
+    async def until_a_run_ends(self) -> None:
+        """Or for a while: not everything that comes to rest tells of it."""
+        self.ended.clear()
+        try:
+            async with asyncio.timeout(5 * PAUSE):
+                await self.ended.wait()
+        except TimeoutError:
+            pass
 
 
 def config_of(key: str, name: str) -> EngineConfig:
@@ -40,19 +75,20 @@ def config_of(key: str, name: str) -> EngineConfig:
         namespace=key,
         instance_id=f"{name} of {key}",
         lease=timedelta(seconds=_PATIENCE),
-        poll_interval=timedelta(milliseconds=10),
+        poll_interval=timedelta(milliseconds=150),
     )
 
 
 async def undisturbed(case: Case, stores: Stores) -> None:
     """Nothing happens. The outside is another process than the one that drives the run."""
-    key = f"{case.name}.first"
-    async with (
-        asyncio.timeout(_PATIENCE),
-        running_engine(stores.first, *case.workflows, entities=case.entities, config=config_of(key, "first")) as first,
-    ):
-        await _live(case, Desk(key, stores.second, [first]))
-        await _check(case, stores, first, key)
+    key, line = f"{case.name}.first", Line()
+    parts: dict[str, Any] = {"entities": case.entities}
+    other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
+    async with running_engine(stores.first, *case.workflows, config=config_of(key, "first"), **parts) as first:
+        with line.joins(first, other):
+            async with asyncio.timeout(_PATIENCE):
+                await _live(case, Desk(key, stores.second, [other]), line)
+    await _check(case, stores, other, key)
 
 
 async def with_a_crash(case: Case, stores: Stores, at: int, moment: Moment) -> bool:
@@ -60,19 +96,16 @@ async def with_a_crash(case: Case, stores: Stores, at: int, moment: Moment) -> b
 
     Deliveries go to the first process as well while it lives, so what dies may also be a caller.
     """
-    key = f"{case.name}.{moment}.{at}"
-    fuse = Fuse(at, moment)
+    key, line, fuse = f"{case.name}.{moment}.{at}", Line(), Fuse(at, moment)
     parts: dict[str, Any] = {"entities": case.entities}
     other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
     doomed = crashing(stores.first, fuse)
     async with killed_worker(doomed, *case.workflows, config=config_of(key, "first"), **parts) as first:
-        desk = Desk(key, stores.second, [first, other])
-        async with _living(case, desk) as life:
-            await _until(lambda: _either(fuse.blown, life))
-            if not life.done():
-                config = config_of(key, "third")
-                async with running_engine(stores.second, *case.workflows, config=config, **parts):
-                    await _outlive(stores.second, key, life)
+        with line.joins(first, other):
+            async with _living(case, Desk(key, stores.second, [first, other]), line) as life:
+                await _until(lambda: fuse.blown or life.done())
+                if not life.done():
+                    await _outlive(case, stores.second, key, life, line)
     await _check(case, stores, other, key)
     return fuse.blown
 
@@ -82,23 +115,21 @@ async def with_a_rival(case: Case, stores: Stores, at: int) -> bool:
 
     It may not change anything any more. Returns whether it did freeze.
     """
-    key = f"{case.name}.frozen.{at}"
-    frost = Frost(at)
+    key, line, frost = f"{case.name}.frozen.{at}", Line(), Frost(at)
     parts: dict[str, Any] = {"entities": case.entities}
     other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
     slow = crashing(stores.first, frost)
-    async with running_worker(slow, *case.workflows, config=config_of(key, "first"), **parts) as (_, worker):
+    async with running_worker(slow, *case.workflows, config=config_of(key, "first"), **parts) as (first, worker):
         try:
-            async with _living(case, Desk(key, stores.second, [other])) as life:
-                await _until(lambda: _either(frost.frozen.is_set(), life))
-                if not life.done():
-                    config = config_of(key, "third")
-                    async with running_engine(stores.second, *case.workflows, config=config, **parts):
-                        await _outlive(stores.second, key, life)
-                        before = await _rows(stores.second, key)
-                        frost.thaw()
-                        await _until(lambda: is_idle(worker))
-                        assert await _rows(stores.second, key) == before
+            with line.joins(first, other):
+                async with _living(case, Desk(key, stores.second, [other]), line) as life:
+                    await _until(lambda: frost.frozen.is_set() or life.done())
+                    if not life.done():
+                        await _outlive(case, stores.second, key, life, line)
+            before = await _rows(stores.second, key)
+            frost.thaw()
+            await _until(lambda: worker.health().in_flight == 0)
+            assert await _rows(stores.second, key) == before
         finally:
             frost.thaw()
     await _check(case, stores, other, key)
@@ -107,45 +138,47 @@ async def with_a_rival(case: Case, stores: Stores, at: int) -> bool:
 
 async def told_twice(case: Case, stores: Stores) -> None:
     """Two workers, and two callers who say everything at the same time."""
-    key = f"{case.name}.twice"
+    key, line = f"{case.name}.twice", Line()
     parts: dict[str, Any] = {"entities": case.entities}
     async with (
         asyncio.timeout(_PATIENCE),
         running_engine(stores.first, *case.workflows, config=config_of(key, "first"), **parts) as first,
         running_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts) as second,
     ):
-        await _live(case, Desk(key, stores.second, [first, second], twice=True))
+        with line.joins(first, second):
+            await _live(case, Desk(key, stores.second, [first, second], twice=True), line)
         await _check(case, stores, first, key)
 
 
-async def at_every_write(live: Callable[[int], Awaitable[bool]]) -> int:
-    """Live once for every n, several lives at a time, until no n-th write comes; how many there were."""
-    at, last = 1, None
-    while last is None:
-        lives = range(at, at + LIVES_AT_A_TIME)
-        hit = await asyncio.gather(*(live(number) for number in lives))
-        last = next((number for number, was_hit in zip(lives, hit, strict=True) if not was_hit), None)
-        at += LIVES_AT_A_TIME
-    return last - 1
+async def at_every_write(live: Callable[[int], Awaitable[bool]], *, first: int = 1, step: int = 1) -> int:
+    """Live once for every n, several lives at a time, until no n-th write comes; the last one that came.
+
+    Args:
+        first, step: Which n.
+    """
+    last, missed = 0, False
+    numbers = itertools.count(first, step)
+    while not missed:
+        lives = list(itertools.islice(numbers, max(2, LIVES_AT_A_TIME // step)))
+        for number, hit in zip(lives, await asyncio.gather(*map(live, lives)), strict=True):
+            last, missed = (last, True) if not hit else (number, missed)
+    return last
 
 
-async def _live(case: Case, desk: Desk) -> None:
+async def _live(case: Case, desk: Desk, line: Line) -> None:
     """From the beginning until everything has come to rest."""
-    await desk.ask(lambda engine: case.begin(case, engine, desk.key), refusals=())
+    await desk.ask(lambda engine: case.begin(case, engine, desk.key))
     if case.outside is not None:
         await case.outside(desk)
-    await _until(lambda: _all_ended(case, desk))
+    while not await _all_ended(case, desk):
+        await line.until_a_run_ends()
 
 
 @asynccontextmanager
-async def _living(case: Case, desk: Desk) -> AsyncIterator["asyncio.Task[None]"]:
+async def _living(case: Case, desk: Desk, line: Line) -> AsyncIterator["asyncio.Task[None]"]:
     """A life that goes on beside the block; its failure ends the block."""
     async with asyncio.timeout(_PATIENCE), asyncio.TaskGroup() as group:
-        yield group.create_task(_live(case, desk))
-
-
-async def _either(event: bool, life: "asyncio.Task[None]") -> bool:
-    return event or life.done()
+        yield group.create_task(_live(case, desk, line))
 
 
 async def _all_ended(case: Case, desk: Desk) -> bool:
@@ -153,17 +186,21 @@ async def _all_ended(case: Case, desk: Desk) -> bool:
     return len(runs) >= case.runs and all(map(has_ended, runs))
 
 
-async def _outlive(store: StateStore, key: str, life: "asyncio.Task[None]") -> None:
-    """Let the life go on without its first process, whose leases are over, as time would have it.
+async def _outlive(case: Case, store: StateStore, key: str, life: "asyncio.Task[None]", line: Line) -> None:
+    """Let a third process go on with the life; the leases of the first are over, as time would have it.
 
-    Again and again: a claim that was on its way when the process died takes effect afterwards.
+    They end again and again: a claim that was on its way when the process died takes effect afterwards.
     """
-    while not life.done():
-        for run in await runs_of(store, key):
-            if run.locked_by is not None and run.locked_by.startswith(f"first of {key}:"):
-                await store.update_run(run.id, {"locked_until": _PAST}, token=run.locked_by)
-        await asyncio.wait({life}, timeout=0.03)
-    await life
+    config = config_of(key, "third")
+    async with running_engine(store, *case.workflows, config=config, entities=case.entities) as third:
+        with line.joins(third):
+            while not life.done():
+                for run in await runs_of(store, key):
+                    if run.locked_by is not None and run.locked_by.startswith(f"first of {key}:"):
+                        await store.update_run(run.id, {"locked_until": _PAST}, token=run.locked_by)
+                        line.tell(Word(Topic.WORK))
+                await asyncio.wait({life}, timeout=5 * PAUSE)
+            await life
 
 
 async def _rows(store: StateStore, key: str) -> list[tuple[Run, list[Checkpoint]]]:
@@ -182,8 +219,6 @@ async def _check(case: Case, stores: Stores, engine: WorkflowEngine, key: str) -
     assert await stores.second.list_signal_waiters(run_ids=ended) == []
 
 
-async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():
-        await asyncio.sleep(0.01)
-
-
+async def _until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110 (cheaper than an event that both sides know)
+        await asyncio.sleep(PAUSE)

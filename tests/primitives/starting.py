@@ -6,7 +6,7 @@ from fastapi_durable.definition import Batch, Singleton, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model import RunStatus
-from tests.primitives.case import Case, Desk, runs_of
+from tests.primitives.case import Case, Desk, eventually, runs_of
 from tests.primitives.work import double
 
 
@@ -36,8 +36,11 @@ async def pay(desk: Desk) -> None:
 async def change(desk: Desk) -> None:
     """The second event comes after the quiet time of the first, so there are two runs however slow the machine is."""
     await desk.ask(lambda engine: engine.publish_event("changed", 1, event_id=f"{desk.key}.1"))
-    while not [run for run in await runs_of(desk.store, desk.key) if run.status is RunStatus.COMPLETED]:
-        await asyncio.sleep(0.005)
+
+    async def one_has_ended() -> bool:
+        return any(run.status is RunStatus.COMPLETED for run in await runs_of(desk.store, desk.key))
+
+    await eventually(one_has_ended)
     await desk.ask(lambda engine: engine.publish_event("changed", 2, event_id=f"{desk.key}.2"))
 
 

@@ -19,7 +19,11 @@ async def sleeper(ctx: WorkflowContext, key: str) -> str:
 async def signalled(ctx: WorkflowContext, key: str) -> list[object]:
     """The first is there already; the second comes while it is awaited; the third in time."""
     early = await ctx.wait_for_signal(f"early:{key}", int)
-    return [early, await ctx.wait_for_signal(f"late:{key}", int), await ctx.wait_for_signal(f"in time:{key}", timeout="1h")]
+    return [
+        early,
+        await ctx.wait_for_signal(f"late:{key}", int),
+        await ctx.wait_for_signal(f"in time:{key}", timeout="1h"),
+    ]
 
 
 async def signal(desk: Desk) -> None:

@@ -1,6 +1,7 @@
 """Steps of every kind, values, branches, and what is undone."""
 
 import asyncio
+import itertools
 from collections import Counter
 
 from fastapi_durable.definition import step, workflow
@@ -11,6 +12,7 @@ from fastapi_durable.retry import fixed
 from tests.primitives.case import Case
 
 _attempts: Counter[str] = Counter()
+_numbers = itertools.count()
 
 
 @step
@@ -73,8 +75,8 @@ async def transaction(ctx: WorkflowContext, key: str) -> int:
 @workflow
 async def values(ctx: WorkflowContext, key: str) -> bool:
     """Each value is the same in two turns: the step's row keeps what the first turn saw."""
-    seen = [str(await ctx.uuid()), await ctx.random(), (await ctx.now()).isoformat()]
-    seen.append(await ctx.side_effect(lambda: _attempts.update(["taken"]) or _attempts["taken"], int))
+    seen: list[object] = [str(await ctx.uuid()), await ctx.random(), (await ctx.now()).isoformat()]
+    seen.append(await ctx.side_effect(lambda: next(_numbers), int))
     recorded = await ctx.local_step("remember", lambda: seen)
     await ctx.sleep("1ms")
     return recorded == seen
