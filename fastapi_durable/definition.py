@@ -52,6 +52,8 @@ class StepPolicy:
         self, *, max_attempts: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
     ) -> "StepPolicy":
         """This policy with the given fields replaced; None leaves a field as it is."""
+        if max_attempts is None and backoff is None and timeout is None:
+            return self
         return replace(
             self,
             max_attempts=self.max_attempts if max_attempts is None else max_attempts,

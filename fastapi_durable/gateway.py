@@ -14,7 +14,7 @@ from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.singleton import SINGLETON_TAG
 from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
-from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.base import HistoryState, StateStore
 
 WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint"]
 _CHILDREN_LIMIT = 1000
@@ -52,6 +52,20 @@ class RunDetail:
     waiting: Waiting | None
 
 
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A stretch of a run's checkpoints.
+
+    Attributes:
+        total: How many there are in all.
+        version: Differs whenever one of all of them does.
+    """
+
+    steps: Sequence[Checkpoint]
+    total: int
+    version: str
+
+
 class RunGateway:
     """Reads and controls runs; inject it as `RunGatewayDep`.
 
@@ -86,7 +100,7 @@ class RunGateway:
             return None
         timeline = await self._store.list_checkpoints(run_id)
         children = await self._store.list_runs(RunQuery(parent_run_id=run_id, limit=_CHILDREN_LIMIT))
-        waiting = await self._waiting([run])
+        waiting = await self.waiting_of([run])
         return RunDetail(
             run=run,
             timeline=timeline,
@@ -97,16 +111,36 @@ class RunGateway:
     async def list_runs(self, query: RunQuery | None = None) -> list[ListedRun]:
         """Runs, the newest first, with what each waits for."""
         runs = await self._store.list_runs(query or RunQuery())
-        waiting = await self._waiting(runs)
+        waiting = await self.waiting_of(runs)
         return [ListedRun(run, waiting.get(run.id)) for run in runs]
 
-    async def count_runs(self, query: RunQuery | None = None) -> int:
-        """How many runs match, paging aside."""
-        return await self._store.count_runs(query or RunQuery())
+    async def get_timeline(self, run_id: str, *, after: int | None = None, limit: int) -> Timeline:
+        """A stretch of a run's checkpoints by position; without any if there is no such run."""
+        # The state first: what is recorded in between is shown, and told again as a change.
+        state = await self._store.history_state(run_id)
+        steps = await self._store.page_checkpoints(run_id, after=after, limit=limit) if state.total else []
+        return Timeline(steps, total=state.total, version=state.version)
 
-    async def run_facets(self, query: RunQuery | None = None) -> list[RunFacet]:
-        """Counts by status and origin; the query's own status and origin are left out of account."""
-        return await self._store.run_facets(query or RunQuery())
+    async def history_state(self, run_id: str) -> HistoryState:
+        """How many checkpoints a run has, and what tells two states of them apart."""
+        return await self._store.history_state(run_id)
+
+    async def list_children(self, run_id: str, *, limit: int) -> list[ListedRun]:
+        """The newest children, the oldest of them first."""
+        newest_first = await self.list_runs(RunQuery(parent_run_id=run_id, limit=limit))
+        return newest_first[::-1]
+
+    async def count_runs(self, query: RunQuery | None = None, *, at_most: int | None = None) -> int:
+        """How many runs match, paging aside; counting stops at `at_most`."""
+        return await self._store.count_runs(query or RunQuery(), at_most=at_most)
+
+    async def run_facets(self, query: RunQuery | None = None, *, at_most: int | None = None) -> list[RunFacet]:
+        """Counts by status and origin; the query's own status and origin are left out of account.
+
+        Args:
+            at_most: Of each status so many runs are counted; None: all.
+        """
+        return await self._store.run_facets(query or RunQuery(), at_most=at_most)
 
     async def activity(self, query: ActivityQuery) -> list[ActivityBucket]:
         """How many runs began and ended in each bucket of a window, and how long they took."""
@@ -192,7 +226,8 @@ class RunGateway:
         if await self._store.find_run(run_id) is None:
             raise RunNotFoundError(run_id)
 
-    async def _waiting(self, runs: Sequence[Run]) -> dict[str, Waiting]:
+    async def waiting_of(self, runs: Sequence[Run]) -> dict[str, Waiting]:
+        """What each of these runs waits for; those that are not suspended, or only wait for a time, are left out."""
         return await self._first_waiters([run.id for run in runs if run.status is RunStatus.SUSPENDED])
 
     async def _first_waiters(self, run_ids: Collection[str]) -> dict[str, Waiting]:

@@ -8,12 +8,12 @@ like. Where no instance is at hand, as in `ctx.step(Payments.charge, order)`, in
 import functools
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import FunctionType, MethodType
 from typing import Any
 
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.errors import DefinitionError
 
 STEP = "__durable_step__"
@@ -27,14 +27,9 @@ StepRunner = Callable[..., Any]
 _runner: ContextVar[StepRunner | None] = ContextVar("durable_step_runner", default=None)
 
 
-@contextmanager
-def steps_run_by(runner: StepRunner | None) -> Iterator[None]:
+def steps_run_by(runner: StepRunner | None) -> Ambient[StepRunner | None]:
     """Says what a call of a durable method does in this context; None: it is a plain call."""
-    token = _runner.set(runner)
-    try:
-        yield
-    finally:
-        _runner.reset(token)
+    return Ambient(_runner, runner)
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,8 @@ class DurableModule:
         """
         return console_router(
             self,
+            workflows=self._workflows,
+            entities=[entity_definition(each) for each in self._entities],
             dependencies=dependencies,
             view=view,
             operate=operate,

@@ -3,14 +3,13 @@
 What happens is told live as it is stored: the start of each attempt, and how the last one ended.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
 from fastapi_durable.definition import StepDefinition, StepPolicy
-from fastapi_durable.engine.interception import StepExecution, intercepted
-from fastapi_durable.engine.step_log import RunningStepLog, logged_as_current
+from fastapi_durable.engine.interception import Intercepted, StepExecution
+from fastapi_durable.engine.step_log import RunningStepLog
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import StepFailedError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
@@ -98,23 +97,21 @@ def log_of(turn: Turn, seq: int, name: str, attempt: int) -> RunningStepLog:
     )
 
 
-@asynccontextmanager
-async def executing(turn: Turn, seq: int, name: str, attempt: int, log: RunningStepLog) -> AsyncIterator[None]:
-    """Surrounds a real execution: the ambient log, and the interceptors."""
+def intercepted(turn: Turn, seq: int, name: str, attempt: int) -> Intercepted:
+    """What surrounds a real execution."""
+    run, services = turn.run, turn.services
     execution = StepExecution(
-        run_id=turn.run.id,
-        workflow=turn.run.workflow,
-        workflow_version=turn.run.workflow_version,
-        namespace=turn.run.namespace,
+        run_id=run.id,
+        workflow=run.workflow,
+        workflow_version=run.workflow_version,
+        namespace=run.namespace,
         seq=seq,
         step_id=turn.step_id(seq),
         name=name,
         attempt=attempt,
-        traceparent=turn.run.traceparent,
+        traceparent=run.traceparent,
     )
-    with logged_as_current(log):
-        async with intercepted(turn.services.interceptors, execution):
-            yield
+    return Intercepted(services.interceptors, execution)
 
 
 def _tell_end(turn: Turn, ended: Checkpoint) -> None:

@@ -6,7 +6,6 @@ run, or something happened since the turn read the history; then the driver look
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -334,8 +333,7 @@ class RunDriver:
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
-    async with AsyncExitStack() as stack:
-        dependencies = await stack.enter_async_context(turn.services.injector.provide(definition.function))
+    async with turn.services.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             with inside_workflow(context):
                 return await definition.function(context, **dependencies)

@@ -21,6 +21,7 @@ from fastapi_durable.engine.accumulator import accumulators
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.dead_letter import inline_handlers
+from fastapi_durable.engine.delay import Delay
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
@@ -95,6 +96,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             registry=self.registry,
             notifications=self.notifications,
             events=self.events,
+            until_shown=Delay(config.running_row_after.total_seconds()),
             steps=StepRegistry(steps, methods),
             interceptors=(step_span, *interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},

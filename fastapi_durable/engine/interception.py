@@ -1,9 +1,10 @@
 """Interceptors: code of the application around every real execution of a step, and around no replay."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from types import TracebackType
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -28,35 +29,37 @@ StepInterceptor = Callable[[StepExecution], AbstractAsyncContextManager[object]]
 its end. It observes: what it raises itself is logged, and neither that nor what it returns changes the outcome."""
 
 
-@asynccontextmanager
-async def intercepted(interceptors: Sequence[StepInterceptor], execution: StepExecution) -> AsyncIterator[None]:
-    """The contexts of all interceptors, the first one outermost."""
-    entered: list[AbstractAsyncContextManager[object]] = []
-    for interceptor in interceptors:
+class Intercepted:
+    """The contexts of all interceptors around one attempt, the first one outermost."""
+
+    def __init__(self, interceptors: Sequence[StepInterceptor], execution: StepExecution) -> None:
+        self._interceptors = interceptors
+        self._execution = execution
+        self._entered: list[AbstractAsyncContextManager[object]] = []
+
+    async def __aenter__(self) -> None:
+        execution = self._execution
         try:
-            context = interceptor(execution)
-            await context.__aenter__()
-        except Exception:
-            _log.exception("an interceptor failed before step %s of run %s", execution.name, execution.run_id)
-        else:
-            entered.append(context)
-    failure: BaseException | None = None
-    try:
-        yield
-    except BaseException as error:
-        failure = error
-        raise
-    finally:
-        for context in reversed(entered):
-            await _left(context, failure, execution)
+            for interceptor in self._interceptors:
+                try:
+                    context = interceptor(execution)
+                    await context.__aenter__()
+                except Exception:
+                    _log.exception("an interceptor failed before step %s of run %s", execution.name, execution.run_id)
+                else:
+                    self._entered.append(context)
+        except BaseException as error:
+            # The attempt was given up before it began.
+            await self.__aexit__(type(error), error, error.__traceback__)
+            raise
 
-
-async def _left(
-    context: AbstractAsyncContextManager[object], failure: BaseException | None, execution: StepExecution
-) -> None:
-    traceback = None if failure is None else failure.__traceback__
-    try:
-        await context.__aexit__(None if failure is None else type(failure), failure, traceback)
-    except Exception as error:
-        if error is not failure:
-            _log.exception("an interceptor failed after step %s of run %s", execution.name, execution.run_id)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        execution = self._execution
+        for context in reversed(self._entered):
+            try:
+                await context.__aexit__(kind, error, traceback)
+            except Exception as failure:
+                if failure is not error:
+                    _log.exception("an interceptor failed after step %s of run %s", execution.name, execution.run_id)

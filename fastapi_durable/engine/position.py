@@ -12,11 +12,11 @@ in which they were created, because the event loop starts tasks in that order. `
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.errors import OutsideWorkflowError
 from fastapi_durable.methods import steps_run_by
 from fastapi_durable.model import Checkpoint
@@ -177,15 +177,9 @@ def asked_for(seq: int, *, finished: bool) -> None:
 _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)
 
 
-@contextmanager
-def inside_step(name: str) -> Iterator[None]:
+def inside_step(name: str) -> Ambient[str | None]:
     """Marks the context in which a step's function runs."""
-    token = _in_step.set(name)
-    try:
-        with steps_run_by(None):
-            yield
-    finally:
-        _in_step.reset(token)
+    return Ambient(_in_step, name, steps_run_by(None))
 
 
 def refuse_inside_step() -> None:

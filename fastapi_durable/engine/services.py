@@ -9,6 +9,7 @@ from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import UpdateValidator
 from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.delay import Delay
 from fastapi_durable.engine.dispatch import LocalWorker
 from fastapi_durable.engine.injector import Injector
 from fastapi_durable.engine.interception import StepInterceptor
@@ -27,6 +28,7 @@ class Services:
 
     Attributes:
         events: Told while it happens.
+        until_shown: How long a step runs before the store says that it does.
         steps: Those that may be called by name.
         interceptors: Surround every real execution of a step.
         subscribers: Take part in publishing every event.
@@ -46,6 +48,7 @@ class Services:
     registry: WorkflowRegistry
     notifications: Notifications
     events: LiveEvents
+    until_shown: Delay
     steps: StepRegistry
     interceptors: tuple[StepInterceptor, ...] = ()
     subscribers: list[EventSubscriber] = field(default_factory=list)

@@ -55,6 +55,8 @@ def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> 
 
 def gate_of(run: Run) -> str | None:
     """Names what the run has to pass: its namespace, workflow and key; None if it is no singleton."""
+    if not run.tags:
+        return None
     tag = next((tag for tag in run.tags if tag.startswith(SINGLETON_TAG)), None)
     if tag is None:
         return None

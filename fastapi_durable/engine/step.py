@@ -15,10 +15,10 @@ from typing import Any
 import anyio.to_thread
 
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
-from fastapi_durable.engine.attempts import executing, log_of, outcome_of, run_attempts
+from fastapi_durable.engine.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.position import inside_step
-from fastapi_durable.engine.step_log import RunningStepLog
+from fastapi_durable.engine.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turn import Interrupt, Turn
 from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
@@ -119,12 +119,13 @@ async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: 
 
     try:
         value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
-        async with (
-            executing(turn, task.seq, definition.name, task.attempt, log),
-            services.injector.provide(definition.function) as dependencies,
-        ):
-            with inside_step(definition.name):
-                result = await call(definition, value, dependencies)
+        with logged_as_current(log):
+            async with (
+                intercepted(turn, task.seq, definition.name, task.attempt),
+                services.injector.provide(definition.function) as dependencies,
+            ):
+                with inside_step(definition.name):
+                    result = await call(definition, value, dependencies)
         output = codec.encode(result, definition.output_type, what=f"the result of {label}")
     except (SerializationError, InjectionError, OutsideWorkflowError) as error:
         # Another attempt would meet the same obstacle.
@@ -161,8 +162,7 @@ class _Announcement:
         self._task = task
         self._started_at = started_at
         self._write: asyncio.Task[Any] | None = None
-        delay = turn.services.config.running_row_after.total_seconds()
-        self._timer = asyncio.get_running_loop().call_later(delay, self._begin)
+        self._timer = turn.services.until_shown.call(self._begin)
 
     def _begin(self) -> None:
         self._write = asyncio.create_task(self._announce())

@@ -7,8 +7,7 @@ step it finds one that does nothing. What is said is stored with the checkpoint 
 import asyncio
 import threading
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import Any, Literal, Self
 
 import orjson
 
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.clock import to_millis
 from fastapi_durable.engine.failure import storable_text
 from fastapi_durable.model import Json
@@ -272,11 +272,6 @@ def current_step() -> StepLog:
     return _current.get()
 
 
-@contextmanager
-def logged_as_current(log: StepLog) -> Iterator[None]:
+def logged_as_current(log: StepLog) -> Ambient[StepLog]:
     """Makes `current_step()` find the log while a step's function runs."""
-    token = _current.set(log)
-    try:
-        yield
-    finally:
-        _current.reset(token)
+    return Ambient(_current, log)

@@ -10,10 +10,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
-from fastapi_durable.engine.attempts import executing, log_of, outcome_of, run_attempts
+from fastapi_durable.engine.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.position import inside_step
 from fastapi_durable.engine.step import NOT_A_FAILURE
+from fastapi_durable.engine.step_log import logged_as_current
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import (
     DefinitionError,
@@ -78,29 +79,32 @@ async def _commit(
 
     try:
         value = codec.decode(encoded, definition.input_type, what=f"the input of transaction {definition.name!r}")
-        async with (
-            executing(turn, seq, definition.name, number, log),
-            services.injector.provide(definition.function) as dependencies,
-            services.store.transaction(timeout=timeout) as transaction,
-        ):
-            arguments = () if definition.input_type is NoInput else (value,)
-            with inside_step(definition.name):
-                result = await _within(timeout, definition.function(transaction.client, *arguments, **dependencies))
-            output = codec.encode(result, definition.output_type, what=f"the result of transaction {definition.name!r}")
-            checkpoint = turn.checkpoint(
-                seq,
-                CheckpointKind.LOCAL,
-                definition.name,
-                CheckpointStatus.COMPLETED,
-                input=encoded,
-                output=output,
-                events=log.events,
-                attempts=number,
-                started_at=started_at,
-            )
-            recorded = await transaction.record_checkpoint(checkpoint, token=turn.token)
-            if not recorded.won:
-                raise _AlreadyRecorded(recorded.checkpoint)
+        with logged_as_current(log):
+            async with (
+                intercepted(turn, seq, definition.name, number),
+                services.injector.provide(definition.function) as dependencies,
+                services.store.transaction(timeout=timeout) as transaction,
+            ):
+                arguments = () if definition.input_type is NoInput else (value,)
+                with inside_step(definition.name):
+                    result = await _within(timeout, definition.function(transaction.client, *arguments, **dependencies))
+                output = codec.encode(
+                    result, definition.output_type, what=f"the result of transaction {definition.name!r}"
+                )
+                checkpoint = turn.checkpoint(
+                    seq,
+                    CheckpointKind.LOCAL,
+                    definition.name,
+                    CheckpointStatus.COMPLETED,
+                    input=encoded,
+                    output=output,
+                    events=log.events,
+                    attempts=number,
+                    started_at=started_at,
+                )
+                recorded = await transaction.record_checkpoint(checkpoint, token=turn.token)
+                if not recorded.won:
+                    raise _AlreadyRecorded(recorded.checkpoint)
     except _AlreadyRecorded as other:
         turn.remember(other.checkpoint)
         return other.checkpoint

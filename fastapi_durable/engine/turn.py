@@ -6,11 +6,11 @@ nothing in this process can move the body any more, and the turn ends by raising
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.blame import Blame
@@ -119,6 +119,7 @@ class Turn:
         self._body: asyncio.Task[Any] | None = None
         self._branches: set[asyncio.Task[Any]] = set()
         self._under_way = 0
+        self._under_way_block = _UnderWay(self)
         self._parked: dict[asyncio.Future[None], datetime | None] = {}
         self._calls = 0
         self._ended: Ended | None = None
@@ -246,9 +247,12 @@ class Turn:
                 self._end(Ended(Ending.ABANDONED, error=error))
                 self.check_open()
 
-    @asynccontextmanager
-    async def under_way(self) -> AsyncIterator[None]:
+    def under_way(self) -> "_UnderWay":
         """Surrounds the asynchronous part of a primitive."""
+        return self._under_way_block
+
+    async def begin(self) -> None:
+        """See `under_way`."""
         task = asyncio.current_task()
         if task is not None and task is not self._body and task not in self._branches:
             # Before anything may be raised, so that a branch which starts after the end is not reported as a fault.
@@ -257,14 +261,18 @@ class Turn:
         self.check_open()
         self._under_way += 1
         self._calls += 1
-        try:
-            if self._progressed and self.run.recovery_attempts:
+        if self._progressed and self.run.recovery_attempts:
+            try:
                 await self._forget_crashes()
-            yield
-        finally:
-            self._under_way -= 1
-            self._calls += 1
-            self._look_for_rest()
+            except BaseException:
+                self.end()
+                raise
+
+    def end(self) -> None:
+        """See `under_way`."""
+        self._under_way -= 1
+        self._calls += 1
+        self._look_for_rest()
 
     async def park(self, wake_at: datetime | None) -> NoReturn:
         """Wait for what only another turn can bring; never returns, but raises `Interrupt`.
@@ -312,9 +320,9 @@ class Turn:
                 raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error
 
         self._body = asyncio.create_task(run_body(), name=f"durable run {self.run.id}")
-        self._body.add_done_callback(_retrieve)
         try:
-            await asyncio.wait({self._body})
+            await _done(self._body)
+            _retrieve(self._body)
             outcome = self._outcome(self._body)
             await self._cancel_branches()
         except asyncio.CancelledError:
@@ -447,8 +455,38 @@ class Turn:
     async def _unwind(self) -> None:
         self.abort()
         if self._body is not None:
+            self._body.add_done_callback(_retrieve)
             await asyncio.wait({self._body}, timeout=_UNWIND_TIMEOUT)
         await self._cancel_branches()
+
+
+class _UnderWay:
+    """`async with turn.under_way():`. Without a state of its own, so that one serves all calls of a turn."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+
+    async def __aenter__(self) -> None:
+        await self._turn.begin()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._turn.end()
+
+
+async def _done(task: asyncio.Task[Any]) -> None:
+    """Return when the task has ended. A cancelled caller leaves it alone, as with `asyncio.wait`, which costs more."""
+    if task.done():
+        return
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def tell(_: asyncio.Task[Any]) -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    task.add_done_callback(tell)
+    await ended
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

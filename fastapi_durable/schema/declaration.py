@@ -1,6 +1,6 @@
 """The durable models, in Prisma's own language.
 
-Names, types, columns, tables and indexes of the first six are those of nestjs-durable, so that either side reads the
+Names, types, columns and tables of the first six are those of nestjs-durable, so that either side reads the
 other's rows. What is ours in them is nullable or defaulted, so that a Nest client keeps inserting; the other tables are
 ours alone.
 """
@@ -48,7 +48,7 @@ model DurableWorkflowRun {
   attributes DurableRunAttribute[]
 
   @@index([status, wakeAt])
-  @@index([workflow, status])
+  @@index([workflow, status, createdAt])
   @@index([namespace, status, createdAt], map: "durable_workflow_runs_namespace_status_idx")
   @@index([parentRunId])
   @@index([createdAt, id])

@@ -43,6 +43,13 @@ class RecordedCheckpoint(NamedTuple):
     won: bool
 
 
+class HistoryState(NamedTuple):
+    """How many checkpoints a run has, and a text that differs whenever one of them does."""
+
+    total: int
+    version: str
+
+
 class StateStore(Protocol):
     """Runs, checkpoints, waiters and buffers in one place, shared by every process of the application.
 
@@ -125,12 +132,16 @@ class StateStore(Protocol):
 
     async def list_runs(self, query: RunQuery) -> list[Run]: ...
 
-    async def count_runs(self, query: RunQuery) -> int:
-        """How many runs match, `limit`, `offset` and `before` aside."""
+    async def count_runs(self, query: RunQuery, *, at_most: int | None = None) -> int:
+        """How many runs match, `limit`, `offset` and `before` aside; counting stops at `at_most`."""
         ...
 
-    async def run_facets(self, query: RunQuery) -> list[RunFacet]:
-        """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None."""
+    async def run_facets(self, query: RunQuery, *, at_most: int | None = None) -> list[RunFacet]:
+        """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None.
+
+        Args:
+            at_most: Of each status so many runs are counted, whichever; None: all of them.
+        """
         ...
 
     async def run_activity(self, query: ActivityQuery) -> list[ActivityBucket]:
@@ -238,6 +249,14 @@ class StateStore(Protocol):
 
     async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
         """All of a run, by `seq` ascending, so compensations (negative) come first."""
+        ...
+
+    async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
+        """The first ones after a position, by `seq` ascending, to be shown."""
+        ...
+
+    async def history_state(self, run_id: str) -> HistoryState:
+        """What tells two states of a run's history apart, without reading it."""
         ...
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:

@@ -89,10 +89,11 @@ async def _detail(runtime: DurableRuntime, run_id: str) -> RunDetailView:
     if detail is None:
         raise RunNotFoundError(run_id)
     children = await runtime.gateway.list_runs(RunQuery(parent_run_id=run_id))
+    history = await runtime.gateway.history_state(run_id)
     return RunDetailView.of_run(
         detail.run,
         detail.waiting,
-        version=version_of(detail.run, detail.timeline, [each.run for each in children]),
+        version=version_of(detail.run, history.version, [each.run for each in children]),
         timeline=[StepView.of(step) for step in detail.timeline],
         timeline_total=len(detail.timeline),
         children=[RunSummary.of(each) for each in children],

@@ -1,15 +1,13 @@
 """The console's reading routes: the workflows that there are, and what the caller may do."""
 
 import inspect
-from typing import Any
 
 from fastapi import APIRouter
-from pydantic.errors import PydanticInvalidForJsonSchema
 
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
-from fastapi_durable.web.schemas import ConsoleInfo, UserView, WorkflowList, WorkflowView
+from fastapi_durable.web.schemas import ConsoleInfo, UserView, WorkflowList, WorkflowView, json_schema_of
 from fastapi_durable.web.scope import ScopeDep
 
 _OPERATIONS = (
@@ -17,6 +15,7 @@ _OPERATIONS = (
     "signal",
     "publish",
     "update",
+    "operation",
     "cancel",
     "continue",
     "retry",
@@ -30,7 +29,7 @@ _OPERATIONS = (
 async def read_console(scope: ScopeDep) -> ConsoleInfo:
     """Say what this console shows to the caller, and which actions it offers."""
     hidden = set() if scope.sees_everything else {"publish"}
-    hidden |= set() if scope.may_start else {"start", "schedule"}
+    hidden |= set() if scope.may_start else {"start", "schedule", "operation"}
     return ConsoleInfo(
         namespace=scope.namespace,
         may_operate=scope.may_operate,
@@ -64,18 +63,8 @@ def _view(definition: WorkflowDefinition, codec: Codec, *, newest: bool) -> Work
         tags=list(definition.tags),
         updates=sorted(definition.updates),
         takes_input=definition.input_type is not NoInput,
-        input_schema=_schema(definition.input_type, codec),
+        input_schema=json_schema_of(definition.input_type, codec),
     )
-
-
-def _schema(declared: Any, codec: Codec) -> dict[str, Any] | None:
-    if declared is NoInput:
-        return None
-    try:
-        schema: dict[str, Any] = codec.adapter(declared).json_schema()
-    except PydanticInvalidForJsonSchema:  # a type that pydantic reads but cannot describe
-        return None
-    return schema
 
 
 def about_routes() -> APIRouter:

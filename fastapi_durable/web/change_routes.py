@@ -1,11 +1,12 @@
-"""The console's changing routes: start a run, and reach one that lives."""
+"""The console's changing routes: reach a run that lives."""
 
 from http import HTTPStatus
+from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
-from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.errors import RunNotFoundError, RunStateError
+from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import (
     CancelRun,
@@ -15,36 +16,12 @@ from fastapi_durable.web.schemas import (
     PublishEvent,
     RunChanged,
     RunId,
-    RunStarted,
     SendSignal,
     SendUpdate,
     SignalSent,
-    StartRun,
     UpdateSent,
 )
 from fastapi_durable.web.scope import ScopeDep
-
-
-async def start_run(workflow: Name, body: StartRun, response: Response, scope: ScopeDep) -> RunStarted:
-    """Start a workflow by its name; the input is checked against the workflow's own type (see `listWorkflows`)."""
-    if not scope.may_start:
-        raise NotPermittedError("runs are created in the module's own namespace, which the caller does not see")
-    if body.run_id is not None and await scope.store.find_run(body.run_id) is None:
-        other = await scope.runtime.store.find_run(body.run_id)
-        if other is not None:
-            raise NotPermittedError(f"the id {body.run_id!r} cannot be used")
-    handle = await scope.runtime.service.start(
-        workflow,
-        body.input if "input" in body.model_fields_set else NO_INPUT,
-        run_id=body.run_id,
-        version=body.version,
-        tags=body.tags,
-        search_attributes=body.search_attributes,
-        priority=body.priority,
-    )
-    if not handle.created:
-        response.status_code = HTTPStatus.OK
-    return RunStarted(run_id=handle.run_id, created=handle.created)
 
 
 async def send_signal(body: SendSignal, scope: ScopeDep) -> SignalSent:
@@ -97,22 +74,16 @@ async def continue_run(run_id: RunId, scope: ScopeDep, body: ContinueRun | None 
 
 
 def change_routes() -> APIRouter:
-    """Starting runs, and reaching those that live."""
+    """Reaching runs that live."""
     router = APIRouter(route_class=ProblemRoute)
-    router.post(
-        "/workflows/{workflow}/runs",
-        operation_id="startRun",
-        status_code=201,
-        responses={
-            **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN),
-            200: {"model": RunStarted, "description": "A run of this id was there before."},
-        },
-    )(start_run)
     forbidden = problem_responses(HTTPStatus.FORBIDDEN)
     router.post("/signals", operation_id="sendSignal", responses=problem_responses(HTTPStatus.NOT_FOUND))(send_signal)
     router.post("/events", operation_id="publishEvent", responses=forbidden)(publish_event)
-    about_a_run = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
-    router.post("/runs/{run_id:path}/updates/{name}", operation_id="sendUpdate", responses=about_a_run)(send_update)
-    router.post("/runs/{run_id:path}/cancel", operation_id="cancelRun", responses=about_a_run)(cancel_run)
-    router.post("/runs/{run_id:path}/continue", operation_id="continueRun", responses=about_a_run)(continue_run)
+    about_a_run: dict[str, Any] = {
+        "dependencies": [same_version],
+        "responses": problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+    }
+    router.post("/runs/{run_id:path}/updates/{name}", operation_id="sendUpdate", **about_a_run)(send_update)
+    router.post("/runs/{run_id:path}/cancel", operation_id="cancelRun", **about_a_run)(cancel_run)
+    router.post("/runs/{run_id:path}/continue", operation_id="continueRun", **about_a_run)(continue_run)
     return router

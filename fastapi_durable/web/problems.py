@@ -18,6 +18,7 @@ from fastapi_durable.errors import (
     ConfigurationError,
     DefinitionError,
     DurableError,
+    EntityNotRegisteredError,
     ResultTimeoutError,
     RunNotFoundError,
     RunStateError,
@@ -38,6 +39,7 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
     WorkflowNotRegisteredError: HTTPStatus.NOT_FOUND,
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
+    EntityNotRegisteredError: HTTPStatus.NOT_FOUND,
     RunStateError: HTTPStatus.CONFLICT,
     SignalTokenTakenError: HTTPStatus.CONFLICT,
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -76,6 +78,10 @@ class NotPermittedError(DurableError):
     """The caller may not do this, whoever it is about."""
 
 
+class PreconditionFailedError(DurableError):
+    """The run is another one than the caller saw."""
+
+
 class NotSignedInError(DurableError):
     """The console's login asks for a session, and there is none, or it is over."""
 
@@ -91,6 +97,7 @@ class TooManyStreamsError(DurableError):
 _STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
     NotPermittedError: HTTPStatus.FORBIDDEN,
     NotSignedInError: HTTPStatus.UNAUTHORIZED,
+    PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.SERVICE_UNAVAILABLE,
 }

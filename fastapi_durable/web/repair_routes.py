@@ -3,12 +3,13 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
 from fastapi_durable.errors import DurableError, RunNotFoundError, RunStateError, StoreUnavailableError
 from fastapi_durable.model import LIVE_STATUSES, TERMINAL_STATUSES, RunQuery, RunStatus
+from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_query
 from fastapi_durable.web.schemas import (
@@ -133,12 +134,15 @@ async def _chosen(scope: ConsoleScope, query: RunQuery, limit: int) -> list[str]
 def repair_routes() -> APIRouter:
     """Retry, fork, delete, and the same for many."""
     router = APIRouter(route_class=ProblemRoute)
-    about_a_run = problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+    about_a_run: dict[str, Any] = {
+        "dependencies": [same_version],
+        "responses": problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+    }
     router.post("/bulk/{action}", operation_id="actOnRuns", responses=problem_responses())(act_on_runs)
-    router.post("/runs/{run_id:path}/retry", operation_id="retryRun", responses=about_a_run)(retry_run)
+    router.post("/runs/{run_id:path}/retry", operation_id="retryRun", **about_a_run)(retry_run)
     router.post(
-        "/runs/{run_id:path}/retry-with-input", operation_id="retryRunWithInput", status_code=201, responses=about_a_run
+        "/runs/{run_id:path}/retry-with-input", operation_id="retryRunWithInput", status_code=201, **about_a_run
     )(retry_run_with_input)
-    router.post("/runs/{run_id:path}/fork", operation_id="forkRun", status_code=201, responses=about_a_run)(fork_run)
-    router.delete("/runs/{run_id:path}", operation_id="deleteRun", responses=about_a_run)(delete_run)
+    router.post("/runs/{run_id:path}/fork", operation_id="forkRun", status_code=201, **about_a_run)(fork_run)
+    router.delete("/runs/{run_id:path}", operation_id="deleteRun", **about_a_run)(delete_run)
     return router

@@ -6,16 +6,20 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, params
 
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.entity import EntityDefinition
 from fastapi_durable.web.about_routes import about_routes
 from fastapi_durable.web.activity_routes import activity_routes
 from fastapi_durable.web.change_routes import change_routes
 from fastapi_durable.web.dashboard_routes import asset_route, page_route
+from fastapi_durable.web.entity_routes import entity_change_routes, entity_routes
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.metrics_routes import metrics_routes
 from fastapi_durable.web.repair_routes import repair_routes
 from fastapi_durable.web.run_routes import run_detail_route, run_routes
 from fastapi_durable.web.same_origin import require_same_origin
 from fastapi_durable.web.scope import TenantDependency, scope_dependency
+from fastapi_durable.web.start_routes import start_routes
 from fastapi_durable.web.stream_routes import stream_routes
 from fastapi_durable.web.upkeep_routes import schedule_change_routes, upkeep_routes
 
@@ -26,6 +30,8 @@ _TAG = "durable"
 def console_router(
     module: object,
     *,
+    workflows: Sequence[WorkflowDefinition],
+    entities: Sequence[EntityDefinition],
     dependencies: Sequence[params.Depends],
     view: Sequence[params.Depends],
     operate: Sequence[params.Depends],
@@ -44,11 +50,27 @@ def console_router(
     viewer = [] if login is None else [Depends(login.required("view"))]
     operator = [] if login is None else [Depends(login.required("operate"))]
     seeing: list[Any] = [*dependencies, *viewer, *view, enter]
-    for part in (about_routes(), run_routes(), stream_routes(), metrics_routes(), activity_routes(), upkeep_routes()):
+    reading = (
+        about_routes(),
+        run_routes(),
+        stream_routes(),
+        metrics_routes(),
+        activity_routes(),
+        upkeep_routes(),
+        entity_routes(entities),
+    )
+    for part in reading:
         api.include_router(part, dependencies=seeing)
     if changing:
         acting: list[Any] = [Depends(require_same_origin), *dependencies, *operator, *operate, enter]
-        for part in (change_routes(), repair_routes(), schedule_change_routes()):
+        changes = (
+            start_routes(workflows),
+            change_routes(),
+            repair_routes(),
+            schedule_change_routes(),
+            entity_change_routes(entities),
+        )
+        for part in changes:
             api.include_router(part, dependencies=acting)
     api.include_router(run_detail_route(), dependencies=seeing)
     router = APIRouter()

@@ -4,16 +4,14 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from fastapi_durable.gateway import ListedRun, RunDetail
-from fastapi_durable.model import Checkpoint, Run, RunQuery
+from fastapi_durable.model import Run, RunQuery
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_filter, run_query
 from fastapi_durable.web.schemas import (
-    FacetView,
     Name,
     RunDetailView,
     RunFacetsView,
@@ -26,7 +24,10 @@ from fastapi_durable.web.schemas import (
 )
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
-_MAX_CHILDREN = 200
+COUNTED: Final = 10_000
+"""So many runs of a list are counted at most, that the answer takes no longer where there are more."""
+MOST_CHILDREN: Final = 200
+_COUNTED_OF_STATUS: Final = 5_000
 
 FilterDep = Annotated[RunFilter, Depends(run_filter)]
 
@@ -42,20 +43,21 @@ async def list_runs(
     query = after_cursor(run_query(selected), cursor)
     found = await scope.gateway.list_runs(replace(query, limit=limit + 1))
     shown = found[:limit]
+    counted = await scope.gateway.count_runs(query, at_most=COUNTED + 1) if total else None
     return RunPage(
         runs=[RunSummary.of(each) for each in shown],
         next_cursor=cursor_of(shown[-1].run) if len(found) > limit else None,
-        total=await scope.gateway.count_runs(query) if total else None,
+        total=None if counted is None else min(counted, COUNTED),
+        total_capped=counted is not None and counted > COUNTED,
     )
 
 
 async def run_facets(scope: ScopeDep, selected: FilterDep) -> RunFacetsView:
-    """Count runs by status and origin; the filter's own status and origin are left out of account."""
-    facets = await scope.gateway.run_facets(run_query(selected))
-    return RunFacetsView(
-        facets=[FacetView(status=each.status, origin=each.origin, count=each.count) for each in facets],
-        total=sum(each.count for each in facets),
-    )
+    """Count runs by status and origin; the filter's own status and origin are left out of account.
+
+    Of each status at most 5,000 runs are counted, so that the answer takes no longer where there are more.
+    """
+    return await facets_of(scope, run_query(selected))
 
 
 async def read_run(
@@ -68,24 +70,23 @@ async def read_run(
 ) -> Any:
     """Show a run with its timeline and its children. Answers 304 to an `If-None-Match` of the same version."""
     run = await scope.run(run_id)
-    detail = await scope.gateway.get_run_detail(run_id)
-    if detail is None:  # deleted since
-        run = await scope.run(run_id)
-        detail = RunDetail(run=run, timeline=(), children=(), waiting=None)
-    children = await _children(scope, run_id)
-    version = version_of(detail.run, detail.timeline, [each.run for each in children])
+    timeline = await scope.gateway.get_timeline(run_id, after=after, limit=limit)
+    children = await scope.gateway.list_children(run_id, limit=MOST_CHILDREN)
+    version = version_of(run, timeline.version, [each.run for each in children])
     response.headers["ETag"] = f'"{version}-{after}-{limit}"'
     if request.headers.get("if-none-match") == response.headers["ETag"]:
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": response.headers["ETag"]})
-    steps = [step for step in detail.timeline if after is None or step.seq > after]
+    below = len(children)
+    if below == MOST_CHILDREN:
+        below = await scope.gateway.count_runs(RunQuery(parent_run_id=run_id), at_most=COUNTED)
     return RunDetailView.of_run(
-        detail.run,
-        detail.waiting,
+        run,
+        (await scope.gateway.waiting_of([run])).get(run_id),
         version=version,
-        timeline=[StepView.of(step) for step in steps[:limit]],
-        timeline_total=len(detail.timeline),
+        timeline=[StepView.of(step) for step in timeline.steps],
+        timeline_total=timeline.total,
         children=[RunSummary.of(each) for each in children],
-        children_total=await scope.gateway.count_runs(RunQuery(parent_run_id=run_id)) if children else 0,
+        children_total=below,
     )
 
 
@@ -95,19 +96,25 @@ async def read_run_value(run_id: RunId, key: Name, scope: ScopeDep) -> RunValue:
     return RunValue(value=await scope.runtime.service.get_event(run_id, key))
 
 
-def version_of(run: Run, timeline: Sequence[Checkpoint], children: Sequence[Run]) -> str:
-    """Differs whenever something of the run that is shown does."""
-    digest = hashlib.sha256(f"{run.status}|{run.updated_at}|{run.wake_count}|{run.wake_at}".encode())
-    for step in timeline:
-        digest.update(f"|{step.seq},{step.status},{step.attempts},{step.finished_at},{len(step.events)}".encode())
+async def facets_of(scope: ConsoleScope, query: RunQuery) -> RunFacetsView:
+    """The counts that a query's list is shown with."""
+    facets = await scope.gateway.run_facets(query, at_most=_COUNTED_OF_STATUS + 1)
+    return RunFacetsView.of(facets, _COUNTED_OF_STATUS)
+
+
+def version_of(run: Run, history: str, children: Sequence[Run]) -> str:
+    """Differs whenever something of the run that is shown does; `history` is the version of its checkpoints."""
+    digest = hashlib.sha256(f"{run.status}|{run.updated_at}|{run.wake_count}|{run.wake_at}|{history}".encode())
     for child in children:
         digest.update(f"|{child.id},{child.status},{child.updated_at}".encode())
     return digest.hexdigest()[:20]
 
 
-async def _children(scope: ConsoleScope, run_id: str) -> list[ListedRun]:
-    newest_first = await scope.gateway.list_runs(RunQuery(parent_run_id=run_id, limit=_MAX_CHILDREN))
-    return newest_first[::-1]
+async def current_version(scope: ConsoleScope, run: Run) -> str:
+    """The version of a run as `readRun` tells it."""
+    history = await scope.gateway.history_state(run.id)
+    children = await scope.gateway.list_children(run.id, limit=MOST_CHILDREN)
+    return version_of(run, history.version, [each.run for each in children])
 
 
 def run_routes() -> APIRouter:

@@ -1,10 +1,15 @@
 """What the console's HTTP API takes and answers."""
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.errors import PydanticInvalidForJsonSchema
 
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import NoInput
 from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.model import (
     AttributeFilter,
@@ -14,6 +19,7 @@ from fastapi_durable.model import (
     CheckpointStatus,
     ErrorRecord,
     Run,
+    RunFacet,
     RunStatus,
     SearchValue,
 )
@@ -30,6 +36,7 @@ _OPERATORS: dict[str, AttributeOperator] = {
 
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
+EntityKey = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 AttributeText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
 
@@ -100,7 +107,8 @@ class RunPage(BaseModel):
 
     runs: list[RunSummary]
     next_cursor: str | None = Field(description="Pass it as `cursor` for the runs after these; null: there are none.")
-    total: int | None = Field(description="How many match; null unless `total` asks for it.")
+    total: int | None = Field(description="How many match, counted up to 10,000; null unless `total` asks for it.")
+    total_capped: bool = Field(default=False, description="There are more than `total`.")
 
 
 class FacetView(BaseModel):
@@ -114,6 +122,22 @@ class RunFacetsView(BaseModel):
 
     facets: list[FacetView]
     total: int
+    capped: list[RunStatus] = Field(
+        description="Statuses of which there are more than the 5,000 that were counted; so the total is more, too."
+    )
+
+    @classmethod
+    def of(cls, facets: Sequence[RunFacet], most: int) -> Self:
+        """Of facets that were counted up to one more than `most` a status."""
+        counts = Counter[RunStatus]()
+        for each in facets:
+            counts[each.status] += each.count
+        capped = [status for status in RunStatus if counts[status] > most]
+        # The one too many only says that there are more.
+        views = [FacetView(status=each.status, origin=each.origin, count=each.count) for each in facets]
+        for status in capped:
+            max((each for each in views if each.status == status), key=lambda each: each.count).count -= 1
+        return cls(facets=views, total=sum(each.count for each in views), capped=capped)
 
 
 class StepView(BaseModel):
@@ -171,7 +195,7 @@ class RunDetailView(RunSummary):
     timeline: list[StepView]
     timeline_total: int
     children: list[RunSummary]
-    children_total: int
+    children_total: int = Field(description="Counted up to 10,000.")
 
     @classmethod
     def of_run(
@@ -297,6 +321,12 @@ class SendUpdate(_Body):
     value: Any = None
 
 
+class SendOperation(_Body):
+    key: EntityKey
+    input: Any = None
+    operation_id: Name | None = Field(default=None, description="The entity passes over one that it remembers.")
+
+
 class UpdateSent(BaseModel):
     accepted: bool
     received: bool
@@ -382,6 +412,17 @@ class BulkResult(BaseModel):
 
 
 BulkVerb = Literal["cancel", "retry", "delete"]
+
+
+def json_schema_of(declared: Any, codec: Codec) -> dict[str, Any] | None:
+    """JSON Schema of a type; None where there is no value, or where pydantic reads a type but cannot describe it."""
+    if declared is NoInput:
+        return None
+    try:
+        schema: dict[str, Any] = codec.adapter(declared).json_schema()
+    except PydanticInvalidForJsonSchema:
+        return None
+    return schema
 
 
 def attribute_filter(text: str) -> AttributeFilter:

@@ -2,54 +2,34 @@
 
 A stream tells states, not a log: each event says what is stored now, and its id is a digest of that. Whoever reconnects
 with `Last-Event-ID` is told at once if anything changed since, and nothing otherwise, so no change can be missed, not
-even one made by another process. The store is asked every second.
+even one made by another process. What happens in this process is seen at once; for what others do, the store is asked
+every second. The stream of one run also passes on what happens to it here, as `live` events without an id.
 
 A stream ends after a quarter of a minute and the browser opens the next: a server that shuts down waits for answers
 that are still open.
 """
 
-import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
-from fastapi_durable.errors import DurableError
-from fastapi_durable.web.problems import ProblemRoute, TooManyStreamsError, problem_responses
+from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import run_query
-from fastapi_durable.web.run_routes import FilterDep, version_of
+from fastapi_durable.web.run_routes import FilterDep, current_version, facets_of
 from fastapi_durable.web.schemas import RunId, RunSummary
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
+from fastapi_durable.web.streams import Follow, State, Streams
 
 _INTERVAL = 1.0
 _LIFETIME = 15.0
-_MOST_STREAMS = 100
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_COUNTED_EVERY = 5
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200)]
-
-
-@dataclass(slots=True)
-class StreamPlaces:
-    """How many streams one router has open; each of them asks the database every second."""
-
-    limit: int = _MOST_STREAMS
-    taken: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    event: str
-    id: str
-    data: dict[str, Any]
-
-
-Read = Callable[[], Awaitable[_State]]
 
 
 def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -> APIRouter:
@@ -60,7 +40,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
         lifetime: Seconds until a stream ends.
     """
     router = APIRouter(route_class=ProblemRoute)
-    places = StreamPlaces()
+    streams = Streams(interval, lifetime)
 
     async def stream_runs(
         scope: ScopeDep,
@@ -70,27 +50,33 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
     ) -> StreamingResponse:
         """Follow the newest runs that match, and the counts by status, as they change."""
         query = replace(run_query(selected), limit=limit)
+        counts = streams.shared(("counts", scope.namespace, query))
 
-        async def read() -> _State:
+        async def count() -> dict[str, Any]:
+            facets = await facets_of(scope, query)
+            facets.facets.sort(key=lambda each: (each.status, each.origin or ""))
+            return facets.model_dump(mode="json")
+
+        async def read() -> State:
             runs = [RunSummary.of(each).model_dump(mode="json") for each in await scope.gateway.list_runs(query)]
-            facets = [
-                {"status": each.status, "origin": each.origin, "count": each.count}
-                for each in await scope.gateway.run_facets(query)
-            ]
-            facets.sort(key=lambda each: (str(each["status"]), str(each["origin"])))
-            data = {"runs": runs, "facets": facets}
-            return _State("runs", _digest(data), data)
+            # Counting costs more than listing, and nobody reads the counts of a busy list every second.
+            data = {"runs": runs, **await counts.recent(count, age=_COUNTED_EVERY * interval)}
+            return State("runs", _digest(data), data)
 
-        return await _streamed(read, places, last_event_id, interval, lifetime)
+        follow = Follow(scope.namespace)
+        live = scope.runtime.engine.events
+        return await streams.open((scope.namespace, query), read, last_event_id, live=live, follow=follow)
 
     async def stream_run(run_id: RunId, scope: ScopeDep, last_event_id: LastEventId = None) -> StreamingResponse:
         """Follow one run: an event tells its new version, and `readRun` has the rest."""
         await scope.run(run_id)
 
-        async def read() -> _State:
+        async def read() -> State:
             return await _run_state(scope, run_id)
 
-        return await _streamed(read, places, last_event_id, interval, lifetime)
+        follow = Follow(scope.namespace, run_id, passed_on=True)
+        live = scope.runtime.engine.events
+        return await streams.open((scope.namespace, run_id), read, last_event_id, live=live, follow=follow)
 
     described: dict[int | str, dict[str, Any]] = {
         200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {}}}}
@@ -110,62 +96,12 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
     return router
 
 
-async def _run_state(scope: ConsoleScope, run_id: str) -> _State:
-    detail = await scope.gateway.get_run_detail(run_id)
-    if detail is None:
-        return _State("deleted", "deleted", {"id": run_id})
-    version = version_of(detail.run, detail.timeline, ())
-    children = "" if not detail.children else f"-{len(detail.children)}"
-    return _State("run", version + children, {"id": run_id, "status": detail.run.status, "version": version})
-
-
-async def _streamed(
-    read: Read, places: StreamPlaces, last_event_id: str | None, interval: float, lifetime: float
-) -> StreamingResponse:
-    if places.taken >= places.limit:
-        raise TooManyStreamsError(f"{places.limit} live streams are open, which is as many as one application serves")
-    first = await read()  # what is wrong shows now, while there is a status to say it with
-    return _Stream(_events(first, read, last_event_id, interval, lifetime), places)
-
-
-async def _events(
-    state: _State, read: Read, last_event_id: str | None, interval: float, lifetime: float
-) -> AsyncIterator[str]:
-    yield "retry: 500\n\n"
-    seen = last_event_id
-    loop = asyncio.get_running_loop()
-    end = loop.time() + lifetime
-    while True:
-        if state.id != seen:
-            seen = state.id
-            yield f"id: {state.id}\nevent: {state.event}\ndata: {json.dumps(state.data, separators=(',', ':'))}\n\n"
-        if loop.time() + interval > end:
-            return
-        await asyncio.sleep(interval)
-        try:
-            state = await read()
-        except DurableError:
-            # The store is away: the next connection will say so, or find it back.
-            return
-
-
-class _Stream(StreamingResponse):
-    """Holds a place while it is sent, whichever way it ends."""
-
-    def __init__(self, events: AsyncIterator[str], places: StreamPlaces) -> None:
-        super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
-        self._events = events
-        self._places = places
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._places.taken += 1
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._places.taken -= 1
-            aclose = getattr(self._events, "aclose", None)
-            if aclose is not None:
-                await aclose()
+async def _run_state(scope: ConsoleScope, run_id: str) -> State:
+    run = await scope.store.find_run(run_id)
+    if run is None:
+        return State("deleted", "deleted", {"id": run_id})
+    version = await current_version(scope, run)
+    return State("run", version, {"id": run_id, "status": run.status, "version": version})
 
 
 def _digest(data: Any) -> str:

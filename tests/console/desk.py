@@ -19,6 +19,8 @@ from fastapi_durable import (
     RunStatus,
     Schedule,
     WorkflowContext,
+    entity,
+    operation,
     step,
     workflow,
 )
@@ -69,6 +71,16 @@ async def stopping(ctx: WorkflowContext) -> str:
     return "past it"
 
 
+@entity
+class Counter(BaseModel):
+    total: int = 0
+
+    @operation
+    async def add(self, amount: int) -> int:
+        self.total += amount
+        return self.total
+
+
 WORKFLOWS: list[Callable[..., Coroutine[Any, Any, Any]]] = [send, failing, waiting, updated, stopping]
 
 SCHEDULES = [Schedule(key="nightly", workflow=updated, cron="0 3 * * *")]
@@ -114,6 +126,7 @@ async def desk(
             store=store or MemoryStateStore(), poll_interval="10ms", namespace=namespace, schedules=SCHEDULES
         ),
         workflows=WORKFLOWS,
+        entities=[Counter],
     )
     app = FastAPI(lifespan=module.lifespan)
     app.include_router(module.router(**(options or {"allow_unauthenticated": True})), prefix=prefix)

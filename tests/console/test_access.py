@@ -15,7 +15,15 @@ from tests.console.desk import Desk, desk
 from tests.console.test_reading import stored
 
 ID = "theirs"
-VALUES = {"run_id": ID, "workflow": "send", "name": "amount", "key": "stage", "action": "cancel"}
+VALUES = {
+    "run_id": ID,
+    "workflow": "send",
+    "name": "amount",
+    "key": "stage",
+    "action": "cancel",
+    "entity": "Counter",
+    "operation": "add",
+}
 
 
 async def login(authorization: Annotated[str | None, Header()] = None) -> str:
@@ -58,12 +66,15 @@ async def call(found: Desk, method: str, path: str, **headers: str) -> httpx.Res
             body = {"token": "t"}
         elif path.endswith("/events"):
             body = {"name": "paid"}
+        elif "/entities/" in path:
+            body = {"key": "k", "input": 1}
         elif path.endswith("/fork"):
             body = {"from_step": 0}
         elif "/bulk/" in path:
             body = {"run_ids": [ID]}
         elif path.endswith("/runs"):
-            body = {"input": {"id": "1", "weight": 1}, "run_id": ID}
+            takes_none = "/updated/" in path or "/stopping/" in path
+            body = {"run_id": ID} if takes_none else {"input": {"id": "1", "weight": 1}, "run_id": ID}
     return await found.client.request(
         method,
         f"http://test{path}",
@@ -72,10 +83,18 @@ async def call(found: Desk, method: str, path: str, **headers: str) -> httpx.Res
     )
 
 
+async def populated(found: Desk) -> None:
+    """A run that waits, and an entity."""
+    await found.waits("t", ID)
+    await found.runtime.service.signal_entity("Counter", "stage", "add", 1)
+    await found.until("entity:Counter:stage", RunStatus.SUSPENDED)
+
+
 async def snapshot(found: Desk) -> Any:
     store = found.runtime.store
     return (
         await store.find_run(ID),
+        await found.runtime.service.get_entity_state("Counter", "stage"),
         await store.list_checkpoints(ID),
         await found.runtime.gateway.count_runs(),
         await store.find_signal_waiter("t"),
@@ -85,7 +104,7 @@ async def snapshot(found: Desk) -> Any:
 async def test_a_stranger_gets_nothing_and_changes_nothing() -> None:
     """On no route, the pages included."""
     async with desk(dependencies=[Depends(login)]) as found:
-        await found.waits("t", ID)
+        await populated(found)
         before = await snapshot(found)
         tried = [*routes(found.app), ("GET", "/durable/"), ("GET", "/durable/assets/app.js")]
         answers = {(method, path): (await call(found, method, path)).status_code for method, path in tried}
@@ -97,7 +116,7 @@ async def test_a_stranger_gets_nothing_and_changes_nothing() -> None:
 async def test_a_viewer_sees_everything_and_changes_nothing() -> None:
     """Reading needs `view`, changing needs `operate`."""
     async with desk(view=[Depends(login)], operate=[Depends(operator)]) as found:
-        await found.waits("t", ID)
+        await populated(found)
         before = await snapshot(found)
         for method, path in routes(found.app):
             status = (await call(found, method, path, authorization="viewer")).status_code
@@ -112,7 +131,7 @@ async def test_a_viewer_sees_everything_and_changes_nothing() -> None:
 async def test_another_tenant_neither_sees_nor_touches_a_run() -> None:
     """It is as if the run did not exist; the lists and counts leave it out."""
     async with desk(allow_unauthenticated=True, tenant=tenant_of) as found:
-        await found.waits("t", ID)
+        await populated(found)
         await found.runtime.store.create_run(stored("ours", namespace="ours", status=RunStatus.FAILED))
         before = await snapshot(found)
         for method, path in routes(found.app):
@@ -128,7 +147,7 @@ async def test_another_tenant_neither_sees_nor_touches_a_run() -> None:
         everybody = {"namespace": "default"}
         assert (await found.client.get("runs", headers={"x-tenant": "ours"}, params=everybody)).json()["runs"] == []
         assert (await found.client.get("runs/facets", headers={"x-tenant": "ours"})).json()["total"] == 1
-        assert (await found.client.get("runs", params={"total": True})).json()["total"] == 2
+        assert (await found.client.get("runs", params={"total": True})).json()["total"] == 3
 
 
 async def test_a_tenant_of_another_namespace_than_the_modules_is_refused() -> None:

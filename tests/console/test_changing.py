@@ -1,10 +1,21 @@
 """What the console's API changes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from fastapi import FastAPI
+from pydantic import BaseModel
 
-from fastapi_durable import RunStatus
+from fastapi_durable import (
+    DurableModule,
+    DurableOptions,
+    MemoryStateStore,
+    RunStatus,
+    SystemClock,
+    WorkflowContext,
+    workflow,
+)
 from tests.console.desk import Parcel, desk, send, stopping, updated
 
 
@@ -40,6 +51,86 @@ async def test_a_start_that_cannot_work_creates_no_run(workflow: str, body: dict
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
         assert await found.runtime.gateway.count_runs() == 0
+
+
+async def test_every_workflow_has_its_input_in_the_document() -> None:
+    """The newest version's and the older ones', with nested and recursive models; what has none says so."""
+
+    class Leaf(BaseModel):
+        leaves: list["Leaf"] = []
+
+    @workflow(name="grow")
+    async def old(ctx: WorkflowContext, size: int) -> None: ...
+
+    @workflow(name="grow", version="2")
+    async def new(ctx: WorkflowContext, tree: Leaf) -> None: ...
+
+    @workflow(name="with a blank/and more")
+    async def odd(ctx: WorkflowContext, parcel: Parcel) -> None: ...
+
+    @workflow
+    async def indescribable(ctx: WorkflowContext, call: Callable[[], int]) -> None: ...
+
+    module = DurableModule.for_root(
+        DurableOptions(store=MemoryStateStore()), workflows=[old, new, odd, indescribable, updated]
+    )
+    app = FastAPI()
+    app.include_router(module.router(allow_unauthenticated=True))
+    document = app.openapi()
+    paths = [path for path in document["paths"] if path.startswith("/api/workflows/")]
+    assert paths == ["/api/workflows/grow/runs", "/api/workflows/updated/runs", "/api/workflows/{workflow}/runs"]
+    operation = document["paths"][paths[0]]["post"]
+    assert operation["operationId"] == "startGrow"
+    body = document["components"]["schemas"]["StartGrow"]
+    assert body["required"] == ["input"]
+    number, tree = body["properties"]["input"]["anyOf"]
+    assert number == {"type": "integer"}
+    assert tree["$ref"].removeprefix("#/components/schemas/") in document["components"]["schemas"]
+    assert document["components"]["schemas"]["StartUpdated"]["properties"]["input"]["type"] == "null"
+
+
+async def test_a_change_is_refused_if_the_run_is_not_what_its_reader_saw() -> None:
+    """With `If-Match`: the run's version or the answer's ETag. Without, nothing is compared."""
+    async with desk() as found:
+        await found.waits("t", "run")
+        seen = await found.client.get("runs/run")
+        assert await found.runtime.store.update_run("run", {"updated_at": SystemClock().now()})
+        for header in (seen.headers["etag"], seen.json()["version"], f'"{seen.json()["version"]}"', "nonsense"):
+            response = await found.client.post("runs/run/cancel", headers={"If-Match": header})
+            assert (response.status_code, response.json()["type"]) == (412, "urn:fastapi-durable:precondition-failed")
+            assert (await found.client.delete("runs/run", headers={"If-Match": header})).status_code == 412
+        assert (await found.client.post("runs/nobody/cancel", headers={"If-Match": "x"})).status_code == 404
+        now = (await found.client.get("runs/run")).headers["etag"]
+        assert (await found.client.post("runs/run/cancel", headers={"If-Match": now})).status_code == 200
+        assert (await found.client.delete("runs/run", headers={"If-Match": "*"})).status_code == 200
+
+
+async def test_an_entity_is_operated_and_read() -> None:
+    """Only one that is known here: an operation for another would wait for ever."""
+    async with desk() as found:
+        (counter,) = (await found.client.get("entities")).json()["entities"]
+        assert (counter["name"], counter["operations"][0]["input_schema"]) == ("Counter", {"type": "integer"})
+        assert (await found.client.get("entities/Counter/keys/a/b")).status_code == 404
+        for number in (1, 2):
+            body = {"key": "a/b", "input": number, "operation_id": str(number)}
+            for _ in range(2):
+                sent = await found.client.post("entities/Counter/operations/add", json=body)
+                assert (sent.status_code, sent.json()) == (202, {"run_id": "entity:Counter:a/b"})
+        await found.until("entity:Counter:a/b", RunStatus.SUSPENDED)
+        assert (await found.client.get("entities/Counter/keys/a/b")).json()["state"] == {"total": 3}
+        for path in ("Counter/operations/fly", "Nobody/operations/add"):
+            assert (await found.client.post(f"entities/{path}", json={"key": "a"})).status_code == 404
+        wrong = await found.client.post("entities/Counter/operations/add", json={"key": "a", "input": "x"})
+        assert wrong.status_code == 422
+
+
+async def test_half_a_surrogate_pair_is_refused_and_not_an_error_of_the_server() -> None:
+    """JSON can spell it, and UTF-8 cannot hold it: neither the answer nor the database."""
+    async with desk() as found:
+        for body in (b'{"\\ud800": 1}', b'{"token": "\\ud800"}', b'{"token": "t", "payload": "\\ud800"}'):
+            headers = {"content-type": "application/json"}
+            response = await found.client.post("signals", content=body, headers=headers)
+            assert response.status_code == 422, response.text
 
 
 async def test_a_body_without_end_is_not_read() -> None:

@@ -11,8 +11,8 @@ from fastapi.routing import APIRoute
 from fastapi_durable import ConsoleLogin
 from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
-from tests.console.desk import Desk
-from tests.console.test_access import ID, call, changes, routes, snapshot
+from tests.console.desk import WORKFLOWS, Desk
+from tests.console.test_access import ID, call, changes, populated, routes, snapshot
 from tests.console.test_login import SECRET, authenticate, login_desk, sign_in
 
 PUBLIC = {"durable_login", "durable_sign_in", "durable_sign_out", "durable_dashboard_asset"}
@@ -32,9 +32,12 @@ VIEW = {
     "readSeries",
     "listSchedules",
     "listWorkers",
+    "listEntities",
+    "readEntity",
 }
 OPERATE = {
     "startRun",
+    *(f"start{function.__name__.capitalize()}" for function in WORKFLOWS),
     "sendSignal",
     "publishEvent",
     "sendUpdate",
@@ -48,6 +51,7 @@ OPERATE = {
     "triggerSchedule",
     "pauseSchedule",
     "resumeSchedule",
+    "sendOperation",
 }
 
 
@@ -86,7 +90,7 @@ async def test_every_route_has_a_rule() -> None:
 async def test_a_stranger_meets_the_login_on_every_route() -> None:
     """Programs get 401, the page sends the browser to the login, and nothing is seen or changed."""
     async with login_desk() as found:
-        await found.waits("t", ID)
+        await populated(found)
         before = await snapshot(found)
         for method, path in routes(found.app):
             response = await call(found, method, path)
@@ -98,7 +102,7 @@ async def test_a_stranger_meets_the_login_on_every_route() -> None:
 
 async def test_a_viewer_reads_on_every_route_and_changes_on_none() -> None:
     async with login_desk() as found:
-        await found.waits("t", ID)
+        await populated(found)
         before = await snapshot(found)
         await sign_in(found, "vera")
         for method, path in routes(found.app):
@@ -112,7 +116,7 @@ async def test_a_viewer_reads_on_every_route_and_changes_on_none() -> None:
 async def test_a_user_of_another_namespace_neither_sees_nor_touches_a_run_on_any_route() -> None:
     """An operator, too: the run does not exist for them."""
     async with login_desk() as found:
-        await found.waits("t", ID)
+        await populated(found)
         before = await snapshot(found)
         await sign_in(found, "theo")
         for method, path in routes(found.app):
@@ -121,7 +125,7 @@ async def test_a_user_of_another_namespace_neither_sees_nor_touches_a_run_on_any
             assert ID not in body, (method, path, response.text)
             if "/bulk/" in path:
                 assert response.json()["applied"] == 0
-            elif changes(method) or f"/{ID}" in path:
+            elif changes(method) or f"/{ID}" in path or path.endswith("/stage"):
                 assert response.status_code in (403, 404), (method, path, response.text)
         assert await snapshot(found) == before
 
@@ -129,7 +133,7 @@ async def test_a_user_of_another_namespace_neither_sees_nor_touches_a_run_on_any
 async def test_an_operator_may_do_everything() -> None:
     """No route is closed to everybody."""
     async with login_desk() as found:
-        await found.waits("t", ID)
+        await populated(found)
         await sign_in(found, "otto")
         for method, path in routes(found.app):
             assert (await request(found, method, path)).status_code not in (401, 403), (method, path)

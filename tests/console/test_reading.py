@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 import pytest
 
 from fastapi_durable import MemoryStateStore, RunStatus, SystemClock
-from fastapi_durable.model import Checkpoint, Run
+from fastapi_durable.engine.live_events import LiveEvents
+from fastapi_durable.model import Run
+from fastapi_durable.store.base import HistoryState
+from fastapi_durable.web.streams import Follow, State, Streams
 from tests.console.desk import Desk, Parcel, desk, failing, send
 
 
@@ -70,7 +74,7 @@ async def test_every_filter_selects() -> None:
         assert await ids(found, created_until=before) == ["old"]
         assert set(await ids(found, created_from=before)) == {"tagged", "other"}
         facets = (await found.client.get("runs/facets", params={"workflow": "bill"})).json()
-        assert facets == {"facets": [{"status": "cancelled", "origin": None, "count": 1}], "total": 1}
+        assert facets == {"facets": [{"status": "cancelled", "origin": None, "count": 1}], "total": 1, "capped": []}
 
 
 @pytest.mark.parametrize(
@@ -161,27 +165,37 @@ def events_of(text: str) -> list[dict[str, str]]:
     return [dict(line.split(": ", 1) for line in block.split("\n")) for block in blocks]
 
 
+def seen_looking(store: MemoryStateStore, monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set once somebody looks at a run's timeline."""
+    looked = asyncio.Event()
+    history_state = store.history_state
+
+    async def look(run_id: str) -> HistoryState:
+        looked.set()
+        return await history_state(run_id)
+
+    monkeypatch.setattr(store, "history_state", look)
+    return looked
+
+
 async def test_a_stream_tells_changes_and_resumes_without_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that was away learns what changed meanwhile, and nothing if nothing did."""
     from fastapi_durable.web import router as router_module
     from fastapi_durable.web.stream_routes import stream_routes
 
-    monkeypatch.setattr(router_module, "stream_routes", lambda: stream_routes(interval=0.01, lifetime=0.1))
+    # The store is not asked a second time within the test, so what is told was heard in this process.
+    monkeypatch.setattr(router_module, "stream_routes", lambda: stream_routes(interval=60, lifetime=1))
     store = MemoryStateStore()
     async with desk(store=store) as found:
         await found.waits("t", "run")
-        looked = asyncio.Event()
-        list_checkpoints = store.list_checkpoints
-
-        async def look(run_id: str) -> list[Checkpoint]:
-            looked.set()
-            return await list_checkpoints(run_id)
-
-        monkeypatch.setattr(store, "list_checkpoints", look)
+        looked = seen_looking(store, monkeypatch)
         reading = asyncio.create_task(found.client.get("runs/run/stream"))
         await looked.wait()
         await found.runtime.service.signal("t", "yes")
         events = events_of((await reading).text)
+        told = [json.loads(event["data"])["type"] for event in events if event["event"] == "live"]
+        assert told[-1] == "run.completed"
+        events = [event for event in events if event["event"] == "run"]
         assert [json.loads(event["data"])["status"] for event in (events[0], events[-1])] == ["suspended", "completed"]
         last = events[-1]["id"]
         assert events_of((await found.client.get("runs/run/stream", headers={"Last-Event-ID": last})).text) == []
@@ -191,6 +205,71 @@ async def test_a_stream_tells_changes_and_resumes_without_a_gap(monkeypatch: pyt
         (listed,) = events_of((await found.client.get("runs/stream", params={"status": "completed"})).text)
         assert [run["id"] for run in json.loads(listed["data"])["runs"]] == ["run"]
         assert json.loads(listed["data"])["facets"] == [{"status": "completed", "origin": "tests", "count": 1}]
+
+
+async def test_what_another_process_does_is_seen_at_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is heard of it here."""
+    from fastapi_durable.web import router as router_module
+    from fastapi_durable.web.stream_routes import stream_routes
+
+    monkeypatch.setattr(router_module, "stream_routes", lambda: stream_routes(interval=0.05, lifetime=0.5))
+    store = MemoryStateStore()
+    async with desk(store=store) as found:
+        await store.create_run(stored("run"))
+        looked = seen_looking(store, monkeypatch)
+        reading = asyncio.create_task(found.client.get("runs/run/stream"))
+        await looked.wait()
+        await store.update_run("run", {"status": RunStatus.CANCELLED})
+        events = events_of((await reading).text)
+        assert [json.loads(event["data"])["status"] for event in events] == ["failed", "cancelled"]
+
+
+async def test_what_happens_in_this_process_is_told_at_once() -> None:
+    """Long before the store would be looked at again; what concerns others is not told."""
+    versions = iter("abcdef")
+
+    async def read() -> State:
+        return State("run", next(versions), {})
+
+    streams, live = Streams(interval=60, lifetime=60, gap=0), LiveEvents(SystemClock())
+    mine, theirs = stored("mine", namespace="ours"), stored("mine", namespace="theirs")
+    follow = Follow("ours", "mine", passed_on=True)
+    async with asyncio.timeout(5):
+        stream = await streams.open(("mine",), read, None, live=live, follow=follow)
+        told = aiter(stream.body_iterator)
+        assert [await anext(told), await anext(told)] == ["retry: 500\n\n", "id: a\nevent: run\ndata: {}\n\n"]
+        waiting = asyncio.ensure_future(anext(told))
+        await asyncio.sleep(0)
+        for run in (theirs, stored("other", namespace="ours"), mine):
+            live.run("run.completed", run, output="secret")
+        text = str(await waiting)
+        assert text.startswith("event: live\n")
+        assert ('"run_id":"mine"' in text, "secret" in text) == (True, False)
+        assert str(await anext(told)).startswith("id: b\n")
+
+
+async def test_however_many_follow_the_same_runs_the_store_is_asked_once() -> None:
+    """And another namespace's reader never gets their answer."""
+    asked: list[str | None] = []
+
+    def reader(namespace: str | None) -> Callable[[], Awaitable[State]]:
+        async def read() -> State:
+            asked.append(namespace)
+            await asyncio.sleep(0.01)
+            return State("runs", "1", {"of": namespace})
+
+        return read
+
+    streams, live = Streams(interval=0.05, lifetime=0.12, gap=0.05), LiveEvents(SystemClock())
+
+    async def follow(namespace: str | None) -> list[Any]:
+        stream = await streams.open((namespace,), reader(namespace), None, live=live, follow=Follow(namespace))
+        return [chunk async for chunk in stream.body_iterator]
+
+    told = await asyncio.gather(*(follow(None) for _ in range(20)), follow("b"))
+    assert all('"of":null' in "".join(chunks) for chunks in told[:-1])
+    assert '"of":"b"' in "".join(told[-1])
+    assert asked.count(None) < 12
 
 
 async def test_the_routes_do_not_leak_into_the_schema_of_an_application_that_wants_none() -> None:

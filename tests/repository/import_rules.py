@@ -24,6 +24,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
     "fastapi_durable.methods": 1,
+    "fastapi_durable.ambience": 1,
     "fastapi_durable.entity": 1,
     "fastapi_durable.queue": 1,
     "fastapi_durable.schema": 1,

@@ -86,6 +86,10 @@ ONE_STATEMENT: dict[str, Operation] = {
     "list_runs": lambda store: store.list_runs(RunQuery(tag="t", statuses=frozenset({RunStatus.PENDING}))),
     "count_runs": lambda store: store.count_runs(RunQuery()),
     "run_facets": lambda store: store.run_facets(RunQuery()),
+    "run_facets, up to a number": lambda store: store.run_facets(RunQuery(), at_most=5),
+    "list_runs of statuses": lambda store: store.list_runs(RunQuery(statuses=frozenset({RunStatus.PENDING}))),
+    "page_checkpoints": lambda store: store.page_checkpoints("run-1", limit=9),
+    "history_state": lambda store: store.history_state("run-1"),
     "list_stranded_runs": lambda store: store.list_stranded_runs(T0, served=["checkout@1"], limit=9),
     "list_due_timers": lambda store: store.list_due_timers(T0, limit=9),
 }

@@ -24,6 +24,8 @@ _READS = frozenset(
         "next_wake_at",
         "find_checkpoint",
         "list_checkpoints",
+        "page_checkpoints",
+        "history_state",
         "find_latest_checkpoint_by_name",
         "list_checkpoints_by_name_prefix",
         "find_signal_waiter",

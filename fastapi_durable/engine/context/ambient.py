@@ -1,10 +1,9 @@
 """The context of the running workflow, for helpers deep in the call stack."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
+from fastapi_durable.ambience import Ambient
 from fastapi_durable.engine.position import refuse_inside_step
 from fastapi_durable.errors import OutsideWorkflowError
 from fastapi_durable.methods import steps_run_by
@@ -31,12 +30,6 @@ def current_context() -> "WorkflowContext":
     return context
 
 
-@contextmanager
-def inside_workflow(context: "WorkflowContext") -> Iterator[None]:
+def inside_workflow(context: "WorkflowContext") -> "Ambient[WorkflowContext | None]":
     """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
-    token = _current.set(context)
-    try:
-        with steps_run_by(context.step):
-            yield
-    finally:
-        _current.reset(token)
+    return Ambient(_current, context, steps_run_by(context.step))

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Self
 
 from fastapi_durable.activity import ActivityBucket, ActivityQuery
@@ -26,7 +27,7 @@ from fastapi_durable.model import (
     RunStatus,
     SignalWaiter,
 )
-from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
+from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint
 from fastapi_durable.store.memory.activity import activity
 from fastapi_durable.store.memory.claims import CLAIMABLE, STRANDABLE, claimed_by, lease_is_free, waiting_since
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
@@ -122,15 +123,16 @@ class _Operations(UpkeepOperations):
             found.sort(key=lambda run: (run.created_at, run.id), reverse=True)
             return [thaw_run(run) for run in found[query.offset : query.offset + query.limit]]
 
-    async def count_runs(self, query: RunQuery) -> int:
+    async def count_runs(self, query: RunQuery, *, at_most: int | None = None) -> int:
         async with self._access() as tables:
-            return sum(matches(run, query) for run in self._runs(tables))
+            return sum(1 for _ in islice((run for run in self._runs(tables) if matches(run, query)), at_most))
 
-    async def run_facets(self, query: RunQuery) -> list[RunFacet]:
+    async def run_facets(self, query: RunQuery, *, at_most: int | None = None) -> list[RunFacet]:
+        counts: Counter[tuple[RunStatus, str | None]] = Counter()
         async with self._access() as tables:
-            counts = Counter(
-                (run.status, attributed_origin(run)) for run in self._runs(tables) if matches_beside_facets(run, query)
-            )
+            for status in RunStatus:
+                found = (run for run in self._runs(tables, [status]) if matches_beside_facets(run, query))
+                counts.update((status, attributed_origin(run)) for run in islice(found, at_most))
         return [
             RunFacet(status, origin, count)
             for (status, origin), count in sorted(counts.items(), key=lambda cell: (cell[0][0], cell[0][1] or ""))
@@ -282,6 +284,15 @@ class _Operations(UpkeepOperations):
 
     async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
         return await self._list_checkpoints(run_id, None)
+
+    async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
+        found = await self._list_checkpoints(run_id, None)
+        return [row for row in found if after is None or row.seq > after][:limit]
+
+    async def history_state(self, run_id: str) -> HistoryState:
+        found = await self._list_checkpoints(run_id, None)
+        states = ((row.seq, row.status, row.attempts, row.started_at, row.finished_at) for row in found)
+        return HistoryState(len(found), str(hash(tuple(states))))
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
         found = [row for row in await self._list_checkpoints(run_id, [name]) if row.name == name]

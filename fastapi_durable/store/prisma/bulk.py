@@ -7,6 +7,7 @@ was held) is asked again that way, so that batches decide nothing on their own.
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 import orjson
@@ -25,12 +26,13 @@ from fastapi_durable.store.prisma.sql.bulk import (
     update_runs,
 )
 from fastapi_durable.store.prisma.sql.statements import select
-from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Column, Table
+from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Conversions, Table, conversions
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: making a frozen object takes three times as long, and nobody hashes these.
+@dataclass(slots=True)
 class _Write:
     """A call that writes; `subject` is what it brings, `reads_back` whether that is what is stored then."""
 
@@ -41,7 +43,7 @@ class _Write:
     reads_back: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Read:
     key: str
     shape: None = None
@@ -94,8 +96,8 @@ class BulkCalls:
                 has_wake_count=wake_count is not None,
                 namespace=namespace,
             )
-            columns = [RUNS.column(name) for name in changes]
-            return self._write(run_id, shape, (run_id, token, wake_count), columns, changes.values())
+            values = list(changes.values())
+            return self._write(run_id, shape, (run_id, token, wake_count), values, _conversions_of(shape.columns))
 
         return await self._updates.call(encode, alone)
 
@@ -168,15 +170,16 @@ class BulkCalls:
         *,
         reads_back: bool,
     ) -> _Write | None:
-        return self._write(key, None, first, table.columns, table.values(subject), subject, reads_back=reads_back)
+        values = list(table.values(subject))
+        return self._write(key, None, first, values, table.conversions, subject, reads_back=reads_back)
 
     def _write(
         self,
         key: Hashable,
         shape: Hashable,
         first: Iterable[Any],
-        columns: Iterable[Column],
-        values: Iterable[Any],
+        values: list[Any],
+        conversions: Conversions,
         subject: Any = None,
         *,
         reads_back: bool = True,
@@ -189,17 +192,21 @@ class BulkCalls:
         sql = self._database.known_sql()
         if sql is None:
             return None
-        # Most columns of a row are empty.
-        stored = [
-            None if value is None else sql.stored(value, column.kind)
-            for column, value in zip(columns, values, strict=True)
-        ]
+        for place, kind in conversions:
+            # Most columns of a row are empty.
+            if (value := values[place]) is not None:
+                values[place] = sql.stored(value, kind)
         try:
-            text = orjson.dumps([*first, *stored]).decode()
+            text = orjson.dumps([*first, *values]).decode()
         except TypeError:
             return None
         # SQLite's JSON functions end a text there.
         return None if "\\u0000" in text else _Write(key, shape, text, subject, reads_back)
+
+
+@cache
+def _conversions_of(columns: tuple[str, ...]) -> Conversions:
+    return conversions(RUNS.column(name).kind for name in columns)
 
 
 def _stored(table: Table[T], call: _Write, row: dict[str, Any], sql: Sql) -> T:

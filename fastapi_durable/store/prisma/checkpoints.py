@@ -4,10 +4,16 @@ from collections.abc import Collection, Sequence
 
 from fastapi_durable.errors import LeaseLostError, StoreConflictError
 from fastapi_durable.model import Checkpoint
-from fastapi_durable.store.base import RecordedCheckpoint
+from fastapi_durable.store.base import HistoryState, RecordedCheckpoint
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.echo import checkpoint_reads_back
-from fastapi_durable.store.prisma.sql.statements import record_checkpoint, recorded, save_checkpoint, select
+from fastapi_durable.store.prisma.sql.statements import (
+    history_state,
+    record_checkpoint,
+    recorded,
+    save_checkpoint,
+    select,
+)
 from fastapi_durable.store.prisma.tables import CHECKPOINTS
 
 
@@ -60,6 +66,24 @@ class CheckpointOperations(Operations):
         # A history is whole or it is none: without the row that cannot be read, its step would be executed again.
         rows = await self._database.query(sql, text)
         return [CHECKPOINTS.from_row(row["row"], json_is_text=sql.json_is_text) for row in rows]
+
+    async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
+        if not await self._may_touch(run_id):
+            return []
+        sql = await self._database.sql()
+        conditions = [f"r.run_id = {sql.text(run_id)}"]
+        if after is not None:
+            conditions.append(f"r.seq > {sql.integer(after)}")
+        text = f"{select(sql, CHECKPOINTS, conditions, 'r.seq')} LIMIT {sql.integer(limit)}"
+        return await self._rows(CHECKPOINTS, sql, text)
+
+    async def history_state(self, run_id: str) -> HistoryState:
+        if not await self._may_touch(run_id):
+            return HistoryState(0, "")
+        sql = await self._database.sql()
+        (row,) = await self._database.query(sql, history_state(sql, run_id))
+        total = int(row.pop("total"))
+        return HistoryState(total, "|".join(str(row[name]) for name in sorted(row)))
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
         if not await self._may_touch(run_id):

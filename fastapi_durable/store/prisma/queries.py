@@ -5,15 +5,14 @@ from datetime import datetime
 
 from fastapi_durable.model import Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.sql.listing import count_runs, list_runs, run_facets
 from fastapi_durable.store.prisma.sql.predicates import (
     in_namespaces,
     in_statuses,
-    listed_after,
-    matching,
     stranded,
     waiting_since,
 )
-from fastapi_durable.store.prisma.sql.statements import count_runs, expired_runs, run_facets, select
+from fastapi_durable.store.prisma.sql.statements import expired_runs, select
 from fastapi_durable.store.prisma.tables import RUNS
 
 _STATUSES = frozenset(RunStatus)
@@ -24,21 +23,16 @@ class QueryOperations(Operations):
         if query.limit <= 0:
             return []
         sql = await self._database.sql()
-        conditions = matching(sql, query, self._scope)
-        if query.before is not None:
-            conditions.append(listed_after(sql, *query.before))
-        text = select(sql, RUNS, conditions, f"r.created_at DESC, {sql.bytewise('r.id')} DESC")
-        text += f" LIMIT {sql.integer(query.limit)} OFFSET {sql.integer(query.offset)}"
-        return await self._rows(RUNS, sql, text)
+        return await self._rows(RUNS, sql, list_runs(sql, query, self._scope))
 
-    async def count_runs(self, query: RunQuery) -> int:
+    async def count_runs(self, query: RunQuery, *, at_most: int | None = None) -> int:
         sql = await self._database.sql()
-        rows = await self._database.query(sql, count_runs(matching(sql, query, self._scope)))
+        rows = await self._database.query(sql, count_runs(sql, query, self._scope, at_most))
         return int(rows[0]["total"])
 
-    async def run_facets(self, query: RunQuery) -> list[RunFacet]:
+    async def run_facets(self, query: RunQuery, *, at_most: int | None = None) -> list[RunFacet]:
         sql = await self._database.sql()
-        rows = await self._database.query(sql, run_facets(sql, query, self._scope))
+        rows = await self._database.query(sql, run_facets(sql, query, self._scope, at_most))
         facets = [
             RunFacet(RunStatus(row["status"]), row["origin"], int(row["total"]))
             for row in rows

@@ -10,7 +10,7 @@ from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.echo import run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Sql
-from fastapi_durable.store.prisma.sql.predicates import in_statuses, where
+from fastapi_durable.store.prisma.sql.predicates import guarded_by_status, where
 from fastapi_durable.store.prisma.sql.statements import (
     delete_rows_of_runs,
     delete_runs,
@@ -64,7 +64,7 @@ class RunOperations(Operations):
         def guards(sql: Sql) -> list[str]:
             conditions = [f"r.id = {sql.text(run_id)}"]
             if statuses is not None:
-                conditions.append(in_statuses(sql, statuses))
+                conditions.append(guarded_by_status(sql, statuses))
             if token is not None:
                 conditions.append(f"r.locked_by = {sql.text(token)}")
             if wake_count is not None:

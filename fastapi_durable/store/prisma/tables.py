@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 
@@ -44,6 +45,7 @@ class Kind:
         from_column: From the stored value (never None) to the model's.
         is_json: The column holds JSON.
         absent: The model's value for SQL NULL.
+        is_plain: `to_column` gives what a JSON list of the value would hold.
     """
 
     postgresql: str
@@ -51,6 +53,7 @@ class Kind:
     from_column: Callable[[Any], Any]
     is_json: bool = False
     absent: Any = None
+    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,14 @@ class Column:
     field: str
     kind: Kind
     derived: bool = False
+
+
+Conversions = tuple[tuple[int, Kind], ...]
+
+
+def conversions(kinds: Iterable[Kind]) -> Conversions:
+    """The places, in a row of these kinds, of values that have another form in JSON."""
+    return tuple((place, kind) for place, kind in enumerate(kinds) if not kind.is_plain)
 
 
 class Table(Generic[T]):
@@ -86,6 +97,11 @@ class Table(Generic[T]):
 
     def column(self, name: str) -> Column:
         return self._by_name[name]
+
+    @cached_property
+    def conversions(self) -> Conversions:
+        """What has to be done to `values` before they make a JSON list of a call."""
+        return conversions(column.kind for column in self.columns)
 
     def from_record(self, record: Any) -> T:
         """The model's object of a record that the model API returned."""
@@ -196,10 +212,10 @@ def _begun_from_json(begun: Json) -> tuple[tuple[datetime, int], ...]:
     return tuple((from_millis(int(millis)), int(number)) for millis, number in begun)
 
 
-TEXT = Kind("text", _text, _text)
-INTEGER = Kind("integer", _same, int)
-BIGINT = Kind("bigint", _same, int)
-BOOLEAN = Kind("boolean", bool, bool)
+TEXT = Kind("text", _text, _text, is_plain=True)
+INTEGER = Kind("integer", _same, int, is_plain=True)
+BIGINT = Kind("bigint", _same, int, is_plain=True)
+BOOLEAN = Kind("boolean", bool, bool, is_plain=True)
 MILLIS = Kind("bigint", to_millis, from_millis)
 MOMENT = Kind("text::timestamp(3)", truncate, to_moment)
 JSON = Kind("text::jsonb", to_json_text, _same, is_json=True)
@@ -210,7 +226,7 @@ JSON_OBJECT = Kind("text::jsonb", _mapping_to_text, dict, is_json=True, absent={
 
 
 def _enum(values: Callable[[Any], Any]) -> Kind:
-    return Kind("text", _text, values)
+    return Kind("text", _text, values, is_plain=True)
 
 
 RUNS = Table(

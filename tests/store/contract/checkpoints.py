@@ -1,5 +1,7 @@
 """Checkpoints: saving, first-write-wins recording, and reading."""
 
+from typing import Any
+
 import pytest
 
 from fastapi_durable.errors import LeaseLostError
@@ -73,6 +75,38 @@ class CheckpointsContract:
             await store.save_checkpoint(a_checkpoint(seq, "run-2"))
         assert [row.seq for row in await store.list_checkpoints("run-1")] == [-12, -1, 0, 1, 2, 10]
         assert await store.list_checkpoints("nobody") == []
+
+    async def test_a_long_history_is_read_page_by_page(self, store: StateStore) -> None:
+        await create(store, a_run(), a_run("other", namespace="x"))
+        for seq in (-2, -1, 0, 1, 7):
+            await store.save_checkpoint(a_checkpoint(seq))
+        await store.save_checkpoint(a_checkpoint(0, run_id="other"))
+
+        async def page(**options: Any) -> list[int]:
+            return [row.seq for row in await store.page_checkpoints("run-1", **options)]
+
+        assert await page(limit=2) == [-2, -1]
+        assert await page(after=-1, limit=2) == [0, 1]
+        assert await page(after=1, limit=2) == [7]
+        assert await store.with_scope("x").page_checkpoints("run-1", limit=2) == []
+
+    async def test_the_state_of_a_history_differs_whenever_a_checkpoint_does(self, store: StateStore) -> None:
+        await create(store, a_run(), a_run("other", namespace="x"))
+        seen = [await store.history_state("run-1")]
+        for row in (
+            a_checkpoint(0, status=CheckpointStatus.RUNNING),
+            a_checkpoint(0, status=CheckpointStatus.PENDING),
+            a_checkpoint(0, status=CheckpointStatus.PENDING, attempts=2),
+            a_checkpoint(0, status=CheckpointStatus.COMPLETED, attempts=2),
+            a_checkpoint(0, status=CheckpointStatus.COMPLETED, attempts=2, finished_at=at(9)),
+            a_checkpoint(1, status=CheckpointStatus.COMPLETED),
+        ):
+            await store.save_checkpoint(row)
+            seen.append(await store.history_state("run-1"))
+        assert len({state.version for state in seen}) == len(seen)
+        assert [state.total for state in seen] == [0, 1, 1, 1, 1, 1, 2]
+        assert await store.history_state("run-1") == seen[-1]
+        assert (await store.with_scope("x").history_state("run-1")).total == 0
 
     async def test_the_latest_checkpoint_of_a_name_has_the_highest_position(self, store: StateStore) -> None:
         """Case 9."""

@@ -1,10 +1,18 @@
 """Listing, counting and facets."""
 
+from dataclasses import replace
+from datetime import datetime
+
 import pytest
 
-from fastapi_durable.model import AttributeFilter, RunFacet, RunQuery, RunStatus
+from fastapi_durable.model import AttributeFilter, Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import T0, a_run, at, create, listed
+
+
+def key_of(seen: list[Run]) -> tuple[datetime, str] | None:
+    """Where a listing goes on."""
+    return (seen[-1].created_at, seen[-1].id) if seen else None
 
 
 class QueriesContract:
@@ -169,6 +177,49 @@ class QueriesContract:
         assert await listed(store, limit=2, offset=2) == ["run-2", "run-1"]
         assert await listed(store, limit=2, offset=4) == ["run-0"]
         assert await listed(store, limit=0) == []
+
+    async def test_a_list_of_several_statuses_or_namespaces_is_in_one_order(self, store: StateStore) -> None:
+        """However it is read: a page holds the newest of all, and the next page goes on after it."""
+        statuses = [RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.DEAD]
+        runs = [
+            a_run(f"run-{n}", status=statuses[n % 3], namespace="xyz"[n % 2], workflow="f", created_at=at(n // 2))
+            for n in range(12)
+        ]
+        await create(store, *runs, a_run("other", status=RunStatus.FAILED, namespace="x"), a_run("pending"))
+        order = sorted(range(12), key=lambda n: (n // 2, f"run-{n}"), reverse=True)
+        everything = [f"run-{n}" for n in order]
+        wanted = frozenset({RunStatus.FAILED, RunStatus.DEAD})
+        bad = [f"run-{n}" for n in order if statuses[n % 3] in wanted]
+        assert await listed(store, workflow="f") == everything
+        assert await listed(store, statuses=wanted) == [*bad, "other"]
+        assert await listed(store, statuses=wanted, workflow="f", limit=3, offset=2) == bad[2:5]
+        assert await listed(store, status=RunStatus.FAILED, statuses=wanted) == [
+            *(f"run-{n}" for n in order if n % 3 == 0),
+            "other",
+        ]
+        of_x = [f"run-{n}" for n in order if n % 2 == 0]
+        assert await listed(store, namespace="x") == [*of_x, "other"]
+        assert await listed(store.with_scope("x"), statuses=wanted, workflow="f") == [
+            each for each in of_x if each in bad
+        ]
+        for query in (RunQuery(workflow="f", limit=5), RunQuery(statuses=wanted, workflow="f", limit=5)):
+            seen: list[Run] = []
+            while page := await store.list_runs(replace(query, before=key_of(seen))):
+                seen += page
+            assert [run.id for run in seen] == (bad if query.statuses else everything)
+
+    async def test_counting_stops_where_it_is_told_to(self, store: StateStore) -> None:
+        await create(
+            store,
+            *(a_run(f"f{n}", status=RunStatus.FAILED, origin="shop") for n in range(3)),
+            *(a_run(f"c{n}", status=RunStatus.COMPLETED) for n in range(5)),
+        )
+        assert await store.count_runs(RunQuery(), at_most=4) == 4
+        assert await store.count_runs(RunQuery(status=RunStatus.FAILED), at_most=4) == 3
+        assert await store.run_facets(RunQuery(), at_most=4) == [
+            RunFacet(RunStatus.COMPLETED, None, 4),
+            RunFacet(RunStatus.FAILED, "shop", 3),
+        ]
 
     async def test_equal_times_are_ordered_by_the_bytes_of_the_id(self, store: StateStore) -> None:
         """D-61: the order is total, and no locale's."""

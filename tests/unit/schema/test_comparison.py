@@ -151,7 +151,7 @@ def test_postgresql_is_held_to_its_own_types(old: str, new: str, problem: str) -
             ', map: "durable_workflow_runs_namespace_status_idx"',
             ',\n    map: "durable_workflow_runs_namespace_status_idx"\n  ',
         ),
-        ("@@index([workflow, status])", '@@index(fields: [workflow, status(sort: Desc)], name: "mine")'),
+        ("@@index([parentRunId])", '@@index(fields: [parentRunId(sort: Desc)], name: "mine")'),
         ('@map("wake_count")', '@map(name: "wake_count")'),
         (
             '  @@map("durable_buffered_events")',

@@ -120,6 +120,10 @@ class Sql(ABC):
     def lease_is_held(self, run_id: str, token: str) -> str:
         """Whether the run is leased under the token, until the end of the transaction."""
 
+    @abstractmethod
+    def namespaces(self) -> str | None:
+        """A subselect of every `namespace` that there is, for a LATERAL join; None if that cannot be had."""
+
     # A list of calls in one parameter; see `bulk`
 
     @abstractmethod
@@ -141,6 +145,10 @@ class Sql(ABC):
     @abstractmethod
     def given_lease_is_held(self, run_id: str, token: str) -> str:
         """Whether the run is leased under the token, until the end of the transaction."""
+
+    @abstractmethod
+    def unindexed(self, column: str) -> str:
+        """A text column of a row that is found by its id, in a condition that must not lead the database elsewhere."""
 
     @abstractmethod
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:

@@ -79,13 +79,14 @@ def update_runs(dialect: type[Sql], shape: UpdateShape) -> tuple[str, tuple[Para
     def guards() -> list[str]:
         conditions = [f"r.id = {sql.given(0, TEXT)}"]
         if shape.has_token:
-            conditions.append(f"r.locked_by = {sql.given(1, TEXT)}")
+            conditions.append(f"{sql.unindexed('r.locked_by')} = {sql.given(1, TEXT)}")
         if shape.has_wake_count:
             conditions.append(f"r.wake_count = {sql.given(2, INTEGER)}")
         if shape.statuses is not None:
-            conditions.append(f"r.status IN ({', '.join([sql.text(status) for status in shape.statuses])})")
+            listed = ", ".join([sql.text(status) for status in shape.statuses])
+            conditions.append(f"{sql.unindexed('r.status')} IN ({listed})")
         if shape.namespace is not None:
-            conditions.append(f"r.namespace = {sql.text(shape.namespace)}")
+            conditions.append(f"{sql.unindexed('r.namespace')} = {sql.text(shape.namespace)}")
         return conditions
 
     values = [f"{name} = {sql.given(n, RUNS.column(name).kind)}" for n, name in enumerate(shape.columns, 3)]

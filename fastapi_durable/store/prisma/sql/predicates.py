@@ -35,13 +35,25 @@ def in_statuses(sql: Sql, statuses: Iterable[RunStatus]) -> str:
     return f"r.status IN ({listed})" if listed else "1 = 0"
 
 
+def guarded_by_status(sql: Sql, statuses: Iterable[RunStatus]) -> str:
+    """The same as `in_statuses`, of a run that is found by its id."""
+    listed = ", ".join([sql.text(status) for status in statuses])
+    return f"{sql.unindexed('r.status')} IN ({listed})"
+
+
 def matching(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
     """Every condition of a query but `before`."""
-    conditions = matching_beside_facets(sql, query, scope)
+    conditions = matching_beside_statuses(sql, query, scope)
     if query.status is not None:
         conditions.append(f"r.status = {sql.text(query.status)}")
     if query.statuses is not None:
         conditions.append(in_statuses(sql, query.statuses))
+    return conditions
+
+
+def matching_beside_statuses(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
+    """The same, but for the statuses."""
+    conditions = matching_beside_facets(sql, query, scope)
     if query.origin is not None:
         conditions.append(f"r.origin = {sql.text(query.origin)}")
     if query.unattributed:

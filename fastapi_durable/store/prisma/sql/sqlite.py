@@ -69,6 +69,9 @@ class SqliteSql(Sql):
     def returned_row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - RETURNING knows no alias
         return self.row(table, table.name)
 
+    def namespaces(self) -> None:
+        return None  # there is no LATERAL to go on with
+
     def given(self, position: int, kind: Kind) -> str:  # noqa: ARG002 - values have types here
         return f"json_extract(g.value, '$[{position}]')"
 
@@ -83,6 +86,10 @@ class SqliteSql(Sql):
 
     def given_lease_is_held(self, run_id: str, token: str) -> str:
         return f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {run_id} AND r.locked_by = {token})"
+
+    def unindexed(self, column: str) -> str:
+        # It knows no size of a parameter, and would go through all running runs for each call of a batch.
+        return f"+{column}"
 
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
         return (

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import Checkpoint, RetentionPolicy, Run, RunChanges, RunQuery
+from fastapi_durable.model import Checkpoint, CheckpointStatus, RetentionPolicy, Run, RunChanges
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import (
     DRIVEN,
@@ -17,7 +17,6 @@ from fastapi_durable.store.prisma.sql.predicates import (
     in_namespaces,
     in_statuses,
     lease_is_free,
-    matching_beside_facets,
     where,
 )
 from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Table
@@ -40,18 +39,6 @@ DIALECT_QUESTION = "SELECT CAST(2.5 AS INTEGER) AS answer"
 def probe(table: str, columns: str) -> str:
     """Fails if the table or one of the columns is missing, and reads nothing."""
     return f"SELECT {columns} FROM {table} WHERE 1 = 0"
-
-
-def count_runs(conditions: Sequence[str]) -> str:
-    return f"SELECT count(*) AS total FROM durable_workflow_runs AS r WHERE {where(conditions)}"
-
-
-def run_facets(sql: Sql, query: RunQuery, scope: str | None) -> str:
-    origin = f"CASE WHEN {sql.blank('r.origin')} THEN NULL ELSE r.origin END"
-    return (
-        f"SELECT r.status AS status, {origin} AS origin, count(*) AS total FROM durable_workflow_runs AS r"
-        f" WHERE {where(matching_beside_facets(sql, query, scope))} GROUP BY 1, 2"
-    )
 
 
 def next_wake_at(sql: Sql, *namespaces: str | None) -> str:
@@ -179,6 +166,18 @@ def recorded(sql: Sql, run_id: str, seq: int) -> str:
         f"SELECT (SELECT r.locked_by FROM durable_workflow_runs AS r WHERE r.id = {sql.text(run_id)}) AS locked_by,"
         f" (SELECT {sql.row(CHECKPOINTS, 'c')} FROM durable_step_checkpoints AS c"
         f" WHERE c.run_id = {sql.text(run_id)} AND c.seq = {sql.integer(seq)}) AS row"
+    )
+
+
+def history_state(sql: Sql, run_id: str) -> str:
+    """How many checkpoints a run has as `total`, and values of which one differs whenever one of them does."""
+    finished = ", ".join(
+        f"sum(CASE WHEN c.status = '{status}' THEN 1 ELSE 0 END) AS {status}" for status in CheckpointStatus
+    )
+    return (
+        "SELECT count(*) AS total, sum(c.attempts) AS attempts, max(c.started_at) AS started,"
+        f" max(c.finished_at) AS finished, {finished} FROM durable_step_checkpoints AS c"
+        f" WHERE c.run_id = {sql.text(run_id)}"
     )
 
 

@@ -1,0 +1,40 @@
+"""`If-Match`: a change is meant for the run as its reader saw it, and not for what became of it since.
+
+Looked at before the change. What the change itself must not meet (a run that has ended, one that somebody else drives)
+is refused by its own guards, in the statement that changes.
+"""
+
+from typing import Annotated
+
+from fastapi import Depends, Header
+
+from fastapi_durable.web.problems import PreconditionFailedError
+from fastapi_durable.web.run_routes import current_version
+from fastapi_durable.web.schemas import RunId
+from fastapi_durable.web.scope import ScopeDep
+
+
+async def require_version(
+    run_id: RunId,
+    scope: ScopeDep,
+    if_match: Annotated[
+        str | None, Header(max_length=200, description="The run's `version`, or the ETag of `readRun`.")
+    ] = None,
+) -> None:
+    """Refuse a change of a run that is another one than the caller saw.
+
+    Raises:
+        RunNotFoundError: there is no such run for the caller.
+        PreconditionFailedError: it has changed.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return
+    run = await scope.run(run_id)
+    seen = if_match.strip().removeprefix("W/").strip('"').partition("-")[0]
+    if seen != await current_version(scope, run):
+        raise PreconditionFailedError(
+            f"run {run_id!r} has changed since it was read: it is {run.status} now. Read it again, and decide anew"
+        )
+
+
+same_version = Depends(require_version)

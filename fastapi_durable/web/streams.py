@@ -1,0 +1,218 @@
+"""How live streams are kept: bounded in number, sharing their reads, and woken by what happens in this process."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
+from weakref import WeakValueDictionary
+
+from fastapi.responses import StreamingResponse
+
+from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.errors import DurableError
+from fastapi_durable.web.problems import TooManyStreamsError
+
+T = TypeVar("T")
+
+_MOST_STREAMS: Final = 100
+_MOST_EVENTS: Final = 500
+_HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is stored now; `id` differs whenever it does."""
+
+    event: str
+    id: str
+    data: dict[str, Any]
+
+
+Read = Callable[[], Awaitable[T]]
+
+
+class SharedRead(Generic[T]):
+    """The latest read of one thing, for all who follow it."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._begun_at = float("-inf")
+        self._found: list[T] = []
+
+    async def fresh(self, read: Read[T], *, gap: float) -> T:
+        """What a read finds that is begun after this call, and `gap` seconds after the last one."""
+        loop = asyncio.get_running_loop()
+        return await self._read(read, since=loop.time(), gap=gap)
+
+    async def recent(self, read: Read[T], *, age: float) -> T:
+        """What a read finds, or found if it was begun in the last `age` seconds."""
+        return await self._read(read, since=asyncio.get_running_loop().time() - age, gap=0)
+
+    async def _read(self, read: Read[T], *, since: float, gap: float) -> T:
+        loop = asyncio.get_running_loop()
+        async with self._lock:
+            if not self._found or self._begun_at < since:
+                await asyncio.sleep(max(0.0, self._begun_at + gap - loop.time()))
+                self._begun_at = loop.time()
+                self._found = [await read()]
+            return self._found[0]
+
+
+@dataclass(slots=True)
+class Streams:
+    """The open streams of one router.
+
+    Attributes:
+        interval: Seconds between two looks at the store while nothing is heard: other processes change runs, too.
+        lifetime: Seconds until a stream ends.
+        gap: Seconds between two reads of the same thing at least, however many follow it and however much happens.
+    """
+
+    interval: float
+    lifetime: float
+    gap: float = 0.25
+    taken: int = 0
+    _reads: WeakValueDictionary[Hashable, SharedRead[Any]] = field(default_factory=WeakValueDictionary)
+
+    def shared(self, key: Hashable) -> SharedRead[Any]:
+        """The reads of one thing, for as long as somebody holds them."""
+        found = self._reads.get(key)
+        if found is None:
+            found = self._reads[key] = SharedRead()
+        return found
+
+    async def open(
+        self, key: Hashable, read: Read[State], last_event_id: str | None, *, live: LiveEvents, follow: "Follow"
+    ) -> StreamingResponse:
+        """A stream of a thing's states.
+
+        Args:
+            key: What is read; streams of one key share their reads.
+            last_event_id: The state that the caller knows.
+            live: What happens in this process.
+            follow: Which of it concerns the thing, and whether to pass it on.
+
+        Raises:
+            TooManyStreamsError: there are as many as one router serves.
+        """
+        if self.taken >= _MOST_STREAMS:
+            raise TooManyStreamsError(
+                f"{_MOST_STREAMS} live streams are open, which is as many as one application serves"
+            )
+        shared = self.shared(key)
+        first = await shared.fresh(read, gap=self.gap)  # what is wrong shows now, while there is a status to say it
+        return _Stream(self._events(shared, first, read, last_event_id, live, follow), self)
+
+    async def _events(
+        self,
+        shared: SharedRead[State],
+        state: State,
+        read: Read[State],
+        last_event_id: str | None,
+        live: LiveEvents,
+        follow: "Follow",
+    ) -> AsyncIterator[str]:
+        yield "retry: 500\n\n"
+        seen = last_event_id
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self.lifetime
+        heard = _Heard(follow)
+        stop = live.listen(heard.hear)
+        try:
+            while True:
+                if state.id != seen:
+                    seen = state.id
+                    yield f"id: {state.id}\n{_message(state.event, state.data)}"
+                left = end - loop.time()
+                if left <= 0:
+                    return
+                await heard.anything(min(self.interval, left))
+                for event in heard.taken():
+                    yield _message("live", event)
+                try:
+                    state = await shared.fresh(read, gap=self.gap)
+                except DurableError:
+                    # The store is away, or the run is: the next connection will say so, or find it back.
+                    return
+        finally:
+            stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Which events concern a stream: of one namespace, of one run. `passed_on`: the reader gets them, too."""
+
+    namespace: str | None
+    run_id: str | None = None
+    passed_on: bool = False
+
+    def concerns(self, event: LiveEvent) -> bool:
+        return self.namespace in (None, event.namespace) and self.run_id in (None, event.run_id)
+
+
+class _Heard:
+    """What happened since the stream looked last; the newest of it, if it is much."""
+
+    def __init__(self, follow: Follow) -> None:
+        self._follow = follow
+        self._happened = asyncio.Event()
+        self._events: list[dict[str, Any]] = []
+
+    def hear(self, event: LiveEvent) -> None:
+        if self._follow.concerns(event):
+            self._happened.set()
+            if self._follow.passed_on:
+                self._events.append(_told(event))
+                del self._events[:-_MOST_EVENTS]
+
+    async def anything(self, timeout: float) -> None:
+        """Return once something happened, or after so many seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._happened.wait()
+        except TimeoutError:
+            pass
+
+    def taken(self) -> list[dict[str, Any]]:
+        self._happened.clear()
+        events, self._events = self._events, []
+        return events
+
+
+class _Stream(StreamingResponse):
+    """Holds a place while it is sent, whichever way it ends."""
+
+    def __init__(self, events: AsyncIterator[str], streams: Streams) -> None:
+        super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
+        self._events = events
+        self._streams = streams
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self._streams.taken += 1
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.taken -= 1
+            aclose = getattr(self._events, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+
+def _message(event: str, data: dict[str, Any]) -> str:
+    return f"event: {event}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n"
+
+
+def _told(event: LiveEvent) -> dict[str, Any]:
+    """What happened, without inputs and outputs: `readRun` has them."""
+    return {
+        "type": event.type,
+        "at": event.at.isoformat(),
+        "run_id": event.run_id,
+        "seq": event.seq,
+        "name": event.name,
+        "attempt": event.attempt,
+        "duration_ms": None if event.duration is None else event.duration.total_seconds() * 1000,
+        "error": None if event.error is None else event.error.message,
+        "progress": event.progress,
+    }
