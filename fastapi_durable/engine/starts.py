@@ -9,7 +9,7 @@ from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.handle import RunHandle
-from fastapi_durable.engine.input import NO_INPUT, encode_input
+from fastapi_durable.engine.input import NO_INPUT, checked_run_id, encode_input
 from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.namespaces import namespace_of
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
@@ -17,15 +17,12 @@ from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
 from fastapi_durable.engine.singleton import create_within_queue
-from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import Run, RunStatus, SearchAttributes
 from fastapi_durable.store.base import CreatedRun
 from fastapi_durable.telemetry import current_traceparent
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
-
-_ID_LIMIT = 500
 
 
 class StartOptions(TypedDict, total=False):
@@ -219,7 +216,7 @@ class Starts:
         now = services.clock.now()
         encoded = encode_input(services.codec, definition, input, given=input is not NO_INPUT)
         return definition, Run(
-            id=str(uuid.uuid4()) if run_id is None else _checked_id(run_id),
+            id=str(uuid.uuid4()) if run_id is None else checked_run_id(run_id),
             workflow=definition.name,
             workflow_version=definition.version,
             input=encoded,
@@ -245,9 +242,3 @@ class Starts:
             codec=services.codec,
             notifications=services.notifications,
         )
-
-
-def _checked_id(run_id: str) -> str:
-    if not run_id or len(run_id) > _ID_LIMIT or not run_id.isprintable():
-        raise InputValidationError(f"a run id has 1 to {_ID_LIMIT} printable characters, {run_id[:80]!r} does not")
-    return run_id

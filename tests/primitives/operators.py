@@ -1,6 +1,7 @@
 """What operators do to runs. One that dies looks what became of it before asking again, where asking twice is twice."""
 
-from collections import Counter
+import os
+from pathlib import Path
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
@@ -11,12 +12,26 @@ from tests.primitives.case import Case, Desk, eventually, result_of, runs_of
 from tests.primitives.family import leaf
 from tests.primitives.work import double, undo
 
-_mended: Counter[str] = Counter()
+MARKS = "DURABLE_TEST_MARKS"
+"""Names a folder in which runs are marked as mended, for worker processes; without it this process remembers."""
+
+_mended: set[str] = set()
+
+
+def mend(key: str) -> None:
+    _mended.add(key)
+    if (folder := os.environ.get(MARKS)) is not None:
+        (Path(folder) / key).touch()
+
+
+def is_mended(key: str) -> bool:
+    folder = os.environ.get(MARKS)
+    return key in _mended or (folder is not None and (Path(folder) / key).exists())
 
 
 @step
 async def fail_until_mended(key: str) -> str:
-    if not _mended[key]:
+    if not is_mended(key):
         raise ValueError("not mended yet")
     return "mended"
 
@@ -39,7 +54,7 @@ async def failing_parent(ctx: WorkflowContext, key: str) -> str:
 
 async def retry(desk: Desk) -> None:
     await desk.until_status(desk.key, RunStatus.FAILED)
-    _mended[desk.key] += 1
+    mend(desk.key)
     await desk.ask(lambda engine: engine.retry(desk.key), refusals=(RunStateError,))
     await desk.until_status(desk.key, RunStatus.COMPLETED)
 

@@ -81,7 +81,7 @@ def config_of(key: str, name: str) -> EngineConfig:
 
 async def undisturbed(case: Case, stores: Stores) -> None:
     """Nothing happens. The outside is another process than the one that drives the run."""
-    key, line = f"{case.name}.first", Line()
+    key, line = f"{case.name}.{stores.kind}.first", Line()
     parts: dict[str, Any] = {"entities": case.entities}
     other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
     async with running_engine(stores.first, *case.workflows, config=config_of(key, "first"), **parts) as first:
@@ -96,7 +96,7 @@ async def with_a_crash(case: Case, stores: Stores, at: int, moment: Moment) -> b
 
     Deliveries go to the first process as well while it lives, so what dies may also be a caller.
     """
-    key, line, fuse = f"{case.name}.{moment}.{at}", Line(), Fuse(at, moment)
+    key, line, fuse = f"{case.name}.{stores.kind}.{moment}.{at}", Line(), Fuse(at, moment)
     parts: dict[str, Any] = {"entities": case.entities}
     other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
     doomed = crashing(stores.first, fuse)
@@ -115,7 +115,7 @@ async def with_a_rival(case: Case, stores: Stores, at: int) -> bool:
 
     It may not change anything any more. Returns whether it did freeze.
     """
-    key, line, frost = f"{case.name}.frozen.{at}", Line(), Frost(at)
+    key, line, frost = f"{case.name}.{stores.kind}.frozen.{at}", Line(), Frost(at)
     parts: dict[str, Any] = {"entities": case.entities}
     other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
     slow = crashing(stores.first, frost)
@@ -138,7 +138,7 @@ async def with_a_rival(case: Case, stores: Stores, at: int) -> bool:
 
 async def told_twice(case: Case, stores: Stores) -> None:
     """Two workers, and two callers who say everything at the same time."""
-    key, line = f"{case.name}.twice", Line()
+    key, line = f"{case.name}.{stores.kind}.twice", Line()
     parts: dict[str, Any] = {"entities": case.entities}
     async with (
         asyncio.timeout(_PATIENCE),

@@ -2,16 +2,15 @@
 
 import asyncio
 import itertools
-from collections import Counter
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.step_log import current_step
 from fastapi_durable.engine.undo import Undo
 from fastapi_durable.errors import FatalError, StepFailedError
 from fastapi_durable.retry import fixed
 from tests.primitives.case import Case
 
-_attempts: Counter[str] = Counter()
 _numbers = itertools.count()
 
 
@@ -27,8 +26,7 @@ def treble(value: int) -> int:
 
 @step(max_attempts=3, backoff=fixed("1ms"))
 async def fail_once(key: str) -> str:
-    _attempts[key] += 1
-    if _attempts[key] == 1:
+    if current_step().attempt == 1:
         raise ValueError("the first attempt fails")
     return key
 

@@ -12,7 +12,7 @@ from fastapi_durable.engine.child import (
     spawn_child,
 )
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
-from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.input import checked_run_id, encode_input
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 
 Input = TypeVar("Input")
@@ -59,11 +59,12 @@ class ChildCalls(ContextPart):
 
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
-            InputValidationError: the input does not fit the child's type.
+            InputValidationError: the input does not fit the child's type, or the id cannot be stored.
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
         position = self._take()
-        return run_child(self._turn, position, self._request(workflow, input, position, options))
+        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
+        return run_child(self._turn, position, request)
 
     @overload
     def start_child(
@@ -85,7 +86,8 @@ class ChildCalls(ContextPart):
         Raises: as `child`, except that nobody waits for its ending.
         """
         position = self._take()
-        return spawn_child(self._turn, position, self._request(workflow, input, position, options))
+        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
+        return spawn_child(self._turn, position, request)
 
     def all(
         self,
@@ -108,9 +110,7 @@ class ChildCalls(ContextPart):
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None
         requests = [
-            self._request(
-                workflow, input, positions[0], {"run_id": f"{self._run_id}.all.{positions[0]}.{index}"}, group
-            )
+            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", {}, group)
             for index, input in enumerate(inputs)
         ]
         if mode == "fail_fast":
@@ -125,14 +125,15 @@ class ChildCalls(ContextPart):
         self,
         workflow: Callable[..., Any] | str,
         input: Any,
-        position: int,
+        default_id: str,
         options: ChildOptions,
         parallel_group: str | None = None,
     ) -> ChildRequest:
         services = self._turn.services
         definition: WorkflowDefinition = services.registry.resolve(workflow, options.get("version"))
+        chosen = options.get("run_id")
         return ChildRequest(
-            run_id=options.get("run_id") or f"{self._run_id}.child.{position}",
+            run_id=default_id if chosen is None else checked_run_id(chosen),
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
             priority=options.get("priority"),
