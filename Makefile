@@ -13,7 +13,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
+.PHONY: bench-console picture help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -27,6 +27,7 @@ help:
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
+	@echo "make bench-console  how quick the console is with a million runs on PostgreSQL, and 100,000 on SQLite"
 	@echo "make parity       compare prisma_inprocess with Prisma's own JavaScript runtime, on both databases"
 	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
@@ -74,6 +75,14 @@ test-console: setup
 	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
 	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
 
+# The README's picture is one that the browser tests take.
+picture: test-console
+	cp .make/screenshots/run-graph.png docs/console.png
+
+bench-console: setup
+	scripts/with_node .venv/bin/python -m benchmarks.console $(ARGS)
+	scripts/with_node .venv/bin/python -m benchmarks.console --database sqlite --runs 100000 $(ARGS)
+
 parity: setup
 	cd tests/prisma_inprocess/parity && ../../../scripts/with_node npm ci --ignore-scripts --loglevel=error
 	scripts/with_node .venv/bin/python -m tests.prisma_inprocess.parity
@@ -104,7 +113,8 @@ node_modules/.installed: package-lock.json package.json requirements/node.txt | 
 	@mkdir -p .make && touch $@
 
 migrate: setup
-	@DATABASE_URL='$(DATABASE_URL)' scripts/with_node node node_modules/prisma/build/index.js migrate deploy >.make/migrate.log 2>&1 \
+	@.venv/bin/python scripts/is_migrated.py '$(DATABASE_URL)' || \
+		DATABASE_URL='$(DATABASE_URL)' scripts/with_node node node_modules/prisma/build/index.js migrate deploy >.make/migrate.log 2>&1 \
 		|| { cat .make/migrate.log >&2; exit 1; }
 
 migration: setup

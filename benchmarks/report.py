@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.plan import OURS, SYSTEMS, TARGETS, Target
+from benchmarks.plan import OURS, SYSTEMS
+from benchmarks.targets import TARGETS, Target
 
 _SHOWN: Final = {
     "one step, 1 caller": ("per_second", "p50_ms", "cpu_ms", "server_cpu_ms", "statements"),
@@ -14,10 +15,15 @@ _SHOWN: Final = {
     "100 steps": ("per_second", "cpu_ms", "server_cpu_ms", "statements"),
     "16 x 100 steps": ("per_second", "cpu_ms", "server_cpu_ms", "statements"),
     "signal to receipt": ("p50_ms", "cpu_ms", "statements"),
-    "replay": ("total_ms", "statements"),
+    "replay": ("total_ms", "cpu_ms", "statements"),
+    "replay of a long run": ("total_ms", "cpu_ms", "statements"),
+    "pick-up by another process": ("p50_ms",),
+    "cold start": ("total_ms",),
     "enqueue and drain": ("per_second", "cpu_ms", "statements"),
     "waiting runs": ("megabytes", "per_second"),
-    "resume of killed runs": ("per_second",),
+    "resume of killed runs": ("total_ms", "per_second"),
+    "long run": ("per_second", "growth"),
+    "beside finished runs": ("start_growth", "claim_growth", "timers_growth"),
     "idle": ("cpu_ms", "statements"),
     "commits, 1 caller": ("per_second", "cpu_ms"),
     "commits, 16 callers": ("per_second", "cpu_ms"),
@@ -30,6 +36,10 @@ _WORDS: Final = {
     "statements": "statements",
     "total_ms": "ms",
     "megabytes": "MB",
+    "growth": "a late step to an early one",
+    "start_growth": "start",
+    "claim_growth": "claim",
+    "timers_growth": "due timers",
 }
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
 _CHARTED: Final = ("one step, 64 callers", "16 x 100 steps")
@@ -55,10 +65,11 @@ def _head(report: dict[str, Any]) -> Iterator[str]:
     loads = report["load"]
     share = "" if report["share"] == 1 else f", with {report['share']:.0%} of the usual work of 64 callers"
     yield (
-        f"Measured {report['at']} on {report['cores']} cores, median of {report['rounds']} rounds, all systems in each "
-        f"round{share}. Load per core, before and during: {min(loads)} to {max(loads)}."
+        f"Measured {report['at']} on {report['cores']} cores in the {report['form']} form, median of "
+        f"{report['rounds']} rounds, all systems in each round{share}. Load per core before it: {loads[0]} (quiet is "
+        f"at most {report['quiet']}); during it up to {max(loads)}, its own included."
     )
-    if max(loads) > 1.5:
+    if loads[0] > report["quiet"]:
         yield ""
         yield (
             "**The machine was busy with other work.** Wall times are much longer than on a quiet one and throw the "
@@ -86,7 +97,7 @@ def _tables(results: dict[str, Any]) -> Iterator[str]:
 
 def _absent(report: dict[str, Any]) -> Iterator[str]:
     for name, reason in report["absent"].items():
-        yield f"{name} was not measured: {reason}"
+        yield f"{name}: not measured: {reason}"
         yield ""
 
 
@@ -109,26 +120,25 @@ def _targets(results: dict[str, Any]) -> Iterator[str]:
     yield "| target | wanted | measured | |"
     yield "|---|---|---|---|"
     for target in TARGETS:
-        found = _value(results, target)
+        numbers = _numbers(results, target)
         wanted = f"at least {target.at_least:g}" if target.at_least is not None else f"at most {target.at_most:g}"
         unit = " times the peer's" if target.peer else ""
         label = f"{target.case}, {_WORDS[target.figure]}: {target.ours}{f' to {target.peer}' if target.peer else ''}"
-        if found is None:
+        if numbers is None:
             yield f"| {label} | {wanted}{unit} | | not measured |"
             continue
-        met = found >= target.at_least if target.at_least is not None else found <= (target.at_most or 0)
-        yield f"| {label} | {wanted}{unit} | {_number(found)} | {'met' if met else '**not met**'} |"
+        found = numbers[0] / numbers[1] if target.peer else numbers[0]
+        shown = f"{_number(found)} ({' to '.join(map(_number, numbers))})" if target.peer else _number(found)
+        yield f"| {label} | {wanted}{unit} | {shown} | {'met' if target.is_met_by(found) else '**not met**'} |"
 
 
-def _value(results: dict[str, Any], target: Target) -> float | None:
+def _numbers(results: dict[str, Any], target: Target) -> list[float] | None:
+    """Our figure and, if there is a peer, its figure."""
+    systems = [target.ours] if target.peer is None else [target.ours, target.peer]
     try:
-        mine: float = results[target.ours][target.case][target.figure]
-        if target.peer is None:
-            return mine
-        peer: float = results[target.peer][target.case][target.figure]
+        return [results[system][target.case][target.figure] for system in systems]
     except KeyError:
         return None
-    return mine / peer
 
 
 def _number(value: float) -> str:

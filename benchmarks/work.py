@@ -106,6 +106,11 @@ CASES: dict[str, Case] = {
     "16 x 100 steps": steps(16),
     "signal to receipt": own("signals"),
     "replay": own("replay"),
+    "replay of a long run": own("replay"),
+    "pick-up by another process": own("pick_up"),
+    "cold start": own("cold_start"),
+    "long run": own("long_run"),
+    "beside finished runs": own("finished_runs"),
     "enqueue and drain": own("drain"),
     "resume of killed runs": own("resume"),
     "idle": own("idle"),
@@ -116,21 +121,26 @@ CASES: dict[str, Case] = {
 
 
 def main(open_system: Callable[[str], AbstractAsyncContextManager[Any]]) -> None:
-    """Do the cases of the command line: a database URL, and a JSON object of case names and sizes."""
-    url, wanted = sys.argv[1], json.loads(sys.argv[2])
-    asyncio.run(_measure(open_system, url, wanted))
+    """Do the cases of the command line: a database URL, a JSON object of case names and sizes, and how many seconds a
+    case may take. One that takes longer, or fails, does not keep the others.
+    """
+    url, wanted, limit = sys.argv[1], json.loads(sys.argv[2]), float(sys.argv[3])
+    asyncio.run(_measure(open_system, url, wanted, limit))
 
 
 async def _measure(
-    open_system: Callable[[str], AbstractAsyncContextManager[Any]], url: str, wanted: dict[str, int]
+    open_system: Callable[[str], AbstractAsyncContextManager[Any]], url: str, wanted: dict[str, int], limit: float
 ) -> None:
     async with open_system(url) as system:
         for name, operations in wanted.items():
             try:
-                async with asyncio.timeout(300):
+                async with asyncio.timeout(limit):
                     measured = await CASES[name](system, operations)
-            except AttributeError as missing:
-                print(json.dumps({"case": name, "missing": str(missing)}), flush=True)
+            except TimeoutError:
+                print(json.dumps({"case": name, "missing": f"it took longer than {limit:g} s"}), flush=True)
+                continue
+            except Exception as error:
+                print(json.dumps({"case": name, "missing": f"{type(error).__name__}: {error}"}), flush=True)
                 continue
             print(json.dumps({"case": name, "operations": operations, **measured}), flush=True)
 

@@ -12,11 +12,13 @@ from fastapi_durable import app_scoped
 # Your application has one client, and one import here. The order desk runs on two databases, so it has two; they are
 # generated from the same models, and the types of the one hold for the other.
 if TYPE_CHECKING or not os.environ.get("DATABASE_URL", "").startswith("postgres"):
-    from example_app.clients.sqlite import Json, Prisma, models
+    from example_app.clients.sqlite import Json, Prisma
+    from example_app.clients.sqlite.errors import DataError
 else:
-    from example_app.clients.postgresql import Json, Prisma, models
+    from example_app.clients.postgresql import Json, Prisma
+    from example_app.clients.postgresql.errors import DataError
 
-__all__ = ["Json", "Prisma", "PrismaDep", "get_prisma", "models"]
+__all__ = ["DataError", "Json", "Prisma", "PrismaDep", "get_prisma"]
 
 
 @app_scoped

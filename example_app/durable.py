@@ -3,12 +3,20 @@
 The application below enters it; `python -m fastapi_durable worker example_app.durable:durable` runs it alone.
 """
 
-from example_app.database import get_prisma
+from example_app.database import Prisma, get_prisma
+from example_app.settings import Settings
 from example_app.workflow import checkout
-from fastapi_durable import DurableModule, DurableOptions, InProcessTransport, PrismaStateStore
+from fastapi_durable import DurableModule, DurableOptions, InProcessTransport, PostgresWakeups, PrismaStateStore
 
-durable = DurableModule.for_root_async(
-    inject=[get_prisma],
-    use_factory=lambda prisma: DurableOptions(store=PrismaStateStore(prisma), transport=InProcessTransport()),
-    workflows=[checkout],
-)
+
+def options(prisma: Prisma, settings: Settings) -> DurableOptions:
+    url = settings.database_url
+    return DurableOptions(
+        store=PrismaStateStore(prisma),
+        transport=InProcessTransport(),
+        # Processes on one server tell each other of work at once; on SQLite they find it by looking every second.
+        wakeups=PostgresWakeups(url) if url.startswith("postgres") else None,
+    )
+
+
+durable = DurableModule.for_root_async(inject=[get_prisma, Settings], use_factory=options, workflows=[checkout])

@@ -2,14 +2,21 @@
 
 from datetime import datetime
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from example_app.database import PrismaDep
+from example_app.database import DataError, PrismaDep
 from example_app.durable import durable
-from example_app.orders import Order, OrderDep, StoredOrder, keep_order
+from example_app.orders import Order, OrderDep, StoredOrder, run_id_of
 from example_app.workflow import Approval, checkout
-from fastapi_durable import DurableHealthDep, RunStatus, StateStoreDep, WorkflowServiceDep
+from fastapi_durable import (
+    DurableHealthDep,
+    RunStatus,
+    StateStoreDep,
+    StoreUnavailableError,
+    WorkflowServiceDep,
+)
 
 app = FastAPI(title="Order desk", lifespan=durable.lifespan)
 # A desk on one's own machine. Yours has a login: durable.router(dependencies=[Depends(login)]).
@@ -33,19 +40,17 @@ class LedgerLine(BaseModel):
 
 
 @app.post("/orders", status_code=202)
-async def place_order(order: Order, prisma: PrismaDep, workflows: WorkflowServiceDep) -> RunAccepted:
-    # Both writes may be repeated. A process that dies between them leaves an order without a run; the customer, who got
-    # no answer, places it again.
-    kept = await keep_order(prisma, order)
-    if not kept.is_as_placed(order):
+async def place_order(order: Order, workflows: WorkflowServiceDep) -> RunAccepted:
+    # The run is the only thing that is written, and holds the order: there is nothing that a crash could come between.
+    run = await workflows.start(checkout, order, run_id=run_id_of(order.id))
+    if not run.created and Order.model_validate((await run.run()).input) != order:
         raise HTTPException(409, f"order {order.id!r} was placed before, with other content")
-    run = await workflows.start(checkout, order, run_id=f"checkout:{order.id}")
     return RunAccepted(run_id=run.run_id)
 
 
 @app.get("/orders/{id}")
 async def read_order(order: OrderDep, store: StateStoreDep) -> OrderView:
-    run_id = f"checkout:{order.id}"
+    run_id = run_id_of(order.id)
     run = await store.find_run(run_id)
     return OrderView(**order.model_dump(), run_id=run_id, run_status=None if run is None else run.status)
 
@@ -62,6 +67,16 @@ async def decide(approval: Approval, order: OrderDep, workflows: WorkflowService
 async def read_ledger(order: OrderDep, prisma: PrismaDep) -> list[LedgerLine]:
     rows = await prisma.ledgerentry.find_many(where={"orderId": order.id}, order={"id": "asc"})
     return [LedgerLine(kind=row.kind, amount_cents=row.amountCents, at=row.at) for row in rows]
+
+
+@app.exception_handler(StoreUnavailableError)
+@app.exception_handler(DataError)
+async def unavailable(_: Request, error: Exception) -> JSONResponse:
+    """The database is away for a while: every request here may be repeated, so say when."""
+    if isinstance(error, DataError) and not str(error.code).startswith("P1"):
+        raise error  # Prisma's P1... are about the connection, and only they
+    problem = {"title": "Service Unavailable", "status": 503, "detail": "the database cannot be reached at the moment"}
+    return JSONResponse(problem, 503, {"Retry-After": "5"}, "application/problem+json")
 
 
 @app.get("/health/live")

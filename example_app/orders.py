@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from fastapi import Depends, HTTPException
 from pydantic import BaseModel, Field, StringConstraints
 
-from example_app.database import Json, Prisma, PrismaDep, models
+from example_app.database import Json, Prisma, PrismaDep
+from fastapi_durable import StateStoreDep
 
 OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -32,13 +33,15 @@ class Order(BaseModel):
 class StoredOrder(Order):
     status: Status
 
-    def is_as_placed(self, order: Order) -> bool:
-        return self.model_dump(exclude={"status"}) == order.model_dump()
+
+def run_id_of(order_id: str) -> str:
+    """One run an order: a start that is repeated finds the run that is there."""
+    return f"checkout:{order_id}"
 
 
-async def keep_order(prisma: Prisma, order: Order) -> StoredOrder:
-    """Insert the order unless there is one of its id, and return the one that is there then."""
-    row = await prisma.order.upsert(
+async def save_order(tx: Prisma, order: Order, status: Status) -> None:
+    """Insert the order, or change the status of the one that is there; whatever else `tx` does commits with it."""
+    await tx.order.upsert(
         where={"id": order.id},
         data={
             "create": {
@@ -46,26 +49,24 @@ async def keep_order(prisma: Prisma, order: Order) -> StoredOrder:
                 "customer": order.customer,
                 "items": Json([item.model_dump() for item in order.items]),
                 "totalCents": order.total_cents,
-                "status": "placed",
+                "status": status,
                 "createdAt": datetime.now(UTC),
             },
-            # No change, but not empty: of an empty update Prisma makes a look and an insert, and two callers collide.
-            "update": {"id": order.id},
+            "update": {"status": status},
         },
     )
-    return _stored(row)
 
 
-async def get_order(id: OrderId, prisma: PrismaDep) -> StoredOrder:
+async def get_order(id: OrderId, prisma: PrismaDep, store: StateStoreDep) -> StoredOrder:
     """The order that a request's path names."""
     row = await prisma.order.find_unique(where={"id": id})
-    if row is None:
+    if row is not None:
+        return StoredOrder.model_validate({**row.model_dump(), "total_cents": row.totalCents})
+    # Its workflow saves it with its first step. Until then the run knows it.
+    run = await store.find_run(run_id_of(id))
+    if run is None:
         raise HTTPException(404, f"there is no order {id!r}")
-    return _stored(row)
+    return StoredOrder.model_validate({**run.input, "status": "placed"})
 
 
 OrderDep = Annotated[StoredOrder, Depends(get_order)]
-
-
-def _stored(row: models.Order) -> StoredOrder:
-    return StoredOrder.model_validate({**row.model_dump(), "total_cents": row.totalCents})

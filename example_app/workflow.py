@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, StrictBool
 
 from example_app.database import Prisma
-from example_app.orders import Order, Status
+from example_app.orders import Order, Status, save_order
 from example_app.payments import CardGatewayDep
 from example_app.settings import SettingsDep
 from fastapi_durable import SignalTimeoutError, StepFailedError, WorkflowContext, exponential, step, workflow
@@ -72,7 +72,7 @@ async def is_approved(ctx: WorkflowContext, order: Order) -> bool:
 async def record(tx: Prisma, progress: Progress) -> None:
     """What is written through `tx` commits together with the checkpoint that says so: exactly once."""
     order = progress.order
-    await tx.order.update(where={"id": order.id}, data={"status": progress.status})
+    await save_order(tx, order, progress.status)
     for kind in progress.ledger:
         await tx.ledgerentry.create(
             {"orderId": order.id, "kind": kind, "amountCents": order.total_cents, "at": datetime.now(UTC)}

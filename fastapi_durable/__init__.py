@@ -40,6 +40,7 @@ from fastapi_durable.errors import (
     RunCancelledError,
     RunDeadError,
     RunFailedError,
+    RunIdTakenError,
     RunNotFoundError,
     RunStateError,
     RunUnsuccessfulError,
@@ -60,6 +61,7 @@ from fastapi_durable.errors import (
 )
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import app_scoped
+from fastapi_durable.logs import RunContextFilter, log_context
 from fastapi_durable.model import Checkpoint, ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.module import DurableModule
 from fastapi_durable.options import DurableOptions
@@ -130,11 +132,13 @@ __all__ = [
     "Role",
     "Run",
     "RunCancelledError",
+    "RunContextFilter",
     "RunDeadError",
     "RunFailedError",
     "RunGateway",
     "RunGatewayDep",
     "RunHandle",
+    "RunIdTakenError",
     "RunNotFoundError",
     "RunQuery",
     "RunStateError",
@@ -185,6 +189,7 @@ __all__ = [
     "exponential",
     "fixed",
     "keep",
+    "log_context",
     "operation",
     "step",
     "workflow",

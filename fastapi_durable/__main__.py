@@ -1,4 +1,4 @@
-"""The command line: `python -m fastapi_durable schema | worker | check | runs`.
+"""The command line: `python -m fastapi_durable schema | worker | check | runs | workers | schedules`.
 
 Each subcommand is a pair of functions: one describes its arguments, one does the work and returns the exit code.
 The work imports what it needs itself, so that a command is quick and a broken application does not break the others.
@@ -10,10 +10,13 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi_durable.module import DurableModule
 from fastapi_durable.schema import PROVIDERS, PrismaSyntaxError, missing_from, read_schema, snippet
+
+if TYPE_CHECKING:
+    from fastapi_durable.terminal.command import Act
 
 
 class _Work(Protocol):
@@ -28,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _describe_worker(commands)
     _describe_check(commands)
     _describe_runs(commands)
+    _describe_workers(commands)
+    _describe_schedules(commands)
     arguments = parser.parse_args(argv)
     work: _Work = arguments.work
     return work(arguments)
@@ -124,29 +129,68 @@ def _describe_runs(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "runs",
         help="see and steer runs: list, show, cancel, retry, signal, tail",
-        description="See and steer the runs of a DurableModule, over its own store. Drives nothing.",
+        description="See and steer the runs of a DurableModule over its own store, or of a running console. Drives "
+        "nothing.",
     )
-    describe_runs(parser, _add_target)
+    describe_runs(parser)
     parser.set_defaults(work=_runs)
+
+
+def _describe_workers(commands: "argparse._SubParsersAction[Any]") -> None:
+    from fastapi_durable.terminal.arguments import describe_workers
+
+    parser = commands.add_parser(
+        "workers", help="list the workers that live", description="List the workers that live, with their load."
+    )
+    describe_workers(parser)
+    parser.set_defaults(work=_upkeep)
+
+
+def _describe_schedules(commands: "argparse._SubParsersAction[Any]") -> None:
+    from fastapi_durable.terminal.arguments import describe_schedules
+
+    parser = commands.add_parser(
+        "schedules",
+        help="see and steer schedules: list, pause, resume, trigger",
+        description="See and steer the schedules of a DurableModule.",
+    )
+    describe_schedules(parser)
+    parser.set_defaults(work=_upkeep)
 
 
 def _runs(arguments: argparse.Namespace) -> int:
     from fastapi_durable.terminal.runs import act
 
-    def carry_out(module: DurableModule) -> int:
-        try:
-            return asyncio.run(act(module, arguments))
-        except KeyboardInterrupt:
-            return 130
+    return _over_the_api(act, arguments)
 
-    return _with_module(arguments, carry_out)
+
+def _upkeep(arguments: argparse.Namespace) -> int:
+    from fastapi_durable.terminal.upkeep import act
+
+    return _over_the_api(act, arguments)
+
+
+def _over_the_api(act: "Act", arguments: argparse.Namespace) -> int:
+    from fastapi_durable.terminal.arguments import read_words
+    from fastapi_durable.terminal.command import carry_out
+
+    read_words(arguments.command, arguments)
+    if arguments.target is None:
+        return _explaining(lambda: carry_out(act, None, arguments), arguments)
+    return _with_module(arguments, lambda module: carry_out(act, module, arguments))
 
 
 def _with_module(arguments: argparse.Namespace, work: Callable[[DurableModule], int]) -> int:
-    from fastapi_durable.standalone import TargetError, explained, load_module
+    from fastapi_durable.standalone import load_module
+
+    return _explaining(lambda: work(load_module(arguments.target)), arguments)
+
+
+def _explaining(work: Callable[[], int], arguments: argparse.Namespace) -> int:
+    from fastapi_durable.standalone import TargetError, explained
 
     try:
-        return work(load_module(arguments.target))
+        return work()
     except TargetError as error:
         print(error, file=sys.stderr)
         return 2

@@ -20,6 +20,7 @@ UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
 
 _WORKFLOW = "__durable_workflow__"
 _TYPES = "__durable_types__"
+_DEFINITION = "__durable_definition__"
 _NAME_LIMIT = 200
 
 
@@ -291,6 +292,17 @@ def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = 
     Raises:
         DefinitionError: the signature does not fit a step.
     """
+    declared = getattr(function, STEP, None)
+    if not leading and (known := _remembered(function, declared)) is not None:
+        definition: StepDefinition = known
+        return definition
+    definition = _step_definition(function, leading)
+    if not leading:
+        _remember(function, declared, definition)
+    return definition
+
+
+def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> StepDefinition:
     function = plain(function)
     written = function
     if isinstance(function, Method):
@@ -334,6 +346,15 @@ def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
     options = _declared(function)
     if options is None:
         raise DefinitionError(f"{default_name(function)!r} is not a workflow: decorate it with @workflow")
+    if (known := _remembered(function, options)) is not None:
+        definition: WorkflowDefinition = known
+        return definition
+    definition = _workflow_definition(function, options)
+    _remember(function, options, definition)
+    return definition
+
+
+def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any]) -> WorkflowDefinition:
     label = f"workflow {options['name']!r}"
     owner = function if inspect.isclass(function) else None
     if owner is not None and not inspect.isfunction(inspect.getattr_static(owner, "run", None)):
@@ -387,6 +408,21 @@ def checked_name(name: str) -> str:
     if not name or len(name) > _NAME_LIMIT or not name.isprintable():
         raise DefinitionError(f"a name has 1 to {_NAME_LIMIT} printable characters, {name!r} does not")
     return name
+
+
+def _remembered(function: Callable[..., Any], declared: object) -> Any:
+    """The definition that was made of exactly this function, as it was declared; None: not yet.
+
+    A bound method is another object each time, a class does not inherit it, and `functools.wraps` copies it onto
+    functions that it was not made of.
+    """
+    known = getattr(function, _DEFINITION, None)
+    return known[2] if known is not None and known[0] is function and known[1] is declared else None
+
+
+def _remember(function: Callable[..., Any], declared: object, definition: object) -> None:
+    if inspect.isfunction(function) or inspect.isclass(function):
+        setattr(function, _DEFINITION, (function, declared, definition))
 
 
 def _remembered_types(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:

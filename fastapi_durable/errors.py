@@ -18,6 +18,7 @@ DurableError
 ├── EntityNotRegisteredError        this engine does not know the entity
 ├── RunNotFoundError
 ├── ScheduleNotFoundError
+├── RunIdTakenError                 the id is that of another workflow's run
 ├── RunStateError                   the run's status does not allow this
 ├── SingletonQueueFullError         too many runs of one singleton key wait already
 ├── NonDeterminismError             the code no longer matches the recorded history
@@ -196,6 +197,18 @@ class RunStateError(DurableError):
         super().__init__(f"run {run_id!r} is {status} and cannot be {action}")
         self.run_id = run_id
         self.status = status
+
+
+class RunIdTakenError(DurableError):
+    """A run of this id exists, and it is another workflow's, or in a namespace that the caller does not see."""
+
+    def __init__(self, run_id: str, workflow: str) -> None:
+        super().__init__(
+            f"the id {run_id!r} is taken by a run that is none of workflow {workflow!r}, or in another namespace, so "
+            "nothing was started. Ids are common to all workflows: put the workflow's name into them"
+        )
+        self.run_id = run_id
+        self.workflow = workflow
 
 
 class SingletonQueueFullError(DurableError):

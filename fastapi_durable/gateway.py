@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fastapi_durable.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.engine.bulk import BulkCancellation
+from fastapi_durable.engine.chain import CHAIN
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.singleton import SINGLETON_TAG
@@ -174,7 +175,7 @@ class RunGateway:
 
     async def cancel_where(self, query: RunQuery, *, compensate: bool = False) -> BulkCancellation:
         """Cancel every live run of the namespace that the query selects; see `WorkflowEngine.cancel_where`."""
-        namespace = self._engine.config.namespace
+        namespace = self._namespace
         if namespace is not None and query.namespace not in (None, namespace):
             return BulkCancellation()
         scoped = query if namespace is None else replace(query, namespace=namespace)
@@ -235,7 +236,7 @@ class RunGateway:
         if not run_ids:
             return {}
         waiters = await self._store.list_signal_waiters(run_ids=run_ids, limit=_WAITERS_LIMIT)
-        waiters = [waiter for waiter in waiters if not waiter.token.startswith(SINGLETON_TAG)]
+        waiters = [waiter for waiter in waiters if not waiter.token.startswith((SINGLETON_TAG, CHAIN))]
         waiters.sort(key=lambda waiter: waiter.seq, reverse=True)
         return {waiter.run_id: _described(waiter.token) for waiter in waiters}
 

@@ -31,7 +31,9 @@ from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
+from fastapi_durable.meters import metered
 from fastapi_durable.methods import step_methods
+from fastapi_durable.metrics import ProcessMetrics
 from fastapi_durable.options import DurableOptions, ResolvedOptions
 from fastapi_durable.runtime import (
     DurableHealth,
@@ -174,18 +176,20 @@ class DurableModule:
         *,
         role: Role | Literal["api", "worker", "all"] | None = None,
         dependency_overrides: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
+        app: Application | None = None,
     ) -> AsyncIterator[DurableRuntime]:
-        """Run the module without a web application: in a worker process, a script, a test.
+        """Run the module without a server: in a worker process, a script, a test.
 
         Args:
             role: Whatever options and environment say.
             dependency_overrides: As an application has them.
+            app: Run in this application, whose own overrides count then, rather than in none.
 
         Raises:
             ConfigurationError, SchemaMismatchError, StoreUnavailableError: as `lifespan`.
         """
-        app = StandaloneApplication(dict(dependency_overrides or {}))
-        async with self._opened(app, role=None if role is None else Role(role)) as runtime:
+        place = StandaloneApplication(dict(dependency_overrides or {})) if app is None else app
+        async with self._opened(place, role=None if role is None else Role(role)) as runtime:
             yield runtime
 
     def webhook_router(self, *, prefix: str = "/webhooks", max_body: int = 1_000_000) -> APIRouter:
@@ -335,11 +339,13 @@ class DurableModule:
                 gateway=RunGateway(engine),
                 schedules=engine.scheduler,
                 worker=worker,
+                metrics=ProcessMetrics(engine.events),
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
+            stack.enter_context(metered(engine))
             if options.wakeups is not None:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))

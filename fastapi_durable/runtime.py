@@ -15,12 +15,14 @@ from fastapi_durable.errors import ConfigurationError, NotStartedError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import AppBound, Application
 from fastapi_durable.injection.lifetime import Held
+from fastapi_durable.metrics import ProcessMetrics
 from fastapi_durable.service import WorkflowService
 from fastapi_durable.settings import Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.worker import Worker, WorkerHealth
 
 T = TypeVar("T")
+_LONGEST_OVERDUE = timedelta(seconds=30)
 _STATE_KEY = "_fastapi_durable_runtimes"
 
 
@@ -30,8 +32,8 @@ class DurableHealth:
 
     Attributes:
         live: Nothing but a restart would help if this is False: the worker's loops have ended.
-        ready: Live, and the store answers.
-        store_error: Why the store does not answer.
+        ready: Live, the store answers, and the worker's looks for work succeed.
+        store_error: Why the store does not answer, or cannot be used.
         worker: None in a process that drives no runs.
     """
 
@@ -48,6 +50,7 @@ class DurableRuntime:
 
     Attributes:
         worker: None in a process that drives no runs.
+        metrics: Counters and histograms of this process, for Prometheus.
         webhook_secret: The key that signatures of callbacks are checked with; None: none are asked for.
     """
 
@@ -58,6 +61,7 @@ class DurableRuntime:
     gateway: RunGateway
     schedules: Scheduler
     worker: Worker | None
+    metrics: ProcessMetrics
     webhook_secret: SecretStr | None = None
 
     async def health(self, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
@@ -71,6 +75,9 @@ class DurableRuntime:
         except Exception as error:  # whatever it is, the store cannot be used
             store_error = f"{type(error).__name__}: {error}"
         worker = None if self.worker is None else self.worker.health()
+        if store_error is None and worker is not None and worker.poll_overdue > _LONGEST_OVERDUE:
+            overdue = worker.poll_overdue.total_seconds()
+            store_error = f"no look for work has succeeded for {overdue:.0f} s: {worker.last_error or 'no answer'}"
         live = worker is None or worker.alive
         return DurableHealth(
             live=live, ready=live and store_error is None, role=self.role, store_error=store_error, worker=worker

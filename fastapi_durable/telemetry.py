@@ -5,7 +5,8 @@ made, and nothing is stored. A replayed step makes no span, because it is not ex
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -16,6 +17,7 @@ from contextlib import (
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.trace import ProxyTracerProvider, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -23,6 +25,7 @@ from fastapi_durable.engine.interception import StepExecution
 from fastapi_durable.model import Run
 
 _NAME = "fastapi_durable"
+_NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
 _HEADER = "traceparent"
 _propagator = TraceContextTextMapPropagator()
 
@@ -36,9 +39,9 @@ def current_traceparent() -> str | None:
     return carrier.get(_HEADER)
 
 
-def turn_span(run: Run) -> AbstractContextManager[object]:
-    """Surrounds one turn of a run."""
-    return nullcontext() if _is_off() else _turn_span(run)
+def turn_span(run: Run) -> AbstractContextManager[Callable[[Exception], None]]:
+    """Surrounds one turn of a run; yields what to call with the error that the body raised, if it did."""
+    return nullcontext(_ignore) if _is_off() else _turn_span(run)
 
 
 def step_span(execution: StepExecution) -> AbstractAsyncContextManager[object]:
@@ -47,7 +50,7 @@ def step_span(execution: StepExecution) -> AbstractAsyncContextManager[object]:
 
 
 @contextmanager
-def _turn_span(run: Run) -> Iterator[None]:
+def _turn_span(run: Run) -> Iterator[Callable[[Exception], None]]:
     attributes: dict[str, str | int] = {
         "durable.run.id": run.id,
         "durable.workflow.name": run.workflow,
@@ -57,8 +60,8 @@ def _turn_span(run: Run) -> Iterator[None]:
     tracer = trace.get_tracer_provider().get_tracer(_NAME)
     with tracer.start_as_current_span(
         f"workflow {run.workflow}", context=_parent(run.traceparent), kind=SpanKind.CONSUMER, attributes=attributes
-    ):
-        yield
+    ) as span:
+        yield lambda error: _tell(span, error)
 
 
 @asynccontextmanager
@@ -88,6 +91,10 @@ async def _step_span(execution: StepExecution) -> AsyncIterator[None]:
             raise
 
 
+def _ignore(error: Exception) -> None:
+    """There is no span to tell it."""
+
+
 def _tell(span: Span, error: Exception) -> None:
     span.record_exception(error)
     span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
@@ -99,4 +106,7 @@ def _parent(traceparent: str | None) -> Context:
 
 
 def _is_off() -> bool:
+    # While there is no provider, asking for it looks into the environment each time: a twentieth of what a step costs.
+    if not _NAMED and getattr(trace, "_TRACER_PROVIDER", trace) is None:
+        return True
     return isinstance(trace.get_tracer_provider(), ProxyTracerProvider)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import itertools
 import logging
 import random
 import uuid
@@ -19,7 +20,7 @@ from fastapi_durable.model import Lease, Run
 _log = logging.getLogger("fastapi_durable")
 
 _RENEWALS_PER_LEASE = 3
-_LONGEST_BACKOFF = timedelta(seconds=30)
+_LONGEST_BACKOFF = timedelta(seconds=10)
 _SHORTEST_EXPIRY_INTERVAL = timedelta(milliseconds=50)
 
 
@@ -29,13 +30,16 @@ class WorkerHealth:
 
     Attributes:
         alive: Its loops run.
-        last_poll_at: When it last looked for work with success; None: not yet.
+        last_poll_at: When it last looked for work with success; None: not yet. A worker without a free place does not
+            look.
+        poll_overdue: For how long it has been trying to look for work without success; zero if the last look had it.
         in_flight: Runs that it drives now.
         last_error: Why the last look failed; None after a success.
     """
 
     alive: bool
     last_poll_at: datetime | None
+    poll_overdue: timedelta
     in_flight: int
     last_error: str | None
 
@@ -52,11 +56,15 @@ class Worker:
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
         self._reserved: set[str] = set()
+        self._token_base = f"{uuid.uuid4().hex}."
+        self._token_numbers = itertools.count()
         self._draining = False
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
+        self._served = ""
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
+        self._poll_due_at: datetime | None = None
         self._last_error: str | None = None
         self._upkeep = engine.upkeep(lambda: len(self._drivers))
 
@@ -107,9 +115,11 @@ class Worker:
 
     def health(self) -> WorkerHealth:
         """A snapshot; costs nothing."""
+        due = self._poll_due_at
         return WorkerHealth(
             alive=bool(self._loops) and not any(loop.done() for loop in self._loops),
             last_poll_at=self._last_poll_at,
+            poll_overdue=timedelta(0) if due is None else self._engine.clock.now() - due,
             in_flight=len(self._drivers),
             last_error=self._last_error,
         )
@@ -151,7 +161,8 @@ class Worker:
         return self._config.concurrency - len(self._drivers) - len(self._reserved)
 
     def _new_token(self) -> str:
-        return f"{self._config.instance_id}:{uuid.uuid4().hex}"
+        # Unique among all workers by the random part, and within this one by the number.
+        return f"{self._config.instance_id}:{self._token_base}{next(self._token_numbers):x}"
 
     async def _claim_forever(self) -> None:
         notifications = self._engine.notifications
@@ -164,6 +175,7 @@ class Worker:
                 continue
             # Before the look, so that work that appears during it leads to another one.
             notifications.take_work()
+            self._poll_due_at = self._poll_due_at or self._engine.clock.now()
             try:
                 # Not cancelled by a stop: runs that the store has leased by then must be handed back, not left alone.
                 self._claiming = asyncio.create_task(self._claim(free), name="durable claim")
@@ -174,15 +186,26 @@ class Worker:
                 delay = min(self._config.poll_interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
                 level = logging.ERROR if failures == 1 else logging.WARNING
                 _log.log(level, "looking for work failed (%s in a row), next try in %s: %s", failures, delay, error)
-                await asyncio.sleep(delay.total_seconds() * (0.5 + random.random() / 2))  # noqa: S311 (jitter)
+                await self._back_off(delay * (0.5 + random.random() / 2))  # noqa: S311 (jitter)
                 continue
             if failures:
                 _log.info("looking for work succeeds again")
             failures = 0
             self._last_error = None
+            self._poll_due_at = None
             self._last_poll_at = self._engine.clock.now()
             if len(claimed) < free:
                 await self._wait_for_work()
+
+    async def _back_off(self, delay: timedelta) -> None:
+        """Wait after a failed look; word of work, such as wake-ups that come again, ends a long wait."""
+        least = min(delay, self._config.poll_interval)
+        await asyncio.sleep(least.total_seconds())
+        try:
+            async with asyncio.timeout((delay - least).total_seconds()):
+                await self._engine.notifications.wait_for_work()
+        except TimeoutError:
+            pass
 
     async def _claim(self, limit: int) -> list[Run]:
         now = self._claimed_at = self._engine.clock.now()
@@ -195,7 +218,12 @@ class Worker:
             limit=limit,
             workflows=self._engine.registry.keys,
             namespace=self._config.namespace,
+            after=self._served,
         )
+        if claimed:
+            # The namespace whose turn came last: the next claim goes on behind it.
+            before = [run.namespace for run in claimed if run.namespace <= self._served]
+            self._served = max(before or [run.namespace for run in claimed])
         for run in claimed:
             self._leased_until[run.id] = until
             self._drive(self._engine.driver(run, token))

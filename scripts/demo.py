@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,8 +18,10 @@ import httpx
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 ORDER: Final = {"id": "demo", "customer": "ada", "items": [{"sku": "lamp", "quantity": 1}], "total_cents": 2500}
+WAITING: Final = {**ORDER, "id": "demo-2", "customer": "grace", "total_cents": 9900}
 STEP_SECONDS: Final = 0.5
 # A dead process's runs are taken over when its lease has expired; nobody wants to watch the usual thirty seconds.
+KEPT: Final = ROOT / ".make" / "demo"
 LEASE: Final = "3s"
 PATIENCE: Final = 60.0
 
@@ -78,9 +79,11 @@ async def demonstrate(url: str) -> None:
             await post(http, "/orders/demo/approval", {"approved": True})
             await follow(http, until="ship")
             await poll(lambda: has_run_status(http, "completed"), "the run to be completed")
-        say("in the end", "the database has:")
-        await show(prisma)
-        await check(prisma)
+            say("in the end", "the database has:")
+            await show(prisma)
+            await check(prisma)
+            await post(http, "/orders", WAITING, note="another one, which is left waiting for its approval")
+            await poll(lambda: has_status(http, WAITING, "awaiting_approval"), "the other order to wait")
 
 
 async def check(prisma: Any) -> None:
@@ -160,6 +163,10 @@ async def follow(http: httpx.AsyncClient, *, until: str) -> None:
     await poll(has_come_so_far, f"the ledger to show the {until}")
 
 
+async def has_status(http: httpx.AsyncClient, order: dict[str, Any], status: str) -> bool:
+    return bool((await http.get(f"/orders/{order['id']}")).json()["status"] == status)
+
+
 async def has_run_status(http: httpx.AsyncClient, status: str) -> bool:
     return bool((await http.get("/orders/demo")).json()["run_status"] == status)
 
@@ -174,9 +181,17 @@ async def poll(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 
 @contextmanager
 def sqlite() -> Iterator[str]:
-    """A database file that is deleted afterwards."""
-    with tempfile.TemporaryDirectory(prefix="durable-demo-") as folder:
-        yield f"file:{folder}/orders.db"
+    """A database file that stays until the next demo, to be looked at."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    KEPT.mkdir(parents=True)
+    yield f"file:{KEPT}/orders.db"
+    print(f"""
+Both runs are still there. To look at them, and to approve the one that waits:
+
+    make run DATABASE_URL=file:./{KEPT.relative_to(ROOT)}/orders.db
+
+    http://127.0.0.1:8000/durable/?run=checkout:demo      killed after the charge, and yet charged once
+    http://127.0.0.1:8000/durable/?run=checkout:demo-2    waits for an approval: Send signal, {{"approved": true}}""")
 
 
 @contextmanager

@@ -18,9 +18,9 @@ class PgQueuerSystem:
     async def one_step(self, value: int) -> int:
         self._number += 1
         key = f"{self._number}:{value}"
-        self.done[key] = asyncio.get_running_loop().create_future()
+        done = self.done[key] = asyncio.get_running_loop().create_future()
         await self._queries.enqueue("one", key.encode())
-        return await self.done.pop(key)
+        return int(await done)
 
 
 @contextlib.asynccontextmanager
@@ -35,7 +35,7 @@ async def opened(url: str) -> AsyncIterator[PgQueuerSystem]:
 
     async def one(job: Any) -> None:
         key = job.payload.decode()
-        system.done[key].set_result(int(key.partition(":")[2]) + 1)
+        system.done.pop(key).set_result(int(key.partition(":")[2]) + 1)
 
     queuer.entrypoint("one")(one)
     worker = asyncio.create_task(queuer.run(batch_size=64))

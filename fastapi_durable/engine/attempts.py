@@ -115,6 +115,8 @@ def intercepted(turn: Turn, seq: int, name: str, attempt: int) -> Intercepted:
 
 
 def _tell_end(turn: Turn, ended: Checkpoint) -> None:
+    if not turn.services.events.are_heard:
+        return
     turn.services.events.step(
         "step.completed" if ended.status is CheckpointStatus.COMPLETED else "step.failed",
         turn.run,

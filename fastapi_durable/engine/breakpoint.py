@@ -6,7 +6,6 @@ Its row and its waiter are one transaction, and so are taking the waiter, comple
 from fastapi_durable.engine.delivery import hand_over, own_run
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.turn import Turn
-from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, SignalWaiter
 
 _NAME = "breakpoint"
@@ -41,15 +40,9 @@ async def _stop(turn: Turn, seq: int, name: str) -> Checkpoint:
 
 
 async def pass_breakpoint(services: Services, run_id: str, label: str | None) -> bool:
-    """Let a run go on from the first breakpoint at which it stands; False if it stands at none.
-
-    Raises:
-        RunNotFoundError: no run has this id.
-    """
+    """Let a run go on from the first breakpoint at which it stands; False if it stands at none."""
     async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
-        run = await transaction.lock_run(run_id)
-        if run is None:
-            raise RunNotFoundError(run_id)
+        await transaction.lock_run(run_id)
         rows = await transaction.list_checkpoints_by_name_prefix(run_id, [breakpoint_name(label)])
         for row in rows:
             stands = row.status is CheckpointStatus.PENDING and row.kind is CheckpointKind.SIGNAL

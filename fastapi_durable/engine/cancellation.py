@@ -7,6 +7,7 @@ holds the run, or the next one that claims it, undoes the finished steps and the
 
 from collections.abc import Callable, Iterable
 
+from fastapi_durable.engine.chain import head_of
 from fastapi_durable.engine.completion import child_token, completion
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.services import Services
@@ -45,11 +46,27 @@ async def cancel(
     )
 
 
+async def cancel_chain(services: Services, run_id: str, *, compensate: bool = False) -> Run:
+    """Cancel a run, or the one that it went on as, also if it goes on at this moment; see `cancel`.
+
+    Raises:
+        RunNotFoundError: no run has this id.
+    """
+    run = await head_of(services.store, run_id)
+    while run is not None:
+        asked = run.id
+        cancelled = await cancel(services, asked, compensate=compensate)
+        run = await head_of(services.store, asked)
+        if run is None or run.id == asked:
+            return cancelled
+    raise RunNotFoundError(run_id)
+
+
 async def cancel_all(services: Services, run_ids: Iterable[str]) -> None:
     """Cancel several runs; those that do not exist or have ended are passed over."""
     for run_id in run_ids:
         try:
-            await cancel(services, run_id)
+            await cancel_chain(services, run_id)
         except RunNotFoundError:
             continue
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.cancellation import cancel_all
+from fastapi_durable.engine.chain import successor_of
 from fastapi_durable.engine.completion import child_token, completion, failure_of
-from fastapi_durable.engine.continuation import successor_of
 from fastapi_durable.engine.delivery import own_run
 from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.retries import has_better_retry, success_of_retry
 from fastapi_durable.engine.turn import Turn
-from fastapi_durable.errors import ChildFailedError, GatherError, SignalTokenTakenError
+from fastapi_durable.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
 from fastapi_durable.model import (
     Checkpoint,
     CheckpointKind,
@@ -32,6 +32,7 @@ from fastapi_durable.model import (
 from fastapi_durable.store.base import StoreTransaction
 
 _TAKEN_CODE = "signal_token_taken"
+_OTHER_CODE = "run_id_taken"
 
 _VERDICT = "all:first_failure"
 
@@ -63,6 +64,7 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
                 turn.services.notifications.work_available()
                 await turn.park(None)
             turn.remember(recorded)
+        _refuse_other(recorded, request)
         if recorded.error is not None and recorded.error.code == _TAKEN_CODE:
             raise turn.failed(seq, SignalTokenTakenError(child_token(request.run_id), str(recorded.output)))
         if failure := failure_of(recorded.output):
@@ -82,6 +84,9 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
         if stored is not None and stored.status.is_finished:
             return stored
         child = await _create(turn, transaction, seq, request)
+        if _is_other(turn, child, request):
+            taken = _taken(turn, seq, CheckpointKind.SIGNAL, name, request)
+            return (await transaction.record_checkpoint(taken, token=turn.token)).checkpoint
         if child.status.is_terminal and child.status is not RunStatus.COMPLETED:
             child = await success_of_retry(transaction, child) or child
         if child.status.is_terminal and (
@@ -127,6 +132,7 @@ async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
             recorded = await turn.persist(lambda: _spawn(turn, seq, name, request))
             turn.remember(recorded)
             turn.services.notifications.work_available()
+        _refuse_other(recorded, request)
         return request.run_id
 
 
@@ -135,7 +141,10 @@ async def _spawn(turn: Turn, seq: int, name: str, request: ChildRequest) -> Chec
         await transaction.lock_name(child_token(request.run_id))
         await own_run(turn, transaction)
         child = await _create(turn, transaction, seq, request)
-        checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=child.id)
+        if _is_other(turn, child, request):
+            checkpoint = _taken(turn, seq, CheckpointKind.LOCAL, name, request)
+        else:
+            checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=child.id)
         return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
 
 
@@ -239,15 +248,32 @@ async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: 
             updated_at=now,
         )
     )
-    while not created:
+    while not created and not _is_other(turn, child, request):
         child = await transaction.lock_run(child.id) or child
         # It may have gone on as another run since the parent began to wait.
         successor = await successor_of(transaction, child)
         if successor is None:
             break
         child = successor
-    if not created and not child.status.is_terminal and child.parent_run_id is None:
+    adopts = not created and not _is_other(turn, child, request)
+    if adopts and not child.status.is_terminal and child.parent_run_id is None:
         await transaction.update_run(child.id, {"parent_run_id": parent.id, "parent_seq": seq})
         # A driver that is about to end the child without telling anybody finds that something happened.
         await transaction.wake_run(child.id, now=now)
     return child
+
+
+def _is_other(turn: Turn, child: Run, request: ChildRequest) -> bool:
+    """Whether a run that was there already is none that the body means."""
+    return (child.workflow, child.namespace) != (request.definition.name, turn.run.namespace)
+
+
+def _taken(turn: Turn, seq: int, kind: CheckpointKind, name: str, request: ChildRequest) -> Checkpoint:
+    """Recorded, so that a body which caught the error takes the same branch on every replay."""
+    error = ErrorRecord(message=f"the id {request.run_id!r} is taken", code=_OTHER_CODE, retryable=False)
+    return turn.checkpoint(seq, kind, name, CheckpointStatus.FAILED, error=error)
+
+
+def _refuse_other(recorded: Checkpoint, request: ChildRequest) -> None:
+    if recorded.error is not None and recorded.error.code == _OTHER_CODE:
+        raise RunIdTakenError(request.run_id, request.definition.name)

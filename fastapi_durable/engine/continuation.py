@@ -1,34 +1,19 @@
 """`ctx.continue_as_new`: end a run and begin the next one with a clean history, in one transaction.
 
 The new run takes over everything that belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A
-parent that waits goes on waiting, for the new run.
+parent that waits goes on waiting, for the new run. Updates that were accepted and not received yet are kept under the
+chain's name, so they are the new run's by the same commit.
 """
-
-import re
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.chain import lead_chain, next_run_id
 from fastapi_durable.engine.completion import child_token
 from fastapi_durable.engine.settlement import ending
 from fastapi_durable.engine.singleton import hand_on_slot
 from fastapi_durable.engine.trace import is_trace
 from fastapi_durable.model import Json, Run, RunChanges, RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore
-
-_HOP = re.compile(r"(.*)~(\d+)", re.DOTALL)
-
-
-def next_run_id(run_id: str) -> str:
-    """The id of the run that follows: `order~1` on `order`, `order~2` on `order~1`."""
-    hop = _HOP.fullmatch(run_id)
-    return f"{run_id}~1" if hop is None else f"{hop[1]}~{int(hop[2]) + 1}"
-
-
-async def successor_of(store: StateStore, run: Run) -> Run | None:
-    """The run that `run` went on as, if it ended by going on."""
-    if run.status is not RunStatus.COMPLETED or run.output is not None:
-        return None
-    return await store.find_run(next_run_id(run.id))
 
 
 async def continue_run(
@@ -68,6 +53,7 @@ async def continue_run(
         await transaction.create_run(successor)
         await hand_on_slot(transaction, run, successor)
         await transaction.remove_signal_waiters_of_run(run.id)
+        await lead_chain(transaction, successor)
         waiter = await transaction.take_signal_waiter(child_token(run.id))
         if waiter is not None:
             await transaction.put_signal_waiter(

@@ -4,6 +4,7 @@ import uuid
 from typing import Any, TypeVar, overload
 
 from fastapi_durable.definition import checked_name
+from fastapi_durable.engine.addressing import meant_run, require_visible
 from fastapi_durable.engine.breakpoint import pass_breakpoint
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.event import checked_event_name, publish_event
@@ -13,7 +14,7 @@ from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, deliver_signal
 from fastapi_durable.engine.subscription import Event, PublishedEvent
 from fastapi_durable.engine.task import end_task
-from fastapi_durable.engine.update import UpdateResult, deliver_update, refusal_of
+from fastapi_durable.engine.update import UpdateResult, offer_update
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import ErrorRecord, Json
 
@@ -39,14 +40,22 @@ class Deliveries:
             Whether a run received it; False: it is kept.
 
         Raises:
-            SerializationError: the token or the payload cannot be stored.
+            InputValidationError: the token cannot be stored, or a run of another namespace waits for it.
+            SerializationError: the payload cannot be stored.
         """
         services = self._services
         checked_token(token)
         encoded = services.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
         receiver = await retry_conflicts(
             services.clock,
-            lambda: deliver_signal(services.store, services.clock, token, encoded, signal_id=signal_id),
+            lambda: deliver_signal(
+                services.store,
+                services.clock,
+                token,
+                encoded,
+                signal_id=signal_id,
+                namespace=services.config.namespace,
+            ),
         )
         if receiver is not None:
             services.notifications.work_available()
@@ -56,6 +65,8 @@ class Deliveries:
         self, name: str, payload: Any = None, *, event_id: str | None = None, buffer: bool = True
     ) -> PublishedEvent:
         """Hand an event to every run that waits for one like it, and to the workflows that it starts.
+
+        An engine with a namespace reaches the runs of its own; one copy that is kept is for whoever asks first.
 
         Args:
             event_id: Publishing an event of the same name and id again, within `event_ttl`, does nothing.
@@ -87,7 +98,8 @@ class Deliveries:
     async def update(self, run_id: str, name: str, value: Any = None) -> UpdateResult:
         """Offer a value to `ctx.on_update(name)` of a run: validated first, then received or kept.
 
-        Refused, with the reason: for a run that is unknown, has ended or is being cancelled, and by the validator.
+        Refused, with the reason: for a run that is unknown, has ended or is being cancelled, and by the validator. A
+        run that went on as a new one is not ended: the new one is meant, also by an update that was accepted before.
 
         Raises:
             SerializationError: the value has no JSON form.
@@ -95,10 +107,7 @@ class Deliveries:
         services = self._services
         encoded = services.codec.encode(value, Any, what=f"the value of update {name!r}")
         checked_name(name)
-        run = await services.store.find_run(run_id)
-        if reason := await refusal_of(services, run, run_id, name, encoded):
-            return UpdateResult(accepted=False, reason=reason)
-        result = await retry_conflicts(services.clock, lambda: deliver_update(services, run_id, name, encoded))
+        result = await offer_update(services, run_id, name, encoded)
         if result.received:
             services.notifications.work_available()
         return result
@@ -108,20 +117,22 @@ class Deliveries:
     @overload
     async def get_event(self, run_id: str, key: str, /) -> Any: ...
     async def get_event(self, run_id: str, key: str, type: Any = Any, /) -> Any:
-        """The value that the run's `ctx.set_event(key, ...)` set last; None if it set none yet.
+        """The value that the run's `ctx.set_event(key, ...)` set last, as `type`; None if it set none yet.
+
+        Of a run that went on as a new one, the value of the newest run that set one.
 
         Raises:
             RunNotFoundError: no run has this id.
             SerializationError: the value is not a `type`.
         """
         services = self._services
-        latest = await latest_value(services.store, run_id, key)
+        latest = await latest_value(services.store, await meant_run(services, run_id), key)
         if latest is None:
             return None
         return services.codec.decode(latest.output, type, what=f"event {key!r} of run {run_id!r}")
 
     async def continue_run(self, run_id: str, label: str | None = None) -> bool:
-        """Let a run go on from the breakpoint at which it stands, or from the one with this label.
+        """Let a run, or the one that it went on as, go on from the breakpoint at which it stands, or from this label's.
 
         Returns:
             False if it stands at none.
@@ -130,7 +141,8 @@ class Deliveries:
             RunNotFoundError: no run has this id.
         """
         services = self._services
-        passed = await retry_conflicts(services.clock, lambda: pass_breakpoint(services, run_id, label))
+        run = await meant_run(services, run_id)
+        passed = await retry_conflicts(services.clock, lambda: pass_breakpoint(services, run.id, label))
         if passed:
             services.notifications.work_available()
         return passed
@@ -159,6 +171,7 @@ class Deliveries:
     async def _end_task(self, run_id: str, name: str, *, value: Json = None, error: ErrorRecord | None = None) -> bool:
         services = self._services
         checked_name(name)
+        await require_visible(services, run_id)
         taken = await retry_conflicts(
             services.clock, lambda: end_task(services, run_id, name, value=value, error=error)
         )

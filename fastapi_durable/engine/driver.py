@@ -152,8 +152,11 @@ class RunDriver:
             turn.lose_lease()
         elif self._stopping is not None:
             self._stopping(turn)
-        with turn_span(self.run):
-            return await turn.execute(body)
+        with turn_span(self.run) as tell:
+            outcome = await turn.execute(body)
+            if isinstance(outcome, Raised):
+                tell(outcome.error)
+        return outcome
 
     def _wants_undoing(self, outcome: TurnOutcome) -> bool:
         """Whether the run failed, or reached as far as a cancelled run gets."""

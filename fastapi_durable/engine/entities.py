@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable
-from typing import Any, TypeVar, overload
+from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.engine.entity_call import checked_call, signal_from_outside
 from fastapi_durable.engine.entity_message import STATE, entity_run_id
@@ -12,6 +12,7 @@ from fastapi_durable.engine.services import Services
 from fastapi_durable.entity import entity_name, operation_name
 
 State = TypeVar("State")
+Input = TypeVar("Input")
 
 
 class Entities:
@@ -19,6 +20,38 @@ class Entities:
 
     _services: Services
 
+    @overload
+    async def signal_entity(
+        self,
+        entity: type[State],
+        key: str,
+        operation: Callable[Concatenate[State, Input, ...], Any],
+        input: Input,
+        /,
+        *,
+        operation_id: str | None = None,
+    ) -> None: ...
+    @overload
+    async def signal_entity(
+        self,
+        entity: type[State],
+        key: str,
+        operation: Callable[[State], Any],
+        /,
+        *,
+        operation_id: str | None = None,
+    ) -> None: ...
+    @overload
+    async def signal_entity(
+        self,
+        entity: type | str,
+        key: str,
+        operation: str,
+        input: Any = ...,
+        /,
+        *,
+        operation_id: str | None = None,
+    ) -> None: ...
     async def signal_entity(
         self,
         entity: type | str,

@@ -162,7 +162,7 @@ async def publish_event(services: Services, event: Event, *, once: bool, buffer:
         seen = f"published:{event.name}:{event.id}"
         if once and await transaction.list_buffered_events(seen, limit=1):
             return PublishedEvent(event_id=event.id, duplicate=True)
-        waiters = await _waiters_for(transaction, event)
+        waiters = await _waiters_for(transaction, event, services.config.namespace)
         receivers = [
             waiter.run_id
             # In one order everywhere, so that two publishers do not wait for each other's runs.
@@ -187,11 +187,13 @@ async def publish_event(services: Services, event: Event, *, once: bool, buffer:
     return PublishedEvent(event_id=event.id, receivers=tuple(receivers), started=tuple(started), buffered=keep)
 
 
-async def _waiters_for(transaction: StoreTransaction, event: Event) -> list[SignalWaiter]:
+async def _waiters_for(transaction: StoreTransaction, event: Event, namespace: str | None) -> list[SignalWaiter]:
+    """Those that want the event, of one namespace or of all."""
+    store = transaction if namespace is None else transaction.with_scope(namespace)
     prefix, found = _prefix(event.name), []
     after: str | None = None
     while True:
-        page = await transaction.list_signal_waiters(prefix=prefix, limit=_PAGE, after=after)
+        page = await store.list_signal_waiters(prefix=prefix, limit=_PAGE, after=after)
         found += [waiter for waiter in page if matches(_wanted(waiter.token, prefix), event.payload)]
         if len(page) < _PAGE:
             return found

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from fastapi_durable.engine.chain import root_of
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.services import Services
@@ -17,7 +18,8 @@ from fastapi_durable.engine.undo import undo_position
 from fastapi_durable.errors import InputValidationError, RunNotFoundError
 from fastapi_durable.model import Checkpoint, CheckpointStatus, Run, RunStatus
 
-_MADE_OF_RUN_ID = r"(?P<before>(?:^|:)(?:child|spawn|wh|bp|update|task|entityreply):){run_id}(?P<after>[.:]|$)"
+_MADE_OF_RUN_ID = r"(?P<before>(?:^|:)(?:child|spawn|wh|bp|task|entityreply):){run_id}(?P<after>[.:]|$)"
+_UPDATE_OF_CHAIN = r"(?P<before>(?:^|:)update:){run_id}(?P<after>:)"
 _EVENT_OF_RUN_ID = r"(?P<before>signal:event:[^:]*:[^:]*:){run_id}(?P<after>#)"
 
 
@@ -94,7 +96,8 @@ def copied(run_id: str, new_id: str, history: Iterable[Checkpoint], from_step: i
 
 def renamed(name: str, run_id: str, new_id: str) -> str:
     """A row's name, made of the new run's id where the engine made it of the old one's."""
-    for pattern in (_MADE_OF_RUN_ID, _EVENT_OF_RUN_ID):
-        found = re.compile(pattern.format(run_id=re.escape(run_id)))
+    made_of = ((_MADE_OF_RUN_ID, run_id), (_EVENT_OF_RUN_ID, run_id), (_UPDATE_OF_CHAIN, root_of(run_id)))
+    for pattern, old_id in made_of:
+        found = re.compile(pattern.format(run_id=re.escape(old_id)))
         name = found.sub(lambda match: f"{match['before']}{new_id}{match['after']}", name)
     return name

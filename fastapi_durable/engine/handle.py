@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.engine.continuation import successor_of
+from fastapi_durable.engine.chain import head_of, may_have_gone_on
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.errors import (
     ResultTimeoutError,
@@ -81,8 +81,11 @@ class RunHandle(Generic[Output]):
         """
         limit = None if timeout is None else parse_duration(timeout)
         run = await self._finished(self.run_id, limit)
-        while (successor := await successor_of(self._store, run)) is not None:
-            run = await self._finished(successor.id, limit)
+        while may_have_gone_on(run):
+            head = await head_of(self._store, run.id)
+            if head is None or head.id == run.id:
+                break
+            run = await self._finished(head.id, limit)
         match run.status:
             case RunStatus.FAILED:
                 raise RunFailedError(run.id, run.workflow, run.error)

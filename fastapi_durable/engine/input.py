@@ -7,8 +7,6 @@ from fastapi_durable.definition import NoInput, StepDefinition, WorkflowDefiniti
 from fastapi_durable.errors import InputValidationError, SerializationError
 from fastapi_durable.model import Json
 
-_ID_LIMIT = 500
-
 
 class NoInputGiven:
     """Stands for the input of a workflow that takes none."""
@@ -40,17 +38,6 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
         return codec.encode(decoded, definition.input_type, what=label)
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
-
-
-def checked_run_id(run_id: str) -> str:
-    """An id that a caller chose, if every database can hold it and everybody can read it.
-
-    Raises:
-        InputValidationError: it is empty, too long, or not printable.
-    """
-    if not run_id or len(run_id) > _ID_LIMIT or not run_id.isprintable():
-        raise InputValidationError(f"a run id has 1 to {_ID_LIMIT} printable characters, {run_id[:80]!r} does not")
-    return run_id
 
 
 def as_declared(codec: Codec, definition: StepDefinition, value: Any) -> Any:

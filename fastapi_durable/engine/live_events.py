@@ -40,7 +40,8 @@ class LiveEvent:
     Attributes:
         seq, name, kind, attempt: Of the step.
         output, error: Of what completed or failed.
-        duration: Of the attempt that ended.
+        duration: Of a step, how long the attempt took that ended. Of a run, since it was created: how long it waited
+            for its first turn when it starts, and how long it took when it ends.
         progress: What the step's logger said, as it is stored.
     """
 
@@ -82,6 +83,11 @@ class LiveEvents:
 
         return stop
 
+    @property
+    def are_heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
     @contextmanager
     def stream(self, *, run_id: str | None = None, limit: int = 1000) -> Iterator[AsyncIterator[LiveEvent]]:
         """The events while the block is open, of one run or of all.
@@ -113,7 +119,7 @@ class LiveEvents:
     def run(self, type: LiveEventType, run: Run, *, output: Json = None, error: ErrorRecord | None = None) -> None:
         """Tell what happened to a run."""
         if self._listeners:
-            self._tell(type, run, output=output, error=error)
+            self._tell(type, run, output=output, error=error, since=run.created_at)
 
     def step(
         self,
@@ -156,10 +162,12 @@ class LiveEvents:
         attempt: int | None = None,
         duration: timedelta | None = None,
         progress: Json = None,
+        since: datetime | None = None,
     ) -> None:
+        now = self._clock.now()
         event = LiveEvent(
             type=type,
-            at=self._clock.now(),
+            at=now,
             run_id=run.id,
             workflow=run.workflow,
             namespace=run.namespace,
@@ -169,7 +177,7 @@ class LiveEvents:
             attempt=attempt,
             output=output,
             error=error,
-            duration=duration,
+            duration=duration if since is None else now - since,
             progress=progress,
         )
         for listener in tuple(self._listeners):

@@ -1,16 +1,19 @@
 """What operators do to runs: the engine's side of retry, fork, cancel and delete."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from fastapi_durable.engine.addressing import require_visible
 from fastapi_durable.engine.bulk import BulkCancellation, cancel_where
-from fastapi_durable.engine.cancellation import cancel
+from fastapi_durable.engine.cancellation import cancel_chain
 from fastapi_durable.engine.deletion import delete_run
 from fastapi_durable.engine.fork import fork
 from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.new_input import retry_with_input
 from fastapi_durable.engine.requeue import requeue
 from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import Run, RunQuery
 
 
@@ -22,6 +25,8 @@ class Operations:
     async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
         """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
 
+        Of a run that went on as a new one, the new one is cancelled.
+
         Args:
             compensate: Undo first what finished steps declared with `compensate=`; the run is `cancelling` meanwhile.
 
@@ -31,7 +36,8 @@ class Operations:
         Raises:
             RunNotFoundError: no run has this id.
         """
-        return await cancel(self._services, run_id, compensate=compensate)
+        await require_visible(self._services, run_id)
+        return await cancel_chain(self._services, run_id, compensate=compensate)
 
     async def cancel_where(self, query: RunQuery, *, compensate: bool = False) -> BulkCancellation:
         """Cancel every live run that the query selects, however many; its `limit` and `offset` do not count.
@@ -41,7 +47,11 @@ class Operations:
         Returns:
             How many were cancelled, are being undone, had ended by themselves, or could not be cancelled and why.
         """
-        return await cancel_where(self._services, query, compensate=compensate)
+        namespace = self._services.config.namespace
+        if namespace is not None and query.namespace not in (None, namespace):
+            return BulkCancellation()
+        scoped = query if namespace is None else replace(query, namespace=namespace)
+        return await cancel_where(self._services, scoped, compensate=compensate)
 
     async def retry(self, run_id: str) -> Run:
         """Let a failed, dead or blocked run go on from where it failed.
@@ -58,6 +68,7 @@ class Operations:
             RunNotFoundError: no run has this id.
             RunStateError: the run is alive, completed or cancelled; nothing was changed.
         """
+        await require_visible(self._services, run_id)
         return await requeue(self._services, run_id)
 
     async def retry_with_input(self, run_id: str, input: Any = NO_INPUT, /) -> Run:
@@ -75,6 +86,7 @@ class Operations:
             InputValidationError: the input does not fit the workflow's type.
             WorkflowNotRegisteredError: this engine does not know the run's version.
         """
+        await require_visible(self._services, run_id)
         return await retry_with_input(self._services, run_id, input, given=input is not NO_INPUT)
 
     async def fork(self, run_id: str, *, from_step: int) -> Run:
@@ -89,6 +101,7 @@ class Operations:
             RunNotFoundError: no run has this id.
             InputValidationError: `from_step` is not a position of the body itself.
         """
+        await require_visible(self._services, run_id)
         return await fork(self._services, run_id, from_step=from_step)
 
     async def delete_run(self, run_id: str, *, force: bool = False) -> int:
@@ -103,6 +116,10 @@ class Operations:
         Raises:
             RunStateError: the run or a descendant is alive, and `force` is not set; nothing was removed.
         """
+        try:
+            await require_visible(self._services, run_id)
+        except RunNotFoundError:
+            return 0
         return await delete_run(self._services, run_id, force=force)
 
     def on_cancel(self, listener: Callable[[str], None]) -> Callable[[], None]:

@@ -51,6 +51,7 @@ class Positions:
         self._key_of_seq: dict[int, str] = {}
         self._next_branch_seq = FIRST_BRANCH_SEQ
         self._log: list[tuple[int, _Branch]] = []
+        self._last_calls: dict[str, int] | None = None
         for checkpoint in history:
             if checkpoint.seq >= FIRST_BRANCH_SEQ:
                 self._know(checkpoint.step_id.removeprefix(f"{run_id}:"), checkpoint.seq)
@@ -76,6 +77,34 @@ class Positions:
             around.add(branch)
             branch = branch.parent
         return [other for other, caller in self._log[calls:] if _comes_after(caller, around, calls)]
+
+    def is_replaying(self, history: Iterable[Checkpoint]) -> bool:
+        """Whether the current task has still to come to a call that the history holds.
+
+        Changes nothing: how a body counts must not depend on who asks. What is recorded meanwhile lies before the next
+        call, so the history is looked through once.
+        """
+        if self._last_calls is None:
+            self._last_calls = {}
+            for checkpoint in history:
+                if checkpoint.seq >= 0:
+                    self._note(self._key_of_seq.get(checkpoint.seq, str(checkpoint.seq)))
+        branch = _current.get()
+        if branch is None or branch.positions is not self:
+            branch = self._root
+        if branch.task is asyncio.current_task():
+            return branch.calls <= self._last_calls.get(branch.prefix, -1)
+        # A task that has not made a call yet, and will be the next branch.
+        return branch.branches <= self._last_calls.get(f"{branch.prefix}branch", -1)
+
+    def _note(self, key: str) -> None:
+        """Remember how far each branch, and the numbering of branches, had come."""
+        assert self._last_calls is not None  # noqa: S101 (made by the caller)
+        parts = key.split(".")
+        for depth, part in enumerate(parts):
+            prefix = "".join(f"{each}." for each in parts[:depth])
+            place = prefix if depth == len(parts) - 1 else f"{prefix}branch"
+            self._last_calls[place] = max(int(part), self._last_calls.get(place, -1))
 
     def enter_body(self) -> None:
         """Called in the task of the body."""
@@ -180,6 +209,11 @@ _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)
 def inside_step(name: str) -> Ambient[str | None]:
     """Marks the context in which a step's function runs."""
     return Ambient(_in_step, name, steps_run_by(None))
+
+
+def is_inside_step() -> bool:
+    """Whether this is the context of a step's function."""
+    return _in_step.get() is not None
 
 
 def refuse_inside_step() -> None:

@@ -7,9 +7,9 @@ second operator finds the run pending and is refused.
 
 from typing import Any
 
+from fastapi_durable.engine.chain import successor_of
 from fastapi_durable.engine.completion import child_token
 from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.continuation import successor_of
 from fastapi_durable.engine.failed_rows import given_up
 from fastapi_durable.engine.retries import has_better_retry
 from fastapi_durable.engine.services import Services

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from fastapi_durable.engine.chain import earlier_ids
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turn import Turn
-from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Run
 from fastapi_durable.store.base import StateStore
 
 
@@ -24,22 +24,18 @@ async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
             )
 
 
-async def latest_value(store: StateStore, run_id: str, key: str) -> Checkpoint | None:
-    """The row of the value that was set last.
-
-    Raises:
-        RunNotFoundError: no run has this id.
-    """
-    latest = await store.find_latest_checkpoint_by_name(run_id, _name(key))
-    if latest is None:
-        if await store.find_run(run_id) is None:
-            raise RunNotFoundError(run_id)
-        return None
-    if latest.seq < FIRST_BRANCH_SEQ:
-        return latest
-    # Numbers of branches say nothing of the order in time.
-    rows = await store.list_checkpoints_by_name_prefix(run_id, [_name(key)])
-    return max((row for row in rows if row.name == latest.name), key=lambda row: (row.finished_at, row.seq))
+async def latest_value(store: StateStore, run: Run, key: str) -> Checkpoint | None:
+    """The row of the value that was set last by the run, or else by one that it goes on from."""
+    for run_id in (run.id, *earlier_ids(run.id)):
+        latest = await store.find_latest_checkpoint_by_name(run_id, _name(key))
+        if latest is None:
+            continue
+        if latest.seq < FIRST_BRANCH_SEQ:
+            return latest
+        # Numbers of branches say nothing of the order in time.
+        rows = await store.list_checkpoints_by_name_prefix(run_id, [_name(key)])
+        return max((row for row in rows if row.name == latest.name), key=lambda row: (row.finished_at, row.seq))
+    return None
 
 
 def _name(key: str) -> str:

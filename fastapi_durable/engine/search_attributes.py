@@ -11,6 +11,7 @@ from typing import Any
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.limits import check_attributes
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InputValidationError, LeaseLostError, SerializationError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, SearchAttributes, SearchValue
@@ -36,6 +37,7 @@ def checked_attributes(
             raise InputValidationError(str(error)) from error
         # Only what was given: a default of the schema, or an absent optional field, is not an attribute of the run.
         values = {key: encoded.get(key, value) for key, value in values.items()}
+    check_attributes(values)
     for key, value in values.items():
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
             raise InputValidationError(f"the search attribute {key!r} is a text, a number or a boolean, not {value!r}")

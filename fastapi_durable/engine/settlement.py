@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from fastapi_durable.clock import Clock
+from fastapi_durable.engine.chain import is_hop
 from fastapi_durable.engine.completion import child_token, completion, tell_waiter
 from fastapi_durable.engine.retries import origin_of, tell_waiter_of_origin
 from fastapi_durable.engine.singleton import gate_of, leave_gate
@@ -43,7 +44,8 @@ async def settle_run(
     """
     guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
     changes = ending(clock, status, output=output, error=error)
-    if also is None and not put_waiters and run.parent_run_id is None and gate_of(run) is None:
+    has_waiters = put_waiters or is_hop(run.id)
+    if also is None and not has_waiters and run.parent_run_id is None and gate_of(run) is None:
         return await store.update_run(run.id, changes, **guards)
     async with store.transaction() as transaction:
         for name in names_of_ending(run):

@@ -10,7 +10,9 @@ from typing import Any
 
 from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.chain import CHAIN
 from fastapi_durable.engine.delivery import hand_over, own_run
+from fastapi_durable.engine.limits import refuse_other
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.singleton import check_queue, gate_of
 from fastapi_durable.engine.turn import Turn
@@ -27,8 +29,8 @@ from fastapi_durable.model import (
 from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
 
 _TOKEN_LIMIT = 500
-_RESERVED = ("child:", "event:", "entityreply:", "singleton:", "wh:")
-"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event or a free place."""
+_RESERVED = (CHAIN, "child:", "event:", "entityreply:", "singleton:", "wh:")
+"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event, a place or a run."""
 
 SIGNAL_TIMEOUT = "signal_timeout"
 _TAKEN_CODE = "signal_token_taken"
@@ -156,18 +158,29 @@ async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> st
 
 
 async def deliver_signal(
-    store: StateStore, clock: Clock, token: str, payload: Json, *, signal_id: str | None = None
+    store: StateStore,
+    clock: Clock,
+    token: str,
+    payload: Json,
+    *,
+    signal_id: str | None = None,
+    namespace: str | None = None,
 ) -> str | None:
     """Give the payload to whoever waits for `token`, or keep it for the next one.
 
     Args:
         signal_id: Makes a repeated delivery harmless while the first one is still buffered.
+        namespace: The sender's, who may not reach into another one; None: he may.
 
     Returns:
         The id of the run that received it; None if it was buffered.
+
+    Raises:
+        InputValidationError: a run of another namespace waits for the token.
     """
     async with store.transaction() as transaction:
         await transaction.lock_name(signal_lock(token))
+        await _refuse_foreign(transaction, token, namespace)
         return await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
 
 
@@ -180,11 +193,14 @@ async def start_with_signal(
     payload: Json,
     *,
     signal_id: str | None = None,
+    namespace: str | None = None,
 ) -> CreatedRun:
     """Create the run unless one of its id exists, and deliver a signal, in one transaction.
 
     Raises:
         SingletonQueueFullError: the run is new, and no more of its key may wait; nothing was done.
+        RunIdTakenError: the id is that of another workflow's run; nothing was done.
+        InputValidationError: a run of another namespace waits for the token; nothing was done.
     """
     async with store.transaction() as transaction:
         if (gate := gate_of(run)) is not None:
@@ -192,6 +208,8 @@ async def start_with_signal(
             await check_queue(transaction, definition, run)
         await transaction.lock_name(signal_lock(token))
         created = await transaction.create_run(run)
+        refuse_other(created.run, run)
+        await _refuse_foreign(transaction, token, namespace)
         await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
         return created
 
@@ -205,6 +223,21 @@ async def pass_on(
         return waiter.run_id
     await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
     return None
+
+
+async def _refuse_foreign(transaction: StoreTransaction, token: str, namespace: str | None) -> None:
+    """Keep a sender of one namespace from a run of another.
+
+    Raises:
+        InputValidationError: such a run waits for the token.
+    """
+    waiter = None if namespace is None else await transaction.find_signal_waiter(token)
+    run = None if waiter is None else await transaction.find_run(waiter.run_id)
+    if run is not None and not run.status.is_terminal and run.namespace != namespace:
+        raise InputValidationError(
+            f"a run of another namespace waits for the signal {token!r}, so it was not sent. Tokens are common to all "
+            "namespaces: put the namespace into yours"
+        )
 
 
 def signal_lock(token: str) -> str:

@@ -9,8 +9,9 @@ from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.handle import RunHandle
-from fastapi_durable.engine.input import NO_INPUT, checked_run_id, encode_input
+from fastapi_durable.engine.input import NO_INPUT, encode_input
 from fastapi_durable.engine.labels import labelled
+from fastapi_durable.engine.limits import checked_priority, checked_run_id, checked_tags, refuse_other
 from fastapi_durable.engine.namespaces import namespace_of
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.search_attributes import checked_attributes
@@ -86,14 +87,14 @@ class Starts:
         Raises:
             InputValidationError: the input does not fit the workflow's type, or cannot be stored; or an option is no
                 good.
+            RunIdTakenError: the id is that of another workflow's run.
             WorkflowNotRegisteredError: unknown name or version.
             SingletonQueueFullError: too many runs of the input's singleton key are alive.
             StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
                 with the same `run_id` will find it.
         """
         definition, run = self._new_run(workflow, input, options)
-        stored, created = await self._create(run, definition)
-        return self._handle(stored.id, definition.output_type, created=created)
+        return await self._started(definition, run)
 
     @overload
     async def execute(
@@ -111,12 +112,11 @@ class Starts:
         Raises:
             RunFailedError, RunCancelledError, RunDeadError: the run ended without an output.
             ResultTimeoutError: it has not ended after `timeout`.
-            InputValidationError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
+            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
         """
         timeout = options.pop("timeout", None)
         definition, run = self._new_run(workflow, input, options)
-        stored, created = await self._create(run, definition)
-        return await self._handle(stored.id, definition.output_type, created=created).result(timeout)
+        return await (await self._started(definition, run)).result(timeout)
 
     @overload
     async def signal_with_start(
@@ -154,8 +154,8 @@ class Starts:
 
         Raises:
             SerializationError: the token or the payload cannot be stored.
-            InputValidationError, WorkflowNotRegisteredError, SingletonQueueFullError, StoreUnavailableError: as
-                `start`.
+            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
+                StoreUnavailableError: as `start`; nothing was sent then.
         """
         services, payload, signal_id = self._services, options.pop("payload", None), options.pop("signal_id", None)
         definition, run = self._new_run(workflow, input, options)
@@ -164,7 +164,14 @@ class Starts:
         stored, created = await retry_conflicts(
             services.clock,
             lambda: start_with_signal(
-                services.store, services.clock, definition, run, token, encoded, signal_id=signal_id
+                services.store,
+                services.clock,
+                definition,
+                run,
+                token,
+                encoded,
+                signal_id=signal_id,
+                namespace=services.config.namespace,
             ),
         )
         services.notifications.work_available()
@@ -182,6 +189,11 @@ class Starts:
         """
         output_type = Any if workflow is None else self._services.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
+
+    async def _started(self, definition: WorkflowDefinition, run: Run) -> RunHandle[Any]:
+        stored, created = await self._create(run, definition)
+        refuse_other(stored, run)
+        return self._handle(stored.id, definition.output_type, created=created)
 
     async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
         """Insert the run; if this process has a worker with a free place, already leased to it.
@@ -220,9 +232,9 @@ class Starts:
             workflow=definition.name,
             workflow_version=definition.version,
             input=encoded,
-            tags=labelled(services.codec, definition, encoded, options.get("tags", ())),
+            tags=labelled(services.codec, definition, encoded, checked_tags(options.get("tags", ()))),
             search_attributes=checked_attributes(services.codec, definition, options.get("search_attributes") or {}),
-            priority=options.get("priority"),
+            priority=checked_priority(options.get("priority")),
             namespace=namespace_of(services.config),
             origin=definition.origin,
             expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
@@ -232,12 +244,12 @@ class Starts:
         )
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
-        services = self._services
+        services, namespace = self._services, self._services.config.namespace
         return RunHandle(
             run_id,
             created=created,
             output_type=output_type,
-            store=services.store,
+            store=services.store if namespace is None else services.store.with_scope(namespace),
             clock=services.clock,
             codec=services.codec,
             notifications=services.notifications,

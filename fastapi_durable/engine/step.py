@@ -72,7 +72,8 @@ async def run_step(
                         policy, lambda: carrier.execute(task, lambda task: _execute(turn, definition, task, log))
                     )
                 finally:
-                    await announcement.settle()
+                    if not announcement.is_over():
+                        await announcement.settle()
                 if outcome.error is not None:
                     # An attempt that was given up did not hand in what it said.
                     return outcome if outcome.events else replace(outcome, events=log.events)
@@ -180,9 +181,13 @@ class _Announcement:
         )
         await turn.record(checkpoint)
 
-    async def settle(self) -> None:
-        """Finish the write, if there is one, before the outcome is written."""
+    def is_over(self) -> bool:
+        """Make no announcement any more; False: one is being written, or was, and has to be settled."""
         self._timer.cancel()
+        return self._write is None
+
+    async def settle(self) -> None:
+        """Finish the write before the outcome is written."""
         if self._write is not None:
             try:
                 await asyncio.wait({self._write})

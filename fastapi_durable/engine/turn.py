@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.blame import Blame
-from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
@@ -166,6 +165,11 @@ class Turn:
         """The error that the call at `seq` is about to raise into the body: `raise turn.failed(seq, ...)`."""
         return self._blame.met(seq, error)
 
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the code that asks has been executed before, as far as the history tells."""
+        return not self._undoing and self._positions.is_replaying(self._history.values())
+
     def peek(self, seq: int) -> Checkpoint | None:
         """What the history holds at a position, whatever it is."""
         return self._history.get(seq)
@@ -231,10 +235,10 @@ class Turn:
         repetition: it ends the turn once the lease cannot be held. Any other fault of the store ends the turn without
         a word to the body, which is not to blame: the run is taken up again when its lease expires.
         """
-        delay = timedelta(milliseconds=50)
+        delay = timedelta(milliseconds=10)
         while True:
             try:
-                return await retry_conflicts(self.services.clock, write)
+                return await write()
             except (StoreUnavailableError, StoreConflictError):
                 if self._ended is not None and self._ended.ending is Ending.LEASE_LOST:
                     self.check_open()

@@ -1,18 +1,26 @@
 """`ctx.on_update` and `update`: a value that a run accepts at a named point, after a validator had a look at it.
 
-An update is a signal on a token of the run. That the run lives is checked under its lock, in the transaction that
-delivers: an update is refused, or it is kept for a run that can still receive it.
+An update is a signal on a token of the run's chain. That the run lives is checked under its lock, in the transaction
+that delivers: an update is refused, or it is kept for a run that can still receive it, or for one that this one goes on
+as.
 """
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi_durable.definition import NoInput, UpdateValidator, step_definition
+from fastapi_durable.engine.chain import head_of, root_of, successor_of
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.namespaces import is_visible
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import pass_on, signal_lock
-from fastapi_durable.errors import SerializationError
+from fastapi_durable.errors import SerializationError, StoreConflictError
 from fastapi_durable.model import Json, Run, RunStatus
+
+_HOPS_AT_MOST = 50
+"""How often an update runs after a run that goes on as a new one while the update is validated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +38,25 @@ class UpdateResult:
 
 
 def update_token(run_id: str, name: str) -> str:
-    """The signal token of a run's update point."""
-    return f"update:{run_id}:{name}"
+    """The signal token of an update point: of the whole chain, so what is kept for a run is kept for the next one."""
+    return f"update:{root_of(run_id)}:{name}"
 
 
-async def refusal_of(services: Services, run: Run | None, run_id: str, name: str, arg: Json) -> str | None:
-    """Why the run, as it was read, does not take the update; None if it may."""
-    if run is None:
-        return f"no run has the id {run_id!r}"
-    if reason := _cannot_receive(run):
-        return reason
+async def offer_update(services: Services, run_id: str, name: str, arg: Json) -> UpdateResult:
+    """Validate an update, and hand it to the run that is meant, or keep it for that one."""
+    for _ in range(_HOPS_AT_MOST):
+        run = await head_of(services.store, run_id)
+        if run is None or not is_visible(services.config, run):
+            return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
+        if reason := _cannot_receive(run) or await _refusal_of(services, run, name, arg):
+            return UpdateResult(accepted=False, reason=reason)
+        result = await retry_conflicts(services.clock, partial(_deliver, services, run.id, name, arg))
+        if result is not None:
+            return result
+    raise StoreConflictError(f"run {run_id!r} went on as a new one each time that update {name!r} was offered to it")
+
+
+async def _refusal_of(services: Services, run: Run, name: str, arg: Json) -> str | None:
     validator = services.update_validators.get((run.workflow, name))
     if validator is None:
         definition = services.registry.find(run.workflow, run.workflow_version)
@@ -47,14 +64,20 @@ async def refusal_of(services: Services, run: Run | None, run_id: str, name: str
     return None if validator is None else await _verdict(services, validator, name, arg)
 
 
-async def deliver_update(services: Services, run_id: str, name: str, arg: Json) -> UpdateResult:
-    """Hand a validated update to its run, or keep it, if the run still lives."""
+async def _deliver(services: Services, run_id: str, name: str, arg: Json) -> UpdateResult | None:
+    """Hand over or keep a validated update, if the run still lives; None if it went on as a new one meanwhile.
+
+    The run stays locked until the update is kept. So the transaction in which it goes on comes either after this one,
+    and the new run finds the update, or before, and then this one finds the run ended.
+    """
     token = update_token(run_id, name)
     async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
         await transaction.lock_name(signal_lock(token))
         run = await transaction.lock_run(run_id)
         if run is None:
             return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
+        if await successor_of(transaction, run) is not None:
+            return None
         if reason := _cannot_receive(run):
             return UpdateResult(accepted=False, reason=reason)
         receiver = await pass_on(transaction, token, arg, now=services.clock.now())

@@ -205,6 +205,7 @@ class StateStore(Protocol):
         limit: int,
         workflows: Collection[tuple[str, str]] | None = None,
         namespace: str | None = None,
+        after: str = "",
     ) -> list[Run]:
         """Take up to `limit` runs that want driving: set them running, leased under `token`, and return them.
 
@@ -212,11 +213,14 @@ class StateStore(Protocol):
         runs that nobody holds an unexpired lease on. A cancelling run stays cancelling, and is not claimed before its
         `wake_at`, if it has one: an undo waits for its next attempt. `recovery_attempts` grows by one where an expired
         lease is taken over, and only there: a run without an owner was handed back.
-        The higher priority comes first (none is zero), then the longest wait: since creation, `wake_at`, or the end of
-        the lease. No run is given to two callers.
+        Runs that wait in a queue are left to it. Namespaces take turns; within one the longest wait comes first: since
+        creation, `wake_at`, or the end of the lease, where each unit of priority counts as five minutes more, so that
+        no run waits for ever behind urgent ones. Of very many that wake at a time, the order by priority is kept among
+        the longest waiting hundred. No run is given to two callers.
 
         Args:
             workflows: Only these `(name, version)` pairs; None: all.
+            after: The namespace that was served last.
         """
         ...
 

@@ -1,21 +1,18 @@
-"""What `runs` and its subcommands take."""
+"""What the commands that speak to a console take."""
 
 import argparse
 import json
-from collections.abc import Callable
 from typing import Any
 
-from fastapi_durable.model import AttributeFilter, Json, RunQuery, RunStatus
-from fastapi_durable.web.schemas import attribute_filter
-
-AddTarget = Callable[[argparse.ArgumentParser], None]
+from fastapi_durable.model import Json, RunStatus
+from fastapi_durable.web.bodies import attribute_filter
 
 
-def describe_runs(parser: argparse.ArgumentParser, add_target: AddTarget) -> None:
+def describe_runs(parser: argparse.ArgumentParser) -> None:
     """Add `list`, `show`, `cancel`, `retry`, `signal` and `tail`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
 
-    listing = _action(actions, "list", add_target, "the newest runs")
+    listing = _action(actions, "list", "the newest runs")
     listing.add_argument("--status", action="append", choices=list(RunStatus), help="may be repeated")
     listing.add_argument("--workflow")
     listing.add_argument("--tag")
@@ -23,48 +20,79 @@ def describe_runs(parser: argparse.ArgumentParser, add_target: AddTarget) -> Non
     listing.add_argument("--namespace")
     listing.add_argument("--limit", type=_limit, default=50, help="1 to 1000 (default: 50)")
 
-    show = _action(actions, "show", add_target, "one run with its steps")
-    show.add_argument("run_id")
-
-    cancel = _action(actions, "cancel", add_target, "cancel a run and its children")
-    cancel.add_argument("run_id")
+    show = _action(actions, "show", "one run with its steps", "run_id")
+    cancel = _action(actions, "cancel", "cancel a run and its children", "run_id")
     cancel.add_argument("--compensate", action="store_true", help="undo its finished steps first")
-
-    retry = _action(actions, "retry", add_target, "let a failed, dead or blocked run go on")
-    retry.add_argument("run_id")
-
-    signal = _action(actions, "signal", add_target, "send a signal")
-    signal.add_argument("token")
-    signal.add_argument("payload", nargs="?", type=_json, help="JSON (default: null)")
-
-    tail = _action(actions, "tail", add_target, "print what happens to a run until it ends, or to all until Ctrl-C")
-    tail.add_argument("run_id", nargs="?")
+    retry = _action(actions, "retry", "let a failed, dead or blocked run go on", "run_id")
+    signal = _action(actions, "signal", "send a signal; the payload is JSON (default: null)", "token", "payload?")
+    tail = _action(actions, "tail", "print what happens to a run until it ends, or to all until Ctrl-C", "run_id?")
+    for each in (show, cancel, retry, signal, tail):
+        each.set_defaults(limit=None)
 
 
-def query_of(arguments: argparse.Namespace) -> RunQuery:
-    """The query that `list` was asked for."""
-    return RunQuery(
-        statuses=None if arguments.status is None else frozenset(RunStatus(each) for each in arguments.status),
-        workflow=arguments.workflow,
-        tag=arguments.tag,
-        attributes=tuple(arguments.attr),
-        namespace=arguments.namespace,
-        limit=arguments.limit,
-    )
+def describe_workers(parser: argparse.ArgumentParser) -> None:
+    """The command `workers` has no actions."""
+    _add_common(parser, ())
+    parser.set_defaults(action="workers")
 
 
-def _action(actions: Any, name: str, add_target: AddTarget, help: str) -> argparse.ArgumentParser:
+def describe_schedules(parser: argparse.ArgumentParser) -> None:
+    """Add `list`, `pause`, `resume` and `trigger`."""
+    actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
+    _action(actions, "list", "the schedules and where they stand")
+    _action(actions, "pause", "let windows pass without a run", "key")
+    _action(actions, "resume", "fire windows again, from the next one on", "key")
+    _action(actions, "trigger", "start a run now, beside the windows", "key")
+
+
+def read_words(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
+    """Tell the words of the command line apart: the module comes first, unless `--url` stands for it."""
+    names = [] if arguments.url is not None else ["target"]
+    names += arguments.names
+    words = list(arguments.words)
+    required = [name for name in names if not name.endswith("?")]
+    if not len(required) <= len(words) <= len(names):
+        wanted = " ".join(name.rstrip("?").upper() if name != "target" else "MODULE:ATTRIBUTE" for name in names)
+        parser.error(f"this takes {wanted or 'no words'}{' (or --url URL)' if 'target' in names else ''}")
+    words += [None] * (len(names) - len(words))
+    arguments.target = None
+    for name, word in zip(names, words, strict=True):
+        setattr(arguments, name.rstrip("?"), word)
+    if "payload?" in names:
+        try:
+            arguments.payload = _json(arguments.payload)
+        except ValueError as error:
+            parser.error(f"the payload is not JSON: {error}")
+
+
+def _action(actions: Any, name: str, help: str, *words: str) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = actions.add_parser(name, help=help, description=f"{help[0].upper()}{help[1:]}.")
-    add_target(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON document a line, for scripts")
+    _add_common(parser, words)
     return parser
 
 
-def _attribute(text: str) -> AttributeFilter:
+def _add_common(parser: argparse.ArgumentParser, words: tuple[str, ...]) -> None:
+    shown = " ".join(f"[{word[:-1].upper()}]" if word.endswith("?") else word.upper() for word in words)
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar=f"MODULE:ATTRIBUTE {shown}".strip(),
+        help="the DurableModule, for example example_app.durable:durable (left out with --url)",
+    )
+    parser.add_argument(
+        "--url", help="of a running console, such as https://shop.example/durable, instead of a module and its store"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON document a line, for scripts")
+    parser.add_argument("--traceback", action="store_true", help="print the whole traceback of an error")
+    parser.set_defaults(names=words, command=parser)
+
+
+def _attribute(text: str) -> str:
     try:
-        return attribute_filter(text)
+        attribute_filter(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def _limit(text: str) -> int:
@@ -73,8 +101,5 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _json(text: str) -> Json:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"not JSON: {error}") from error
+def _json(text: str | None) -> Json:
+    return None if text is None else json.loads(text)

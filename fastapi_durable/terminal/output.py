@@ -1,14 +1,14 @@
 """How runs look in a terminal: tables and timelines with rich, or JSON for scripts."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from fastapi_durable.errors import ConfigurationError
-from fastapi_durable.gateway import ListedRun
-from fastapi_durable.model import Checkpoint, CheckpointStatus
+from fastapi_durable.model import CheckpointStatus
 from fastapi_durable.web.schemas import RunDetailView, RunSummary, StepView
+from fastapi_durable.web.upkeep_routes import ScheduleView, WorkerView
 
 _COLOURS = {
     "completed": "green",
@@ -26,11 +26,18 @@ _BAR = 24
 class Output(Protocol):
     """Prints what a command found or did."""
 
-    def runs(self, runs: Iterable[ListedRun]) -> None: ...
+    def runs(self, runs: Iterable[RunSummary]) -> None: ...
 
     def run(self, detail: RunDetailView) -> None: ...
 
+    def workers(self, workers: Sequence[WorkerView]) -> None: ...
+
+    def schedules(self, schedules: Sequence[ScheduleView]) -> None: ...
+
     def change(self, at: datetime, run_id: str, what: str, status: str) -> None: ...
+
+    def waiting(self, text: str | None) -> None:
+        """Show that the command still watches, and what; None: no longer."""
 
     def done(self, result: dict[str, Any], text: str) -> None: ...
 
@@ -38,12 +45,23 @@ class Output(Protocol):
 class JsonOutput:
     """One JSON document a line."""
 
-    def runs(self, runs: Iterable[ListedRun]) -> None:
+    def runs(self, runs: Iterable[RunSummary]) -> None:
         for each in runs:
-            self._print(RunSummary.of(each).model_dump(mode="json"))
+            self._print(each.model_dump(mode="json"))
 
     def run(self, detail: RunDetailView) -> None:
         self._print(detail.model_dump(mode="json"))
+
+    def workers(self, workers: Sequence[WorkerView]) -> None:
+        for each in workers:
+            self._print(each.model_dump(mode="json"))
+
+    def schedules(self, schedules: Sequence[ScheduleView]) -> None:
+        for each in schedules:
+            self._print(each.model_dump(mode="json"))
+
+    def waiting(self, text: str | None) -> None:
+        """Scripts see documents only."""
 
     def change(self, at: datetime, run_id: str, what: str, status: str) -> None:
         self._print({"at": at.isoformat(), "run_id": run_id, "what": what, "status": status})
@@ -70,17 +88,17 @@ class RichOutput:
                 "tables need rich: pip install 'fastapi-durable[cli]', or use --json for one document a line"
             ) from error
         self._console = Console(highlight=False)
+        self._status: Any = None
 
-    def runs(self, runs: Iterable[ListedRun]) -> None:
+    def runs(self, runs: Iterable[RunSummary]) -> None:
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("STATUS", "RUN", "WORKFLOW", "CREATED", "WAITS FOR"):
             table.add_column(name, overflow="fold")
-        for each in runs:
-            run = each.run
-            waits = "" if each.waiting is None else f"{each.waiting.kind} {each.waiting.name}"
+        for run in runs:
+            waits = "" if run.waiting is None else f"{run.waiting.kind} {run.waiting.name}"
             if not waits and run.wake_at is not None and not run.status.is_terminal:
                 waits = f"until {_moment(run.wake_at)}"
             table.add_row(
@@ -126,6 +144,57 @@ class RichOutput:
         if detail.output is not None:
             self._console.print(Text(f"output: {json.dumps(detail.output)}"))
 
+    def workers(self, workers: Sequence[WorkerView]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for name in ("WORKER", "HOST", "LOAD", "LAST SAID SO", "NAMESPACE", "WORKFLOWS"):
+            table.add_column(name, overflow="fold")
+        for each in workers:
+            full = each.in_flight >= each.concurrency
+            table.add_row(
+                Text(each.id),
+                Text(f"{each.host} ({each.pid})"),
+                Text(f"{each.in_flight} of {each.concurrency}", style="yellow" if full else ""),
+                _moment(each.beat_at),
+                Text(each.namespace or "all"),
+                Text(", ".join(each.workflows)),
+            )
+        self._console.print(table if table.row_count else "no worker has said in the last half minute that it lives")
+
+    def schedules(self, schedules: Sequence[ScheduleView]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for name in ("SCHEDULE", "WORKFLOW", "WHEN", "NEXT", "LAST", "LAST RUN"):
+            table.add_column(name, overflow="fold")
+        for each in schedules:
+            every = "" if each.every_seconds is None else f"every {_duration(timedelta(seconds=each.every_seconds))}"
+            paused = Text("paused", style="yellow")
+            table.add_row(
+                Text(each.key),
+                Text(each.workflow),
+                Text(f"{each.cron} {each.timezone}" if each.cron is not None else every),
+                paused if each.paused else Text("" if each.next_fire_at is None else _moment(each.next_fire_at)),
+                "" if each.last_fire_at is None else _moment(each.last_fire_at),
+                Text(each.last_run_id or ""),
+            )
+        self._console.print(table if table.row_count else "no schedules")
+
+    def waiting(self, text: str | None) -> None:
+        if self._status is not None and text is None:
+            self._status.stop()
+            self._status = None
+        elif text is not None and self._console.is_terminal:
+            from rich.text import Text
+
+            if self._status is None:
+                self._status = self._console.status(Text(text))
+                self._status.start()
+            self._status.update(Text(text))
+
     def change(self, at: datetime, run_id: str, what: str, status: str) -> None:
         from rich.text import Text
 
@@ -137,7 +206,7 @@ class RichOutput:
         self._console.print(text, markup=False)
 
 
-def what_changed(step: Checkpoint) -> str:
+def what_changed(step: StepView) -> str:
     """A step's part of a line of `tail`."""
     tries = f" (attempt {step.attempts})" if step.attempts > 1 else ""
     reason = f": {step.error.message}" if step.status is CheckpointStatus.FAILED and step.error is not None else ""

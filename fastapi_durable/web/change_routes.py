@@ -6,21 +6,10 @@ from typing import Any
 from fastapi import APIRouter
 
 from fastapi_durable.errors import RunNotFoundError, RunStateError
+from fastapi_durable.web.bodies import CancelRun, ContinueRun, PublishEvent, SendSignal, SendUpdate
 from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
-from fastapi_durable.web.schemas import (
-    CancelRun,
-    ContinueRun,
-    EventPublished,
-    Name,
-    PublishEvent,
-    RunChanged,
-    RunId,
-    SendSignal,
-    SendUpdate,
-    SignalSent,
-    UpdateSent,
-)
+from fastapi_durable.web.schemas import EventPublished, Name, RunChanged, RunId, SignalSent, UpdateSent
 from fastapi_durable.web.scope import ScopeDep
 
 

@@ -14,8 +14,9 @@ from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.namespaces import namespace_of
 from fastapi_durable.entity import EntityDefinition
 from fastapi_durable.errors import EntityNotRegisteredError
+from fastapi_durable.web.bodies import SendOperation
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
-from fastapi_durable.web.schemas import EntityKey, Name, SendOperation, json_schema_of
+from fastapi_durable.web.schemas import EntityKey, Name, json_schema_of
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 

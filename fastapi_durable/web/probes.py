@@ -1,4 +1,4 @@
-"""Health probes of a process without a web server: two paths, answered by a few lines of asyncio."""
+"""Health probes and metrics of a process without a web server: three paths, answered by a few lines of asyncio."""
 
 import asyncio
 import json
@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
+from fastapi_durable.errors import StoreError
 from fastapi_durable.runtime import DurableHealth, DurableRuntime
+from fastapi_durable.web.exposition import MEDIA_TYPE, exposition
 
 Address = tuple[str, int]
 """Host and port; port 0 takes a free one."""
@@ -18,7 +20,7 @@ _log = logging.getLogger("fastapi_durable")
 
 @asynccontextmanager
 async def answering_probes(runtime: DurableRuntime, address: Address) -> AsyncIterator[Address]:
-    """Answer `GET /health/live` and `GET /health/ready` with 200 or 503, and yield the address.
+    """Answer `GET /health/live` and `GET /health/ready` with 200 or 503, `GET /metrics`, and yield the address.
 
     The reason why the store does not answer goes to the log, not to whoever asks.
 
@@ -50,10 +52,17 @@ async def answering_probes(runtime: DurableRuntime, address: Address) -> AsyncIt
 async def _response(runtime: DurableRuntime, head: bytes) -> bytes:
     method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
     path = rest.partition(" ")[0].partition("?")[0]
-    if path not in ("/health/live", "/health/ready"):
-        return _encoded(HTTPStatus.NOT_FOUND, {"detail": "ask /health/live or /health/ready"})
+    if path not in ("/health/live", "/health/ready", "/metrics"):
+        return _encoded(HTTPStatus.NOT_FOUND, {"detail": "ask /health/live, /health/ready or /metrics"})
     if method != "GET":
         return _encoded(HTTPStatus.METHOD_NOT_ALLOWED, {"detail": "only GET"})
+    if path == "/metrics":
+        try:
+            text = await exposition(runtime, runtime.gateway, of_process=True)
+        except StoreError as error:
+            _log.warning("no metrics: %s", error)
+            return _encoded(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "the database cannot be used at the moment"})
+        return _message(HTTPStatus.OK, MEDIA_TYPE, text.encode())
     health = await runtime.health()
     if health.store_error is not None:
         _log.warning("not ready: %s", health.store_error)
@@ -66,9 +75,12 @@ def _shown(health: DurableHealth) -> dict[str, object]:
 
 
 def _encoded(status: HTTPStatus, body: dict[str, object]) -> bytes:
-    content = json.dumps(body).encode()
+    return _message(status, "application/json", json.dumps(body).encode())
+
+
+def _message(status: HTTPStatus, media_type: str, content: bytes) -> bytes:
     head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+        f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {media_type}\r\n"
         f"Content-Length: {len(content)}\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + content

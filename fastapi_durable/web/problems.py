@@ -20,11 +20,13 @@ from fastapi_durable.errors import (
     DurableError,
     EntityNotRegisteredError,
     ResultTimeoutError,
+    RunIdTakenError,
     RunNotFoundError,
     RunStateError,
     ScheduleNotFoundError,
     SerializationError,
     SignalTokenTakenError,
+    SingletonQueueFullError,
     StoreConflictError,
     StoreUnavailableError,
     TransactionExpiredError,
@@ -41,7 +43,9 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     ScheduleNotFoundError: HTTPStatus.NOT_FOUND,
     EntityNotRegisteredError: HTTPStatus.NOT_FOUND,
     RunStateError: HTTPStatus.CONFLICT,
+    RunIdTakenError: HTTPStatus.CONFLICT,
     SignalTokenTakenError: HTTPStatus.CONFLICT,
+    SingletonQueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -133,6 +137,9 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         status.value: {"description": status.phrase, "content": {PROBLEM_JSON: {"schema": schema}}}
         for status in sorted(every)
     }
+    if HTTPStatus.NOT_FOUND in every:
+        # A path that fits no route, as one with a line break in it, is answered by the application.
+        answers[HTTPStatus.NOT_FOUND.value]["content"]["application/json"] = {"schema": {}}
     answers[HTTPStatus.BAD_REQUEST.value] = {"description": "The body cannot be read."}
     for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         answers.setdefault(status.value, {"description": f"{status.phrase}: so says the login, or the application"})
@@ -148,7 +155,7 @@ class ProblemRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handler = super().get_route_handler()
 
-        async def handle(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             try:
                 return await handler(_limited(request))
             except DurableError as error:
@@ -157,6 +164,12 @@ class ProblemRoute(APIRoute):
                 return _invalid(error)
             except BodyTooLarge as error:
                 return _response("BodyTooLargeError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.detail)
+
+        async def handle(request: Request) -> Response:
+            response = await answer(request)
+            # Runs are private, and different in a moment: nobody on the way keeps an answer for somebody else.
+            response.headers.setdefault("Cache-Control", "private, no-cache")
+            return response
 
         return handle
 

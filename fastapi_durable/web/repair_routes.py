@@ -9,21 +9,11 @@ from fastapi import APIRouter, Query
 
 from fastapi_durable.errors import DurableError, RunNotFoundError, RunStateError, StoreUnavailableError
 from fastapi_durable.model import LIVE_STATUSES, TERMINAL_STATUSES, RunQuery, RunStatus
+from fastapi_durable.web.bodies import BulkAction, BulkVerb, ForkRun, RetryWithInput, RunFilter
 from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_query
-from fastapi_durable.web.schemas import (
-    BulkAction,
-    BulkFailure,
-    BulkResult,
-    BulkVerb,
-    ForkRun,
-    RetryWithInput,
-    RunChanged,
-    RunFilter,
-    RunId,
-    RunsDeleted,
-)
+from fastapi_durable.web.schemas import BulkFailure, BulkResult, RunChanged, RunId, RunsDeleted
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 _RETRIABLE = frozenset({RunStatus.FAILED, RunStatus.DEAD, RunStatus.BLOCKED})
@@ -136,7 +126,9 @@ def repair_routes() -> APIRouter:
     router = APIRouter(route_class=ProblemRoute)
     about_a_run: dict[str, Any] = {
         "dependencies": [same_version],
-        "responses": problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED),
+        "responses": problem_responses(
+            HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.PRECONDITION_FAILED, HTTPStatus.TOO_MANY_REQUESTS
+        ),
     }
     router.post("/bulk/{action}", operation_id="actOnRuns", responses=problem_responses())(act_on_runs)
     router.post("/runs/{run_id:path}/retry", operation_id="retryRun", **about_a_run)(retry_run)

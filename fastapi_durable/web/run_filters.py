@@ -12,7 +12,8 @@ from fastapi.exceptions import RequestValidationError
 
 from fastapi_durable.clock import from_millis, to_millis, truncate
 from fastapi_durable.model import AttributeFilter, Run, RunQuery, RunStatus
-from fastapi_durable.web.schemas import AttributeText, Name, RunFilter, attribute_filter
+from fastapi_durable.web.bodies import RunFilter, attribute_filter
+from fastapi_durable.web.schemas import AttributeText, Name
 
 _LONGEST_CURSOR = 2000
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)

@@ -9,13 +9,13 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from fastapi_durable.model import Run, RunQuery
+from fastapi_durable.web.bodies import RunFilter
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_filter, run_query
 from fastapi_durable.web.schemas import (
     Name,
     RunDetailView,
     RunFacetsView,
-    RunFilter,
     RunId,
     RunPage,
     RunSummary,

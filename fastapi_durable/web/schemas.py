@@ -1,19 +1,17 @@
-"""What the console's HTTP API takes and answers."""
+"""What the console's HTTP API answers, and the texts that it takes in addresses."""
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, Field, StringConstraints
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import NoInput
 from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.model import (
-    AttributeFilter,
-    AttributeOperator,
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
@@ -24,28 +22,11 @@ from fastapi_durable.model import (
     SearchValue,
 )
 
-MAX_BULK = 500
-_OPERATORS: dict[str, AttributeOperator] = {
-    "eq": "eq",
-    "ne": "ne",
-    "gt": "gt",
-    "gte": "gte",
-    "lt": "lt",
-    "lte": "lte",
-}
-
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 EntityKey = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 AttributeText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00]*$")]
-
-_Whole = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
-_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-
-
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class ErrorView(BaseModel):
@@ -278,35 +259,13 @@ class ConsoleInfo(BaseModel):
     store: str
 
 
-class StartRun(_Body):
-    input: Any = None
-    run_id: RunId | None = Field(default=None, description="Starting twice under one id starts once.")
-    version: Name | None = None
-    tags: Annotated[list[Name], Field(max_length=50)] = []
-    search_attributes: Annotated[dict[Name, AttributeText | bool | _Whole | _Number], Field(max_length=50)] = {}
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
-
-
 class RunStarted(BaseModel):
     run_id: str
     created: bool = Field(description="False: a run of this id was there before, and nothing was changed.")
 
 
-class SendSignal(_Body):
-    token: Token
-    payload: Any = None
-    signal_id: Name | None = None
-
-
 class SignalSent(BaseModel):
     received: bool = Field(description="Whether a run received it; false: it is kept for the next one that waits.")
-
-
-class PublishEvent(_Body):
-    name: Name
-    payload: Any = None
-    event_id: Name | None = None
-    buffer: bool = True
 
 
 class EventPublished(BaseModel):
@@ -315,16 +274,6 @@ class EventPublished(BaseModel):
     started: list[str]
     buffered: bool
     duplicate: bool
-
-
-class SendUpdate(_Body):
-    value: Any = None
-
-
-class SendOperation(_Body):
-    key: EntityKey
-    input: Any = None
-    operation_id: Name | None = Field(default=None, description="The entity passes over one that it remembers.")
 
 
 class UpdateSent(BaseModel):
@@ -339,14 +288,6 @@ class RunValue(BaseModel):
     value: Any = None
 
 
-class CancelRun(_Body):
-    compensate: bool = Field(default=False, description="Undo what finished steps declared with `compensate=` first.")
-
-
-class ContinueRun(_Body):
-    label: Name | None = None
-
-
 class RunChanged(BaseModel):
     """The run as an action left it, or the new run that it made."""
 
@@ -354,46 +295,8 @@ class RunChanged(BaseModel):
     status: RunStatus
 
 
-class RetryWithInput(_Body):
-    input: Any = None
-
-
-class ForkRun(_Body):
-    from_step: Annotated[int, Field(ge=0, lt=1_000_000)]
-
-
 class RunsDeleted(BaseModel):
     deleted: int = Field(description="How many runs, descendants included.")
-
-
-class RunFilter(_Body):
-    """Which runs; conditions are joined by AND."""
-
-    status: Annotated[list[RunStatus], Field(max_length=9)] | None = None
-    workflow: Name | None = None
-    tag: Name | None = None
-    attr: Annotated[list[AttributeText], Field(max_length=10)] = []
-    namespace: Name | None = None
-    origin: Name | None = None
-    unattributed: bool = False
-    created_from: datetime | None = None
-    created_until: datetime | None = None
-
-
-class BulkAction(_Body):
-    """What to do to all runs that a filter selects, or to those that are named."""
-
-    filter: RunFilter | None = None
-    run_ids: Annotated[list[RunId], Field(max_length=MAX_BULK)] | None = None
-    compensate: bool = Field(default=False, description="For cancel.")
-    force: bool = Field(default=False, description="For delete: cancel first what is alive.")
-    limit: Annotated[int, Field(ge=1, le=MAX_BULK)] = MAX_BULK
-
-    @model_validator(mode="after")
-    def _selects_one_way(self) -> Self:
-        if (self.filter is None) == (self.run_ids is None):
-            raise ValueError("give either filter or run_ids; an empty filter means every run")
-        return self
 
 
 class BulkFailure(BaseModel):
@@ -411,9 +314,6 @@ class BulkResult(BaseModel):
     failures: list[BulkFailure] = Field(description="The first failures, with their reasons.")
 
 
-BulkVerb = Literal["cancel", "retry", "delete"]
-
-
 def json_schema_of(declared: Any, codec: Codec) -> dict[str, Any] | None:
     """JSON Schema of a type; None where there is no value, or where pydantic reads a type but cannot describe it."""
     if declared is NoInput:
@@ -423,29 +323,3 @@ def json_schema_of(declared: Any, codec: Codec) -> dict[str, Any] | None:
     except PydanticInvalidForJsonSchema:
         return None
     return schema
-
-
-def attribute_filter(text: str) -> AttributeFilter:
-    """`key:op:value`; the value may hold colons. true and false are booleans, what looks like a number is one.
-
-    Raises:
-        ValueError: it is not of this form.
-    """
-    key, _, rest = text.partition(":")
-    operator, colon, value = rest.partition(":")
-    known = _OPERATORS.get(operator)
-    if not key or not colon or known is None:
-        raise ValueError(f"{text!r} is not key:op:value with op one of {', '.join(_OPERATORS)}")
-    return AttributeFilter(key, known, _coerced(value))
-
-
-def _coerced(value: str) -> SearchValue:
-    if value in ("true", "false"):
-        return value == "true"
-    try:
-        number = float(value)
-    except ValueError:
-        return value
-    if number != number or number in (float("inf"), float("-inf")):
-        return value
-    return int(value) if number.is_integer() and value.lstrip("+-").isdigit() else number

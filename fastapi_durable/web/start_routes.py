@@ -16,8 +16,9 @@ from fastapi_durable.codec import Codec
 from fastapi_durable.definition import NoInput, WorkflowDefinition
 from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.errors import DefinitionError
+from fastapi_durable.web.bodies import StartRun
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
-from fastapi_durable.web.schemas import Name, RunStarted, StartRun
+from fastapi_durable.web.schemas import Name, RunStarted
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~-]*")
@@ -54,7 +55,9 @@ def start_routes(workflows: Sequence[WorkflowDefinition]) -> APIRouter:
     """A route for each workflow of the module, and the one for any name behind them."""
     router = APIRouter(route_class=ProblemRoute)
     answers = {
-        **problem_responses(HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN),
+        **problem_responses(
+            HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
+        ),
         200: {"model": RunStarted, "description": "A run of this id was there before."},
     }
     versions: dict[str, list[WorkflowDefinition]] = {}

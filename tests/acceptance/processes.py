@@ -72,6 +72,14 @@ class Process:
         """Ask it to stop."""
         self._popen.send_signal(signal.SIGTERM)
 
+    def pause(self) -> None:
+        """Let it stand still, as a machine that is suspended does."""
+        self._popen.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End its pause; it does not notice that there was one."""
+        self._popen.send_signal(signal.SIGCONT)
+
     async def exit_code(self, *, seconds: float = PATIENCE) -> int:
         """Wait for its end; one that does not come in time fails the test."""
         try:

@@ -77,6 +77,14 @@ async def test_orders_outlive_a_database_that_goes_away_and_comes_back(
         stoppable_postgres.stop()
         await until(lambda: is_unready(web))
         assert await web.health("live") == 200
+        async with web.client() as http:
+            for answer in (
+                await http.post("/orders", json=Purchase("order-3", "small").body),
+                await http.post(f"/orders/{waiting.id}/approval", json={"approved": True}),
+                await http.get(f"/orders/{waiting.id}"),
+            ):
+                assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), answer.text
+                assert answer.headers["content-type"] == "application/problem+json"
         assert worker.is_alive
 
         stoppable_postgres.start()

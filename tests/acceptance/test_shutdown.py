@@ -14,8 +14,8 @@ from tests.acceptance.processes import Process, Processes, database, processes, 
 LONG_LEASE = "10 min"
 
 
-def start(started: Processes, kind: str) -> Process:
-    return started.web() if kind == "web" else started.worker()
+def start(started: Processes, kind: str, *, step_seconds: str = "0") -> Process:
+    return (started.web if kind == "web" else started.worker)(EXAMPLE_STEP_SECONDS=step_seconds)
 
 
 async def until_charging(database_url: str) -> None:
@@ -34,9 +34,9 @@ async def test_a_process_that_is_asked_to_stop_finishes_its_step_and_hands_the_r
     database_url: str, tmp_path: Path, kind: str
 ) -> None:
     purchase = Purchase("order-1", "small")
-    with processes(database_url, tmp_path, DURABLE_LEASE=LONG_LEASE, EXAMPLE_STEP_SECONDS="1") as started:
+    with processes(database_url, tmp_path, DURABLE_LEASE=LONG_LEASE) as started:
         desk = started.web(DURABLE_ROLE="api")
-        leaving = start(started, kind)
+        leaving = start(started, kind, step_seconds="3")
         await desk.ready()
         await place(desk, purchase)
         await until_charging(database_url)
@@ -52,7 +52,7 @@ async def test_a_process_that_is_asked_to_stop_finishes_its_step_and_hands_the_r
         async with database(database_url) as client:
             (charge,) = await client.durablestepcheckpoint.find_many(where={"name": "charge_card"})
         assert charge.attempts == 1
-        assert charge.finishedAt - charge.startedAt >= timedelta(seconds=1)
+        assert charge.finishedAt - charge.startedAt >= timedelta(seconds=3)
         assert staying.is_alive
 
 

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
+from fastapi_durable import DurableModule
 from tests.browser.shop import seed, shop
 
 PREFIX = "/internal/durable"
@@ -58,20 +59,20 @@ def _complains(message: Any) -> bool:
 Open = Callable[..., Awaitable[Any]]
 
 
-@pytest.fixture
-async def open_page() -> AsyncIterator[Open]:
-    """Opens a page of the seeded shop's dashboard: `page = await open_page("?page=runs", width=400)`."""
+@asynccontextmanager
+async def browsing(module: DurableModule, *, seeded: bool = True, **options: Any) -> AsyncIterator[Open]:
+    """A browser on the dashboard of a module; `options` are those of its router."""
     from playwright.async_api import async_playwright
 
-    module = shop()
     app = FastAPI(lifespan=module.lifespan)
-    app.include_router(module.router(dependencies=[Depends(signed_in)]), prefix=PREFIX)
+    app.include_router(module.router(**options), prefix=PREFIX)
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert executable, "no Chromium is installed: apt-get install chromium"
     complaints: list[str] = []
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(serving(app))
-        await seed(module.runtime(app))
+        if seeded:
+            await seed(module.runtime(app))
         playwright = await stack.enter_async_context(async_playwright())
         browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
         stack.push_async_callback(browser.close)
@@ -84,12 +85,19 @@ async def open_page() -> AsyncIterator[Open]:
             )
             stack.push_async_callback(context.close)
             page = await context.new_page()
-            page.set_default_timeout(10_000)
+            page.set_default_timeout(20_000)
             page.on("console", lambda message: complaints.append(message.text) if _complains(message) else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             await page.goto(f"{address}{PREFIX}/{path}")
-            await page.wait_for_selector("main > *")
+            await page.wait_for_selector("main > *, main.login > *")
             return page
 
         yield open_page
     assert complaints == []
+
+
+@pytest.fixture
+async def open_page() -> AsyncIterator[Open]:
+    """Opens a page of the seeded shop's dashboard: `page = await open_page("?page=runs", width=400)`."""
+    async with browsing(shop(), dependencies=[Depends(signed_in)]) as open_page:
+        yield open_page

@@ -1,6 +1,7 @@
 """Workflows that show what the dashboard can show, and runs of them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,10 +16,12 @@ from fastapi_durable import (
     RunStatus,
     Schedule,
     WorkflowContext,
+    current_step,
     exponential,
     step,
     workflow,
 )
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Run
 
 
 class Order(BaseModel):
@@ -32,6 +35,8 @@ class Parcel(BaseModel):
     order_id: str
     number: int
 
+
+LONG = 600
 
 tries: dict[str, int] = {}
 
@@ -95,17 +100,82 @@ async def price_change(ctx: WorkflowContext, article: str) -> str:
     return f"{article} has its new price"
 
 
+@step
+async def scan(shelf: int) -> str:
+    """Says what it does while it runs."""
+    notes = current_step()
+    notes.info("looking at the shelf", data={"shelf": shelf})
+    with notes.sub_process("take the picture", group="camera") as part:
+        await asyncio.sleep(0.03)
+        part.phase("focused")
+        await asyncio.sleep(0.03)
+    with notes.sub_process("read the label") as part:
+        await asyncio.sleep(0.02)
+        if shelf == 2:
+            part.skip("there is no label")
+    if shelf == 3:
+        notes.warn("the shelf is nearly empty")
+        notes.sub("count", status="failed", message="the scale does not answer")
+    return f"shelf {shelf}"
+
+
+async def walk(ctx: WorkflowContext, shelves: list[int]) -> list[str]:
+    return [await ctx.step(scan, shelf) for shelf in shelves]
+
+
+@workflow(name="stocktaking-of-one-shelf")
+async def stocktaking_of_one_shelf(ctx: WorkflowContext, shelf: int) -> str:
+    await ctx.step(scan, shelf)
+    await ctx.sleep("60ms")
+    return await ctx.step(scan, shelf)
+
+
+@workflow(name="stocktaking", tags=["warehouse"])
+async def stocktaking(ctx: WorkflowContext, shelves: int) -> int:
+    """Count everything, in aisles side by side, and in children for what lies apart."""
+    await ctx.step(scan, 0)
+    await ctx.gather(walk(ctx, [1, 2, 3]), walk(ctx, [4, 5]), walk(ctx, [6]))
+    await ctx.child(stocktaking_of_one_shelf, 7)
+    await ctx.all(stocktaking_of_one_shelf, [8, 9])
+    for shelf in range(10, 10 + shelves):
+        await ctx.step(scan, shelf)
+    await ctx.wait_for_event("lights-out", timeout=timedelta(days=1))
+    return shelves
+
+
 def shop() -> DurableModule:
     tries.clear()
     night = Schedule(key="nightly-report", workflow=report, cron="0 3 * * *", timezone="Europe/Berlin")
     return DurableModule.for_root(
         DurableOptions(store=MemoryStateStore(), poll_interval="20ms", schedules=[night]),
-        workflows=[checkout, report, price_change],
+        workflows=[checkout, report, price_change, stocktaking, stocktaking_of_one_shelf],
     )
+
+
+async def write_long_run(runtime: DurableRuntime) -> None:
+    """A run of many steps, as it would be stored."""
+    now = runtime.engine.clock.now()
+    run = Run(id="import:long", workflow="import", workflow_version="1", created_at=now, updated_at=now)
+    await runtime.store.create_run(replace(run, status=RunStatus.COMPLETED))
+    for seq in range(LONG):
+        at = now + timedelta(seconds=seq)
+        await runtime.store.save_checkpoint(
+            Checkpoint(
+                run_id=run.id,
+                seq=seq,
+                name=f"row {seq}",
+                kind=CheckpointKind.LOCAL,
+                status=CheckpointStatus.COMPLETED,
+                step_id=f"{run.id}:{seq}",
+                started_at=at,
+                finished_at=at + timedelta(seconds=1),
+            )
+        )
 
 
 async def seed(runtime: DurableRuntime) -> None:
     """Runs in every state, all at rest."""
+    await write_long_run(runtime)
     start = runtime.service.start
     for number in range(12):
         order = Order(id=str(1000 + number), customer=f"Customer {number}", total=40 + number, items=["book", "pen"])
@@ -116,12 +186,13 @@ async def seed(runtime: DurableRuntime) -> None:
     await start(checkout, large, run_id="checkout:3001", search_attributes={"total": 2400, "vip": True})
     await start(report, run_id="nightly-report:2026-11-22")
     await start(price_change, "lamp", run_id="price-change:lamp")
+    await start(stocktaking, 6, run_id="stocktaking:2026-11")
     resting = {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.SUSPENDED}
     async with asyncio.timeout(30):
         while True:
             runs = await runtime.gateway.list_runs()
             waits = [each for each in runs if each.run.status is RunStatus.SUSPENDED and each.waiting]
-            if len(waits) == 2 and sum(each.run.status.is_terminal for each in runs) == 13:
+            if len(waits) == 3 and sum(each.run.status.is_terminal for each in runs) == 17:
                 break
             await asyncio.sleep(0.05)
     assert {each.run.status for each in runs} == resting

@@ -41,22 +41,28 @@ class Sample:
     runs_ended: int
 
 
+# Entities keep up to two hundred rows each until they begin their history anew.
 # What the mean of the last third may be above that of the first: a share, and so much besides.
-_LIMITS: Final = {"memory_mb": (0.10, 5.0), "tasks": (0.5, 20.0), "files": (0.2, 4.0), "rows": (0.3, 400.0)}
+_LIMITS: Final = {"memory_mb": (0.10, 5.0), "tasks": (0.5, 20.0), "files": (0.2, 4.0), "rows": (0.3, 800.0)}
 
 
 async def load(database: ChaosDatabase, options: argparse.Namespace) -> list[Sample]:
     """Run the load and take the samples."""
     from fastapi_durable import DurableModule, DurableOptions, PrismaStateStore, Retention, keep
-    from tests.chaos.workload import do_job, do_piece, get_prisma, wakeups
+    from tests.chaos.workload import TICK, Tally, do_job, do_piece, do_tick, get_prisma, wakeups
 
     retention = Retention(policies=(keep("completed", max_count=_KEPT),), sweep_interval="2s")
     durable = DurableModule.for_root_async(
         inject=[get_prisma],
         use_factory=lambda prisma: DurableOptions(
-            store=PrismaStateStore(prisma), wakeups=wakeups(), retention=retention, concurrency=64
+            store=PrismaStateStore(prisma),
+            wakeups=wakeups(),
+            retention=retention,
+            schedules=[TICK],
+            concurrency=64,
         ),
-        workflows=[do_job, do_piece],
+        workflows=[do_job, do_piece, do_tick],
+        entities=[Tally],
     )
     samples: list[Sample] = []
     async with durable.running(role="all") as runtime:
@@ -66,11 +72,12 @@ async def load(database: ChaosDatabase, options: argparse.Namespace) -> list[Sam
 
         async def one(job: str) -> None:
             nonlocal total
-            from tests.chaos.workload import SIGNALS, Job, payload_of, token
+            from tests.chaos.workload import SIGNALS, Job, note_of, payload_of, token
 
             handle = await runtime.service.start(do_job, Job(id=job), run_id=job)
             for number in range(SIGNALS):
                 await runtime.service.signal(token(job, number), payload_of(job, number))
+            await runtime.service.update(job, "note", note_of(job))
             await handle.result("60s")
             total = next(ended) + 1
 
@@ -124,7 +131,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--warm-up", type=float, default=10)
-    parser.add_argument("--rate", type=float, default=10, help="jobs a second; each has three runs")
+    parser.add_argument("--rate", type=float, default=10, help="jobs a second; each has five runs")
     parser.add_argument("--in-flight", type=int, default=16, help="jobs at the same time, at most")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="durable-soak-"))

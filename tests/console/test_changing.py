@@ -12,11 +12,13 @@ from fastapi_durable import (
     DurableOptions,
     MemoryStateStore,
     RunStatus,
+    Singleton,
     SystemClock,
     WorkflowContext,
     workflow,
 )
 from tests.console.desk import Parcel, desk, send, stopping, updated
+from tests.integration.order_desk import calling
 
 
 async def test_a_workflow_is_started_by_its_name() -> None:
@@ -103,6 +105,20 @@ async def test_a_change_is_refused_if_the_run_is_not_what_its_reader_saw() -> No
         now = (await found.client.get("runs/run")).headers["etag"]
         assert (await found.client.post("runs/run/cancel", headers={"If-Match": now})).status_code == 200
         assert (await found.client.delete("runs/run", headers={"If-Match": "*"})).status_code == 200
+
+
+async def test_a_singletons_full_queue_says_to_come_later() -> None:
+    @workflow(singleton=Singleton(key=str, max_queue_depth=0))
+    async def alone(ctx: WorkflowContext, key: str) -> None:
+        await ctx.wait_for_signal("never")
+
+    module = DurableModule.for_root(DurableOptions(store=MemoryStateStore(), poll_interval="10ms"), workflows=[alone])
+    app = FastAPI(lifespan=module.lifespan)
+    app.include_router(module.router(allow_unauthenticated=True))
+    async with app.router.lifespan_context(app), calling(app) as client:
+        answers = [await client.post("/api/workflows/alone/runs", json={"input": "k"}) for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [201, 429]
+        assert answers[1].json()["type"] == "urn:fastapi-durable:singleton-queue-full"
 
 
 async def test_an_entity_is_operated_and_read() -> None:

@@ -1,5 +1,6 @@
 """Every route of the console has a rule and keeps it: for strangers, viewers, and users of another namespace."""
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -108,6 +109,7 @@ async def test_a_viewer_reads_on_every_route_and_changes_on_none() -> None:
         for method, path in routes(found.app):
             response = await request(found, method, path)
             assert response.status_code == (403 if changes(method) else 200), (method, path, response.text)
+            assert response.headers["cache-control"] in ("private, no-cache", "no-store"), (method, path)
         assert await snapshot(found) == before
         info = (await found.client.get("api/console")).json()
         assert (info["may_operate"], info["actions"], info["user"]["role"]) == (False, [], "view")
@@ -130,8 +132,15 @@ async def test_a_user_of_another_namespace_neither_sees_nor_touches_a_run_on_any
         assert await snapshot(found) == before
 
 
-async def test_an_operator_may_do_everything() -> None:
-    """No route is closed to everybody."""
+async def test_an_operator_may_do_everything(caplog: pytest.LogCaptureFixture) -> None:
+    """No route is closed to everybody; the log says who changed what."""
+    with caplog.at_level(logging.INFO, logger="fastapi_durable"):
+        await _operate_everything()
+    assert f"console: 'otto': POST '/durable/api/runs/{ID}/cancel'" in caplog.messages
+    assert not any("GET" in message for message in caplog.messages)
+
+
+async def _operate_everything() -> None:
     async with login_desk() as found:
         await populated(found)
         await sign_in(found, "otto")

@@ -17,10 +17,12 @@ from fastapi_durable.clock import SystemClock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import workflow_definition
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.model import Lease, Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
-from fastapi_durable.worker import Worker
+from fastapi_durable.worker import _RENEWALS_PER_LEASE, Worker
 from tests.support.engine_rig import FAST, NothingInjected, running_engine, until
+from tests.support.stores import on_every_store
 
 
 class SkewedClock(SystemClock):
@@ -52,6 +54,29 @@ async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIter
         await worker.stop()
 
 
+@on_every_store
+@pytest.mark.parametrize("who", ["the other is ahead", "the owner is behind"])
+@pytest.mark.parametrize("beyond", [False, True])
+async def test_clocks_that_differ_by_less_than_two_thirds_of_a_lease_take_no_live_run_over(
+    store: StateStore, who: str, beyond: bool
+) -> None:
+    """The worst moment: a third of the lease has passed, and its renewal is about to be written."""
+    lease, true = timedelta(seconds=30), SystemClock().now()
+    margin = lease - lease / _RENEWALS_PER_LEASE
+    skew = margin if beyond else margin - timedelta(milliseconds=1)
+    owners, others = (true, true + skew) if who == "the other is ahead" else (true - skew, true)
+    claimed_at = owners - lease / _RENEWALS_PER_LEASE
+    run = Run(id="r", workflow="flow", workflow_version="1", created_at=claimed_at, updated_at=claimed_at)
+    await store.create_run(run)
+    assert await store.claim_runs("owner", now=claimed_at, until=claimed_at + lease, limit=1)
+    taken = await store.claim_runs("other", now=others, until=others + lease, limit=1)
+    assert bool(taken) is beyond
+    # Whoever has it, the one that has not is told so by its next renewal, and refused at its next write.
+    renewed = await store.renew_leases([Lease("r", "owner")], until=owners + lease)
+    assert renewed == (set() if beyond else {"r"})
+
+
+@on_every_store
 @pytest.mark.parametrize("hours", [-1, 1])
 async def test_a_machine_whose_clock_is_an_hour_off_records_nothing_twice(store: StateStore, hours: int) -> None:
     executions = 0

@@ -178,7 +178,7 @@ async def test_an_input_that_does_not_fit_is_not_sent() -> None:
     with pytest.raises(InputValidationError):
         await engine.signal_entity(Account, "bob", "deposit")
     with pytest.raises(InputValidationError):
-        await engine.signal_entity(Account, "bob", Account.look, 1)
+        await engine.signal_entity(Account, "bob", Account.look, 1)  # type: ignore[arg-type]
     assert await store.count_runs(RunQuery()) == 0
 
 

@@ -18,7 +18,7 @@ from fastapi_durable import (
     step,
     workflow,
 )
-from tests.support.engine_rig import has_status, until
+from tests.support.engine_rig import has_status, run_has, until
 
 
 class KeptSpan(NonRecordingSpan):
@@ -57,7 +57,8 @@ class Provider(trace.TracerProvider, trace.Tracer):
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Provider:
     provider = Provider()
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    # What `trace.set_tracer_provider` sets, which can be done once in a process only.
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
     return provider
 
 
@@ -104,6 +105,29 @@ async def test_turns_and_steps_have_spans_and_replays_have_none(provider: Provid
     assert failed.parent.span_id == second.get_span_context().span_id
     assert {span.get_span_context().trace_id for span in provider.spans} == {own.trace_id}
     assert (done.error, failed.error) == (None, "FatalError: no")
+    assert first.error is None
+    assert second.error is not None
+    assert second.error.startswith("StepFailedError: ")
+
+
+async def test_every_process_that_drives_a_run_adds_to_the_trace_of_the_request(provider: Provider) -> None:
+    """One starts it, another one drives it, and a third one goes on where that one stopped."""
+    store = MemoryStateStore()
+
+    def module() -> DurableModule:
+        return DurableModule.for_root(DurableOptions(store=store, poll_interval="10ms"), workflows=[flow])
+
+    async with module().running(role="api") as runtime:
+        with provider.start_as_current_span("request") as request:
+            await runtime.service.start(flow, run_id="run")
+    async with module().running(role="worker"):
+        await until(run_has(store, "run", RunStatus.SUSPENDED))
+    async with module().running(role="worker") as runtime:
+        await runtime.service.signal("go")
+        await until(run_has(store, "run", RunStatus.FAILED))
+    names = [span.name for span in provider.spans]
+    assert names == ["request", "workflow flow", "step good", "workflow flow", "step bad"]
+    assert {span.get_span_context().trace_id for span in provider.spans} == {request.get_span_context().trace_id}
 
 
 async def test_without_a_provider_nothing_is_made_or_stored() -> None:

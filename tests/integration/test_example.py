@@ -168,27 +168,6 @@ async def test_of_different_orders_under_one_id_at_once_one_content_wins(
         assert answer.status_code == (202 if rival["customer"] == winner else 409)
 
 
-async def test_an_order_whose_run_was_never_started_is_started_when_it_is_placed_again(
-    desk: OrderDesk, small: dict[str, Any]
-) -> None:
-    """As a process leaves it that dies between the two."""
-    answer = await desk.place({**small, "id": f"{small['id']}-template"})
-    assert answer.status_code == 202
-    async with database(desk.database_url) as client:
-        row = await client.order.find_unique_or_raise(where={"id": f"{small['id']}-template"})
-        sql = (
-            "INSERT INTO orders (id, customer, items, total_cents, status, created_at) SELECT {}, customer, items,"
-            " total_cents, 'placed', created_at FROM orders WHERE id = {}"
-        )
-        marks = ("?", "?") if desk.database_url.startswith("file:") else ("$1", "$2")
-        await client.execute_raw(sql.format(*marks), small["id"], row.id)
-    looked = await desk.look(small)
-    assert (looked["status"], looked["run_status"]) == ("placed", None)
-    assert (await desk.place(small)).status_code == 202
-    await desk.until_completed(small)
-    assert await desk.kinds(small) == SHIPPED
-
-
 async def test_an_order_can_be_looked_at(desk: OrderDesk, large: dict[str, Any]) -> None:
     await desk.place(large)
     await desk.until_status(large, "awaiting_approval")

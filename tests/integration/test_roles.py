@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, RunStatus, StoreUnavailableError
 from fastapi_durable.web.probes import answering_probes
 from tests.integration.order_desk import Order, calling, checkout, order_desk, receipt_of
+from tests.support.engine_rig import until
 
 
 def module_on(store: MemoryStateStore, **options: Any) -> DurableModule:
@@ -93,6 +94,40 @@ async def test_health_says_whether_the_store_answers_and_the_worker_lives() -> N
         assert (await durable.health(app)).ready
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_worker_that_cannot_look_for_work_is_not_ready_although_the_store_answers(
+    monkeypatch: pytest.MonkeyPatch, hangs: bool
+) -> None:
+    monkeypatch.setattr("fastapi_durable.runtime._LONGEST_OVERDUE", timedelta(milliseconds=50))
+    broken = False
+
+    class Store(MemoryStateStore):
+        async def claim_runs(self, *arguments: Any, **options: Any) -> Any:
+            while hangs and broken:  # noqa: ASYNC110 (until somebody mends it)
+                await asyncio.sleep(0.001)
+            if broken:
+                raise StoreUnavailableError("a column is missing")
+            return await super().claim_runs(*arguments, **options)
+
+    async with module_on(Store()).running() as runtime:
+
+        async def is_ready() -> bool:
+            return (await runtime.health()).ready
+
+        async def is_not_ready() -> bool:
+            return not await is_ready()
+
+        await until(is_ready)
+        broken = True
+        await until(is_not_ready)
+        health = await runtime.health()
+        assert health.live
+        assert health.store_error is not None
+        assert ("no answer" if hangs else "a column is missing") in health.store_error
+        broken = False
+        await until(is_ready)
+
+
 async def test_a_process_that_drives_nothing_is_live_without_a_worker() -> None:
     async with module_on(MemoryStateStore(), role="api").running() as runtime:
         health = await runtime.health()
@@ -104,6 +139,9 @@ async def test_the_probes_of_a_worker_turn_with_its_health() -> None:
     async with module_on(store).running() as runtime, answering_probes(runtime, ("127.0.0.1", 0)) as (host, port):
         async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as client:
             assert (await client.get("/health/ready")).status_code == 200
+            metrics = await client.get("/metrics")
+            assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
+            assert "durable_worker_up 1" in metrics.text.splitlines()
             store.down = True
             response = await client.get("/health/ready?verbose=1")
             assert response.status_code == 503

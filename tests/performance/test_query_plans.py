@@ -1,41 +1,22 @@
 """The statements of the hot path go through indexes on a table with a long past."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from fastapi_durable.model import Lease, RunStatus
+from fastapi_durable.activity import ActivityQuery
+from fastapi_durable.model import TERMINAL_STATUSES, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.contract.builders import a_checkpoint, a_run, at
+from tests.support.past import add_finished_runs
 
 PAST = 20_000
+_FILLED = ("durable_workflow_runs", "durable_step_checkpoints", "durable_signal_waiters")
 MANY = 16
-
-
-async def fill(client: Any, *, sqlite: bool) -> None:
-    """Finished runs with one checkpoint each."""
-    if sqlite:
-        series = "WITH RECURSIVE series(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {})"
-        moment = "'2026-01-01T00:00:00.000+00:00'"
-        source = f"{series.format(PAST)} INSERT INTO {{}} SELECT {{}} FROM series"
-    else:
-        moment = "timestamp '2026-01-01'"
-        source = f"INSERT INTO {{}} SELECT {{}} FROM generate_series(1, {PAST}) AS n"
-    run = (
-        "durable_workflow_runs (id, workflow, workflow_version, status, namespace, created_at, updated_at)",
-        f"'past-' || n, 'checkout', '1', 'completed', 'default', {moment}, {moment}",
-    )
-    checkpoint = (
-        "durable_step_checkpoints (run_id, seq, name, kind, step_id, status, attempts, started_at, finished_at)",
-        f"'past-' || n, 0, 'step', 'local', 'past', 'completed', 1, {moment}, {moment}",
-    )
-    await client.execute_raw(source.format(*run))
-    await client.execute_raw(source.format(*checkpoint))
-    if not sqlite:
-        # The server does so by itself before long; SQLite only when it is asked.
-        await client.execute_raw("ANALYZE")
 
 
 async def hot_path(store: StateStore) -> None:
@@ -60,14 +41,40 @@ async def hot_path(store: StateStore) -> None:
     await store.next_wake_at()
 
 
+async def upkeep(store: StateStore) -> None:
+    """What every worker does again and again, and what an operator looks at."""
+    await store.list_pending_runs(limit=100)
+    await store.list_incomplete_runs(limit=100, namespace="default")
+    await store.list_due_timers(at(1), limit=100)
+    await store.list_expired_runs(at(1), limit=100)
+    await store.list_stranded_runs(at(1), served=["checkout@1", "other@2"], limit=100)
+    await store.list_runs(RunQuery(limit=50))
+    await store.list_runs(RunQuery(limit=50, before=(at(0), "run-1")))
+    await store.list_runs(RunQuery(parent_run_id="run-1"))
+    await store.list_signal_waiters(run_ids=["run-1"])
+    await store.run_activity(ActivityQuery(start=at(0), width=timedelta(minutes=1), buckets=60))
+    await store.page_checkpoints("past-7", after=0, limit=10)
+    await store.history_state("past-7")
+    old = RetentionPolicy(statuses=TERMINAL_STATUSES, max_age=timedelta(days=3650))
+    many = RetentionPolicy(statuses=TERMINAL_STATUSES, max_count=PAST // 2)
+    await store.prune_terminal_runs(old, now=at(0), limit=9)
+    await store.prune_terminal_runs(many, now=at(0), limit=9)
+    await store.prune_buffered_signals(at(0), limit=100)
+    await store.prune_buffered_events(at(0), limit=100)
+    await store.prune_workers(at(0), limit=100)
+
+
 @pytest.mark.slow
-async def test_no_statement_of_the_hot_path_reads_a_whole_table(client: Any, database_url: str) -> None:
+@pytest.mark.parametrize("work", [hot_path, upkeep])
+async def test_no_statement_of_a_worker_reads_a_whole_table(
+    client: Any, database_url: str, work: Callable[[StateStore], Awaitable[None]]
+) -> None:
     sqlite = database_url.startswith("file:")
-    await fill(client, sqlite=sqlite)
+    await add_finished_runs(client, PAST, sqlite=sqlite, waiters=True)
     store = PrismaStateStore(client)
     await store.ping()
     client.asked.clear()
-    await hot_path(store)
+    await work(store)
     asked = {text: parameters for text, parameters in client.asked if "durable_" in text}
     assert len(asked) >= 12
     scans, detours = [], []
@@ -90,8 +97,12 @@ def is_search_by_status(line: str, *, sqlite: bool) -> bool:
 def is_scan(line: str, *, sqlite: bool) -> bool:
     """Whether a line of a plan reads all rows of one of our tables."""
     if sqlite:
-        # A scan of a virtual table is the reading of a parameter; one of a subquery, of what was found before.
+        # A scan of a virtual table is the reading of a parameter; one of a subquery, of what was found before. The
+        # listing from new to old goes along its index until it has what it wants.
+        harmless = ("VIRTUAL", "USING INDEX durable_workflow_runs_created_at_id_idx")
         return (
-            line.startswith("SCAN") and line.split()[1] in ("r", "c", "durable_workflow_runs") and "VIRTUAL" not in line
+            line.startswith("SCAN")
+            and line.split()[1] in ("r", "c", "durable_workflow_runs")
+            and not any(each in line for each in harmless)
         )
-    return "Seq Scan on durable_" in line
+    return any(f"Seq Scan on {table} " in line for table in _FILLED)

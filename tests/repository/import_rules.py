@@ -43,6 +43,9 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.engine": 4,
     "fastapi_durable.worker": 4,
     "fastapi_durable.telemetry": 4,
+    "fastapi_durable.meters": 4,
+    "fastapi_durable.metrics": 4,
+    "fastapi_durable.logs": 4,
     # 5 composition
     "fastapi_durable.injection": 5,
     "fastapi_durable.settings": 5,
@@ -69,7 +72,7 @@ THIRD_PARTY: Final[Mapping[int, frozenset[str]]] = {
     3: frozenset({"asyncpg"}),
     4: frozenset({"anyio", "cronsim", "opentelemetry"}),
     5: frozenset({"fastapi", "starlette", "pydantic_settings", "typing_inspection"}),
-    6: frozenset({"rich", "uvicorn"}),
+    6: frozenset({"httpx", "rich", "uvicorn"}),
     PUBLIC_FACE: frozenset(),
 }
 

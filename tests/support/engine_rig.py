@@ -105,6 +105,16 @@ async def has_status(handle: RunHandle[Any], *statuses: RunStatus) -> bool:
     return await handle.status() in statuses
 
 
+def run_has(store: StateStore, run_id: str, *statuses: RunStatus) -> Callable[[], Awaitable[bool]]:
+    """The same for a run by its id, as a condition for `until`; False as long as there is none."""
+
+    async def check() -> bool:
+        run = await store.find_run(run_id)
+        return run is not None and run.status in statuses
+
+    return check
+
+
 @asynccontextmanager
 async def killed_worker(
     store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any

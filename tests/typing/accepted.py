@@ -3,16 +3,17 @@
 Checked, never executed: mypy runs over it with the rest of the repository.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, Never, assert_type
 from uuid import UUID
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
 from fastapi_durable import (
+    BulkCancellation,
     DurableHealth,
     DurableHealthDep,
     DurableModule,
@@ -22,9 +23,11 @@ from fastapi_durable import (
     LiveEvent,
     MemoryStateStore,
     PublishedEvent,
+    Run,
     RunGateway,
     RunGatewayDep,
     RunHandle,
+    RunQuery,
     StateStore,
     StateStoreDep,
     StepExecution,
@@ -41,11 +44,14 @@ from fastapi_durable import (
     app_scoped,
     current_context,
     current_step,
+    entity,
     exponential,
+    operation,
     step,
     workflow,
 )
 from fastapi_durable.injection import AppScoped
+from fastapi_durable.model import SearchAttributes
 
 
 class Client:
@@ -220,6 +226,57 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await ctx.race(ctx.step(count), ctx.now(), ctx.sleep("1h")), Winner[int | datetime | None])
     assert_type(await ctx.race(*[ctx.step(count)]), Winner[int])
     return await ctx.gather(ctx.step(count), ctx.step(count))
+
+
+@entity
+class Account(BaseModel):
+    balance: int = 0
+
+    @operation
+    def deposit(self, cents: int) -> int:
+        return cents
+
+    @operation
+    async def close(self) -> str:
+        return "closed"
+
+
+async def book(tx: Any, order: Order) -> float:
+    return 1.0
+
+
+async def stamp(tx: Any) -> bytes:
+    return b""
+
+
+@workflow
+async def rest(ctx: WorkflowContext, order: Order) -> Receipt:
+    assert_type(await ctx.call_entity(Account, "a", Account.deposit, 5), int)
+    assert_type(await ctx.call_entity(Account, "a", Account.close), str)
+    assert_type(await ctx.call_entity("Account", "a", "deposit", 5), Any)
+    await ctx.signal_entity(Account, "a", Account.deposit, 5)
+    await ctx.signal_entity("Account", "a", "deposit", 5)
+    assert_type(await ctx.signal_entity(Account, "a", Account.close), None)
+    assert_type(await ctx.transaction(book, order, max_attempts=2, name="book it"), float)
+    assert_type(await ctx.transaction(stamp), bytes)
+    assert_type(await ctx.upsert_search_attributes({"cents": 5, "gone": None}), SearchAttributes)
+    assert_type(await ctx.gather(ctx.step(describe, Receipt(text="")), ctx.step(describe, Receipt(text=""))), list[str])
+    assert_type(ctx.continue_as_new(order), Never)
+
+
+async def operate(workflows: WorkflowService) -> None:
+    assert_type(await workflows.cancel("1", compensate=True), Run)
+    assert_type(await workflows.cancel_where(RunQuery(tag="night")), BulkCancellation)
+    assert_type(await workflows.retry("1"), Run)
+    assert_type(await workflows.retry_with_input("1", Receipt(text="x")), Run)
+    assert_type(await workflows.fork("1", from_step=3), Run)
+    assert_type(await workflows.delete_run("1", force=True), int)
+    assert_type(workflows.on_cancel(print), Callable[[], None])
+    assert_type(await workflows.signal_entity(Account, "a", Account.deposit, 5, operation_id="1"), None)
+    await workflows.signal_entity(Account, "a", Account.close)
+    await workflows.signal_entity("Account", "a", "deposit", 5)
+    assert_type(await workflows.get_entity_state(Account, "a"), Account | None)
+    assert_type(await workflows.get_entity_state("Account", "a"), Any)
 
 
 async def outside(workflows: WorkflowService, engine: WorkflowEngine, order: Order) -> None:

@@ -15,12 +15,14 @@ from fastapi_durable import (
 )
 from fastapi_durable.injection import AppScoped
 from tests.typing.accepted import (
+    Account,
     Client,
     Delivery,
     Order,
     Receipt,
     Sweep,
     Warehouse,
+    book,
     charge_card,
     checkout,
     count,
@@ -59,6 +61,41 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     await ctx.all(checkout, order)  # type: ignore[arg-type]
     await ctx.sleep_until("1h")  # type: ignore[arg-type]
     current_step().sub("file", status="bad")  # type: ignore[arg-type]
+
+
+async def wrong_values(ctx: WorkflowContext, order: Order) -> None:
+    text: str = await ctx.now()  # type: ignore[assignment]
+    text = await ctx.uuid()  # type: ignore[assignment]
+    text = await ctx.random()  # type: ignore[assignment]
+    text = await ctx.side_effect(order)  # type: ignore[arg-type]
+    await ctx.patched(5)  # type: ignore[arg-type]
+    await ctx.start_child(checkout, text)  # type: ignore[arg-type]
+    await ctx.start_child(checkout, order, timeout="5s")  # type: ignore[call-overload]
+    await ctx.gather(text)  # type: ignore[arg-type]
+    await ctx.upsert_search_attributes([("key", 1)])  # type: ignore[arg-type]
+    await ctx.transaction(book, text)  # type: ignore[arg-type]
+    await ctx.transaction(book, order, compensate=dispatch)  # type: ignore[call-overload]
+    await ctx.call_entity(Account, "a", Account.deposit, text)  # type: ignore[arg-type]
+    await ctx.call_entity(Order, "a", Account.deposit, 5)  # type: ignore[arg-type]
+    await ctx.signal_entity(Account, "a", Account.deposit, text)  # type: ignore[arg-type]
+    ctx.continue_as_new(order, order)  # type: ignore[call-arg]
+
+
+async def wrong_operations(workflows: WorkflowService, order: Order) -> None:
+    await workflows.cancel(order)  # type: ignore[arg-type]
+    await workflows.cancel_where("night")  # type: ignore[arg-type]
+    await workflows.retry("1", order)  # type: ignore[call-arg]
+    await workflows.retry_with_input(order)  # type: ignore[arg-type]
+    await workflows.fork("1")  # type: ignore[call-arg]
+    await workflows.delete_run("1", force="yes")  # type: ignore[arg-type]
+    workflows.on_cancel(lambda: None)  # type: ignore[arg-type, misc]
+    await workflows.signal_entity(Account, "a", Account.deposit, order)  # type: ignore[arg-type]
+    state: Order | None = await workflows.get_entity_state(Account, "a")  # type: ignore[arg-type]
+    workflows.handle(state)  # type: ignore[call-overload]
+    await workflows.signal(order)  # type: ignore[arg-type]
+    await workflows.update("1", order)  # type: ignore[arg-type]
+    await workflows.continue_run("1", 5)  # type: ignore[arg-type]
+    await workflows.complete_task("1")  # type: ignore[call-arg]
 
 
 async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:

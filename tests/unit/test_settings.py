@@ -182,3 +182,12 @@ def test_the_document_lists_every_setting_with_its_default() -> None:
             assert (parse_duration(text) if isinstance(default, timedelta) else text) == (
                 default if isinstance(default, timedelta) else str(default or "")
             )
+
+
+def test_the_document_names_every_option_that_is_no_setting() -> None:
+    document = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+    _, _, section = document.partition("What is given to `DurableOptions` alone")
+    table, _, _ = section.partition("\n#")
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
+    assert named == {each.name for each in fields(DurableOptions)} - DurableSettings.model_fields.keys()

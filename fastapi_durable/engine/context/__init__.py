@@ -41,6 +41,15 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
     def namespace(self) -> str:
         return self._turn.run.namespace
 
+    @property
+    def is_replaying(self) -> bool:
+        """Whether the body repeats what it did in an earlier turn, and has not yet come to where that ended.
+
+        For logs and metrics only. A decision that depends on it makes the replay differ. It looks at the calls that the
+        history holds: what follows the last one of the body, or of a branch, counts as new however often it is run.
+        """
+        return self._turn.is_replaying
+
     def gather(self, *branches: Coroutine[Any, Any, Output]) -> Coroutine[Any, Any, list[Output]]:
         """Run coroutines of your own side by side: `await ctx.gather(ship(ctx, a), ship(ctx, b))`.
 

@@ -30,6 +30,11 @@ def current_context() -> "WorkflowContext":
     return context
 
 
+def ambient_context() -> "WorkflowContext | None":
+    """The context of the run to which this code belongs, that of a step included; None elsewhere."""
+    return _current.get()
+
+
 def inside_workflow(context: "WorkflowContext") -> "Ambient[WorkflowContext | None]":
     """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
     return Ambient(_current, context, steps_run_by(context.step))

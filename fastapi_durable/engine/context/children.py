@@ -12,7 +12,8 @@ from fastapi_durable.engine.child import (
     spawn_child,
 )
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
-from fastapi_durable.engine.input import checked_run_id, encode_input
+from fastapi_durable.engine.input import encode_input
+from fastapi_durable.engine.limits import checked_run_id
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 
 Input = TypeVar("Input")
@@ -60,6 +61,7 @@ class ChildCalls(ContextPart):
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
             InputValidationError: the input does not fit the child's type, or the id cannot be stored.
+            RunIdTakenError: a run of this id exists, and it is another workflow's, or another namespace's.
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
         position = self._take()
@@ -129,11 +131,12 @@ class ChildCalls(ContextPart):
         options: ChildOptions,
         parallel_group: str | None = None,
     ) -> ChildRequest:
-        services = self._turn.services
+        services, run_id = self._turn.services, options.get("run_id")
+        if run_id is not None:
+            checked_run_id(run_id)
         definition: WorkflowDefinition = services.registry.resolve(workflow, options.get("version"))
-        chosen = options.get("run_id")
         return ChildRequest(
-            run_id=default_id if chosen is None else checked_run_id(chosen),
+            run_id=default_id if run_id is None else run_id,
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
             priority=options.get("priority"),

@@ -59,6 +59,23 @@ class EntityCalls(ContextPart):
         call = self._call(entity, key, operation, input)
         return call_entity(self._turn, self._take(), call)
 
+    @overload
+    def signal_entity(
+        self,
+        entity: type[Entity],
+        key: str,
+        operation: Callable[Concatenate[Entity, Input, ...], Any],
+        input: Input,
+        /,
+    ) -> Coroutine[Any, Any, None]: ...
+    @overload
+    def signal_entity(
+        self, entity: type[Entity], key: str, operation: Callable[[Entity], Any], /
+    ) -> Coroutine[Any, Any, None]: ...
+    @overload
+    def signal_entity(
+        self, entity: type | str, key: str, operation: str, input: Any = ..., /
+    ) -> Coroutine[Any, Any, None]: ...
     def signal_entity(
         self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any = NO_VALUE, /
     ) -> Coroutine[Any, Any, None]:

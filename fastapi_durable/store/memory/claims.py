@@ -1,5 +1,6 @@
 """Which runs want driving, and what a claim makes of them."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -40,3 +41,26 @@ def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:
         recovery_attempts=(run.recovery_attempts or 0) + 1 if crashed else run.recovery_attempts,
         updated_at=now,
     )
+
+
+def waiting_runs(
+    runs: Iterable[Run], now: datetime, workflows: Collection[tuple[str, str]] | None
+) -> list[tuple[int, Run]]:
+    """The claimable runs of these workflows, each with what decides its order, in order."""
+    waiting = [
+        (run.aged(since), run)
+        for run in runs
+        if (since := waiting_since(run, now)) is not None
+        and (workflows is None or (run.workflow, run.workflow_version) in workflows)
+    ]
+    return sorted(waiting, key=lambda each: (each[0], each[1].id.encode()))
+
+
+def in_turn(waiting: Iterable[tuple[int, Run]], after: str) -> list[tuple[int, Run]]:
+    """The same, with namespaces taking turns, beginning with the one after `after`."""
+    turns: dict[str, int] = {}
+    ranked = []
+    for order, run in waiting:
+        turns[run.namespace] = turns.get(run.namespace, 0) + 1
+        ranked.append(((turns[run.namespace], run.namespace <= after, run.namespace), (order, run)))
+    return [each for _, each in sorted(ranked, key=lambda item: item[0])]

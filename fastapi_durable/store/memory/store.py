@@ -29,7 +29,15 @@ from fastapi_durable.model import (
 )
 from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint
 from fastapi_durable.store.memory.activity import activity
-from fastapi_durable.store.memory.claims import CLAIMABLE, STRANDABLE, claimed_by, lease_is_free, waiting_since
+from fastapi_durable.store.memory.claims import (
+    CLAIMABLE,
+    STRANDABLE,
+    claimed_by,
+    in_turn,
+    lease_is_free,
+    waiting_runs,
+    waiting_since,
+)
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.tables import (
@@ -227,15 +235,12 @@ class _Operations(UpkeepOperations):
         limit: int,
         workflows: Collection[tuple[str, str]] | None = None,
         namespace: str | None = None,
+        after: str = "",
     ) -> list[Run]:
         async with self._access() as tables:
-            waiting = [
-                (-(run.priority or 0), since, run.id, run)
-                for run in self._runs(tables, CLAIMABLE, namespace)
-                if (since := waiting_since(run, now)) is not None
-                and (workflows is None or (run.workflow, run.workflow_version) in workflows)
-            ]
-            claimed = [claimed_by(run, token, now, until) for *_, run in sorted(waiting)[: max(0, limit)]]
+            runs = (run for run in self._runs(tables, CLAIMABLE, namespace) if not run.queue)
+            chosen = in_turn(waiting_runs(runs, now, workflows), after)[: max(0, limit)]
+            claimed = [claimed_by(run, token, now, until) for _, run in sorted(chosen, key=lambda each: each[0])]
             for run in claimed:
                 tables.runs.put(run.id, run)
             return [thaw_run(run) for run in claimed]

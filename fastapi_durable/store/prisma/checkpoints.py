@@ -24,7 +24,8 @@ class CheckpointOperations(Operations):
         await self._database.query(sql, save_checkpoint(sql, checkpoint))
 
     async def record_checkpoint(self, checkpoint: Checkpoint, *, token: str | None = None) -> RecordedCheckpoint:
-        await self._require_touchable(checkpoint.run_id)
+        if self._scope is not None:
+            await self._require_touchable(checkpoint.run_id)
         if self._bulk is None:
             return await self._record_alone(checkpoint, token)
         return await self._bulk.record_checkpoint(checkpoint, token, lambda: self._record_alone(checkpoint, token))

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from fastapi_durable.clock import from_millis, to_millis
+from fastapi_durable.clock import from_millis
 from fastapi_durable.model import Lease, Run
 from fastapi_durable.store.prisma.base import Operations
-from fastapi_durable.store.prisma.sql.builder import Sql
-from fastapi_durable.store.prisma.sql.predicates import in_namespaces, where
-from fastapi_durable.store.prisma.sql.statements import acquire_lease, next_wake_at
+from fastapi_durable.store.prisma.sql.claims import Claimant, Line, picked
+from fastapi_durable.store.prisma.sql.predicates import where
+from fastapi_durable.store.prisma.sql.statements import acquire_lease, claimed, next_wake_at
 from fastapi_durable.store.prisma.tables import RUNS
 
 
@@ -36,23 +36,24 @@ class LeaseOperations(Operations):
         limit: int,
         workflows: Collection[tuple[str, str]] | None = None,
         namespace: str | None = None,
+        after: str = "",
     ) -> list[Run]:
         if limit <= 0 or (workflows is not None and not workflows):
             return []
-
-        def conditions(sql: Sql) -> list[str]:
-            named = in_namespaces(sql, self._scope, namespace)
-            if workflows is not None:
-                named.append(f"(r.workflow, r.workflow_version) IN {sql.pairs(workflows)}")
-            return named
-
+        line = Line(
+            members=lambda _: ["r.queue = ''"],
+            claimant=Claimant((self._scope, namespace), workflows),
+            key="r.namespace",
+            only=namespace or self._scope,
+            after=after,
+        )
         sql = await self._database.sql()
-        text = sql.claim(token, now, until, limit, conditions)
-        rows = await self._database.query(sql, text)
-        # The database chose by priority and wait, but returns in any order.
+        tables = picked(sql, line, now, limit)
+        rows = await self._database.query(sql, sql.claim_picked(tables, claimed(sql, token, now, until)))
+        # The database chose in order, but returns in any.
         runs = RUNS.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text)
         since = {row["id"]: row["since"] for row in rows}
-        return sorted(runs, key=lambda run: (-(run.priority or 0), _waited_since(run, since[run.id]), run.id))
+        return sorted(runs, key=lambda run: (_waited_since(run, since[run.id]), run.id.encode()))
 
     async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> set[str]:
         if not leases:
@@ -69,5 +70,5 @@ class LeaseOperations(Operations):
 
 
 def _waited_since(run: Run, known: int | None) -> int:
-    """Since when a claimed run waited; near enough for a list's order where the database could not say."""
-    return to_millis(run.wake_at or run.created_at) if known is None else int(known)
+    """What decided a claimed run's order; near enough for that of a list where the database could not say."""
+    return run.aged(run.wake_at or run.created_at) if known is None else int(known)

@@ -15,7 +15,7 @@ class RetentionOperations(Operations):
     ) -> int:
         async def prune(database: Database) -> int:
             sql = await database.sql()
-            (counted,) = await database.query(sql, count_given_up(sql, policy, now, self._scope, namespace))
+            (counted,) = await database.query(sql, count_given_up(sql, policy, now, limit, self._scope, namespace))
             number = min(limit, int(counted["n"]))
             if number <= 0:
                 return 0

@@ -2,7 +2,7 @@
 
 import { post, remove, runPath } from "./api.js";
 import { h } from "./dom.js";
-import { ended } from "./format.js";
+import { counted, ended } from "./format.js";
 
 // Asks for confirmation and for values; resolves when the action is done or given up.
 function ask({ title, text, fields = [], verb, danger = false, act }) {
@@ -62,6 +62,7 @@ export function runActions(page, run) {
     run.waiting?.kind === "breakpoint" && may("continue") ? button("Continue", () => ask({
       title: "Continue past the breakpoint?", verb: "Continue",
       act: async () => { await post(runPath(run.id, "/continue")); await done(page, "The run goes on."); } })) : null,
+    run.waiting?.kind === "event" && may("publish") ? button("Publish event", () => publish(page, run.waiting.name)) : null,
     run.waiting?.kind === "signal" && may("signal") ? button("Send signal", () => signal(page, run.waiting.name)) : null,
     !ended(run) && may("update") ? button("Send update", () => ask({
       title: "Send an update", text: "For ctx.on_update(name) of this run; its validator may refuse.", verb: "Send",
@@ -113,10 +114,10 @@ export function signal(page, token = "") {
     } });
 }
 
-export function publish(page) {
+export function publish(page, event = "") {
   ask({
     title: "Publish an event", verb: "Publish",
-    fields: [{ name: "name", label: "Name", required: true }, { name: "payload", label: "Payload (JSON)", kind: "json" }],
+    fields: [{ name: "name", label: "Name", value: event, required: true }, { name: "payload", label: "Payload (JSON)", kind: "json" }],
     act: async ({ name, payload }) => {
       const result = await post("events", { name, payload: payload ?? null });
       await done(page, `Received by ${result.receivers.length} runs${result.buffered ? ", kept for the next" : ""}.`);
@@ -167,7 +168,7 @@ export function bulk(page, chosen, total) {
   const verbs = [["retry", "Retry all", "retry"], ["cancel", "Cancel all", "cancel"], ["delete", "Delete all", "delete"]];
   if (!page.info.actions.includes("bulk")) return null;
   return verbs.map(([verb, label]) => button(label, () => ask({
-    title: total() === 1 ? `${label}: one run is selected` : `${label}: ${total().toLocaleString()} runs are selected`,
+    title: total()[0] === 1 ? `${label}: one run is selected` : `${label}: ${counted(...total())} runs are selected`,
     text: `${{ retry: "Failed, dead and blocked runs go on from where they failed.", cancel: "All that are alive end now.", delete: "Those that have ended are removed for good." }[verb]} Up to 500 at once; the others of the selection are left alone.`,
     verb: label, danger: verb !== "retry",
     act: async () => {

@@ -26,6 +26,18 @@ export const post = (path, body) => call("POST", path, { body });
 export const remove = (path) => call("DELETE", path);
 export const runPath = (id, rest = "") => `runs/${encodeURIComponent(id)}${rest}`;
 
+// Calls `read` at once, but not again before `pause` milliseconds have passed; what comes meanwhile is one call then.
+export function throttled(pause, read, signal) {
+  let timer = null;
+  let again = false;
+  const run = async () => {
+    timer = setTimeout(() => { timer = null; if (again) { again = false; run(); } }, pause);
+    try { await read(); } catch { /* the stream will say when there is something to read */ }
+  };
+  signal.addEventListener("abort", () => clearTimeout(timer));
+  return () => { if (timer === null) run(); else again = true; };
+}
+
 // Follows a stream while the page can be seen. The browser reconnects by itself and says what it saw last.
 export function follow(path, handlers, signal) {
   let source = null;

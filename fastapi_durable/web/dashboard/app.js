@@ -22,6 +22,12 @@ function notice(text, good = false) {
   element.classList.toggle("good", good);
 }
 
+// Leaving is a form: it needs no script of ours to be safe from other sites.
+function signedIn(user) {
+  if (!user) return [];
+  return [h("form", { method: "post", action: "logout", class: "row" }, h("span", { class: "muted", title: user.role === "operate" ? "may operate" : "may look" }, user.name), h("button", { class: "plain" }, "Sign out"))];
+}
+
 function go(parameters, { replace = false } = {}) {
   history[replace ? "replaceState" : "pushState"](null, "", address(parameters));
   return show();
@@ -41,13 +47,14 @@ async function show({ focus = true } = {}) {
   try {
     info ??= await get("console");
     document.getElementById("where").textContent = info.namespace ? `namespace ${info.namespace}` : "";
+    document.getElementById("user").replaceChildren(...signedIn(info.user));
     const content = await PAGES[name](parameters, { info, signal: leaving.signal, go, notice, reload: () => show({ focus: false }) });
     if (turn !== shown) return;
     main.replaceChildren(...[content].flat());
     if (focus) main.focus({ preventScroll: true });
   } catch (error) {
     if (turn !== shown || error.name === "AbortError") return;
-    main.replaceChildren(h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "That did not work"), h("p", {}, error.message), h("button", { type: "button", onclick: () => show() }, "Try again")));
+    main.replaceChildren(h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "That did not work"), h("p", {}, error.message), h("button", { type: "button", onclick: () => error.status === 401 ? location.reload() : show() }, error.status === 401 ? "Reload" : "Try again")));
   }
 }
 

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 
-const HEIGHT = 150, LEFT = 46, BOTTOM = 20, TOP = 8;
+const HEIGHT = 150, LEFT = 52, BOTTOM = 20, TOP = 8;
 const svg = (tag, attributes, ...children) => {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -54,10 +54,11 @@ function picture({ title, times, series, kind, say, summary, width, step, nothin
   const high = HEIGHT - BOTTOM - TOP;
   const tops = times.map((_, index) => kind === "bars" ? series.reduce((sum, each) => sum + (each.values[index] ?? 0), 0)
     : Math.max(0, ...series.map((each) => each.values[index] ?? 0)));
-  const most = nice(Math.max(...tops));
+  const most = nice(Math.max(...tops), kind === "bars");
   const level = (value) => TOP + high * (1 - value / most);
   const found = svg("svg", { width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", tabindex: 0, "aria-label": `${title}. ${summary}. Arrow keys read single values.` });
-  for (const share of nothing ? [0] : [0, 0.5, 1]) {
+  const half = kind === "bars" && most % 2 ? [] : [0.5];
+  for (const share of nothing ? [0] : [0, ...half, 1]) {
     found.append(svg("line", { class: "grid", x1: LEFT, x2: width, y1: level(most * share), y2: level(most * share) }));
     if (!nothing || share === 0) found.append(svg("text", { class: "tick", x: LEFT - 8, y: level(most * share) + 4, "text-anchor": "end" }, nothing ? "0" : say(most * share)));
   }
@@ -94,15 +95,15 @@ function path(values, left, level) {
     if (value === null) return;
     const joined = index > 0 && values[index - 1] !== null;
     text += `${joined ? "L" : "M"}${left(index).toFixed(1)} ${level(value).toFixed(1)}`;
-    if (!joined && (values[index + 1] ?? null) === null) text += "h.1";
+    if (!joined && (values[index + 1] ?? null) === null) text += "m-2 0a2 2 0 1 0 4 0a2 2 0 1 0 -4 0";
   });
   return text;
 }
 
 // The next round number, so that the ticks can be read.
-function nice(value) {
+function nice(value, whole) {
   if (!(value > 0)) return 1;
-  const power = 10 ** Math.floor(Math.log10(value));
+  const power = 10 ** Math.max(Math.floor(Math.log10(value)), whole ? 0 : -9);
   return [1, 2, 4, 5, 8, 10].map((each) => each * power).find((each) => each >= value);
 }
 

@@ -5,11 +5,12 @@ export const STATUSES = ["pending", "running", "suspended", "blocked", "cancelli
 export function duration(milliseconds) {
   const ms = Math.max(0, milliseconds);
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+  if (ms < 60_000) return `${Number((ms / 1000).toFixed(ms < 10_000 ? 2 : 1))} s`;
   const minutes = Math.floor(ms / 60_000);
-  if (minutes < 60) return `${minutes} min ${Math.floor((ms % 60_000) / 1000)} s`;
+  const joined = (large, unit, small, smaller) => small ? `${large} ${unit} ${small} ${smaller}` : `${large} ${unit}`;
+  if (minutes < 60) return joined(minutes, "min", Math.floor((ms % 60_000) / 1000), "s");
   const hours = Math.floor(minutes / 60);
-  return hours < 48 ? `${hours} h ${minutes % 60} min` : `${Math.floor(hours / 24)} d ${hours % 24} h`;
+  return hours < 48 ? joined(hours, "h", minutes % 60, "min") : joined(Math.floor(hours / 24), "d", hours % 24, "h");
 }
 
 export function ago(moment) {
@@ -25,6 +26,9 @@ function coarse(ms) {
 }
 
 export const exact = (moment) => new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+// A count that stopped is told with a plus.
+export const counted = (count, capped = false) => `${count.toLocaleString()}${capped ? "+" : ""}`;
 
 const ENDED = new Set(["completed", "failed", "cancelled", "dead"]);
 export const ended = (run) => ENDED.has(run.status);

@@ -6,7 +6,7 @@ import { flowOf } from "./flow.js";
 import { named } from "./names.js";
 import { TONE } from "./waterfall.js";
 
-const WIDTH = 178, HEIGHT = 54, GAP = 34, LANE_GAP = 12, ROW_GAP = 30;
+const WIDTH = 178, HEIGHT = 54, GAP = 34, LANE_GAP = 12, ROW_GAP = 30, MARGIN = 16;
 const ALIKE = 4, MOST_LANES = 8, MOST_PARTS = 120;
 const ICONS = { step: "▸", undo: "↶", child: "◇", sleep: "◷", timeout: "◷", signal: "✉", event: "✉", webhook: "✉", breakpoint: "‖", entity: "◎", task: "▹", value: "≔", note: "·", patch: "·" };
 
@@ -15,8 +15,8 @@ export function graph(run, steps, open) {
   const flow = shortened(flowOf(run, steps));
   let drawn = 0;
   const draw = () => {
-    const width = canvas.clientWidth;
-    if (width && width !== drawn) {
+    const width = canvas.clientWidth - 2 * MARGIN;
+    if (width > 0 && width !== drawn) {
       drawn = width;
       paint(canvas, run, flow, width, open);
     }
@@ -28,17 +28,24 @@ export function graph(run, steps, open) {
 // Long chains and wide fans of the same are told in one node.
 function shortened(flow) {
   const parts = [];
-  for (const part of flow.sequence) {
+  flow.sequence.forEach((part, index) => {
     if (part.lanes) {
       parts.push(fan(part));
-      continue;
+      return;
     }
+    if (isLimitOf(part, flow.sequence[index + 1])) return;
     const last = parts.at(-1);
     const alike = last?.steps && last.steps[0].name === part.step.name && last.steps[0].status === part.step.status;
     if (alike) last.steps.push(part.step);
     else parts.push({ steps: [part.step] });
-  }
+  });
   return { sequence: parts.flatMap((part) => !part.steps || part.steps.length >= ALIKE ? [part] : part.steps.map((step) => ({ steps: [step] }))) };
+}
+
+// A wait with a timeout has a row for the timeout before its own, which adds nothing to the picture.
+function isLimitOf(part, next) {
+  const before = named(part.step);
+  return before.kind === "timeout" && next?.step && named(next.step).label === before.label;
 }
 
 function fan(part) {
@@ -78,7 +85,8 @@ function paint(canvas, run, flow, width, open) {
       const { width: long, height: tall } = sizeOfFlow(lane);
       const begin = left + GAP;
       const level = top + tall / 2;
-      lines.push(curve(left, middle, begin, level), curve(begin + long, level, left + wide, middle));
+      const end = left + wide - GAP;
+      lines.push(curve(left, middle, begin, level), begin + long < end ? `M${begin + long} ${level}H${end}` : "", curve(end, level, left + wide, middle));
       chain(lane.sequence, begin, level);
       top += tall + LANE_GAP;
     }
@@ -158,7 +166,7 @@ const end = (run, text, left, middle) => at(h("span", { class: "end", "data-stat
 
 function node(run, part, left, top, open) {
   const [step] = part.steps;
-  const { kind, label, child } = named(step);
+  const { kind, label, child } = named(step, run);
   const failed = part.steps.filter((each) => each.status === "failed").length;
   const tone = TONE[failed ? "failed" : (part.steps.find((each) => each.status !== "completed") ?? step).status];
   const begin = Math.min(...part.steps.map((each) => Date.parse(each.started_at)));
@@ -171,7 +179,7 @@ function node(run, part, left, top, open) {
   ].filter(Boolean).join(" · ");
   const text = part.more ? `${part.more} more` : part.steps.length > 1 ? `${label} × ${part.steps.length}` : label;
   return at(h("div", { class: "node", "data-status": tone },
-    h("button", { type: "button", title: `${label}\n${words}`, onclick: () => open(step) },
+    h("button", { type: "button", title: `${child ?? label}\n${words}`, onclick: () => open(step) },
       h("b", {}, h("i", { "aria-hidden": "true" }, ICONS[kind] ?? "▸"), text), h("small", {}, words)),
     child && part.steps.length === 1 ? link({ run: child }, "open") : null), left, top);
 }

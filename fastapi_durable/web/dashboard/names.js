@@ -3,7 +3,14 @@
 const NOTES = { now: "the time", uuid: "a random id", random: "a random number", sideEffect: "a side effect", searchAttributes: "attributes" };
 
 // Returns { kind, label, child }: one word for the kind, what the call is about, and the id of the run it made, if any.
-export function named(step) {
+// A child is called after its workflow, if the run's page lists it.
+export function named(step, run) {
+  const found = plainly(step);
+  const child = found.child && run?.children.find((each) => each.id === found.child);
+  return child ? { ...found, label: child.workflow } : found;
+}
+
+function plainly(step) {
   const [prefix, rest] = split(step.name);
   if (prefix === "compensate") return { kind: "undo", label: rest };
   if (prefix === "spawn") return { kind: "child", label: rest, child: rest };

@@ -3,7 +3,7 @@
 import { follow, get } from "./api.js";
 import { bulk } from "./actions.js";
 import { h, link, status } from "./dom.js";
-import { STATUSES, ago, exact, lasted, reason } from "./format.js";
+import { STATUSES, ago, counted, exact, lasted, reason } from "./format.js";
 
 const PAGE = 50;
 const FILTERS = ["status", "workflow", "tag", "attr", "namespace", "origin", "created_from", "created_until"];
@@ -24,67 +24,78 @@ export async function runs(parameters, page) {
   const foot = h("div", { class: "row" });
   let listed = [];
   let total = 0;
+  let more = false;
   let paged = false;
+  let cursor = null;
 
-  const drawChips = (facets) => {
+  const drawChips = ({ facets, capped }) => {
     const count = (test) => facets.filter(test).reduce((sum, each) => sum + each.count, 0);
     const wanted = new Set(chosen.status ?? []);
     const mine = (each) => chosen.unattributed ? each.origin === null : chosen.origin ? each.origin === chosen.origin : true;
     total = count((each) => mine(each) && (!wanted.size || wanted.has(each.status)));
+    more = capped.some((name) => !wanted.size || wanted.has(name));
     const origins = [...new Set(facets.map((each) => each.origin))].sort();
     chips.replaceChildren(
-      chip("all", count(mine), !wanted.size, () => change({ status: null })),
+      chip("all", counted(count(mine), capped.length > 0), !wanted.size, () => change({ status: null })),
       ...STATUSES.filter((name) => wanted.has(name) || count((each) => mine(each) && each.status === name)).map((name) =>
-        chip(status(name), count((each) => mine(each) && each.status === name), wanted.has(name), () => {
+        chip(status(name), counted(count((each) => mine(each) && each.status === name), capped.includes(name)), wanted.has(name), () => {
           if (!wanted.delete(name)) wanted.add(name);
           change({ status: [...wanted] });
         })),
-      ...(origins.length < 2 ? [] : origins.map((origin) => chip(origin ?? "no origin", count((each) => each.origin === origin),
+      ...(origins.length < 2 ? [] : origins.map((origin) => chip(origin ?? "no origin", counted(count((each) => each.origin === origin), capped.length > 0),
         origin === null ? !!chosen.unattributed : chosen.origin === origin, () => change(
           origin === null ? { unattributed: chosen.unattributed ? null : "true", origin: null }
             : { origin: chosen.origin === origin ? null : origin, unattributed: null })))));
   };
-  const drawFoot = (cursor) => foot.replaceChildren(
-    h("span", { class: "muted" }, `${listed.length.toLocaleString()} of ${total.toLocaleString()}`),
-    cursor ? h("button", { type: "button", onclick: async (event) => {
-      event.target.disabled = true;
-      paged = true;
-      const more = await get(`runs?${search}&limit=${PAGE}&cursor=${cursor}`, { signal: page.signal });
-      listed = [...listed, ...more.runs];
-      draw(more.next_cursor);
-    } }, "Show more") : "");
-  const draw = (cursor) => {
+  const read = (cursor) => get(`runs?${search}&limit=${PAGE}${cursor ? `&cursor=${cursor}` : ""}`, page);
+  const goOn = async (event) => {
+    event.target.disabled = true;
+    try {
+      if (!paged) {
+        // The list may have moved on since it was read: go on after what is shown from now on.
+        const now = await read();
+        [listed, cursor, paged] = [now.runs, now.next_cursor, true];
+      }
+      if (cursor) {
+        const next = await read(cursor);
+        [listed, cursor] = [[...listed, ...next.runs], next.next_cursor];
+      }
+      draw();
+    } catch (error) {
+      page.notice(error.message);
+      event.target.disabled = false;
+    }
+  };
+  const draw = () => {
     rows.replaceChildren(listed.length ? table(listed) : h("p", { class: "empty" }, Object.keys(chosen).length ? "No run matches these filters." : "No runs yet."));
-    drawFoot(cursor);
+    foot.replaceChildren(
+      h("span", { class: "muted" }, `${listed.length.toLocaleString()} of ${counted(Math.max(total, listed.length), more)}`),
+      (paged ? cursor : listed.length >= PAGE) ? h("button", { type: "button", onclick: goOn }, "Show more") : "");
   };
 
-  const [first, facets] = await Promise.all([get(`runs?${search}&limit=${PAGE}`, page), get(`runs/facets?${search}`, page)]);
+  const [first, facets] = await Promise.all([read(), get(`runs/facets?${search}`, page)]);
   listed = first.runs;
-  drawChips(facets.facets);
-  draw(first.next_cursor);
+  drawChips(facets);
+  draw();
   follow(`runs/stream?${search}&limit=${PAGE}`, { runs: (state) => {
-    drawChips(state.facets);
+    drawChips(state);
     if (paged) {
       const fresh = new Map(state.runs.map((run) => [run.id, run]));
       listed = listed.map((run) => fresh.get(run.id) ?? run);
-      rows.replaceChildren(table(listed));
-    } else if (!rows.contains(document.activeElement) || changed(listed, state.runs)) {
-      listed = state.runs;
-      get(`runs?${search}&limit=${PAGE}`, page).then((now) => { if (!paged) { listed = now.runs; draw(now.next_cursor); } }, () => {});
-    }
+    } else listed = state.runs;
+    const focused = rows.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    draw();
+    if (focused) [...rows.querySelectorAll("a")].find((each) => each.getAttribute("href") === focused)?.focus({ preventScroll: true });
   } }, page.signal);
 
   return [
-    h("div", { class: "head" }, h("h1", {}, "Runs"), h("div", { class: "row" }, bulk(page, chosen, () => total))),
+    h("div", { class: "head" }, h("h1", {}, "Runs"), h("div", { class: "row" }, bulk(page, chosen, () => [total, more]))),
     filters(chosen, change), chips, h("section", { class: "card" }, rows), foot,
   ];
 }
 
-const changed = (before, after) => JSON.stringify(before.map((run) => run.id)) !== JSON.stringify(after.map((run) => run.id))
-  || before.some((run, index) => run.updated_at !== after[index].updated_at);
-
 const chip = (label, count, pressed, onclick) =>
-  h("button", { type: "button", class: "chip", "aria-pressed": String(pressed), onclick }, label, ` ${count.toLocaleString()}`);
+  h("button", { type: "button", class: "chip", "aria-pressed": String(pressed), onclick }, label, ` ${count}`);
 
 function filters(chosen, change) {
   const field = (name, label, placeholder) => h("label", {}, label, h("input", { name, placeholder, value: [chosen[name] ?? []].flat().join(", ") }));

@@ -5,6 +5,11 @@ import { schedule } from "./actions.js";
 import { h, link } from "./dom.js";
 import { ago, duration, exact } from "./format.js";
 
+function load(worker) {
+  const share = Math.min(100, (worker.in_flight / Math.max(1, worker.concurrency)) * 100);
+  return [h("span", { class: "load", "aria-hidden": "true" }, h("span", { width: share })), `${worker.in_flight} of ${worker.concurrency}`];
+}
+
 export async function system(_, page) {
   const [{ schedules }, { workers }] = await Promise.all([get("schedules", page), get("workers", page)]);
   const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog[open]")) page.reload(); }, 10_000);
@@ -25,7 +30,7 @@ export async function system(_, page) {
       cells(["Worker", "Load", "Workflows", "Started", "Last seen"]),
       h("tbody", {}, workers.map((each) => h("tr", {},
         h("td", {}, h("span", { class: "mono" }, each.host), h("div", { class: "muted" }, `process ${each.pid}, version ${each.version}${each.namespace ? `, namespace ${each.namespace}` : ""}`)),
-        h("td", { class: "num" }, `${each.in_flight} of ${each.concurrency}`),
+        h("td", { class: "num" }, load(each)),
         h("td", {}, h("div", { class: "row" }, each.workflows.slice(0, 12).map((name) => h("span", { class: "tag" }, name)), each.workflows.length > 12 ? h("span", { class: "muted" }, `and ${each.workflows.length - 12} more`) : null)),
         time(each.started_at), time(each.beat_at)))))),
   ];

@@ -1,54 +1,77 @@
-// The timeline of a run as a waterfall: when each step was queued, ran, and ended.
+// The timeline of a run as a waterfall: when each step was queued, ran, and ended; what it said, and what its child did.
 
 import { forkButton } from "./actions.js";
 import { failure, h, json, link, status } from "./dom.js";
 import { ago, duration, exact } from "./format.js";
+import { named } from "./names.js";
+import { inside } from "./parts.js";
 
-const TONE = { completed: "completed", failed: "failed", running: "running", pending: "suspended" };
+export const TONE = { completed: "completed", failed: "failed", running: "running", pending: "suspended" };
 
-export function waterfall(page, run, steps, opened) {
-  const now = Date.now();
-  const begin = (step) => Date.parse(step.enqueued_at ?? step.started_at);
-  const end = (step) => step.finished_at ? Date.parse(step.finished_at) : Math.max(now, begin(step));
-  const undoing = steps.every((step) => step.seq < 0);
-  const first = Math.min(...(undoing ? [] : [Date.parse(run.created_at)]), ...steps.map(begin));
+export const beginOf = (step) => Date.parse(step.enqueued_at ?? step.started_at);
+
+// `page.opened` remembers by key what is open while the page is drawn anew; `page.childOf(id)` reads a child's page.
+export function waterfall(page, run, steps) {
+  const end = (step) => step.finished_at ? Date.parse(step.finished_at) : Math.max(Date.now(), beginOf(step));
+  const first = Math.min(...steps.map(beginOf));
   const last = Math.max(first + 1, ...steps.map(end));
-  const share = (moment) => ((moment - first) / (last - first)) * 100;
+  const { share, shortened } = scale(steps, first, last, end);
   const groups = new Map();
   for (const step of steps) if (step.parallel_group) groups.set(step.parallel_group, (groups.get(step.parallel_group) ?? 0) + 1);
-  return h("div", {},
-    h("div", { class: "axis", "aria-hidden": "true" }, h("span"), h("span", {}, h("span", {}, exact(first)), h("span", {}, `+ ${duration(last - first)}`)), h("span")),
-    steps.map((step) => row(page, run, step, { begin: begin(step), end: end(step), share, opened, grouped: groups.get(step.parallel_group) > 1 })),
-    h("div", { class: "legend" }, ["completed", "failed", "running"].map((name) => status(name)), h("span", { class: "status", "data-status": "suspended" }, "waiting"), h("span", {}, "pale: queued")));
+  return h("div", { class: "waterfall" },
+    h("div", { class: "axis", "aria-hidden": "true" }, h("span"), h("span", {}, h("span", {}, exact(first)), h("span", {}, `${shortened ? "waiting is drawn shorter · " : ""}+ ${duration(last - first)}`)), h("span")),
+    [...steps].sort((one, other) => beginOf(one) - beginOf(other) || one.seq - other.seq).map((step) => row(page, run, step, { begin: beginOf(step), end: end(step), share, grouped: groups.get(step.parallel_group) > 1 })));
 }
 
-function row(page, run, step, { begin, end, share, opened, grouped }) {
+// Where on the axis a moment is, in percent. Work would be invisible beside days of waiting, so waiting takes no more room
+// than half of what work takes.
+function scale(steps, first, last, end) {
+  const isWork = (step) => step.kind === "local" || step.kind === "remote" || (named(step).child && step.finished_at);
+  const works = steps.filter(isWork).map((step) => [beginOf(step), end(step)]);
+  const moments = [...new Set([first, last, ...works.flat()])].sort((one, other) => one - other);
+  const parts = moments.slice(1).map((to, index) => ({ from: moments[index], to, busy: works.some(([begin, until]) => begin <= moments[index] && until >= to) }));
+  const sum = (busy) => parts.filter((part) => part.busy === busy).reduce((total, part) => total + part.to - part.from, 0);
+  const [work, idle] = [sum(true), sum(false)];
+  const shortened = work > 0 && idle > 2 * work;
+  const pace = shortened ? work / 2 / idle : 1;
+  const whole = work + idle * pace;
+  const share = (moment) => parts.reduce((total, part) => total + Math.min(Math.max(moment - part.from, 0), part.to - part.from) * (part.busy ? 1 : pace), 0) / whole * 100;
+  return { share, shortened };
+}
+
+export const legend = (shape) => h("div", { class: "legend" }, ["completed", "failed", "running"].map((name) => status(name)), h("span", { class: "status", "data-status": "suspended" }, "waiting"), shape === "graph" ? null : h("span", {}, "pale: queued"));
+
+export const keyOf = (run, step) => `${run.id} ${step.seq}`;
+
+function row(page, run, step, { begin, end, share, grouped }) {
+  const key = keyOf(run, step);
   const started = Math.max(begin, Date.parse(step.started_at));
-  const detail = h("div", { class: "step-detail", hidden: !opened.has(step.seq) });
-  if (opened.has(step.seq)) detail.append(...contents(page, run, step));
+  const detail = h("div", { class: "step-detail", hidden: !page.opened.has(key) });
+  const fill = () => detail.replaceChildren(...contents(page, run, step));
+  if (page.opened.has(key)) fill();
+  const { kind, label } = named(step, run);
+  const notes = [kind === "step" ? null : kind, step.attempts > 1 ? `${step.attempts} attempts` : null, step.events.length ? `${step.events.length} ${step.events.length === 1 ? "event" : "events"}` : null];
   const button = h("button", {
-    type: "button", class: "step", "aria-expanded": String(opened.has(step.seq)), "data-status": TONE[step.status],
+    type: "button", class: "step", id: `step ${key}`, "aria-expanded": String(page.opened.has(key)), "data-status": TONE[step.status],
     onclick: () => {
       const open = detail.hidden;
-      opened[open ? "add" : "delete"](step.seq);
-      if (open) detail.replaceChildren(...contents(page, run, step));
+      page.opened[open ? "add" : "delete"](key);
+      if (open) fill();
       detail.hidden = !open;
       button.setAttribute("aria-expanded", String(open));
     },
   },
-  h("span", { class: "name", title: step.name }, status(""), ` ${step.name} `,
-    h("small", {}, [step.kind === "local" ? null : step.kind, step.attempts > 1 ? `${step.attempts} attempts` : null, step.events.length ? `${step.events.length} events` : null].filter(Boolean).join(" · "))),
+  h("span", { class: "name", title: label }, h("span", { class: "status", "data-status": TONE[step.status] }), ` ${label} `, h("small", {}, notes.filter(Boolean).join(" · "))),
   h("span", { class: "track", "aria-hidden": "true" },
     started > begin ? h("span", { class: "queued", left: share(begin), width: share(started) - share(begin) }) : null,
     h("span", { class: step.finished_at ? "" : "open", left: share(started), width: share(end) - share(started) })),
   h("span", { class: "time" }, step.finished_at ? duration(end - started) : step.status === "pending" ? "waits" : step.status));
-  button.querySelector(".status").setAttribute("data-status", TONE[step.status]);
   return h("div", { class: grouped ? "parallel" : "" }, button, detail);
 }
 
 function contents(page, run, step) {
   const queued = step.enqueued_at ? Date.parse(step.started_at) - Date.parse(step.enqueued_at) : 0;
-  const child = step.step_id && run.children.find((each) => each.id === step.input?.runId || each.id === step.name.replace(/^child:/, ""));
+  const { child, label } = named(step);
   return [
     h("dl", { class: "facts" }, facts([
       ["Position", Number.isFinite(step.seq) ? `${step.seq} (${step.kind}, ${step.status})` : `waits for this ${step.kind}`],
@@ -57,23 +80,30 @@ function contents(page, run, step) {
       ["Attempts", step.attempts],
       ["Goes on", !step.finished_at && step.wake_at && `${ago(step.wake_at)}, at ${exact(step.wake_at)}`],
       ["Parallel group", step.parallel_group], ["Worker group", step.worker_group],
+      ["Recorded as", step.name !== label && h("span", { class: "mono" }, step.name)],
       ["Step id", step.step_id && h("span", { class: "mono" }, step.step_id)],
-      ["Child", child && link({ run: child.id }, child.id)],
+      ["Child", child && link({ run: child }, child)],
     ])),
+    child ? childsTimeline(page, child) : null,
     step.error ? failure(step.error) : null,
+    step.events.length ? inside(step) : null,
     step.input !== null ? block("Input", json(step.input)) : null,
     step.output !== null ? block("Output", json(step.output)) : null,
-    step.events.length ? block("Events", h("ol", { class: "log" }, step.events.slice(-200).map(event))) : null,
     h("div", { class: "row" }, forkButton(page, run, step)),
   ].filter(Boolean);
 }
 
-function event(entry) {
-  if (typeof entry !== "object" || entry === null) return h("li", {}, String(entry));
-  const at = entry.at ?? entry.ts ?? entry.time;
-  return h("li", {}, at ? h("span", { class: "muted" }, `${new Date(at).toLocaleTimeString()} `) : null,
-    entry.level && entry.level !== "info" ? h("b", {}, `${entry.level} `) : null, entry.message ?? JSON.stringify(entry),
-    entry.data === undefined || entry.data === null ? null : h("span", { class: "mono muted" }, ` ${JSON.stringify(entry.data)}`));
+// The child's own steps, below the step that waits for it.
+function childsTimeline(page, id) {
+  const place = h("div", { class: "inline-child" }, h("span", { class: "muted" }, "reading …"));
+  page.childOf(id).then((found) => {
+    const steps = found.timeline.filter((step) => step.seq >= 0);
+    place.replaceChildren(
+      h("div", { class: "row" }, status(found.status), h("span", { class: "muted" }, `${found.workflow} v${found.workflow_version}`),
+        found.timeline_total > found.timeline.length ? h("span", { class: "muted" }, `the first ${found.timeline.length} of ${found.timeline_total} steps`) : null),
+      steps.length ? waterfall(page, found, steps) : h("p", { class: "muted" }, "It has no steps yet."));
+  }, (error) => place.replaceChildren(h("span", { class: "muted" }, error.status === 404 ? "This run was deleted, or is another namespace's." : error.message)));
+  return place;
 }
 
 const block = (title, content) => h("div", {}, h("div", { class: "muted" }, title), content);

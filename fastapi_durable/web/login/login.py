@@ -104,6 +104,8 @@ class ConsoleLogin:
                 raise NotSignedInError("sign in first: the console's login page is at login, below its prefix")
             if role == "operate" and not user.may_operate:
                 raise NotPermittedError("this needs the role operate, and the user who is signed in has the role view")
+            if role == "operate":
+                _log.info("console: %r: %s %r", user.name, request.method, request.url.path)
             remember(request, user)
 
         return require

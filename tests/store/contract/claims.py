@@ -170,6 +170,44 @@ class ClaimsContract:
         assert [run.id for run in await claim(store, namespace="y")] == ["b"]
         assert [run.id for run in await claim(store)] == ["a"]
 
+    async def test_namespaces_take_turns(self, store: StateStore) -> None:
+        """A loud one, whose runs have waited for longest, leaves room for the others."""
+        await create(store, *(a_run(f"loud-{n}", namespace="b", created_at=at(n - 99)) for n in range(9)))
+        await create(store, a_run("quiet-a", namespace="a"), a_run("quiet-c", namespace="c", created_at=at(-1)))
+        claimed = await store.claim_runs("t", now=T0, until=at(30), limit=3, after="b")
+        assert [run.id for run in claimed] == ["loud-0", "quiet-c", "quiet-a"]
+
+    async def test_the_turn_goes_on_behind_the_namespace_that_was_served_last(self, store: StateStore) -> None:
+        await create(store, *(a_run(f"{name}-{n}", namespace=name) for name in "abc" for n in range(3)))
+        last, order = "", ""
+        for _ in range(7):
+            (run,) = await store.claim_runs("t", now=T0, until=at(30), limit=1, after=last)
+            last = run.namespace
+            order += last
+        assert order == "abcabca"
+
+    async def test_woken_runs_of_a_loud_namespace_leave_room_for_others(self, store: StateStore) -> None:
+        suspended = RunStatus.SUSPENDED
+        loud = [a_run(f"l{n}", namespace="a", status=suspended, wake_at=at(n - 99)) for n in range(5)]
+        await create(store, *loud, a_run("quiet", namespace="b", status=suspended, wake_at=T0))
+        assert {run.id for run in await claim(store, limit=2)} == {"l0", "quiet"}
+
+    async def test_waiting_long_enough_makes_up_for_any_priority(self, store: StateStore) -> None:
+        """A unit is worth five minutes."""
+        await create(store, a_run("urgent", priority=2), a_run("old", created_at=at(-601)), a_run("new"))
+        assert await claimed_ids(store) == ["old", "urgent", "new"]
+
+    async def test_runs_of_a_queue_are_left_to_it(self, store: StateStore) -> None:
+        await create(
+            store,
+            a_run("pending", queue="q"),
+            a_run("due", queue="q", status=RunStatus.SUSPENDED, wake_at=T0),
+            a_run("lost", queue="q", status=RunStatus.RUNNING, locked_by="dead", locked_until=T0),
+            a_run("undone", queue="q", status=RunStatus.CANCELLING),
+            a_run("none"),
+        )
+        assert await claimed_ids(store) == ["none"]
+
     async def test_a_limit_of_zero_claims_nothing(self, store: StateStore) -> None:
         await create(store, a_run())
         assert await claim(store, limit=0) == []

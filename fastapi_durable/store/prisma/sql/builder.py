@@ -26,6 +26,9 @@ class Sql(ABC):
     json_is_text: ClassVar[bool]
     """Whether `row` gives JSON columns as text."""
 
+    once: ClassVar[str] = "MATERIALIZED"
+    """Says of a common table that it is evaluated once."""
+
     def __init__(self) -> None:
         self.parameters: list[Parameter] = []
 
@@ -120,6 +123,10 @@ class Sql(ABC):
     def lease_is_held(self, run_id: str, token: str) -> str:
         """Whether the run is leased under the token, until the end of the transaction."""
 
+    def too_common(self, column: str) -> str:
+        """A column whose value most rows have, where the database has no statistics to know it by."""
+        return column
+
     @abstractmethod
     def namespaces(self) -> str | None:
         """A subselect of every `namespace` that there is, for a LATERAL join; None if that cannot be had."""
@@ -154,11 +161,32 @@ class Sql(ABC):
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
         """Set columns of the runs `r` that meet the guards with a call `g`, and return their `id`."""
 
+    @abstractmethod
+    def first_of_each(
+        self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int
+    ) -> str:
+        """The first runs `r` of each row of the table `groups`, which the conditions may name."""
+
+    def unforeseen(self, word: str) -> str:
+        """A text of this package's own that the planner does not know beforehand.
+
+        Where it knows how rare a status was when it last counted, it takes plans that are right for a few rows, and
+        keeps to them when there are many.
+        """
+        return f"'{word}'"
+
+    @abstractmethod
+    def passing_locked(self, alias: str) -> str:
+        """The end of a SELECT that locks the rows of a table, and passes those that others have locked."""
+
     # Statements that differ as a whole
 
     @abstractmethod
-    def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
-        """Lease claimable runs; return each as `row`, its `id`, and `since` when it waited, if the database can say."""
+    def claim_picked(self, picked: str, values: str) -> str:
+        """Set columns of the runs of the table `picked`, the last of the common tables that `picked` defines.
+
+        Returns each as `row`, its `id`, and `since` when it waited, if the database can say.
+        """
 
     @abstractmethod
     def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:

@@ -6,7 +6,7 @@ In one walk through all runs by time, a status or a workflow that was last seen 
 Counts stop at a number that the caller chooses, status by status.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.store.prisma.sql.builder import Sql
@@ -27,50 +27,59 @@ def list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
     order = f"r.created_at DESC, {sql.bytewise('r.id')} DESC"
     page = f"ORDER BY {order} LIMIT {query.limit} OFFSET {query.offset}"
     statuses = _statuses(query)
-    source = _source(sql, query, scope) if statuses else None
-    if source is None:
-        conditions = [*matching(sql, query, scope), *_after(sql, query)]
+    if not statuses or not _is_read_by_status(sql, query, scope):
+        conditions = [*_in_statuses(sql, statuses), *matching_beside_statuses(sql, query, scope), *_after(sql, query)]
         return f"SELECT {sql.row(RUNS, 'r')} AS row FROM {_TABLE} AS r WHERE {where(conditions)} {page}"
     newest = f"ORDER BY {order} LIMIT {query.limit + query.offset}"
-    parts: list[str] = []
-    for status in statuses:
-        conditions = [f"r.status = '{status}'", *matching_beside_statuses(sql, query, scope), *_after(sql, query)]
-        parts.append(source(f"SELECT r.* FROM {_TABLE} AS r WHERE {where(conditions)}", newest))
-    return f"SELECT {sql.row(RUNS, 'r')} AS row FROM ({' UNION ALL '.join(parts)}) AS r {page}"
+    parts = " UNION ALL ".join([_of_status(sql, query, scope, status, newest) for status in statuses])
+    return f"SELECT {sql.row(RUNS, 'r')} AS row FROM ({parts}) AS r {page}"
 
 
-def _source(sql: Sql, query: RunQuery, scope: str | None) -> Callable[[str, str], str] | None:
-    """How to read the newest runs of one status; None: read those of all statuses as a whole.
-
-    A tag, an attribute, an origin or a parent is better looked for as a whole: the database knows how many have it.
-    """
+def _is_read_by_status(sql: Sql, query: RunQuery, scope: str | None) -> bool:
+    # A tag, an attribute, an origin or a parent is better looked for as a whole: the database knows how many have it.
     if query.tag or query.attributes or query.origin or query.unattributed or query.parent_run_id:
-        return None
-    if query.workflow is not None or query.namespace is not None or scope is not None:
-        named = [("r.namespace", scope), ("r.namespace", query.namespace), ("r.workflow", query.workflow)]
-
-        def of_the_named(runs: str, newest: str) -> str:
-            given = [(column, value) for column, value in named if value is not None]
-            rare = where(_rare(column, sql.text(value), sql.text(value)) for column, value in given)
-            return f"SELECT * FROM ({runs} AND {rare} {newest}) AS part"
-
-        return of_the_named
-    if len(_statuses(query)) == len(RunStatus) or (namespaces := sql.namespaces()) is None:
-        return None
-    return lambda runs, newest: (
-        f"SELECT part.* FROM {namespaces} AS each_one"
-        f" CROSS JOIN LATERAL ({runs} AND r.namespace = each_one.namespace"
-        f" AND {_rare('r.namespace', *['each_one.namespace'] * 2)} {newest}) AS part"
-    )
+        return False
+    if _named(query, scope):
+        return True
+    return len(_statuses(query)) < len(RunStatus) and sql.namespaces() is not None
 
 
-def _rare(column: str, first: str, last: str) -> str:
-    """Says again that a column has a value, so that PostgreSQL takes it for a rare one.
+def _of_status(sql: Sql, query: RunQuery, scope: str | None, status: RunStatus, newest: str) -> str:
+    """The newest runs of one status: of those that are named, or of each namespace that there is."""
+    conditions = [f"r.status = '{status}'", *matching_beside_statuses(sql, query, scope), *_after(sql, query)]
+    of_status = f"SELECT r.* FROM {_TABLE} AS r WHERE {where(conditions)}"
+    # Nearly all runs are completed. PostgreSQL plans a prepared statement for values that it does not know, expects any
+    # namespace to have a good share of these runs, and would walk through all of them by time to find one page of a
+    # small tenant's. Of a range it expects few rows, so the value is said again as one.
+    ranges: list[str] = []
+    if _named(query, scope):
+        if status is RunStatus.COMPLETED:
+            ranges = [_range(column, sql.text(value), sql.text(value)) for column, value in _named(query, scope)]
+        return f"SELECT * FROM ({' AND '.join([of_status, *ranges])} {newest}) AS part"
+    its_own = "r.namespace = each_one.namespace"
+    if status is RunStatus.COMPLETED:
+        ranges = [_range("r.namespace", "each_one.namespace", "each_one.namespace")]
+    of_each = f"{' AND '.join([of_status, its_own, *ranges])} {newest}"
+    return f"SELECT part.* FROM {sql.namespaces()} AS each_one CROSS JOIN LATERAL ({of_each}) AS part"
 
-    It plans a prepared statement for values that it does not know, expects any namespace to have a good share of the
-    runs, and walks through all of them by time to find one page of a small tenant's. Of a range it expects few rows.
-    """
+
+def _named(query: RunQuery, scope: str | None) -> list[tuple[str, str]]:
+    """The columns of which the query and the scope name the value, and an index begins with."""
+    named = [("r.namespace", scope), ("r.namespace", query.namespace), ("r.workflow", query.workflow)]
+    return [(column, value) for column, value in named if value is not None]
+
+
+def _range(column: str, first: str, last: str) -> str:
     return f"{column} BETWEEN {first} AND {last}"
+
+
+def _in_statuses(sql: Sql, statuses: Sequence[RunStatus]) -> list[str]:
+    if len(statuses) == len(RunStatus):
+        return []
+    # Most runs are completed: they are met soon on a walk by time, and would be too many to sort.
+    column = sql.too_common("r.status") if RunStatus.COMPLETED in statuses else "r.status"
+    names = ", ".join(f"'{status}'" for status in statuses)
+    return [f"{column} IN ({names})" if statuses else "1 = 0"]
 
 
 def _after(sql: Sql, query: RunQuery) -> list[str]:

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
-from fastapi_durable.store.prisma.sql.predicates import claimable, waiting_since, where
-from fastapi_durable.store.prisma.sql.statements import claimed
+from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, TEXT, WAITERS, Kind, Table
 
 
@@ -32,7 +31,8 @@ class PostgresSql(Sql):
         return f"string_agg({column}::text, ',')"
 
     def not_after(self, column: str, moment: datetime) -> str:
-        return f"{column} <= {self.moment(moment)}"
+        # A subselect, like `unforeseen`: a plan that suits one moment suits them all, so that it is made once.
+        return f"{column} <= (SELECT {self.moment(moment)})"
 
     def bytewise(self, column: str) -> str:
         return f'{column} COLLATE "C"'
@@ -102,14 +102,23 @@ class PostgresSql(Sql):
             f" UPDATE durable_workflow_runs AS r SET {values} FROM held AS g WHERE r.id = g.id RETURNING r.id AS id"
         )
 
-    def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
-        # SKIP LOCKED: concurrent claims pass each other's runs instead of waiting for them. The CTE is evaluated once,
-        # where a subselect could be evaluated again and take more than the limit.
+    def first_of_each(
+        self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int
+    ) -> str:
         return (
-            f"WITH picked AS MATERIALIZED (SELECT r.id, coalesce(r.priority, 0) AS rank, {waiting_since(self)} AS since"
-            f" FROM durable_workflow_runs AS r WHERE {where([claimable(self, now), *conditions(self)])}"
-            f" ORDER BY rank DESC, since, {self.bytewise('r.id')} LIMIT {self.integer(limit)} FOR UPDATE SKIP LOCKED)"
-            f" UPDATE durable_workflow_runs AS r SET {claimed(self, token, now, until)} FROM picked"
+            f"SELECT f.* FROM {groups} CROSS JOIN LATERAL (SELECT {columns} FROM durable_workflow_runs AS r"
+            f" WHERE {where(conditions())} ORDER BY {order} LIMIT {limit}) AS f"
+        )
+
+    def unforeseen(self, word: str) -> str:
+        return f"(SELECT '{word}'::text)"
+
+    def passing_locked(self, alias: str) -> str:
+        return f"FOR UPDATE OF {alias} SKIP LOCKED"
+
+    def claim_picked(self, picked: str, values: str) -> str:
+        return (
+            f"{picked} UPDATE durable_workflow_runs AS r SET {values} FROM picked"
             f" WHERE r.id = picked.id RETURNING {self.row(RUNS, 'r')} AS row, r.id AS id, picked.since AS since"
         )
 

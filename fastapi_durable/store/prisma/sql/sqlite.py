@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
-from fastapi_durable.store.prisma.sql.predicates import claimable, waiting_since, where
-from fastapi_durable.store.prisma.sql.statements import claimed
+from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Column, Kind, Table
 
 
@@ -69,6 +68,9 @@ class SqliteSql(Sql):
     def returned_row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - RETURNING knows no alias
         return self.row(table, table.name)
 
+    def too_common(self, column: str) -> str:
+        return f"+{column}"
+
     def namespaces(self) -> None:
         return None  # there is no LATERAL to go on with
 
@@ -97,14 +99,23 @@ class SqliteSql(Sql):
             " RETURNING durable_workflow_runs.id AS id"
         )
 
-    def claim(self, token: str, now: datetime, until: datetime, limit: int, conditions: Conditions) -> str:
+    def first_of_each(
+        self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int
+    ) -> str:
+        # SQLite has no LATERAL. CROSS JOIN keeps the order in which the tables are read.
+        return (
+            f"SELECT {columns} FROM {groups} CROSS JOIN durable_workflow_runs AS r WHERE r.id IN (SELECT r.id"
+            f" FROM durable_workflow_runs AS r WHERE {where(conditions())} ORDER BY {order} LIMIT {limit})"
+        )
+
+    def passing_locked(self, alias: str) -> str:  # noqa: ARG002 - there is one writer
+        return ""
+
+    def claim_picked(self, picked: str, values: str) -> str:
         # RETURNING sees only the updated table as it is afterwards, so it cannot say since when a run waited.
         return (
-            f"UPDATE durable_workflow_runs AS r SET {claimed(self, token, now, until)} FROM (SELECT r.id AS picked_id"
-            f" FROM durable_workflow_runs AS r WHERE {where([claimable(self, now), *conditions(self)])}"
-            f" ORDER BY coalesce(r.priority, 0) DESC, {waiting_since(self)}, r.id"
-            f" LIMIT {self.integer(limit)}) AS picked"
-            f" WHERE r.id = picked.picked_id RETURNING {self.returned_row(RUNS, 'r')} AS row,"
+            f"{picked} UPDATE durable_workflow_runs AS r SET {values} FROM picked"
+            f" WHERE r.id = picked.id RETURNING {self.returned_row(RUNS, 'r')} AS row,"
             " durable_workflow_runs.id AS id, NULL AS since"
         )
 

@@ -1,0 +1,97 @@
+"""Chains: runs that followed one another through `ctx.continue_as_new`, `order`, `order~1`, `order~2`, ...
+
+Whoever knows one run of a chain means the chain: what is asked of an earlier run goes to the one that lives. That one
+holds a waiter on the chain's token, so it is found with one read, also when earlier runs have been pruned. It goes with
+the run's other waiters when the chain ends; then the way leads from run to run.
+"""
+
+import re
+
+from fastapi_durable.model import Run, RunStatus, SignalWaiter
+from fastapi_durable.store.base import StateStore, StoreTransaction
+
+CHAIN = "chain:"
+"""What the token of a chain begins with."""
+
+_HOP = re.compile(r"(?P<root>.+)(?<!~retry)(?<!~fork)~(?P<number>[1-9][0-9]*)", re.DOTALL)
+"""The eight characters of a retry or a fork may be digits as well."""
+
+_SEQ = -1
+"""No position of a body: nothing is ever delivered to this waiter."""
+
+_LOOKED_BACK = 100
+
+
+def root_of(run_id: str) -> str:
+    """The id that the chain began with; a run that never went on is a chain of one."""
+    hop = _HOP.fullmatch(run_id)
+    return run_id if hop is None else hop["root"]
+
+
+def is_hop(run_id: str) -> bool:
+    """Whether the run goes on from another one."""
+    return _HOP.fullmatch(run_id) is not None
+
+
+def next_run_id(run_id: str) -> str:
+    """The id of the run that follows: `order~1` on `order`, `order~2` on `order~1`."""
+    return f"{root_of(run_id)}~{_number(run_id) + 1}"
+
+
+async def successor_of(store: StateStore, run: Run) -> Run | None:
+    """The run that `run` went on as, if it ended by going on."""
+    if not may_have_gone_on(run):
+        return None
+    return await store.find_run(next_run_id(run.id))
+
+
+def may_have_gone_on(run: Run) -> bool:
+    """Whether it ended as a run does that goes on as another one."""
+    return run.status is RunStatus.COMPLETED and run.output is None
+
+
+async def head_of(store: StateStore, run_id: str) -> Run | None:
+    """The run that is meant by `run_id` now: itself, or what it went on as; None if there is no such run."""
+    run = await store.find_run(run_id)
+    # Again and again: what was found may have gone on before it was read.
+    while run is None or may_have_gone_on(run):
+        further = await _further(store, run_id if run is None else run.id)
+        if further is None:
+            return run
+        run = further
+    return run
+
+
+async def lead_chain(transaction: StoreTransaction, successor: Run) -> None:
+    """Make `successor` the run that lives; part of the transaction that begins it."""
+    waiter = SignalWaiter(token=_token(successor.id), run_id=successor.id, seq=_SEQ)
+    other = await transaction.find_signal_waiter(waiter.token)
+    if other is not None:
+        await transaction.remove_signal_waiter(other)
+    await transaction.put_signal_waiter(waiter)
+
+
+async def _further(store: StateStore, run_id: str) -> Run | None:
+    """The run of the chain that lives, if it comes after this one; of a chain that has ended, the next."""
+    leader = await store.find_signal_waiter(_token(run_id))
+    if leader is not None and _number(leader.run_id) > _number(run_id):
+        run = await store.find_run(leader.run_id)
+        if run is not None:
+            return run
+    return await store.find_run(next_run_id(run_id))
+
+
+def earlier_ids(run_id: str) -> list[str]:
+    """The ids of the runs before this one, the latest first; of a long chain, the last hundred."""
+    root, number = root_of(run_id), _number(run_id)
+    numbers = range(number - 1, max(-1, number - 1 - _LOOKED_BACK), -1)
+    return [f"{root}~{each}" if each else root for each in numbers]
+
+
+def _number(run_id: str) -> int:
+    hop = _HOP.fullmatch(run_id)
+    return 0 if hop is None else int(hop["number"])
+
+
+def _token(run_id: str) -> str:
+    return f"{CHAIN}{root_of(run_id)}"

@@ -1,0 +1,165 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
+"""Which runs a claim takes: walks through indexes, each as long as the claim and not as the backlog.
+
+What is claimable stands in several places: runs that were never driven in the index on (status, queue, namespace,
+fairness_key, claim_order), runs that wake in the one on (status, queue, wake_at), runs that lost their owner in the one
+on (status, locked_until). One condition over all of them would read and sort everything that waits; so each place
+offers its first ones, and the choice is made among these. Nothing is locked before it is chosen: claims at the same
+time pass each other's choice and take what comes next.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from fastapi_durable.model import PRIORITY_WORTH
+from fastapi_durable.store.prisma.sql.builder import Conditions, Sql
+from fastapi_durable.store.prisma.sql.predicates import claimable, in_namespaces, lease_is_free, waiting_since, where
+
+_RUN = "durable_workflow_runs AS r"
+_WORTH = f"coalesce(r.priority, 0) * CAST({int(PRIORITY_WORTH.total_seconds() * 1000)} AS bigint)"
+_MOST_KEYS = 1000
+"""How many keys are looked at on each side of the last served one; those that have nothing to offer count, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims: the namespaces that it is confined to, and the workflows that it knows (None: all)."""
+
+    namespaces: tuple[str | None, ...]
+    workflows: Collection[tuple[str, str]] | None
+
+    def tables(self, sql: Sql) -> str:
+        """A common table that `conditions` name, with a comma behind it."""
+        return "" if self.workflows is None else f"known AS {sql.once} {sql.pairs(self.workflows)}, "
+
+    def conditions(self, sql: Sql) -> list[str]:
+        """What must hold of a run `r`."""
+        known = [] if self.workflows is None else ["(r.workflow, r.workflow_version) IN (SELECT id, token FROM known)"]
+        return [*in_namespaces(sql, *self.namespaces), *known]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Runs that wait together: those without a queue, or those of one queue.
+
+    Attributes:
+        members: Which runs stand in it, as conditions on `r`.
+        claimant: For whom.
+        key: The column by whose values they take turns.
+        only: The one value of it that is wanted; None: all.
+        after: The value that was served last.
+        beginnings: Whether runs that were never driven are wanted.
+    """
+
+    members: Conditions
+    claimant: Claimant
+    key: Literal["r.namespace", "r.fairness_key"]
+    only: str | None = None
+    after: str = ""
+    beginnings: bool = True
+
+
+def offers(sql: Sql, line: Line, now: datetime, limit: int) -> str:
+    """The first runs of each place as common tables; the last is `offers` with `id`, `key`, `since` and `begins`."""
+    known = line.claimant.tables(sql)
+    if not line.beginnings:
+        return f"WITH {known}offers AS ({_begun(sql, line, now, limit)})"
+    circle = _circle(sql, line)
+    fresh = _fresh(sql, line, now, limit)
+    begun = _begun(sql, line, now, limit)
+    return f"WITH RECURSIVE {known}{circle}, fresh AS ({fresh}), offers AS (SELECT * FROM fresh UNION ALL {begun})"
+
+
+def picked(sql: Sql, line: Line, now: datetime, limit: int) -> str:
+    """The same, and `picked`: `id` and `since` of the runs that a claim takes. The keys take turns."""
+    start = offers(sql, line, now, limit)
+    place = f"CASE WHEN o.key > {sql.text(line.after)} THEN 0 ELSE 1 END AS place"
+    turn = "row_number() OVER (PARTITION BY o.key ORDER BY o.since, o.id) AS turn"
+    order = "f.turn, f.place, f.key, f.since"
+    return (
+        f"{start}, firsts AS (SELECT * FROM (SELECT o.id, o.key, o.since, {place}, {turn} FROM offers AS o) AS f"
+        f" ORDER BY {order} LIMIT {_window(limit)}),"
+        # Whether it is claimable is asked again: it may have changed before it was locked. In a form that no index
+        # answers, or the database would rather look for everything that is claimable.
+        f" picked AS {sql.once} (SELECT r.id AS id, f.since AS since FROM firsts AS f, {_RUN}"
+        f" WHERE r.id = f.id AND CASE WHEN {claimable(sql, now)} THEN 1 ELSE 0 END = 1"
+        f" ORDER BY {order}, {sql.bytewise('r.id')}"
+        f" LIMIT {sql.integer(limit)} {sql.passing_locked('r')})"
+    )
+
+
+def _circle(sql: Sql, line: Line) -> str:
+    """The table `circle`: the keys of runs that were never driven, found by jumping through the index."""
+    if line.only is not None:
+        return f"circle(name) AS (SELECT {sql.text(line.only)})"
+
+    def following(bounds: Callable[[], list[str]]) -> str:
+        conditions = [f"r.status = {sql.unforeseen('pending')}", *line.members(sql), *bounds()]
+        return f"SELECT {line.key} AS name FROM {_RUN} WHERE {where(conditions)} ORDER BY {line.key} LIMIT 1"
+
+    def side(table: str, begin: Callable[[], list[str]], bound: Callable[[], list[str]]) -> str:
+        first = following(begin)
+        further = following(lambda: [f"{line.key} > s.name", *bound()])
+        return (
+            f"{table}(name, hops) AS (SELECT name, 1 FROM ({first}) AS first UNION ALL"
+            f" SELECT ({further}), s.hops + 1 FROM {table} AS s WHERE s.name IS NOT NULL AND s.hops < {_MOST_KEYS})"
+        )
+
+    def until_last() -> list[str]:
+        return [f"{line.key} <= {sql.text(line.after)}"]
+
+    after = side("keys_after", lambda: [f"{line.key} > {sql.text(line.after)}"], list)
+    before = side("keys_before", until_last, until_last)
+    both = "SELECT name FROM keys_after UNION ALL SELECT name FROM keys_before"
+    return f"{after}, {before}, circle(name) AS (SELECT name FROM ({both}) AS keys WHERE name IS NOT NULL)"
+
+
+def _fresh(sql: Sql, line: Line, now: datetime, limit: int) -> str:
+    """The first runs of each key that were never driven."""
+
+    def conditions() -> list[str]:
+        members = [f"r.status = {sql.unforeseen('pending')}", *line.members(sql), f"{line.key} = circle.name"]
+        if line.key == "r.namespace":
+            members.append("r.fairness_key = ''")
+        return [*members, lease_is_free(sql, now), *line.claimant.conditions(sql)]
+
+    columns = f"r.id AS id, {line.key} AS key, r.claim_order AS since, 1 AS begins"
+    return sql.first_of_each("circle", columns, conditions, "r.claim_order", _window(limit))
+
+
+def _begun(sql: Sql, line: Line, now: datetime, limit: int) -> str:
+    """The runs that wake, or lost their owner, the longest waiting of each status."""
+
+    def first(status: str, due: Callable[[], list[str]], order: str) -> str:
+        since = f"{waiting_since(sql)} - {_WORTH}"
+        conditions = [f"r.status = {sql.unforeseen(status)}", *line.members(sql), *due(), lease_is_free(sql, now)]
+        conditions += line.claimant.conditions(sql)
+        return (
+            f"SELECT * FROM (SELECT r.id AS id, {line.key} AS key, {since} AS since, 0 AS begins FROM {_RUN}"
+            f" WHERE {where(conditions)} ORDER BY {order} LIMIT {_window(limit)}) AS {status}_first"
+        )
+
+    def woken() -> list[str]:
+        return [f"r.wake_at <= (SELECT {sql.millis(now)})"]
+
+    def undone() -> list[str]:
+        return [f"r.wake_at IS NULL OR r.wake_at <= (SELECT {sql.millis(now)})"]
+
+    return " UNION ALL ".join(
+        [
+            first("suspended", woken, "r.wake_at"),
+            first("blocked", woken, "r.wake_at"),
+            first("cancelling", undone, "r.wake_at"),
+            first("running", list, "r.locked_until"),
+        ]
+    )
+
+
+def _window(limit: int) -> int:
+    """How many each place offers: more than are wanted, for those that other claims take meanwhile.
+
+    Of a few sizes only, so that there are few statements, and in their text, since planners go by it.
+    """
+    return 128 * (1 + limit // 64)

@@ -1,0 +1,195 @@
+"""The console's HTTP API, as the commands use it: of a running server, or of a module in this process."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from fastapi import Depends, FastAPI
+
+from fastapi_durable.errors import ConfigurationError, DurableError
+from fastapi_durable.module import DurableModule
+from fastapi_durable.settings import Role
+
+_TIMEOUT = 30.0
+
+
+class ApiRefusedError(DurableError):
+    """The API did not do what was asked; the message is its reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Connection(Protocol):
+    """Carries one request to the API; the path is what follows its prefix."""
+
+    async def __call__(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer: ...
+
+
+class Api:
+    """Requests, and errors with the API's own words."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def get(self, path: str, **query: Any) -> Any:
+        """The answer of a reading route.
+
+        Raises:
+            ApiRefusedError: it is not one of success.
+        """
+        answer = await self._send("GET", path, query=query)
+        return _content(answer)
+
+    async def changed(self, path: str, seen: str | None, **query: Any) -> tuple[Any, str | None]:
+        """The answer and its ETag; None instead of the answer if it is still the one of the ETag `seen`."""
+        headers = {} if seen is None else {"if-none-match": seen}
+        answer = await self._send("GET", path, headers=headers, query=query)
+        if answer.status == 304:
+            return None, seen
+        return _content(answer), answer.headers.get("etag")
+
+    async def post(self, path: str, body: Any = None) -> Any:
+        """The answer of a changing route.
+
+        Raises:
+            ApiRefusedError: it is not one of success.
+        """
+        return _content(await self._send("POST", path, body=body))
+
+    async def _send(
+        self, method: str, path: str, *, headers: Mapping[str, str] | None = None, query: Any = None, body: Any = None
+    ) -> Answer:
+        given = {name: value for name, value in (query or {}).items() if value is not None}
+        sent = dict(headers or {})
+        if body is not None:
+            sent["content-type"] = "application/json"
+        text = b"" if body is None else json.dumps(body).encode()
+        return await self._connection(method, path, urlencode(given, doseq=True), sent, text)
+
+
+def quoted(run_id: str) -> str:
+    """An id as a part of a path; it may hold slashes."""
+    return quote(run_id, safe="/")
+
+
+@asynccontextmanager
+async def of_module(module: DurableModule) -> AsyncIterator[Api]:
+    """The API of a module that is started here without its worker."""
+    app = FastAPI(openapi_url=None)
+    # Whoever can start the module can do everything: they have its database.
+    app.include_router(module.router(dependencies=[Depends(_anybody)], dashboard=False))
+    async with module.running(role=Role.API, app=app):
+
+        async def connection(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+            return await _call(app, method, f"/api/{path}", query, headers, body)
+
+        yield Api(connection)
+
+
+@asynccontextmanager
+async def of_server(url: str) -> AsyncIterator[Api]:
+    """The API of a running console.
+
+    `DURABLE_TOKEN` is sent as a bearer token, or `DURABLE_USERNAME` and `DURABLE_PASSWORD` are signed in with.
+
+    Raises:
+        ConfigurationError: httpx is not installed, or the address is none.
+        ApiRefusedError: the login is refused.
+    """
+    try:
+        import httpx
+    except ImportError as error:
+        raise ConfigurationError("--url needs httpx: pip install 'fastapi-durable[cli]'") from error
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise ConfigurationError(f"--url is a console's address, such as https://shop.example/durable, not {url!r}")
+    token = os.environ.get("DURABLE_TOKEN")
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT) as client:
+
+        async def send(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+            target = f"{path}?{query}" if query else path
+            try:
+                found = await client.request(method, target, headers=dict(headers), content=body or None)
+            except httpx.HTTPError as error:
+                raise ApiRefusedError(0, f"{url} does not answer: {type(error).__name__}: {error}") from error
+            return Answer(found.status_code, found.headers, found.content)
+
+        async def connection(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+            return await send(method, f"/api/{path}", query, headers, body)
+
+        username, password = os.environ.get("DURABLE_USERNAME"), os.environ.get("DURABLE_PASSWORD")
+        if username is not None and password is not None:
+            credentials = json.dumps({"username": username, "password": password}).encode()
+            _content(await send("POST", "/login", "", {"content-type": "application/json"}, credentials))
+        yield Api(connection)
+
+
+async def _anybody() -> None:
+    pass
+
+
+async def _call(app: FastAPI, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """One request to an application in this process: what the commands need of ASGI."""
+    received: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        received.append(message)
+
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": unquote(path),
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        "server": ("in-process", 80),
+        "client": ("in-process", 0),
+    }
+    await app(scope, receive, send)
+    start = received[0]
+    return Answer(
+        start["status"],
+        {name.decode().lower(): value.decode() for name, value in start["headers"]},
+        b"".join(message.get("body", b"") for message in received[1:]),
+    )
+
+
+def _content(answer: Answer) -> Any:
+    try:
+        content = json.loads(answer.body) if answer.body else None
+    except ValueError:
+        content = None
+    if 200 <= answer.status < 300 and (content is not None or not answer.body):
+        return content
+    reason = content.get("detail") if isinstance(content, dict) else None
+    if not isinstance(reason, str):
+        reason = "it is no console of fastapi_durable" if 200 <= answer.status < 400 else "without a reason"
+    hints = {
+        401: ". Set DURABLE_TOKEN, or DURABLE_USERNAME and DURABLE_PASSWORD",
+        404: "" if isinstance(content, dict) and "type" in content else ". Is --url the console's own address?",
+    }
+    problems = content.get("errors", []) if isinstance(content, dict) else []
+    places = "".join(f"; {each['where']}: {each['message']}" for each in problems)
+    raise ApiRefusedError(answer.status, f"{reason}{places}{hints.get(answer.status, '')}")

@@ -1,0 +1,47 @@
+"""What Prometheus fetches: what is stored, how this process's worker is doing, and what happened in this process."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from fastapi_durable.gateway import RunGateway
+from fastapi_durable.model import RunStatus
+from fastapi_durable.runtime import DurableRuntime
+
+MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_COUNTED: Final = 10_000
+
+
+async def exposition(runtime: DurableRuntime, gateway: RunGateway, *, of_process: bool) -> str:
+    """All metrics in Prometheus' text format.
+
+    Args:
+        gateway: Counts the stored runs that the reader may see.
+        of_process: Also what is this process's own, whatever the namespace.
+    """
+    lines = [*await _stored(gateway)]
+    if of_process:
+        lines += [*_worker(runtime), *runtime.metrics.text()]
+    return "\n".join(lines) + "\n"
+
+
+async def _stored(gateway: RunGateway) -> list[str]:
+    counts = dict.fromkeys(RunStatus, 0)
+    for facet in await gateway.run_facets(at_most=_COUNTED):
+        counts[facet.status] += facet.count
+    return [
+        f"# HELP durable_runs Runs that are stored, by status; counted up to {_COUNTED}.",
+        "# TYPE durable_runs gauge",
+        *(f'durable_runs{{status="{status}"}} {count}' for status, count in counts.items()),
+    ]
+
+
+def _worker(runtime: DurableRuntime) -> Iterator[str]:
+    if runtime.worker is None:
+        return
+    health = runtime.worker.health()
+    yield "# HELP durable_worker_up Whether this process's worker runs."
+    yield "# TYPE durable_worker_up gauge"
+    yield f"durable_worker_up {int(health.alive)}"
+    yield "# HELP durable_worker_runs_in_flight Runs that this process drives now."
+    yield "# TYPE durable_worker_runs_in_flight gauge"
+    yield f"durable_worker_runs_in_flight {health.in_flight}"

@@ -1,0 +1,81 @@
+"""The other pages of the dashboard, and who may use it."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fastapi_durable import ConsoleLogin, ConsoleUser, LoginCredentialsDep
+from tests.browser.conftest import Open, browsing
+from tests.browser.shop import shop
+
+pytestmark = pytest.mark.console
+
+
+async def test_charts_are_read_with_the_keyboard_and_over_other_stretches(open_page: Open) -> None:
+    page = await open_page()
+    throughput = page.locator("section", has=page.get_by_role("heading", name="Throughput"))
+    await throughput.get_by_text("21 started, 17 ended").wait_for()
+    await throughput.locator("svg").focus()
+    await page.keyboard.press("ArrowLeft")
+    await throughput.get_by_text(re.compile("completed 16, failed 1, cancelled 0")).wait_for()
+    await page.get_by_label("Stretch of time").select_option("24h")
+    await page.wait_for_url("**/?window=24h")
+    await page.get_by_role("heading", name="Latency").wait_for()
+
+
+async def test_many_runs_are_acted_on_at_once(open_page: Open) -> None:
+    """What is selected by the filters, with honest counts."""
+    page = await open_page("?page=runs&workflow=checkout")
+    await page.get_by_role("button", name="Cancel all").click()
+    await page.get_by_text("14 runs are selected").wait_for()
+    await page.get_by_role("dialog").get_by_role("button", name="Cancel all").click()
+    await page.get_by_text("1 of 1 done").wait_for()
+    await page.get_by_role("button", name="Delete all").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Delete all").click()
+    await page.get_by_text("14 of 14 done").wait_for()
+    await page.get_by_text("No run matches").wait_for()
+
+
+async def test_a_schedule_is_paused_resumed_and_run_now(open_page: Open, screenshots: Path) -> None:
+    page = await open_page("?page=system")
+    await page.get_by_role("cell", name="0 of 32").wait_for()
+    await page.screenshot(path=screenshots / "system.png")
+    for label, told in (("Pause", "is paused"), ("Resume", "is resumed")):
+        await page.get_by_role("button", name=label).click()
+        await page.get_by_role("dialog").get_by_role("button", name=label).click()
+        await page.get_by_text(told).wait_for()
+    await page.get_by_role("button", name="Run now").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    await page.get_by_role("heading", name=re.compile("^sched:nightly-report")).wait_for()
+
+
+async def test_an_application_without_runs_says_what_to_do(screenshots: Path) -> None:
+    async with browsing(shop(), seeded=False, allow_unauthenticated=True) as open_page:
+        page = await open_page()
+        await page.get_by_text("No runs yet. Start one").wait_for()
+        await page.get_by_text("No run failed in this time").wait_for()
+        await page.screenshot(path=screenshots / "empty.png", full_page=True)
+
+
+def authenticate(credentials: LoginCredentialsDep) -> ConsoleUser | None:
+    if credentials.matches("otto", "otto's word"):
+        return ConsoleUser(name="otto", role="operate")
+    return ConsoleUser(name="vera") if credentials.matches("vera", "vera's word") else None
+
+
+async def test_a_user_signs_in_sees_what_the_role_allows_and_signs_out(screenshots: Path) -> None:
+    """With the console's own login: back to the view that was wanted, and no actions for who may only look."""
+    login = ConsoleLogin(authenticate=authenticate, secret="a secret that is longer than it has to be", secure=False)
+    async with browsing(shop(), login=login) as open_page:
+        for name in ("vera", "otto"):
+            page = await open_page("?run=checkout:2001")
+            await page.screenshot(path=screenshots / "login.png")
+            await page.get_by_label(re.compile("name", re.IGNORECASE)).fill(name)
+            await page.get_by_label(re.compile("password", re.IGNORECASE)).fill(f"{name}'s word")
+            await page.keyboard.press("Enter")
+            await page.get_by_role("heading", name="checkout:2001").wait_for()
+            assert await page.get_by_role("button", name="Retry", exact=True).count() == (name == "otto")
+            await page.get_by_text(name, exact=True).wait_for()
+            await page.get_by_role("button", name="Sign out").click()
+            await page.get_by_label(re.compile("password", re.IGNORECASE)).wait_for()

@@ -1,0 +1,113 @@
+"""The run page: its timeline, its graph, and what an operator does there."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.conftest import Open
+from tests.browser.shop import LONG
+
+pytestmark = pytest.mark.console
+
+
+async def confirmed(page: Any, button: str, verb: str) -> None:
+    """Press a button of the page, and the one that says yes in the dialog."""
+    await page.get_by_role("button", name=button, exact=True).click()
+    await page.get_by_role("dialog").get_by_role("button", name=verb, exact=True).click()
+
+
+async def test_the_graph_shows_what_ran_side_by_side(open_page: Open, screenshots: Path) -> None:
+    """Branches are lanes, children link to their runs, repetitions are one node; a node opens its step."""
+    page = await open_page("?run=stocktaking:2026-11")
+    await page.get_by_role("button", name="Graph").click()
+    await page.wait_for_url("**view=graph")
+    graph = page.locator(".graph")
+    await graph.get_by_text(re.compile("scan . 6")).wait_for()
+    assert await graph.locator(".node").count() == 12  # of them six in three lanes, two children side by side
+    tops = [await node.evaluate("node => node.offsetTop") for node in await graph.locator(".node").all()]
+    assert len(set(tops[1:7])) == 3
+    await page.screenshot(path=screenshots / "run-graph.png", clip={"x": 0, "y": 0, "width": 1240, "height": 690})
+    await graph.get_by_role("link", name="open").first.click()
+    await page.get_by_role("heading", name="stocktaking:2026-11.child.1").wait_for()
+    await page.go_back()
+    await graph.get_by_role("button", name=re.compile("charge|scan")).first.click()
+    await page.get_by_text("take the picture").wait_for()
+    assert "view=graph" not in page.url
+
+
+async def test_a_child_and_the_parts_of_a_step_are_told_in_the_timeline(open_page: Open, screenshots: Path) -> None:
+    """Without leaving the page: the child's own steps, and in a step what it did in parts and said."""
+    page = await open_page("?run=stocktaking:2026-11")
+    await page.locator(".step", has_text="stocktaking-of-one-shelf").first.click()
+    inside = page.locator(".inline-child")
+    await inside.get_by_text("sleep").first.wait_for()
+    await inside.locator(".step").first.click()
+    await inside.get_by_text("Parts: 2 ok").wait_for()
+    await inside.get_by_text('{"shelf":7}').wait_for()
+    await page.screenshot(path=screenshots / "run-child.png", full_page=True)
+
+
+async def test_a_long_timeline_is_shown_stretch_by_stretch(open_page: Open) -> None:
+    page = await open_page("?run=import:long")
+    await page.get_by_text(f"steps 1 to 250 of {LONG}").wait_for()
+    assert await page.get_by_role("button", name="Earlier").is_disabled()
+    await page.get_by_role("button", name="Later").click()
+    await page.get_by_text(f"steps 251 to 500 of {LONG}").wait_for()
+    await page.get_by_role("button", name="Later").click()
+    await page.get_by_text(f"steps 501 to {LONG} of {LONG}").wait_for()
+    await page.locator(".step", has_text=f"row {LONG - 1}").wait_for()
+    assert await page.get_by_role("button", name="Later").is_disabled()
+    await page.get_by_role("button", name="Earlier").click()
+    await page.get_by_text(f"steps 251 to 500 of {LONG}").wait_for()
+
+
+async def test_a_failed_run_is_retried_forked_and_done_again_with_other_input(open_page: Open) -> None:
+    page = await open_page("?run=checkout:2001")
+    await confirmed(page, "Retry", "Retry")
+    await page.get_by_text("The run is tried again").wait_for()
+    await page.locator(".head .status", has_text="failed").wait_for()
+
+    await page.locator(".step", has_text="ship").click()
+    await confirmed(page, "Fork from here", "Fork")
+    await page.get_by_role("heading", name=re.compile("checkout:2001~fork~")).wait_for()
+    await page.get_by_role("link", name="checkout:2001", exact=True).click()
+
+    await page.get_by_role("button", name="Retry with other input").click()
+    field = page.get_by_role("textbox", name="Input")
+    await field.fill((await field.input_value()).replace("Nobody", "Somebody"))
+    await page.get_by_role("dialog").get_by_role("button", name="Start").click()
+    await page.get_by_role("heading", name=re.compile("checkout:2001~retry~")).wait_for()
+    await page.get_by_text("tracking-2001").first.wait_for()
+
+
+async def test_an_event_is_published_to_the_run_that_waits_for_it(open_page: Open) -> None:
+    page = await open_page("?run=stocktaking:2026-11")
+    await page.get_by_role("button", name="Publish event").click()
+    assert await page.get_by_label("Name").input_value() == "lights-out"
+    await page.get_by_role("button", name="Publish", exact=True).click()
+    await page.get_by_text("Received by 1 runs").wait_for()
+    await page.locator(".head .status", has_text="completed").wait_for()
+
+
+async def test_a_run_is_cancelled_with_its_steps_undone_and_then_deleted(open_page: Open, screenshots: Path) -> None:
+    page = await open_page("?run=checkout:3001")
+    await page.get_by_role("button", name="Cancel", exact=True).click()
+    await page.get_by_label("Undo its finished steps first").check()
+    await page.get_by_role("button", name="Cancel the run").click()
+    await page.get_by_text("Undoing: 2 of 2 done").wait_for()
+    await page.locator(".head .status", has_text="cancelled").wait_for()
+    await page.screenshot(path=screenshots / "run-undone.png", full_page=True)
+    await confirmed(page, "Delete", "Delete for good")
+    await page.get_by_text("1 run was deleted").wait_for()
+    await page.get_by_text("20 of 20").wait_for()
+
+
+async def test_an_update_is_sent_and_what_refuses_it_is_told(open_page: Open) -> None:
+    page = await open_page("?run=price-change:lamp")
+    await page.get_by_role("button", name="Send update").click()
+    await page.get_by_label("Name").fill("colour")
+    await page.get_by_label("Value").fill('"red"')
+    await page.get_by_role("button", name="Send", exact=True).click()
+    await page.locator("#dialog [role=alert]:not([hidden]), #notice:not([hidden])").wait_for()

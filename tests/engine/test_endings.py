@@ -1,0 +1,120 @@
+"""A run that has ended stays as it ended, whoever wants something of it later; and whoever waits for it is told."""
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from fastapi_durable.clock import SystemClock
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import ChildFailedError
+from fastapi_durable.model import ErrorRecord, Run, RunQuery, RunStatus
+from fastapi_durable.retry import NO_DELAY
+from fastapi_durable.store.base import StateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.stores import on_every_store
+
+NEVER = "never"
+
+
+@workflow
+async def patient(ctx: WorkflowContext) -> None:
+    await ctx.wait_for_signal(NEVER)
+
+
+def ended(run_id: str, status: RunStatus, **fields: Any) -> Run:
+    now = SystemClock().now()
+    error = ErrorRecord(message="it went wrong", code="its own")
+    run = Run(id=run_id, workflow="patient", workflow_version="1", status=status, created_at=now, updated_at=now)
+    return replace(run, error=error, **fields)
+
+
+@on_every_store
+@pytest.mark.parametrize("compensate", [False, True])
+async def test_a_cancel_leaves_a_run_that_has_failed_or_died_with_its_error(
+    store: StateStore, compensate: bool
+) -> None:
+    """Alone, with its parent, and among many."""
+    engine = build_engine(store, patient)
+    parent = await engine.start(patient, run_id="parent")
+    for status in (RunStatus.FAILED, RunStatus.DEAD):
+        await store.create_run(ended(status, status))
+        await store.create_run(ended(f"child {status}", status, parent_run_id="parent", parent_seq=0))
+    before = {run.id: run for run in await store.list_runs(RunQuery()) if run.status.is_terminal}
+    assert len(before) == 4
+    for run_id, run in before.items():
+        assert await engine.cancel(run_id, compensate=compensate) == run
+    await engine.cancel(parent.run_id, compensate=compensate)
+    await engine.cancel_where(RunQuery(workflow="patient"), compensate=compensate)
+    assert {run.id: run for run in await store.list_runs(RunQuery()) if run.id in before} == before
+    assert await has_status(parent, RunStatus.CANCELLED)
+
+
+@on_every_store
+async def test_a_parent_is_told_that_its_child_is_dead(store: StateStore) -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str | None:
+        try:
+            await ctx.child(patient, run_id="the-child")
+        except ChildFailedError as error:
+            return error.error.code
+        return None
+
+    config = replace(FAST, max_recovery_attempts=1)
+    outside = build_engine(store, parent, patient)
+    async with running_engine(store, parent, patient, config=config) as engine:
+        handle = await engine.start(parent)
+        await until(lambda: store.find_signal_waiter(NEVER))
+        await until(lambda: has_status(outside.handle("the-child"), RunStatus.SUSPENDED))
+    now = SystemClock().now()
+    async with store.transaction() as transaction:
+        await transaction.wake_run("the-child", now=now)
+    for number in range(2):
+        (run,) = await store.claim_runs(f"dead {number}", now=SystemClock().now(), until=now, limit=1)
+        assert run.id == "the-child"
+    async with running_engine(store, parent, patient, config=config) as engine:
+        assert await engine.handle(handle.run_id).result("20s") == "max_recovery_attempts"
+    assert await store.list_signal_waiters() == []
+
+
+async def test_what_an_attempt_returns_after_its_time_does_not_settle_the_next_one(store: StateStore) -> None:
+    """A thread cannot be ended: the first attempt's comes back while the second one is under way."""
+    first, second = threading.Event(), threading.Event()
+    first_is_back, second_began = threading.Event(), threading.Event()
+    attempts = 0
+
+    @step(max_attempts=2, timeout="500ms", backoff=NO_DELAY)
+    def slow() -> int:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            first.wait(10)
+            first_is_back.set()
+            return 1
+        second_began.set()
+        # Longer than the first one's return takes to come through, shorter than the limit.
+        first_is_back.wait(10)
+        second.wait(0.02)
+        return 2
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> int:
+        return await ctx.step(slow)
+
+    try:
+        async with running_engine(store, flow) as engine:
+            handle = await engine.start(flow)
+
+            async def has_begun_again() -> bool:
+                return second_began.is_set()
+
+            await until(has_begun_again)
+            first.set()
+            assert await handle.result("20s") == 2
+            (row,) = await store.list_checkpoints(handle.run_id)
+            assert (row.output, row.attempts) == (2, 2)
+    finally:
+        for event in (first, second):
+            event.set()
