@@ -150,6 +150,9 @@ class _CrashingStore:
             number = await self._fate.before(within=True)
         await self._fate.after(number)
 
+    def with_scope(self, namespace: str) -> "_CrashingStore":
+        return _CrashingStore(self._inner.with_scope(namespace), self._fate, within=self._within)
+
     async def claim_runs(self, *arguments: Any, **options: Any) -> Any:
         """A worker looks for work all the time; only a claim that gets something counts."""
         await self._fate.check(within=self._within)
