@@ -6,7 +6,7 @@ from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.task import TaskTicket
 from fastapi_durable.engine.webhook import Callback
-from fastapi_durable.errors import SignalTimeoutError, TaskFailedError
+from fastapi_durable.errors import RunStateError, SignalTimeoutError, TaskFailedError
 from tests.primitives.case import Case, Desk
 
 
@@ -74,8 +74,8 @@ async def tasks(ctx: WorkflowContext, key: str) -> list[object]:
 
 
 async def report(desk: Desk) -> None:
-    await desk.ask(lambda engine: engine.complete_task(desk.key, "ship", 3))
-    await desk.ask(lambda engine: engine.fail_task(desk.key, "refuse", "out of stock"))
+    await desk.ask(lambda engine: engine.complete_task(desk.key, "ship", 3), refusals=(RunStateError,))
+    await desk.ask(lambda engine: engine.fail_task(desk.key, "refuse", "out of stock"), refusals=(RunStateError,))
 
 
 @workflow

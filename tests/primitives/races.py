@@ -2,7 +2,7 @@
 
 from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
-from tests.primitives.case import Case
+from tests.primitives.case import Case, Desk, eventually
 from tests.primitives.family import idle
 from tests.primitives.work import double
 
@@ -15,9 +15,16 @@ async def _slow(ctx: WorkflowContext, key: str) -> str:
 @workflow
 async def raced(ctx: WorkflowContext, key: str) -> list[object]:
     """A loser that waits for a signal, and one that waits for a child; afterwards a wait, so that it is replayed."""
-    winner = await ctx.race(_slow(ctx, key), ctx.child(idle, 1), ctx.sleep("2ms"))
+    winner = await ctx.race(_slow(ctx, key), ctx.child(idle, 1), ctx.wait_for_signal(f"end:{key}"))
     await ctx.sleep("1ms")
     return [winner.index, await ctx.step(double, 2)]
 
 
-CASES = [Case(name="race", workflows=(raced, idle), result=[2, 4], writes=20, runs=2)]
+async def end(desk: Desk) -> None:
+    """Only once the losers have come to where they wait: a child that is not there yet is never made."""
+    await eventually(lambda: desk.store.find_run(f"{desk.key}.child.0"))
+    await eventually(lambda: desk.store.find_signal_waiter(f"never:{desk.key}"))
+    await desk.signal_when_awaited(f"end:{desk.key}", None)
+
+
+CASES = [Case(name="race", workflows=(raced, idle), result=[2, 4], writes=20, runs=2, outside=end)]

@@ -13,13 +13,16 @@ import pytest
 from tests.primitives.case import Case
 from tests.primitives.catalogue import CASES
 from tests.primitives.situations import Stores, at_every_write, told_twice, undisturbed, with_a_crash, with_a_rival
+from tests.support.stores import EVERY_STORE
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 in_memory = pytest.mark.parametrize("stores", ["memory"], indirect=True)
 THOROUGH = os.environ.get("DURABLE_CRASHES") == "all"
+in_memory_at_least = pytest.mark.parametrize("stores", EVERY_STORE if THOROUGH else ["memory"], indirect=True)
 
 
 @every_case
+@in_memory_at_least
 async def test_on_the_first_run(case: Case, stores: Stores) -> None:
     await undisturbed(case, stores)
 
@@ -40,6 +43,7 @@ async def test_after_a_crash_behind_each_write(case: Case, stores: Stores) -> No
 
 
 @every_case
+@in_memory_at_least
 @pytest.mark.timeout(240)
 async def test_against_a_process_that_was_taken_for_dead(case: Case, stores: Stores) -> None:
     await at_every_write(partial(with_a_rival, case, stores), **_stride(case, stores))
@@ -51,8 +55,8 @@ async def test_with_everything_said_twice_to_two_workers(case: Case, stores: Sto
 
 
 def _stride(case: Case, stores: Stores) -> dict[str, int]:
-    """At which writes: all of them in memory, every fourth or eighth on a database, each case from another one on."""
+    """At which writes: all of them in memory, every sixth or twelfth on a database, each case from another one on."""
     if THOROUGH or stores.kind == "memory":
         return {"first": 1, "step": 1}
-    step = 4 if stores.kind == "sqlite" else 8
+    step = 6 if stores.kind == "sqlite" else 12
     return {"first": 1 + CASES.index(case) % step, "step": step}
