@@ -42,6 +42,11 @@ class Desk:
         self._engines = engines
         self._twice = twice
 
+    @property
+    def last(self) -> WorkflowEngine:
+        """The process that is asked last, and lives to the end."""
+        return self._engines[-1]
+
     async def ask(self, call: Call, *, alone: bool = False, refusals: tuple[type[Exception], ...] = ()) -> Any:
         """The answer; with two callers, that of the one who achieved something.
 

@@ -1,8 +1,8 @@
-"""Every primitive, and all of them in one workflow."""
+"""Every primitive, and nearly all of them in one workflow."""
 
-from tests.primitives import dialogue, entities, family, operators, races, starting, waits, work
+from tests.primitives import combined, dialogue, entities, family, operators, races, starting, waits, work
 from tests.primitives.case import Case
 
-CASES: list[Case] = [
-    case for module in (work, races, waits, dialogue, family, entities, starting, operators) for case in module.CASES
-]
+_MODULES = (work, races, waits, dialogue, family, entities, starting, operators, combined)
+
+CASES: list[Case] = [case for module in _MODULES for case in module.CASES]

@@ -12,6 +12,7 @@ import pytest
 from example_app.clients.sqlite import Prisma
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
+from tests.primitives import combined
 from tests.primitives.case import PAUSE, Case, Desk, has_ended, runs_of
 from tests.primitives.catalogue import CASES
 from tests.primitives.operators import MARKS
@@ -66,7 +67,8 @@ async def test_every_primitive_goes_on_in_another_process(
     monkeypatch.setenv(MARKS, str(tmp_path))
     async with Prisma(datasource={"url": sqlite_url}) as client, asyncio.timeout(100):
         store = PrismaStateStore(client)
-        lives = [asyncio.create_task(live(case, store)) for case in CASES]
+        # Those in one run are not patient enough for processes that take seconds to start.
+        lives = [asyncio.create_task(live(case, store)) for case in CASES if case not in combined.CASES]
         for number in range(4):
             async with worker(sqlite_url, f"process {number}"):
                 await asyncio.wait(lives, timeout=0.4)

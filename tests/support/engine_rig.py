@@ -28,6 +28,9 @@ FAST = EngineConfig(
 )
 """Short times, so that a test which depends on polling or on an expired lease is quick."""
 
+SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
+"""For runs whose process dies, and is to be missed soon."""
+
 
 class NothingInjected:
     """The injector of engine tests: no function has dependencies."""
