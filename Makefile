@@ -13,7 +13,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: bench-console picture help run test check pyright demo check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
+.PHONY: bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
 	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
 	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
+	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores: about a quarter of an hour"
 	@echo "make soak         a minute of steady load, in which nothing may grow"
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make pyright      a second type checker's opinion"
@@ -42,6 +43,9 @@ run: setup migrate
 
 test: setup
 	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+
+crashes: setup
+	DURABLE_CRASHES=all .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal tests/primitives $(ARGS)
 
 chaos: setup
 	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)

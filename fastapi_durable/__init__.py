@@ -10,6 +10,7 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.race import Winner
 from fastapi_durable.engine.retention import Retention, keep
 from fastapi_durable.engine.schedule import Schedule
 from fastapi_durable.engine.scheduler import ScheduleInfo, Scheduler
@@ -178,6 +179,7 @@ __all__ = [
     "UpdateResult",
     "Wakeups",
     "Webhook",
+    "Winner",
     "WorkflowContext",
     "WorkflowEngine",
     "WorkflowEngineDep",

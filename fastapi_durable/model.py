@@ -68,7 +68,11 @@ class CheckpointStatus(StrEnum):
 class ErrorRecord:
     """A failure as it is stored: what a replay, a parent run and the HTTP API see of an exception.
 
-    `type` is the exception's class name; the reference ignores the key.
+    Attributes:
+        type: The exception's class name. The reference ignores this key, and the next ones.
+        cause: What the exception was raised from.
+        positions: Of a failed run: what a retry gives up, so that it is done again (see `engine.blame`). None: not
+            recorded, as in a run that the reference ended.
     """
 
     message: str
@@ -77,6 +81,7 @@ class ErrorRecord:
     stack: str | None = None
     type: str | None = None
     cause: "ErrorRecord | None" = None
+    positions: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Json]:
         """The stored object; absent fields are left out."""
@@ -86,6 +91,8 @@ class ErrorRecord:
                 value[name] = part
         if self.cause is not None:
             value["cause"] = self.cause.to_json()
+        if self.positions is not None:
+            value["positions"] = list(self.positions)
         return value
 
     @classmethod
@@ -93,7 +100,7 @@ class ErrorRecord:
         """Read what `to_json` or the reference wrote; anything else becomes the message."""
         if not isinstance(value, Mapping):
             return cls(message=str(value))
-        cause = value.get("cause")
+        cause, positions = value.get("cause"), value.get("positions")
         return cls(
             message=str(value.get("message", "")),
             code=value.get("code"),
@@ -101,6 +108,7 @@ class ErrorRecord:
             stack=value.get("stack"),
             type=value.get("type"),
             cause=None if cause is None else cls.from_json(cause),
+            positions=None if positions is None else tuple(positions),
         )
 
 

@@ -19,6 +19,7 @@ from fastapi_durable.definition import (
     step_definitions,
     workflow_definition,
 )
+from fastapi_durable.engine.body_check import unsafe_calls
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.references import AnyWorkflow
@@ -357,6 +358,7 @@ class DurableModule:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)
             _announce(runtime, config)
+            _warn_of_unsafe_bodies(self._workflows)
             yield runtime
 
     async def _options(self, resolver: DependencyResolver, execution: Execution) -> DurableOptions:
@@ -413,6 +415,12 @@ def _announce(runtime: DurableRuntime, config: EngineConfig) -> None:
     )
     if isinstance(runtime.store, MemoryStateStore):
         _log.warning("runs are kept in memory and end with the process; give DurableOptions a PrismaStateStore")
+
+
+def _warn_of_unsafe_bodies(workflows: Sequence[WorkflowDefinition]) -> None:
+    for definition in workflows:
+        for found in unsafe_calls(definition.function):
+            _log.warning("workflow %r awaits what a replay may decide otherwise: %s", definition.name, found)
 
 
 def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:

@@ -78,7 +78,7 @@ def outcome_of(turn: Turn, definition: StepDefinition, recorded: Checkpoint) -> 
     """
     if recorded.status is CheckpointStatus.FAILED:
         error = recorded.error or ErrorRecord(message="the step failed")
-        raise StepFailedError(definition.name, error, recorded.attempts)
+        raise turn.failed(recorded.seq, StepFailedError(definition.name, error, recorded.attempts))
     label = f"the result of step {definition.name!r}"
     return turn.services.codec.decode(recorded.output, definition.output_type, what=label)
 

@@ -66,9 +66,9 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
             turn.remember(recorded)
         _refuse_other(recorded, request)
         if recorded.error is not None and recorded.error.code == _TAKEN_CODE:
-            raise SignalTokenTakenError(child_token(request.run_id), str(recorded.output))
+            raise turn.failed(seq, SignalTokenTakenError(child_token(request.run_id), str(recorded.output)))
         if failure := failure_of(recorded.output):
-            raise ChildFailedError(request.run_id, request.definition.name, failure)
+            raise turn.failed(seq, ChildFailedError(request.run_id, request.definition.name, failure))
         value = recorded.output.get("value") if isinstance(recorded.output, dict) else recorded.output
         return turn.services.codec.decode(
             value, request.definition.output_type, what=f"the result of child {request.run_id!r}"

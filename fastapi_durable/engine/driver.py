@@ -176,8 +176,9 @@ class RunDriver:
         match outcome:
             case Returned(value):
                 return await self._complete(turn, definition, value)
-            case Raised(error):
-                return await self._settle(turn, RunStatus.FAILED, error=error_record(error))
+            case Raised(error, given_up):
+                failure = replace(error_record(error), positions=given_up)
+                return await self._settle(turn, RunStatus.FAILED, error=failure)
             case Ended(Ending.SUSPENDED, wake_at):
                 return await self._rest(turn, RunStatus.SUSPENDED, wake_at)
             case Ended(Ending.DIVERGED, error=Exception() as error):

@@ -77,7 +77,7 @@ async def call_entity(turn: Turn, seq: int, call: Call) -> Any:
             turn.put_waiters = True
             await turn.park(None)
         if failure := failure_of(recorded.output):
-            raise EntityOperationError(call.entity, call.key, call.operation, failure)
+            raise turn.failed(seq, EntityOperationError(call.entity, call.key, call.operation, failure))
         value = recorded.output.get("value") if isinstance(recorded.output, dict) else recorded.output
         label = f"the result of operation {call.operation!r} of entity {call.entity!r}"
         return turn.services.codec.decode(value, call.output_type, what=label)
@@ -123,7 +123,7 @@ async def signal_entity(turn: Turn, seq: int, call: Call) -> None:
             turn.remember(recorded)
             turn.services.notifications.work_available()
         if recorded.error is not None:
-            raise EntityOperationError(call.entity, call.key, call.operation, recorded.error)
+            raise turn.failed(seq, EntityOperationError(call.entity, call.key, call.operation, recorded.error))
 
 
 async def _tell(turn: Turn, seq: int, name: str, call: Call) -> Checkpoint:

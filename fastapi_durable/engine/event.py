@@ -94,7 +94,7 @@ async def wait_for_event(
                 await turn.park(deadline)
             turn.remember(recorded)
         if recorded.status is CheckpointStatus.FAILED:
-            raise SignalTimeoutError(f"event:{name}", timeout or timedelta(0))
+            raise turn.failed(seq, SignalTimeoutError(f"event:{name}", timeout or timedelta(0)))
         return turn.services.codec.decode(recorded.output, declared, what=f"the payload of event {name!r}")
 
 

@@ -1,14 +1,14 @@
 """Which rows of a failed run's history a retry gives up, so that the body does that work again.
 
-A failure that the body caught and went on from decided its way; taking it back would lead the replay elsewhere. So only
-failures that nothing came after are given up, and with them what belongs to them.
+Which calls the run failed by was recorded when it ended (see `blame`). Here it is joined by what belongs to them: a
+deadline, the dispatch of a task, the children of a group, and what was undone.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fastapi_durable.engine.completion import child_token, failure_of
-from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.race import RACE
 from fastapi_durable.engine.trace import is_trace
 from fastapi_durable.engine.undo import undo_position
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
@@ -28,23 +28,34 @@ class GivenUp:
     children: dict[str, bool] = field(default_factory=dict)
 
 
-def given_up(run_id: str, history: Sequence[Checkpoint], error: ErrorRecord | None) -> GivenUp:
+def given_up(history: Sequence[Checkpoint], error: ErrorRecord | None) -> GivenUp:
     """What a retry of the run gives up.
 
     Args:
-        error: With what the run failed; a row whose failure it holds is its cause for sure.
+        error: With what the run failed. It names the positions, unless another system wrote it: then the rows are
+            given up whose failure it holds.
     """
     found = GivenUp()
     by_seq = {row.seq: row for row in history if not is_trace(row)}
     _give_up_undone(by_seq, found)
-    culprits = list(_chain(error))
     verdicts = [row for row in by_seq.values() if row.name == _VERDICT]
-    forward = [row for row in by_seq.values() if row.seq >= 0 and row.name != _VERDICT]
-    for row in forward:
-        failure = _failure(row)
-        if failure is not None and (failure in culprits or not _went_on_after(run_id, row, forward)):
-            _give_up(row, by_seq, verdicts, found)
+    for seq in _culprits(by_seq, error):
+        if _failure(by_seq[seq]) is None:
+            _give_up_call(by_seq[seq], found)
+        else:
+            _give_up(by_seq[seq], by_seq, verdicts, found)
     return found
+
+
+def _culprits(by_seq: dict[int, Checkpoint], error: ErrorRecord | None) -> list[int]:
+    if error is not None and error.positions is not None:
+        return [seq for seq in error.positions if seq in by_seq]
+    messages = {each.message for each in _chain(error)}
+    return [
+        row.seq
+        for row in by_seq.values()
+        if row.seq >= 0 and (failure := _failure(row)) is not None and failure.message in messages
+    ]
 
 
 def _give_up_undone(by_seq: dict[int, Checkpoint], found: GivenUp) -> None:
@@ -76,6 +87,14 @@ def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[
                         found.children[sibling.name.removeprefix(_CHILD)] = True
 
 
+def _give_up_call(row: Checkpoint, found: GivenUp) -> None:
+    """A call that succeeded, but was made because of a failure; or a race that one won."""
+    found.rows[row.seq] = row
+    if row.name == RACE and isinstance(row.output, dict):
+        for child_id in row.output.get("cancelled", ()):
+            found.children[child_id] = True
+
+
 def _group_of(verdict: Checkpoint, by_seq: dict[int, Checkpoint]) -> str | None:
     """The group of children that a verdict is about; its position is the one behind theirs."""
     last = by_seq.get(verdict.seq - 1)
@@ -94,25 +113,3 @@ def _chain(error: ErrorRecord | None) -> Iterable[ErrorRecord]:
     while error is not None:
         yield error
         error = error.cause
-
-
-def _went_on_after(run_id: str, row: Checkpoint, forward: Iterable[Checkpoint]) -> bool:
-    """Whether the body made another call once the row had failed, in the same branch or around it."""
-    prefix, number = _place(run_id, row)
-    for other in forward:
-        if other.enqueued_at is None or other.enqueued_at < row.finished_at:
-            continue
-        other_prefix, other_number = _place(run_id, other)
-        if other_prefix == prefix and other_number > number:
-            return True
-        if other_prefix != prefix and prefix.startswith(other_prefix) and other.enqueued_at > row.finished_at:
-            return True
-    return False
-
-
-def _place(run_id: str, row: Checkpoint) -> tuple[str, int]:
-    """The branch, and the number of the call in it; see `position`."""
-    if row.seq < FIRST_BRANCH_SEQ:
-        return "", row.seq
-    prefix, _, number = row.step_id.removeprefix(f"{run_id}:").rpartition(".")
-    return f"{prefix}.", int(number) if number.isdigit() else 0

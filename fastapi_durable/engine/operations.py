@@ -57,7 +57,9 @@ class Operations:
         """Let a failed, dead or blocked run go on from where it failed.
 
         Failed steps get fresh attempts, steps that were undone are done again, and children whose failure the run met
-        are retried with it. A failure that the body caught and went on from stays as it is. The history keeps a trace.
+        are retried with it. A failure that the body caught and went on from stays as it is. One that it raised again
+        takes along the calls that it made because of it, such as a notice: they are made again if it fails again. The
+        history keeps a trace.
 
         Returns:
             The run as it is now: pending.

@@ -28,10 +28,12 @@ FIRST_BRANCH_SEQ = 1_000_000
 class _Branch:
     """One task of a body, and how far it has counted."""
 
-    def __init__(self, positions: "Positions", task: "asyncio.Task[Any] | None", prefix: str) -> None:
+    def __init__(self, positions: "Positions", parent: "_Branch | None", prefix: str) -> None:
         self.positions = positions
-        self.task = task
+        self.parent = parent
+        self.task: asyncio.Task[Any] | None = None
         self.prefix = prefix
+        self.opened_at = 0 if parent is None else positions.calls_made
         self.calls = 0
         self.branches = 0
 
@@ -48,6 +50,7 @@ class Positions:
         self._seq_of_key: dict[str, int] = {}
         self._key_of_seq: dict[int, str] = {}
         self._next_branch_seq = FIRST_BRANCH_SEQ
+        self._log: list[tuple[int, _Branch]] = []
         self._last_calls: dict[str, int] | None = None
         for checkpoint in history:
             if checkpoint.seq >= FIRST_BRANCH_SEQ:
@@ -57,6 +60,23 @@ class Positions:
     def calls_of_body(self) -> int:
         """How many positions the body itself has taken."""
         return self._root.calls
+
+    @property
+    def calls_made(self) -> int:
+        """How many calls the body has made so far, those of its branches included."""
+        return len(self._log)
+
+    def calls_after(self, seq: int, calls: int) -> list[int]:
+        """The calls after the first `calls` ones that were made by the branch of `seq` or around it.
+
+        Branches that ran beside it are left out; those that were opened later by it, or around it, are not.
+        """
+        around: set[_Branch] = set()
+        branch = next((branch for other, branch in self._log if other == seq), None)
+        while branch is not None:
+            around.add(branch)
+            branch = branch.parent
+        return [other for other, caller in self._log[calls:] if _comes_after(caller, around, calls)]
 
     def is_replaying(self, history: Iterable[Checkpoint]) -> bool:
         """Whether the current task has still to come to a call that the history holds.
@@ -97,15 +117,19 @@ class Positions:
         number = branch.calls
         branch.calls += 1
         if branch is self._root:
-            return number
-        key = f"{branch.prefix}{number}"
-        if key not in self._seq_of_key:
-            self._know(key, self._next_branch_seq)
-        return self._seq_of_key[key]
+            seq = number
+        else:
+            key = f"{branch.prefix}{number}"
+            if key not in self._seq_of_key:
+                self._know(key, self._next_branch_seq)
+            seq = self._seq_of_key[key]
+        self._log.append((seq, branch))
+        return seq
 
     def give_back(self) -> None:
         """Undo the last `take` of the current task."""
         self._branch().calls -= 1
+        self._log.pop()
 
     def open_branch(self) -> Callable[[], None]:
         """Give the next number to a branch whose task does not exist yet; that task calls the returned function."""
@@ -140,7 +164,43 @@ class Positions:
 
     def _new_branch(self, parent: _Branch) -> _Branch:
         parent.branches += 1
-        return _Branch(self, None, f"{parent.prefix}{parent.branches - 1}.")
+        return _Branch(self, parent, f"{parent.prefix}{parent.branches - 1}.")
+
+
+def _comes_after(caller: _Branch, around: set[_Branch], calls: int) -> bool:
+    """Whether a call of this branch could know what one of `around` had met when it had made so many calls."""
+    branch: _Branch | None = caller
+    while branch is not None and branch not in around:
+        if branch.opened_at < calls:
+            return False
+        branch = branch.parent
+    return True
+
+
+_trails: ContextVar[tuple[set[int], ...]] = ContextVar("durable_trails", default=())
+_stops: ContextVar[bool] = ContextVar("durable_stops", default=False)
+
+
+def follow_branch(trail: set[int]) -> None:
+    """Have `trail` collect the positions that the current task, and tasks that it creates, ask for from now on."""
+    _trails.set((*_trails.get(), trail))
+
+
+def stop_at_history() -> None:
+    """Let the current task, and tasks that it creates, come no further than what is recorded."""
+    _stops.set(True)
+
+
+def asked_for(seq: int, *, finished: bool) -> None:
+    """A call of the current task looks up its position.
+
+    Raises:
+        CancelledError: nothing finished is recorded there, and the task is to come no further.
+    """
+    for trail in _trails.get():
+        trail.add(seq)
+    if not finished and _stops.get():
+        raise asyncio.CancelledError
 
 
 _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)

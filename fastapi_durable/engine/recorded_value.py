@@ -38,5 +38,6 @@ async def record_value(turn: Turn, seq: int, name: str, declared: Any, take: Cal
                     turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=output)
                 )
         if recorded.status is CheckpointStatus.FAILED:
-            raise StepFailedError(name, recorded.error or ErrorRecord(message="no value"), recorded.attempts)
+            failure = recorded.error or ErrorRecord(message="no value")
+            raise turn.failed(seq, StepFailedError(name, failure, recorded.attempts))
         return codec.decode(recorded.output, declared, what=f"the value of {name}")

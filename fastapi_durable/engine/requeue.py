@@ -55,7 +55,7 @@ async def _requeue_tree(services: Services, transaction: StoreTransaction, run: 
     details: dict[str, Any] = {"status": str(run.status), "error": None if run.error is None else run.error.to_json()}
     if run.status is not RunStatus.BLOCKED:
         history = await transaction.list_checkpoints(run.id)
-        lost = given_up(run.id, history, run.error)
+        lost = given_up(history, run.error)
         await transaction.remove_checkpoints(run.id, list(lost.rows))
         details["given_up"] = [
             {

@@ -57,7 +57,7 @@ async def upsert_search_attributes(turn: Turn, seq: int, changes: Mapping[str, A
             turn.remember(recorded)
         attributes: dict[str, SearchValue] = recorded.output or {}
         if recorded.error is not None:
-            raise InputValidationError(recorded.error.message)
+            raise turn.failed(seq, InputValidationError(recorded.error.message))
         return attributes
 
 

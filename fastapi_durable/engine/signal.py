@@ -79,8 +79,8 @@ async def wait_for_signal(
             turn.remember(recorded)
         if recorded.status is CheckpointStatus.FAILED:
             if recorded.error is not None and recorded.error.code == _TAKEN_CODE:
-                raise SignalTokenTakenError(token, str(recorded.output))
-            raise SignalTimeoutError(token, timeout or timedelta(0))
+                raise turn.failed(seq, SignalTokenTakenError(token, str(recorded.output)))
+            raise turn.failed(seq, SignalTimeoutError(token, timeout or timedelta(0)))
         return turn.services.codec.decode(recorded.output, declared, what=f"the payload of signal {token!r}")
 
 

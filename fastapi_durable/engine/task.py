@@ -59,7 +59,7 @@ async def run_task(
     await run_step(turn, dispatch_seq, replace(dispatch, name=f"task:dispatch:{name}"), policy, ticket)
     ended = await wait_for_signal(turn, deadline_seq, seq, token, Any, timeout)
     if failure := failure_of(ended):
-        raise TaskFailedError(turn.run.id, name, failure)
+        raise turn.failed(seq, TaskFailedError(turn.run.id, name, failure))
     value = ended.get("value") if isinstance(ended, dict) else ended
     return turn.services.codec.decode(value, declared, what=f"the result of task {name!r}")
 

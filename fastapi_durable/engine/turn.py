@@ -13,7 +13,8 @@ from enum import Enum, auto
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, refuse_inside_step
+from fastapi_durable.engine.blame import Blame
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
 from fastapi_durable.errors import (
@@ -25,6 +26,7 @@ from fastapi_durable.errors import (
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
 
 T = TypeVar("T")
+E = TypeVar("E", bound=Exception)
 
 _SETTLE_CYCLES = 32
 """Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
@@ -69,7 +71,10 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
+    """By the body; `given_up` are the positions that a retry does again."""
+
     error: Exception
+    given_up: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +111,7 @@ class Turn:
         self.task_names: set[str] = set()
         self._history = {checkpoint.seq: checkpoint for checkpoint in history}
         self._positions = Positions(run.id, self._history.values())
+        self._blame = Blame(self._positions)
         self._progressed = False
         self._undoing = undoing
         self._is_cancelling = run.status is RunStatus.CANCELLING and not undoing
@@ -146,12 +152,18 @@ class Turn:
             only_begun: The call returns once its position is begun, so an unfinished row does not hold it up.
         """
         checkpoint = self._history.get(seq)
-        if self._is_cancelling and (checkpoint is None or not (only_begun or checkpoint.status.is_finished)):
+        finished = checkpoint is not None and (only_begun or checkpoint.status.is_finished)
+        asked_for(seq, finished=finished)
+        if self._is_cancelling and not finished:
             self._end(Ended(Ending.CANCELLED))
             self.check_open()
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):
             self._diverge(seq, f"{checkpoint.kind} {checkpoint.name!r}", f"{kind} {name!r}")
         return checkpoint
+
+    def failed(self, seq: int, error: E) -> E:
+        """The error that the call at `seq` is about to raise into the body: `raise turn.failed(seq, ...)`."""
+        return self._blame.met(seq, error)
 
     @property
     def is_replaying(self) -> bool:
@@ -417,7 +429,7 @@ class Turn:
         if error is None:
             return Returned(body.result())
         if isinstance(error, Exception):
-            return Raised(error)
+            return Raised(error, self._blame.given_up(error))
         return Raised(RuntimeError(f"the workflow's body was ended by {type(error).__name__}"))
 
     def _first_leftover(self) -> NonDeterminismError | None:

@@ -96,7 +96,7 @@ async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, t
             deadline = turn.recorded(deadline_seq, CheckpointKind.SLEEP, label, only_begun=True)
             # What was decided first counts: a callback after a timeout is for a later wait.
             if deadline is not None and deadline.status is CheckpointStatus.FAILED:
-                raise SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0))
+                raise turn.failed(deadline.seq, SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0)))
         callback = turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq))
         if deadline_seq is not None and deadline is None:
             wake_at = turn.services.clock.now() + (timeout or timedelta(0))
@@ -109,7 +109,7 @@ async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, t
                 await turn.park(wake_at_or_none)
             callback = await turn.persist(lambda: _decide(turn, seq, deadline))
             if callback is None:
-                raise SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0))
+                raise turn.failed(deadline.seq, SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0)))
             turn.remember(callback)
         if deadline is not None and not deadline.status.is_finished:
             await turn.record(_ended(turn, deadline, CheckpointStatus.COMPLETED))

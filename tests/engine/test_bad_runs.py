@@ -23,10 +23,17 @@ from fastapi_durable.errors import (
 )
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import (
+    FAST,
+    SHORT_LEASE,
+    build_engine,
+    has_status,
+    is_idle,
+    running_engine,
+    running_worker,
+    until,
+)
 from tests.support.interposed_store import interposed
-
-SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
 
 
 class Order(BaseModel):

@@ -12,9 +12,8 @@ from fastapi_durable.errors import RunCancelledError, RunNotFoundError
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.engine.test_crashes import SHORT_LEASE
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import build_engine, has_status, killed_worker, running_engine, until
+from tests.support.engine_rig import SHORT_LEASE, build_engine, has_status, killed_worker, running_engine, until
 from tests.support.stores import on_every_store
 
 

@@ -13,11 +13,9 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.settlement import settle_run
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import SHORT_LEASE, has_status, is_idle, running_engine, running_worker, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
-
-SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
 
 
 async def _believe(name: str, call: "partial[Awaitable[Any]]") -> Any:

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
@@ -15,9 +13,7 @@ from fastapi_durable.errors import StepFailedError
 from fastapi_durable.model import RunQuery
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, until
-
-SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
+from tests.support.engine_rig import SHORT_LEASE, build_engine, killed_worker, running_engine, until
 
 
 @step

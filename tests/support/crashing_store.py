@@ -1,9 +1,9 @@
-"""A process that dies at its n-th write: a store for one engine that stops working at a chosen moment."""
+"""A process that dies, or stands still, at its n-th write: a store for one engine that stops at a chosen moment."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Literal, cast
+from typing import Any, Literal, Protocol, cast
 
 from fastapi_durable.store.base import StateStore
 
@@ -31,6 +31,9 @@ _READS = frozenset(
         "find_signal_waiter",
         "list_signal_waiters",
         "list_buffered_events",
+        "find_schedule",
+        "list_schedules",
+        "list_workers",
         "lock_name",
         "lock_run",
         "ping",
@@ -38,13 +41,33 @@ _READS = frozenset(
     }
 )
 
+_OF_THE_WORKER = frozenset({"save_worker", "remove_worker", "prune_workers", "prune_buffered_signals"})
+"""Writes that come by the clock, whatever a run does: the n-th write is to be the same one every time."""
+
 
 class ProcessDied(asyncio.CancelledError):
     """What every call to the store meets once the process is dead: its tasks end where they are, without a word."""
 
 
+class Fate(Protocol):
+    """What happens to a process at its writes."""
+
+    async def check(self, *, within: bool) -> None:
+        """At every call, alone or within a transaction."""
+
+    async def before(self, *, within: bool) -> int:
+        """A write is about to be made, alone or within a transaction; its number goes to `after`."""
+        ...
+
+    async def after(self, number: int) -> None:
+        """It was made."""
+
+    async def opening(self) -> None:
+        """A transaction is about to begin."""
+
+
 class Fuse:
-    """Counts the writes of a process and blows at the n-th, before or after it is done."""
+    """Kills the process at its n-th write, before or after it is done. A commit counts as a write of its own."""
 
     def __init__(self, at: int, moment: Moment) -> None:
         self.writes = 0
@@ -52,69 +75,110 @@ class Fuse:
         self._at = at
         self._moment = moment
 
-    def check(self) -> None:
+    async def check(self, *, within: bool = False) -> None:
         if self.blown:
             raise ProcessDied
 
-    def before(self) -> int:
-        """Count a write that is about to be made; its number goes to `after`."""
-        self.check()
+    async def before(self, *, within: bool) -> int:
+        await self.check()
         self.writes += 1
         if self.writes == self._at and self._moment == "before":
             self.blown = True
             raise ProcessDied
         return self.writes
 
-    def after(self, number: int) -> None:
+    async def after(self, number: int) -> None:
         if number == self._at and self._moment == "after":
             self.blown = True
             raise ProcessDied
 
+    async def opening(self) -> None:
+        await self.check()
 
-def crashing(store: StateStore, fuse: Fuse) -> StateStore:
-    """`store` as a process sees it that dies when the fuse blows. A commit counts as a write of its own."""
-    return cast(StateStore, _CrashingStore(store, fuse))
+
+class Frost:
+    """Stops the process before its n-th write, until it is thawed: by then others have gone on without it.
+
+    A transaction counts once, as it begins, and one that is open comes to its end: a frozen one would hold its locks.
+    """
+
+    def __init__(self, at: int) -> None:
+        self.writes = 0
+        self.frozen = asyncio.Event()
+        self._thawed = asyncio.Event()
+        self._at = at
+
+    def thaw(self) -> None:
+        self._thawed.set()
+
+    async def check(self, *, within: bool) -> None:
+        if self.frozen.is_set() and not within:
+            await self._thawed.wait()
+
+    async def before(self, *, within: bool) -> int:
+        await self.check(within=within)
+        if not within:
+            self.writes += 1
+            if self.writes == self._at:
+                self.frozen.set()
+                await self._thawed.wait()
+        return self.writes
+
+    async def after(self, number: int) -> None:
+        pass
+
+    async def opening(self) -> None:
+        await self.before(within=False)
+
+
+def crashing(store: StateStore, fate: Fate) -> StateStore:
+    """`store` as a process sees it that meets this fate."""
+    return cast(StateStore, _CrashingStore(store, fate))
 
 
 class _CrashingStore:
-    def __init__(self, inner: Any, fuse: Fuse) -> None:
+    def __init__(self, inner: Any, fate: Fate, *, within: bool = False) -> None:
         self._inner = inner
-        self._fuse = fuse
+        self._fate = fate
+        self._within = within
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncIterator["_CrashingStore"]:
-        self._fuse.check()
+        await (self._fate.check(within=self._within) if self._within else self._fate.opening())
         async with self._inner.transaction(**options) as transaction:
-            yield _CrashingStore(transaction, self._fuse)
-            number = self._fuse.before()
-        self._fuse.after(number)
+            yield _CrashingStore(transaction, self._fate, within=True)
+            number = await self._fate.before(within=True)
+        await self._fate.after(number)
+
+    def with_scope(self, namespace: str) -> "_CrashingStore":
+        return _CrashingStore(self._inner.with_scope(namespace), self._fate, within=self._within)
 
     async def claim_runs(self, *arguments: Any, **options: Any) -> Any:
         """A worker looks for work all the time; only a claim that gets something counts."""
-        self._fuse.check()
+        await self._fate.check(within=self._within)
         claimed = await self._inner.claim_runs(*arguments, **options)
         if claimed:
-            self._fuse.after(self._fuse.before())
+            await self._fate.after(await self._fate.before(within=self._within))
         return claimed
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)
-        if not callable(attribute):
+        if not callable(attribute) or name == "client":
             return attribute
-        return self._counted(attribute) if name not in _READS and name != "client" else self._checked(attribute)
+        return self._checked(attribute) if name in _READS | _OF_THE_WORKER else self._counted(attribute)
 
     def _counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*arguments: Any, **options: Any) -> Any:
-            number = self._fuse.before()
+            number = await self._fate.before(within=self._within)
             result = await method(*arguments, **options)
-            self._fuse.after(number)
+            await self._fate.after(number)
             return result
 
         return call
 
     def _checked(self, method: Callable[..., Any]) -> Callable[..., Any]:
         async def call(*arguments: Any, **options: Any) -> Any:
-            self._fuse.check()
+            await self._fate.check(within=self._within)
             return await method(*arguments, **options)
 
         return call

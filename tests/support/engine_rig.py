@@ -29,6 +29,9 @@ FAST = EngineConfig(
 )
 """Short times, so that a test which depends on polling or on an expired lease is quick."""
 
+SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
+"""For runs whose process dies, and is to be missed soon."""
+
 
 class NothingInjected:
     """The injector of engine tests: no function has dependencies."""
@@ -120,17 +123,17 @@ def run_has(store: StateStore, run_id: str, *statuses: RunStatus) -> Callable[[]
 
 @asynccontextmanager
 async def killed_worker(
-    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST
+    store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any
 ) -> AsyncIterator[WorkflowEngine]:
     """An engine whose worker is killed, not stopped, at the end of the block: nothing is released or handed back."""
-    engine = build_engine(store, *workflows, config=config)
-    before = asyncio.all_tasks()
+    engine = build_engine(store, *workflows, config=config, **parts)
     worker = Worker(engine)
     await worker.start()
     try:
         yield engine
     finally:
-        tasks = [task for task in asyncio.all_tasks() - before if task.get_name().startswith("durable")]
+        # Its own tasks and no others: several processes live in one test.
+        tasks = [*worker._loops, *worker._turns, *filter(None, [worker._claiming])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -35,6 +35,7 @@ from fastapi_durable import (
     TaskTicket,
     UpdateResult,
     Webhook,
+    Winner,
     WorkflowContext,
     WorkflowEngine,
     WorkflowEngineDep,
@@ -221,6 +222,9 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(current_context(), WorkflowContext)
     assert_type(current_step(), StepLog)
     current_step().sub("file", status="skipped", data={"n": 1})
+    assert_type(await ctx.race(ctx.step(count), ctx.sleep("1h")), Winner[int | None])
+    assert_type(await ctx.race(ctx.step(count), ctx.now(), ctx.sleep("1h")), Winner[int | datetime | None])
+    assert_type(await ctx.race(*[ctx.step(count)]), Winner[int])
     return await ctx.gather(ctx.step(count), ctx.step(count))
 
 

@@ -72,6 +72,7 @@ async def wrong_values(ctx: WorkflowContext, order: Order) -> None:
     await ctx.start_child(checkout, text)  # type: ignore[arg-type]
     await ctx.start_child(checkout, order, timeout="5s")  # type: ignore[call-overload]
     await ctx.gather(text)  # type: ignore[arg-type]
+    await ctx.race(text, ctx.sleep("1h"))  # type: ignore[call-overload]
     await ctx.upsert_search_attributes([("key", 1)])  # type: ignore[arg-type]
     await ctx.transaction(book, text)  # type: ignore[arg-type]
     await ctx.transaction(book, order, compensate=dispatch)  # type: ignore[call-overload]

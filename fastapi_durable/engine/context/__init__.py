@@ -1,7 +1,7 @@
 """`WorkflowContext`: what a workflow's body can ask for. Every call takes its position at once, in call order."""
 
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from fastapi_durable.engine.branches import gather_branches
 from fastapi_durable.engine.context.children import ChildCalls
@@ -11,14 +11,18 @@ from fastapi_durable.engine.context.lifetime import LifetimeCalls
 from fastapi_durable.engine.context.steps import StepCalls
 from fastapi_durable.engine.context.values import ValueCalls
 from fastapi_durable.engine.context.waits import WaitCalls
+from fastapi_durable.engine.race import Winner, run_race
+from fastapi_durable.errors import DefinitionError
 
+One = TypeVar("One")
+Other = TypeVar("Other")
 Output = TypeVar("Output")
 
 
 class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCalls, ValueCalls, LifetimeCalls):
     """The durable side of one run; the engine passes it to the workflow's body.
 
-    Await each call where it stands, or several of them together with `asyncio.gather`.
+    Await each call where it stands, or several of them together with `gather`, `race` or `asyncio.gather`.
     """
 
     @property
@@ -56,3 +60,37 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
             GatherError: its `failures` hold what the branches raised.
         """
         return gather_branches([self._turn.open_branch() for _ in branches], branches)
+
+    @overload
+    def race(
+        self, first: Coroutine[Any, Any, One], second: Coroutine[Any, Any, Other], /
+    ) -> Coroutine[Any, Any, Winner[One | Other]]: ...
+    @overload
+    def race(
+        self,
+        first: Coroutine[Any, Any, One],
+        second: Coroutine[Any, Any, Other],
+        third: Coroutine[Any, Any, Output],
+        /,
+    ) -> Coroutine[Any, Any, Winner[One | Other | Output]]: ...
+    @overload
+    def race(self, *branches: Coroutine[Any, Any, Output]) -> Coroutine[Any, Any, Winner[Output]]: ...
+    def race(self, *branches: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Winner[Any]]:
+        """Run coroutines side by side until the first has ended: `await ctx.race(ask(ctx), ctx.sleep("1h"))`.
+
+        Which one it was is recorded and stays so, which `asyncio.wait` and `asyncio.timeout` cannot promise. If several
+        have ended by the time that the run looks, the first in the call wins. The others are cancelled, with the
+        children that they wait for; what is sent to them afterwards is kept for the next who waits. Takes one position,
+        and those of the branches.
+
+        Returns:
+            The index of the branch that won, and what it returned.
+
+        Raises:
+            Exception: what the winner raised.
+            DefinitionError: there is no branch.
+        """
+        if not branches:
+            raise DefinitionError("a race needs at least one branch")
+        entries = [self._turn.open_branch() for _ in branches]
+        return run_race(self._turn, self._take(), entries, branches)

@@ -60,12 +60,13 @@ class ChildCalls(ContextPart):
 
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
-            InputValidationError: the input does not fit the child's type.
+            InputValidationError: the input does not fit the child's type, or the id cannot be stored.
             RunIdTakenError: a run of this id exists, and it is another workflow's, or another namespace's.
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
         position = self._take()
-        return run_child(self._turn, position, self._request(workflow, input, position, options))
+        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
+        return run_child(self._turn, position, request)
 
     @overload
     def start_child(
@@ -87,7 +88,8 @@ class ChildCalls(ContextPart):
         Raises: as `child`, except that nobody waits for its ending.
         """
         position = self._take()
-        return spawn_child(self._turn, position, self._request(workflow, input, position, options))
+        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
+        return spawn_child(self._turn, position, request)
 
     def all(
         self,
@@ -110,9 +112,7 @@ class ChildCalls(ContextPart):
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None
         requests = [
-            self._request(
-                workflow, input, positions[0], {"run_id": f"{self._run_id}.all.{positions[0]}.{index}"}, group
-            )
+            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", {}, group)
             for index, input in enumerate(inputs)
         ]
         if mode == "fail_fast":
@@ -127,16 +127,16 @@ class ChildCalls(ContextPart):
         self,
         workflow: Callable[..., Any] | str,
         input: Any,
-        position: int,
+        default_id: str,
         options: ChildOptions,
         parallel_group: str | None = None,
     ) -> ChildRequest:
         services, run_id = self._turn.services, options.get("run_id")
-        if run_id is not None and parallel_group is None:
+        if run_id is not None:
             checked_run_id(run_id)
         definition: WorkflowDefinition = services.registry.resolve(workflow, options.get("version"))
         return ChildRequest(
-            run_id=run_id or f"{self._run_id}.child.{position}",
+            run_id=default_id if run_id is None else run_id,
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
             priority=options.get("priority"),

@@ -3,6 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
+from fastapi_durable.definition import checked_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.patch import is_older, mark_patched
@@ -33,6 +34,7 @@ class LifetimeCalls(ContextPart):
         here before the change was deployed; then the call takes no position. Await it where it is called.
         """
         turn = self._turn
+        checked_name(patch_id)
         position = self._take()
         if is_older(turn, position):
             turn.give_back_position()

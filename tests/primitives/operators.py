@@ -1,0 +1,174 @@
+"""What operators do to runs. One that dies looks what became of it before asking again, where asking twice is twice."""
+
+import os
+from pathlib import Path
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.errors import RunStateError
+from fastapi_durable.model import RunStatus
+from tests.primitives.case import Case, Desk, eventually, result_of, runs_of
+from tests.primitives.family import leaf
+from tests.primitives.work import double, undo
+
+MARKS = "DURABLE_TEST_MARKS"
+"""Names a folder in which runs are marked as mended, for worker processes; without it this process remembers."""
+
+_mended: set[str] = set()
+
+
+def mend(key: str) -> None:
+    _mended.add(key)
+    if (folder := os.environ.get(MARKS)) is not None:
+        (Path(folder) / key).touch()
+
+
+def is_mended(key: str) -> bool:
+    folder = os.environ.get(MARKS)
+    return key in _mended or (folder is not None and (Path(folder) / key).exists())
+
+
+@step
+async def fail_until_mended(key: str) -> str:
+    if not is_mended(key):
+        raise ValueError("not mended yet")
+    return "mended"
+
+
+@workflow
+async def failing(ctx: WorkflowContext, key: str) -> list[object]:
+    first = await ctx.step(double, 1, compensate=undo)
+    return [first, await ctx.step(fail_until_mended, key)]
+
+
+@workflow
+async def failing_child(ctx: WorkflowContext, key: str) -> str:
+    return await ctx.step(fail_until_mended, key)
+
+
+@workflow
+async def failing_parent(ctx: WorkflowContext, key: str) -> str:
+    return await ctx.child(failing_child, key)
+
+
+async def retry(desk: Desk) -> None:
+    await desk.until_status(desk.key, RunStatus.FAILED)
+    mend(desk.key)
+    await desk.ask(lambda engine: engine.retry(desk.key), refusals=(RunStateError,))
+    await desk.until_status(desk.key, RunStatus.COMPLETED)
+
+
+@workflow
+async def picky(ctx: WorkflowContext, key: str) -> str:
+    if not key.startswith("better"):
+        raise ValueError("bad input")
+    await ctx.step(double, 1)
+    return key
+
+
+async def retry_better(desk: Desk) -> None:
+    await desk.until_status(desk.key, RunStatus.FAILED)
+
+    async def once(engine: WorkflowEngine) -> None:
+        if len(await runs_of(desk.store, desk.key)) == 1:
+            await engine.retry_with_input(desk.key, "better")
+
+    await desk.ask(once, alone=True)
+
+
+@workflow
+async def forked(ctx: WorkflowContext, key: str) -> list[object]:
+    first = await ctx.step(double, 1)
+    child = await ctx.child(leaf, 2)
+    return [first, child, await ctx.step(double, 3)]
+
+
+async def fork(desk: Desk) -> None:
+    await desk.until_status(desk.key, RunStatus.COMPLETED)
+
+    async def once(engine: WorkflowEngine) -> None:
+        if len(await runs_of(desk.store, desk.key)) == 2:
+            await engine.fork(desk.key, from_step=2)
+
+    await desk.ask(once, alone=True)
+
+
+async def results(engine: WorkflowEngine, key: str) -> object:
+    """Of all runs without a parent, the oldest first."""
+    runs = [run for run in await runs_of(engine.store, key) if run.parent_run_id is None]
+    return [await result_of(engine, run.id) for run in reversed(runs)]
+
+
+@workflow
+async def reserved(ctx: WorkflowContext, key: str) -> None:
+    await ctx.step(double, 1, compensate=undo)
+    await ctx.wait_for_signal(f"never:{key}")
+
+
+async def cancel_and_undo(desk: Desk) -> None:
+    await eventually(lambda: desk.store.find_signal_waiter(f"never:{desk.key}"))
+    await desk.ask(lambda engine: engine.cancel(desk.key, compensate=True))
+
+
+async def what_was_undone(engine: WorkflowEngine, key: str) -> object:
+    rows = await engine.store.list_checkpoints(key)
+    undone = [str(row.status) for row in rows if row.seq < 0 and row.name == "compensate:double"]
+    return [str(await engine.handle(key).status()), undone]
+
+
+async def delete(desk: Desk) -> None:
+    await desk.until_status(desk.key, RunStatus.COMPLETED)
+    await desk.ask(lambda engine: engine.delete_run(desk.key))
+
+
+async def what_is_left(engine: WorkflowEngine, key: str) -> object:
+    return [await engine.store.find_run(run_id) is None for run_id in (key, f"{key}.child.1")]
+
+
+CASES = [
+    Case(name="retry", workflows=(failing,), result=[2, "mended"], writes=12, outside=retry),
+    Case(
+        name="retry of a family",
+        workflows=(failing_parent, failing_child),
+        result="mended",
+        writes=20,
+        runs=2,
+        outside=retry,
+    ),
+    Case(
+        name="retry_with_input",
+        workflows=(picky,),
+        result=["bad input", "better"],
+        writes=8,
+        runs=2,
+        outside=retry_better,
+        outcome=results,
+    ),
+    Case(
+        name="fork",
+        workflows=(forked, leaf),
+        result=[[2, 4, 6], [2, 4, 6]],
+        writes=20,
+        runs=3,
+        outside=fork,
+        outcome=results,
+    ),
+    Case(
+        name="cancel with compensation",
+        workflows=(reserved,),
+        result=["cancelled", ["completed"]],
+        writes=10,
+        outside=cancel_and_undo,
+        outcome=what_was_undone,
+    ),
+    Case(
+        name="delete_run",
+        workflows=(forked, leaf),
+        result=[True, True],
+        writes=15,
+        runs=0,
+        outside=delete,
+        outcome=what_is_left,
+    ),
+]

@@ -1,0 +1,39 @@
+"""A worker process of the catalogue: `python -m tests.primitives.processes URL NAME`. It drives until it is killed.
+
+It says `ready` once it does.
+"""
+
+import asyncio
+import sys
+from dataclasses import replace
+from datetime import timedelta
+
+from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.store.prisma import PrismaStateStore
+from tests.primitives.catalogue import CASES
+from tests.support.engine_rig import FAST, running_engine
+
+LEASE = timedelta(seconds=1)
+WORKFLOWS = list({workflow.__name__: workflow for case in CASES for workflow in case.workflows}.values())
+ENTITIES = list({entity.__name__: entity for case in CASES for entity in case.entities}.values())
+
+
+def config_of(name: str) -> EngineConfig:
+    """Of a process that drives the runs of every namespace."""
+    return replace(FAST, instance_id=name, lease=LEASE, poll_interval=timedelta(milliseconds=50), concurrency=64)
+
+
+async def work(url: str, name: str) -> None:
+    """Drive runs for ever."""
+    from example_app.clients.sqlite import Prisma
+
+    async with (
+        Prisma(datasource={"url": url}) as client,
+        running_engine(PrismaStateStore(client), *WORKFLOWS, entities=ENTITIES, config=config_of(name)),
+    ):
+        print("ready", flush=True)  # noqa: T201 (the test waits for it)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(work(sys.argv[1], sys.argv[2]))

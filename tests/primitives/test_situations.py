@@ -1,0 +1,66 @@
+"""Every primitive in every situation: the table of what this library promises.
+
+One row is a case of the catalogue, one column a test of this module. A crash before write n+1 leaves a database as one
+after write n does, so on databases the former is enough. `make crashes` lives through everything at every write, on
+every store; `make test` takes samples where that is slow, see `_stride`.
+"""
+
+import os
+from functools import partial
+
+import pytest
+
+from tests.primitives.case import Case
+from tests.primitives.catalogue import CASES
+from tests.primitives.situations import Stores, at_every_write, told_twice, undisturbed, with_a_crash, with_a_rival
+from tests.support.stores import EVERY_STORE
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+in_memory = pytest.mark.parametrize("stores", ["memory"], indirect=True)
+_LONG = 100
+THOROUGH = os.environ.get("DURABLE_CRASHES") == "all"
+in_memory_at_least = pytest.mark.parametrize("stores", EVERY_STORE if THOROUGH else ["memory"], indirect=True)
+
+
+@every_case
+@in_memory_at_least
+async def test_on_the_first_run(case: Case, stores: Stores) -> None:
+    await undisturbed(case, stores)
+
+
+@every_case
+@pytest.mark.timeout(240)
+async def test_after_a_crash_before_each_write(case: Case, stores: Stores) -> None:
+    stride = _stride(case, stores)
+    writes = await at_every_write(partial(with_a_crash, case, stores, moment="before"), **stride)
+    assert writes + stride["step"] > case.writes, "the case makes fewer writes than it is meant to cover"
+
+
+@every_case
+@in_memory
+@pytest.mark.timeout(240)
+async def test_after_a_crash_behind_each_write(case: Case, stores: Stores) -> None:
+    await at_every_write(partial(with_a_crash, case, stores, moment="after"), **_stride(case, stores))
+
+
+@every_case
+@in_memory_at_least
+@pytest.mark.timeout(240)
+async def test_against_a_process_that_was_taken_for_dead(case: Case, stores: Stores) -> None:
+    await at_every_write(partial(with_a_rival, case, stores), **_stride(case, stores))
+
+
+@every_case
+async def test_with_everything_said_twice_to_two_workers(case: Case, stores: Stores) -> None:
+    await told_twice(case, stores)
+
+
+def _stride(case: Case, stores: Stores) -> dict[str, int]:
+    """At which writes: all of them in memory, every sixth or twelfth on a database; fewer of a long case.
+
+    Each case begins with another one.
+    """
+    step = 1 if THOROUGH else {"memory": 1, "sqlite": 6, "postgresql": 12}[stores.kind]
+    if case.writes >= _LONG and not THOROUGH:
+        step *= 10
+    return {"first": 1 + CASES.index(case) % step, "step": step}

@@ -1,0 +1,131 @@
+"""Steps of every kind, values, branches, and what is undone."""
+
+import asyncio
+import itertools
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.step_log import current_step
+from fastapi_durable.engine.undo import Undo
+from fastapi_durable.errors import FatalError, StepFailedError
+from fastapi_durable.retry import fixed
+from tests.primitives.case import Case
+
+_numbers = itertools.count()
+
+
+@step
+async def double(value: int) -> int:
+    return 2 * value
+
+
+@step
+def treble(value: int) -> int:
+    return 3 * value
+
+
+@step(max_attempts=3, backoff=fixed("1ms"))
+async def fail_once(key: str) -> str:
+    if current_step().attempt == 1:
+        raise ValueError("the first attempt fails")
+    return key
+
+
+@step
+async def refuse(key: str) -> None:
+    raise FatalError(f"no {key}", code="refused")
+
+
+@step
+async def undo(done: Undo[int, int]) -> None:
+    assert done.output == 2 * done.input
+
+
+async def add_one(tx: object, value: int) -> int:
+    return value + 1
+
+
+@workflow
+async def steps(ctx: WorkflowContext, key: str) -> list[object]:
+    return [await ctx.step(double, 1), await ctx.step(treble, 1), await ctx.local_step("closure", lambda: 4)]
+
+
+@workflow
+async def retried_step(ctx: WorkflowContext, key: str) -> str:
+    return await ctx.step(fail_once, key)
+
+
+@workflow
+async def failed_step(ctx: WorkflowContext, key: str) -> list[object]:
+    """The failure decides the way, and does so on every replay."""
+    try:
+        await ctx.step(refuse, key)
+    except StepFailedError as error:
+        return [error.error.message, error.error.code, await ctx.step(double, 2)]
+    return []
+
+
+@workflow
+async def transaction(ctx: WorkflowContext, key: str) -> int:
+    return await ctx.transaction(add_one, await ctx.transaction(add_one, 1))
+
+
+@workflow
+async def values(ctx: WorkflowContext, key: str) -> bool:
+    """Each value is the same in two turns: the step's row keeps what the first turn saw."""
+    seen: list[object] = [str(await ctx.uuid()), await ctx.random(), (await ctx.now()).isoformat()]
+    seen.append(await ctx.side_effect(lambda: next(_numbers), int))
+    recorded = await ctx.local_step("remember", lambda: seen)
+    await ctx.sleep("1ms")
+    return recorded == seen
+
+
+@workflow
+async def attributes(ctx: WorkflowContext, key: str) -> dict[str, object]:
+    await ctx.upsert_search_attributes({"stage": "begun", "gone": True})
+    return dict(await ctx.upsert_search_attributes({"stage": "ended", "gone": None}))
+
+
+@workflow
+async def patched(ctx: WorkflowContext, key: str) -> list[object]:
+    return [await ctx.patched("change"), await ctx.step(double, 1)]
+
+
+async def _twice(ctx: WorkflowContext, value: int) -> int:
+    return await ctx.step(double, await ctx.step(double, value))
+
+
+@workflow
+async def gathered(ctx: WorkflowContext, key: str) -> list[object]:
+    return [
+        await ctx.gather(_twice(ctx, 1), _twice(ctx, 2)),
+        list(await asyncio.gather(ctx.step(double, 3), _twice(ctx, 4))),
+    ]
+
+
+@workflow
+async def task_group(ctx: WorkflowContext, key: str) -> list[int]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_twice(ctx, value)) for value in (1, 2)]
+    return [task.result() for task in tasks]
+
+
+@workflow
+async def saga(ctx: WorkflowContext, key: str) -> None:
+    await ctx.step(double, 1, compensate=undo)
+    await ctx.step(double, 2, compensate=undo)
+    raise ValueError(f"{key} fails")
+
+
+CASES = [
+    Case(name="step", workflows=(steps,), result=[2, 3, 4], writes=5),
+    Case(name="step that is retried", workflows=(retried_step,), result="{key}", writes=3),
+    Case(name="step that fails", workflows=(failed_step,), result=["no {key}", "refused", 4], writes=4),
+    Case(name="transaction", workflows=(transaction,), result=3, writes=6),
+    Case(name="values", workflows=(values,), result=True, writes=8),
+    Case(name="search attributes", workflows=(attributes,), result={"stage": "ended"}, writes=6),
+    Case(name="patched", workflows=(patched,), result=[True, 2], writes=4),
+    Case(name="gather", workflows=(gathered,), result=[[4, 8], [6, 16]], writes=9),
+    Case(name="task group", workflows=(task_group,), result=[4, 8], writes=6),
+    Case(name="compensate", workflows=(saga,), result="{key} fails", writes=6),
+]
