@@ -5,7 +5,7 @@ run, or something happened since the turn read the history; then the driver look
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -25,8 +25,9 @@ from fastapi_durable.engine.settlement import settle_run
 from fastapi_durable.engine.singleton import gate_of, pass_gate
 from fastapi_durable.engine.turn import Continuation, Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
 from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
-from fastapi_durable.model import Checkpoint, ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.store.history import HistoryRow
 from fastapi_durable.telemetry import turn_span
 
 _log = logging.getLogger("fastapi_durable")
@@ -133,12 +134,12 @@ class RunDriver:
                 raise turn.ended.error from None
             return True
 
-    async def _read_history(self) -> list[Checkpoint]:
+    async def _read_history(self) -> Sequence[HistoryRow]:
         """What is recorded of the run. A short outage is waited out, or the run would stay leased for nothing."""
         services, delay = self._services, _FIRST_RETRY
         while True:
             try:
-                return await services.store.list_checkpoints(self.run.id)
+                return await services.store.read_history(self.run.id)
             except StoreUnavailableError:
                 if self._lost or self._is_stopping():
                     raise

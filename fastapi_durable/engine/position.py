@@ -20,6 +20,7 @@ from fastapi_durable.ambience import Ambient
 from fastapi_durable.errors import OutsideWorkflowError
 from fastapi_durable.methods import steps_run_by
 from fastapi_durable.model import Checkpoint
+from fastapi_durable.store.history import HistoryRow
 
 FIRST_BRANCH_SEQ = 1_000_000
 """Rows of branches have this `seq` or a higher one."""
@@ -44,7 +45,7 @@ _current: ContextVar[_Branch | None] = ContextVar("durable_branch", default=None
 class Positions:
     """Gives each call of one turn its `seq`."""
 
-    def __init__(self, run_id: str, history: Iterable[Checkpoint]) -> None:
+    def __init__(self, run_id: str, history: Iterable[HistoryRow | Checkpoint]) -> None:
         self._run_id = run_id
         self._root = _Branch(self, None, "")
         self._seq_of_key: dict[str, int] = {}
@@ -52,9 +53,9 @@ class Positions:
         self._next_branch_seq = FIRST_BRANCH_SEQ
         self._log: list[tuple[int, _Branch]] = []
         self._last_calls: dict[str, int] | None = None
-        for checkpoint in history:
-            if checkpoint.seq >= FIRST_BRANCH_SEQ:
-                self._know(checkpoint.step_id.removeprefix(f"{run_id}:"), checkpoint.seq)
+        for row in history:
+            if row.seq >= FIRST_BRANCH_SEQ:
+                self._know(row.step_id.removeprefix(f"{run_id}:"), row.seq)
 
     @property
     def calls_of_body(self) -> int:
@@ -78,7 +79,7 @@ class Positions:
             branch = branch.parent
         return [other for other, caller in self._log[calls:] if _comes_after(caller, around, calls)]
 
-    def is_replaying(self, history: Iterable[Checkpoint]) -> bool:
+    def is_replaying(self, history: Iterable[HistoryRow | Checkpoint]) -> bool:
         """Whether the current task has still to come to a call that the history holds.
 
         Changes nothing: how a body counts must not depend on who asks. What is recorded meanwhile lies before the next

@@ -20,10 +20,12 @@ from fastapi_durable.engine.undo import Compensation
 from fastapi_durable.errors import (
     LeaseLostError,
     NonDeterminismError,
+    SerializationError,
     StoreConflictError,
     StoreUnavailableError,
 )
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
+from fastapi_durable.store.history import HistoryRow
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
@@ -100,7 +102,13 @@ class Turn:
     """The state of one execution of a body; primitives work through it, the driver runs it."""
 
     def __init__(
-        self, run: Run, token: str, history: Iterable[Checkpoint], services: Services, *, undoing: bool = False
+        self,
+        run: Run,
+        token: str,
+        history: Iterable[HistoryRow | Checkpoint],
+        services: Services,
+        *,
+        undoing: bool = False,
     ) -> None:
         self.run = run
         self.token = token
@@ -109,7 +117,7 @@ class Turn:
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
         self.task_names: set[str] = set()
-        self._history = {checkpoint.seq: checkpoint for checkpoint in history}
+        self._history = {row.seq: row for row in history}
         self._positions = Positions(run.id, self._history.values())
         self._blame = Blame(self._positions)
         self._progressed = False
@@ -151,7 +159,7 @@ class Turn:
         Args:
             only_begun: The call returns once its position is begun, so an unfinished row does not hold it up.
         """
-        checkpoint = self._history.get(seq)
+        checkpoint = self.peek(seq)
         finished = checkpoint is not None and (only_begun or checkpoint.status.is_finished)
         asked_for(seq, finished=finished)
         if self._is_cancelling and not finished:
@@ -172,7 +180,34 @@ class Turn:
 
     def peek(self, seq: int) -> Checkpoint | None:
         """What the history holds at a position, whatever it is."""
-        return self._history.get(seq)
+        row = self._history.get(seq)
+        if row is None or isinstance(row, Checkpoint):
+            return row
+        try:
+            checkpoint = self._history[seq] = row.read()
+        except SerializationError as error:
+            self._abandon(error)
+        return checkpoint
+
+    def result_at(self, seq: int, kind: CheckpointKind, name: str) -> tuple[Json] | None:
+        """What the call at a position returned, if that is recorded and nothing else of it was asked for so far.
+
+        None says nothing: `recorded` knows.
+        """
+        row = self._history.get(seq)
+        if row is None or isinstance(row, Checkpoint):
+            return None
+        if row.status != CheckpointStatus.COMPLETED or row.kind != kind or row.name != name:
+            return None
+        try:
+            return (row.read_output(),)
+        except SerializationError as error:
+            self._abandon(error)
+
+    def _abandon(self, error: Exception) -> NoReturn:
+        """End the turn for a fault that is not the body's, which hears nothing of it."""
+        self._end(Ended(Ending.ABANDONED, error=error))
+        self._interrupt()
 
     def checkpoint(
         self,
@@ -248,8 +283,7 @@ class Turn:
                 self.lose_lease()
                 self.check_open()
             except Exception as error:
-                self._end(Ended(Ending.ABANDONED, error=error))
-                self.check_open()
+                self._abandon(error)
 
     def under_way(self) -> "_UnderWay":
         """Surrounds the asynchronous part of a primitive."""

@@ -28,6 +28,7 @@ from fastapi_durable.model import (
     WorkerRecord,
 )
 from fastapi_durable.queue import QueueClaim, QueueLoad, QueueState
+from fastapi_durable.store.history import HistoryRow
 
 
 class CreatedRun(NamedTuple):
@@ -284,6 +285,10 @@ class StateStore(Protocol):
 
     async def history_state(self, run_id: str) -> HistoryState:
         """What tells two states of a run's history apart, without reading it."""
+        ...
+
+    async def read_history(self, run_id: str) -> Sequence[HistoryRow]:
+        """The same for a replay, in any order, each decoded when it is asked for."""
         ...
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:

@@ -18,6 +18,7 @@ from fastapi_durable.errors import (
     DefinitionError,
     InputValidationError,
     RunFailedError,
+    SerializationError,
     StoreError,
     WorkflowNotRegisteredError,
 )
@@ -200,7 +201,7 @@ async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store:
 
     async def broken(name: str, call: "partial[Awaitable[Any]]") -> Any:
         nonlocal reads
-        if name == "list_checkpoints" and call.args[0] in bad_runs:
+        if name == "read_history" and call.args[0] in bad_runs:
             reads += 1
             raise StoreError("a row cannot be read")
         return await call()
@@ -351,3 +352,51 @@ async def test_a_wait_for_a_run_that_failed_once_ends(store: StateStore) -> None
     assert len(error.message) < 10_000
     assert error.cause is not None
     assert error.cause.type == "Unreadable"
+
+
+@pytest.mark.parametrize("part", ["read_output", "read"])
+async def test_a_body_hears_nothing_of_a_row_that_cannot_be_read(
+    store: StateStore, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It might catch the error and go another way. The run is tried again when its lease expires."""
+    heard: list[BaseException] = []
+    reads = 0
+
+    @step
+    async def one() -> int:
+        return 1
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        try:
+            await (ctx.step(one) if part == "read_output" else ctx.sleep("1ms"))
+        except Exception as error:
+            heard.append(error)
+        await ctx.wait_for_signal("go")
+        return "done"
+
+    async with running_worker(store, flow, good, config=SHORT_LEASE) as (engine, _):
+        handle = await engine.start(flow)
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        await until(lambda: _waits_for(store, "go"))
+        row_class = type((await store.read_history(handle.run_id))[0])
+        readable = getattr(row_class, part)
+
+        def broken(row: Any) -> Any:
+            nonlocal reads
+            if row.step_id == f"{handle.run_id}:0":
+                reads += 1
+                raise SerializationError("a row cannot be read")
+            return readable(row)
+
+        monkeypatch.setattr(row_class, part, broken)
+        await engine.signal("go")
+        assert await (await engine.start(good)).result("5s") == "good"
+        await until(lambda: _reached(lambda: reads >= 2))
+        monkeypatch.undo()
+        assert await handle.result("10s") == "done"
+    assert heard == []
+
+
+async def _waits_for(store: StateStore, token: str) -> bool:
+    return await store.find_signal_waiter(token) is not None

@@ -99,7 +99,7 @@ async def test_a_signal_that_comes_after_the_history_was_read_is_found_by_the_wa
     async def deliver(name: str, call: "partial[Awaitable[Any]]") -> Any:
         nonlocal armed
         result = await call()
-        if name == "list_checkpoints" and armed:
+        if name == "read_history" and armed:
             armed = False
             assert await sender.signal("b", 2)
         return result

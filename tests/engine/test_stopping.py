@@ -244,7 +244,7 @@ async def test_a_run_with_one_branch_waiting_and_one_at_work_is_handed_back_afte
     assert await _goes_on(store, flow, handle.run_id) == [2, 1]
 
 
-@pytest.mark.parametrize("method", ["list_checkpoints", "claim_runs"])
+@pytest.mark.parametrize("method", ["read_history", "claim_runs"])
 async def test_a_stop_at_the_very_beginning_of_a_turn_hands_the_run_back(store: StateStore, method: str) -> None:
     """While the runs are claimed, or their history is read: there is no turn yet that could be told."""
     asked, answer = asyncio.Event(), asyncio.Event()
@@ -252,7 +252,7 @@ async def test_a_stop_at_the_very_beginning_of_a_turn_hands_the_run_back(store: 
 
     async def slow(name: str, call: "partial[Awaitable[Any]]") -> Any:
         result = await call()
-        if name == method and (result or name == "list_checkpoints"):
+        if name == method and (result or name == "read_history"):
             asked.set()
             await answer.wait()
         return result

@@ -134,7 +134,7 @@ async def test_a_run_survives_the_failure_of_any_one_call(moment: str, error: ty
         failed = fault.failed is not None
         seen.add(str(fault.failed))
         at += 1
-    assert {"list_checkpoints", "record_checkpoint", "transaction", "commit", "update_run"} <= seen
+    assert {"read_history", "record_checkpoint", "transaction", "commit", "update_run"} <= seen
 
 
 async def test_an_outage_in_the_middle_loses_nothing_and_is_over_when_it_is_over(store: StateStore) -> None:
@@ -258,7 +258,7 @@ async def test_an_outage_while_a_history_is_read_costs_no_lease() -> None:
 
     async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
         nonlocal outages
-        if name == "list_checkpoints" and outages:
+        if name == "read_history" and outages:
             outages -= 1
             raise StoreUnavailableError(name)
         return await call()

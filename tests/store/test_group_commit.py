@@ -92,9 +92,9 @@ async def test_many_endings_are_few_statements(store: StateStore, client: Any) -
 async def test_many_histories_are_read_in_few_statements(store: StateStore, client: Any) -> None:
     await asyncio.gather(*(record(store, n, output=n) for n in range(MANY)))
     client.counted.statements.clear()
-    histories = await asyncio.gather(*(store.list_checkpoints(f"run-{n}") for n in range(MANY)))
-    assert [[checkpoint.output for checkpoint in history] for history in histories] == [[n] for n in range(MANY)]
-    assert await store.list_checkpoints("none") == []
+    histories = await asyncio.gather(*(store.read_history(f"run-{n}") for n in range(MANY)))
+    assert [[row.read_output() for row in history] for history in histories] == [[n] for n in range(MANY)]
+    assert not await store.read_history("none")
     assert len(client.counted.statements) == 3
 
 

@@ -24,6 +24,7 @@ _READS = frozenset(
         "next_wake_at",
         "find_checkpoint",
         "list_checkpoints",
+        "read_history",
         "page_checkpoints",
         "history_state",
         "find_latest_checkpoint_by_name",

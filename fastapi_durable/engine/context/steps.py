@@ -187,6 +187,8 @@ class StepCalls(ContextPart):
 
 
 def _policy(definition: StepDefinition, options: AttemptOptions) -> StepPolicy:
+    if not options:
+        return definition.policy
     return definition.policy.override(
         max_attempts=options.get("max_attempts"), backoff=options.get("backoff"), timeout=options.get("timeout")
     )

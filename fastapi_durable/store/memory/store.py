@@ -28,6 +28,7 @@ from fastapi_durable.model import (
     SignalWaiter,
 )
 from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint
+from fastapi_durable.store.history import WholeRow
 from fastapi_durable.store.memory.activity import activity
 from fastapi_durable.store.memory.claims import (
     CLAIMABLE,
@@ -299,6 +300,9 @@ class _Operations(UpkeepOperations, QueueOperations):
         found = await self._list_checkpoints(run_id, None)
         states = ((row.seq, row.status, row.attempts, row.started_at, row.finished_at) for row in found)
         return HistoryState(len(found), str(hash(tuple(states))))
+
+    async def read_history(self, run_id: str) -> list[WholeRow]:
+        return [WholeRow(checkpoint) for checkpoint in await self._list_checkpoints(run_id, None)]
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
         found = [row for row in await self._list_checkpoints(run_id, [name]) if row.name == name]

@@ -4,7 +4,6 @@ Each operation also exists by itself. What a batch leaves unanswered (a guard di
 was held) is asked again that way, so that batches decide nothing on their own.
 """
 
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +16,7 @@ from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.echo import checkpoint_reads_back, run_reads_back
 from fastapi_durable.store.prisma.group import Group
+from fastapi_durable.store.prisma.history import StoredRow, read_histories
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.bulk import (
     UpdateShape,
@@ -59,7 +59,7 @@ class BulkCalls:
         self._records: Group[_Write, RecordedCheckpoint] = Group(self._record)
         self._updates: Group[_Write, bool] = Group(self._update)
         self._runs: Group[_Read, tuple[Run | None]] = Group(self._find)
-        self._histories: Group[_Read, list[Checkpoint]] = Group(self._list)
+        self._histories: Group[_Read, list[StoredRow]] = Group(self._read)
 
     async def create_run(self, run: Run, alone: Callable[[], Awaitable[CreatedRun]]) -> CreatedRun:
         def encode() -> _Write | None:
@@ -108,7 +108,7 @@ class BulkCalls:
         (run,) = await self._runs.call(lambda: _Read(run_id), by_itself)
         return run
 
-    async def list_checkpoints(self, run_id: str, alone: Callable[[], Awaitable[list[Checkpoint]]]) -> list[Checkpoint]:
+    async def read_history(self, run_id: str, alone: Callable[[], Awaitable[list[StoredRow]]]) -> list[StoredRow]:
         return await self._histories.call(lambda: _Read(run_id), alone)
 
     async def _create(self, calls: Sequence[_Write]) -> list[CreatedRun | None]:
@@ -148,14 +148,9 @@ class BulkCalls:
         runs = {run.id: run for run in RUNS.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text)}
         return [(runs.get(call.key),) for call in calls]
 
-    async def _list(self, calls: Sequence[_Read]) -> list[list[Checkpoint]]:
-        sql = await self._database.sql()
-        text = select(sql, CHECKPOINTS, [f"r.run_id IN {sql.texts(call.key for call in calls)}"], "r.run_id, r.seq")
-        rows = await self._database.query(sql, text)
-        histories: defaultdict[str, list[Checkpoint]] = defaultdict(list)
-        for checkpoint in CHECKPOINTS.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text):
-            histories[checkpoint.run_id].append(checkpoint)
-        return [histories[call.key] for call in calls]
+    async def _read(self, calls: Sequence[_Read]) -> list[list[StoredRow]]:
+        histories = await read_histories(self._database, [call.key for call in calls])
+        return [histories.get(call.key, []) for call in calls]
 
     async def _query(self, sql: Sql, text: str, calls: Sequence[_Write], *further: Any) -> list[dict[str, Any]]:
         sql.parameters += (list_parameter([call.text for call in calls]), *further)

@@ -7,6 +7,7 @@ from fastapi_durable.model import Checkpoint
 from fastapi_durable.store.base import HistoryState, RecordedCheckpoint
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.echo import checkpoint_reads_back
+from fastapi_durable.store.prisma.history import StoredRow, read_histories
 from fastapi_durable.store.prisma.sql.statements import (
     history_state,
     record_checkpoint,
@@ -57,11 +58,6 @@ class CheckpointOperations(Operations):
     async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
         if not await self._may_touch(run_id):
             return []
-        if self._bulk is None:
-            return await self._list_alone(run_id)
-        return await self._bulk.list_checkpoints(run_id, lambda: self._list_alone(run_id))
-
-    async def _list_alone(self, run_id: str) -> list[Checkpoint]:
         sql = await self._database.sql()
         text = select(sql, CHECKPOINTS, [f"r.run_id = {sql.text(run_id)}"], order="r.seq")
         # A history is whole or it is none: without the row that cannot be read, its step would be executed again.
@@ -85,6 +81,15 @@ class CheckpointOperations(Operations):
         (row,) = await self._database.query(sql, history_state(sql, run_id))
         total = int(row.pop("total"))
         return HistoryState(total, "|".join(str(row[name]) for name in sorted(row)))
+
+    async def read_history(self, run_id: str) -> list[StoredRow]:
+        if not await self._may_touch(run_id):
+            return []
+
+        async def alone() -> list[StoredRow]:
+            return (await read_histories(self._database, [run_id])).get(run_id, [])
+
+        return await alone() if self._bulk is None else await self._bulk.read_history(run_id, alone)
 
     async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
         if not await self._may_touch(run_id):

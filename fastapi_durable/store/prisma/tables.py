@@ -6,12 +6,14 @@ A row arrives either as a record of the model API (values already decoded by the
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
+
+import orjson
 
 from fastapi_durable.clock import from_millis, to_millis, truncate
 from fastapi_durable.errors import SerializationError
@@ -70,6 +72,8 @@ class Column:
     derived: bool = False
 
 
+_SHORT = 18
+
 Conversions = tuple[tuple[int, Kind], ...]
 
 
@@ -118,6 +122,25 @@ class Table(Generic[T]):
                     except ValueError as error:
                         raise self._broken(row, column.name, error) from error
         return self._build(row)
+
+    def from_values(self, values: Sequence[Any]) -> T:
+        """The model's object of a row's values, in the order of the columns, whose JSON is text."""
+        row = dict(zip(self.names, values, strict=True))
+        for place, column in enumerate(self.columns):
+            if column.kind.is_json:
+                row[column.name] = self.read_json(values, place)
+        return self._build(row)
+
+    def read_json(self, values: Sequence[Any], place: int) -> Json:
+        """The value of a JSON column among such values."""
+        text = values[place]
+        try:
+            if text is None:
+                return None
+            # The quick parser knows whole numbers of 64 bits only, and no short text holds a longer one.
+            return orjson.loads(text) if len(text) <= _SHORT else json.loads(text)
+        except ValueError as error:
+            raise self._broken(dict(zip(self.names, values, strict=True)), self.names[place], error) from error
 
     def from_rows(self, texts: Iterable[str], *, json_is_text: bool) -> list[T]:
         """The objects of all rows that can be read; the others are logged."""

@@ -1,5 +1,6 @@
 """Checkpoints: saving, first-write-wins recording, and reading."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -75,6 +76,22 @@ class CheckpointsContract:
             await store.save_checkpoint(a_checkpoint(seq, "run-2"))
         assert [row.seq for row in await store.list_checkpoints("run-1")] == [-12, -1, 0, 1, 2, 10]
         assert await store.list_checkpoints("nobody") == []
+
+    async def test_a_history_is_what_is_listed(self, store: StateStore) -> None:
+        """Of several runs at a time, and of one that has none."""
+        listed = [A_FULL_CHECKPOINT, a_checkpoint(8), a_checkpoint(1_000_000, step_id="run-1:0.0")]
+        for checkpoint in (*listed, a_checkpoint(0, "run-2")):
+            await store.save_checkpoint(checkpoint)
+        names = ["run-1", "run-2", "nobody", "run-1"]
+        histories = await asyncio.gather(*(store.read_history(name) for name in names))
+        assert [len(history) for history in histories] == [3, 1, 0, 3]
+        for history in (histories[0], histories[3], await store.read_history("run-1")):
+            rows = sorted(history, key=lambda row: row.seq)
+            assert [row.read() for row in rows] == listed
+            assert [row.read_output() for row in rows] == [checkpoint.output for checkpoint in listed]
+            for row, checkpoint in zip(rows, listed, strict=True):
+                assert (row.seq, row.name, row.step_id) == (checkpoint.seq, checkpoint.name, checkpoint.step_id)
+                assert (row.kind, row.status) == (checkpoint.kind, checkpoint.status)
 
     async def test_a_long_history_is_read_page_by_page(self, store: StateStore) -> None:
         await create(store, a_run(), a_run("other", namespace="x"))
@@ -153,6 +170,9 @@ class CheckpointsContract:
         assert stored == checkpoint
         assert stored is not None
         assert same_type(stored.output, value)
+        (row,) = await store.read_history("run-1")
+        assert same_type(row.read_output(), value)
+        assert row.read() == checkpoint
 
     async def test_recording_inserts_every_column(self, store: StateStore) -> None:
         await create(store, a_run(locked_by="mine"))

@@ -36,6 +36,7 @@ class ScopeContract:
         scoped = await scoped_to_mine(store)
         assert await scoped.find_checkpoint("theirs", 0) is None
         assert await scoped.list_checkpoints("theirs") == []
+        assert not await scoped.read_history("theirs")
         assert await scoped.find_latest_checkpoint_by_name("theirs", "step-0") is None
         assert await scoped.list_checkpoints_by_name_prefix("theirs", ["step"]) == []
         assert await scoped.find_signal_waiter("token-theirs") is None
@@ -43,6 +44,7 @@ class ScopeContract:
         assert await scoped.list_signal_waiters(run_ids=["theirs"]) == []
         assert await scoped.find_checkpoint("mine", 0) is not None
         assert len(await scoped.list_checkpoints("mine")) == 1
+        assert len(await scoped.read_history("mine")) == 1
 
     async def test_it_changes_only_its_own_runs(self, store: StateStore) -> None:
         scoped = await scoped_to_mine(store)

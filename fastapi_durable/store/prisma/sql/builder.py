@@ -78,6 +78,10 @@ class Sql(ABC):
     def row(self, table: Table[Any], alias: str) -> str:
         """All columns of a row as the text of one JSON object."""
 
+    @abstractmethod
+    def gathered(self, table: Table[Any], alias: str) -> str:
+        """Rows as the text of one JSON list, each a list of its columns, with JSON columns as texts."""
+
     def returned_row(self, table: Table[Any], alias: str) -> str:
         """The same in a RETURNING clause."""
         return self.row(table, alias)

@@ -25,6 +25,10 @@ class PostgresSql(Sql):
     def row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - a row names its own columns
         return f"row_to_json({alias})::text"
 
+    def gathered(self, table: Table[Any], alias: str) -> str:
+        values = (f"{alias}.{column.name}{'::text' if column.kind.is_json else ''}" for column in table.columns)
+        return f"json_agg(json_build_array({', '.join(values)}))::text"
+
     def millis_of(self, column: str) -> str:
         return f"(extract(epoch FROM {column}) * 1000)::bigint"
 

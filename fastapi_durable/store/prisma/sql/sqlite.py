@@ -26,6 +26,10 @@ class SqliteSql(Sql):
         pairs = ", ".join(f"'{column.name}', {_readable(alias, column)}" for column in table.columns)
         return f"json_object({pairs})"
 
+    def gathered(self, table: Table[Any], alias: str) -> str:
+        values = ", ".join(_readable(alias, column) for column in table.columns)
+        return f"json_group_array(json_array({values}))"
+
     def millis_of(self, column: str) -> str:
         # Prisma before 7 wrote milliseconds, Prisma 7 and the engine in this process write ISO text.
         days = f"julianday({column}) - 2440587.5"

@@ -32,6 +32,14 @@ def select(sql: Sql, table: Table[Any], conditions: Sequence[str], order: str | 
     return text if order is None else f"{text} ORDER BY {order}"
 
 
+def select_histories(sql: Sql, run_ids: Sequence[str]) -> str:
+    """The checkpoints of each run that has some, in one text."""
+    found = f"SELECT {sql.gathered(CHECKPOINTS, 'r')} AS history FROM durable_step_checkpoints AS r WHERE r.run_id"
+    if len(run_ids) == 1:
+        return f"{found} = {sql.text(run_ids[0])}"
+    return f"{found} IN {sql.texts(run_ids)} GROUP BY r.run_id"
+
+
 DIALECT_QUESTION = "SELECT CAST(2.5 AS INTEGER) AS answer"
 """PostgreSQL rounds and answers 3, SQLite cuts and answers 2; neither refuses, so it is harmless in a transaction."""
 

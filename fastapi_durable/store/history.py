@@ -1,0 +1,58 @@
+"""The history of a run as a replay reads it: of most rows it wants no more than what the call returned."""
+
+from typing import Protocol
+
+from fastapi_durable.model import Checkpoint, Json
+
+
+class HistoryRow(Protocol):
+    """A checkpoint that is decoded as far as it is asked for. What it names is as it is stored, checked or not."""
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def step_id(self) -> str: ...
+
+    def read_output(self) -> Json:
+        """The output.
+
+        Raises:
+            SerializationError: what is stored cannot be read.
+        """
+        ...
+
+    def read(self) -> Checkpoint:
+        """All of it.
+
+        Raises:
+            SerializationError: what is stored cannot be read.
+        """
+        ...
+
+
+class WholeRow:
+    """A checkpoint that needed no decoding."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        self.seq = checkpoint.seq
+        self.kind = checkpoint.kind
+        self.name = checkpoint.name
+        self.status = checkpoint.status
+        self.step_id = checkpoint.step_id
+
+    def read_output(self) -> Json:
+        return self._checkpoint.output
+
+    def read(self) -> Checkpoint:
+        return self._checkpoint
