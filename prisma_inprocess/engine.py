@@ -129,7 +129,11 @@ class InProcessEngine:
         )
 
     async def metrics(self, *, format: str, global_labels: dict[str, str] | None) -> Any:
-        raise NotImplementedError("prisma_inprocess has no metrics")
+        """The numbers that Prisma's native engine keeps about itself; there is none here."""
+        raise NotImplementedError(
+            "prisma.get_metrics() asks Prisma's native engine, and this client runs on prisma_inprocess, without one: "
+            "take the figures of the database, or of your driver"
+        )
 
     async def run(self, operation: Operation, *, tx_id: str | None) -> Any:
         """Run one operation. Raises: the client's own exceptions."""

@@ -22,7 +22,7 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
     from tests.chaos.audit import audit, unfinished
     from tests.chaos.customers import Customers
     from tests.chaos.fleet import Fleet
-    from tests.chaos.workload import durable
+    from tests.chaos.workload import TICK, durable
 
     moments = random.Random(options.seed)
     fleet = Fleet(database, folder, options.workers)
@@ -42,6 +42,8 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
             customers.closing.set()
             began = time.monotonic()
             await asyncio.wait(shopping, timeout=_END_SECONDS)
+            # A window that is fired while the last worker drains would leave a run that rightly waits for the next one.
+            await runtime.schedules.pause(TICK.key)
             while unfinished(database) and time.monotonic() < began + _END_SECONDS:  # noqa: ASYNC110 (other processes)
                 await asyncio.sleep(0.1)
             settled = time.monotonic() - began
