@@ -14,7 +14,7 @@ from fastapi_durable.engine.chain import CHAIN
 from fastapi_durable.engine.delivery import hand_over, own_run
 from fastapi_durable.engine.limits import refuse_other
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
-from fastapi_durable.engine.singleton import check_queue, gate_of
+from fastapi_durable.engine.singleton import check_depth, gate_of
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model import (
@@ -205,7 +205,7 @@ async def start_with_signal(
     async with store.transaction() as transaction:
         if (gate := gate_of(run)) is not None:
             await transaction.lock_name(gate)
-            await check_queue(transaction, definition, run)
+            await check_depth(transaction, definition, run)
         await transaction.lock_name(signal_lock(token))
         created = await transaction.create_run(run)
         refuse_other(created.run, run)

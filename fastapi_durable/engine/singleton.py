@@ -65,7 +65,7 @@ def gate_of(run: Run) -> str | None:
     return SINGLETON_TAG + ":".join(f"{len(part)}.{part}" for part in parts)
 
 
-async def check_queue(transaction: StoreTransaction, definition: WorkflowDefinition, run: Run) -> None:
+async def check_depth(transaction: StoreTransaction, definition: WorkflowDefinition, run: Run) -> None:
     """Refuse one more run if the queue is full; the caller holds the gate's name.
 
     Raises:
@@ -82,7 +82,7 @@ async def check_queue(transaction: StoreTransaction, definition: WorkflowDefinit
         raise SingletonQueueFullError(run.workflow, tag.removeprefix(SINGLETON_TAG), alive)
 
 
-async def create_within_queue(services: Services, definition: WorkflowDefinition, run: Run) -> CreatedRun:
+async def create_within_depth(services: Services, definition: WorkflowDefinition, run: Run) -> CreatedRun:
     """Create a run; one of a singleton with a bounded queue only if there is room, however many start at a time.
 
     Raises:
@@ -95,7 +95,7 @@ async def create_within_queue(services: Services, definition: WorkflowDefinition
     async def create() -> CreatedRun:
         async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
             await transaction.lock_name(gate)
-            await check_queue(transaction, definition, run)
+            await check_depth(transaction, definition, run)
             return await transaction.create_run(run)
 
     return await retry_conflicts(services.clock, create)

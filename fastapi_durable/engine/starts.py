@@ -18,7 +18,7 @@ from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import checked_token, start_with_signal
-from fastapi_durable.engine.singleton import create_within_queue
+from fastapi_durable.engine.singleton import create_within_depth
 from fastapi_durable.model import Run, RunStatus, SearchAttributes
 from fastapi_durable.store.base import CreatedRun
 from fastapi_durable.telemetry import current_traceparent
@@ -209,13 +209,13 @@ class Starts:
         # A run in a queue waits for its turn, though a place here be free.
         reservation = None if dispatcher is None or run.queue else dispatcher.reserve()
         if dispatcher is None or reservation is None:
-            created = await create_within_queue(services, definition, run)
+            created = await create_within_depth(services, definition, run)
             if created.created:
                 services.notifications.work_available()
             return created
         leased = replace(run, status=RunStatus.RUNNING, locked_by=reservation.token, locked_until=reservation.until)
         try:
-            created = await create_within_queue(services, definition, leased)
+            created = await create_within_depth(services, definition, leased)
         except BaseException:
             dispatcher.give_back(reservation)
             raise

@@ -1,12 +1,14 @@
 """A process that stands still for longer than its leases hold, as one whose machine is suspended or swaps."""
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from tests.acceptance.orders import KINDS, Purchase, audit, decide, place, until_ended
-from tests.acceptance.processes import database, processes, until
+from tests.acceptance.processes import Process, database, processes, until
 
 LEASE_SECONDS = 1.0
 
@@ -18,6 +20,31 @@ async def rows(database_url: str) -> list[Any]:
         steps = await client.durablestepcheckpoint.find_many(order=[{"runId": "asc"}, {"seq": "asc"}])
         entries = await client.ledgerentry.find_many(order={"id": "asc"})
         return [row.model_dump() for row in (*runs, *steps, *entries)]
+
+
+async def pause_between_writes(process: Process, database_url: str) -> None:
+    """Stop it while it holds no lock of an SQLite file: nobody could write until it goes on, whatever they do."""
+
+    async def is_paused() -> bool:
+        process.pause()
+        if is_writable(database_url):
+            return True
+        process.go_on()
+        return False
+
+    await until(is_paused)
+
+
+def is_writable(database_url: str) -> bool:
+    if not database_url.startswith("file:"):
+        return True
+    with closing(sqlite3.connect(database_url.removeprefix("file:"), timeout=0.1, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return False
+        connection.execute("ROLLBACK")
+        return True
 
 
 async def test_a_process_that_wakes_after_three_leases_records_nothing_of_what_others_have_done(
@@ -36,7 +63,7 @@ async def test_a_process_that_wakes_after_three_leases_records_nothing_of_what_o
                 return bool(await client.durablestepcheckpoint.count(where=where))
 
             await until(is_charging)
-        paused.pause()
+        await pause_between_writes(paused, database_url)
         began = time.monotonic()
         substitute = started.worker()
         for purchase in purchases:
