@@ -1,4 +1,4 @@
-"""Databases for every test that wants one: fresh, migrated by the real Prisma Migrate, never shared between tests.
+"""Databases, migrated by the real Prisma Migrate: fresh for every test, or for all tests of a module together.
 
 Migrating takes a few seconds, so it happens once a session, on a template of which each test gets a copy.
 """
@@ -67,6 +67,22 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
     path = tmp_path / "test.db"
     shutil.copyfile(_sqlite_template, path)
     return f"file:{path}"
+
+
+@pytest.fixture(scope="module")
+def module_sqlite_url(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of a migrated SQLite file that the module's tests share."""
+    path = tmp_path_factory.mktemp("module") / "module.db"
+    shutil.copyfile(_sqlite_template, path)
+    return f"file:{path}"
+
+
+@pytest.fixture(scope="module")
+def module_postgres_url(postgres_server: PostgresServer, _postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database that the module's tests share."""
+    name = f"durable_module_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name, template=_postgres_template)
+    postgres_server.drop_database(name)
 
 
 @pytest.fixture

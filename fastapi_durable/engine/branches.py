@@ -15,12 +15,22 @@ async def gather_branches(
     Raises:
         GatherError: one or more raised.
     """
-    tasks = [asyncio.create_task(_enter(enter, branch)) for enter, branch in zip(entries, branches, strict=True)]
+    tasks = [begin(branch, _enter(enter, branch)) for enter, branch in zip(entries, branches, strict=True)]
     try:
         return results_of(await asyncio.gather(*tasks, return_exceptions=True))
     finally:
         for task in tasks:
             task.cancel()
+
+
+def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    """A task for `entering`, which awaits the branch.
+
+    A task that is cancelled before its first cycle never comes to the branch, and Python would warn the user of it.
+    """
+    task = asyncio.create_task(entering)
+    task.add_done_callback(lambda _: branch.close())
+    return task
 
 
 async def _enter(enter: Callable[[], None], branch: Coroutine[Any, Any, Any]) -> Any:

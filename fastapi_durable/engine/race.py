@@ -11,6 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from fastapi_durable.engine.branches import begin
 from fastapi_durable.engine.cancellation import cancel_all
 from fastapi_durable.engine.completion import child_token
 from fastapi_durable.engine.delivery import own_run
@@ -62,7 +63,7 @@ async def run_race(
             stop_at_history()
         return await branches[index]
 
-    tasks = [asyncio.create_task(run(index)) for index in range(len(branches))]
+    tasks = [begin(branch, run(index)) for index, branch in enumerate(branches)]
     try:
         decided = verdict or await _decide(turn, seq, tasks, trails)
         await asyncio.wait(tasks)

@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from example_app.clients import postgresql, sqlite
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model import Checkpoint, Run
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.wakeups.base import Topic, Word
 from tests.primitives.case import PAUSE, Case, Desk, has_ended, runs_of
 from tests.support.crashing_store import Frost, Fuse, Moment, crashing
@@ -34,6 +37,18 @@ class Stores:
     kind: str
     first: StateStore
     second: StateStore
+
+
+@asynccontextmanager
+async def opened_stores(kind: str, url: str | None) -> AsyncIterator[Stores]:
+    """The stores of a kind, on the database of this URL."""
+    if url is None:
+        store = MemoryStateStore()
+        yield Stores(kind, store, store)
+        return
+    client: Any = sqlite.Prisma if kind == "sqlite" else postgresql.Prisma
+    async with client(datasource={"url": url}) as one, client(datasource={"url": url}) as other:
+        yield Stores(kind, PrismaStateStore(one), PrismaStateStore(other))
 
 
 class Line:

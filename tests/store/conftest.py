@@ -1,13 +1,6 @@
 """One database for all tests of a module, emptied before each: a database of its own for each would take minutes."""
 
-import shutil
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-
-from tests.support.postgres import PostgresServer
 
 TABLES = [
     "durable_run_attributes",
@@ -20,22 +13,6 @@ TABLES = [
     "durable_workers",
     "durable_queues",
 ]
-
-
-@pytest.fixture(scope="module")
-def module_sqlite_url(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of a migrated SQLite file."""
-    path = tmp_path_factory.mktemp("store") / "store.db"
-    shutil.copyfile(_sqlite_template, path)
-    return f"file:{path}"
-
-
-@pytest.fixture(scope="module")
-def module_postgres_url(postgres_server: PostgresServer, _postgres_template: str) -> Iterator[str]:
-    """The URL of a migrated PostgreSQL database."""
-    name = f"durable_store_{uuid.uuid4().hex}"
-    yield postgres_server.create_database(name, template=_postgres_template)
-    postgres_server.drop_database(name)
 
 
 @pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -93,4 +93,10 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
         if not branches:
             raise DefinitionError("a race needs at least one branch")
         entries = [self._turn.open_branch() for _ in branches]
-        return run_race(self._turn, self._take(), entries, branches)
+        try:
+            seq = self._take()
+        except BaseException:
+            for branch in branches:
+                branch.close()
+            raise
+        return run_race(self._turn, seq, entries, branches)
