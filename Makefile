@@ -5,6 +5,8 @@ PORT ?= 8000
 DB ?= sqlite
 DATABASE_URL ?= file:./orders.db
 SECONDS ?= 180
+# One more than there are processors: many tests wait for processes and for time.
+WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) < 4 ? $$(getconf _NPROCESSORS_ONLN) + 1 : 4 )))
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export CHECKPOINT_DISABLE := 1
@@ -42,10 +44,10 @@ run: setup migrate
 	DATABASE_URL='$(DATABASE_URL)' exec .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
-	.venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 crashes: setup
-	DURABLE_CRASHES=all .venv/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal tests/primitives $(ARGS)
+	DURABLE_CRASHES=all .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/primitives $(ARGS)
 
 chaos: setup
 	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)
