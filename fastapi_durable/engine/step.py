@@ -17,9 +17,10 @@ import anyio.to_thread
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
 from fastapi_durable.engine.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.outcome import Interrupt
 from fastapi_durable.engine.position import inside_step
 from fastapi_durable.engine.step_log import RunningStepLog, logged_as_current
-from fastapi_durable.engine.turn import Interrupt, Turn
+from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
