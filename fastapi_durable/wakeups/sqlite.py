@@ -39,7 +39,8 @@ class SqliteWakeups:
 
     Args:
         url: As the Prisma client has it; a relative path is taken from the current folder.
-        folder: Where the sockets are; by default one in the system's temporary folder, that only the user may enter.
+        folder: Where the sockets are, with a short path, since that of a socket has a hundred characters at most. By
+            default it is one in the system's temporary folder, that only the user may enter.
     """
 
     def __init__(self, url: str, *, folder: Path | str | None = None) -> None:

@@ -7,7 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -244,14 +245,21 @@ async def test_a_server_that_is_not_there_keeps_nobody_from_starting() -> None:
         tell(Word(Topic.WORK))
 
 
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket has a hundred characters at most."""
+    with tempfile.TemporaryDirectory(prefix="wake-") as folder:
+        yield Path(folder) / "of all"
+
+
 async def test_a_process_on_sqlite_hears_the_others_and_nothing_that_is_not_ours(
-    sqlite_url: str, tmp_path: Path
+    sqlite_url: str, sockets: Path
 ) -> None:
     heard: asyncio.Queue[Word] = asyncio.Queue()
-    wakeups = SqliteWakeups(sqlite_url, folder=tmp_path / "sockets")
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
     async with wakeups.joined(heard.put_nowait) as tell:
         assert await heard.get() == Word(Topic.WORK)
-        (path,) = sockets_in(tmp_path / "sockets")
+        (path,) = sockets_in(sockets)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
             for message in (b"", b"7", b"\xff", b'{"from": "x", "words": [["new", "run-1"], 4]}'):
                 stranger.sendto(message, str(path))
@@ -261,11 +269,15 @@ async def test_a_process_on_sqlite_hears_the_others_and_nothing_that_is_not_ours
         async with asyncio.timeout(10):
             assert await heard.get() == Word(Topic.CANCELLED, "theirs")
         assert heard.empty()
-    assert list((tmp_path / "sockets").iterdir()) == [], "whoever leaves last leaves nothing behind"
+    assert not folders_in(sockets), "whoever leaves last leaves nothing behind"
 
 
 def sockets_in(folder: Path) -> list[Path]:
     return list(folder.glob("*/*.sock"))
+
+
+def folders_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
 
 
 def _fill(sender: socket.socket, queue: Path) -> None:
@@ -277,14 +289,14 @@ def _fill(sender: socket.socket, queue: Path) -> None:
 
 
 @pytest.fixture
-def killed_peer(sqlite_url: str, tmp_path: Path) -> None:
+def killed_peer(sqlite_url: str, sockets: Path) -> None:
     """A process that joined and was killed."""
     code = (
         "import asyncio, sys\nfrom fastapi_durable import SqliteWakeups\n"
         "async def main():\n  async with SqliteWakeups(sys.argv[1], folder=sys.argv[2]).joined(print):\n"
         "    await asyncio.sleep(60)\nasyncio.run(main())"
     )
-    command = [sys.executable, "-uc", code, sqlite_url, str(tmp_path / "sockets")]
+    command = [sys.executable, "-uc", code, sqlite_url, str(sockets)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as peer:
         assert peer.stdout is not None
         peer.stdout.readline()
@@ -292,21 +304,21 @@ def killed_peer(sqlite_url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("killed_peer")
-async def test_the_socket_of_a_killed_process_is_removed_by_whoever_meets_it(sqlite_url: str, tmp_path: Path) -> None:
+async def test_the_socket_of_a_killed_process_is_removed_by_whoever_meets_it(sqlite_url: str, sockets: Path) -> None:
     heard: asyncio.Queue[Word] = asyncio.Queue()
-    wakeups = SqliteWakeups(sqlite_url, folder=tmp_path / "sockets")
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
     async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as tell:
-        assert len(sockets_in(tmp_path / "sockets")) == 3
+        assert len(sockets_in(sockets)) == 3
         tell(Word(Topic.FINISHED, "run-1"))
         async with asyncio.timeout(10):
             assert [await heard.get(), await heard.get()] == [Word(Topic.WORK), Word(Topic.FINISHED, "run-1")]
-        assert len(sockets_in(tmp_path / "sockets")) == 2
+        assert len(sockets_in(sockets)) == 2
 
 
-async def test_a_full_queue_of_a_paused_process_holds_nobody_up(sqlite_url: str, tmp_path: Path) -> None:
-    wakeups = SqliteWakeups(sqlite_url, folder=tmp_path / "sockets")
+async def test_a_full_queue_of_a_paused_process_holds_nobody_up(sqlite_url: str, sockets: Path) -> None:
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
     async with wakeups.joined(lambda _: None) as tell:
-        (own,) = sockets_in(tmp_path / "sockets")
+        (own,) = sockets_in(sockets)
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as paused,
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
@@ -346,18 +358,18 @@ async def test_the_folder_of_the_sockets_is_the_users_alone(
 
 
 async def test_a_socket_that_was_cleaned_up_is_made_again(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str, sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastapi_durable.wakeups.sqlite._CARE_SECONDS", 0.01)
     heard: asyncio.Queue[Word] = asyncio.Queue()
-    wakeups = SqliteWakeups(sqlite_url, folder=tmp_path / "sockets")
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
     async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as tell:
         assert await heard.get() == Word(Topic.WORK)
-        for path in sockets_in(tmp_path / "sockets"):
+        for path in sockets_in(sockets):
             path.unlink()
         async with asyncio.timeout(10):
             assert await heard.get() == Word(Topic.WORK), "what was missed meanwhile is looked for"
-            await until(lambda: _are_two(tmp_path / "sockets"))
+            await until(lambda: _are_two(sockets))
             tell(Word(Topic.FINISHED, "run-1"))
             assert await heard.get() == Word(Topic.FINISHED, "run-1")
 
