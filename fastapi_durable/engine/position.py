@@ -63,6 +63,11 @@ class Positions:
         return self._root.calls
 
     @property
+    def has_branches(self) -> bool:
+        """Whether positions were taken, now or in an earlier turn, by others than the body itself."""
+        return self._next_branch_seq > FIRST_BRANCH_SEQ
+
+    @property
     def calls_made(self) -> int:
         """How many calls the body has made so far, those of its branches included."""
         return len(self._log)
