@@ -15,13 +15,12 @@ from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.blame import Blame
-from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step, used_too_late
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
 from fastapi_durable.errors import (
     LeaseLostError,
     NonDeterminismError,
-    OutsideWorkflowError,
     SerializationError,
     StoreConflictError,
     StoreUnavailableError,
@@ -443,15 +442,12 @@ class Turn:
     def _refuse_call(self) -> None:
         """Interrupt a call that comes after the end; returns if that has been in vain all the time."""
         if self._body is not None and self._body.done() and asyncio.current_task() not in self._branches:
-            raise OutsideWorkflowError(
-                f"the context of run {self.run.id!r} was used after its body had ended, or had been suspended. It "
-                "belongs to the body: await there what needs it; elsewhere, use WorkflowService"
-            )
+            raise used_too_late(self.run.id)
         self._refusals += 1
         if self._refusals <= _REFUSALS_AT_MOST:
             self._interrupt()
 
-    async def _give_up_on_body(self) -> NoReturn:
+    async def _give_up_on_body(self) -> None:
         """Keep a body that catches everything from repeating its call for ever, which would stop the whole process."""
         _log.error(
             "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
@@ -461,7 +457,6 @@ class Turn:
         )
         self._leave_body()
         await asyncio.get_running_loop().create_future()
-        raise AssertionError("nobody ends this wait")
 
     def _leave_body(self) -> None:
         if self._body_over is not None and not self._body_over.done():
