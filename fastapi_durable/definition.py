@@ -44,10 +44,11 @@ class StepPolicy:
     timeout: timedelta | None = None
 
     def __post_init__(self) -> None:
-        if self.max_attempts < 1:
-            raise DefinitionError(
-                f"max_attempts counts the first attempt too, so it is 1 or more, not {self.max_attempts}"
-            )
+        attempts: Any = self.max_attempts
+        if not isinstance(attempts, int) or attempts < 1:
+            raise DefinitionError(f"max_attempts counts the first attempt too, so it is 1 or more, not {attempts!r}")
+        if not isinstance(self.backoff, Backoff):
+            raise DefinitionError(f"a backoff is made by fixed() or exponential(), {self.backoff!r} is not")
 
     def override(
         self, *, max_attempts: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
@@ -188,7 +189,7 @@ def step(
         options = {"name": checked_name(name or default_name(target)), "policy": policy}
         try:
             setattr(target, STEP, options)
-        except AttributeError as error:
+        except (AttributeError, TypeError) as error:
             raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
         return target
 
@@ -305,6 +306,10 @@ def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = 
 
 def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> StepDefinition:
     function = plain(function)
+    if not callable(function):
+        raise DefinitionError(f"a step is a function, {function!r:.80} is not: pass the function, without calling it")
+    if is_workflow(function):
+        raise DefinitionError(f"{default_name(function)!r} is a workflow, not a step: ctx.child runs it")
     written = function
     if isinstance(function, Method):
         written, leading = function.function, ("self",)
@@ -400,13 +405,13 @@ def _origin(function: Callable[..., Any]) -> str | None:
     return None if module in (None, "__main__") else module.partition(".")[0] if module else None
 
 
-def checked_name(name: str) -> str:
+def checked_name(name: Any) -> str:
     """`name`, if it can be stored and shown.
 
     Raises:
         DefinitionError: it cannot.
     """
-    if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
         raise DefinitionError(f"a name has 1 to {_NAME_LIMIT} printable characters, {name!r} does not")
     return name
 
@@ -435,7 +440,7 @@ def _remembered_types(function: Callable[..., Any], label: str, *, leading: tupl
         remembered = (owner, {})
         try:
             setattr(owner, _TYPES, remembered)
-        except AttributeError:
+        except (AttributeError, TypeError):
             return _input_and_output(function, label, leading=leading)
     types: dict[tuple[str, ...], tuple[Any, Any]] = remembered[1]
     if leading not in types:

@@ -70,7 +70,7 @@ def operation(function: F | None = None, /, *, name: str | None = None) -> F | C
     return declare if function is None else declare(function)
 
 
-def entity_name(entity: type | str) -> str:
+def entity_name(entity: Any) -> str:
     """The name of an entity.
 
     Raises:
@@ -78,7 +78,7 @@ def entity_name(entity: type | str) -> str:
     """
     if isinstance(entity, str):
         return checked_name(entity)
-    name = vars(entity).get(_ENTITY)
+    name = vars(entity).get(_ENTITY) if isinstance(entity, type) else None
     if not isinstance(name, str):
         raise DefinitionError(f"{default_name(entity)!r} is not an entity: decorate it with @entity")
     return name

@@ -2,22 +2,32 @@
 
 On a replay, everything that is recorded comes at once, so who wins a race of `asyncio.wait` or runs into
 `asyncio.timeout` may be somebody else than the first time; and a body that sleeps outside of its context holds the run
-in memory, and begins again on every replay. Only the body itself is read, not what it calls: the check warns, and
-proves nothing.
+in memory, and begins again on every replay. The time, chance and a step that is called as a function are something else
+on each of them. Only the body itself is read, not what it calls: the check warns, and proves nothing.
 """
 
 import ast
 import asyncio
 import inspect
+import os
+import random
+import secrets
 import textwrap
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
+
+from fastapi_durable.methods import STEP
 
 _USE_RACE = "which branch comes first may differ on a replay: use `ctx.race`"
 _USE_TIMEOUT = "whether it runs out may differ on a replay: use `timeout=` of the call, or `ctx.race` with `ctx.sleep`"
 _USE_SLEEP = "it begins anew on every replay: use `ctx.sleep`"
+_USE_NOW = "it is another time on every replay: use `ctx.now`"
+_USE_UUID = "it is another one on every replay: use `ctx.uuid`"
+_USE_RANDOM = "it is another value on every replay: use `ctx.random`, or `ctx.side_effect`"
 
 _UNSAFE: dict[Any, str] = {
     asyncio.wait: _USE_RACE,
@@ -27,6 +37,13 @@ _UNSAFE: dict[Any, str] = {
     asyncio.timeout_at: _USE_TIMEOUT,
     asyncio.sleep: _USE_SLEEP,
     time.sleep: "it stops every other run of the process: use `ctx.sleep`",
+    **dict.fromkeys((time.time, time.time_ns, time.monotonic, time.monotonic_ns, time.perf_counter), _USE_NOW),
+    **dict.fromkeys((datetime.now, datetime.utcnow, datetime.today, date.today), _USE_NOW),
+    **dict.fromkeys((uuid.uuid1, uuid.uuid4), _USE_UUID),
+    **dict.fromkeys((random.random, random.randint, random.randrange, random.uniform), _USE_RANDOM),
+    **dict.fromkeys((random.choice, random.choices, random.sample, random.shuffle, random.getrandbits), _USE_RANDOM),
+    **dict.fromkeys((secrets.token_hex, secrets.token_urlsafe, secrets.token_bytes, secrets.choice), _USE_RANDOM),
+    os.urandom: _USE_RANDOM,
 }
 
 
@@ -54,10 +71,17 @@ def unsafe_calls(body: Callable[..., Any]) -> list[Unsafe]:
     names = {**getattr(body, "__globals__", {}), **inspect.getclosurevars(body).nonlocals}
     file = inspect.getsourcefile(body) or "?"
     return [
-        Unsafe(file, first + call.lineno - 1, ast.unparse(call.func), _UNSAFE[target])
+        Unsafe(file, first + call.lineno - 1, ast.unparse(call.func), mend)
         for call in _calls(tree.body[0])
-        if (target := _resolved(call.func, names)) in _UNSAFE
+        if (mend := _mend(call, _resolved(call.func, names))) is not None
     ]
+
+
+def _mend(call: ast.Call, target: Any) -> str | None:
+    """What to use instead of a call of `target`; None if it is safe, as far as one can see."""
+    if inspect.isfunction(target) and hasattr(target, STEP):
+        return f"nothing is recorded, and every replay executes it: use `ctx.step({ast.unparse(call.func)}, ...)`"
+    return _UNSAFE.get(target)
 
 
 def _calls(node: ast.AST) -> Iterator[ast.Call]:
@@ -71,11 +95,16 @@ def _calls(node: ast.AST) -> Iterator[ast.Call]:
 
 
 def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:
-    """The function that `name` or `module.name` stands for; None if it is neither, or cannot be compared."""
-    if isinstance(node, ast.Name):
-        found = names.get(node.id)
-    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-        found = getattr(names.get(node.value.id), node.attr, None)
-    else:
-        return None
+    """The function that `name`, `module.name` or `module.Class.name` stands for; None if it cannot be compared."""
+    found = _looked_up(node, names)
     return found if callable(found) and type(found).__hash__ is not None else None
+
+
+def _looked_up(node: ast.expr, names: dict[str, Any]) -> Any:
+    if isinstance(node, ast.Name):
+        return names.get(node.id)
+    if isinstance(node, ast.Attribute):
+        holder = _looked_up(node.value, names)
+        # Of modules and classes only: an attribute of an object may be computed.
+        return getattr(holder, node.attr, None) if inspect.ismodule(holder) or inspect.isclass(holder) else None
+    return None

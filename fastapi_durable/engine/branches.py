@@ -1,10 +1,12 @@
 """`ctx.gather`: concurrent branches that are numbered by their place in the call."""
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi_durable.engine.child import results_of
+from fastapi_durable.errors import DefinitionError
 
 
 async def gather_branches(
@@ -21,6 +23,24 @@ async def gather_branches(
     finally:
         for task in tasks:
             task.cancel()
+
+
+def check_branches(call: str, branches: Sequence[object]) -> None:
+    """Look at what a body wants to run side by side.
+
+    Raises:
+        DefinitionError: something is no coroutine; the others are closed.
+    """
+    wrong = next((branch for branch in branches if not inspect.iscoroutine(branch)), None)
+    if wrong is None:
+        return
+    for branch in branches:
+        if inspect.iscoroutine(branch):
+            branch.close()
+    raise DefinitionError(
+        f"ctx.{call} takes coroutines, such as `ctx.step(charge, order)` or `ship(ctx, order)`, and not {wrong!r:.80}: "
+        "call the function, without awaiting it, and make no task of it"
+    )
 
 
 def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":

@@ -16,6 +16,7 @@ from fastapi_durable.engine.chain import successor_of
 from fastapi_durable.engine.completion import child_token, completion, failure_of
 from fastapi_durable.engine.delivery import own_run
 from fastapi_durable.engine.labels import labelled
+from fastapi_durable.engine.lineage import awaits, descends
 from fastapi_durable.engine.retries import has_better_retry, success_of_retry
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
@@ -87,6 +88,10 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
         if _is_other(turn, child, request):
             taken = _taken(turn, seq, CheckpointKind.SIGNAL, name, request)
             return (await transaction.record_checkpoint(taken, token=turn.token)).checkpoint
+        if stored is None and await awaits(transaction, child, turn.run):
+            cycle = completion(RunStatus.FAILED, None, _cycle(child, turn.run))
+            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.COMPLETED, output=cycle)
+            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
         if child.status.is_terminal and child.status is not RunStatus.COMPLETED:
             child = await success_of_retry(transaction, child) or child
         if child.status.is_terminal and (
@@ -255,12 +260,22 @@ async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: 
         if successor is None:
             break
         child = successor
-    adopts = not created and not _is_other(turn, child, request)
-    if adopts and not child.status.is_terminal and child.parent_run_id is None:
+    orphan = child.parent_run_id is None and not child.status.is_terminal
+    if (
+        not created
+        and orphan
+        and not _is_other(turn, child, request)
+        and not await descends(transaction, parent, child)
+    ):
         await transaction.update_run(child.id, {"parent_run_id": parent.id, "parent_seq": seq})
         # A driver that is about to end the child without telling anybody finds that something happened.
         await transaction.wake_run(child.id, now=now)
     return child
+
+
+def _cycle(child: Run, run: Run) -> ErrorRecord:
+    message = f"run {child.id!r} itself waits for the end of {run.id!r}, so neither would end"
+    return ErrorRecord(message=message, code="child_cycle", retryable=False)
 
 
 def _is_other(turn: Turn, child: Run, request: ChildRequest) -> bool:

@@ -40,15 +40,18 @@ async def run_compensated_step(
                 undo=undo,
                 input=recorded.input,
                 output=recorded.output,
-                finished_at=recorded.finished_at,
             )
         )
     return result
 
 
 async def unwind(turn: Turn, compensations: list[Compensation]) -> None:
-    """Undo, the latest first."""
-    for due in sorted(compensations, key=lambda due: (due.finished_at, due.seq), reverse=True):
+    """Undo, the latest first.
+
+    That is the order in which the body came by them in this turn: on every replay, what a step was built on comes
+    before it. Times would not say so: two steps end in one millisecond, and clocks of two machines differ.
+    """
+    for due in reversed(compensations):
         definition = replace(due.undo, name=f"compensate:{due.step}")
         try:
             value = None

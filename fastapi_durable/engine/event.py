@@ -37,15 +37,15 @@ _PAGE = 200
 _PRUNED_AT_ONCE = 100
 
 
-def checked_event_name(name: str) -> str:
+def checked_event_name(name: Any) -> str:
     """`name`, if every database can hold it.
 
     Raises:
         InputValidationError: it cannot.
     """
-    if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
         raise InputValidationError(
-            f"the name of an event has 1 to {_NAME_LIMIT} printable characters, {name[:80]!r} does not"
+            f"the name of an event has 1 to {_NAME_LIMIT} printable characters, {name!r:.80} does not"
         )
     return name
 

@@ -1,11 +1,13 @@
 """From an exception to its stored form."""
 
 import traceback
+from dataclasses import replace
 
 from fastapi_durable.errors import (
     ChildFailedError,
     EntityOperationError,
     FatalError,
+    GatherError,
     RunUnsuccessfulError,
     StepFailedError,
     TaskFailedError,
@@ -16,6 +18,7 @@ _STACK_LIMIT = 16_000
 _MESSAGE_LIMIT = 8_000
 _CODE_LIMIT = 200
 _CAUSE_DEPTH = 5
+_STORED_CAUSES = 16
 _STORED = (StepFailedError, ChildFailedError, EntityOperationError, TaskFailedError, RunUnsuccessfulError)
 """Errors that were rebuilt from a stored one, and hold it."""
 
@@ -24,12 +27,13 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
     """What is stored of `error`: message, class name, code, stack and cause, each bounded in size.
 
     The `code` is that of a `FatalError`, of a failed step or run, or a string attribute `code` of any other exception.
+    The cause of several failures is the first of them; the message tells of the others.
     """
     code = _code(error)
-    cause = error.__cause__
+    cause = error.__cause__ or _first_failure(error)
     stored_cause: ErrorRecord | None = None
     if isinstance(error, _STORED) and error.error is not None:
-        stored_cause = error.error
+        stored_cause = _bounded(error.error)
     elif cause is not None and depth < _CAUSE_DEPTH:
         stored_cause = error_record(cause, depth=depth + 1)
     if isinstance(error, FatalError):
@@ -42,6 +46,26 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
         type=type(error).__name__,
         cause=stored_cause,
     )
+
+
+def _first_failure(error: BaseException) -> BaseException | None:
+    if isinstance(error, GatherError):
+        return error.failures[min(error.failures)] if error.failures else None
+    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+
+
+def _bounded(error: ErrorRecord) -> ErrorRecord:
+    """The error with at most so many causes: each run that a failure comes through adds one. The middle is left out."""
+    causes = [error]
+    while (cause := causes[-1].cause) is not None:
+        causes.append(cause)
+    if len(causes) <= _STORED_CAUSES:
+        return error
+    half = _STORED_CAUSES // 2
+    kept = causes[-half]
+    for outer in reversed(causes[:half]):
+        kept = replace(outer, cause=kept)
+    return kept
 
 
 def _message(error: BaseException) -> str:

@@ -22,6 +22,19 @@ _PRIORITIES = range(-(2**31), 2**31)
 _MADE_BY_ENGINE = re.compile(r"entity:.*|__evtacc__:.*|.*~(?:retry|fork)~[^~]{8}", re.DOTALL)
 
 
+def refuse_unknown(call: str, options: Mapping[str, object], known: Any) -> None:
+    """Python itself does not look at the names of options that are passed on as a `TypedDict`.
+
+    Raises:
+        TypeError: one is not of the `TypedDict`.
+    """
+    if options and (unknown := options.keys() - known.__optional_keys__):
+        raise TypeError(
+            f"{call}() got an unexpected keyword argument {min(unknown)!r}; it takes "
+            f"{', '.join(sorted(known.__optional_keys__))}"
+        )
+
+
 def checked_run_id(run_id: Any) -> str:
     """`run_id`, if every database can hold it, and the engine itself will never make it for another run.
 
@@ -35,6 +48,21 @@ def checked_run_id(run_id: Any) -> str:
         raise InputValidationError(
             f"the run id {run_id[:80]!r} looks like one that the engine makes: of an entity, of a retry or a fork, or "
             "`~1`, `~2`, ... of a run that goes on as a new one. Choose another"
+        )
+    return run_id
+
+
+def checked_inherited_id(run_id: str) -> str:
+    """The id that is made for a child, if every database can hold it: each generation adds to its parent's.
+
+    Raises:
+        InputValidationError: it is too long.
+    """
+    if len(run_id) > _ID_LIMIT:
+        raise InputValidationError(
+            f"the id of a child of {run_id[:80]!r}... would be longer than {_ID_LIMIT} characters: too many "
+            "generations of children, each with its parent's id in its own. Give the child a run_id, or go on with "
+            "ctx.continue_as_new"
         )
     return run_id
 

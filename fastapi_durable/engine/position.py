@@ -63,6 +63,11 @@ class Positions:
         return self._root.calls
 
     @property
+    def has_branches(self) -> bool:
+        """Whether positions were taken, now or in an earlier turn, by others than the body itself."""
+        return self._next_branch_seq > FIRST_BRANCH_SEQ
+
+    @property
     def calls_made(self) -> int:
         """How many calls the body has made so far, those of its branches included."""
         return len(self._log)
@@ -228,3 +233,11 @@ def refuse_inside_step() -> None:
             f"the workflow's context was used inside the step {name!r}. A step is a plain function: make the call in "
             "the workflow's body, and pass its result to the step"
         )
+
+
+def used_too_late(run_id: str) -> OutsideWorkflowError:
+    """What a call meets that is made by neither the body nor a branch of it, after the body's end."""
+    return OutsideWorkflowError(
+        f"the context of run {run_id!r} was used after its body had ended, or had been suspended. It belongs to the "
+        "body: await there what needs it; elsewhere, use WorkflowService"
+    )

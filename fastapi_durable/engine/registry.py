@@ -98,12 +98,15 @@ class StepRegistry:
             raise StepNotRegisteredError(name, sorted(self._by_name))
         return found
 
-    def resolve(self, function: Callable[..., Any]) -> StepDefinition:
-        """What is declared on a function, a bound method, or a method of a registered class.
+    def resolve(self, function: Callable[..., Any] | str) -> StepDefinition:
+        """What is declared on a function, a bound method, or a method of a registered class; or the step of a name.
 
         Raises:
             DefinitionError: its signature does not fit a step.
+            StepNotRegisteredError: there is no step of this name.
         """
+        if isinstance(function, str):
+            return self.get(function)
         found = self._by_method.get(function) if inspect.isfunction(function) else None
         return step_definition(function) if found is None else found
 

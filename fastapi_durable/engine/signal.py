@@ -38,15 +38,15 @@ SIGNAL_TIMEOUT = "signal_timeout"
 _TAKEN_CODE = "signal_token_taken"
 
 
-def checked_token(token: str) -> str:
+def checked_token(token: Any) -> str:
     """`token`, if every database can hold it as a key, and it is not one of the engine's own.
 
     Raises:
         InputValidationError: it cannot, or it is.
     """
-    if not token or len(token) > _TOKEN_LIMIT or not token.isprintable():
+    if not isinstance(token, str) or not token or len(token) > _TOKEN_LIMIT or not token.isprintable():
         raise InputValidationError(
-            f"the token of a signal has 1 to {_TOKEN_LIMIT} printable characters, {token[:80]!r} does not"
+            f"the token of a signal has 1 to {_TOKEN_LIMIT} printable characters, {token!r:.80} does not"
         )
     if token.startswith(_RESERVED):
         raise InputValidationError(f"the engine itself uses tokens such as {token[:80]!r}; choose another beginning")

@@ -11,7 +11,7 @@ from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.input import NO_INPUT, encode_input
 from fastapi_durable.engine.labels import labelled
-from fastapi_durable.engine.limits import checked_priority, checked_run_id, checked_tags, refuse_other
+from fastapi_durable.engine.limits import checked_priority, checked_run_id, checked_tags, refuse_other, refuse_unknown
 from fastapi_durable.engine.namespaces import namespace_of
 from fastapi_durable.engine.queues import place_in_queue
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
@@ -229,6 +229,7 @@ class Starts:
         self, workflow: Callable[..., Any] | str, input: Any, options: StartOptions
     ) -> tuple[WorkflowDefinition, Run]:
         """The checked run that a start asks for."""
+        refuse_unknown("start", options, StartOptions)
         services, run_id = self._services, options.get("run_id")
         definition = services.registry.resolve(workflow, options.get("version"))
         now = services.clock.now()

@@ -6,6 +6,7 @@ nothing in this process can move the body any more, and the turn ends by raising
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.blame import Blame
 from fastapi_durable.engine.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
-from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step
+from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step, used_too_late
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
 from fastapi_durable.errors import (
@@ -36,6 +37,11 @@ A branch that needs more of them between two primitives would have to await some
 
 _UNWIND_TIMEOUT = 5.0
 """Seconds that an interrupted body's `finally` blocks get."""
+
+_REFUSALS_AT_MOST = 1000
+"""After so many calls that were refused by an interruption, the body takes it for an error and repeats the call."""
+
+_log = logging.getLogger("fastapi_durable")
 
 
 class Turn:
@@ -71,6 +77,8 @@ class Turn:
         self._calls = 0
         self._ended: Ended | None = None
         self._interrupted = False
+        self._refusals = 0
+        self._body_over: asyncio.Future[None] | None = None
         self._impatience: asyncio.TimerHandle | None = None
 
     # What primitives use
@@ -78,7 +86,8 @@ class Turn:
     def take_position(self) -> int:
         """The position of a primitive that is being called."""
         refuse_inside_step()
-        self.check_open()
+        if self._ended is not None:
+            self._refuse_call()
         self._calls += 1
         return self._positions.take()
 
@@ -112,6 +121,11 @@ class Turn:
     def failed(self, seq: int, error: E) -> E:
         """The error that the call at `seq` is about to raise into the body: `raise turn.failed(seq, ...)`."""
         return self._blame.met(seq, error)
+
+    @property
+    def has_branches(self) -> bool:
+        """Whether positions were taken, now or in an earlier turn, by others than the body itself."""
+        return self._positions.has_branches
 
     @property
     def is_replaying(self) -> bool:
@@ -236,6 +250,8 @@ class Turn:
             # Before anything may be raised, so that a branch which starts after the end is not reported as a fault.
             self._branches.add(task)
             task.add_done_callback(_retrieve)
+        if self._refusals > _REFUSALS_AT_MOST:
+            await self._give_up_on_body()
         self.check_open()
         self._under_way += 1
         self._calls += 1
@@ -275,6 +291,9 @@ class Turn:
 
     def continue_as_new(self, continuation: Continuation) -> NoReturn:
         """End the turn, and with it the run, in favour of a new one."""
+        refuse_inside_step()
+        if self._ended is not None:
+            self._refuse_call()
         self._end(Ended(Ending.CONTINUED, continuation=continuation))
         self._interrupt()
 
@@ -299,7 +318,9 @@ class Turn:
 
         self._body = asyncio.create_task(run_body(), name=f"durable run {self.run.id}")
         try:
-            await _done(self._body)
+            self._body_over = asyncio.get_running_loop().create_future()
+            self._body.add_done_callback(lambda _: self._leave_body())
+            await self._body_over
             _retrieve(self._body)
             outcome = self._outcome(self._body)
             await self._cancel_branches()
@@ -357,6 +378,29 @@ class Turn:
     def _interrupt(self) -> NoReturn:
         self._interrupted = True
         raise Interrupt
+
+    def _refuse_call(self) -> None:
+        """Interrupt a call that comes after the end; returns if that has been in vain all the time."""
+        if self._body is not None and self._body.done() and asyncio.current_task() not in self._branches:
+            raise used_too_late(self.run.id)
+        self._refusals += 1
+        if self._refusals <= _REFUSALS_AT_MOST:
+            self._interrupt()
+
+    async def _give_up_on_body(self) -> None:
+        """Keep a body that catches everything from repeating its call for ever, which would stop the whole process."""
+        _log.error(
+            "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
+            "`except BaseException` and a bare `except` raise it again, or catch Exception",
+            self.run.id,
+            self.run.workflow,
+        )
+        self._leave_body()
+        await asyncio.get_running_loop().create_future()
+
+    def _leave_body(self) -> None:
+        if self._body_over is not None and not self._body_over.done():
+            self._body_over.set_result(None)
 
     def _end(self, ended: Ended) -> bool:
         """Interrupt everything that is parked; False if the turn was over already."""
@@ -453,21 +497,7 @@ class _UnderWay:
         self._turn.end()
 
 
-async def _done(task: asyncio.Task[Any]) -> None:
-    """Return when the task has ended. A cancelled caller leaves it alone, as with `asyncio.wait`, which costs more."""
-    if task.done():
-        return
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def tell(_: asyncio.Task[Any]) -> None:
-        if not ended.done():
-            ended.set_result(None)
-
-    task.add_done_callback(tell)
-    await ended
-
-
 def _retrieve(task: asyncio.Task[Any]) -> None:
     """Mark an exception as seen: the turn's outcome tells of it, or the turn was over before it."""
-    if not task.cancelled():
+    if task.done() and not task.cancelled():
         task.exception()

@@ -1,7 +1,6 @@
 """What a compensation is given, and what is known of one that is due."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
@@ -22,14 +21,13 @@ class Undo(BaseModel, Generic[Input, Output]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation:
-    """An undo that became due when its step succeeded, at `finished_at`; with that step's input and output, encoded."""
+    """An undo that became due when its step succeeded; with that step's input and output, encoded."""
 
     seq: int
     step: str
     undo: StepDefinition
     input: Json
     output: Json
-    finished_at: datetime
 
 
 def undo_position(seq: int) -> int:

@@ -107,7 +107,10 @@ async def record_history(store: StateStore, run_id: str) -> History:
 async def assert_replayable(
     history: History, workflow: Callable[..., Coroutine[Any, Any, Any]] | type, *related: Callable[..., Any] | type
 ) -> None:
-    """Replay a history with the code of today. Nothing is executed: no step, no child, no wait.
+    """Replay a history with the code of today. What is recorded is executed by nobody: no step, no child, no wait.
+
+    A run that was recorded alive is replayed as far as its history goes: to the next step, child or wait. A closure, a
+    side effect or a transaction that comes first is executed.
 
     Args:
         workflow: The function, or the class, in the version that was recorded.

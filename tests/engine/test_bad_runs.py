@@ -148,6 +148,39 @@ async def test_a_body_that_hangs_holds_one_place_and_nobody_up(store: StateStore
         assert [await handle.result("5s") for handle in handles] == ["good"] * 5
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_body_that_catches_everything_in_a_loop_does_not_stop_the_process(
+    store: StateStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its interruption looks to it like an error of the call, which it repeats at once, and for ever."""
+    let_go = False
+
+    @workflow
+    async def stubborn(ctx: WorkflowContext) -> str:
+        while not let_go:
+            try:
+                return await ctx.wait_for_signal("go", str)
+            except:  # noqa: E722, S112 (what it is about)
+                continue
+        return "let go"
+
+    @workflow
+    async def other(ctx: WorkflowContext) -> str:
+        return "done"
+
+    async with running_engine(store, stubborn, other) as engine:
+        handle = await engine.start(stubborn)
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        assert await engine.execute(other, timeout="5s") == "done"
+        await engine.signal("go", "heard")
+        assert await handle.result("5s") == "heard"
+    assert "catches the interruption by which it leaves memory" in caplog.text
+    let_go = True
+    for task in asyncio.all_tasks():
+        if task.get_name().startswith("durable run"):
+            task.cancel()
+
+
 async def test_runs_of_a_workflow_that_is_not_deployed_wait_untouched(store: StateStore) -> None:
     """Nor do they hold up those behind them, however many there are."""
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -11,12 +13,12 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import current_context
 from fastapi_durable.engine.registry import StepRegistry
 from fastapi_durable.errors import DefinitionError, OutsideWorkflowError, RunFailedError, StepFailedError
-from fastapi_durable.model import CheckpointKind
+from fastapi_durable.model import CheckpointKind, RunStatus
 from fastapi_durable.retry import fixed
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import StepHandler, StepOutcome, StepTask
 from fastapi_durable.transport.in_process import InProcessTransport
-from tests.support.engine_rig import killed_worker, running_engine, until
+from tests.support.engine_rig import has_status, killed_worker, running_engine, until
 
 
 class Order(BaseModel):
@@ -176,6 +178,97 @@ async def test_a_helper_finds_the_context_of_its_workflow_also_in_tasks(store: S
         one, other = await engine.start(flow, run_id="one"), await engine.start(flow, run_id="other")
         assert await one.result("5s") == ["charged flow in one"] * 3
         assert await other.result("5s") == ["charged flow in other"] * 3
+
+
+async def test_a_context_that_outlives_its_body_is_refused_with_the_mend(store: StateStore) -> None:
+    kept: list[WorkflowContext] = []
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        kept.append(ctx)
+        await ctx.wait_for_signal("go")
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        late: tuple[Callable[[WorkflowContext], Any], ...] = (
+            lambda ctx: ctx.step(ping),
+            lambda ctx: ctx.now(),
+            lambda ctx: ctx.continue_as_new(),
+        )
+        for call in late:
+            with pytest.raises(OutsideWorkflowError, match="use WorkflowService"):
+                call(kept[0])
+        await engine.signal("go")
+        await handle.result("5s")
+
+
+async def test_an_option_that_does_not_exist_is_refused_and_not_passed_over(store: StateStore) -> None:
+    """A misspelt `compensate` would not undo anything, and a misspelt `run_id` would start a run each time."""
+    wrong: dict[str, Any] = {"max_attempt": 2}
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[str]:
+        messages = []
+        calls: tuple[Callable[[], Awaitable[Any]], ...] = (
+            lambda: ctx.step(ping, **wrong),
+            lambda: ctx.local_step("closure", str, **wrong),
+            lambda: ctx.transaction(book, **wrong),
+            lambda: ctx.child(flow, **wrong),
+            lambda: ctx.start_child(flow, **wrong),
+        )
+        for call in calls:
+            with pytest.raises(TypeError) as refused:
+                await call()
+            messages.append(str(refused.value))
+        return messages
+
+    async with running_engine(store, flow) as engine:
+        assert all("'max_attempt'" in message for message in await engine.execute(flow, timeout="5s"))
+        for start in (engine.start(flow, **wrong), engine.execute(flow, **wrong)):
+            with pytest.raises(TypeError, match="unexpected keyword argument 'max_attempt'; it takes fairness_key"):
+                await start
+        with pytest.raises(TypeError, match="max_attempt"):
+            await engine.signal_with_start(flow, token="go", **wrong)
+
+
+async def book(tx: object) -> None: ...
+
+
+async def test_what_is_no_step_is_refused_in_words(store: StateStore) -> None:
+    calls: dict[str, Any] = {"is not: pass the function": ping(), "is a workflow, not a step": _workflow, "int": int}
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        for words, wrong in calls.items():
+            with pytest.raises(DefinitionError, match=words):
+                await ctx.step(wrong)
+        calls["is not: pass the function"].close()
+
+    async with running_engine(store, flow) as engine:
+        await engine.execute(flow, timeout="5s")
+
+
+@workflow
+async def _workflow(ctx: WorkflowContext) -> None: ...
+
+
+async def test_an_undo_is_named_like_any_step(store: StateStore) -> None:
+    undone: list[str] = []
+
+    @step(name="take back")
+    async def take_back() -> None:
+        undone.append("taken back")
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(ping, compensate="take back")
+        raise ValueError("no")
+
+    async with running_engine(store, flow, steps=[take_back]) as engine:
+        with pytest.raises(RunFailedError):
+            await engine.execute(flow, timeout="5s")
+    assert undone == ["taken back"]
 
 
 async def test_outside_a_workflow_and_inside_a_step_there_is_no_context(store: StateStore) -> None:

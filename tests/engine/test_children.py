@@ -1,13 +1,18 @@
 """Runs that belong to a run."""
 
 import asyncio
+from typing import Any
+
+import pytest
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import ChildFailedError, FatalError, GatherError
+from fastapi_durable.errors import ChildFailedError, DefinitionError, FatalError, GatherError, RunFailedError
 from fastapi_durable.model import RunStatus
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import has_status, running_engine, until
+from tests.support.stores import on_every_store
 
 
 @workflow
@@ -48,6 +53,76 @@ async def test_a_parent_sees_the_whole_error_of_its_child() -> None:
     async with running_engine(MemoryStateStore(), parent, square) as engine:
         handle = await engine.start(parent)
         assert await handle.result("5s") == ["negative", "FatalError", "True"]
+
+
+@workflow
+async def ring(ctx: WorkflowContext, number: int) -> None:
+    following = (number + 1) % 3
+    await ctx.child(ring, following, run_id=f"ring-{following}")
+
+
+@workflow
+async def own_child(ctx: WorkflowContext) -> str:
+    with pytest.raises(ChildFailedError, match="so neither would end") as refused:
+        await ctx.child(own_child, run_id=ctx.run_id)
+    await ctx.sleep("1ms")
+    return str(refused.value.code)
+
+
+@on_every_store
+async def test_runs_that_would_wait_for_each_other_are_refused_and_do_not_wait_for_ever(store: StateStore) -> None:
+    async with running_engine(store, ring, own_child) as engine:
+        handle = await engine.start(ring, 0, run_id="ring-0")
+        with pytest.raises(RunFailedError, match="run 'ring-0' itself waits for the end of 'ring-2'") as failed:
+            await handle.result("10s")
+        assert failed.value.code == "child_cycle"
+        assert await (await engine.start(own_child)).result("10s") == "child_cycle"
+
+
+async def test_a_descendant_that_starts_its_ancestor_does_not_become_its_parent() -> None:
+    """A cancel or a deletion that goes down would go round."""
+
+    @workflow
+    async def flow(ctx: WorkflowContext, other: str) -> None:
+        await ctx.start_child(flow, ctx.run_id, run_id=other)
+        await ctx.wait_for_signal(f"never:{ctx.run_id}")
+
+    store = MemoryStateStore()
+    async with running_engine(store, flow) as engine:
+        await engine.start(flow, "younger", run_id="elder")
+        await until(lambda: store.find_signal_waiter("never:younger"))
+        elder, younger = await store.find_run("elder"), await store.find_run("younger")
+        assert (elder.parent_run_id, younger.parent_run_id) == (None, "elder")  # type: ignore[union-attr]
+        await engine.cancel("elder")
+        assert await engine.delete_run("elder") == 2
+
+
+async def test_children_of_children_end_where_their_ids_become_too_long_and_say_so() -> None:
+    @workflow
+    async def nested(ctx: WorkflowContext) -> None:
+        await ctx.child(nested)
+
+    store = MemoryStateStore()
+    async with running_engine(store, nested) as engine:
+        with pytest.raises(RunFailedError) as failed:
+            await engine.execute(nested, timeout="20s")
+    deepest = failed.value.error
+    while deepest is not None and deepest.cause is not None:
+        deepest = deepest.cause
+    assert deepest is not None
+    assert "too many generations of children" in deepest.message
+
+
+async def test_children_of_all_may_be_named_and_their_inputs_generated() -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[int]:
+        inputs: Any = (number for number in (2, 3))
+        with pytest.raises(DefinitionError, match="'wait_all' or 'fail_fast'"):
+            ctx.all(square, [1], mode="first")  # type: ignore[call-overload]
+        return [*await ctx.all("square", [1]), *await ctx.all(square, inputs)]
+
+    async with running_engine(MemoryStateStore(), parent, square) as engine:
+        assert await engine.execute(parent, timeout="5s") == [1, 4, 9]
 
 
 async def test_a_parent_is_told_when_its_child_is_cancelled() -> None:

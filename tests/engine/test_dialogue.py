@@ -143,6 +143,21 @@ async def test_the_value_that_was_set_last_is_shown_also_after_the_end(store: St
             await engine.get_event(handle.run_id, "progress", Address)
 
 
+async def test_a_value_that_is_set_after_branches_is_the_last_one_however_fast_it_comes(store: StateStore) -> None:
+    """Positions of branches say nothing of time, and neither does a clock in which all of it is one moment."""
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        for value in range(10):
+            await ctx.gather(_show(ctx, 0), _show(ctx, 0))
+            await _show(ctx, value)
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        await handle.result("5s")
+        assert await engine.get_event(handle.run_id, "progress", int) == 9
+
+
 async def _show(ctx: WorkflowContext, value: int) -> None:
     await ctx.set_event("progress", value)
 

@@ -1,6 +1,8 @@
 """A run that has ended stays as it ended, whoever wants something of it later; and whoever waits for it is told."""
 
+import asyncio
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from fastapi_durable.clock import SystemClock
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import ChildFailedError
+from fastapi_durable.errors import ChildFailedError, RunStateError
 from fastapi_durable.model import ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.retry import NO_DELAY
 from fastapi_durable.store.base import StateStore
@@ -118,3 +120,74 @@ async def test_what_an_attempt_returns_after_its_time_does_not_settle_the_next_o
     finally:
         for event in (first, second):
             event.set()
+
+
+@on_every_store
+async def test_what_comes_after_a_failure_does_not_take_the_run_up_again(store: StateStore) -> None:
+    """The end of a child beside which it failed, a signal that another branch waited for, a report of a task."""
+    attempts: list[int] = []
+
+    @step
+    async def fail() -> None:
+        attempts.append(1)
+        raise ValueError("no")
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ctx.child(patient, run_id="the-child"))
+            group.create_task(ctx.wait_for_signal("late"))
+            await ctx.wait_for_signal("go")
+            await ctx.step(fail)
+
+    told: list[str] = []
+    async with running_engine(store, flow, patient) as engine:
+        engine.events.listen(lambda event: told.append(event.type) if event.run_id == "run" else None)
+        handle = await engine.start(flow, run_id="run")
+        await until(lambda: store.find_signal_waiter(NEVER))
+        await engine.signal("go")
+        await until(lambda: has_status(handle, RunStatus.FAILED))
+        failed = await handle.run()
+        assert await store.find_signal_waiter("late") is None
+        assert not await engine.signal("late")
+        await engine.signal(NEVER)
+        await engine.handle("the-child").result("10s")
+        with pytest.raises(RunStateError):
+            await engine.complete_task("run", "any")
+        assert not (await engine.update("run", "any", 1)).accepted
+        await (await engine.start(patient, run_id="another")).status()
+        assert await handle.run() == failed
+    assert attempts == [1]
+    assert told.count("run.failed") == 1
+
+
+async def test_deliveries_that_come_during_a_turn_begin_no_second_one(store: StateStore) -> None:
+    """Each of them wakes the run, which is taken up again when the turn is over, and once."""
+    at_work, most = 0, 0
+    go_on = asyncio.Event()
+
+    @step
+    async def work() -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        await go_on.wait()
+        at_work -= 1
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[int]:
+        await ctx.step(work)
+        return [await ctx.wait_for_signal("number", int) for _ in range(5)]
+
+    async with running_engine(store, flow) as one, running_engine(store, flow) as other:
+        handle = await one.start(flow)
+        await until(lambda: _reached(lambda: at_work))
+        for number in range(5):
+            await (one, other)[number % 2].signal("number", number)
+        go_on.set()
+        assert await handle.result("10s") == [0, 1, 2, 3, 4]
+    assert most == 1
+
+
+async def _reached(condition: Callable[[], Any]) -> Any:
+    return condition()

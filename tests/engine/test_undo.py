@@ -68,6 +68,30 @@ async def test_a_failing_run_undoes_its_steps_in_reverse_order() -> None:
     ]
 
 
+async def test_what_came_after_branches_is_undone_before_them() -> None:
+    """All of it may happen in one millisecond, and branches have positions of their own."""
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        async def branch(item: str) -> None:
+            await ctx.step(book, f"{item} 1", compensate=cancel_booking)
+            await ctx.step(book, f"{item} 2", compensate=cancel_booking)
+
+        await ctx.step(book, "first", compensate=cancel_booking)
+        await ctx.gather(branch("a"), branch("b"))
+        await ctx.step(book, "last", compensate=cancel_booking)
+        await ctx.sleep("1ms")
+        await ctx.step(explode)
+
+    async with running_engine(MemoryStateStore(), flow) as engine:
+        with pytest.raises(RunFailedError):
+            await engine.execute(flow, timeout="5s")
+    order = [line.removeprefix("cancel ").partition(":")[0] for line in log if line.startswith("cancel")]
+    assert (order[0], order[-1], len(order)) == ("last", "first", 6)
+    assert order.index("a 2") < order.index("a 1")
+    assert order.index("b 2") < order.index("b 1")
+
+
 async def test_an_undo_that_fails_for_good_is_recorded_and_does_not_keep_the_others() -> None:
     store = MemoryStateStore()
     async with running_engine(store, trip) as engine:

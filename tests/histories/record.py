@@ -20,10 +20,12 @@ def path_of(recorded: Recorded) -> Path:
 async def record(recorded: Recorded) -> History:
     """Run the workflow and return its history."""
     store, run_id = MemoryStateStore(), f"history-{recorded.name}"
-    async with running_engine(store, recorded.workflow, *recorded.related) as engine:
+    async with running_engine(store, recorded.workflow, *recorded.related, entities=recorded.entities) as engine:
         handle = await engine.start(recorded.name, *recorded.input, run_id=run_id)
         for token, payload in recorded.signals.items():
             await engine.signal(token, payload)
+        if recorded.outside is not None:
+            await recorded.outside(engine, run_id)
         waited_for = recorded.waits_for
         if waited_for is None:
             await until(lambda: _has_ended(store, run_id))

@@ -1,15 +1,28 @@
 """Workflows whose recorded histories are replayed by the tests. Do not edit a body: add another workflow."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi_durable.definition import step, workflow
+from pydantic import BaseModel
+
+from fastapi_durable.definition import Singleton, step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.task import TaskTicket
 from fastapi_durable.engine.undo import Undo
-from fastapi_durable.errors import ChildFailedError, GatherError, SignalTimeoutError, StepFailedError
+from fastapi_durable.entity import entity, operation
+from fastapi_durable.errors import (
+    ChildFailedError,
+    EntityOperationError,
+    GatherError,
+    SignalTimeoutError,
+    StepFailedError,
+    TaskFailedError,
+)
 from fastapi_durable.retry import fixed
+from tests.support.engine_rig import until
 
 
 @step
@@ -122,15 +135,144 @@ async def unfinished(ctx: WorkflowContext) -> int:
     return value + await ctx.wait_for_signal("history:unfinished", int)
 
 
+async def add_one(tx: object, value: int) -> int:
+    return value + 1
+
+
+@workflow
+async def work(ctx: WorkflowContext) -> list[object]:
+    """What is executed, other than steps."""
+    return [
+        await ctx.transaction(add_one, 1),
+        await ctx.local_step("closure", lambda: "here"),
+        await ctx.step(double, 2, max_attempts=2, name="by another name"),
+    ]
+
+
+@workflow
+async def races(ctx: WorkflowContext) -> list[object]:
+    first = await ctx.race(ctx.wait_for_signal("history:loser"), _twice(ctx, 1), ctx.sleep("1h"))
+    second = await ctx.race(ctx.race(ctx.step(double, 2), ctx.sleep("1h")), ctx.wait_for_event("history:loser"))
+    return [first.index, first.value, second.index, second.value.value if second.value else None]
+
+
+@workflow
+async def events(ctx: WorkflowContext) -> list[object]:
+    kept = await ctx.wait_for_event("history:kept", int)
+    paid = await ctx.wait_for_event("history:paid", match={"id": 7}, timeout="1h")
+    try:
+        await ctx.wait_for_event("history:never", timeout="1ms")
+    except SignalTimeoutError:
+        return [kept, paid["cents"], "timeout"]
+    return []
+
+
+async def publish(engine: WorkflowEngine, run_id: str) -> None:
+    await engine.publish_event("history:kept", 1)
+    await until(lambda: engine.store.list_signal_waiters(prefix="event:"))
+    await until(lambda: _received(engine, "history:paid", {"id": 7, "cents": 5}))
+
+
+async def _received(engine: WorkflowEngine, name: str, payload: object) -> bool:
+    return bool((await engine.publish_event(name, payload, buffer=False)).receivers)
+
+
+@step
+async def hand_out(ticket: TaskTicket) -> None: ...
+
+
+@workflow
+async def dialogue(ctx: WorkflowContext) -> list[object]:
+    """The webhook comes last: its token is another one each time."""
+    address = await ctx.on_update("address", str)
+    late = await ctx.on_update("street", str, timeout="1h")
+    await ctx.set_event("stage", "addressed")
+    await ctx.breakpoint("look")
+    await ctx.breakpoint()
+    done = await ctx.task("pick", hand_out, int)
+    try:
+        await ctx.task("pack", hand_out, timeout="1h")
+    except TaskFailedError as error:
+        failed = error.error.message
+    hook = await ctx.webhook(int)
+    await ctx.set_event("hook", hook.token)
+    return [address, late, done, failed, await hook.wait(), await hook.wait(timeout="1h")]
+
+
+async def answer(engine: WorkflowEngine, run_id: str) -> None:
+    await until(lambda: _accepted(engine, run_id, "address"))
+    await until(lambda: _accepted(engine, run_id, "street"))
+    for label in ("look", None):
+        await until(lambda label=label: engine.continue_run(run_id, label))  # type: ignore[misc]
+    await engine.complete_task(run_id, "pick", 3)
+    await engine.fail_task(run_id, "pack", "no boxes")
+    await until(lambda: engine.get_event(run_id, "hook"))
+    await engine.callback(await engine.get_event(run_id, "hook", str) or "", 4)
+
+
+async def _accepted(engine: WorkflowEngine, run_id: str, name: str) -> bool:
+    return (await engine.update(run_id, name, "Main Street")).accepted
+
+
+@entity(name="history-account")
+class Account(BaseModel):
+    balance: int = 0
+
+    @operation
+    def deposit(self, cents: int) -> int:
+        if cents < 0:
+            raise ValueError("negative")
+        self.balance += cents
+        return self.balance
+
+
+@workflow
+async def entities(ctx: WorkflowContext) -> list[object]:
+    await ctx.signal_entity(Account, "ada", Account.deposit, 5)
+    balance = await ctx.call_entity(Account, "ada", Account.deposit, 5)
+    try:
+        await ctx.call_entity(Account, "ada", Account.deposit, -1)
+    except EntityOperationError as error:
+        return [balance, error.error.message]
+    return [balance]
+
+
+@workflow
+async def chain(ctx: WorkflowContext, left: int) -> str:
+    if left > 0:
+        await ctx.step(double, left)
+        ctx.continue_as_new(left - 1)
+    return ctx.run_id
+
+
+@workflow(singleton=Singleton(key=lambda value: value))
+async def single(ctx: WorkflowContext, value: str) -> str:
+    return value
+
+
+@workflow
+async def descendants(ctx: WorkflowContext) -> list[object]:
+    return [
+        await ctx.child(chain, 2, run_id="history:chain"),
+        await ctx.child(single, "one"),
+        await ctx.gather(ctx.child(leaf, 1), ctx.child(leaf, 2)),
+    ]
+
+
 @dataclass(frozen=True)
 class Recorded:
-    """A workflow, its input, its children, and what is signalled to it; `waits_for` ends the recording early."""
+    """A workflow, its input, its children, and what is signalled to it; `waits_for` ends the recording early.
+
+    `outside` is all else that it is told, by an engine and the run's id.
+    """
 
     workflow: Any
     input: tuple[Any, ...] = ()
     related: tuple[Any, ...] = ()
     signals: Mapping[str, Any] = field(default_factory=dict)
     waits_for: str | None = None
+    outside: Callable[[WorkflowEngine, str], Awaitable[None]] | None = None
+    entities: tuple[type, ...] = ()
 
     @property
     def name(self) -> str:
@@ -150,4 +292,11 @@ RECORDED = [
     Recorded(patched),
     Recorded(attributes),
     Recorded(unfinished, waits_for="history:unfinished"),
+    Recorded(work),
+    Recorded(races),
+    Recorded(events, outside=publish),
+    Recorded(dialogue, outside=answer),
+    Recorded(entities, entities=(Account,)),
+    Recorded(chain, (1,)),
+    Recorded(descendants, related=(chain, single, leaf)),
 ]

@@ -18,6 +18,9 @@ from tests.support.crashing_store import ProcessDied
 PAUSE = 0.02
 """Seconds between two looks at a database: many lives share it."""
 
+CRASHES_OF_A_DEAD_RUN = 1000
+"""So many no life comes to, however often its leases end."""
+
 Call = Callable[[WorkflowEngine], Awaitable[Any]]
 
 

@@ -2,8 +2,9 @@
 
 from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import ChildFailedError
 from tests.primitives.case import Case, Desk
-from tests.primitives.entities import Account, caller
+from tests.primitives.entities import Account, caller, sender
 from tests.primitives.family import (
     chain,
     children,
@@ -14,6 +15,8 @@ from tests.primitives.family import (
     parent_of_chain,
     spawned,
 )
+from tests.primitives.races import raced_waits
+from tests.primitives.starting import gated
 from tests.primitives.waits import sleeper, timed_out
 from tests.primitives.work import (
     attributes,
@@ -21,12 +24,26 @@ from tests.primitives.work import (
     gathered,
     patched,
     retried_step,
+    saga,
     steps,
     task_group,
     transaction,
     values,
 )
 from tests.support.conversation import RESULT, answer, check_address, conversation
+
+
+async def undone_child(ctx: WorkflowContext, key: str) -> str:
+    try:
+        await ctx.child(saga, key)
+    except ChildFailedError as error:
+        return error.error.message
+    return "not undone"
+
+
+async def single(ctx: WorkflowContext, key: str) -> str:
+    return await ctx.child(gated, key)
+
 
 _PARTS = (
     steps,
@@ -45,7 +62,11 @@ _PARTS = (
     everyone,
     fail_fast,
     parent_of_chain,
+    undone_child,
+    single,
+    raced_waits,
     caller,
+    sender,
     conversation,
 )
 
@@ -62,7 +83,7 @@ async def talk(desk: Desk) -> None:
 CASES = [
     Case(
         name="everything",
-        workflows=(everything, leaf, idle, chain),
+        workflows=(everything, leaf, idle, chain, saga, gated),
         entities=(Account,),
         result=[
             [2, 3, 4],
@@ -81,11 +102,15 @@ CASES = [
             [[4, 6], [1]],
             [1],
             "{key}.child.37~1",
+            "{key} fails",
+            "had its turn",
+            [5, 0, 2, "refused"],
             [5, "not enough", 6],
+            12,
             RESULT,
         ],
-        writes=200,
-        runs=13,
+        writes=250,
+        runs=15,
         outside=talk,
     )
 ]

@@ -7,7 +7,7 @@ from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import RunStateError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model import RunQuery, RunStatus
 from tests.primitives.case import Case, Desk, eventually, result_of, runs_of
 from tests.primitives.family import leaf
 from tests.primitives.work import double, undo
@@ -117,6 +117,29 @@ async def what_was_undone(engine: WorkflowEngine, key: str) -> object:
     return [str(await engine.handle(key).status()), undone]
 
 
+@workflow
+async def reserved_by_child(ctx: WorkflowContext, key: str) -> None:
+    await ctx.step(double, 3, compensate=undo)
+    await ctx.child(reserved, key)
+
+
+async def what_all_undid(engine: WorkflowEngine, key: str) -> object:
+    return [await what_was_undone(engine, run_id) for run_id in (key, f"{key}.child.1")]
+
+
+async def start_others(desk: Desk) -> None:
+    for number in (1, 2):
+        run_id = f"{desk.key}.{number}"
+        await desk.ask(lambda engine, run_id=run_id: engine.start(reserved, run_id, run_id=run_id))  # type: ignore[misc]
+    for run_id in (desk.key, f"{desk.key}.1", f"{desk.key}.2"):
+        await eventually(lambda run_id=run_id: desk.store.find_signal_waiter(f"never:{run_id}"))  # type: ignore[misc]
+    await desk.ask(lambda engine: engine.cancel_where(RunQuery(namespace=desk.key)))
+
+
+async def all_statuses(engine: WorkflowEngine, key: str) -> object:
+    return [str(run.status) for run in await runs_of(engine.store, key)]
+
+
 async def delete(desk: Desk) -> None:
     await desk.until_status(desk.key, RunStatus.COMPLETED)
     await desk.ask(lambda engine: engine.delete_run(desk.key))
@@ -161,6 +184,24 @@ CASES = [
         writes=10,
         outside=cancel_and_undo,
         outcome=what_was_undone,
+    ),
+    Case(
+        name="cancel of a family with compensation",
+        workflows=(reserved_by_child, reserved),
+        result=[["cancelled", ["completed"]]] * 2,
+        writes=18,
+        runs=2,
+        outside=cancel_and_undo,
+        outcome=what_all_undid,
+    ),
+    Case(
+        name="cancel_where",
+        workflows=(reserved,),
+        result=["cancelled"] * 3,
+        writes=18,
+        runs=3,
+        outside=start_others,
+        outcome=all_statuses,
     ),
     Case(
         name="delete_run",

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.store.prisma import PrismaStateStore
+from tests.primitives.case import CRASHES_OF_A_DEAD_RUN
 from tests.primitives.catalogue import CASES
 from tests.support.engine_rig import FAST, running_engine
 
@@ -20,7 +21,14 @@ ENTITIES = list({entity.__name__: entity for case in CASES for entity in case.en
 
 def config_of(name: str) -> EngineConfig:
     """Of a process that drives the runs of every namespace."""
-    return replace(FAST, instance_id=name, lease=LEASE, poll_interval=timedelta(milliseconds=50), concurrency=64)
+    return replace(
+        FAST,
+        instance_id=name,
+        lease=LEASE,
+        poll_interval=timedelta(milliseconds=50),
+        concurrency=64,
+        max_recovery_attempts=CRASHES_OF_A_DEAD_RUN - 1,
+    )
 
 
 async def work(url: str, name: str) -> None:

@@ -2,9 +2,11 @@
 
 from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import StepFailedError
 from tests.primitives.case import Case, Desk, eventually
+from tests.primitives.dialogue import hand_out
 from tests.primitives.family import idle
-from tests.primitives.work import double
+from tests.primitives.work import double, refuse
 
 
 async def _slow(ctx: WorkflowContext, key: str) -> str:
@@ -27,4 +29,31 @@ async def end(desk: Desk) -> None:
     await desk.signal_when_awaited(f"end:{desk.key}", None)
 
 
-CASES = [Case(name="race", workflows=(raced, idle), result=[2, 4], writes=20, runs=2, outside=end)]
+async def _half(ctx: WorkflowContext) -> int | None:
+    return (await ctx.race(ctx.step(double, 1), ctx.sleep("1h"))).value
+
+
+@workflow
+async def raced_waits(ctx: WorkflowContext, key: str) -> list[object]:
+    """Everything that can be waited for loses, and leaves nothing; then a loser is the winner of a race within."""
+    hook = await ctx.webhook()
+    first = await ctx.race(
+        ctx.wait_for_event(f"never:{key}", timeout="1h"),
+        ctx.on_update("never", timeout="1h"),
+        hook.wait(timeout="1h"),
+        ctx.breakpoint("never"),
+        ctx.task("never", hand_out, timeout="1h"),
+        ctx.sleep("5ms"),
+    )
+    second = await ctx.race(_half(ctx), ctx.sleep("1h"))
+    try:
+        await ctx.race(ctx.sleep("1h"), ctx.step(refuse, key))
+    except StepFailedError as error:
+        return [first.index, second.index, second.value, error.code]
+    return []
+
+
+CASES = [
+    Case(name="race", workflows=(raced, idle), result=[2, 4], writes=20, runs=2, outside=end),
+    Case(name="race of all waits", workflows=(raced_waits,), result=[5, 0, 2, "refused"], writes=25),
+]

@@ -21,7 +21,7 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.wakeups.base import Topic, Word
-from tests.primitives.case import PAUSE, Case, Desk, has_ended, runs_of
+from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, PAUSE, Case, Desk, has_ended, runs_of
 from tests.support.crashing_store import Frost, Fuse, Moment, crashing
 from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker
 
@@ -91,6 +91,7 @@ def config_of(key: str, name: str) -> EngineConfig:
         instance_id=f"{name} of {key}",
         lease=timedelta(seconds=_PATIENCE),
         poll_interval=timedelta(milliseconds=150),
+        max_recovery_attempts=CRASHES_OF_A_DEAD_RUN - 1,
     )
 
 

@@ -4,9 +4,11 @@ import asyncio
 
 from fastapi_durable.definition import Batch, Singleton, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.dead_letter import DeadLetter
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.model import RunStatus
-from tests.primitives.case import Case, Desk, eventually, runs_of
+from fastapi_durable.errors import SingletonQueueFullError
+from fastapi_durable.model import Run, RunStatus
+from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, Case, Desk, eventually, result_of, runs_of
 from tests.primitives.work import double
 
 
@@ -77,6 +79,70 @@ async def all_had_their_turn(engine: WorkflowEngine, key: str) -> object:
     return [run.output for run in await runs_of(engine.store, key)]
 
 
+@workflow(singleton=Singleton(key=lambda _: "the one", max_queue_depth=1))
+async def crowded(ctx: WorkflowContext, key: str) -> str:
+    return await ctx.wait_for_signal(f"go:{ctx.run_id}", str)
+
+
+async def crowd(desk: Desk) -> None:
+    """One is under way, one may wait, and the third is told that there is no place."""
+    await desk.ask(lambda engine: engine.start(crowded, desk.key, run_id=f"{desk.key}.second"))
+
+    async def third(engine: WorkflowEngine) -> bool:
+        try:
+            await engine.start(crowded, desk.key, run_id=f"{desk.key}.third")
+        except SingletonQueueFullError:
+            return False
+        return True
+
+    assert not await desk.ask(third)
+    # One whose process dies before it stands in the line may be overtaken.
+    run_ids = (desk.key, f"{desk.key}.second")
+    await asyncio.gather(*(desk.signal_when_awaited(f"go:{run_id}", "had its turn") for run_id in run_ids))
+
+
+@workflow(execution_timeout="20ms")
+async def hurried(ctx: WorkflowContext, key: str) -> None:
+    """Has begun or not when its time is over."""
+    await ctx.wait_for_signal(f"never:{key}")
+
+
+async def how_it_ended(engine: WorkflowEngine, key: str) -> object:
+    run = await engine.handle(key).run()
+    return [str(run.status), run.error and run.error.code]
+
+
+async def mourn(ctx: WorkflowContext, letter: DeadLetter) -> str:
+    return f"{letter.dead_run_id} had {await ctx.step(double, letter.input)}"
+
+
+@workflow(dead_letter=mourn)
+async def poisonous(ctx: WorkflowContext, dose: int) -> None: ...
+
+
+async def begin_deadly(case: Case, engine: WorkflowEngine, key: str) -> None:
+    """With a run whose process died again and again, and whose last lease is over."""
+    now = engine.clock.now()
+    run = Run(
+        id=key,
+        workflow=poisonous.__name__,
+        workflow_version="1",
+        input=7,
+        status=RunStatus.RUNNING,
+        namespace=key,
+        locked_by="the last one that died",
+        locked_until=now,
+        recovery_attempts=CRASHES_OF_A_DEAD_RUN,
+        created_at=now,
+        updated_at=now,
+    )
+    await engine.store.create_run(run)
+
+
+async def what_the_letter_said(engine: WorkflowEngine, key: str) -> object:
+    return [str(await engine.handle(key).status()), await result_of(engine, f"dlq:{key}")]
+
+
 CASES = [
     Case(
         name="on_event",
@@ -115,5 +181,30 @@ CASES = [
         runs=3,
         outside=start_two_more,
         outcome=all_had_their_turn,
+    ),
+    Case(
+        name="singleton with a full queue",
+        workflows=(crowded,),
+        result=["had its turn"] * 2,
+        writes=15,
+        runs=2,
+        outside=crowd,
+        outcome=all_had_their_turn,
+    ),
+    Case(
+        name="execution_timeout",
+        workflows=(hurried,),
+        result=["cancelled", "execution_timeout"],
+        writes=3,
+        outcome=how_it_ended,
+    ),
+    Case(
+        name="dead_letter",
+        workflows=(poisonous,),
+        result=["dead", "{key} had 14"],
+        writes=6,
+        runs=2,
+        begin=begin_deadly,
+        outcome=what_the_letter_said,
     ),
 ]

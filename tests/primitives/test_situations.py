@@ -39,6 +39,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=str)
 in_memory = pytest.mark.parametrize("stores", ["memory"], indirect=True)
 _LONG = 100
 THOROUGH = os.environ.get("DURABLE_CRASHES") == "all"
+patiently = pytest.mark.timeout(1200 if THOROUGH else 240)
 in_memory_at_least = pytest.mark.parametrize("stores", EVERY_STORE if THOROUGH else ["memory"], indirect=True)
 
 
@@ -49,7 +50,7 @@ async def test_on_the_first_run(case: Case, stores: Stores) -> None:
 
 
 @every_case
-@pytest.mark.timeout(240)
+@patiently
 async def test_after_a_crash_before_each_write(case: Case, stores: Stores) -> None:
     stride = _stride(case, stores)
     writes = await at_every_write(partial(with_a_crash, case, stores, moment="before"), **stride)
@@ -58,7 +59,7 @@ async def test_after_a_crash_before_each_write(case: Case, stores: Stores) -> No
 
 @every_case
 @in_memory
-@pytest.mark.timeout(240)
+@patiently
 async def test_after_a_crash_behind_each_write(case: Case, stores: Stores) -> None:
     await at_every_write(partial(with_a_crash, case, stores, moment="after"), **_stride(case, stores, in_memory=3))
 
@@ -67,7 +68,7 @@ async def test_after_a_crash_behind_each_write(case: Case, stores: Stores) -> No
 @pytest.mark.filterwarnings("ignore:coroutine '_slow' was never awaited:RuntimeWarning")
 @every_case
 @in_memory_at_least
-@pytest.mark.timeout(240)
+@patiently
 async def test_against_a_process_that_was_taken_for_dead(case: Case, stores: Stores) -> None:
     await at_every_write(partial(with_a_rival, case, stores), **_stride(case, stores, in_memory=2))
 

@@ -5,6 +5,7 @@ import itertools
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.step_log import current_step
 from fastapi_durable.engine.undo import Undo
 from fastapi_durable.errors import FatalError, StepFailedError
@@ -117,6 +118,30 @@ async def saga(ctx: WorkflowContext, key: str) -> None:
     raise ValueError(f"{key} fails")
 
 
+async def _booked(ctx: WorkflowContext, value: int) -> None:
+    await ctx.step(double, value, compensate=undo)
+    await ctx.step(double, value + 1, compensate=undo)
+
+
+@step(max_attempts=2, backoff=fixed("1ms"))
+async def cannot_undo() -> None:
+    raise ValueError("it stays")
+
+
+@workflow
+async def branched_saga(ctx: WorkflowContext, key: str) -> None:
+    """One undo fails for good; the others are made all the same."""
+    await ctx.gather(_booked(ctx, 1), _booked(ctx, 3))
+    await ctx.step(double, 5, name="stubborn", compensate=cannot_undo)
+    await ctx.sleep("1ms")
+    await ctx.step(refuse, key, compensate=undo)
+
+
+async def what_was_undone(engine: WorkflowEngine, key: str) -> object:
+    rows = await engine.store.list_checkpoints(key)
+    return sorted([row.name, str(row.status)] for row in rows if row.seq < 0)
+
+
 CASES = [
     Case(name="step", workflows=(steps,), result=[2, 3, 4], writes=5),
     Case(name="step that is retried", workflows=(retried_step,), result="{key}", writes=3),
@@ -128,4 +153,11 @@ CASES = [
     Case(name="gather", workflows=(gathered,), result=[[4, 8], [6, 16]], writes=9),
     Case(name="task group", workflows=(task_group,), result=[4, 8], writes=6),
     Case(name="compensate", workflows=(saga,), result="{key} fails", writes=6),
+    Case(
+        name="compensate in branches",
+        workflows=(branched_saga,),
+        result=[*[["compensate:double", "completed"]] * 4, ["compensate:stubborn", "failed"]],
+        writes=16,
+        outcome=what_was_undone,
+    ),
 ]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from fastapi_durable.clock import SystemClock
+from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import step_definition, workflow_definition
 from fastapi_durable.engine.config import EngineConfig
@@ -54,6 +54,7 @@ def build_engine(
     entities: Sequence[type] = (),
     injector: Injector | None = None,
     queues: Sequence[Queue] = (),
+    clock: Clock | None = None,
 ) -> WorkflowEngine:
     """An engine as one process would have it."""
     return WorkflowEngine(
@@ -62,7 +63,7 @@ def build_engine(
         injector=injector or NothingInjected(),
         transport=transport or InProcessTransport(),
         config=replace(config),
-        clock=SystemClock(),
+        clock=clock or SystemClock(),
         codec=Codec(),
         steps=[step_definition(each) for each in steps],
         interceptors=interceptors,

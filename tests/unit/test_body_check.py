@@ -1,10 +1,14 @@
 """Calls that are unsafe in a workflow's body are found by what they are, whatever they are called."""
 
 import asyncio
+import datetime
+import random
 import time
+import uuid
 from asyncio import wait_for as patience
 from typing import Any
 
+from fastapi_durable.definition import step
 from fastapi_durable.engine.body_check import unsafe_calls
 
 
@@ -24,6 +28,23 @@ async def impatient(ctx: Any) -> None:
 async def sleepy(ctx: Any) -> None:
     await asyncio.sleep(1)
     time.sleep(1)  # noqa: ASYNC251 (what is looked for)
+
+
+@step
+async def pay(cents: int) -> int:
+    return cents
+
+
+async def by_chance(ctx: Any) -> list[Any]:
+    return [
+        datetime.datetime.now(datetime.UTC),
+        time.time(),
+        uuid.uuid4(),
+        random.random(),
+        await pay(1),
+        await ctx.side_effect(lambda: random.randint(1, 6)),
+        await ctx.step(pay, 1),
+    ]
 
 
 async def sound(ctx: Any) -> list[Any]:
@@ -46,6 +67,17 @@ def test_races_limits_and_sleeps_are_found_with_their_lines_and_what_to_use_inst
     first = sleepy.__code__.co_firstlineno
     assert [found.line for found in asleep] == [first + 1, first + 2]
     assert str(asleep[0]).startswith(f"{__file__}:{first + 1}: asyncio.sleep: ")
+
+
+def test_time_chance_and_steps_that_are_called_as_functions_are_found() -> None:
+    """On each replay they would be something else, or happen again; inside of a closure they are right."""
+    assert [(found.call, found.mend.rpartition("use ")[2]) for found in unsafe_calls(by_chance)] == [
+        ("datetime.datetime.now", "`ctx.now`"),
+        ("time.time", "`ctx.now`"),
+        ("uuid.uuid4", "`ctx.uuid`"),
+        ("random.random", "`ctx.random`, or `ctx.side_effect`"),
+        ("pay", "`ctx.step(pay, ...)`"),
+    ]
 
 
 def test_closures_and_gather_are_left_alone() -> None:

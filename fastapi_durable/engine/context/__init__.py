@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.engine.branches import gather_branches
+from fastapi_durable.engine.branches import check_branches, gather_branches
 from fastapi_durable.engine.context.children import ChildCalls
 from fastapi_durable.engine.context.dialogue import DialogueCalls
 from fastapi_durable.engine.context.entities import EntityCalls
@@ -58,7 +58,9 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
 
         Raises:
             GatherError: its `failures` hold what the branches raised.
+            DefinitionError: one is no coroutine.
         """
+        check_branches("gather", branches)
         return gather_branches([self._turn.open_branch() for _ in branches], branches)
 
     @overload
@@ -88,10 +90,11 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
 
         Raises:
             Exception: what the winner raised.
-            DefinitionError: there is no branch.
+            DefinitionError: there is no branch, or one is no coroutine.
         """
         if not branches:
             raise DefinitionError("a race needs at least one branch")
+        check_branches("race", branches)
         entries = [self._turn.open_branch() for _ in branches]
         try:
             seq = self._take()

@@ -13,8 +13,9 @@ from fastapi_durable.engine.child import (
 )
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.input import encode_input
-from fastapi_durable.engine.limits import checked_run_id
+from fastapi_durable.engine.limits import checked_inherited_id, checked_priority, checked_run_id, refuse_unknown
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
+from fastapi_durable.errors import DefinitionError
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -91,6 +92,7 @@ class ChildCalls(ContextPart):
         request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
         return spawn_child(self._turn, position, request)
 
+    @overload
     def all(
         self,
         workflow: WorkflowOf[Input, Output],
@@ -98,7 +100,19 @@ class ChildCalls(ContextPart):
         /,
         *,
         mode: Literal["wait_all", "fail_fast"] = "wait_all",
-    ) -> Coroutine[Any, Any, list[Output]]:
+    ) -> Coroutine[Any, Any, list[Output]]: ...
+    @overload
+    def all(
+        self, workflow: str, inputs: Sequence[Any], /, *, mode: Literal["wait_all", "fail_fast"] = "wait_all"
+    ) -> Coroutine[Any, Any, list[Any]]: ...
+    def all(
+        self,
+        workflow: Callable[..., Any] | str,
+        inputs: Sequence[Any],
+        /,
+        *,
+        mode: Literal["wait_all", "fail_fast"] = "wait_all",
+    ) -> Coroutine[Any, Any, list[Any]]:
         """Run one child for each input, side by side; the results in the order of the inputs.
 
         Takes a position for each input, and one more with `fail_fast`.
@@ -108,7 +122,11 @@ class ChildCalls(ContextPart):
 
         Raises:
             GatherError: its `failures` hold a `ChildFailedError` for each child that failed.
+            InputValidationError: an input does not fit the child's type; no child was started.
         """
+        if mode not in ("wait_all", "fail_fast"):
+            raise DefinitionError(f"the mode of ctx.all is 'wait_all' or 'fail_fast', not {mode!r}")
+        inputs = list(inputs)
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None
         requests = [
@@ -131,14 +149,14 @@ class ChildCalls(ContextPart):
         options: ChildOptions,
         parallel_group: str | None = None,
     ) -> ChildRequest:
+        refuse_unknown("child", options, ChildOptions)
         services, run_id = self._turn.services, options.get("run_id")
-        if run_id is not None:
-            checked_run_id(run_id)
+        child_id = checked_inherited_id(default_id) if run_id is None else checked_run_id(run_id)
         definition: WorkflowDefinition = services.registry.resolve(workflow, options.get("version"))
         return ChildRequest(
-            run_id=default_id if run_id is None else run_id,
+            run_id=child_id,
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
-            priority=options.get("priority"),
+            priority=checked_priority(options.get("priority")),
             parallel_group=parallel_group,
         )

@@ -8,6 +8,7 @@ from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.compensation import run_compensated_step
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart, checked_definition, given
 from fastapi_durable.engine.input import as_declared
+from fastapi_durable.engine.limits import refuse_unknown
 from fastapi_durable.engine.local_step import run_local_step
 from fastapi_durable.engine.step import run_step
 from fastapi_durable.engine.transaction import run_transaction
@@ -41,10 +42,11 @@ class LocalStepOptions(AttemptOptions, total=False):
     """Also what undoes the step if the run fails later, or is cancelled with compensation.
 
     Attributes:
-        compensate: A step of its own, with its own retries; it takes an `Undo[Input, Output]`, or nothing.
+        compensate: A step of its own, with its own retries, or the name of one of the module's `steps=[...]`; it takes
+            an `Undo[Input, Output]`, or nothing.
     """
 
-    compensate: Callable[..., Any] | None
+    compensate: Callable[..., Any] | str | None
 
 
 class StepOptions(LocalStepOptions, TransactionOptions, total=False):
@@ -106,6 +108,7 @@ class StepCalls(ContextPart):
             SerializationError: the input has no JSON form.
             StepNotRegisteredError: no registered step has this name.
         """
+        refuse_unknown("step", options, StepOptions)
         if isinstance(function, str):
             declared = self._turn.services.steps.get(function)
             input = as_declared(self._turn.services.codec, declared, input)
@@ -139,6 +142,7 @@ class StepCalls(ContextPart):
             StepFailedError: as `step`.
             DefinitionError: the function takes an input.
         """
+        refuse_unknown("local_step", options, LocalStepOptions)
         definition = checked_definition(step_definition(function), name, NO_VALUE)
         policy, compensate = _policy(definition, options), options.get("compensate")
         undo = None if compensate is None else self._turn.services.steps.resolve(compensate)
@@ -178,6 +182,7 @@ class StepCalls(ContextPart):
         Raises:
             StepFailedError: the body raised; everything it wrote was rolled back.
         """
+        refuse_unknown("transaction", options, TransactionOptions)
         declared = step_definition(function, leading=("tx",))
         definition, timeout = checked_definition(declared, options.get("name"), input), options.get("timeout")
         limit = self._turn.services.config.transaction_timeout if timeout is None else parse_duration(timeout)

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.recorded_value import record_value
 from fastapi_durable.engine.search_attributes import upsert_search_attributes
+from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import SearchAttributes
 
 T = TypeVar("T")
@@ -42,6 +43,8 @@ class ValueCalls(ContextPart):
             InputValidationError: a value is no text, number or boolean, or the result does not fit the schema that the
                 workflow declares with `search_attributes=`; nothing was changed.
         """
+        if not isinstance(changes, BaseModel | Mapping):
+            raise InputValidationError(f"search attributes are a mapping of names to values, not {changes!r:.80}")
         given = changes.model_dump(mode="json", exclude_unset=True) if isinstance(changes, BaseModel) else dict(changes)
         return upsert_search_attributes(self._turn, self._take(), given)
 

@@ -11,6 +11,7 @@ from fastapi_durable.engine.event import checked_event_name, event_token, wait_f
 from fastapi_durable.engine.signal import checked_token, wait_for_signal
 from fastapi_durable.engine.sleep import sleep_until
 from fastapi_durable.engine.webhook import Webhook, mint_webhook
+from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import Json
 
 T = TypeVar("T")
@@ -32,10 +33,10 @@ class WaitCalls(ContextPart):
         """Wait until a moment; on a replay the one of the first run counts.
 
         Raises:
-            ValueError: `moment` has no time zone.
+            ValueError: `moment` is no datetime with a time zone.
         """
-        if moment.tzinfo is None:
-            raise ValueError(f"{moment!r} has no time zone; pass an aware datetime, such as `await ctx.now() + ...`")
+        if getattr(moment, "tzinfo", None) is None:
+            raise ValueError(f"{moment!r} is no datetime with a time zone; pass one, such as `await ctx.now() + ...`")
         return sleep_until(self._turn, self._take(), truncate(moment))
 
     @overload
@@ -93,6 +94,8 @@ class WaitCalls(ContextPart):
             SerializationError: the payload is not a `type`.
         """
         checked_event_name(name)
+        if not isinstance(match, Mapping | None):
+            raise InputValidationError(f"the match of event {name!r} is a mapping of keys to values, not {match!r:.80}")
         wanted = self._turn.services.codec.encode(dict(match or {}), Any, what=f"the match of event {name!r}")
         event_token(name, wanted, self._turn.run.id, 0)
         limit = None if timeout is None else parse_duration(timeout)
