@@ -46,9 +46,23 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
     return name, key
 
 
-async def declare_queues(services: Services) -> None:
-    """Tell the store the limits of every queue. Those that were told last hold for all processes."""
-    namespace, now = namespace_of(services.config), services.clock.now()
+async def know_queue(services: Services, namespace: str, name: str | None) -> None:
+    """See that the namespace of a child has the queue that the child is to wait in; None: in no queue.
+
+    A worker of all namespaces declares its queues in its own one; a run that waited in a queue which its namespace does
+    not have would wait for ever.
+    """
+    if name is not None and namespace not in services.namespaces_with_queues:
+        await declare_queues(services, namespace)
+
+
+async def declare_queues(services: Services, namespace: str | None = None) -> None:
+    """Tell the store the limits of every queue. Those that were told last hold for all processes.
+
+    Args:
+        namespace: Whose queues they are; by default the one in which this engine starts runs.
+    """
+    namespace, now = namespace or namespace_of(services.config), services.clock.now()
     for queue in services.queues.values():
         await services.store.save_queue(
             QueueState(
@@ -62,3 +76,4 @@ async def declare_queues(services: Services) -> None:
                 updated_at=now,
             )
         )
+    services.namespaces_with_queues.add(namespace)

@@ -127,6 +127,95 @@ async def test_fairness_keys_take_turns() -> None:
     assert order.index("quiet") == 1
 
 
+@workflow
+async def fanning_out(ctx: WorkflowContext, names: list[str]) -> list[str]:
+    return await ctx.all(working_once, names, queue="q")
+
+
+async def test_of_many_children_in_a_queue_no_more_run_at_a_time_than_it_allows(
+    stores: tuple[StateStore, StateStore],
+) -> None:
+    """The parent, which waits in the same queue, gives its place back while it waits for them."""
+    queues, names = [Queue("q", concurrency=1)], [str(n) for n in range(6)]
+    async with running_engine(stores[0], fanning_out, working_once, queues=queues) as engine:
+        async with running_engine(stores[1], fanning_out, working_once, queues=queues):
+            assert await engine.execute(fanning_out, names, queue="q", timeout="20s") == names
+    assert max(most) == 1
+
+
+@workflow
+async def delegating(ctx: WorkflowContext, name: str) -> str:
+    child = await ctx.start_child(working_once, name, run_id=f"{name}-child", queue="q", fairness_key="k")
+    return await ctx.child(working_once, name, run_id=child)
+
+
+async def test_a_child_waits_in_a_queue_of_its_parents_namespace(stores: tuple[StateStore, StateStore]) -> None:
+    """Though no process of that namespace ever declared it, and the worker is one of all namespaces."""
+    abroad = build_engine(stores[0], delegating, working_once, config=replace(FAST, namespace="abroad"))
+    async with running_engine(stores[1], delegating, working_once, queues=[Queue("q", concurrency=1)]):
+        assert await abroad.execute(delegating, "a", timeout="10s") == "a"
+    child = await stores[0].find_run("a-child")
+    assert child is not None
+    assert (child.namespace, child.queue, child.fairness_key) == ("abroad", "q", "k")
+
+
+@workflow
+async def misnaming(ctx: WorkflowContext, name: str) -> str:
+    try:
+        await ctx.start_child(working_once, name, queue="other")
+    except InputValidationError as error:
+        return str(error)
+    return "started"
+
+
+async def test_a_child_in_a_queue_that_nobody_declared_is_refused() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, misnaming, working_once, queues=[Queue("q")]) as engine:
+        assert "declared: 'q'" in await engine.execute(misnaming, "a", timeout="5s")
+
+
+@workflow
+async def delegating_a_wait(ctx: WorkflowContext, name: str) -> str:
+    both = await asyncio.gather(ctx.child(waiting, name, queue="q"), ctx.wait_for_signal(f"nudge:{name}", str))
+    return " ".join(both)
+
+
+async def test_a_queue_that_is_given_up_fails_no_run_whose_child_waits_in_it() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, delegating_a_wait, waiting, queues=[Queue("q")]) as engine:
+        handle = await engine.start(delegating_a_wait, "a")
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+    async with running_engine(store, delegating_a_wait, waiting, queues=[Queue("r")]) as engine:
+        await engine.signal("nudge:a", "now")
+
+        async def has_looked_again() -> bool:
+            run = await store.find_run(handle.run_id)
+            return run is not None and run.locked_by is None and run.wake_at is None
+
+        await until(has_looked_again)
+        await engine.signal("go:a")
+        assert await engine.handle(handle.run_id, delegating_a_wait).result("5s") == "a now"
+
+
+async def test_a_run_in_a_queue_whose_process_dies_again_and_again_is_dead_in_the_end() -> None:
+    """Its place is taken back before it is claimed anew; that counts as a crash all the same."""
+    store, queues = MemoryStateStore(), [Queue("q", concurrency=1)]
+    config = replace(FAST, max_recovery_attempts=2, lease=timedelta(milliseconds=20))
+    engine = build_engine(store, working, queues=queues, config=config)
+    await engine.declare_queues()
+    handle = await engine.start(working, "poison", queue="q")
+    for _ in range(3):
+
+        async def claimed() -> bool:
+            now = engine.clock.now()
+            return bool((await store.claim_queued_runs("dead", now=now, until=now + config.lease, limit=1)).runs)
+
+        await until(claimed)
+    async with running_engine(store, working, queues=queues, config=config):
+        await until(lambda: has_status(handle, RunStatus.DEAD))
+    assert order == []
+
+
 async def test_a_run_that_goes_on_as_a_new_one_stays_in_its_queue() -> None:
     store = MemoryStateStore()
     async with running_engine(store, hopping, queues=[Queue("q", concurrency=1)]) as engine:

@@ -14,6 +14,7 @@ from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
 from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.worker import Worker
@@ -42,6 +43,7 @@ def engine_with(store: StateStore, clock: Any, *schedules: Schedule, config: Eng
         clock=clock,
         codec=Codec(),
         schedules=schedules,
+        queues=[Queue("q", concurrency=1)],
     )
 
 
@@ -224,6 +226,29 @@ async def test_two_namespaces_have_schedules_of_their_own_under_one_key(store: S
 @pytest.mark.parametrize("wrong", [{"workflow": "unknown"}, {"workflow": other}, {"input": 7}])
 def test_a_schedule_of_an_unknown_workflow_or_with_a_wrong_input_is_refused_at_the_start(wrong: dict[str, Any]) -> None:
     with pytest.raises(Exception, match="workflow"):
+        engine_with(MemoryStateStore(), HandClock(), hourly(**wrong))
+
+
+async def test_a_scheduled_run_waits_in_the_queue_that_its_schedule_names(clock: HandClock) -> None:
+    store = MemoryStateStore()
+    scheduler = engine_with(store, clock, hourly(queue="q", fairness_key="k", priority=3)).scheduler
+    run = await store.find_run(await scheduler.trigger("hourly"))
+    assert run is not None
+    assert (run.queue, run.fairness_key, run.priority) == ("q", "k", 3)
+    assert await store.claim_runs("t", now=clock.now(), until=clock.now(), limit=1) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"queue": "r"}, "declared: 'q'"),
+        ({"fairness_key": "k"}, "about a queue"),
+        ({"priority": 2**40}, "32 bits"),
+        ({"tags": ("",)}, "a tag has"),
+    ],
+)
+def test_a_schedule_whose_runs_could_not_be_started_is_refused_at_the_start(wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputValidationError, match=reason):
         engine_with(MemoryStateStore(), HandClock(), hourly(**wrong))
 
 

@@ -59,6 +59,7 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     await ctx.local_step("sum", charge_card)  # type: ignore[arg-type]
     await ctx.child(checkout, "not an order")  # type: ignore[arg-type]
     await ctx.all(checkout, order)  # type: ignore[arg-type]
+    await ctx.all(checkout, [order], queue=1)  # type: ignore[arg-type]
     await ctx.sleep_until("1h")  # type: ignore[arg-type]
     current_step().sub("file", status="bad")  # type: ignore[arg-type]
 

@@ -13,7 +13,7 @@ from fastapi_durable.engine.child import (
 )
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.input import encode_input
-from fastapi_durable.engine.limits import checked_run_id
+from fastapi_durable.engine.limits import checked_priority, checked_run_id
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 
 Input = TypeVar("Input")
@@ -27,11 +27,16 @@ class ChildOptions(TypedDict, total=False):
         run_id: By default `<run>.child.<position>`. If a run of this id exists, it is joined.
         version: Exactly this one; by default the function's own, or the newest of a name.
         priority: By default the parent's.
+        queue: Where the child waits for its turn: the name of a declared `Queue`; by default in none, whatever queue
+            its parent is in.
+        fairness_key: In its queue, runs of this key take turns with those of others.
     """
 
     run_id: str | None
     version: str | None
     priority: int | None
+    queue: str | None
+    fairness_key: str | None
 
 
 class ChildCalls(ContextPart):
@@ -60,7 +65,7 @@ class ChildCalls(ContextPart):
 
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
-            InputValidationError: the input does not fit the child's type, or the id cannot be stored.
+            InputValidationError: the input does not fit the child's type, or an option is no good.
             RunIdTakenError: a run of this id exists, and it is another workflow's, or another namespace's.
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
@@ -98,6 +103,8 @@ class ChildCalls(ContextPart):
         /,
         *,
         mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        queue: str | None = None,
+        fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Output]]:
         """Run one child for each input, side by side; the results in the order of the inputs.
 
@@ -105,14 +112,16 @@ class ChildCalls(ContextPart):
 
         Args:
             mode: `wait_all` lets every child end. `fail_fast` cancels the others at the first failure.
+            queue, fairness_key: Of each child; a queue with a `concurrency` bounds how many of them run at a time.
 
         Raises:
             GatherError: its `failures` hold a `ChildFailedError` for each child that failed.
         """
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None
+        options: ChildOptions = {"queue": queue, "fairness_key": fairness_key}
         requests = [
-            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", {}, group)
+            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", options, group)
             for index, input in enumerate(inputs)
         ]
         if mode == "fail_fast":
@@ -139,6 +148,8 @@ class ChildCalls(ContextPart):
             run_id=default_id if run_id is None else run_id,
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
-            priority=options.get("priority"),
+            priority=checked_priority(options.get("priority")),
+            queue=options.get("queue"),
+            fairness_key=options.get("fairness_key"),
             parallel_group=parallel_group,
         )
