@@ -187,9 +187,9 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         """Cancel one batch of runs whose execution timeout has passed; the worker calls it. Returns how many."""
         return await cancel_expired(self._services)
 
-    def upkeep(self, in_flight: Callable[[], int]) -> Upkeep:
-        """What a worker does beside driving runs."""
-        return Upkeep(self._services, self.scheduler, self.retention, in_flight)
+    def upkeep(self, *, in_flight: Callable[[], int], concurrency: Callable[[], int]) -> Upkeep:
+        """What a worker does beside driving runs; see `Upkeep`."""
+        return Upkeep(self._services, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
         """What drives a run that is leased under `token`; a new one has no history to read."""
