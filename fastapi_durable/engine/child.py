@@ -235,9 +235,8 @@ def _has_failed(child: asyncio.Task[Any]) -> bool:
 
 async def _seat(turn: Turn, request: ChildRequest) -> None:
     """Before the child exists: a replay does not ask again, so a queue that is given up later fails no run."""
-    place_in_queue(turn.services.queues, request.queue, request.fairness_key)
-    namespace = turn.run.namespace
-    await turn.persist(lambda: know_queue(turn.services, namespace, request.queue))
+    queue, _ = place_in_queue(turn.services.queues, request.queue, request.fairness_key)
+    await turn.persist(lambda: know_queue(turn.services, turn.run.namespace, queue))
 
 
 async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: ChildRequest) -> Run:

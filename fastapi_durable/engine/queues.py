@@ -46,13 +46,13 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
     return name, key
 
 
-async def know_queue(services: Services, namespace: str, name: str | None) -> None:
-    """See that the namespace of a child has the queue that the child is to wait in; None: in no queue.
+async def know_queue(services: Services, namespace: str, name: str) -> None:
+    """See that the namespace of a run that is about to be created has the queue `name`; "" for none.
 
-    A worker of all namespaces declares its queues in its own one; a run that waited in a queue which its namespace does
-    not have would wait for ever.
+    A process declares its queues at its start, in its own namespace. It may also create runs elsewhere (children), or
+    never have been started: a run in a queue that its namespace does not have would wait for ever.
     """
-    if name is not None and namespace not in services.namespaces_with_queues:
+    if name and namespace not in services.namespaces_with_queues:
         await declare_queues(services, namespace)
 
 

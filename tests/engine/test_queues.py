@@ -119,7 +119,6 @@ async def test_fairness_keys_take_turns() -> None:
     store = MemoryStateStore()
     queues = [Queue("q", concurrency=1)]
     engine = build_engine(store, working_once, queues=queues)
-    await engine.declare_queues()
     loud = [await engine.start(working_once, f"loud{n}", queue="q", fairness_key="loud") for n in range(3)]
     quiet = await engine.start(working_once, "quiet", queue="q", fairness_key="quiet")
     async with running_engine(store, working_once, queues=queues):
@@ -235,6 +234,20 @@ async def test_cancelling_a_run_that_waits_for_its_turn_leaves_nothing_behind() 
         await until(lambda: has_status(handle, RunStatus.CANCELLED))
         (load,) = await engine.queues()
         assert (load.running, load.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("with_signal", [False, True])
+async def test_a_queue_is_there_before_its_first_run_whoever_starts_it(with_signal: bool) -> None:
+    """Also an engine that was never started with a worker, in a namespace that nobody else serves."""
+    store = MemoryStateStore()
+    caller = build_engine(store, waiting, queues=[Queue("q")], config=replace(FAST, namespace="shop"))
+    if with_signal:
+        await caller.signal_with_start(waiting, "a", token="go:a", run_id="a", queue="q")
+    else:
+        await caller.start(waiting, "a", run_id="a", queue="q")
+        await caller.signal("go:a")
+    async with running_engine(store, waiting, queues=[Queue("other")]) as engine:
+        assert await engine.handle("a", waiting).result("5s") == "a"
 
 
 async def test_bad_starts_are_refused() -> None:

@@ -1,6 +1,8 @@
 """Schedules against a store and a clock: once a window, whoever looks, whatever was deleted meanwhile."""
 
 import asyncio
+import itertools
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -18,6 +20,7 @@ from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.worker import Worker
+from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, NothingInjected, until
 from tests.support.hand_clock import HandClock
 from tests.support.stores import on_every_store
@@ -85,6 +88,26 @@ async def test_many_workers_that_look_at_once_start_one_run_for_a_window(store: 
         clock.move(hours=1)
         await asyncio.gather(*(scheduler.fire() for scheduler in schedulers))
     assert len(await run_ids(store)) == 3
+
+
+@on_every_store
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_worker_that_dies_while_it_fires_leaves_each_window_fired_once(
+    store: StateStore, clock: HandClock, moment: Moment
+) -> None:
+    """At every write: the run, and that the window is passed, are there both or neither."""
+    for number in itertools.count(1):
+        fuse, schedule = Fuse(number, moment), hourly(key=f"s{number}", backfill=1)
+        await engine_with(store, clock, schedule).scheduler.fire()
+        clock.move(hours=2)
+        with suppress(ProcessDied):
+            await engine_with(crashing(store, fuse), clock, schedule).scheduler.fire()
+        await engine_with(store, clock, schedule).scheduler.fire()
+        assert len([each for each in await run_ids(store) if each.startswith(f"sched:s{number}:")]) == 2
+        if not fuse.blown:
+            break
+    # Two runs, the state, and the commit.
+    assert number == 5
 
 
 @on_every_store
