@@ -134,7 +134,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         return bool(self._services.queues)
 
     async def declare_queues(self) -> None:
-        """Tell the store the limits of the queues; done at the start of every process."""
+        """Tell the store the limits of the queues; done at the start of every worker."""
         await declare_queues(self._services)
 
     async def queues(self) -> list[QueueLoad]:

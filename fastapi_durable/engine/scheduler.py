@@ -17,7 +17,7 @@ from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.limits import checked_priority, checked_tags
 from fastapi_durable.engine.namespaces import namespace_of, within
-from fastapi_durable.engine.queues import place_in_queue
+from fastapi_durable.engine.queues import know_queue, place_in_queue
 from fastapi_durable.engine.schedule import NoScheduledInput, Schedule
 from fastapi_durable.engine.services import Services
 from fastapi_durable.errors import DefinitionError, ScheduleNotFoundError
@@ -101,6 +101,7 @@ class Scheduler:
                 await self._save(transaction, replace(state, last_run_id=run.id))
             return run
 
+        await know_queue(self._services, self._namespace, schedule.queue or "")
         run = await retry_conflicts(self._services.clock, start)
         self._services.notifications.work_available()
         return run.id

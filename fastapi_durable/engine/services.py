@@ -38,7 +38,7 @@ class Services:
         local_worker: Who drives new runs at once.
         dead_letter: The workflow that is started for dead runs whose own workflow names none.
         queues: Those that runs may be started on, by name.
-        namespaces_with_queues: Where this process has told the store of them.
+        namespaces_with_queues: Where the store is known to have them.
         random: Returns floats in [0, 1).
     """
 

@@ -250,6 +250,15 @@ async def test_a_queue_is_there_before_its_first_run_whoever_starts_it(with_sign
         assert await engine.handle("a", waiting).result("5s") == "a"
 
 
+async def test_an_older_process_that_starts_a_run_does_not_bring_its_limits_back(
+    stores: tuple[StateStore, StateStore],
+) -> None:
+    async with running_engine(stores[0], waiting, queues=[Queue("q", concurrency=7)]) as engine:
+        older = build_engine(stores[1], waiting, queues=[Queue("q", concurrency=3), Queue("dropped")])
+        await older.start(waiting, "a", run_id="a", queue="q")
+        assert {load.queue.name: load.queue.concurrency for load in await engine.queues()} == {"q": 7, "dropped": None}
+
+
 async def test_bad_starts_are_refused() -> None:
     engine = build_engine(MemoryStateStore(), waiting, queues=[Queue("q")])
     with pytest.raises(InputValidationError, match="declared: 'q'"):

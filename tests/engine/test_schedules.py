@@ -258,6 +258,7 @@ async def test_a_scheduled_run_waits_in_the_queue_that_its_schedule_names(clock:
     run = await store.find_run(await scheduler.trigger("hourly"))
     assert run is not None
     assert (run.queue, run.fairness_key, run.priority) == ("q", "k", 3)
+    assert [load.queue.id for load in await store.list_queues(clock.now())] == ["q"]
     assert await store.claim_runs("t", now=clock.now(), until=clock.now(), limit=1) == []
 
 
