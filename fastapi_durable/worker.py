@@ -67,6 +67,7 @@ class Worker:
         self._claimed_at: datetime | None = None
         self._served = ""
         self._queues_first = False
+        self._queue_opens_at: datetime | None = None
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
@@ -259,8 +260,10 @@ class Worker:
             namespace=self._config.namespace,
             in_flight=in_flight,
         )
-        if claim.again_at is not None:
+        if claim.again_at is not None and claim.again_at != self._queue_opens_at:
+            # Once for each: a rate that is used up for an hour says so at every look.
             self._engine.notifications.wake_planned(claim.again_at)
+            self._queue_opens_at = claim.again_at
         return self._drive_all(claim.runs, token, until)
 
     def _new_claim(self) -> tuple[str, datetime, datetime]:

@@ -115,6 +115,21 @@ async def test_a_rate_limit_spreads_the_beginnings() -> None:
         assert engine.clock.now() - started >= timedelta(milliseconds=600)
 
 
+async def test_a_rate_that_is_used_up_for_long_keeps_no_sleeper_from_being_woken_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That the queue opens in an hour is noted once, not at every look; what a process notes of wakes is bounded."""
+    monkeypatch.setattr("fastapi_durable.engine.notifications._PLANNED_WAKES", 3)
+    queues = [Queue("q", rate_limit=1, rate_period="1h")]
+    patient = replace(FAST, poll_interval=timedelta(minutes=1), lease=timedelta(minutes=1))
+    async with running_engine(MemoryStateStore(), working, working_once, queues=queues, config=patient) as engine:
+        for name in ("begins", "has to wait"):
+            await engine.start(working_once, name, queue="q")
+        for number in range(9):
+            # Each of them sleeps for a moment, so the worker looks again each time.
+            assert await engine.execute(working, str(number), timeout="10s") == str(number)
+
+
 async def test_fairness_keys_take_turns() -> None:
     store = MemoryStateStore()
     queues = [Queue("q", concurrency=1)]
