@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
 from fastapi_durable import (
+    Adaptive,
     BulkCancellation,
     DurableHealth,
     DurableHealthDep,
@@ -318,6 +319,8 @@ app = FastAPI(lifespan=durable.lifespan)
 
 
 async def factory(client: ClientDep, settings: SettingsDep) -> DurableOptions:
+    adaptive = DurableOptions(store=MemoryStateStore(), concurrency=Adaptive(least=2, most=8, longest_lag="50ms"))
+    assert_type(adaptive.concurrency, int | Adaptive | None)
     return DurableOptions(store=MemoryStateStore(), role="api", lease="30s", settings=DurableSettings())
 
 

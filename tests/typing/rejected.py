@@ -132,6 +132,7 @@ def wrong_modules() -> None:
     DurableOptions(store=None)  # type: ignore[arg-type]
     DurableOptions(store=MemoryStateStore(), role="boss")  # type: ignore[arg-type]
     DurableOptions(store=MemoryStateStore(), lease=30)  # type: ignore[arg-type]
+    DurableOptions(store=MemoryStateStore(), concurrency="4-64")  # type: ignore[arg-type]
 
 
 @app_scoped
