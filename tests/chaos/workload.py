@@ -21,6 +21,8 @@ from fastapi_durable import (
     PrismaStateStore,
     Queue,
     Schedule,
+    SqliteWakeups,
+    Wakeups,
     WorkflowContext,
     app_scoped,
     entity,
@@ -183,10 +185,10 @@ async def get_prisma() -> AsyncIterator[Prisma]:
         await client.disconnect()
 
 
-def wakeups() -> PostgresWakeups | None:
+def wakeups() -> Wakeups:
     """What the database offers."""
     url = os.environ["DATABASE_URL"]
-    return PostgresWakeups(url) if url.startswith("postgres") else None
+    return PostgresWakeups(url) if url.startswith("postgres") else SqliteWakeups(url)
 
 
 durable = DurableModule.for_root_async(
