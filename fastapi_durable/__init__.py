@@ -1,6 +1,7 @@
 """Durable workflows for FastAPI, on the app's own Prisma schema."""
 
 from fastapi_durable.clock import Clock, SystemClock
+from fastapi_durable.concurrency import Adaptive
 from fastapi_durable.definition import Batch, Singleton, step, workflow
 from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
@@ -89,6 +90,7 @@ from fastapi_durable.web.dependencies import (
 from fastapi_durable.web.login import ConsoleLogin, ConsoleUser, LoginCredentials, LoginCredentialsDep
 
 __all__ = [
+    "Adaptive",
     "Backoff",
     "Batch",
     "BulkCancellation",

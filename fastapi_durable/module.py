@@ -351,10 +351,7 @@ class DurableModule:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
                 stack.enter_context(engine.notifications.joined_to(tell))
-            if worker is None:
-                # A worker does so itself; its process may be older than a queue that runs are started on here.
-                await engine.declare_queues()
-            else:
+            if worker is not None:
                 await worker.start()
                 stack.push_async_callback(worker.stop, config.shutdown_timeout)
             _announce(runtime, config)

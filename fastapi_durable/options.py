@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from fastapi_durable.clock import Clock, SystemClock
+from fastapi_durable.concurrency import Adaptive
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.interception import StepInterceptor
@@ -71,7 +72,7 @@ class DurableOptions:
     instance_id: str | None = None
     lease: Duration | None = None
     poll_interval: Duration | None = None
-    concurrency: int | None = None
+    concurrency: int | Adaptive | None = None
     max_recovery_attempts: int | None = None
     shutdown_timeout: Duration | None = None
     startup_timeout: Duration | None = None

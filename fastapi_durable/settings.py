@@ -5,9 +5,10 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from fastapi_durable.concurrency import Adaptive, parse_concurrency
 from fastapi_durable.duration import parse_duration
 
 
@@ -46,7 +47,8 @@ class DurableSettings(BaseSettings):
         instance_id: Names this process in leases; by default random.
         lease: How long a dead process's runs wait until another one takes them.
         poll_interval: How often a worker looks for work that nobody told it about.
-        concurrency: Runs driven at the same time in this process.
+        concurrency: Runs driven at the same time in this process: a number, or a range such as "4-64" within which the
+            worker adapts to how well its event loop keeps up; see `Adaptive`.
         max_recovery_attempts: Crashes without progress after which a run is given up as dead. Unset: never.
         shutdown_timeout: How long a stopping worker lets runs reach their next checkpoint, and how long each
             app-scoped dependency may take to clean up.
@@ -71,7 +73,7 @@ class DurableSettings(BaseSettings):
     instance_id: Name | None = None
     lease: PositiveDuration = timedelta(seconds=30)
     poll_interval: PositiveDuration = timedelta(seconds=1)
-    concurrency: Annotated[int, Field(ge=1)] = 32
+    concurrency: Annotated[int | Adaptive, PlainValidator(parse_concurrency)] = 32
     max_recovery_attempts: Annotated[int, Field(ge=1)] | None = None
     shutdown_timeout: DurationSetting = timedelta(seconds=10)
     startup_timeout: PositiveDuration = timedelta(seconds=10)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from fastapi_durable.concurrency import Places
 from fastapi_durable.engine.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import WorkflowEngine
@@ -23,6 +24,7 @@ _log = logging.getLogger("fastapi_durable")
 _RENEWALS_PER_LEASE = 3
 _LONGEST_BACKOFF = timedelta(seconds=10)
 _SHORTEST_EXPIRY_INTERVAL = timedelta(milliseconds=50)
+_ADAPTATION = timedelta(milliseconds=250)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class Worker:
     def __init__(self, engine: WorkflowEngine) -> None:
         self._engine = engine
         self._config = engine.config
+        self._places = Places(engine.config.concurrency)
         self._drivers: dict[str, RunDriver] = {}
         self._turns: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
@@ -64,11 +67,12 @@ class Worker:
         self._claimed_at: datetime | None = None
         self._served = ""
         self._queues_first = False
+        self._queue_opens_at: datetime | None = None
         engine.notifications.on_run_cancelled(self._look_at)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
         self._last_error: str | None = None
-        self._upkeep = engine.upkeep(lambda: len(self._drivers))
+        self._upkeep = engine.upkeep(in_flight=lambda: len(self._drivers), concurrency=lambda: self._places.number)
 
     async def start(self) -> None:
         """Begin to look for work.
@@ -82,7 +86,10 @@ class Worker:
         await self._engine.declare_queues()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
-        for loop in (self._claim_forever, self._renew_forever, self._expire_forever):
+        loops = [self._claim_forever, self._renew_forever, self._expire_forever]
+        if self._places.bounds is not None:
+            loops.append(self._adapt_forever)
+        for loop in loops:
             self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
         for name, upkeep in self._upkeep.loops().items():
             self._loops.append(asyncio.create_task(upkeep, name=f"durable {name}", context=context))
@@ -166,7 +173,7 @@ class Worker:
             )
 
     def _free_places(self) -> int:
-        return self._config.concurrency - len(self._drivers) - len(self._reserved)
+        return self._places.free(len(self._drivers) + len(self._reserved))
 
     def _new_token(self) -> str:
         # Unique among all workers by the random part, and within this one by the number.
@@ -258,8 +265,10 @@ class Worker:
             namespace=self._config.namespace,
             in_flight=in_flight,
         )
-        if claim.again_at is not None:
+        if claim.again_at is not None and claim.again_at != self._queue_opens_at:
+            # Once for each: a rate that is used up for an hour says so at every look.
             self._engine.notifications.wake_planned(claim.again_at)
+            self._queue_opens_at = claim.again_at
         return self._drive_all(claim.runs, token, until)
 
     def _new_claim(self) -> tuple[str, datetime, datetime]:
@@ -345,6 +354,16 @@ class Worker:
                 _log.warning("looking for runs over their execution timeout failed: %s", repr(error))
             else:
                 failures = 0
+
+    async def _adapt_forever(self) -> None:
+        """Measure how late the event loop wakes a timer, and give more or fewer places by it."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            await asyncio.sleep(_ADAPTATION.total_seconds())
+            lag = timedelta(seconds=clock() - began) - _ADAPTATION
+            if self._places.adapt(lag, len(self._drivers) + len(self._reserved)):
+                self._slot_free.set()
 
     async def _renew_forever(self) -> None:
         interval = self._config.lease / _RENEWALS_PER_LEASE

@@ -17,6 +17,7 @@ from fastapi_durable.engine.completion import child_token, completion, failure_o
 from fastapi_durable.engine.delivery import own_run
 from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.lineage import awaits, descends
+from fastapi_durable.engine.queues import know_queue, place_in_queue
 from fastapi_durable.engine.retries import has_better_retry, success_of_retry
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
@@ -46,6 +47,8 @@ class ChildRequest:
     definition: WorkflowDefinition
     input: Json
     priority: int | None
+    queue: str | None = None
+    fairness_key: str | None = None
     parallel_group: str | None = None
 
 
@@ -59,6 +62,8 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
     async with turn.under_way():
         recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
+            if recorded is None:
+                await _seat(turn, request)
             turn.put_waiters = True
             recorded = await turn.persist(lambda: _await_child(turn, seq, name, request))
             if recorded is None:
@@ -134,6 +139,7 @@ async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
     async with turn.under_way():
         recorded = turn.recorded(seq, CheckpointKind.LOCAL, name)
         if recorded is None:
+            await _seat(turn, request)
             recorded = await turn.persist(lambda: _spawn(turn, seq, name, request))
             turn.remember(recorded)
             turn.services.notifications.work_available()
@@ -232,6 +238,12 @@ def _has_failed(child: asyncio.Task[Any]) -> bool:
     return not child.cancelled() and isinstance(child.exception(), ChildFailedError)
 
 
+async def _seat(turn: Turn, request: ChildRequest) -> None:
+    """Before the child exists: a replay does not ask again, so a queue that is given up later fails no run."""
+    queue, _ = place_in_queue(turn.services.queues, request.queue, request.fairness_key)
+    await turn.persist(lambda: know_queue(turn.services, turn.run.namespace, queue))
+
+
 async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: ChildRequest) -> Run:
     """The child as it is stored; a run that was there already is told that somebody awaits it now."""
     parent, definition, now = turn.run, request.definition, turn.services.clock.now()
@@ -244,6 +256,8 @@ async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: 
             tags=labelled(turn.services.codec, definition, request.input),
             priority=parent.priority if request.priority is None else request.priority,
             namespace=parent.namespace,
+            queue=request.queue or "",
+            fairness_key=request.fairness_key or "",
             origin=definition.origin,
             parent_run_id=parent.id,
             parent_seq=seq,

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from fastapi_durable.concurrency import Adaptive
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
@@ -16,7 +18,7 @@ class EngineConfig:
         instance_id: Names this process in lease tokens.
         lease: How long a claim holds without renewal. Another process takes a dead one's runs after this time.
         poll_interval: How often the worker looks for work that nobody told it about.
-        concurrency: Turns at the same time in this process.
+        concurrency: Turns at the same time in this process: a number, or the bounds between which it adapts.
         blocked_poll: How often a run whose code no longer fits its history is tried again.
         max_recovery_attempts: Crashes without progress after which a run is dead; None: never.
         running_row_after: A step that takes longer than this is shown as running in the store.
@@ -32,7 +34,7 @@ class EngineConfig:
     instance_id: str = field(default_factory=lambda: uuid.uuid4().hex)
     lease: timedelta = timedelta(seconds=30)
     poll_interval: timedelta = timedelta(seconds=1)
-    concurrency: int = 32
+    concurrency: int | Adaptive = 32
     blocked_poll: timedelta = timedelta(seconds=30)
     max_recovery_attempts: int | None = None
     running_row_after: timedelta = timedelta(milliseconds=200)

@@ -134,7 +134,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         return bool(self._services.queues)
 
     async def declare_queues(self) -> None:
-        """Tell the store the limits of the queues; done at the start of every process."""
+        """Tell the store the limits of the queues; done at the start of every worker."""
         await declare_queues(self._services)
 
     async def queues(self) -> list[QueueLoad]:
@@ -184,9 +184,9 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         """Cancel one batch of runs whose execution timeout has passed; the worker calls it. Returns how many."""
         return await cancel_expired(self._services)
 
-    def upkeep(self, in_flight: Callable[[], int]) -> Upkeep:
-        """What a worker does beside driving runs."""
-        return Upkeep(self._services, self.scheduler, self.retention, in_flight)
+    def upkeep(self, *, in_flight: Callable[[], int], concurrency: Callable[[], int]) -> Upkeep:
+        """What a worker does beside driving runs; see `Upkeep`."""
+        return Upkeep(self._services, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
         """What drives a run that is leased under `token`; a new one has no history to read."""

@@ -18,9 +18,10 @@ _BATCH = 100
 
 
 async def cancel_expired(services: Services) -> int:
-    """Cancel one batch of expired runs; how many there were. A full batch means that there may be more."""
+    """Cancel one batch of expired runs; how many of them are over now. A full batch means that there may be more."""
     now = services.clock.now()
     expired = await services.store.list_expired_runs(now, limit=_BATCH, namespace=services.config.namespace)
+    over = 0
     for run_id in expired:
 
         def still_expired(run: Run) -> bool:
@@ -29,11 +30,14 @@ async def cancel_expired(services: Services) -> int:
         try:
             await cancel(services, run_id, error=EXECUTION_TIMEOUT, only_if=still_expired)
         except RunNotFoundError:
-            continue
+            pass
         except DurableError as error:
-            # One run that cannot be cancelled now does not keep the others; the next look finds it again.
+            # One run that cannot be cancelled now does not keep the others; the next look finds it again, and is not
+            # to follow at once because of it.
             _log.warning("run %s is over its execution timeout and could not be cancelled: %s", run_id, error)
-    return len(expired)
+            continue
+        over += 1
+    return over
 
 
 def is_full(number: int) -> bool:

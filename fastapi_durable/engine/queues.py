@@ -1,6 +1,7 @@
 """Queues as an engine sees them: what a start may name, and what is told to the store."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from fastapi_durable.duration import parse_duration
@@ -46,19 +47,37 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
     return name, key
 
 
+async def know_queue(services: Services, namespace: str, name: str) -> None:
+    """See that the namespace of a run that is about to be created has the queue `name`; "" for none.
+
+    Workers declare the queues of their own namespace. A run in a queue that its namespace does not have would wait for
+    ever. Limits that are there already stay: those who drive runs decide on them, and may be newer than this process.
+    """
+    if not name or namespace in services.namespaces_with_queues:
+        return
+    there = {load.queue.name for load in await services.store.list_queues(services.clock.now(), namespace=namespace)}
+    for queue in services.queues.values():
+        if queue.name not in there:
+            await services.store.save_queue(_declared(queue, namespace, services.clock.now()))
+    services.namespaces_with_queues.add(namespace)
+
+
 async def declare_queues(services: Services) -> None:
     """Tell the store the limits of every queue. Those that were told last hold for all processes."""
-    namespace, now = namespace_of(services.config), services.clock.now()
+    namespace = namespace_of(services.config)
     for queue in services.queues.values():
-        await services.store.save_queue(
-            QueueState(
-                id=within(namespace, queue.name),
-                namespace=namespace,
-                name=queue.name,
-                concurrency=queue.concurrency,
-                worker_concurrency=queue.worker_concurrency,
-                rate_limit=queue.rate_limit,
-                rate_period=None if queue.rate_period is None else parse_duration(queue.rate_period),
-                updated_at=now,
-            )
-        )
+        await services.store.save_queue(_declared(queue, namespace, services.clock.now()))
+    services.namespaces_with_queues.add(namespace)
+
+
+def _declared(queue: Queue, namespace: str, now: datetime) -> QueueState:
+    return QueueState(
+        id=within(namespace, queue.name),
+        namespace=namespace,
+        name=queue.name,
+        concurrency=queue.concurrency,
+        worker_concurrency=queue.worker_concurrency,
+        rate_limit=queue.rate_limit,
+        rate_period=None if queue.rate_period is None else parse_duration(queue.rate_period),
+        updated_at=now,
+    )

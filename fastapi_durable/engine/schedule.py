@@ -48,7 +48,7 @@ class Schedule:
         backfill: After a time in which no worker ran, the latest window that was missed fires, and up to so many
             before it.
         paused: Windows pass without a run.
-        tags, priority: Of every run.
+        tags, priority, queue, fairness_key: Of every run, as a start takes them.
 
     Raises:
         DefinitionError: it can never fire, or the parts contradict each other.
@@ -66,6 +66,8 @@ class Schedule:
     paused: bool = False
     tags: tuple[str, ...] = ()
     priority: int | None = None
+    queue: str | None = None
+    fairness_key: str | None = None
 
     def __post_init__(self) -> None:
         if not self.key or len(self.key) > _KEY_LIMIT or not self.key.isprintable():

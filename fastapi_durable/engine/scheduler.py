@@ -15,7 +15,9 @@ from typing import Final
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.input import encode_input
 from fastapi_durable.engine.labels import labelled
+from fastapi_durable.engine.limits import checked_priority, checked_tags
 from fastapi_durable.engine.namespaces import namespace_of, within
+from fastapi_durable.engine.queues import know_queue, place_in_queue
 from fastapi_durable.engine.schedule import NoScheduledInput, Schedule
 from fastapi_durable.engine.services import Services
 from fastapi_durable.errors import DefinitionError, ScheduleNotFoundError
@@ -99,6 +101,7 @@ class Scheduler:
                 await self._save(transaction, replace(state, last_run_id=run.id))
             return run
 
+        await know_queue(self._services, self._namespace, schedule.queue or "")
         run = await retry_conflicts(self._services.clock, start)
         self._services.notifications.work_available()
         return run.id
@@ -175,15 +178,18 @@ class Scheduler:
         definition = self._services.registry.resolve(schedule.workflow)
         given = schedule.input is not NoScheduledInput
         encoded = encode_input(self._services.codec, definition, schedule.input if given else None, given=given)
+        queue, fairness_key = place_in_queue(self._services.queues, schedule.queue, schedule.fairness_key)
         now = self._services.clock.now()
         return Run(
             id=f"sched:{self._id(schedule)}:{occasion}",
             workflow=definition.name,
             workflow_version=definition.version,
             input=encoded,
-            tags=labelled(self._services.codec, definition, encoded, schedule.tags),
-            priority=schedule.priority,
+            tags=labelled(self._services.codec, definition, encoded, checked_tags(schedule.tags)),
+            priority=checked_priority(schedule.priority),
             namespace=self._namespace,
+            queue=queue,
+            fairness_key=fairness_key,
             origin=definition.origin,
             expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
             created_at=now,

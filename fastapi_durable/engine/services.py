@@ -38,6 +38,7 @@ class Services:
         local_worker: Who drives new runs at once.
         dead_letter: The workflow that is started for dead runs whose own workflow names none.
         queues: Those that runs may be started on, by name.
+        namespaces_with_queues: Where the store is known to have them.
         random: Returns floats in [0, 1).
     """
 
@@ -59,4 +60,5 @@ class Services:
     local_worker: LocalWorker = field(default_factory=LocalWorker)
     dead_letter: Callable[..., Any] | str | None = None
     queues: Mapping[str, Queue] = field(default_factory=dict)
+    namespaces_with_queues: set[str] = field(default_factory=set)
     random: Callable[[], float] = random.random

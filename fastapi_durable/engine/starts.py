@@ -13,7 +13,7 @@ from fastapi_durable.engine.input import NO_INPUT, encode_input
 from fastapi_durable.engine.labels import labelled
 from fastapi_durable.engine.limits import checked_priority, checked_run_id, checked_tags, refuse_other, refuse_unknown
 from fastapi_durable.engine.namespaces import namespace_of
-from fastapi_durable.engine.queues import place_in_queue
+from fastapi_durable.engine.queues import know_queue, place_in_queue
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.search_attributes import checked_attributes
 from fastapi_durable.engine.services import Services
@@ -166,6 +166,7 @@ class Starts:
         definition, run = self._new_run(workflow, input, options)
         checked_token(token)
         encoded = services.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        await know_queue(services, run.namespace, run.queue)
         stored, created = await retry_conflicts(
             services.clock,
             lambda: start_with_signal(
@@ -196,6 +197,7 @@ class Starts:
         return self._handle(run_id, output_type, created=False)
 
     async def _started(self, definition: WorkflowDefinition, run: Run) -> RunHandle[Any]:
+        await know_queue(self._services, run.namespace, run.queue)
         stored, created = await self._create(run, definition)
         refuse_other(stored, run)
         return self._handle(stored.id, definition.output_type, created=created)

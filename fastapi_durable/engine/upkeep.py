@@ -35,15 +35,23 @@ class Upkeep:
 
     Args:
         in_flight: How many runs the worker drives now.
+        concurrency: How many it would drive at most now.
     """
 
     def __init__(
-        self, services: Services, scheduler: Scheduler, retention: Retention, in_flight: Callable[[], int]
+        self,
+        services: Services,
+        scheduler: Scheduler,
+        retention: Retention,
+        *,
+        in_flight: Callable[[], int],
+        concurrency: Callable[[], int],
     ) -> None:
         self._services = services
         self._scheduler = scheduler
         self._retention = retention
         self._in_flight = in_flight
+        self._concurrency = concurrency
         config, now = services.config, services.clock.now()
         self._record = WorkerRecord(
             id=config.instance_id,
@@ -52,7 +60,7 @@ class Upkeep:
             version=_own_version(),
             namespace=config.namespace,
             workflows=tuple(sorted(f"{name}@{number}" for name, number in services.registry.keys)),
-            concurrency=config.concurrency,
+            concurrency=concurrency(),
             started_at=now,
             beat_at=now,
         )
@@ -73,7 +81,12 @@ class Upkeep:
             _log.warning("the worker's row could not be removed: %s", error)
 
     async def _beat(self) -> timedelta:
-        record = replace(self._record, in_flight=self._in_flight(), beat_at=self._services.clock.now())
+        record = replace(
+            self._record,
+            in_flight=self._in_flight(),
+            concurrency=self._concurrency(),
+            beat_at=self._services.clock.now(),
+        )
         await self._services.store.save_worker(record)
         return _jittered(_HEARTBEAT)
 

@@ -63,12 +63,17 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
     for fault in fleet.faults:
         print(f"  fault: {fault}")
     print(f"  {', '.join(f'{danger} {times}' for danger, times in sorted(fleet.done.items()))}; {found.ticks} ticks")
-    print(f"  kills hit {fleet.runs_hit} runs under way; {len(customers.sent_again)} signals were sent again")
+    for queue in found.queues:
+        print(f"  {queue.summary}")
+    print(
+        f"  kills hit {fleet.runs_hit} runs under way; {database.connections_cut} connections were cut; "
+        f"{len(customers.sent_again)} signals were sent again"
+    )
     print(
         f"{options.database}: {found.summary}; worst resume {max(fleet.resume_seconds, default=0):.1f} s; "
         f"all ended {settled:.1f} s after closing time"
     )
-    return not (found.lost or found.duplicated or found.stuck or found.left or fleet.faults)
+    return not (found.lost or found.duplicated or found.stuck or found.left or found.broken or fleet.faults)
 
 
 async def count_by_entities(engine: WorkflowEngine) -> dict[str, int]:

@@ -7,11 +7,13 @@ from typing import Final
 
 from tests.chaos.customers import Customers
 from tests.chaos.databases import ChaosDatabase
-from tests.chaos.workload import RUNS_OF_A_JOB, TICK, expected_entries, expected_output, tally_of
+from tests.chaos.queues import QueueFindings, audit_queue
+from tests.chaos.workload import PARCELS, PIECES, RUNS_OF_A_JOB, TICK, expected_entries, expected_output, tally_of
 
 _TERMINAL = ("completed", "failed", "cancelled", "dead")
 _ENTITIES: Final = "workflow = '__entity'"
 """They never end: each waits for its next operation."""
+_OF_JOBS: Final = ("chaos_job", "chaos_piece", "chaos_parcel")
 
 
 @dataclass
@@ -23,6 +25,7 @@ class Findings:
         duplicated: Effects that are there twice.
         stuck: Runs that have not ended.
         left: Leases, slots, waiters and signals that nobody needs any more.
+        broken: Limits of queues that were not kept.
     """
 
     runs: int = 0
@@ -31,6 +34,8 @@ class Findings:
     duplicated: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    queues: tuple[QueueFindings, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -60,12 +65,18 @@ def audit(database: ChaosDatabase, customers: Customers, tallies: Mapping[str, i
     for job in customers.jobs:
         _audit_job(job, runs, entries[job], found)
     _audit_ticks(entries[TICK.key], found)
-    of_jobs = sum(workflow in ("chaos_job", "chaos_piece") for *_, workflow in runs.values())
+    of_jobs = sum(workflow in _OF_JOBS for *_, workflow in runs.values())
     if of_jobs != len(customers.jobs) * RUNS_OF_A_JOB:
         found.lost.append(f"there are {of_jobs} runs of {len(customers.jobs)} jobs with {RUNS_OF_A_JOB} each")
     for key, wanted in Counter(map(tally_of, customers.jobs)).items():
         if (counted := tallies.get(key, 0)) != wanted:
             (found.lost if counted < wanted else found.duplicated).append(f"{key} counted {counted} of {wanted} jobs")
+    found.queues = tuple(audit_queue(database, queue) for queue in (PIECES, PARCELS))
+    for each in found.queues:
+        found.broken += each.wrong
+        found.left += each.left
+        if each.begun < len(customers.jobs):
+            found.lost.append(f"{each.begun} runs began in queue {each.queue.name} of {len(customers.jobs)} jobs")
     _look_for_leftovers(database, customers, found)
     return found
 
@@ -96,7 +107,7 @@ def _audit_ticks(entries: list[str], found: Findings) -> None:
 def _look_for_leftovers(database: ChaosDatabase, customers: Customers, found: Findings) -> None:
     for (run_id,) in database.rows("SELECT id FROM durable_workflow_runs WHERE locked_by IS NOT NULL"):
         found.left.append(f"a lease on {run_id}")
-    # Slots of queues and singletons are waiters too.
+    # Slots of singletons are waiters too; those of queues are leases.
     owners = f"SELECT id FROM durable_workflow_runs WHERE {_ENTITIES} AND status = 'suspended'"
     for token, run_id in database.rows(
         f"SELECT token, run_id FROM durable_signal_waiters WHERE run_id NOT IN ({owners})"

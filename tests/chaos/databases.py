@@ -7,13 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
+from tests.chaos.ledger import LEDGER
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer, local_postgres
-
-# `at` is in seconds since 1970, by the database's clock.
-LEDGER_TABLE: Final = "CREATE TABLE chaos_ledger (job TEXT NOT NULL, entry TEXT NOT NULL, at {type} DEFAULT ({now}))"
 
 
 class ChaosDatabase(Protocol):
@@ -22,9 +20,11 @@ class ChaosDatabase(Protocol):
     Attributes:
         url: For Prisma clients.
         dangers: The names of what can be done to it.
+        connections_cut: How many it took away from those who used them.
     """
 
     url: str
+    connections_cut: int
     dangers: tuple[str, ...]
 
     def rows(self, query: str) -> list[list[str]]:
@@ -40,6 +40,7 @@ class SqliteFile:
     """An SQLite file, whose one writer's place can be taken for a while."""
 
     dangers: tuple[str, ...] = ("hold the write lock",)
+    connections_cut = 0
 
     def __init__(self, path: Path) -> None:
         self.url = f"file:{path}"
@@ -66,6 +67,7 @@ class PostgresDatabase:
 
     def __init__(self, server: LocalPostgresServer) -> None:
         self._server = server
+        self.connections_cut = 0
         self.url = server.create_database("chaos")
 
     def rows(self, query: str) -> list[list[str]]:
@@ -73,14 +75,16 @@ class PostgresDatabase:
         return [line.split("|") for line in answer.splitlines()]
 
     async def harm(self, danger: str, moments: random.Random) -> None:
+        used = "FROM pg_stat_activity WHERE datname = 'chaos'"
         if danger == "restart the database":
+            self.connections_cut += int(await asyncio.to_thread(self._server.sql, f"SELECT count(*) {used}"))
             await asyncio.to_thread(self._server.stop)
             await asyncio.sleep(moments.uniform(0, 2))
             await asyncio.to_thread(self._server.start)
             return
         some = "" if danger == "cut every connection" else " AND random() < 0.3"
-        cut = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = 'chaos'{some}"
-        await asyncio.to_thread(self._server.sql, cut)
+        cut = f"SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) {used}{some}"
+        self.connections_cut += int(await asyncio.to_thread(self._server.sql, cut))
 
 
 @contextmanager
@@ -90,11 +94,13 @@ def chaos_database(kind: str, folder: Path) -> Iterator[ChaosDatabase]:
         path = folder / "chaos.db"
         migrate(f"file:{path}")
         file = SqliteFile(path)
-        file.rows(LEDGER_TABLE.format(type="REAL", now="(julianday('now') - 2440587.5) * 86400"))
+        for statement in LEDGER[kind]:
+            file.rows(statement)
         yield file
         return
     with local_postgres() as server:
         database = PostgresDatabase(server)
         migrate(database.url)
-        database.rows(LEDGER_TABLE.format(type="float8", now="extract(epoch FROM clock_timestamp())"))
+        for statement in LEDGER[kind]:
+            database.rows(statement)
         yield database

@@ -48,8 +48,19 @@ _LIMITS: Final = {"memory_mb": (0.10, 5.0), "tasks": (0.5, 20.0), "files": (0.2,
 
 async def load(database: ChaosDatabase, options: argparse.Namespace) -> list[Sample]:
     """Run the load and take the samples."""
-    from fastapi_durable import DurableModule, DurableOptions, PrismaStateStore, Retention, keep
-    from tests.chaos.workload import TICK, Tally, do_job, do_piece, do_tick, get_prisma, wakeups
+    from fastapi_durable import DurableModule, DurableOptions, PrismaStateStore, Queue, Retention, keep
+    from tests.chaos.workload import (
+        PARCELS,
+        PIECES,
+        TICK,
+        Tally,
+        do_job,
+        do_parcel,
+        do_piece,
+        do_tick,
+        get_prisma,
+        wakeups,
+    )
 
     retention = Retention(policies=(keep("completed", max_count=_KEPT),), sweep_interval="2s")
     durable = DurableModule.for_root_async(
@@ -59,9 +70,11 @@ async def load(database: ChaosDatabase, options: argparse.Namespace) -> list[Sam
             wakeups=wakeups(),
             retention=retention,
             schedules=[TICK],
+            # Of these names, but with room for the whole load.
+            queues=[Queue(PIECES.name, concurrency=32), Queue(PARCELS.name, rate_limit=50, rate_period="500ms")],
             concurrency=64,
         ),
-        workflows=[do_job, do_piece, do_tick],
+        workflows=[do_job, do_piece, do_parcel, do_tick],
         entities=[Tally],
     )
     samples: list[Sample] = []
@@ -131,7 +144,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="postgresql")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--warm-up", type=float, default=10)
-    parser.add_argument("--rate", type=float, default=10, help="jobs a second; each has five runs")
+    parser.add_argument("--rate", type=float, default=10, help="jobs a second; each has six runs")
     parser.add_argument("--in-flight", type=int, default=16, help="jobs at the same time, at most")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="durable-soak-"))

@@ -1,8 +1,9 @@
 """The workflows that are driven through the chaos, and the module that the worker processes run.
 
 Each job has transaction steps, a plain step, a sleep, two signals, an update, children that go on as new runs, and a
-call of an entity that many jobs share; a schedule ticks beside them. What the transaction steps write goes into a table
-of the rig's own, without a unique key, so that whatever is written twice is seen.
+call of an entity that many jobs share; a schedule ticks beside them. The children wait in queues: one with few places,
+one with a rate. What the transaction steps write goes into a table of the rig's own, without a unique key, so that
+whatever is written twice is seen.
 """
 
 import asyncio
@@ -18,7 +19,10 @@ from fastapi_durable import (
     DurableOptions,
     PostgresWakeups,
     PrismaStateStore,
+    Queue,
     Schedule,
+    SqliteWakeups,
+    Wakeups,
     WorkflowContext,
     app_scoped,
     entity,
@@ -39,8 +43,11 @@ TALLIES: Final = 5
 ROUNDS: Final = 10
 ROUND_SECONDS: Final = 0.2
 
-# What a job leaves behind: itself, and each of its children twice, since they go on as new runs.
-RUNS_OF_A_JOB: Final = 1 + 2 * CHILDREN
+# What a job leaves behind: itself, each of its pieces twice, since they go on as new runs, and a parcel.
+RUNS_OF_A_JOB: Final = 1 + 2 * CHILDREN + 1
+
+PIECES: Final = Queue("pieces", concurrency=8)
+PARCELS: Final = Queue("parcels", rate_limit=5, rate_period="500ms", worker_concurrency=2)
 
 
 class Job(BaseModel):
@@ -67,7 +74,7 @@ def expected_entries(job: str) -> list[str]:
     """What the ledger holds of a job when it has ended, sorted."""
     signals = [f"signal {number}: {payload_of(job, number)}" for number in range(SIGNALS)]
     pieces = [f"piece {number}" for number in range(CHILDREN)]
-    return sorted(["begun", *signals, f"note {note_of(job)}", *pieces, "ended"])
+    return sorted(["begun", "parcel", *signals, f"note {note_of(job)}", *pieces, "ended"])
 
 
 def expected_output(job: str) -> str:
@@ -125,6 +132,11 @@ async def do_piece(ctx: WorkflowContext, piece: Piece) -> int:
     return piece.number
 
 
+@workflow(name="chaos_parcel", version="1")
+async def do_parcel(ctx: WorkflowContext, job: Job) -> None:
+    await ctx.transaction(enter, Entry(job=job.id, entry="parcel"), max_attempts=20)
+
+
 @workflow(name="chaos_job", version="1")
 async def do_job(ctx: WorkflowContext, job: Job) -> str:
     await ctx.transaction(enter, Entry(job=job.id, entry="begun"), max_attempts=20)
@@ -136,7 +148,9 @@ async def do_job(ctx: WorkflowContext, job: Job) -> str:
         received.append(payload)
     note = await ctx.on_update("note", str)
     await ctx.transaction(enter, Entry(job=job.id, entry=f"note {note}"), max_attempts=20)
-    numbers = await ctx.all(do_piece, [Piece(job=job.id, number=number) for number in range(CHILDREN)])
+    await ctx.child(do_parcel, job, queue=PARCELS.name)
+    pieces = [Piece(job=job.id, number=number) for number in range(CHILDREN)]
+    numbers = await ctx.all(do_piece, pieces, queue=PIECES.name, fairness_key=tally_of(job.id))
     await ctx.call_entity(Tally, tally_of(job.id), Tally.count, job.id)
     await ctx.transaction(enter, Entry(job=job.id, entry="ended"), max_attempts=20)
     return f"{job.id}: {sum(numbers)} by {'+'.join(received)}"
@@ -171,17 +185,20 @@ async def get_prisma() -> AsyncIterator[Prisma]:
         await client.disconnect()
 
 
-def wakeups() -> PostgresWakeups | None:
+def wakeups() -> Wakeups:
     """What the database offers."""
     url = os.environ["DATABASE_URL"]
-    return PostgresWakeups(url) if url.startswith("postgres") else None
+    return PostgresWakeups(url) if url.startswith("postgres") else SqliteWakeups(url)
 
 
 durable = DurableModule.for_root_async(
     inject=[get_prisma],
     use_factory=lambda prisma: DurableOptions(
-        store=PrismaStateStore(prisma), wakeups=wakeups(), schedules=[] if os.environ.get("CHAOS_QUIET") else [TICK]
+        store=PrismaStateStore(prisma),
+        wakeups=wakeups(),
+        schedules=[] if os.environ.get("CHAOS_QUIET") else [TICK],
+        queues=[PIECES, PARCELS],
     ),
-    workflows=[do_job, do_piece, do_tick, do_rounds],
+    workflows=[do_job, do_piece, do_parcel, do_tick, do_rounds],
     entities=[Tally],
 )

@@ -1,6 +1,8 @@
 """A run whose process dies too often is buried, and one run is told of it."""
 
 import asyncio
+import itertools
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +13,7 @@ from fastapi_durable.clock import SystemClock
 from fastapi_durable.errors import WorkflowNotRegisteredError
 from fastapi_durable.model import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
+from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 from tests.support.stores import on_every_store
 
@@ -50,6 +53,32 @@ async def test_the_handler_of_the_workflow_is_started_once_with_what_died(store:
     (letter,) = await letters(store)
     assert letter.workflow == "poison.dlq"
     assert letter.input["deadRunId"] == "p"
+
+
+@on_every_store
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_worker_that_dies_while_it_buries_a_run_leaves_one_letter(store: StateStore, moment: Moment) -> None:
+    """At every write: either another one buries the run, and sends the letter, or both were done."""
+
+    @workflow(name="poison", dead_letter=undertaker)
+    async def poison(ctx: Any) -> None:
+        pass
+
+    for number in itertools.count(1):
+        fuse = Fuse(number, moment)
+        handle = await build_engine(store, poison).start(poison, run_id=f"p{number}")
+        await die(store, 3)
+        now = SystemClock().now()
+        (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
+        with suppress(ProcessDied):
+            await build_engine(crashing(store, fuse), poison, config=POISONED).driver(run, "t").drive()
+        async with running_engine(store, poison, undertaker, config=POISONED) as engine:
+            await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
+            await engine.handle(f"dlq:p{number}", undertaker).result("20s")
+        assert len(await letters(store)) == number
+        if not fuse.blown:
+            break
+    assert number > 3
 
 
 @on_every_store

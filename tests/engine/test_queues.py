@@ -115,16 +115,119 @@ async def test_a_rate_limit_spreads_the_beginnings() -> None:
         assert engine.clock.now() - started >= timedelta(milliseconds=600)
 
 
+async def test_a_rate_that_is_used_up_for_long_keeps_no_sleeper_from_being_woken_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That the queue opens in an hour is noted once, not at every look; what a process notes of wakes is bounded."""
+    monkeypatch.setattr("fastapi_durable.engine.notifications._PLANNED_WAKES", 3)
+    queues = [Queue("q", rate_limit=1, rate_period="1h")]
+    patient = replace(FAST, poll_interval=timedelta(minutes=1), lease=timedelta(minutes=1))
+    async with running_engine(MemoryStateStore(), working, working_once, queues=queues, config=patient) as engine:
+        for name in ("begins", "has to wait"):
+            await engine.start(working_once, name, queue="q")
+        for number in range(9):
+            # Each of them sleeps for a moment, so the worker looks again each time.
+            assert await engine.execute(working, str(number), timeout="10s") == str(number)
+
+
 async def test_fairness_keys_take_turns() -> None:
     store = MemoryStateStore()
     queues = [Queue("q", concurrency=1)]
     engine = build_engine(store, working_once, queues=queues)
-    await engine.declare_queues()
     loud = [await engine.start(working_once, f"loud{n}", queue="q", fairness_key="loud") for n in range(3)]
     quiet = await engine.start(working_once, "quiet", queue="q", fairness_key="quiet")
     async with running_engine(store, working_once, queues=queues):
         await asyncio.gather(*[handle.result("5s") for handle in (*loud, quiet)])
     assert order.index("quiet") == 1
+
+
+@workflow
+async def fanning_out(ctx: WorkflowContext, names: list[str]) -> list[str]:
+    return await ctx.all(working_once, names, queue="q")
+
+
+async def test_of_many_children_in_a_queue_no_more_run_at_a_time_than_it_allows(
+    stores: tuple[StateStore, StateStore],
+) -> None:
+    """The parent, which waits in the same queue, gives its place back while it waits for them."""
+    queues, names = [Queue("q", concurrency=1)], [str(n) for n in range(6)]
+    async with running_engine(stores[0], fanning_out, working_once, queues=queues) as engine:
+        async with running_engine(stores[1], fanning_out, working_once, queues=queues):
+            assert await engine.execute(fanning_out, names, queue="q", timeout="20s") == names
+    assert max(most) == 1
+
+
+@workflow
+async def delegating(ctx: WorkflowContext, name: str) -> str:
+    child = await ctx.start_child(working_once, name, run_id=f"{name}-child", queue="q", fairness_key="k")
+    return await ctx.child(working_once, name, run_id=child)
+
+
+async def test_a_child_waits_in_a_queue_of_its_parents_namespace(stores: tuple[StateStore, StateStore]) -> None:
+    """Though no process of that namespace ever declared it, and the worker is one of all namespaces."""
+    abroad = build_engine(stores[0], delegating, working_once, config=replace(FAST, namespace="abroad"))
+    async with running_engine(stores[1], delegating, working_once, queues=[Queue("q", concurrency=1)]):
+        assert await abroad.execute(delegating, "a", timeout="10s") == "a"
+    child = await stores[0].find_run("a-child")
+    assert child is not None
+    assert (child.namespace, child.queue, child.fairness_key) == ("abroad", "q", "k")
+
+
+@workflow
+async def misnaming(ctx: WorkflowContext, name: str) -> str:
+    try:
+        await ctx.start_child(working_once, name, queue="other")
+    except InputValidationError as error:
+        return str(error)
+    return "started"
+
+
+async def test_a_child_in_a_queue_that_nobody_declared_is_refused() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, misnaming, working_once, queues=[Queue("q")]) as engine:
+        assert "declared: 'q'" in await engine.execute(misnaming, "a", timeout="5s")
+
+
+@workflow
+async def delegating_a_wait(ctx: WorkflowContext, name: str) -> str:
+    both = await asyncio.gather(ctx.child(waiting, name, queue="q"), ctx.wait_for_signal(f"nudge:{name}", str))
+    return " ".join(both)
+
+
+async def test_a_queue_that_is_given_up_fails_no_run_whose_child_waits_in_it() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, delegating_a_wait, waiting, queues=[Queue("q")]) as engine:
+        handle = await engine.start(delegating_a_wait, "a")
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+    async with running_engine(store, delegating_a_wait, waiting, queues=[Queue("r")]) as engine:
+        await engine.signal("nudge:a", "now")
+
+        async def has_looked_again() -> bool:
+            run = await store.find_run(handle.run_id)
+            return run is not None and run.locked_by is None and run.wake_at is None
+
+        await until(has_looked_again)
+        await engine.signal("go:a")
+        assert await engine.handle(handle.run_id, delegating_a_wait).result("5s") == "a now"
+
+
+async def test_a_run_in_a_queue_whose_process_dies_again_and_again_is_dead_in_the_end() -> None:
+    """Its place is taken back before it is claimed anew; that counts as a crash all the same."""
+    store, queues = MemoryStateStore(), [Queue("q", concurrency=1)]
+    config = replace(FAST, max_recovery_attempts=2, lease=timedelta(milliseconds=20))
+    engine = build_engine(store, working, queues=queues, config=config)
+    await engine.declare_queues()
+    handle = await engine.start(working, "poison", queue="q")
+    for _ in range(3):
+
+        async def claimed() -> bool:
+            now = engine.clock.now()
+            return bool((await store.claim_queued_runs("dead", now=now, until=now + config.lease, limit=1)).runs)
+
+        await until(claimed)
+    async with running_engine(store, working, queues=queues, config=config):
+        await until(lambda: has_status(handle, RunStatus.DEAD))
+    assert order == []
 
 
 async def test_a_run_that_goes_on_as_a_new_one_stays_in_its_queue() -> None:
@@ -146,6 +249,29 @@ async def test_cancelling_a_run_that_waits_for_its_turn_leaves_nothing_behind() 
         await until(lambda: has_status(handle, RunStatus.CANCELLED))
         (load,) = await engine.queues()
         assert (load.running, load.waiting) == (0, 0)
+
+
+@pytest.mark.parametrize("with_signal", [False, True])
+async def test_a_queue_is_there_before_its_first_run_whoever_starts_it(with_signal: bool) -> None:
+    """Also an engine that was never started with a worker, in a namespace that nobody else serves."""
+    store = MemoryStateStore()
+    caller = build_engine(store, waiting, queues=[Queue("q")], config=replace(FAST, namespace="shop"))
+    if with_signal:
+        await caller.signal_with_start(waiting, "a", token="go:a", run_id="a", queue="q")
+    else:
+        await caller.start(waiting, "a", run_id="a", queue="q")
+        await caller.signal("go:a")
+    async with running_engine(store, waiting, queues=[Queue("other")]) as engine:
+        assert await engine.handle("a", waiting).result("5s") == "a"
+
+
+async def test_an_older_process_that_starts_a_run_does_not_bring_its_limits_back(
+    stores: tuple[StateStore, StateStore],
+) -> None:
+    async with running_engine(stores[0], waiting, queues=[Queue("q", concurrency=7)]) as engine:
+        older = build_engine(stores[1], waiting, queues=[Queue("q", concurrency=3), Queue("dropped")])
+        await older.start(waiting, "a", run_id="a", queue="q")
+        assert {load.queue.name: load.queue.concurrency for load in await engine.queues()} == {"q": 7, "dropped": None}
 
 
 async def test_bad_starts_are_refused() -> None:

@@ -1,6 +1,8 @@
 """Schedules against a store and a clock: once a window, whoever looks, whatever was deleted meanwhile."""
 
 import asyncio
+import itertools
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,9 +16,11 @@ from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
 from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.worker import Worker
+from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, NothingInjected, until
 from tests.support.hand_clock import HandClock
 from tests.support.stores import on_every_store
@@ -42,6 +46,7 @@ def engine_with(store: StateStore, clock: Any, *schedules: Schedule, config: Eng
         clock=clock,
         codec=Codec(),
         schedules=schedules,
+        queues=[Queue("q", concurrency=1)],
     )
 
 
@@ -83,6 +88,26 @@ async def test_many_workers_that_look_at_once_start_one_run_for_a_window(store: 
         clock.move(hours=1)
         await asyncio.gather(*(scheduler.fire() for scheduler in schedulers))
     assert len(await run_ids(store)) == 3
+
+
+@on_every_store
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_a_worker_that_dies_while_it_fires_leaves_each_window_fired_once(
+    store: StateStore, clock: HandClock, moment: Moment
+) -> None:
+    """At every write: the run, and that the window is passed, are there both or neither."""
+    for number in itertools.count(1):
+        fuse, schedule = Fuse(number, moment), hourly(key=f"s{number}", backfill=1)
+        await engine_with(store, clock, schedule).scheduler.fire()
+        clock.move(hours=2)
+        with suppress(ProcessDied):
+            await engine_with(crashing(store, fuse), clock, schedule).scheduler.fire()
+        await engine_with(store, clock, schedule).scheduler.fire()
+        assert len([each for each in await run_ids(store) if each.startswith(f"sched:s{number}:")]) == 2
+        if not fuse.blown:
+            break
+    # Two runs, the state, and the commit.
+    assert number == 5
 
 
 @on_every_store
@@ -224,6 +249,30 @@ async def test_two_namespaces_have_schedules_of_their_own_under_one_key(store: S
 @pytest.mark.parametrize("wrong", [{"workflow": "unknown"}, {"workflow": other}, {"input": 7}])
 def test_a_schedule_of_an_unknown_workflow_or_with_a_wrong_input_is_refused_at_the_start(wrong: dict[str, Any]) -> None:
     with pytest.raises(Exception, match="workflow"):
+        engine_with(MemoryStateStore(), HandClock(), hourly(**wrong))
+
+
+async def test_a_scheduled_run_waits_in_the_queue_that_its_schedule_names(clock: HandClock) -> None:
+    store = MemoryStateStore()
+    scheduler = engine_with(store, clock, hourly(queue="q", fairness_key="k", priority=3)).scheduler
+    run = await store.find_run(await scheduler.trigger("hourly"))
+    assert run is not None
+    assert (run.queue, run.fairness_key, run.priority) == ("q", "k", 3)
+    assert [load.queue.id for load in await store.list_queues(clock.now())] == ["q"]
+    assert await store.claim_runs("t", now=clock.now(), until=clock.now(), limit=1) == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"queue": "r"}, "declared: 'q'"),
+        ({"fairness_key": "k"}, "about a queue"),
+        ({"priority": 2**40}, "32 bits"),
+        ({"tags": ("",)}, "a tag has"),
+    ],
+)
+def test_a_schedule_whose_runs_could_not_be_started_is_refused_at_the_start(wrong: dict[str, Any], reason: str) -> None:
+    with pytest.raises(InputValidationError, match=reason):
         engine_with(MemoryStateStore(), HandClock(), hourly(**wrong))
 
 

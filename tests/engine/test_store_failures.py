@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from fastapi_durable.clock import SystemClock
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import StepFailedError, StoreConflictError, StoreUnavailableError
+from fastapi_durable.errors import StepFailedError, StoreConflictError, StoreError, StoreUnavailableError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.retry import NO_DELAY
 from fastapi_durable.store.base import StateStore
@@ -276,3 +277,31 @@ async def test_an_outage_while_a_history_is_read_costs_no_lease() -> None:
     run = await store.find_run("r")
     assert run is not None
     assert (outages, run.recovery_attempts) == (0, None)
+
+
+async def test_expired_runs_that_cannot_be_cancelled_are_no_reason_to_look_again_at_once() -> None:
+    """A full batch of them would keep the worker asking the database without a pause."""
+    refused = 3
+
+    async def refuse(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        nonlocal refused
+        if name == "lock_run" and refused:
+            refused -= 1
+            raise StoreError("its row is broken")
+        return await call()
+
+    @workflow(execution_timeout="1ms")
+    async def brief(ctx: WorkflowContext) -> None: ...
+
+    store = MemoryStateStore()
+    engine = build_engine(interposed(store, refuse), brief)
+    for _ in range(100):
+        await engine.start(brief)
+    await until(lambda: has_expired(store, 100))
+    assert await engine.cancel_expired_runs() == 97
+    assert await engine.cancel_expired_runs() == 3
+    assert await engine.cancel_expired_runs() == 0
+
+
+async def has_expired(store: StateStore, number: int) -> bool:
+    return len(await store.list_expired_runs(SystemClock().now(), limit=number)) == number

@@ -9,7 +9,15 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, RunStatus, StoreUnavailableError
+from fastapi_durable import (
+    DurableModule,
+    DurableOptions,
+    MemoryStateStore,
+    Queue,
+    RunStatus,
+    StoreUnavailableError,
+    SystemClock,
+)
 from fastapi_durable.web.probes import answering_probes
 from tests.integration.order_desk import Order, calling, checkout, order_desk, receipt_of
 from tests.support.engine_rig import until
@@ -30,6 +38,21 @@ async def test_an_api_process_starts_runs_and_leaves_them_to_a_worker_process() 
         assert await handle.status() is RunStatus.PENDING
         async with worker.running():
             assert (await handle.result("5s")).text == "order 7 by card gateway"
+
+
+async def test_a_process_that_drives_nothing_changes_no_limit_of_a_queue() -> None:
+    """A check before a deploy, or a command of the terminal, runs the code that is to come."""
+    store = MemoryStateStore()
+
+    async def limits() -> dict[str, int | None]:
+        return {load.queue.name: load.queue.concurrency for load in await store.list_queues(SystemClock().now())}
+
+    async with module_on(store, role="worker", queues=[Queue("mail", concurrency=2)]).running():
+        async with module_on(store, role="api", queues=[Queue("mail", concurrency=9)]).running() as runtime:
+            assert await limits() == {"mail": 2}
+            handle = await runtime.service.start(checkout, Order(id="7"), queue="mail")
+            assert (await handle.result("5s")).text == "order 7 by card gateway"
+            assert await limits() == {"mail": 2}
 
 
 async def test_the_role_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import RunCancelledError, RunFailedError
 from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import ProcessDied
 
@@ -125,7 +126,7 @@ class Case:
 
     Attributes:
         name: Of the primitive, and of what is special here.
-        workflows, entities: What both processes know.
+        workflows, entities, queues: What both processes know.
         result: The outcome, as JSON; "{key}" stands for the run's id.
         outside: Everything that others do meanwhile.
         begin: Makes the first run.
@@ -142,10 +143,16 @@ class Case:
     begin: Callable[["Case", WorkflowEngine, str], Awaitable[object]] = start_it
     outcome: Callable[[WorkflowEngine, str], Awaitable[object]] = its_result
     entities: tuple[type, ...] = ()
+    queues: tuple[Queue, ...] = ()
     runs: int = 1
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """What an engine takes beside the workflows."""
+        return {"entities": self.entities, "queues": self.queues}
 
 
 def has_ended(run: Run) -> bool:

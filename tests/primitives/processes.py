@@ -17,6 +17,7 @@ from tests.support.engine_rig import FAST, running_engine
 LEASE = timedelta(seconds=1)
 WORKFLOWS = list({workflow.__name__: workflow for case in CASES for workflow in case.workflows}.values())
 ENTITIES = list({entity.__name__: entity for case in CASES for entity in case.entities}.values())
+QUEUES = list({queue.name: queue for case in CASES for queue in case.queues}.values())
 
 
 def config_of(name: str) -> EngineConfig:
@@ -37,7 +38,7 @@ async def work(url: str, name: str) -> None:
 
     async with (
         Prisma(datasource={"url": url}) as client,
-        running_engine(PrismaStateStore(client), *WORKFLOWS, entities=ENTITIES, config=config_of(name)),
+        running_engine(PrismaStateStore(client), *WORKFLOWS, entities=ENTITIES, queues=QUEUES, config=config_of(name)),
     ):
         print("ready", flush=True)  # noqa: T201 (the test waits for it)
         await asyncio.Event().wait()

@@ -98,9 +98,8 @@ def config_of(key: str, name: str) -> EngineConfig:
 async def undisturbed(case: Case, stores: Stores) -> None:
     """Nothing happens. The outside is another process than the one that drives the run."""
     key, line = f"{case.name}.{stores.kind}.first", Line()
-    parts: dict[str, Any] = {"entities": case.entities}
-    other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
-    async with running_engine(stores.first, *case.workflows, config=config_of(key, "first"), **parts) as first:
+    other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **case.parts)
+    async with running_engine(stores.first, *case.workflows, config=config_of(key, "first"), **case.parts) as first:
         with line.joins(first, other):
             async with asyncio.timeout(_PATIENCE):
                 await _live(case, Desk(key, stores.second, [other]), line)
@@ -113,10 +112,9 @@ async def with_a_crash(case: Case, stores: Stores, at: int, moment: Moment) -> b
     Deliveries go to the first process as well while it lives, so what dies may also be a caller.
     """
     key, line, fuse = f"{case.name}.{stores.kind}.{moment}.{at}", Line(), Fuse(at, moment)
-    parts: dict[str, Any] = {"entities": case.entities}
-    other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
+    other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **case.parts)
     doomed = crashing(stores.first, fuse)
-    async with killed_worker(doomed, *case.workflows, config=config_of(key, "first"), **parts) as first:
+    async with killed_worker(doomed, *case.workflows, config=config_of(key, "first"), **case.parts) as first:
         with line.joins(first, other):
             async with _living(case, Desk(key, stores.second, [first, other]), line) as life:
                 await _until(lambda: fuse.blown or life.done())
@@ -132,10 +130,9 @@ async def with_a_rival(case: Case, stores: Stores, at: int) -> bool:
     It may not change anything any more. Returns whether it did freeze.
     """
     key, line, frost = f"{case.name}.{stores.kind}.frozen.{at}", Line(), Frost(at)
-    parts: dict[str, Any] = {"entities": case.entities}
-    other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts)
+    other = build_engine(stores.second, *case.workflows, config=config_of(key, "second"), **case.parts)
     slow = crashing(stores.first, frost)
-    async with running_worker(slow, *case.workflows, config=config_of(key, "first"), **parts) as (first, worker):
+    async with running_worker(slow, *case.workflows, config=config_of(key, "first"), **case.parts) as (first, worker):
         try:
             with line.joins(first, other):
                 async with _living(case, Desk(key, stores.second, [other]), line) as life:
@@ -155,11 +152,10 @@ async def with_a_rival(case: Case, stores: Stores, at: int) -> bool:
 async def told_twice(case: Case, stores: Stores) -> None:
     """Two workers, and two callers who say everything at the same time."""
     key, line = f"{case.name}.{stores.kind}.twice", Line()
-    parts: dict[str, Any] = {"entities": case.entities}
     async with (
         asyncio.timeout(_PATIENCE),
-        running_engine(stores.first, *case.workflows, config=config_of(key, "first"), **parts) as first,
-        running_engine(stores.second, *case.workflows, config=config_of(key, "second"), **parts) as second,
+        running_engine(stores.first, *case.workflows, config=config_of(key, "first"), **case.parts) as first,
+        running_engine(stores.second, *case.workflows, config=config_of(key, "second"), **case.parts) as second,
     ):
         with line.joins(first, second):
             await _live(case, Desk(key, stores.second, [first, second], twice=True), line)
@@ -208,7 +204,7 @@ async def _outlive(case: Case, store: StateStore, key: str, life: "asyncio.Task[
     They end again and again: a claim that was on its way when the process died takes effect afterwards.
     """
     config = config_of(key, "third")
-    async with running_engine(store, *case.workflows, config=config, entities=case.entities) as third:
+    async with running_engine(store, *case.workflows, config=config, **case.parts) as third:
         with line.joins(third):
             while not life.done():
                 for run in await runs_of(store, key):

@@ -8,6 +8,7 @@ from fastapi_durable.engine.dead_letter import DeadLetter
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import SingletonQueueFullError
 from fastapi_durable.model import Run, RunStatus
+from fastapi_durable.queue import Queue
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, Case, Desk, eventually, result_of, runs_of
 from tests.primitives.work import double
 
@@ -73,6 +74,22 @@ async def start_two_more(desk: Desk) -> None:
             for name in ("second", "third")
         )
     )
+
+
+@workflow
+async def lined_up(ctx: WorkflowContext, key: str) -> list[int]:
+    """Waits in the same queue as its children, which take the one place after it."""
+    return await ctx.all(doubling, [1, 2], queue="line", fairness_key=key)
+
+
+@workflow
+async def doubling(ctx: WorkflowContext, value: int) -> int:
+    await ctx.sleep("2ms")
+    return await ctx.step(double, value)
+
+
+async def start_in_line(case: Case, engine: WorkflowEngine, key: str) -> None:
+    await engine.start(lined_up, key, run_id=key, queue="line")
 
 
 async def all_had_their_turn(engine: WorkflowEngine, key: str) -> object:
@@ -172,6 +189,15 @@ CASES = [
         begin=begin_nothing,
         outside=measure,
         outcome=outputs,
+    ),
+    Case(
+        name="queue",
+        workflows=(lined_up, doubling),
+        queues=(Queue("line", concurrency=1),),
+        result=[2, 4],
+        writes=20,
+        runs=3,
+        begin=start_in_line,
     ),
     Case(
         name="singleton",

@@ -46,7 +46,7 @@ async def live(case: Case, store: StateStore) -> str | None:
     """One life of a case, driven by others; what went wrong."""
     key = f"{case.name}.elsewhere"
     # A process of its own as well: one that delivers, and drives nothing.
-    outside = build_engine(store, *case.workflows, entities=case.entities, config=config_of(key, "outside"))
+    outside = build_engine(store, *case.workflows, **case.parts, config=config_of(key, "outside"))
     await case.begin(case, outside, key)
     if case.outside is not None:
         await case.outside(Desk(key, store, [outside]))

@@ -27,6 +27,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.ambience": 1,
     "fastapi_durable.entity": 1,
     "fastapi_durable.queue": 1,
+    "fastapi_durable.concurrency": 1,
     "fastapi_durable.schema": 1,
     # 2 ports
     "fastapi_durable.store": 2,

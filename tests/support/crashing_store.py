@@ -35,6 +35,7 @@ _READS = frozenset(
         "find_schedule",
         "list_schedules",
         "list_workers",
+        "list_queues",
         "lock_name",
         "lock_run",
         "ping",
@@ -42,8 +43,8 @@ _READS = frozenset(
     }
 )
 
-_OF_THE_WORKER = frozenset({"save_worker", "remove_worker", "prune_workers", "prune_buffered_signals"})
-"""Writes that come by the clock, whatever a run does: the n-th write is to be the same one every time."""
+_OF_THE_WORKER = frozenset({"save_worker", "remove_worker", "save_queue", "prune_workers", "prune_buffered_signals"})
+"""Writes that come by the clock or with the start: the n-th write is to be the same one every time."""
 
 
 class ProcessDied(asyncio.CancelledError):
@@ -161,6 +162,13 @@ class _CrashingStore:
         if claimed:
             await self._fate.after(await self._fate.before(within=self._within))
         return claimed
+
+    async def claim_queued_runs(self, *arguments: Any, **options: Any) -> Any:
+        await self._fate.check(within=self._within)
+        claim = await self._inner.claim_queued_runs(*arguments, **options)
+        if claim.runs:
+            await self._fate.after(await self._fate.before(within=self._within))
+        return claim
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)

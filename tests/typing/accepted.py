@@ -13,6 +13,7 @@ from fastapi import Depends, FastAPI
 from pydantic import BaseModel
 
 from fastapi_durable import (
+    Adaptive,
     BulkCancellation,
     DurableHealth,
     DurableHealthDep,
@@ -212,13 +213,14 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await ctx.child(checkout, order), Receipt)
     assert_type(await ctx.start_child(checkout, order), str)
     assert_type(await ctx.all(checkout, [order], mode="fail_fast"), list[Receipt])
-    assert_type(await ctx.child(Delivery, order, run_id="1", priority=2), Receipt)
+    assert_type(await ctx.child(Delivery, order, run_id="1", priority=2, queue="mail", fairness_key="x"), Receipt)
     assert_type(await ctx.child(Sweep), int)
     assert_type(await ctx.child("checkout", {"id": "1"}, version="2"), Any)
     assert_type(await ctx.start_child(Delivery, order), str)
     assert_type(await ctx.start_child(Sweep), str)
     assert_type(await ctx.all(Delivery, [order]), list[Receipt])
     assert_type(await ctx.all("checkout", [{"id": "1"}]), list[Any])
+    assert_type(await ctx.all(Delivery, [order], queue="mail"), list[Receipt])
     assert_type(await ctx.patched("change"), bool)
     assert_type(await ctx.step(describe, Receipt(text=""), compensate="take back"), str)
     assert_type(current_context(), WorkflowContext)
@@ -320,6 +322,8 @@ app = FastAPI(lifespan=durable.lifespan)
 
 
 async def factory(client: ClientDep, settings: SettingsDep) -> DurableOptions:
+    adaptive = DurableOptions(store=MemoryStateStore(), concurrency=Adaptive(least=2, most=8, longest_lag="50ms"))
+    assert_type(adaptive.concurrency, int | Adaptive | None)
     return DurableOptions(store=MemoryStateStore(), role="api", lease="30s", settings=DurableSettings())
 
 

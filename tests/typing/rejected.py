@@ -59,6 +59,7 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     await ctx.local_step("sum", charge_card)  # type: ignore[arg-type]
     await ctx.child(checkout, "not an order")  # type: ignore[arg-type]
     await ctx.all(checkout, order)  # type: ignore[call-overload]
+    await ctx.all(checkout, [order], queue=1)  # type: ignore[call-overload]
     await ctx.sleep_until("1h")  # type: ignore[arg-type]
     current_step().sub("file", status="bad")  # type: ignore[arg-type]
 
@@ -131,6 +132,7 @@ def wrong_modules() -> None:
     DurableOptions(store=None)  # type: ignore[arg-type]
     DurableOptions(store=MemoryStateStore(), role="boss")  # type: ignore[arg-type]
     DurableOptions(store=MemoryStateStore(), lease=30)  # type: ignore[arg-type]
+    DurableOptions(store=MemoryStateStore(), concurrency="4-64")  # type: ignore[arg-type]
 
 
 @app_scoped

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fastapi_durable import DurableModule, DurableOptions, DurableSettings, InProcessTransport, MemoryStateStore, Role
+from fastapi_durable import (
+    Adaptive,
+    DurableModule,
+    DurableOptions,
+    DurableSettings,
+    InProcessTransport,
+    MemoryStateStore,
+    Role,
+)
 from fastapi_durable.duration import parse_duration
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.errors import ConfigurationError
@@ -70,6 +78,13 @@ def test_every_engine_setting_can_be_set_from_the_environment_and_as_an_option()
     assert set(DurableSettings.model_fields) <= {field.name for field in fields(DurableOptions)}
 
 
+def test_a_range_of_the_environment_is_an_adaptive_concurrency(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DURABLE_CONCURRENCY", "8-128")
+    assert DurableOptions(store=MemoryStateStore()).resolve().config.concurrency == Adaptive(least=8, most=128)
+    given = Adaptive(least=1, most=2, longest_lag="20ms")
+    assert DurableOptions(store=MemoryStateStore(), concurrency=given).resolve().config.concurrency is given
+
+
 def test_an_option_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DURABLE_LEASE", "45s")
     monkeypatch.setenv("DURABLE_ROLE", "api")
@@ -106,7 +121,9 @@ def test_no_dotenv_file_is_read_unless_the_application_says_so(tmp_path: Any, mo
         ("lease", timedelta(0), "greater than"),
         ("poll_interval", "0s", "greater than"),
         ("shutdown_timeout", timedelta(seconds=-1), "a duration cannot be negative"),
-        ("concurrency", 0, "greater than or equal to 1"),
+        ("concurrency", 0, "1 to 1000000, or a range such as '4-64'"),
+        ("concurrency", True, "a concurrency is a number of runs"),
+        ("concurrency", "64-4", "least=64 and most=4 are no range"),
         ("max_recovery_attempts", 0, "greater than or equal to 1"),
         ("role", "boss", "'api', 'worker' or 'all'"),
         ("namespace", "", "at least 1 character"),

@@ -28,11 +28,16 @@ class ChildOptions(TypedDict, total=False):
         run_id: By default `<run>.child.<position>`. If a run of this id exists, it is joined.
         version: Exactly this one; by default the function's own, or the newest of a name.
         priority: By default the parent's.
+        queue: Where the child waits for its turn: the name of a declared `Queue`; by default in none, whatever queue
+            its parent is in.
+        fairness_key: In its queue, runs of this key take turns with those of others.
     """
 
     run_id: str | None
     version: str | None
     priority: int | None
+    queue: str | None
+    fairness_key: str | None
 
 
 class ChildCalls(ContextPart):
@@ -61,7 +66,7 @@ class ChildCalls(ContextPart):
 
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
-            InputValidationError: the input does not fit the child's type, or the id cannot be stored.
+            InputValidationError: the input does not fit the child's type, or an option is no good.
             RunIdTakenError: a run of this id exists, and it is another workflow's, or another namespace's.
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
@@ -100,10 +105,19 @@ class ChildCalls(ContextPart):
         /,
         *,
         mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        queue: str | None = None,
+        fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Output]]: ...
     @overload
     def all(
-        self, workflow: str, inputs: Sequence[Any], /, *, mode: Literal["wait_all", "fail_fast"] = "wait_all"
+        self,
+        workflow: str,
+        inputs: Sequence[Any],
+        /,
+        *,
+        mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        queue: str | None = None,
+        fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Any]]: ...
     def all(
         self,
@@ -112,6 +126,8 @@ class ChildCalls(ContextPart):
         /,
         *,
         mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        queue: str | None = None,
+        fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Any]]:
         """Run one child for each input, side by side; the results in the order of the inputs.
 
@@ -119,6 +135,7 @@ class ChildCalls(ContextPart):
 
         Args:
             mode: `wait_all` lets every child end. `fail_fast` cancels the others at the first failure.
+            queue, fairness_key: Of each child; a queue with a `concurrency` bounds how many of them run at a time.
 
         Raises:
             GatherError: its `failures` hold a `ChildFailedError` for each child that failed.
@@ -129,8 +146,9 @@ class ChildCalls(ContextPart):
         inputs = list(inputs)
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None
+        options: ChildOptions = {"queue": queue, "fairness_key": fairness_key}
         requests = [
-            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", {}, group)
+            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", options, group)
             for index, input in enumerate(inputs)
         ]
         if mode == "fail_fast":
@@ -158,5 +176,7 @@ class ChildCalls(ContextPart):
             definition=definition,
             input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
             priority=checked_priority(options.get("priority")),
+            queue=options.get("queue"),
+            fairness_key=options.get("fairness_key"),
             parallel_group=parallel_group,
         )

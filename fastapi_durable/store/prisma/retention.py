@@ -2,24 +2,53 @@
 
 from datetime import datetime
 
+from fastapi_durable.clock import from_millis
 from fastapi_durable.model import RetentionPolicy
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.runs import delete_runs_by
-from fastapi_durable.store.prisma.sql.statements import count_given_up, delete_oldest
+from fastapi_durable.store.prisma.sql import retention
+from fastapi_durable.store.prisma.sql.retention import Bound
 
 
 class RetentionOperations(Operations):
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
+        # All but the deletion is outside of the transaction, which on SQLite keeps every other writer waiting.
+        bounds = [] if policy.max_age is None else [Bound(now - policy.max_age)]
+        if policy.max_count is not None and (beyond := await self._beyond(policy, policy.max_count, namespace)):
+            bounds.append(beyond)
+        if not bounds:
+            return 0
+        bound = max(bounds, key=lambda each: each.reach)
+        sql = await self._database.sql()
+        statement = retention.given_up(sql, policy, bound, limit, self._scope, namespace)
+        run_ids = [row["id"] for row in await self._database.query(sql, statement)]
+        if not run_ids:
+            return 0
+
         async def prune(database: Database) -> int:
             sql = await database.sql()
-            (counted,) = await database.query(sql, count_given_up(sql, policy, now, limit, self._scope, namespace))
-            number = min(limit, int(counted["n"]))
-            if number <= 0:
-                return 0
-            sql = await database.sql()
-            return len(await delete_runs_by(database, sql, delete_oldest(sql, policy, number, self._scope, namespace)))
+            statement = retention.delete_given_up(sql, policy, bound, run_ids)
+            return len(await delete_runs_by(database, sql, statement))
 
         return await self._database.atomically(prune)
+
+    async def _beyond(self, policy: RetentionPolicy, kept: int, namespace: str | None) -> Bound | None:
+        """The bound behind the `kept` newest runs; None if there are no more than these.
+
+        Runs that end between these questions are newer, so they only make the bound cautious.
+        """
+        database, namespaces = self._database, (self._scope, namespace)
+        sql = await database.sql()
+        (ends,) = await database.query(sql, retention.end_of_kept(sql, policy, kept, *namespaces))
+        looked_at = min(kept, retention.ENDS)
+        if int(ends["found"]) <= looked_at:
+            return None
+        moment, ties = from_millis(int(ends["at"])), int(ends["ties"])
+        if looked_at < ties and looked_at < kept:
+            return Bound(moment)
+        sql = await database.sql()
+        beyond = await database.query(sql, retention.first_beyond_at(sql, policy, moment, ties - 1, *namespaces))
+        return Bound(moment, str(beyond[0]["id"]) if beyond else None)

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -218,6 +218,20 @@ class RacesContract:
         rest = await stores[0].prune_terminal_runs(policy, now=at(1), limit=100)
         assert sum(counts) + rest == 30
         assert await listed(stores[0]) == []
+
+    async def test_concurrent_prunes_leave_what_the_policy_keeps(self, stores: list[StateStore]) -> None:
+        """Each of them alone would delete the same runs; together they must not delete more."""
+        policy = RetentionPolicy(statuses=frozenset({RunStatus.COMPLETED}), max_count=20)
+        for number in range(62):
+            ended: dict[str, Any] = {"created_at": at(-99), "updated_at": at(number // 4)}
+            await create(stores[0], a_run(f"run-{number:02}", status=RunStatus.COMPLETED, **ended))
+
+        async def prune_all(store: StateStore, caller: int) -> None:
+            while await store.prune_terminal_runs(policy, now=at(99), limit=1 + caller % 3):
+                pass
+
+        await at_once(stores, 9, prune_all)
+        assert sorted(await listed(stores[0])) == [f"run-{number:02}" for number in range(42, 62)]
 
 
 async def delete_one_way_or_the_other(store: StateStore, caller: int) -> int:

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import Checkpoint, CheckpointStatus, RetentionPolicy, Run, RunChanges
+from fastapi_durable.model import Checkpoint, CheckpointStatus, Run, RunChanges
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import (
     DRIVEN,
     LIVE,
     WAITING,
     in_namespaces,
-    in_statuses,
     lease_is_free,
     where,
 )
@@ -94,54 +93,6 @@ def delete_runs(conditions: str) -> str:
 
 def delete_rows_of_runs(sql: Sql, table: str, run_ids: Sequence[str]) -> str:
     return f"DELETE FROM {table} WHERE run_id IN {sql.texts(run_ids)}"
-
-
-def count_given_up(sql: Sql, policy: RetentionPolicy, now: datetime, limit: int, *namespaces: str | None) -> str:
-    """How many runs the policy gives up, counted no further than `limit`."""
-    # Age and count both give up the oldest runs, so together they give up the larger of two numbers of them.
-    numbers = []
-    if policy.max_age is not None:
-        since = now - policy.max_age
-        old = _by_age(sql, policy, "ASC", limit, *namespaces, until=since)
-        numbers.append(f"SELECT count(*) AS n FROM ({old}) AS old")
-    if policy.max_count is not None:
-        newest = _by_age(sql, policy, "DESC", policy.max_count + limit, *namespaces)
-        beyond = f"{newest} LIMIT {sql.integer(limit)} OFFSET {sql.integer(policy.max_count)}"
-        numbers.append(f"SELECT count(*) AS n FROM ({beyond}) AS beyond")
-    return f"SELECT max(n) AS n FROM ({' UNION ALL '.join(numbers)}) AS given_up"
-
-
-def delete_oldest(sql: Sql, policy: RetentionPolicy, number: int, *namespaces: str | None) -> str:
-    """Delete so many of the policy's runs, and return their ids."""
-    oldest = f"{_by_age(sql, policy, 'ASC', number, *namespaces)} LIMIT {sql.integer(number)}"
-    # The status again: PostgreSQL looks at it once more if somebody changed the run meanwhile.
-    return delete_runs(f"r.id IN (SELECT id FROM ({oldest}) AS oldest) AND {in_statuses(sql, policy.statuses)}")
-
-
-def _by_age(
-    sql: Sql,
-    policy: RetentionPolicy,
-    direction: str,
-    number: int,
-    *namespaces: str | None,
-    until: datetime | None = None,
-) -> str:
-    """The policy's runs by the time of their end, at least so many from the beginning of that order."""
-    # A part for each status, so that each is read from the index on (status, updated_at), and no further than needed.
-    parts = []
-    for status in sorted(policy.statuses):
-        conditions = [f"r.status = {sql.text(status)}", *in_namespaces(sql, *namespaces)]
-        if until is not None:
-            conditions.append(f"r.updated_at < {sql.moment(until)}")
-        parts.append(
-            f"SELECT id, updated_at FROM (SELECT r.id, r.updated_at FROM durable_workflow_runs AS r"
-            f" WHERE {where(conditions)} ORDER BY r.updated_at {direction}, {sql.bytewise('r.id')} {direction}"
-            f" LIMIT {sql.integer(number)}) AS {status}"
-        )
-    return (
-        f"SELECT id, updated_at FROM ({' UNION ALL '.join(parts)}) AS part"
-        f" ORDER BY updated_at {direction}, {sql.bytewise('id')} {direction}"
-    )
 
 
 def acquire_lease(sql: Sql, token: str, now: datetime, until: datetime) -> str:

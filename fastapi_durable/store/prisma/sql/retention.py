@@ -1,0 +1,98 @@
+# ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
+"""Which finished runs a retention policy gives up: all that ended at a bound or before it.
+
+A bound, unlike a number of runs, means the same to all who prune at a time: of two workers that delete the oldest ten,
+the second one might delete ten others. It is found by walking the index on (status, updated_at), which holds all that
+is asked for as long as no namespace is named, so that a million kept runs cost a fraction of a second and no lock.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from fastapi_durable.model import RetentionPolicy
+from fastapi_durable.store.prisma.sql.builder import Sql
+from fastapi_durable.store.prisma.sql.predicates import guarded_by_status, in_namespaces, in_statuses, where
+from fastapi_durable.store.prisma.sql.statements import delete_runs
+
+ENDS = 1000
+"""How many runs that ended at one moment can be told apart; of more, none is given up before all of them are."""
+
+_RUNS = "FROM durable_workflow_runs AS r WHERE"
+
+
+class Bound(NamedTuple):
+    """What ended before `moment` is given up, and of what ended at that moment the ids up to `last_id`."""
+
+    moment: datetime
+    last_id: str | None = None
+
+    @property
+    def reach(self) -> tuple[datetime, bool, str]:
+        """Bounds in order: the later gives up more."""
+        return self.moment, self.last_id is not None, self.last_id or ""
+
+
+def end_of_kept(sql: Sql, policy: RetentionPolicy, kept: int, *namespaces: str | None) -> str:
+    """The end of the walk along the `kept` newest runs to the first one beyond them.
+
+    Returns:
+        A row with `at`, in milliseconds when the last of these runs ended, `found`, how many there are up to
+        `ENDS` + 1, and `ties`, how many of them ended at that moment. Without ids, which the index does not hold.
+    """
+    # A part for each status, so that each is read from the index, and no further than needed.
+    parts = [
+        f"SELECT ended_at FROM (SELECT r.updated_at AS ended_at {_RUNS}"
+        f" {where([f'r.status = {sql.text(status)}', *in_namespaces(sql, *namespaces)])}"
+        f" ORDER BY r.updated_at DESC LIMIT {sql.integer(kept + 1)}) AS {status}"
+        for status in sorted(policy.statuses)
+    ]
+    looked_at = min(kept, ENDS)
+    ends = (
+        f"{' UNION ALL '.join(parts)} ORDER BY ended_at DESC"
+        f" LIMIT {sql.integer(looked_at + 1)} OFFSET {sql.integer(kept - looked_at)}"
+    )
+    return (
+        f"WITH ends AS ({ends}) SELECT {sql.millis_of('min(ended_at)')} AS at, count(*) AS found,"
+        " sum(CASE WHEN ended_at = (SELECT min(ended_at) FROM ends) THEN 1 ELSE 0 END) AS ties FROM ends"
+    )
+
+
+def first_beyond_at(sql: Sql, policy: RetentionPolicy, moment: datetime, kept: int, *namespaces: str | None) -> str:
+    """Of the runs that ended at one moment, the highest `id` that is not among the `kept` highest."""
+    conditions = [in_statuses(sql, sorted(policy.statuses)), f"r.updated_at = {sql.moment(moment)}"]
+    return (
+        f"SELECT r.id AS id {_RUNS} {where([*conditions, *in_namespaces(sql, *namespaces)])}"
+        f" ORDER BY {sql.bytewise('r.id')} DESC LIMIT 1 OFFSET {sql.integer(kept)}"
+    )
+
+
+def given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, limit: int, *namespaces: str | None) -> str:
+    """The `id`s of the oldest runs within the bound, so many at most."""
+    # A part for each status, so that each is read from the index, and no further than needed.
+    parts = []
+    for status in sorted(policy.statuses):
+        conditions = [f"r.status = {sql.text(status)}", _within(sql, bound), *in_namespaces(sql, *namespaces)]
+        parts.append(
+            f"SELECT id, updated_at FROM (SELECT r.id, r.updated_at {_RUNS} {where(conditions)}"
+            f" ORDER BY r.updated_at, {sql.bytewise('r.id')} LIMIT {sql.integer(limit)}) AS {status}"
+        )
+    return (
+        f"SELECT id FROM ({' UNION ALL '.join(parts)}) AS part ORDER BY updated_at, {sql.bytewise('id')}"
+        f" LIMIT {sql.integer(limit)}"
+    )
+
+
+def delete_given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, run_ids: Sequence[str]) -> str:
+    """Delete these runs as far as they are still given up, for one may have been retried; returns their ids."""
+    conditions = [f"r.id IN {sql.texts(run_ids)}", guarded_by_status(sql, sorted(policy.statuses)), _within(sql, bound)]
+    return delete_runs(where(conditions))
+
+
+def _within(sql: Sql, bound: Bound) -> str:
+    if bound.last_id is None:
+        return f"r.updated_at < {sql.moment(bound.moment)}"
+    until, before = sql.moment(bound.moment), sql.moment(bound.moment)
+    return (
+        f"r.updated_at <= {until} AND (r.updated_at < {before} OR {sql.bytewise('r.id')} <= {sql.text(bound.last_id)})"
+    )
