@@ -36,6 +36,12 @@ def describe_workers(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(action="workers")
 
 
+def describe_queues(parser: argparse.ArgumentParser) -> None:
+    """The command `queues` has no actions."""
+    _add_common(parser, ())
+    parser.set_defaults(action="queues")
+
+
 def describe_schedules(parser: argparse.ArgumentParser) -> None:
     """Add `list`, `pause`, `resume` and `trigger`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
