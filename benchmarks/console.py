@@ -49,15 +49,18 @@ REQUESTS: Final = {
     "namespace (small)": "runs?limit=50&namespace=tenant-z",
     "origin": "runs?limit=50&origin=billing",
     "origin (rare)": "runs?limit=50&origin=legacy",
+    "no origin": "runs?limit=50&unattributed=true",
     "created within a day": "runs?limit=50&created_from={day}&created_until={next_day}",
     "total": "runs?limit=1&total=true",
     "total of a workflow": "runs?limit=1&total=true&workflow=flow-3",
+    "total of a rare origin": "runs?limit=1&total=true&origin=legacy",
     "total of a tag": "runs?limit=1&total=true&tag=region:eu",
     "facets": "runs/facets",
     "facets of a status's list": "runs/facets?status=failed",
     "facets of a workflow": "runs/facets?workflow=flow-3",
     "facets of a workflow (ran long ago)": "runs/facets?workflow=import",
     "facets of a tag": "runs/facets?tag=region:eu",
+    "facets of a tag (one run)": "runs/facets?tag=order:70000",
     "facets of an attribute": "runs/facets?attr=total:gte:9990",
     "facets of a namespace": "runs/facets?namespace=tenant-a",
     "facets of a day": "runs/facets?created_from={day}&created_until={next_day}",
@@ -71,6 +74,7 @@ REQUESTS: Final = {
     "metrics for Prometheus": "metrics",
     "schedules": "schedules",
     "workers": "workers",
+    "queues": "queues",
 }
 
 

@@ -106,7 +106,7 @@ class RunFacetsView(BaseModel):
     facets: list[FacetView]
     total: int
     capped: list[RunStatus] = Field(
-        description="Statuses of which there are more than the 5,000 that were counted; so the total is more, too."
+        description="Statuses of which there are more than were counted; so the total is more, too."
     )
 
     @classmethod

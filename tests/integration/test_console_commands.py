@@ -16,7 +16,8 @@ from fastapi_durable.store.memory import MemoryStateStore
 from tests.console.desk import QUEUES, SCHEDULES, WORKFLOWS, Desk, Parcel
 
 durable = DurableModule.for_root(
-    DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES), workflows=WORKFLOWS
+    DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES),
+    workflows=WORKFLOWS,
 )
 HERE = f"{__name__}:durable"
 
@@ -37,7 +38,8 @@ async def bearer(authorization: Annotated[str | None, Header()] = None) -> None:
 def server() -> Iterator[str]:
     """Serves two consoles of one module, with runs in it; the address without their prefixes."""
     module = DurableModule.for_root(
-        DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES), workflows=WORKFLOWS
+        DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES),
+        workflows=WORKFLOWS,
     )
     app = FastAPI(lifespan=module.lifespan)
     login = ConsoleLogin(authenticate=people, secret="s" * 32, secure=False)

@@ -89,6 +89,26 @@ async def test_no_statement_of_a_worker_reads_a_whole_table(
     assert detours == []
 
 
+@pytest.mark.slow
+async def test_runs_of_a_rare_origin_are_listed_by_its_index(client: Any, database_url: str) -> None:
+    """However many runs others have: a walk through all of them would grow with the table."""
+    sqlite = database_url.startswith("file:")
+    await add_finished_runs(client, PAST, sqlite=sqlite)
+    await client.execute_raw(
+        "UPDATE durable_workflow_runs SET origin = CASE WHEN id LIKE '%7' THEN 'a' WHEN id LIKE '%3' THEN 'b' ELSE 'c' END"
+    )
+    if not sqlite:
+        await client.execute_raw("ANALYZE durable_workflow_runs")
+    store = PrismaStateStore(client)
+    await store.ping()
+    client.asked.clear()
+    assert await store.list_runs(RunQuery(origin="rare")) == []
+    ((text, parameters),) = [asked for asked in client.asked if "durable_" in asked[0]]
+    explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN (GENERIC_PLAN)"
+    plan = [str(line) for row in await client.query_raw(f"{explain} {text}", *parameters) for line in row.values()]
+    assert any("durable_workflow_runs_origin_created_at_idx" in line for line in plan), plan
+
+
 def is_search_by_status(line: str, *, sqlite: bool) -> bool:
     """Whether a line of a plan goes through all runs of a status, although their ids were given."""
     return "(status=?" in line if sqlite else "Index Cond: (status" in line

@@ -29,6 +29,9 @@ def list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
     statuses = _statuses(query)
     if not statuses or not _is_read_by_status(sql, query, scope):
         conditions = [*_in_statuses(sql, statuses), *matching_beside_statuses(sql, query, scope), *_after(sql, query)]
+        if query.origin is not None:
+            # Said again as a range, as of a status below: its index is read, however many runs the origin may have.
+            conditions.append(_range("r.origin", sql.text(query.origin), sql.text(query.origin)))
         return f"SELECT {sql.row(RUNS, 'r')} AS row FROM {_TABLE} AS r WHERE {where(conditions)} {page}"
     newest = f"ORDER BY {order} LIMIT {query.limit + query.offset}"
     parts = " UNION ALL ".join([_of_status(sql, query, scope, status, newest) for status in statuses])
@@ -36,7 +39,8 @@ def list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
 
 
 def _is_read_by_status(sql: Sql, query: RunQuery, scope: str | None) -> bool:
-    # A tag, an attribute, an origin or a parent is better looked for as a whole: the database knows how many have it.
+    # A tag, an attribute or a parent is better looked for as a whole: the database knows how many have it. An origin
+    # has an index of its own that is ordered by time.
     if query.tag or query.attributes or query.origin or query.unattributed or query.parent_run_id:
         return False
     if _named(query, scope):
