@@ -1,5 +1,5 @@
 # `make run`, `make test` and `make demo` set up whatever is missing first; the second time that takes no time.
-# What set-up has done is remembered in .venv/.installed, node_modules/.installed and .make/clients.
+# What set-up has done is remembered in .venv/.installed, .venv/.console, node_modules/.installed and .make/clients.
 
 PORT ?= 8000
 DB ?= sqlite
@@ -76,10 +76,9 @@ demo: setup
 check-wheel: setup
 	scripts/with_node .venv/bin/python scripts/check_wheel.py
 
-# Chromium is Debian's, or whichever is on the PATH: `apt-get install chromium`.
-test-console: setup
-	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
-	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
+test-console: setup .venv/.console
+	@scripts/install_chromium
+	.venv/bin/python -m pytest -m console --numprocesses $(WORKERS) --dist worksteal tests/browser $(ARGS)
 
 # The README's picture is one that the browser tests take.
 picture: test-console
@@ -106,6 +105,11 @@ setup: .venv/.installed node_modules/.installed .make/clients
 	@echo "Installing the Python packages"
 	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.console: requirements/console.txt .venv/.installed
+	@echo "Installing what the browser tests need"
+	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
 	@touch $@
 
 node_modules/.installed: package-lock.json package.json requirements/node.txt | .venv/.installed

@@ -18,6 +18,15 @@ from fastapi_durable import DurableModule
 from tests.browser.shop import seed, shop
 
 PREFIX = "/internal/durable"
+FLAGS = [
+    "--no-sandbox",  # there is none for root, as whom CI runs; the only pages are our own
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def signed_in(given: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> None:
@@ -67,14 +76,14 @@ async def browsing(module: DurableModule, *, seeded: bool = True, **options: Any
     app = FastAPI(lifespan=module.lifespan)
     app.include_router(module.router(**options), prefix=PREFIX)
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert executable, "no Chromium is installed: apt-get install chromium"
+    assert executable, "no Chromium is installed: make test-console says what to do"
     complaints: list[str] = []
     async with AsyncExitStack() as stack:
         address = await stack.enter_async_context(serving(app))
         if seeded:
             await seed(module.runtime(app))
         playwright = await stack.enter_async_context(async_playwright())
-        browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
         stack.push_async_callback(browser.close)
 
         async def open_page(path: str = "", *, width: int = 1240, height: int = 860, scheme: Any = "light") -> Any:
