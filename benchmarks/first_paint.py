@@ -1,4 +1,4 @@
-"""`python -m benchmarks.first_paint`: how soon the dashboard shows something, in Chromium, with a great many runs stored.
+"""`python -m benchmarks.first_paint`: how soon the dashboard is there, in Chromium, with a great many runs stored.
 
 Serves the dashboard on a filled database and opens its pages, each time in a browser context that knows nothing of it
 (no cache). Counted from the start of the navigation: the browser's own first contentful paint, and the moment when what

@@ -13,6 +13,7 @@ from fastapi_durable import (
     DurableRuntime,
     FatalError,
     MemoryStateStore,
+    Queue,
     RunStatus,
     Schedule,
     WorkflowContext,
@@ -147,7 +148,15 @@ def shop() -> DurableModule:
     tries.clear()
     night = Schedule(key="nightly-report", workflow=report, cron="0 3 * * *", timezone="Europe/Berlin")
     return DurableModule.for_root(
-        DurableOptions(store=MemoryStateStore(), poll_interval="20ms", schedules=[night]),
+        DurableOptions(
+            store=MemoryStateStore(),
+            poll_interval="20ms",
+            schedules=[night],
+            queues=[
+                Queue("mail", concurrency=4),
+                Queue("imports", concurrency=2, worker_concurrency=1, rate_limit=1, rate_period="1h"),
+            ],
+        ),
         workflows=[checkout, report, price_change, stocktaking, stocktaking_of_one_shelf],
     )
 

@@ -160,14 +160,3 @@ async def test_a_run_is_forked_from_a_step_and_done_again_with_other_input(open_
     await page.get_by_label("Input (JSON)").fill('{"id": "1004", "customer": "Else", "total": 3}')
     await page.get_by_role("dialog").get_by_role("button", name="Start").click()
     await page.get_by_role("heading", name=re.compile("checkout:1004~retry~")).wait_for()
-
-
-async def test_a_schedule_is_paused_and_a_worker_seen(open_page: Open, screenshots: Path) -> None:
-    """The system page: what starts runs, and what drives them."""
-    page = await open_page("?page=system")
-    await page.get_by_text("nightly-report").first.wait_for()
-    await page.screenshot(path=screenshots / "system.png")
-    await page.get_by_role("button", name="Pause").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Pause").click()
-    await page.get_by_text("The schedule is paused.").wait_for()
-    await page.get_by_role("button", name="Resume").wait_for()

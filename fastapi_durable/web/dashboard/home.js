@@ -59,16 +59,16 @@ function drawn({ points, bucket_seconds: width }) {
   const ends = sum("completed") + sum("failed") + sum("cancelled");
   const worst = Math.max(0, ...values("p95_ms").filter((value) => value !== null));
   const number = (value) => Number.isInteger(value) ? value.toLocaleString() : value.toFixed(1);
-  const each = `per ${duration(width * 1000)}`;
+  const each = `each bar is ${duration(width * 1000)}`;
   return [
     chart({ title: "Throughput", times, kind: "bars", say: number, empty: "No run ended in this time.",
-      summary: `${about}${sum("started").toLocaleString()} started, ${ends.toLocaleString()} ended, ${each}`,
+      summary: `${about}${sum("started").toLocaleString()} started, ${ends.toLocaleString()} ended · ${each}`,
       series: [{ name: "completed", tone: "completed", values: values("completed") }, { name: "failed", tone: "failed", values: values("failed") }, { name: "cancelled", tone: "cancelled", values: values("cancelled") }] }),
     chart({ title: "Latency", times, kind: "lines", say: duration, empty: "No run was completed in this time.",
       summary: worst ? `creation to completion, at worst ${duration(worst)} for 95 %` : "from creation to completion",
       series: [{ name: "median", tone: "running", values: values("p50_ms") }, { name: "95 %", tone: "suspended", values: values("p95_ms") }] }),
     chart({ title: "Failures", times, kind: "bars", say: number, empty: "No run failed in this time.",
-      summary: ends ? `${about}${sum("failed").toLocaleString()}, ${((sum("failed") / ends) * 100).toFixed(1)} % of what ended` : `none, ${each}`,
+      summary: ends ? `${about}${sum("failed").toLocaleString()}, ${((sum("failed") / ends) * 100).toFixed(1)} % of what ended` : "nothing ended",
       series: [{ name: "failed or dead", tone: "failed", values: values("failed") }] }),
   ];
 }
