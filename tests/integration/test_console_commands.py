@@ -96,6 +96,10 @@ def test_runs_of_a_server_are_listed_and_shown(run: Any) -> None:
     assert all(text in table for text in ("good", "a/waiting run", "signal t", "completed", "suspended"))
     (listed,) = documents(run("runs", "list", "--status", "completed", "--json")[1])
     assert listed["id"] == "good"
+    assert documents(run("runs", "list", "--origin", listed["origin"], "--status", "completed", "--json")[1]) == [
+        listed
+    ]
+    assert run("runs", "list", "--origin", "elsewhere", "--json")[1] == ""
     assert [each["id"] for each in documents(run("runs", "list", "--limit", "1", "--json")[1])] == ["bad"]
     (detail,) = documents(run("runs", "show", "good", "--json")[1])
     assert (detail["output"], detail["timeline"][0]["name"]) == (7, "weigh")
