@@ -26,6 +26,8 @@ from tests.support.postgres import local_postgres
 
 GOAL: Final = 0.1
 REPEATS: Final = 7
+UNCOUNTED: Final = 8
+"""Asked so often first: from the sixth time on PostgreSQL may keep a plan that it made for any values."""
 LONG: Final = 5_000
 CHILDREN: Final = 1_000
 
@@ -211,16 +213,16 @@ async def measure(prisma: Any, only: str) -> list[str]:
             if only not in name:
                 continue
             times = []
-            for _ in range(REPEATS + 1):
+            for _ in range(UNCOUNTED + REPEATS):
                 begin = time.perf_counter()
                 answer = await http.get(path.format(**asked))
                 times.append(time.perf_counter() - begin)
             answer.raise_for_status()
-            median = statistics.median(times[1:])
+            median = statistics.median(times[UNCOUNTED:])
             if median > GOAL:
                 slow.append(name)
             print(
-                f"{name:42} {median * 1000:6.1f} ms {max(times[1:]) * 1000:6.1f} ms"
+                f"{name:42} {median * 1000:6.1f} ms {max(times[UNCOUNTED:]) * 1000:6.1f} ms"
                 f"  {len(answer.content) / 1000:6.1f} kB  {'met' if median <= GOAL else 'NOT MET'}",
                 flush=True,
             )

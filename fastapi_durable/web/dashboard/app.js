@@ -13,6 +13,7 @@ const PAGES = { home, runs, run, workflows, system };
 const main = document.getElementById("main");
 let leaving = new AbortController();
 let shown = 0;
+let gone = null;
 let info = null;
 
 function notice(text, good = false) {
@@ -20,6 +21,8 @@ function notice(text, good = false) {
   element.textContent = text ?? "";
   element.hidden = !text;
   element.classList.toggle("good", good);
+  clearTimeout(gone);
+  if (good) gone = setTimeout(() => { element.hidden = true; }, 10_000);
 }
 
 // Leaving is a form: it needs no script of ours to be safe from other sites.

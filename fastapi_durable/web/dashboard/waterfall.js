@@ -17,9 +17,19 @@ export function waterfall(page, run, steps) {
   const { share, shortened } = scale(steps, first, last, end);
   const groups = new Map();
   for (const step of steps) if (step.parallel_group) groups.set(step.parallel_group, (groups.get(step.parallel_group) ?? 0) + 1);
+  const before = new Map(steps.map((step) => [step.seq + 1, step]));
   return h("div", { class: "waterfall" },
     h("div", { class: "axis", "aria-hidden": "true" }, h("span"), h("span", {}, h("span", {}, exact(first)), h("span", {}, `${shortened ? "waiting is drawn shorter · " : ""}+ ${duration(last - first)}`)), h("span")),
-    [...steps].sort((one, other) => beginOf(one) - beginOf(other) || one.seq - other.seq).map((step) => row(page, run, step, { begin: beginOf(step), end: end(step), share, grouped: groups.get(step.parallel_group) > 1 })));
+    [...steps].sort((one, other) => beginOf(one) - beginOf(other) || one.seq - other.seq).map((step) => row(page, run, step, { begin: beginOf(step), end: end(step), share, grouped: groups.get(step.parallel_group) > 1, waited: waitedSince(step, before.get(step.seq)) })));
+}
+
+// What came from outside is recorded when it came. It was waited for since the call before it had its result.
+const FROM_OUTSIDE = new Set(["signal", "event", "webhook", "breakpoint", "task", "update"]);
+
+function waitedSince(step, before) {
+  if (!step.finished_at || !before?.finished_at || step.parallel_group || !FROM_OUTSIDE.has(named(step).kind)) return null;
+  const since = Date.parse(before.finished_at);
+  return before.seq === step.seq - 1 && since < beginOf(step) ? since : null;
 }
 
 // Where on the axis a moment is, in percent. Work would be invisible beside days of waiting, so waiting takes no more room
@@ -41,11 +51,11 @@ function scale(steps, first, last, end) {
   return { share, shortened };
 }
 
-export const legend = (shape) => h("div", { class: "legend" }, ["completed", "failed", "running"].map((name) => status(name)), h("span", { class: "status", "data-status": "suspended" }, "waiting"), shape === "graph" ? null : h("span", {}, "pale: queued or between attempts"));
+export const legend = (shape) => h("div", { class: "legend" }, ["completed", "failed", "running"].map((name) => status(name)), h("span", { class: "status", "data-status": "suspended" }, "waiting"), shape === "graph" ? null : h("span", {}, "pale: queued, waited, or between attempts"));
 
 export const keyOf = (run, step) => `${run.id} ${step.seq}`;
 
-function row(page, run, step, { begin, end, share, grouped }) {
+function row(page, run, step, { begin, end, share, grouped, waited }) {
   const key = keyOf(run, step);
   const tries = attemptsOf(step);
   // Between attempts it waits since the last one ended.
@@ -69,9 +79,10 @@ function row(page, run, step, { begin, end, share, grouped }) {
   h("span", { class: "name", title: label }, h("span", { class: "status", "data-status": TONE[step.status] }), ` ${label} `, h("small", {}, notes.filter(Boolean).join(" · "))),
   h("span", { class: "track", "aria-hidden": "true" },
     started > begin ? h("span", { class: "queued", left: share(begin), width: share(started) - share(begin) }) : null,
+    waited ? h("span", { class: "queued", "data-status": "suspended", left: share(waited), width: share(begin) - share(waited) }) : null,
     tries.map((each) => h("span", { "data-status": "failed", left: share(each.begin), width: share(each.end) - share(each.begin) })),
     h("span", { class: step.finished_at ? "" : "open", left: share(started), width: share(end) - share(started) })),
-  h("span", { class: "time" }, step.finished_at ? duration(end - (tries.length ? begin : started)) : step.status === "pending" ? "waits" : step.status));
+  h("span", { class: "time" }, step.finished_at ? duration(end - (waited ?? (tries.length ? begin : started))) : step.status === "pending" ? "waits" : step.status));
   return h("div", { class: grouped ? "parallel" : "" }, button, detail);
 }
 
