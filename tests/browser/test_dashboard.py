@@ -103,11 +103,26 @@ async def test_a_page_for_the_dark_and_for_a_phone(open_page: Open, screenshots:
     page = await open_page("?run=checkout:2001", scheme="dark")
     await page.get_by_text("no_address").first.wait_for()
     await page.screenshot(path=screenshots / "run-dark.png")
-    for name, path in (("overview", ""), ("runs", "?page=runs"), ("run", "?run=checkout:3001")):
+    long = "import/" + "of-all-that-was-ordered-" * 18
+    body = {"input": "lamp", "run_id": long, "tags": ["x" * 180]}
+    await page.evaluate(
+        "async (body) => (await fetch('api/workflows/price-change/runs', { method: 'POST',"
+        " headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })).json()",
+        body,
+    )
+    for name, path, there in (
+        ("overview", "", "checkout:3001"),
+        ("runs", "?page=runs", long),
+        ("run", "?run=checkout:3001", "checkout:3001"),
+        ("long", f"?run={long}", long),
+        ("graph", "?run=stocktaking:2026-11&view=graph", "lights-out"),
+        ("workflows", "?page=workflows", "price-change"),
+        ("system", "?page=system", "imports"),
+    ):
         page = await open_page(path, width=390, height=844, scheme="dark" if name == "runs" else "light")
-        await page.get_by_text("checkout:3001").first.wait_for()
+        await page.get_by_text(there).first.wait_for()
         await page.screenshot(path=screenshots / f"phone-{name}.png")
-        assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 390, name
 
 
 async def test_an_unknown_run_says_so(open_page: Open) -> None:
