@@ -95,6 +95,19 @@ async def test_an_application_without_runs_says_what_to_do(screenshots: Path) ->
         await page.screenshot(path=screenshots / "empty.png", full_page=True)
 
 
+async def test_where_no_worker_lives_the_overview_says_so(screenshots: Path) -> None:
+    """And a run says what it waits for."""
+    async with browsing(shop(role="api"), seeded=False, allow_unauthenticated=True) as open_page:
+        page = await open_page()
+        await page.get_by_text("Nothing drives the runs.").wait_for()
+        await page.get_by_role("link", name="Workflows").click()
+        await page.locator("section", has_text="nightly-report").get_by_role("button", name="Start").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Start").click()
+        await page.get_by_role("link", name="Overview").click()
+        await page.get_by_text("waits for a worker").wait_for()
+        await page.screenshot(path=screenshots / "no-worker.png")
+
+
 def authenticate(credentials: LoginCredentialsDep) -> ConsoleUser | None:
     if credentials.matches("otto", "otto's word"):
         return ConsoleUser(name="otto", role="operate")

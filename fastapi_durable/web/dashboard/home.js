@@ -19,6 +19,7 @@ export async function home(parameters, page) {
     get(`runs?limit=6&${BAD.map((each) => `status=${each}`).join("&")}`, page),
     get("runs?limit=6&status=suspended", page),
     get("runs?limit=8", page),
+    get("workers", page),
   ]);
   let series = null;
   let seriesAt = 0;
@@ -28,9 +29,12 @@ export async function home(parameters, page) {
     seriesAt = Date.now();
     charts.replaceChildren(...drawn(series));
   };
-  const draw = ([facets, failures, waits, latest]) => {
+  const draw = ([facets, failures, waits, latest, { workers }]) => {
     const count = (name) => facets.facets.filter((each) => each.status === name).reduce((sum, each) => sum + each.count, 0);
     content.replaceChildren(
+      // A worker for all namespaces is not shown to who sees one of them.
+      workers.length || page.info.namespace ? "" : h("section", { class: "card waits warn", role: "status" },
+        h("b", {}, "Nothing drives the runs."), " No worker has said in the last half minute that it lives: start one, and they go on where they stopped."),
       h("div", { class: "tiles" }, STATUSES.map((name) => h("a", {
         class: count(name) ? "tile" : "tile none", href: `?page=runs&status=${name}`, "data-link": true,
       }, h("b", {}, counted(count(name), facets.capped.includes(name))), status(name)))),

@@ -57,7 +57,7 @@ function sections(found, view, { draw, turn }) {
   const done = undone.filter((step) => step.status === "completed").length;
   return [
     h("div", { class: "head" },
-      h("div", {}, h("div", { class: "row" }, status(found.status), link({ page: "runs", workflow: found.workflow }, found.workflow), h("span", { class: "muted" }, `v${found.workflow_version} · ${ended(found) ? "took" : "for"} `, lasted(found))), h("h1", { class: "mono" }, found.id)),
+      h("div", {}, h("div", { class: "row" }, status(found.status), link({ page: "runs", workflow: found.workflow }, found.workflow), h("span", { class: "muted" }, `v${found.workflow_version} · ${ended(found) ? "took" : "for"} `, lasted(found))), h("h1", { class: found.id.length > 60 ? "mono long" : "mono" }, found.id)),
       h("div", { class: "row" }, runActions(view, found))),
     found.waiting || (found.wake_at && found.status !== "running" && !ended(found)) ? h("section", { class: "card waits" }, waiting(found)) : null,
     found.status === "blocked" ? h("section", { class: "card waits" }, "Blocked: the code does not fit the recorded history, or the workflow's version is not deployed. Deploy code that fits, and the run goes on.") : null,

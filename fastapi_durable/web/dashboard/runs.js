@@ -119,7 +119,7 @@ export function table(runs, { compact = false } = {}) {
     h("thead", {}, h("tr", {}, ["Status", "Run", ...(compact ? [] : ["Workflow"]), "Created", ...(compact ? [] : ["Took"])].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, runs.map((run) => h("tr", {},
       h("td", {}, status(run.status)),
-      h("td", {}, link({ run: run.id }, h("span", { class: "mono" }, run.id)), below([
+      h("td", {}, link({ run: run.id }, h("span", { class: "mono", title: run.id }, run.id)), below([
         [compact ? run.workflow : "", reason(run)].filter(Boolean).join(" · "),
         ...(compact ? [] : run.tags.slice(0, 6).map((tag) => h("span", { class: "tag" }, tag)))])),
       compact ? null : h("td", {}, run.workflow, h("span", { class: "muted" }, ` v${run.workflow_version}`)),

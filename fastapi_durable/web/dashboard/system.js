@@ -17,8 +17,12 @@ export async function system(_, page) {
   ];
 }
 
-const card = (title, empty, columns, rows) => h("section", { class: "card" }, h("h2", {}, title), !rows.length ? h("p", { class: "empty" }, empty)
-  : h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)));
+function card(title, empty, columns, rows) {
+  // On a phone there is no head: each cell says what it is.
+  for (const row of rows) columns.forEach((name, index) => { if (index && name) row.children[index].setAttribute("data-label", name); });
+  return h("section", { class: "card" }, h("h2", {}, title), !rows.length ? h("p", { class: "empty" }, empty)
+    : h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)));
+}
 
 const time = (moment) => h("td", { class: "num" }, moment ? when(moment) : "–");
 
