@@ -1,5 +1,5 @@
 # `make run`, `make test` and `make demo` set up whatever is missing first; the second time that takes no time.
-# What set-up has done is remembered in .venv/.installed, node_modules/.installed and .make/clients.
+# What set-up has done is remembered in .venv/.installed, .venv/.console, node_modules/.installed and .make/clients.
 
 PORT ?= 8000
 DB ?= sqlite
@@ -15,7 +15,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
+.PHONY: bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
 	@echo "make bench-console  how quick the console is with a million runs on PostgreSQL, and 100,000 on SQLite"
+	@echo "make bench-paint  how soon the dashboard shows something in Chromium, with 100,000 runs"
 	@echo "make parity       compare prisma_inprocess with Prisma's own JavaScript runtime, on both databases"
 	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
@@ -76,14 +77,18 @@ demo: setup
 check-wheel: setup
 	scripts/with_node .venv/bin/python scripts/check_wheel.py
 
-# Chromium is Debian's, or whichever is on the PATH: `apt-get install chromium`.
-test-console: setup
-	.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
-	.venv/bin/python -m pytest -m console tests/browser $(ARGS)
+test-console: setup .venv/.console
+	@scripts/install_chromium
+	.venv/bin/python -m pytest -m console --numprocesses $(WORKERS) --dist worksteal tests/browser $(ARGS)
 
 # The README's picture is one that the browser tests take.
 picture: test-console
 	cp .make/screenshots/run-graph.png docs/console.png
+
+bench-paint: setup .venv/.console
+	@scripts/install_chromium
+	scripts/with_node .venv/bin/python -m benchmarks.first_paint $(ARGS)
+	scripts/with_node .venv/bin/python -m benchmarks.first_paint --database postgresql $(ARGS)
 
 bench-console: setup
 	scripts/with_node .venv/bin/python -m benchmarks.console $(ARGS)
@@ -106,6 +111,11 @@ setup: .venv/.installed node_modules/.installed .make/clients
 	@echo "Installing the Python packages"
 	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
 	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.console: requirements/console.txt .venv/.installed
+	@echo "Installing what the browser tests need"
+	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
 	@touch $@
 
 node_modules/.installed: package-lock.json package.json requirements/node.txt | .venv/.installed

@@ -26,6 +26,8 @@ from tests.support.postgres import local_postgres
 
 GOAL: Final = 0.1
 REPEATS: Final = 7
+UNCOUNTED: Final = 8
+"""Asked so often first: from the sixth time on PostgreSQL may keep a plan that it made for any values."""
 LONG: Final = 5_000
 CHILDREN: Final = 1_000
 
@@ -49,15 +51,18 @@ REQUESTS: Final = {
     "namespace (small)": "runs?limit=50&namespace=tenant-z",
     "origin": "runs?limit=50&origin=billing",
     "origin (rare)": "runs?limit=50&origin=legacy",
+    "no origin": "runs?limit=50&unattributed=true",
     "created within a day": "runs?limit=50&created_from={day}&created_until={next_day}",
     "total": "runs?limit=1&total=true",
     "total of a workflow": "runs?limit=1&total=true&workflow=flow-3",
+    "total of a rare origin": "runs?limit=1&total=true&origin=legacy",
     "total of a tag": "runs?limit=1&total=true&tag=region:eu",
     "facets": "runs/facets",
     "facets of a status's list": "runs/facets?status=failed",
     "facets of a workflow": "runs/facets?workflow=flow-3",
     "facets of a workflow (ran long ago)": "runs/facets?workflow=import",
     "facets of a tag": "runs/facets?tag=region:eu",
+    "facets of a tag (one run)": "runs/facets?tag=order:70000",
     "facets of an attribute": "runs/facets?attr=total:gte:9990",
     "facets of a namespace": "runs/facets?namespace=tenant-a",
     "facets of a day": "runs/facets?created_from={day}&created_until={next_day}",
@@ -71,6 +76,7 @@ REQUESTS: Final = {
     "metrics for Prometheus": "metrics",
     "schedules": "schedules",
     "workers": "workers",
+    "queues": "queues",
 }
 
 
@@ -207,16 +213,16 @@ async def measure(prisma: Any, only: str) -> list[str]:
             if only not in name:
                 continue
             times = []
-            for _ in range(REPEATS + 1):
+            for _ in range(UNCOUNTED + REPEATS):
                 begin = time.perf_counter()
                 answer = await http.get(path.format(**asked))
                 times.append(time.perf_counter() - begin)
             answer.raise_for_status()
-            median = statistics.median(times[1:])
+            median = statistics.median(times[UNCOUNTED:])
             if median > GOAL:
                 slow.append(name)
             print(
-                f"{name:42} {median * 1000:6.1f} ms {max(times[1:]) * 1000:6.1f} ms"
+                f"{name:42} {median * 1000:6.1f} ms {max(times[UNCOUNTED:]) * 1000:6.1f} ms"
                 f"  {len(answer.content) / 1000:6.1f} kB  {'met' if median <= GOAL else 'NOT MET'}",
                 flush=True,
             )

@@ -1,4 +1,4 @@
-"""The command line: `python -m fastapi_durable schema | worker | check | runs | workers | schedules`.
+"""The command line: `python -m fastapi_durable schema | worker | check | runs | workers | queues | schedules`.
 
 Each subcommand is a pair of functions: one describes its arguments, one does the work and returns the exit code.
 The work imports what it needs itself, so that a command is quick and a broken application does not break the others.
@@ -32,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _describe_check(commands)
     _describe_runs(commands)
     _describe_workers(commands)
+    _describe_queues(commands)
     _describe_schedules(commands)
     arguments = parser.parse_args(argv)
     work: _Work = arguments.work
@@ -143,6 +144,18 @@ def _describe_workers(commands: "argparse._SubParsersAction[Any]") -> None:
         "workers", help="list the workers that live", description="List the workers that live, with their load."
     )
     describe_workers(parser)
+    parser.set_defaults(work=_upkeep)
+
+
+def _describe_queues(commands: "argparse._SubParsersAction[Any]") -> None:
+    from fastapi_durable.terminal.arguments import describe_queues
+
+    parser = commands.add_parser(
+        "queues",
+        help="list the queues: limits, what runs and what waits",
+        description="List the queues with their limits, the runs that are driven, and those that wait.",
+    )
+    describe_queues(parser)
     parser.set_defaults(work=_upkeep)
 
 

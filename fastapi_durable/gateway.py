@@ -15,6 +15,7 @@ from fastapi_durable.engine.input import NO_INPUT
 from fastapi_durable.engine.singleton import SINGLETON_TAG
 from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
+from fastapi_durable.queue import QueueLoad
 from fastapi_durable.store.base import HistoryState, StateStore
 
 WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint"]
@@ -150,6 +151,10 @@ class RunGateway:
     async def workers(self) -> list[WorkerRecord]:
         """The workers that said within the last half minute that they live, the latest first."""
         return await self._store.list_workers(since=self._engine.clock.now() - _WORKER_SILENCE)
+
+    async def queues(self, *, at_most: int | None = None) -> list[QueueLoad]:
+        """The queues with their limits, the runs that are driven, and those that wait, counted up to `at_most`."""
+        return await self._store.list_queues(self._engine.clock.now(), at_most=at_most)
 
     async def waiting_for(self, run_ids: Collection[str]) -> dict[str, Waiting]:
         """What each of these runs waits for; runs that are not suspended, or only wait for a time, are left out."""

@@ -6,7 +6,7 @@ Names of workflows and steps are labels, and bounded: what comes after the first
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -44,7 +44,7 @@ class Counter:
         """The metric in Prometheus' text format."""
         yield from _head(self._name, self._help, "counter")
         for values, count in self._counts.items():
-            yield f"{self._name}{_labels(self._labels, values)} {count}"
+            yield f"{self._name}{label_set(self._labels, values)} {count}"
 
 
 class Histogram:
@@ -73,9 +73,9 @@ class Histogram:
             below = 0
             for bound, count in zip((*map(str, _SECONDS), "+Inf"), counts, strict=True):
                 below += count
-                yield f"{self._name}_bucket{_labels((*self._labels, 'le'), (*values, bound))} {below}"
-            yield f"{self._name}_sum{_labels(self._labels, values)} {self._sums[values]:.9g}"
-            yield f"{self._name}_count{_labels(self._labels, values)} {below}"
+                yield f"{self._name}_bucket{label_set((*self._labels, 'le'), (*values, bound))} {below}"
+            yield f"{self._name}_sum{label_set(self._labels, values)} {self._sums[values]:.9g}"
+            yield f"{self._name}_count{label_set(self._labels, values)} {below}"
 
 
 class ProcessMetrics:
@@ -145,7 +145,8 @@ def _head(name: str, help: str, kind: str) -> Iterator[str]:
     yield f"# TYPE {name} {kind}"
 
 
-def _labels(names: Labels, values: Labels) -> str:
+def label_set(names: Sequence[str], values: Sequence[str]) -> str:
+    """Labels as the text format writes them."""
     return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from fastapi_durable.definition import StepDefinition, StepPolicy
+from fastapi_durable.engine.earlier_attempts import and_this, attempts_before
 from fastapi_durable.engine.interception import Intercepted, StepExecution
 from fastapi_durable.engine.step_log import RunningStepLog
 from fastapi_durable.engine.turn import Turn
@@ -15,8 +16,11 @@ from fastapi_durable.errors import StepFailedError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome
 
-Attempt = Callable[[int, datetime], Awaitable[Checkpoint | StepOutcome]]
-"""Executes one attempt, given its number and start; returns the recorded success, or how it failed."""
+Attempt = Callable[[int, datetime, tuple[Json, ...]], Awaitable[Checkpoint | StepOutcome]]
+"""Executes one attempt, given its number, its start, and the events that tell of earlier ones, to be recorded with it.
+
+Returns the recorded success, or how it failed.
+"""
 
 
 async def run_attempts(
@@ -40,15 +44,18 @@ async def run_attempts(
             # Its process died, or lost the lease, before it knew the outcome.
             failed = recorded.attempts - 1
         number = failed + 1
+        earlier = attempts_before(recorded)
         started_at = clock.now()
         events.step("step.started", turn.run, seq, name, attempt=number)
-        outcome = await attempt(number, started_at)
+        outcome = await attempt(number, started_at, earlier)
         if isinstance(outcome, Checkpoint):
             _tell_end(turn, outcome)
             return outcome
         error = outcome.error or ErrorRecord(message="the step failed")
         final = error.retryable is False or number >= policy.max_attempts
         wake_at = None if final else _next_attempt_at(turn, policy, number)
+        if not final:
+            earlier = and_this(earlier, number, error, started_at, clock.now())
         recorded = await turn.record(
             turn.checkpoint(
                 seq,
@@ -57,7 +64,7 @@ async def run_attempts(
                 CheckpointStatus.FAILED if final else CheckpointStatus.PENDING,
                 input=input,
                 error=error,
-                events=outcome.events,
+                events=(*earlier, *outcome.events),
                 attempts=number,
                 wake_at=wake_at,
                 started_at=started_at,

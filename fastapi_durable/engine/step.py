@@ -22,7 +22,7 @@ from fastapi_durable.engine.position import inside_step
 from fastapi_durable.engine.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 
 NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
@@ -58,7 +58,7 @@ async def run_step(
         if recorded is None or not recorded.status.is_finished:
             encoded = codec.encode(value, definition.input_type, what=f"the input of {label}")
 
-            async def attempt(number: int, started_at: datetime) -> Checkpoint | StepOutcome:
+            async def attempt(number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
                 task = StepTask(
                     run_id=turn.run.id,
                     seq=seq,
@@ -71,7 +71,7 @@ async def run_step(
                     traceparent=turn.run.traceparent,
                 )
                 log = log_of(turn, seq, definition.name, number)
-                announcement = _Announcement(turn, task, started_at)
+                announcement = _Announcement(turn, task, started_at, earlier)
                 try:
                     outcome = await _within(
                         policy, lambda: carrier.execute(task, lambda task: _execute(turn, definition, task, log))
@@ -90,7 +90,7 @@ async def run_step(
                         CheckpointStatus.COMPLETED,
                         input=encoded,
                         output=outcome.output,
-                        events=outcome.events,
+                        events=(*earlier, *outcome.events),
                         attempts=number,
                         started_at=started_at,
                     )
@@ -163,10 +163,11 @@ async def call(definition: StepDefinition, value: Any, dependencies: dict[str, A
 class _Announcement:
     """Shows a step as running in the store, but only once it takes long: a short step costs one write."""
 
-    def __init__(self, turn: Turn, task: StepTask, started_at: datetime) -> None:
+    def __init__(self, turn: Turn, task: StepTask, started_at: datetime, earlier: tuple[Json, ...]) -> None:
         self._turn = turn
         self._task = task
         self._started_at = started_at
+        self._earlier = earlier
         self._write: asyncio.Task[Any] | None = None
         self._timer = turn.services.until_shown.call(self._begin)
 
@@ -181,6 +182,7 @@ class _Announcement:
             task.name,
             CheckpointStatus.RUNNING,
             input=task.input,
+            events=self._earlier,
             attempts=task.attempt,
             started_at=self._started_at,
         )

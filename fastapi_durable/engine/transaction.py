@@ -26,7 +26,7 @@ from fastapi_durable.errors import (
     StoreUnavailableError,
     TransactionExpiredError,
 )
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json
 from fastapi_durable.transport.base import StepOutcome
 
 
@@ -54,9 +54,11 @@ async def run_transaction(
                 value, definition.input_type, what=f"the input of transaction {definition.name!r}"
             )
 
-            async def attempt(number: int, started_at: datetime) -> Checkpoint | StepOutcome:
+            async def attempt(number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
                 # If the connection breaks during COMMIT, only the next try shows whether it went through.
-                return await turn.persist(lambda: _commit(turn, seq, definition, encoded, number, started_at, timeout))
+                return await turn.persist(
+                    lambda: _commit(turn, seq, definition, encoded, number, started_at, earlier, timeout)
+                )
 
             recorded = await run_attempts(turn, seq, definition.name, policy, recorded, attempt, input=encoded)
         return outcome_of(turn, definition, recorded)
@@ -69,6 +71,7 @@ async def _commit(
     encoded: Any,
     number: int,
     started_at: datetime,
+    earlier: tuple[Json, ...],
     timeout: timedelta,
 ) -> Checkpoint | StepOutcome:
     codec, services = turn.services.codec, turn.services
@@ -98,7 +101,7 @@ async def _commit(
                     CheckpointStatus.COMPLETED,
                     input=encoded,
                     output=output,
-                    events=log.events,
+                    events=(*earlier, *log.events),
                     attempts=number,
                     started_at=started_at,
                 )

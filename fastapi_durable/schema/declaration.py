@@ -52,6 +52,7 @@ model DurableWorkflowRun {
   @@index([namespace, status, createdAt], map: "durable_workflow_runs_namespace_status_idx")
   @@index([parentRunId])
   @@index([createdAt, id])
+  @@index([origin, createdAt])
   @@index([status, lockedUntil])
   @@index([status, expiresAt])
   @@index([status, queue, namespace, fairnessKey, claimOrder], map: "durable_workflow_runs_line_idx")

@@ -383,8 +383,10 @@ class StateStore(Protocol):
         """Insert a queue, or set the limits of the one that has its id; how far that has come stays."""
         ...
 
-    async def list_queues(self, now: datetime, *, namespace: str | None = None, limit: int = 1000) -> list[QueueLoad]:
-        """Queues with what is in them, by id."""
+    async def list_queues(
+        self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None
+    ) -> list[QueueLoad]:
+        """Queues with what is in them, by id; counting what waits in one stops at `at_most`."""
         ...
 
     async def save_worker(self, worker: WorkerRecord) -> None:

@@ -18,6 +18,7 @@ def describe_runs(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--tag")
     listing.add_argument("--attr", action="append", type=_attribute, default=[], metavar="KEY:OP:VALUE")
     listing.add_argument("--namespace")
+    listing.add_argument("--origin", help="of the application that started it")
     listing.add_argument("--limit", type=_limit, default=50, help="1 to 1000 (default: 50)")
 
     show = _action(actions, "show", "one run with its steps", "run_id")
@@ -34,6 +35,12 @@ def describe_workers(parser: argparse.ArgumentParser) -> None:
     """The command `workers` has no actions."""
     _add_common(parser, ())
     parser.set_defaults(action="workers")
+
+
+def describe_queues(parser: argparse.ArgumentParser) -> None:
+    """The command `queues` has no actions."""
+    _add_common(parser, ())
+    parser.set_defaults(action="queues")
 
 
 def describe_schedules(parser: argparse.ArgumentParser) -> None:

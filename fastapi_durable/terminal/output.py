@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.model import CheckpointStatus
+from fastapi_durable.web.queue_routes import QueueView
 from fastapi_durable.web.schemas import RunDetailView, RunSummary, StepView
 from fastapi_durable.web.upkeep_routes import ScheduleView, WorkerView
 
@@ -32,6 +33,8 @@ class Output(Protocol):
 
     def workers(self, workers: Sequence[WorkerView]) -> None: ...
 
+    def queues(self, queues: Sequence[QueueView]) -> None: ...
+
     def schedules(self, schedules: Sequence[ScheduleView]) -> None: ...
 
     def change(self, at: datetime, run_id: str, what: str, status: str) -> None: ...
@@ -54,6 +57,10 @@ class JsonOutput:
 
     def workers(self, workers: Sequence[WorkerView]) -> None:
         for each in workers:
+            self._print(each.model_dump(mode="json"))
+
+    def queues(self, queues: Sequence[QueueView]) -> None:
+        for each in queues:
             self._print(each.model_dump(mode="json"))
 
     def schedules(self, schedules: Sequence[ScheduleView]) -> None:
@@ -163,6 +170,26 @@ class RichOutput:
             )
         self._console.print(table if table.row_count else "no worker has said in the last half minute that it lives")
 
+    def queues(self, queues: Sequence[QueueView]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, header_style="dim", pad_edge=False)
+        for name in ("QUEUE", "NAMESPACE", "RUNNING", "WAITING", "EACH WORKER", "MAY BEGIN"):
+            table.add_column(name, overflow="fold")
+        for each in queues:
+            full = each.concurrency is not None and each.running >= each.concurrency
+            places = "" if each.concurrency is None else f" of {each.concurrency}"
+            table.add_row(
+                Text(each.name),
+                Text(each.namespace),
+                Text(f"{each.running}{places}", style="yellow" if full else ""),
+                f"{each.waiting}{'+' if each.waiting_capped else ''}",
+                "" if each.worker_concurrency is None else f"up to {each.worker_concurrency}",
+                Text(_rate(each), style="yellow" if each.may_begin == 0 else ""),
+            )
+        self._console.print(table if table.row_count else "no queues")
+
     def schedules(self, schedules: Sequence[ScheduleView]) -> None:
         from rich.table import Table
         from rich.text import Text
@@ -211,6 +238,14 @@ def what_changed(step: StepView) -> str:
     tries = f" (attempt {step.attempts})" if step.attempts > 1 else ""
     reason = f": {step.error.message}" if step.status is CheckpointStatus.FAILED and step.error is not None else ""
     return f"{step.name}{tries}{reason}"
+
+
+def _rate(queue: QueueView) -> str:
+    """What the rate limit allows now."""
+    if queue.rate_limit is None or queue.rate_period_seconds is None:
+        return ""
+    limit = f"{queue.may_begin} of {queue.rate_limit} in {_duration(timedelta(seconds=queue.rate_period_seconds))}"
+    return limit if queue.begins_again_at is None else f"{limit}, again at {_moment(queue.begins_again_at)}"
 
 
 def _bar(step: StepView, begin: datetime, end: datetime) -> str:

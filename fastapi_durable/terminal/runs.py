@@ -56,6 +56,7 @@ async def _listed(api: Api, arguments: argparse.Namespace) -> list[RunSummary]:
                 tag=arguments.tag,
                 attr=arguments.attr or None,
                 namespace=arguments.namespace,
+                origin=arguments.origin,
                 limit=min(_PAGE, arguments.limit - len(found)),
                 cursor=cursor,
             )

@@ -1,10 +1,11 @@
-"""Does what `workers` and `schedules` were asked for, over the console's API."""
+"""Does what `workers`, `queues` and `schedules` were asked for, over the console's API."""
 
 import argparse
 from urllib.parse import quote
 
 from fastapi_durable.terminal.api import Api
 from fastapi_durable.terminal.output import Output
+from fastapi_durable.web.queue_routes import QueueList
 from fastapi_durable.web.upkeep_routes import ScheduleList, WorkerList
 
 
@@ -17,6 +18,8 @@ async def act(api: Api, output: Output, arguments: argparse.Namespace) -> int:
     match arguments.action:
         case "workers":
             output.workers(WorkerList.model_validate(await api.get("workers")).workers)
+        case "queues":
+            output.queues(QueueList.model_validate(await api.get("queues")).queues)
         case "list":
             output.schedules(ScheduleList.model_validate(await api.get("schedules")).schedules)
         case "trigger":

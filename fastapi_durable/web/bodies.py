@@ -37,6 +37,8 @@ class StartRun(_Body):
     tags: Annotated[list[Name], Field(max_length=50)] = []
     search_attributes: Annotated[dict[Name, AttributeText | bool | _Whole | _Number], Field(max_length=50)] = {}
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
+    queue: Name | None = Field(default=None, description="Wait for a place in it; see `listQueues`.")
+    fairness_key: Name | None = Field(default=None, description="Keys take turns in a queue.")
 
 
 class SendSignal(_Body):

@@ -15,6 +15,7 @@ from fastapi_durable.web.dashboard_routes import asset_route, page_route
 from fastapi_durable.web.entity_routes import entity_change_routes, entity_routes
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.metrics_routes import metrics_routes
+from fastapi_durable.web.queue_routes import queue_routes
 from fastapi_durable.web.repair_routes import repair_routes
 from fastapi_durable.web.run_routes import run_detail_route, run_routes
 from fastapi_durable.web.same_origin import require_same_origin
@@ -57,6 +58,7 @@ def console_router(
         metrics_routes(),
         activity_routes(),
         upkeep_routes(),
+        queue_routes(),
         entity_routes(entities),
     )
     for part in reading:

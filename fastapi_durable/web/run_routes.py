@@ -28,6 +28,7 @@ COUNTED: Final = 10_000
 """So many runs of a list are counted at most, that the answer takes no longer where there are more."""
 MOST_CHILDREN: Final = 200
 _COUNTED_OF_STATUS: Final = 5_000
+_COUNTED_OF_STATUS_BY_CONTENT: Final = 1_000
 
 FilterDep = Annotated[RunFilter, Depends(run_filter)]
 
@@ -55,7 +56,8 @@ async def list_runs(
 async def run_facets(scope: ScopeDep, selected: FilterDep) -> RunFacetsView:
     """Count runs by status and origin; the filter's own status and origin are left out of account.
 
-    Of each status at most 5,000 runs are counted, so that the answer takes no longer where there are more.
+    Of each status at most 5,000 runs are counted, or 1,000 if the filter names a tag or an attribute, so that the
+    answer takes no longer where there are more.
     """
     return await facets_of(scope, run_query(selected))
 
@@ -98,8 +100,9 @@ async def read_run_value(run_id: RunId, key: Name, scope: ScopeDep) -> RunValue:
 
 async def facets_of(scope: ConsoleScope, query: RunQuery) -> RunFacetsView:
     """The counts that a query's list is shown with."""
-    facets = await scope.gateway.run_facets(query, at_most=_COUNTED_OF_STATUS + 1)
-    return RunFacetsView.of(facets, _COUNTED_OF_STATUS)
+    # Each run has to be looked at for its tags and attributes, many that have others among them.
+    most = _COUNTED_OF_STATUS_BY_CONTENT if query.tag or query.attributes else _COUNTED_OF_STATUS
+    return RunFacetsView.of(await scope.gateway.run_facets(query, at_most=most + 1), most)
 
 
 def version_of(run: Run, history: str, children: Sequence[Run]) -> str:

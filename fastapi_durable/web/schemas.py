@@ -70,6 +70,8 @@ class RunSummary(BaseModel):
     tags: list[str]
     search_attributes: dict[str, SearchValue]
     priority: int | None
+    queue: str | None
+    fairness_key: str | None
     parent_run_id: str | None
     waiting: WaitingView | None
     wake_at: datetime | None = Field(description="When a suspended or blocked run goes on by itself.")
@@ -104,7 +106,7 @@ class RunFacetsView(BaseModel):
     facets: list[FacetView]
     total: int
     capped: list[RunStatus] = Field(
-        description="Statuses of which there are more than the 5,000 that were counted; so the total is more, too."
+        description="Statuses of which there are more than were counted; so the total is more, too."
     )
 
     @classmethod
@@ -214,6 +216,8 @@ def _summary(run: Run, waiting: Waiting | None) -> dict[str, Any]:
         "tags": list(run.tags),
         "search_attributes": dict(run.search_attributes),
         "priority": run.priority,
+        "queue": run.queue or None,
+        "fairness_key": run.fairness_key or None,
         "parent_run_id": run.parent_run_id,
         "waiting": WaitingView.of(waiting, run),
         "wake_at": run.wake_at,

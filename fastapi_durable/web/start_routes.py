@@ -45,6 +45,8 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
         tags=body.tags,
         search_attributes=body.search_attributes,
         priority=body.priority,
+        queue=body.queue,
+        fairness_key=body.fairness_key,
     )
     if not handle.created:
         response.status_code = HTTPStatus.OK

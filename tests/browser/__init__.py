@@ -1,1 +1,1 @@
-"""The dashboard in a real browser. Left out of `make test`, since it needs Chromium: `make test-console`."""
+"""The dashboard in a real browser. `make test-console`, since it needs Chromium; CI runs it before `make test`."""

@@ -18,6 +18,15 @@ from fastapi_durable import DurableModule
 from tests.browser.shop import seed, shop
 
 PREFIX = "/internal/durable"
+FLAGS = [
+    "--no-sandbox",  # there is none for root, as whom CI runs; the only pages are our own
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 def signed_in(given: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> None:
@@ -60,21 +69,16 @@ Open = Callable[..., Awaitable[Any]]
 
 
 @asynccontextmanager
-async def browsing(module: DurableModule, *, seeded: bool = True, **options: Any) -> AsyncIterator[Open]:
-    """A browser on the dashboard of a module; `options` are those of its router."""
+async def looking_at(console: str) -> AsyncIterator[Open]:
+    """A browser on the dashboard of that address."""
     from playwright.async_api import async_playwright
 
-    app = FastAPI(lifespan=module.lifespan)
-    app.include_router(module.router(**options), prefix=PREFIX)
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert executable, "no Chromium is installed: apt-get install chromium"
+    assert executable, "no Chromium is installed: make test-console says what to do"
     complaints: list[str] = []
     async with AsyncExitStack() as stack:
-        address = await stack.enter_async_context(serving(app))
-        if seeded:
-            await seed(module.runtime(app))
         playwright = await stack.enter_async_context(async_playwright())
-        browser = await playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
         stack.push_async_callback(browser.close)
 
         async def open_page(path: str = "", *, width: int = 1240, height: int = 860, scheme: Any = "light") -> Any:
@@ -88,12 +92,24 @@ async def browsing(module: DurableModule, *, seeded: bool = True, **options: Any
             page.set_default_timeout(20_000)
             page.on("console", lambda message: complaints.append(message.text) if _complains(message) else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
-            await page.goto(f"{address}{PREFIX}/{path}")
+            await page.goto(f"{console}{path}")
             await page.wait_for_selector("main > *, main.login > *")
             return page
 
         yield open_page
     assert complaints == []
+
+
+@asynccontextmanager
+async def browsing(module: DurableModule, *, seeded: bool = True, **options: Any) -> AsyncIterator[Open]:
+    """A browser on the dashboard of a module; `options` are those of its router."""
+    app = FastAPI(lifespan=module.lifespan)
+    app.include_router(module.router(**options), prefix=PREFIX)
+    async with serving(app) as address:
+        if seeded:
+            await seed(module.runtime(app))
+        async with looking_at(f"{address}{PREFIX}/") as open_page:
+            yield open_page
 
 
 @pytest.fixture

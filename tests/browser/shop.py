@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -13,6 +13,7 @@ from fastapi_durable import (
     DurableRuntime,
     FatalError,
     MemoryStateStore,
+    Queue,
     RunStatus,
     Schedule,
     WorkflowContext,
@@ -143,11 +144,21 @@ async def stocktaking(ctx: WorkflowContext, shelves: int) -> int:
     return shelves
 
 
-def shop() -> DurableModule:
+def shop(*, role: Literal["api"] | None = None) -> DurableModule:
+    """`role`: "api" for one without a worker."""
     tries.clear()
     night = Schedule(key="nightly-report", workflow=report, cron="0 3 * * *", timezone="Europe/Berlin")
     return DurableModule.for_root(
-        DurableOptions(store=MemoryStateStore(), poll_interval="20ms", schedules=[night]),
+        DurableOptions(
+            store=MemoryStateStore(),
+            poll_interval="20ms",
+            role=role,
+            schedules=[night],
+            queues=[
+                Queue("mail", concurrency=4),
+                Queue("imports", concurrency=2, worker_concurrency=1, rate_limit=1, rate_period="1h"),
+            ],
+        ),
         workflows=[checkout, report, price_change, stocktaking, stocktaking_of_one_shelf],
     )
 

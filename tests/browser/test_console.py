@@ -37,10 +37,9 @@ async def test_many_runs_are_acted_on_at_once(open_page: Open) -> None:
     await page.get_by_text("No run matches").wait_for()
 
 
-async def test_a_schedule_is_paused_resumed_and_run_now(open_page: Open, screenshots: Path) -> None:
+async def test_a_schedule_is_paused_resumed_and_run_now(open_page: Open) -> None:
     page = await open_page("?page=system")
     await page.get_by_role("cell", name="0 of 32").wait_for()
-    await page.screenshot(path=screenshots / "system.png")
     for label, told in (("Pause", "is paused"), ("Resume", "is resumed")):
         await page.get_by_role("button", name=label).click()
         await page.get_by_role("dialog").get_by_role("button", name=label).click()
@@ -50,12 +49,63 @@ async def test_a_schedule_is_paused_resumed_and_run_now(open_page: Open, screens
     await page.get_by_role("heading", name=re.compile("^sched:nightly-report")).wait_for()
 
 
+async def test_queues_show_what_runs_what_waits_and_when_it_goes_on(open_page: Open, screenshots: Path) -> None:
+    """Of three runs on a queue that lets one begin in an hour, two wait; a run's page names its queue."""
+    page = await open_page()
+    for number in range(3):
+        body = {"input": "lamp", "run_id": f"import:{number}", "queue": "imports", "fairness_key": "ada"}
+        await page.evaluate(
+            "async (body) => (await fetch('api/workflows/price-change/runs', { method: 'POST',"
+            " headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })).json()",
+            body,
+        )
+    await page.get_by_role("link", name="System").click()
+    row = page.get_by_role("row", name=re.compile("imports.*up to 1 on each worker"))
+    await row.get_by_text("0 more of 1 in 1 h").wait_for()
+    await row.get_by_role("cell", name="2", exact=True).wait_for()
+    await row.get_by_text(re.compile("^the next in")).wait_for()
+    await page.screenshot(path=screenshots / "system.png")
+    await page.goto(page.url.replace("page=system", "run=import:2"))
+    await page.get_by_text("imports", exact=True).wait_for()
+    await page.get_by_text("ada", exact=True).wait_for()
+
+
+async def test_what_became_of_earlier_attempts_is_told(open_page: Open) -> None:
+    """When each was made, and why it failed, although the step succeeded in the end."""
+    page = await open_page("?run=checkout:1001")
+    step = page.get_by_role("button", name=re.compile("charge_card.*3 attempts"))
+    assert await step.locator(".track [data-status=failed]").count() == 2
+    await step.click()
+    await page.get_by_text("Earlier attempts").wait_for()
+    await page.get_by_text("ConnectionError: the card provider hung up").nth(1).wait_for()
+
+
+async def test_times_go_on_while_nobody_touches_the_page(open_page: Open) -> None:
+    page = await open_page("?run=checkout:1001")
+    created = page.locator("dl.facts time").first
+    before = await created.inner_text()
+    await page.wait_for_function("before => document.querySelector('dl.facts time').textContent !== before", arg=before)
+
+
 async def test_an_application_without_runs_says_what_to_do(screenshots: Path) -> None:
     async with browsing(shop(), seeded=False, allow_unauthenticated=True) as open_page:
         page = await open_page()
         await page.get_by_text("No runs yet. Start one").wait_for()
         await page.get_by_text("No run failed in this time").wait_for()
         await page.screenshot(path=screenshots / "empty.png", full_page=True)
+
+
+async def test_where_no_worker_lives_the_overview_says_so(screenshots: Path) -> None:
+    """And a run says what it waits for."""
+    async with browsing(shop(role="api"), seeded=False, allow_unauthenticated=True) as open_page:
+        page = await open_page()
+        await page.get_by_text("Nothing drives the runs.").wait_for()
+        await page.get_by_role("link", name="Workflows").click()
+        await page.locator("section", has_text="nightly-report").get_by_role("button", name="Start").click()
+        await page.get_by_role("dialog").get_by_role("button", name="Start").click()
+        await page.get_by_role("link", name="Overview").click()
+        await page.get_by_text("waits for a worker").wait_for()
+        await page.screenshot(path=screenshots / "no-worker.png")
 
 
 def authenticate(credentials: LoginCredentialsDep) -> ConsoleUser | None:

@@ -103,11 +103,26 @@ async def test_a_page_for_the_dark_and_for_a_phone(open_page: Open, screenshots:
     page = await open_page("?run=checkout:2001", scheme="dark")
     await page.get_by_text("no_address").first.wait_for()
     await page.screenshot(path=screenshots / "run-dark.png")
-    for name, path in (("overview", ""), ("runs", "?page=runs"), ("run", "?run=checkout:3001")):
+    long = "import/" + "of-all-that-was-ordered-" * 18
+    body = {"input": "lamp", "run_id": long, "tags": ["x" * 180]}
+    await page.evaluate(
+        "async (body) => (await fetch('api/workflows/price-change/runs', { method: 'POST',"
+        " headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) })).json()",
+        body,
+    )
+    for name, path, there in (
+        ("overview", "", "checkout:3001"),
+        ("runs", "?page=runs", long),
+        ("run", "?run=checkout:3001", "checkout:3001"),
+        ("long", f"?run={long}", long),
+        ("graph", "?run=stocktaking:2026-11&view=graph", "lights-out"),
+        ("workflows", "?page=workflows", "price-change"),
+        ("system", "?page=system", "imports"),
+    ):
         page = await open_page(path, width=390, height=844, scheme="dark" if name == "runs" else "light")
-        await page.get_by_text("checkout:3001").first.wait_for()
+        await page.get_by_text(there).first.wait_for()
         await page.screenshot(path=screenshots / f"phone-{name}.png")
-        assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 390, name
 
 
 async def test_an_unknown_run_says_so(open_page: Open) -> None:
@@ -160,14 +175,3 @@ async def test_a_run_is_forked_from_a_step_and_done_again_with_other_input(open_
     await page.get_by_label("Input (JSON)").fill('{"id": "1004", "customer": "Else", "total": 3}')
     await page.get_by_role("dialog").get_by_role("button", name="Start").click()
     await page.get_by_role("heading", name=re.compile("checkout:1004~retry~")).wait_for()
-
-
-async def test_a_schedule_is_paused_and_a_worker_seen(open_page: Open, screenshots: Path) -> None:
-    """The system page: what starts runs, and what drives them."""
-    page = await open_page("?page=system")
-    await page.get_by_text("nightly-report").first.wait_for()
-    await page.screenshot(path=screenshots / "system.png")
-    await page.get_by_role("button", name="Pause").click()
-    await page.get_by_role("dialog").get_by_role("button", name="Pause").click()
-    await page.get_by_text("The schedule is paused.").wait_for()
-    await page.get_by_role("button", name="Resume").wait_for()

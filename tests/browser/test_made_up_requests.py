@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from tests.browser.conftest import serving
 from tests.browser.shop import seed, shop
 
-pytestmark = pytest.mark.console
+pytestmark = [pytest.mark.console, pytest.mark.timeout(300)]
 
 
 async def test_every_answer_is_one_that_the_document_promises() -> None:
@@ -37,7 +37,7 @@ async def test_every_answer_is_one_that_the_document_promises() -> None:
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            output, _ = await asyncio.wait_for(process.communicate(), 90)
+            output, _ = await asyncio.wait_for(process.communicate(), 240)
         finally:
             if process.returncode is None:
                 process.kill()

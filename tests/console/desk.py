@@ -16,6 +16,7 @@ from fastapi_durable import (
     DurableRuntime,
     FatalError,
     MemoryStateStore,
+    Queue,
     RunStatus,
     Schedule,
     WorkflowContext,
@@ -83,6 +84,8 @@ class Counter(BaseModel):
 
 WORKFLOWS: list[Callable[..., Coroutine[Any, Any, Any]]] = [send, failing, waiting, updated, stopping]
 
+QUEUES = [Queue("parcels", concurrency=1, rate_limit=5, rate_period="1h")]
+
 SCHEDULES = [Schedule(key="nightly", workflow=updated, cron="0 3 * * *")]
 
 
@@ -123,7 +126,11 @@ async def desk(
     """A started application; without options everybody may do everything."""
     module = DurableModule.for_root(
         DurableOptions(
-            store=store or MemoryStateStore(), poll_interval="10ms", namespace=namespace, schedules=SCHEDULES
+            store=store or MemoryStateStore(),
+            poll_interval="10ms",
+            namespace=namespace,
+            queues=QUEUES,
+            schedules=SCHEDULES,
         ),
         workflows=WORKFLOWS,
         entities=[Counter],

@@ -33,6 +33,7 @@ VIEW = {
     "readSeries",
     "listSchedules",
     "listWorkers",
+    "listQueues",
     "listEntities",
     "readEntity",
 }

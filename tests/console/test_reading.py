@@ -296,6 +296,8 @@ async def test_metrics_are_what_prometheus_reads() -> None:
         assert 'durable_runs{status="completed"} 1' in lines
         assert 'durable_runs{status="dead"} 0' in lines
         assert "durable_worker_up 1" in lines
+        assert 'durable_queue_running{queue="parcels",namespace="default"} 0' in lines
+        assert 'durable_queue_waiting{queue="parcels",namespace="default"} 0' in lines
         await found.ended(send, Parcel(id="2", weight=2), "2")
         lines = (await found.client.get("metrics")).text.splitlines()
         assert 'durable_runs_finished_total{workflow="send",status="completed"} 1' in lines

@@ -122,8 +122,63 @@ async def test_a_failed_attempt_leaves_its_own_events_even_when_its_time_is_over
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         await handle.result("5s")
-    said = [(await events_of(store, handle.run_id, seq))[0]["message"] for seq in range(3)]
+    said = [(await events_of(store, handle.run_id, seq))[-1]["message"] for seq in range(3)]
     assert said == ["attempt 2", "waiting", "in a transaction"]
+
+
+@pytest.mark.parametrize("transactional", [False, True], ids=["a step", "a transaction"])
+async def test_what_became_of_earlier_attempts_is_kept_with_the_last_one(
+    store: StateStore, transactional: bool
+) -> None:
+    """When each was made, how long it took and why it failed; what it said is its own, and goes with it."""
+    tries = 0
+
+    async def try_again() -> str:
+        nonlocal tries
+        tries += 1
+        current_step().info(f"try {tries}")
+        if tries < 3:
+            raise ConnectionError(f"the line broke {tries} times")
+        return "done"
+
+    @step(max_attempts=3, backoff=fixed("1ms"))
+    async def plain() -> str:
+        return await try_again()
+
+    @step(max_attempts=3, backoff=fixed("1ms"))
+    async def writing(tx: object) -> str:
+        return await try_again()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return await (ctx.transaction(writing) if transactional else ctx.step(plain))
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        assert await handle.result("5s") == "done"
+    first, second, said = await events_of(store, handle.run_id)
+    assert (first["name"], first["status"], first["level"]) == ("attempt 1", "failed", "error")
+    assert first["message"] == "ConnectionError: the line broke 1 times"
+    assert (second["subId"], second["message"]) == ("durable:attempt:2", "ConnectionError: the line broke 2 times")
+    assert first["at"] <= second["at"]
+    assert first["data"]["durationMs"] >= 0
+    assert said["message"] == "try 3"
+
+
+async def test_of_very_many_attempts_the_newest_are_kept(store: StateStore) -> None:
+    @step(max_attempts=40, backoff=fixed("0s"))
+    async def fail() -> None:
+        raise ConnectionError("no")
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(fail)
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        with pytest.raises(RunFailedError):
+            await handle.result("5s")
+    assert [event["name"] for event in await events_of(store, handle.run_id)] == [f"attempt {n}" for n in range(20, 40)]
 
 
 async def test_a_log_is_bounded_and_never_fails_its_step(store: StateStore) -> None:

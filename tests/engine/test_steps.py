@@ -103,6 +103,45 @@ async def test_attempts_survive_a_crash(store: StateStore) -> None:
         with pytest.raises(RunFailedError, match="after 3 attempts: attempt 3"):
             await second.handle(handle.run_id).result("5s")
     assert attempts == 3
+    (row,) = await store.list_checkpoints(handle.run_id)
+    told = [event["message"] for event in row.events if isinstance(event, dict)]
+    assert told == ["ConnectionError: attempt 1", "ConnectionError: attempt 2"]
+
+
+async def test_a_crash_in_a_later_attempt_loses_nothing_of_the_earlier_ones(store: StateStore) -> None:
+    """The row that shows a long attempt as running tells of them as well."""
+    entered = asyncio.Event()
+    attempts = 0
+
+    @step(max_attempts=2, backoff=fixed("0s"))
+    async def work() -> str:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise ConnectionError("try again")
+        if attempts == 2:
+            entered.set()
+            await asyncio.Event().wait()
+        return "done"
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return await ctx.step(work)
+
+    config = replace(SUSPENDING, retry_in_turn_below=timedelta(seconds=2), running_row_after=timedelta(0))
+    async with killed_worker(store, flow, config=config) as first:
+        handle = await first.start(flow)
+        await entered.wait()
+
+        async def is_shown_as_running() -> bool:
+            rows = await store.list_checkpoints(handle.run_id)
+            return [(row.status, row.attempts) for row in rows] == [(CheckpointStatus.RUNNING, 2)]
+
+        await until(is_shown_as_running)
+    async with running_engine(store, flow, config=config) as second:
+        assert await second.handle(handle.run_id).result("5s") == "done"
+    (row,) = await store.list_checkpoints(handle.run_id)
+    assert [event["message"] for event in row.events if isinstance(event, dict)] == ["ConnectionError: try again"]
 
 
 async def test_an_attempt_that_a_crash_cut_off_is_made_again_under_its_number(store: StateStore) -> None:

@@ -1,4 +1,4 @@
-"""`runs`, `workers` and `schedules` against a running console, and over a module's own store."""
+"""`runs`, `workers`, `queues` and `schedules` against a running console, and over a module's own store."""
 
 import json
 import threading
@@ -13,10 +13,11 @@ from fastapi import Depends, FastAPI, Header, HTTPException
 from fastapi_durable import ConsoleLogin, ConsoleUser, DurableModule, DurableOptions, LoginCredentialsDep, RunStatus
 from fastapi_durable.__main__ import main
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.console.desk import SCHEDULES, WORKFLOWS, Desk, Parcel
+from tests.console.desk import QUEUES, SCHEDULES, WORKFLOWS, Desk, Parcel
 
 durable = DurableModule.for_root(
-    DurableOptions(store=MemoryStateStore(), poll_interval="10ms", schedules=SCHEDULES), workflows=WORKFLOWS
+    DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES),
+    workflows=WORKFLOWS,
 )
 HERE = f"{__name__}:durable"
 
@@ -37,7 +38,8 @@ async def bearer(authorization: Annotated[str | None, Header()] = None) -> None:
 def server() -> Iterator[str]:
     """Serves two consoles of one module, with runs in it; the address without their prefixes."""
     module = DurableModule.for_root(
-        DurableOptions(store=MemoryStateStore(), poll_interval="10ms", schedules=SCHEDULES), workflows=WORKFLOWS
+        DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES),
+        workflows=WORKFLOWS,
     )
     app = FastAPI(lifespan=module.lifespan)
     login = ConsoleLogin(authenticate=people, secret="s" * 32, secure=False)
@@ -94,6 +96,10 @@ def test_runs_of_a_server_are_listed_and_shown(run: Any) -> None:
     assert all(text in table for text in ("good", "a/waiting run", "signal t", "completed", "suspended"))
     (listed,) = documents(run("runs", "list", "--status", "completed", "--json")[1])
     assert listed["id"] == "good"
+    assert documents(run("runs", "list", "--origin", listed["origin"], "--status", "completed", "--json")[1]) == [
+        listed
+    ]
+    assert run("runs", "list", "--origin", "elsewhere", "--json")[1] == ""
     assert [each["id"] for each in documents(run("runs", "list", "--limit", "1", "--json")[1])] == ["bad"]
     (detail,) = documents(run("runs", "show", "good", "--json")[1])
     assert (detail["output"], detail["timeline"][0]["name"]) == (7, "weigh")
@@ -113,10 +119,13 @@ def test_runs_of_a_server_are_steered_and_followed(run: Any) -> None:
     assert (code, "parcel 2 is refused" in text) == (1, True)
 
 
-def test_workers_and_schedules_of_a_server(run: Any) -> None:
+def test_workers_queues_and_schedules_of_a_server(run: Any) -> None:
     (worker,) = documents(run("workers", "--json")[1])
     assert worker["concurrency"] == 32
     assert "0 of 32" in run("workers")[1]
+    (queue,) = documents(run("queues", "--json")[1])
+    assert (queue["name"], queue["concurrency"], queue["may_begin"]) == ("parcels", 1, 5)
+    assert "5 of 5 in 3600.0 s" in run("queues")[1]
     assert "0 3 * * * UTC" in run("schedules", "list")[1]
     assert documents(run("schedules", "pause", "nightly", "--json")[1])[0]["paused"] is True
     assert "paused" in run("schedules", "list")[1]
@@ -155,10 +164,12 @@ def test_a_token_of_the_environment_goes_along(run: Any, server: str, monkeypatc
     assert run("runs", "list", url=f"{server}/tokens/")[0] == 0
 
 
-def test_workers_and_schedules_of_a_module(capsys: pytest.CaptureFixture[str]) -> None:
+def test_workers_queues_and_schedules_of_a_module(capsys: pytest.CaptureFixture[str]) -> None:
     """The same commands over its own store, which a process that drives nothing may open."""
     assert main(["workers", HERE]) == 0
     assert "no worker" in capsys.readouterr().out
+    assert main(["queues", HERE]) == 0
+    assert "parcels" in capsys.readouterr().out
     assert main(["schedules", "list", HERE, "--json"]) == 0
     assert documents(capsys.readouterr().out)[0]["key"] == "nightly"
     assert main(["schedules", "trigger", HERE, "nightly", "--json"]) == 0
@@ -172,6 +183,7 @@ def test_workers_and_schedules_of_a_module(capsys: pytest.CaptureFixture[str]) -
         ["runs", "show", HERE],
         ["runs", "show", HERE, "a", "b"],
         ["workers"],
+        ["queues"],
         ["runs", "list", "a", "b"],
     ],
 )

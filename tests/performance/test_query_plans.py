@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fastapi_durable.activity import ActivityQuery
-from fastapi_durable.model import TERMINAL_STATUSES, Lease, RetentionPolicy, RunQuery, RunStatus
+from fastapi_durable.model import TERMINAL_STATUSES, AttributeFilter, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.queue import QueueState
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
@@ -104,6 +104,44 @@ async def test_no_statement_of_a_worker_reads_a_whole_table(
             detours += [(text, line) for line in plan if is_search_by_status(line, sqlite=sqlite)]
     assert scans == []
     assert detours == []
+
+
+@pytest.mark.slow
+async def test_runs_of_a_rare_origin_are_listed_by_its_index(client: Any, database_url: str) -> None:
+    """However many runs others have: a walk through all of them would grow with the table."""
+    sqlite = database_url.startswith("file:")
+    await add_finished_runs(client, PAST, sqlite=sqlite)
+    await client.execute_raw("UPDATE durable_workflow_runs SET origin = CASE WHEN id LIKE '%7' THEN 'a' ELSE 'b' END")
+    if not sqlite:
+        await client.execute_raw("ANALYZE durable_workflow_runs")
+    store = PrismaStateStore(client)
+    await store.ping()
+    client.asked.clear()
+    assert await store.list_runs(RunQuery(origin="rare")) == []
+    ((text, parameters),) = [asked for asked in client.asked if "durable_" in asked[0]]
+    explain = "EXPLAIN QUERY PLAN" if sqlite else "EXPLAIN (GENERIC_PLAN)"
+    plan = [str(line) for row in await client.query_raw(f"{explain} {text}", *parameters) for line in row.values()]
+    assert any("durable_workflow_runs_origin_created_at_idx" in line for line in plan), plan
+
+
+async def test_a_search_by_tag_or_attribute_is_planned_each_time(client: Any, database_url: str) -> None:
+    """The plan that is good for a tag of one run is bad for one that half of them have, and is not kept for it."""
+    store = PrismaStateStore(client)
+    attribute = AttributeFilter("total", "gte", 5)
+    for query, is_kept in (
+        (RunQuery(tag="a"), False),
+        (RunQuery(attributes=(attribute,)), False),
+        (RunQuery(workflow="checkout"), True),
+    ):
+        await store.ping()
+        client.asked.clear()
+        for _ in range(2):
+            await store.list_runs(query)
+            await store.count_runs(query, at_most=10)
+            await store.run_facets(query, at_most=10)
+        asked = [text for text, _ in client.asked if "durable_" in text]
+        assert len(asked) == 6
+        assert len(set(asked)) == (3 if is_kept or database_url.startswith("file:") else 6)
 
 
 def is_search_by_status(line: str, *, sqlite: bool) -> bool:

@@ -17,6 +17,8 @@ _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 class QueueOperations(ABC):
     """What a store and a transaction have in common of these."""
 
+    _scope: str | None
+
     @abstractmethod
     def _access(self) -> AbstractAsyncContextManager[Tables]:
         """The tables, once they may be touched."""
@@ -40,14 +42,16 @@ class QueueOperations(ABC):
                 )
             tables.queues.put(queue.id, queue)
 
-    async def list_queues(self, now: datetime, *, namespace: str | None = None, limit: int = 1000) -> list[QueueLoad]:
+    async def list_queues(
+        self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None
+    ) -> list[QueueLoad]:
         async with self._access() as tables:
             loads = []
             for queue in sorted(tables.queues, key=lambda each: each.id.encode()):
                 members = [run for run in self._runs(tables, CLAIMABLE, queue.namespace) if run.queue == queue.name]
-                if namespace in (None, queue.namespace):
+                if namespace in (None, queue.namespace) and self._scope in (None, queue.namespace):
                     waiting = [run for _, run in waiting_runs(members, now, None) if run.status not in _DRIVEN]
-                    loads.append(QueueLoad(queue=queue, running=_held(members), waiting=len(waiting)))
+                    loads.append(QueueLoad(queue=queue, running=_held(members), waiting=len(waiting[:at_most])))
             return loads[:limit]
 
     async def claim_queued_runs(

@@ -22,12 +22,15 @@ class QueueOperations(Operations):
         sql = await self._database.sql()
         await self._database.execute(sql, queues.save_queue(sql, queue))
 
-    async def list_queues(self, now: datetime, *, namespace: str | None = None, limit: int = 1000) -> list[QueueLoad]:
+    async def list_queues(
+        self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None
+    ) -> list[QueueLoad]:
         loads = []
         for queue, running, _, _ in await self._loads(now, namespace, limit):
             sql = await self._database.sql()
-            (row,) = await self._database.query(sql, queues.count_waiting(sql, queue, now))
-            loads.append(QueueLoad(queue=queue, running=running, waiting=int(row["n"])))
+            (row,) = await self._database.query(sql, queues.count_waiting(sql, queue, now, at_most))
+            waiting = int(row["n"]) if at_most is None else min(int(row["n"]), at_most)
+            loads.append(QueueLoad(queue=queue, running=running, waiting=waiting))
         return sorted(loads, key=lambda load: load.queue.id.encode())
 
     async def claim_queued_runs(

@@ -84,7 +84,7 @@ export function runActions(page, run) {
       fields: [{ name: "compensate", label: "Undo its finished steps first", kind: "check" }],
       act: async ({ compensate }) => {
         const result = await post(runPath(run.id, "/cancel"), { compensate });
-        await done(page, `The run is ${result.status}.`);
+        await done(page, result.status === "cancelling" ? "Its finished steps are undone, then it is cancelled." : `The run is ${result.status}.`);
       } }), true) : null,
     may("delete") ? button("Delete", () => ask({
       title: "Delete this run?", text: "The run, its history and everything below it are removed for good.", verb: "Delete for good", danger: true,

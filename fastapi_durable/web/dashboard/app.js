@@ -2,7 +2,7 @@
 // works below any prefix without the server knowing its pages.
 
 import { get } from "./api.js";
-import { address, h } from "./dom.js";
+import { address, goOn, h } from "./dom.js";
 import { home } from "./home.js";
 import { run } from "./run.js";
 import { runs } from "./runs.js";
@@ -13,6 +13,7 @@ const PAGES = { home, runs, run, workflows, system };
 const main = document.getElementById("main");
 let leaving = new AbortController();
 let shown = 0;
+let gone = null;
 let info = null;
 
 function notice(text, good = false) {
@@ -20,6 +21,8 @@ function notice(text, good = false) {
   element.textContent = text ?? "";
   element.hidden = !text;
   element.classList.toggle("good", good);
+  clearTimeout(gone);
+  if (good) gone = setTimeout(() => { element.hidden = true; }, 10_000);
 }
 
 // Leaving is a form: it needs no script of ours to be safe from other sites.
@@ -33,6 +36,9 @@ function go(parameters, { replace = false } = {}) {
   return show();
 }
 
+// A page that is drawn anew keeps the focus where it was.
+const controls = () => [...main.querySelectorAll("a, button, input, select, summary")];
+
 async function show({ focus = true } = {}) {
   leaving.abort();
   leaving = new AbortController();
@@ -44,17 +50,23 @@ async function show({ focus = true } = {}) {
     else each.removeAttribute("aria-current");
   }
   notice(null);
+  const late = setTimeout(() => main.setAttribute("aria-busy", "true"), 200);
   try {
     info ??= await get("console");
     document.getElementById("where").textContent = info.namespace ? `namespace ${info.namespace}` : "";
     document.getElementById("user").replaceChildren(...signedIn(info.user));
     const content = await PAGES[name](parameters, { info, signal: leaving.signal, go, notice, reload: () => show({ focus: false }) });
     if (turn !== shown) return;
+    const used = focus ? -1 : controls().indexOf(document.activeElement);
     main.replaceChildren(...[content].flat());
     if (focus) main.focus({ preventScroll: true });
+    else controls()[used]?.focus({ preventScroll: true });
   } catch (error) {
     if (turn !== shown || error.name === "AbortError") return;
     main.replaceChildren(h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "That did not work"), h("p", {}, error.message), h("button", { type: "button", onclick: () => error.status === 401 ? location.reload() : show() }, error.status === 401 ? "Reload" : "Try again")));
+  } finally {
+    clearTimeout(late);
+    if (turn === shown) main.removeAttribute("aria-busy");
   }
 }
 
@@ -77,5 +89,6 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   document.querySelector("#open input").focus();
 });
+setInterval(() => { if (!document.hidden) goOn(); }, 1_000);
 addEventListener("popstate", () => show());
 show();

@@ -1,5 +1,7 @@
 // Builds elements. Text always becomes text, so nothing that a run holds can become markup.
 
+import { ago, duration, ended, exact } from "./format.js";
+
 export function h(tag, properties, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties ?? {})) {
@@ -21,6 +23,19 @@ export function address(parameters) {
     for (const each of [value].flat()) if (each !== undefined && each !== null && each !== "") search.append(name, each);
   }
   return `?${search}`;
+}
+
+// Times that go on while the page is looked at: see `goOn`.
+export const when = (moment) => h("time", { datetime: moment, title: exact(moment), "data-goes-on": "ago" }, ago(moment));
+export const lasted = (run) => ended(run) ? duration(Date.parse(run.updated_at) - Date.parse(run.created_at))
+  : h("time", { datetime: run.created_at, "data-goes-on": "since" }, since(run.created_at));
+const since = (moment) => duration(Math.floor((Date.now() - Date.parse(moment)) / 1000) * 1000);
+
+export function goOn() {
+  for (const each of document.querySelectorAll("time[data-goes-on]")) {
+    const text = each.dataset.goesOn === "ago" ? ago(each.dateTime) : since(each.dateTime);
+    if (each.textContent !== text) each.textContent = text;
+  }
 }
 
 export const status = (name) => h("span", { class: "status", "data-status": name }, name);

@@ -3,11 +3,13 @@
 // A flow is { sequence: [part, ...] }; a part is { step } or { lanes: [flow, ...] }. Rows that overlap in time ran side by
 // side. Calls of a branch (a task of the body) have a key such as `2.0`: the first call of the third branch.
 
+import { beginOf } from "./attempts.js";
+
 const FIRST_BRANCH = 1_000_000;
 
 export function flowOf(run, steps) {
   return assembled(steps.filter((step) => step.seq >= 0).map((step) => ({
-    step, begin: Date.parse(step.enqueued_at ?? step.started_at), end: step.finished_at ? Date.parse(step.finished_at) : Infinity,
+    step, begin: beginOf(step), end: step.finished_at ? Date.parse(step.finished_at) : Infinity,
     path: step.seq >= FIRST_BRANCH && Number.isFinite(step.seq) ? branchOf(run, step) : [],
   })));
 }

@@ -27,19 +27,20 @@ function coarse(ms) {
 
 export const exact = (moment) => new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
+// To the millisecond, for what follows closely.
+export const precise = (moment) => new Date(moment).toLocaleString(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+
 // A count that stopped is told with a plus.
 export const counted = (count, capped = false) => `${count.toLocaleString()}${capped ? "+" : ""}`;
 
 const ENDED = new Set(["completed", "failed", "cancelled", "dead"]);
 export const ended = (run) => ENDED.has(run.status);
 
-export function lasted(run) {
-  const end = ended(run) ? Date.parse(run.updated_at) : Date.now();
-  return duration(end - Date.parse(run.created_at));
-}
-
+// What a run waits for, as words; none if it does not wait.
 export function reason(run) {
   if (run.waiting) return `waits for ${run.waiting.kind === "breakpoint" ? "an operator at a breakpoint" : `${run.waiting.kind} ${run.waiting.name}`}`;
+  const isDue = run.status === "pending" || (run.status === "suspended" && run.wake_at && Date.parse(run.wake_at) <= Date.now());
+  if (isDue) return run.queue ? `waits for a place in the queue ${run.queue}` : "waits for a worker";
   if (run.wake_at && (run.status === "suspended" || run.status === "blocked")) return `goes on ${ago(run.wake_at)}`;
   return run.status === "blocked" ? "waits for code that fits its history" : "";
 }

@@ -1,5 +1,6 @@
 // The workflow as a graph, from left to right; a row that is full goes on in the next. Calls side by side are lanes.
 
+import { beginOf } from "./attempts.js";
 import { h, link } from "./dom.js";
 import { duration } from "./format.js";
 import { flowOf } from "./flow.js";
@@ -169,7 +170,7 @@ function node(run, part, left, top, open) {
   const { kind, label, child } = named(step, run);
   const failed = part.steps.filter((each) => each.status === "failed").length;
   const tone = TONE[failed ? "failed" : (part.steps.find((each) => each.status !== "completed") ?? step).status];
-  const begin = Math.min(...part.steps.map((each) => Date.parse(each.started_at)));
+  const begin = Math.min(...part.steps.map(beginOf));
   const ends = part.steps.map((each) => each.finished_at ? Date.parse(each.finished_at) : null);
   const words = [
     part.steps.length > 1 || kind !== "step" ? kind : null,

@@ -19,6 +19,7 @@ export async function home(parameters, page) {
     get(`runs?limit=6&${BAD.map((each) => `status=${each}`).join("&")}`, page),
     get("runs?limit=6&status=suspended", page),
     get("runs?limit=8", page),
+    get("workers", page),
   ]);
   let series = null;
   let seriesAt = 0;
@@ -28,9 +29,12 @@ export async function home(parameters, page) {
     seriesAt = Date.now();
     charts.replaceChildren(...drawn(series));
   };
-  const draw = ([facets, failures, waits, latest]) => {
+  const draw = ([facets, failures, waits, latest, { workers }]) => {
     const count = (name) => facets.facets.filter((each) => each.status === name).reduce((sum, each) => sum + each.count, 0);
     content.replaceChildren(
+      // A worker for all namespaces is not shown to who sees one of them.
+      workers.length || page.info.namespace ? "" : h("section", { class: "card waits warn", role: "status" },
+        h("b", {}, "Nothing drives the runs."), " No worker has said in the last half minute that it lives: start one, and they go on where they stopped."),
       h("div", { class: "tiles" }, STATUSES.map((name) => h("a", {
         class: count(name) ? "tile" : "tile none", href: `?page=runs&status=${name}`, "data-link": true,
       }, h("b", {}, counted(count(name), facets.capped.includes(name))), status(name)))),
@@ -59,16 +63,16 @@ function drawn({ points, bucket_seconds: width }) {
   const ends = sum("completed") + sum("failed") + sum("cancelled");
   const worst = Math.max(0, ...values("p95_ms").filter((value) => value !== null));
   const number = (value) => Number.isInteger(value) ? value.toLocaleString() : value.toFixed(1);
-  const each = `per ${duration(width * 1000)}`;
+  const each = `each bar is ${duration(width * 1000)}`;
   return [
     chart({ title: "Throughput", times, kind: "bars", say: number, empty: "No run ended in this time.",
-      summary: `${about}${sum("started").toLocaleString()} started, ${ends.toLocaleString()} ended, ${each}`,
+      summary: `${about}${sum("started").toLocaleString()} started, ${ends.toLocaleString()} ended · ${each}`,
       series: [{ name: "completed", tone: "completed", values: values("completed") }, { name: "failed", tone: "failed", values: values("failed") }, { name: "cancelled", tone: "cancelled", values: values("cancelled") }] }),
     chart({ title: "Latency", times, kind: "lines", say: duration, empty: "No run was completed in this time.",
       summary: worst ? `creation to completion, at worst ${duration(worst)} for 95 %` : "from creation to completion",
       series: [{ name: "median", tone: "running", values: values("p50_ms") }, { name: "95 %", tone: "suspended", values: values("p95_ms") }] }),
     chart({ title: "Failures", times, kind: "bars", say: number, empty: "No run failed in this time.",
-      summary: ends ? `${about}${sum("failed").toLocaleString()}, ${((sum("failed") / ends) * 100).toFixed(1)} % of what ended` : `none, ${each}`,
+      summary: ends ? `${about}${sum("failed").toLocaleString()}, ${((sum("failed") / ends) * 100).toFixed(1)} % of what ended` : "nothing ended",
       series: [{ name: "failed or dead", tone: "failed", values: values("failed") }] }),
   ];
 }

@@ -1,5 +1,6 @@
 // What a step said while it ran: parts of it (sub-processes) as bars of their own, and lines.
 
+import { saidBy } from "./attempts.js";
 import { h } from "./dom.js";
 import { duration } from "./format.js";
 
@@ -9,7 +10,7 @@ const TONES = { ok: "completed", failed: "failed", skipped: "cancelled" };
 export function inside(step) {
   const parts = new Map();
   const lines = [];
-  for (const entry of step.events) {
+  for (const entry of saidBy(step)) {
     const id = entry?.subId ?? (entry?.status ? `${entry.name} ${entry.at}` : null);
     if (id === null || typeof entry !== "object") {
       lines.push(entry);

@@ -2,8 +2,8 @@
 
 import { follow, get, runPath } from "./api.js";
 import { runActions } from "./actions.js";
-import { failure, h, json, link, status } from "./dom.js";
-import { ago, ended, exact, lasted } from "./format.js";
+import { failure, h, json, lasted, link, status, when } from "./dom.js";
+import { ended, exact } from "./format.js";
 import { graph } from "./graph.js";
 import { table } from "./runs.js";
 import { facts, keyOf, legend, waterfall } from "./waterfall.js";
@@ -57,11 +57,11 @@ function sections(found, view, { draw, turn }) {
   const done = undone.filter((step) => step.status === "completed").length;
   return [
     h("div", { class: "head" },
-      h("div", {}, h("div", { class: "row" }, status(found.status), link({ page: "runs", workflow: found.workflow }, found.workflow), h("span", { class: "muted" }, `v${found.workflow_version} · ${ended(found) ? "took" : "for"} ${lasted(found)}`)), h("h1", { class: "mono" }, found.id)),
+      h("div", {}, h("div", { class: "row" }, status(found.status), link({ page: "runs", workflow: found.workflow }, found.workflow), h("span", { class: "muted" }, `v${found.workflow_version} · ${ended(found) ? "took" : "for"} `, lasted(found))), h("h1", { class: found.id.length > 60 ? "mono long" : "mono" }, found.id)),
       h("div", { class: "row" }, runActions(view, found))),
     found.waiting || (found.wake_at && found.status !== "running" && !ended(found)) ? h("section", { class: "card waits" }, waiting(found)) : null,
     found.status === "blocked" ? h("section", { class: "card waits" }, "Blocked: the code does not fit the recorded history, or the workflow's version is not deployed. Deploy code that fits, and the run goes on.") : null,
-    found.error ? h("section", { class: "card" }, failure(found.error)) : null,
+    found.error && !(found.status === "cancelled" && found.error.code === "cancelled") ? h("section", { class: "card" }, failure(found.error)) : null,
     h("section", { class: "card", id: "timeline" },
       h("div", { class: "row spread" }, tabs(view, draw), pager(found, view, turn)),
       !forward.length ? h("p", { class: "empty" }, ended(found) ? "It ended without a step." : "Nothing has happened yet.")
@@ -114,14 +114,14 @@ function about(found) {
   const attributes = Object.entries(found.search_attributes);
   const spaced = (list) => list.length ? h("span", { class: "row" }, list) : null;
   return h("dl", { class: "facts" }, facts([
-    ["Created", `${exact(found.created_at)} (${ago(found.created_at)})`],
+    ["Created", h("span", {}, `${exact(found.created_at)} (`, when(found.created_at), ")")],
     ["Changed", exact(found.updated_at)],
     ["Ends at the latest", found.expires_at && exact(found.expires_at)],
     ["Parent", found.parent_run_id && link({ run: found.parent_run_id }, found.parent_run_id)],
     ["Made from", made && link({ run: made }, made)],
     ["Gave up for", found.id.startsWith("dlq:") && link({ run: found.id.slice(4) }, found.id.slice(4))],
     ["Dead letter", found.status === "dead" && link({ run: `dlq:${found.id}` }, `dlq:${found.id}`)],
-    ["Namespace", found.namespace], ["Origin", found.origin], ["Queue", found.queue], ["Priority", found.priority],
+    ["Namespace", found.namespace], ["Origin", found.origin], ["Queue", found.queue], ["Fairness key", found.fairness_key], ["Priority", found.priority],
     ["Crashes since progress", found.recovery_attempts],
     ["Tags", spaced(found.tags.map((tag) => link({ page: "runs", tag }, h("span", { class: "tag" }, tag))))],
     ["Attributes", spaced(attributes.map(([key, value]) => link({ page: "runs", attr: `${key}:eq:${value}` }, h("span", { class: "tag" }, `${key} = ${value}`))))],
@@ -137,9 +137,9 @@ function unrecorded(found) {
 
 function waiting(found) {
   const { waiting: what } = found;
-  if (!what) return h("span", {}, "Goes on by itself ", h("b", {}, ago(found.wake_at)), h("span", { class: "muted" }, `, at ${exact(found.wake_at)}`));
+  if (!what) return h("span", {}, "Goes on by itself ", h("b", {}, when(found.wake_at)), h("span", { class: "muted" }, `, at ${exact(found.wake_at)}`));
   const words = what.name === "breakpoint" && what.kind === "breakpoint" ? "" : what.kind === "child" ? link({ run: what.name }, what.name) : h("span", { class: "mono" }, what.name);
   return h("span", {}, `Waits for ${{ signal: "the signal", event: "the event", child: "the child", webhook: "the callback", breakpoint: "an operator at a breakpoint" }[what.kind]} `, words,
-    h("span", { class: "muted" }, ` since ${exact(what.since)} (${ago(what.since)})`),
-    found.wake_at ? h("span", { class: "muted" }, `; gives up ${ago(found.wake_at)}`) : null);
+    h("span", { class: "muted" }, ` since ${exact(what.since)} (`, when(what.since), ")"),
+    found.wake_at ? h("span", { class: "muted" }, "; gives up ", when(found.wake_at)) : null);
 }

@@ -2,8 +2,8 @@
 
 import { follow, get } from "./api.js";
 import { bulk } from "./actions.js";
-import { h, link, status } from "./dom.js";
-import { STATUSES, ago, counted, exact, lasted, reason } from "./format.js";
+import { h, lasted, link, status, when } from "./dom.js";
+import { STATUSES, counted, exact, reason } from "./format.js";
 
 const PAGE = 50;
 const FILTERS = ["status", "workflow", "tag", "attr", "namespace", "origin", "created_from", "created_until"];
@@ -67,7 +67,7 @@ export async function runs(parameters, page) {
     }
   };
   const draw = () => {
-    rows.replaceChildren(listed.length ? table(listed) : h("p", { class: "empty" }, Object.keys(chosen).length ? "No run matches these filters." : "No runs yet."));
+    rows.replaceChildren(listed.length ? table(listed) : h("p", { class: "empty" }, Object.keys(chosen).length ? "No run matches these filters." : "No runs yet. Start one from Workflows, or from the application."));
     foot.replaceChildren(
       h("span", { class: "muted" }, `${listed.length.toLocaleString()} of ${counted(Math.max(total, listed.length), more)}`),
       (paged ? cursor : listed.length >= PAGE) ? h("button", { type: "button", onclick: goOn }, "Show more") : "");
@@ -95,7 +95,7 @@ export async function runs(parameters, page) {
 }
 
 const chip = (label, count, pressed, onclick) =>
-  h("button", { type: "button", class: "chip", "aria-pressed": String(pressed), onclick }, label, ` ${count}`);
+  h("button", { type: "button", class: "chip", "aria-pressed": String(pressed), onclick }, label, h("span", {}, count));
 
 function filters(chosen, change) {
   const field = (name, label, placeholder) => h("label", {}, label, h("input", { name, placeholder, value: [chosen[name] ?? []].flat().join(", ") }));
@@ -108,8 +108,8 @@ function filters(chosen, change) {
     change({ workflow: given.workflow, tag: given.tag, namespace: given.namespace, created_from: created,
       attr: given.attr.split(",").map((each) => each.trim()).filter(Boolean) });
   } },
-  field("workflow", "Workflow", "checkout"), field("tag", "Tag", "order:7"), field("attr", "Attribute", "total:gte:100"),
-  field("namespace", "Namespace", "default"), h("label", {}, "Created", since),
+  field("workflow", "Workflow", "any"), field("tag", "Tag", "any"), field("attr", "Attribute", "such as total:gte:100"),
+  field("namespace", "Namespace", "any"), h("label", {}, "Created", since),
   h("div", { class: "row" }, h("button", { class: "primary" }, "Filter"),
     Object.keys(chosen).length ? h("a", { href: "?page=runs", "data-link": true }, "clear") : null));
 }
@@ -119,10 +119,15 @@ export function table(runs, { compact = false } = {}) {
     h("thead", {}, h("tr", {}, ["Status", "Run", ...(compact ? [] : ["Workflow"]), "Created", ...(compact ? [] : ["Took"])].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, runs.map((run) => h("tr", {},
       h("td", {}, status(run.status)),
-      h("td", {}, link({ run: run.id }, h("span", { class: "mono" }, run.id)), reason(run) ? h("div", { class: "muted" }, reason(run)) : null,
-        compact ? h("div", { class: "muted" }, run.workflow) : null,
-        compact || !run.tags.length ? null : h("div", { class: "row" }, run.tags.slice(0, 6).map((tag) => h("span", { class: "tag" }, tag)))),
+      h("td", {}, link({ run: run.id }, h("span", { class: "mono", title: run.id }, run.id)), below([
+        [compact ? run.workflow : "", reason(run)].filter(Boolean).join(" · "),
+        ...(compact ? [] : run.tags.slice(0, 6).map((tag) => h("span", { class: "tag" }, tag)))])),
       compact ? null : h("td", {}, run.workflow, h("span", { class: "muted" }, ` v${run.workflow_version}`)),
-      h("td", { class: "num", title: exact(run.created_at) }, ago(run.created_at)),
+      h("td", { class: "num" }, when(run.created_at)),
       compact ? null : h("td", { class: "num" }, lasted(run))))));
+}
+
+function below(parts) {
+  const told = parts.filter(Boolean);
+  return told.length ? h("div", { class: "below" }, told.map((part) => h("span", {}, part))) : null;
 }

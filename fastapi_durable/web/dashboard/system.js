@@ -1,37 +1,53 @@
-// Schedules and workers: what starts runs, and what drives them.
+// What drives runs, what they wait in, and what starts them: workers, queues and schedules.
 
 import { get } from "./api.js";
 import { schedule } from "./actions.js";
-import { h, link } from "./dom.js";
-import { ago, duration, exact } from "./format.js";
-
-function load(worker) {
-  const share = Math.min(100, (worker.in_flight / Math.max(1, worker.concurrency)) * 100);
-  return [h("span", { class: "load", "aria-hidden": "true" }, h("span", { width: share })), `${worker.in_flight} of ${worker.concurrency}`];
-}
+import { h, link, when } from "./dom.js";
+import { counted, duration } from "./format.js";
 
 export async function system(_, page) {
-  const [{ schedules }, { workers }] = await Promise.all([get("schedules", page), get("workers", page)]);
-  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog[open]")) page.reload(); }, 10_000);
+  const [{ workers }, { queues }, { schedules }] = await Promise.all([get("workers", page), get("queues", page), get("schedules", page)]);
+  const timer = setInterval(() => { if (!document.hidden && !document.querySelector("dialog[open]")) page.reload(); }, 5_000);
   page.signal.addEventListener("abort", () => clearInterval(timer));
-  const cells = (names) => h("thead", {}, h("tr", {}, names.map((name) => h("th", { scope: "col" }, name))));
-  const time = (moment) => h("td", { class: "num", title: moment && exact(moment) }, moment ? ago(moment) : "–");
   return [
     h("div", { class: "head" }, h("h1", {}, "System")),
-    h("section", { class: "card" }, h("h2", {}, "Schedules"), !schedules.length ? h("p", { class: "empty" }, "No schedules are declared.") : h("table", {},
-      cells(["Schedule", "Workflow", "When", "Last", "Next", ""]),
-      h("tbody", {}, schedules.map((each) => h("tr", {},
-        h("td", { class: "mono" }, each.key), h("td", {}, each.workflow),
-        h("td", {}, each.cron ? `${each.cron} (${each.timezone})` : `every ${duration(each.every_seconds * 1000)}`),
-        h("td", { class: "num" }, each.last_run_id ? link({ run: each.last_run_id }, each.last_fire_at ? ago(each.last_fire_at) : each.last_run_id) : "–"),
-        each.paused ? h("td", { class: "num" }, "paused") : time(each.next_fire_at),
-        h("td", {}, h("div", { class: "row" }, schedule(page, each)))))))),
-    h("section", { class: "card" }, h("h2", {}, "Workers"), !workers.length ? h("p", { class: "empty" }, "No worker has said lately that it lives.") : h("table", {},
-      cells(["Worker", "Load", "Workflows", "Started", "Last seen"]),
-      h("tbody", {}, workers.map((each) => h("tr", {},
-        h("td", {}, h("span", { class: "mono" }, each.host), h("div", { class: "muted" }, `process ${each.pid}, version ${each.version}${each.namespace ? `, namespace ${each.namespace}` : ""}`)),
-        h("td", { class: "num" }, load(each)),
-        h("td", {}, h("div", { class: "row" }, each.workflows.slice(0, 12).map((name) => h("span", { class: "tag" }, name)), each.workflows.length > 12 ? h("span", { class: "muted" }, `and ${each.workflows.length - 12} more`) : null)),
-        time(each.started_at), time(each.beat_at)))))),
+    card("Workers", "No worker has said in the last half minute that it lives: nothing drives the runs.", ["Worker", "Load", "Workflows", "Started", "Last seen"], workers.map(workerRow)),
+    card("Queues", "No queues are declared.", ["Queue", "Running", "Waiting", "May begin", "Last served"], queues.map(queueRow)),
+    card("Schedules", "No schedules are declared.", ["Schedule", "When", "Last", "Next", ""], schedules.map((each) => scheduleRow(page, each))),
   ];
 }
+
+function card(title, empty, columns, rows) {
+  // On a phone there is no head: each cell says what it is.
+  for (const row of rows) columns.forEach((name, index) => { if (index && name) row.children[index].setAttribute("data-label", name); });
+  return h("section", { class: "card" }, h("h2", {}, title), !rows.length ? h("p", { class: "empty" }, empty)
+    : h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)));
+}
+
+const time = (moment) => h("td", { class: "num" }, moment ? when(moment) : "–");
+
+function load(used, places, words = `${used} of ${places}`) {
+  const share = Math.min(100, (used / Math.max(1, places)) * 100);
+  return [h("span", { class: "load", "aria-hidden": "true", "data-full": share >= 100 }, h("span", { width: share })), words];
+}
+
+const workerRow = (each) => h("tr", {},
+  h("td", {}, h("span", { class: "mono" }, each.host), h("div", { class: "below" }, [`process ${each.pid}`, `version ${each.version}`, each.namespace && `namespace ${each.namespace}`].filter(Boolean).join(" · "))),
+  h("td", { class: "num" }, load(each.in_flight, each.concurrency)),
+  h("td", {}, h("div", { class: "row" }, each.workflows.slice(0, 12).map((name) => h("span", { class: "tag" }, name)), each.workflows.length > 12 ? h("span", { class: "muted" }, `and ${each.workflows.length - 12} more`) : null)),
+  time(each.started_at), time(each.beat_at));
+
+const queueRow = (each) => h("tr", {},
+  h("td", {}, h("span", { class: "mono" }, each.name), h("div", { class: "below" }, `namespace ${each.namespace}${each.worker_concurrency ? ` · up to ${each.worker_concurrency} on each worker` : ""}`)),
+  h("td", { class: "num" }, each.concurrency === null ? `${each.running}, no limit` : load(each.running, each.concurrency)),
+  h("td", { class: "num" }, counted(each.waiting, each.waiting_capped)),
+  h("td", { class: "num" }, each.rate_limit === null ? "no limit" : [`${each.may_begin} more of ${each.rate_limit} in ${duration(each.rate_period_seconds * 1000)}`,
+    each.begins_again_at ? h("div", { class: "below" }, h("span", {}, "the next ", when(each.begins_again_at))) : null]),
+  time(each.served_at));
+
+const scheduleRow = (page, each) => h("tr", {},
+  h("td", {}, h("span", { class: "mono" }, each.key), h("div", { class: "below" }, link({ page: "runs", workflow: each.workflow }, each.workflow))),
+  h("td", {}, each.cron ? [each.cron, h("span", { class: "muted" }, ` ${each.timezone}`)] : `every ${duration(each.every_seconds * 1000)}`),
+  h("td", { class: "num" }, each.last_run_id ? link({ run: each.last_run_id }, each.last_fire_at ? when(each.last_fire_at) : each.last_run_id) : "–"),
+  each.paused ? h("td", {}, h("span", { class: "status", "data-status": "blocked" }, "paused")) : time(each.next_fire_at),
+  h("td", {}, h("div", { class: "row" }, schedule(page, each))));

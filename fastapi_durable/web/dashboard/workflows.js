@@ -14,9 +14,8 @@ export async function workflows(_, page) {
     listed.length ? null : h("div", { class: "card empty" }, "No workflows are registered with this module."),
     ...listed.map((each) => h("section", { class: "card" },
       h("div", { class: "head" },
-        h("div", {}, h("h2", {}, each.name, h("span", { class: "muted" }, ` v${each.version}${each.newest ? "" : " (older)"}`)),
-          each.description ? h("div", { class: "muted" }, each.description.split("\n")[0]) : null,
-          h("div", { class: "row" }, each.tags.map((tag) => h("span", { class: "tag" }, tag)))),
+        h("div", {}, h("div", { class: "row" }, h("h2", {}, each.name, h("span", { class: "muted" }, ` v${each.version}${each.newest ? "" : " (older)"}`)), each.tags.map((tag) => h("span", { class: "tag" }, tag))),
+          each.description ? h("div", { class: "muted" }, each.description.split("\n")[0]) : null),
         h("div", { class: "row" }, link({ page: "runs", workflow: each.name }, "its runs"),
           may("start") ? h("button", { type: "button", class: "primary", onclick: () => start(page, each) }, "Start") : null)),
       each.input_schema ? h("details", {}, h("summary", {}, "input schema"), json(each.input_schema))

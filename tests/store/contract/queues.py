@@ -139,6 +139,12 @@ class QueuesContract:
         assert await take(store, namespace="x") == ["c"]
         assert await take(store) == ["a"]
 
+    async def test_a_store_of_one_namespace_lists_the_queues_of_it(self, store: StateStore) -> None:
+        await declare(store)
+        await declare(store, namespace="x")
+        assert [load.queue.id for load in await store.with_scope("x").list_queues(T0)] == ["x/q"]
+        assert await store.with_scope("x").list_queues(T0, namespace="default") == []
+
     async def test_new_limits_keep_what_has_happened(self, store: StateStore) -> None:
         await declare(store, rate_limit=1, rate_period=timedelta(seconds=10))
         await create(store, in_queue("a"), in_queue("b"))
@@ -147,6 +153,16 @@ class QueuesContract:
         assert await take(store, now=at(1)) == []
         (load,) = await store.list_queues(at(1))
         assert (load.queue.concurrency, load.running, load.waiting) == (5, 1, 1)
+
+    async def test_what_waits_is_counted_up_to_a_number(self, store: StateStore) -> None:
+        """Runs that are due count beside those that never began."""
+        await declare(store, concurrency=1)
+        due = in_queue("due", status=RunStatus.SUSPENDED, wake_at=at(1))
+        later = in_queue("later", status=RunStatus.SUSPENDED, wake_at=at(60))
+        await create(store, in_queue("a"), in_queue("b"), due, later)
+        for at_most, counted in ((None, 3), (3, 3), (2, 2), (1, 1)):
+            (load,) = await store.list_queues(at(2), at_most=at_most)
+            assert load.waiting == counted
 
     async def test_only_known_workflows_are_taken(self, store: StateStore) -> None:
         await declare(store)

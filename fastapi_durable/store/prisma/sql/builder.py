@@ -134,6 +134,10 @@ class Sql(ABC):
         """A column whose value most rows have, where the database has no statistics to know it by."""
         return column
 
+    def planned_anew(self, text: str) -> str:
+        """A statement for which the database makes a plan of its own each time, where it would keep one otherwise."""
+        return text
+
     @abstractmethod
     def namespaces(self) -> str | None:
         """A subselect of every `namespace` that there is, for a LATERAL join; None if that cannot be had."""

@@ -3,7 +3,8 @@
 
 A listing reads the newest runs of each status from an index that is ordered by time within it, and merges these few.
 In one walk through all runs by time, a status or a workflow that was last seen long ago would cost a walk to there.
-Counts stop at a number that the caller chooses, status by status.
+Counts stop at a number that the caller chooses, status by status. A tag or an attribute may be one run's or half of
+them's, for which other plans are good: they are planned each time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,11 +25,22 @@ _TABLE = "durable_workflow_runs"
 
 def list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
     """The runs of a query as `row`, the newest first."""
+    return _planned(sql, query, _list_runs(sql, query, scope))
+
+
+def _planned(sql: Sql, query: RunQuery, text: str) -> str:
+    return sql.planned_anew(text) if query.tag or query.attributes else text
+
+
+def _list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
     order = f"r.created_at DESC, {sql.bytewise('r.id')} DESC"
     page = f"ORDER BY {order} LIMIT {query.limit} OFFSET {query.offset}"
     statuses = _statuses(query)
     if not statuses or not _is_read_by_status(sql, query, scope):
         conditions = [*_in_statuses(sql, statuses), *matching_beside_statuses(sql, query, scope), *_after(sql, query)]
+        if query.origin is not None:
+            # Said again as a range, as of a status below: its index is read, however many runs the origin may have.
+            conditions.append(_range("r.origin", sql.text(query.origin), sql.text(query.origin)))
         return f"SELECT {sql.row(RUNS, 'r')} AS row FROM {_TABLE} AS r WHERE {where(conditions)} {page}"
     newest = f"ORDER BY {order} LIMIT {query.limit + query.offset}"
     parts = " UNION ALL ".join([_of_status(sql, query, scope, status, newest) for status in statuses])
@@ -36,7 +48,8 @@ def list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
 
 
 def _is_read_by_status(sql: Sql, query: RunQuery, scope: str | None) -> bool:
-    # A tag, an attribute, an origin or a parent is better looked for as a whole: the database knows how many have it.
+    # A tag, an attribute or a parent is better looked for as a whole: the database knows how many have it. An origin
+    # has an index of its own that is ordered by time.
     if query.tag or query.attributes or query.origin or query.unattributed or query.parent_run_id:
         return False
     if _named(query, scope):
@@ -97,7 +110,7 @@ def count_runs(sql: Sql, query: RunQuery, scope: str | None, at_most: int | None
     if at_most is None:
         return f"SELECT count(*) AS total FROM {_TABLE} AS r WHERE {conditions}"
     few = f"SELECT 1 AS one FROM {_TABLE} AS r WHERE {conditions} LIMIT {at_most}"
-    return f"SELECT count(*) AS total FROM ({few}) AS few"
+    return _planned(sql, query, f"SELECT count(*) AS total FROM ({few}) AS few")
 
 
 def run_facets(sql: Sql, query: RunQuery, scope: str | None, at_most: int | None) -> str:
@@ -112,7 +125,7 @@ def run_facets(sql: Sql, query: RunQuery, scope: str | None, at_most: int | None
         few = f"SELECT {_origin(sql)} AS origin FROM {_TABLE} AS r WHERE r.status = '{status}'"
         few += f" AND {where(matching_beside_facets(sql, query, scope))} LIMIT {at_most}"
         parts.append(f"SELECT '{status}' AS status, origin, count(*) AS total FROM ({few}) AS few GROUP BY origin")
-    return " UNION ALL ".join(parts)
+    return _planned(sql, query, " UNION ALL ".join(parts))
 
 
 def _origin(sql: Sql) -> str:

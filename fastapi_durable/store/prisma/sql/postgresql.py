@@ -1,6 +1,7 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """What only PostgreSQL says so."""
 
+import secrets
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -65,6 +66,11 @@ class PostgresSql(Sql):
             f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {self.text(run_id)}"
             f" AND r.locked_by = {self.text(token)} FOR SHARE)"
         )
+
+    def planned_anew(self, text: str) -> str:
+        # A statement that was prepared is planned once for all values after a few times; one that says something new
+        # is another statement.
+        return f"/* {secrets.token_hex(4)} */ {text}"
 
     def namespaces(self) -> str:
         # One look into the index for each namespace that there is, instead of one at each run.

@@ -48,13 +48,14 @@ def queue_loads(sql: Sql, now: datetime, *namespaces: str | None, limit: int) ->
     )
 
 
-def count_waiting(sql: Sql, queue: QueueState, now: datetime) -> str:
-    """How many runs could be driven but for the limits, as `n`."""
+def count_waiting(sql: Sql, queue: QueueState, now: datetime, at_most: int | None) -> str:
+    """How many runs could be driven but for the limits, as `n`; of either kind `at_most` are counted."""
+    limit = "" if at_most is None else f" LIMIT {at_most}"
     members = f"r.queue = {sql.text(queue.name)} AND r.namespace = {sql.text(queue.namespace)}"
-    pending = f"SELECT count(*) {_RUNS} r.status = 'pending' AND {members}"
+    pending = f"SELECT 1 AS one {_RUNS} r.status = 'pending' AND {members}{limit}"
     members = f"r.queue = {sql.text(queue.name)} AND r.namespace = {sql.text(queue.namespace)}"
-    due = f"SELECT count(*) {_RUNS} r.status IN {WAITING} AND {members} AND r.wake_at <= {sql.millis(now)}"
-    return f"SELECT ({pending}) + ({due}) AS n"
+    due = f"SELECT 1 AS one {_RUNS} r.status IN {WAITING} AND {members} AND r.wake_at <= {sql.millis(now)}{limit}"
+    return f"SELECT (SELECT count(*) FROM ({pending}) AS p) + (SELECT count(*) FROM ({due}) AS d) AS n"
 
 
 def revoke_lost(sql: Sql, now: datetime, *namespaces: str | None) -> str:

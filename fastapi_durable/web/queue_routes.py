@@ -1,0 +1,65 @@
+"""The console's route about queues: their limits, and what is in them."""
+
+from datetime import datetime
+from typing import Final
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from fastapi_durable.queue import QueueLoad
+from fastapi_durable.web.problems import ProblemRoute, problem_responses
+from fastapi_durable.web.scope import ScopeDep
+
+_COUNTED: Final = 10_000
+
+
+class QueueView(BaseModel):
+    """A line in which runs wait for their turn, with the limits that were declared last."""
+
+    name: str
+    namespace: str
+    running: int = Field(description="Runs that are driven now: they have a place.")
+    waiting: int = Field(description="Runs that could be driven but for the limits, counted up to 10,000.")
+    waiting_capped: bool = Field(description="There are more than `waiting`.")
+    concurrency: int | None = Field(description="Places, over all workers; null: no limit.")
+    worker_concurrency: int | None = Field(description="Places of each worker; null: the worker's own limit.")
+    rate_limit: int | None = Field(description="Runs that begin in any period; null: no limit.")
+    rate_period_seconds: float | None
+    may_begin: int | None = Field(description="How many more may begin by the rate limit now; null: any number.")
+    begins_again_at: datetime | None = Field(description="When one more may begin, if none may now.")
+    served_at: datetime | None = Field(description="When runs of it were taken last.")
+
+    @classmethod
+    def of(cls, load: QueueLoad, now: datetime) -> "QueueView":
+        queue = load.queue
+        return cls(
+            name=queue.name,
+            namespace=queue.namespace,
+            running=load.running,
+            waiting=min(load.waiting, _COUNTED),
+            waiting_capped=load.waiting > _COUNTED,
+            concurrency=queue.concurrency,
+            worker_concurrency=queue.worker_concurrency,
+            rate_limit=queue.rate_limit,
+            rate_period_seconds=None if queue.rate_period is None else queue.rate_period.total_seconds(),
+            may_begin=queue.may_begin(now),
+            begins_again_at=queue.next_beginning(now),
+            served_at=queue.claimed_at,
+        )
+
+
+class QueueList(BaseModel):
+    queues: list[QueueView]
+
+
+async def list_queues(scope: ScopeDep) -> QueueList:
+    """List the queues with their limits and what is in them."""
+    now = scope.runtime.engine.clock.now()
+    return QueueList(queues=[QueueView.of(each, now) for each in await scope.gateway.queues(at_most=_COUNTED + 1)])
+
+
+def queue_routes() -> APIRouter:
+    """Reading queues."""
+    router = APIRouter(route_class=ProblemRoute)
+    router.get("/queues", operation_id="listQueues", responses=problem_responses())(list_queues)
+    return router
