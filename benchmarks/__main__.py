@@ -50,7 +50,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="repeats, of which the median counts")
     parser.add_argument("--minutes", type=float, help="begin no round that would end later")
     parser.add_argument("--full", action="store_true", help="all cases at their full size")
-    parser.add_argument("--share", type=float, default=1, help="of the callers' work, for a machine in a hurry")
     parser.add_argument("--only", default="", help="systems whose name contains this")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs", help="where the report goes")
     arguments = parser.parse_args()
@@ -72,7 +71,7 @@ def main() -> None:
                     continue
                 try:
                     url = fresh_database(plan, running, Path(directory), done)
-                    cases = plan.sizes(done, full=arguments.full, share=arguments.share)
+                    cases = plan.sizes(done, full=arguments.full)
                     measured, missing = _measure(plan, url, cases, form)
                 except (RuntimeError, subprocess.SubprocessError) as error:
                     absent[plan.name] = str(error)
@@ -92,7 +91,6 @@ def main() -> None:
         "cores": os.cpu_count(),
         "form": form.name,
         "rounds": done,
-        "share": arguments.share,
         "quiet": _QUIET,
         "load": [round(value, 2) for value in loads],
         "absent": absent,

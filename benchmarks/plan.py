@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 PEER_CASES: Final = {
-    "one step, 1 caller": 20,
-    "one step, 16 callers": 160,
-    "one step, 64 callers": 640,
-    "100 steps": 100,
-    "16 x 100 steps": 50,
+    "one step, 1 caller": 1,
+    "one step, 16 callers": 1,
+    "one step, 64 callers": 2,
+    "100 steps": 1,
+    "16 x 100 steps": 2,
 }
+"""Callers, and for how many seconds they call."""
 JOB_CASES: Final = {name: size for name, size in PEER_CASES.items() if "steps" not in name}
 DBOS_CASES: Final = {**PEER_CASES, "signal to receipt": 20, "resume of killed runs": 200}
 OUR_CASES: Final = {
@@ -26,8 +27,7 @@ OUR_CASES: Final = {
     "beside finished runs": 50_000,
 }
 FULL: Final = {
-    "one step, 64 callers": 6400,
-    "16 x 100 steps": 100,
+    **dict.fromkeys(PEER_CASES, 10),
     "pick-up by another process": 100,
     "cold start": 5,
     "enqueue and drain": 10_000,
@@ -75,16 +75,14 @@ class SystemPlan:
     cases: dict[str, int] = field(default_factory=lambda: dict(PEER_CASES))
     set_up: tuple[str, ...] | None = None
 
-    def sizes(self, number: int, *, full: bool, share: float) -> dict[str, int]:
+    def sizes(self, number: int, *, full: bool) -> dict[str, int]:
         """The cases of a round, the first one being 0, with the size of each."""
         cases = dict(self.cases)
         if full:
             cases = {case: FULL.get(case, size) for case, size in cases.items()}
             if self.module == "ours":
                 cases |= OURS_IN_FULL
-        cases = {case: size for case, size in cases.items() if number == 0 or case not in ONCE}
-        # Callers need some work each, and a run of steps its length.
-        return {case: max(64, round(size * share)) if "64 callers" in case else size for case, size in cases.items()}
+        return {case: size for case, size in cases.items() if number == 0 or case not in ONCE}
 
 
 OURS: Final = ("fastapi_durable, PostgreSQL", "fastapi_durable, SQLite")

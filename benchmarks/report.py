@@ -63,10 +63,9 @@ def write_report(report: dict[str, Any], directory: Path) -> str:
 
 def _head(report: dict[str, Any]) -> Iterator[str]:
     loads = report["load"]
-    share = "" if report["share"] == 1 else f", with {report['share']:.0%} of the usual work of 64 callers"
     yield (
         f"Measured {report['at']} on {report['cores']} cores in the {report['form']} form, median of "
-        f"{report['rounds']} rounds, all systems in each round{share}. Load per core before it: {loads[0]} (quiet is "
+        f"{report['rounds']} rounds, all systems in each round. Load per core before it: {loads[0]} (quiet is "
         f"at most {report['quiet']}); during it up to {max(loads)}, its own included."
     )
     if loads[0] > report["quiet"]:

@@ -28,6 +28,10 @@ class System(Protocol):
 
 
 Case = Callable[[Any, int], Awaitable[dict[str, float]]]
+"""Measures a system; the number says how much is done, in operations or, of callers, in seconds."""
+
+_WARMING_UP = 4
+"""Callers warm up for this part of the time."""
 
 
 class Meter:
@@ -58,32 +62,49 @@ class Meter:
 
 
 def one_step(callers: int) -> Case:
-    async def case(system: Any, operations: int) -> dict[str, float]:
-        each = max(1, operations // callers)
+    return _together(callers, _one_step)
+
+
+def steps(callers: int, length: int) -> Case:
+    """Workflows of so many steps; a step is the operation that is counted."""
+
+    async def run(system: Any, _number: int) -> None:
+        assert await system.steps(length) == length
+
+    return _together(callers, run, operations=length)
+
+
+async def _one_step(system: Any, number: int) -> None:
+    assert await system.one_step(number) == number + 1
+
+
+def _together(callers: int, call: Callable[[Any, int], Awaitable[None]], *, operations: int = 1) -> Case:
+    """Callers who make one call after the other for so many seconds, after a part of that for warming up.
+
+    Time and not a number of calls, because the systems differ by a factor of hundreds: what is enough for the slowest
+    is over for the fastest before it has begun.
+    """
+
+    async def case(system: Any, seconds: int) -> dict[str, float]:
         latencies: list[float] = []
 
-        async def call(times: int) -> None:
-            for number in range(times):
-                begin = time.perf_counter()
-                assert await system.one_step(number) == number + 1
-                latencies.append(time.perf_counter() - begin)
+        async def caller(end: float) -> None:
+            number, now = 0, time.perf_counter()
+            while not number or now < end:
+                await call(system, number)
+                number, begin, now = number + 1, now, time.perf_counter()
+                latencies.append(now - begin)
 
-        await asyncio.gather(*(call(2) for _ in range(callers)))
+        async def all_callers(seconds: float) -> None:
+            end = time.perf_counter() + seconds
+            await asyncio.gather(*(caller(end) for _ in range(callers)))
+
+        await all_callers(seconds / _WARMING_UP)
         latencies.clear()
         meter = Meter(getattr(system, "statements", None))
-        await asyncio.gather(*(call(each) for _ in range(callers)))
-        return {**meter.read(each * callers), "p50_ms": statistics.median(latencies) * 1e3}
-
-    return case
-
-
-def steps(callers: int) -> Case:
-    async def case(system: Any, operations: int) -> dict[str, float]:
-        await system.steps(2)
-        meter = Meter(getattr(system, "statements", None))
-        done = await asyncio.gather(*(system.steps(operations) for _ in range(callers)))
-        assert done == [operations] * callers
-        return meter.read(operations * callers)
+        await all_callers(seconds)
+        read = meter.read(len(latencies) * operations)
+        return {**read, "p50_ms": statistics.median(latencies) * 1e3}
 
     return case
 
@@ -91,8 +112,8 @@ def steps(callers: int) -> Case:
 def own(name: str) -> Case:
     """A case that the system measures itself."""
 
-    async def case(system: Any, operations: int) -> dict[str, float]:
-        measured: dict[str, float] = await getattr(system, name)(operations)
+    async def case(system: Any, size: int) -> dict[str, float]:
+        measured: dict[str, float] = await getattr(system, name)(size)
         return measured
 
     return case
@@ -102,8 +123,8 @@ CASES: dict[str, Case] = {
     "one step, 1 caller": one_step(1),
     "one step, 16 callers": one_step(16),
     "one step, 64 callers": one_step(64),
-    "100 steps": steps(1),
-    "16 x 100 steps": steps(16),
+    "100 steps": steps(1, 100),
+    "16 x 100 steps": steps(16, 100),
     "signal to receipt": own("signals"),
     "replay": own("replay"),
     "replay of a long run": own("replay"),
@@ -132,17 +153,17 @@ async def _measure(
     open_system: Callable[[str], AbstractAsyncContextManager[Any]], url: str, wanted: dict[str, int], limit: float
 ) -> None:
     async with open_system(url) as system:
-        for name, operations in wanted.items():
+        for name, size in wanted.items():
             try:
                 async with asyncio.timeout(limit):
-                    measured = await CASES[name](system, operations)
+                    measured = await CASES[name](system, size)
             except TimeoutError:
                 print(json.dumps({"case": name, "missing": f"it took longer than {limit:g} s"}), flush=True)
                 continue
             except Exception as error:
                 print(json.dumps({"case": name, "missing": f"{type(error).__name__}: {error}"}), flush=True)
                 continue
-            print(json.dumps({"case": name, "operations": operations, **measured}), flush=True)
+            print(json.dumps({"case": name, **measured}), flush=True)
 
 
 def server_cpu() -> float:

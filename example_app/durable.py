@@ -6,7 +6,14 @@ The application below enters it; `python -m fastapi_durable worker example_app.d
 from example_app.database import Prisma, get_prisma
 from example_app.settings import Settings
 from example_app.workflow import checkout
-from fastapi_durable import DurableModule, DurableOptions, InProcessTransport, PostgresWakeups, PrismaStateStore
+from fastapi_durable import (
+    DurableModule,
+    DurableOptions,
+    InProcessTransport,
+    PostgresWakeups,
+    PrismaStateStore,
+    SqliteWakeups,
+)
 
 
 def options(prisma: Prisma, settings: Settings) -> DurableOptions:
@@ -14,8 +21,8 @@ def options(prisma: Prisma, settings: Settings) -> DurableOptions:
     return DurableOptions(
         store=PrismaStateStore(prisma),
         transport=InProcessTransport(),
-        # Processes on one server tell each other of work at once; on SQLite they find it by looking every second.
-        wakeups=PostgresWakeups(url) if url.startswith("postgres") else None,
+        # Processes that share the database tell each other of work at once, instead of finding it a second later.
+        wakeups=PostgresWakeups(url) if url.startswith("postgres") else SqliteWakeups(url),
     )
 
 

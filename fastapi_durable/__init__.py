@@ -77,6 +77,7 @@ from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.wakeups.base import Wakeups
 from fastapi_durable.wakeups.postgresql import PostgresWakeups
+from fastapi_durable.wakeups.sqlite import SqliteWakeups
 from fastapi_durable.web.dependencies import (
     DurableHealthDep,
     RunGatewayDep,
@@ -159,6 +160,7 @@ __all__ = [
     "SignalTokenTakenError",
     "Singleton",
     "SingletonQueueFullError",
+    "SqliteWakeups",
     "StateStore",
     "StateStoreDep",
     "StepExecution",

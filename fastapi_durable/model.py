@@ -178,6 +178,7 @@ class RunChanges(TypedDict, total=False):
     output: Json
     error: ErrorRecord | None
     wake_at: datetime | None
+    wake_count: int
     locked_by: str | None
     locked_until: datetime | None
     awaiting_decision_task_id: str | None

@@ -36,7 +36,7 @@ class DurableOptions:
         store: Where runs live, for example `PrismaStateStore(client)`.
         transport: How step attempts reach who executes them.
         wakeups: How the processes that share the store tell each other what happened, for example
-            `PostgresWakeups(url)`. None: they find out by polling.
+            `PostgresWakeups(url)` or `SqliteWakeups(url)`. None: they find out by polling.
         schedules: Workflows that are started again and again.
         queues: Lines in which runs wait for their turn, with limits that hold over all processes.
         retention: What workers delete; by default finished runs are kept for ever, and signals that nobody waited for
@@ -94,7 +94,12 @@ class DurableOptions:
         _check_port("store", self.store, StateStore, mend="wrap your client: store=PrismaStateStore(client)")
         _check_port("transport", self.transport, Transport, mend="leave it out for InProcessTransport()")
         if self.wakeups is not None:
-            _check_port("wakeups", self.wakeups, Wakeups, mend="pass PostgresWakeups(url), or leave it out")
+            _check_port(
+                "wakeups",
+                self.wakeups,
+                Wakeups,
+                mend="pass PostgresWakeups(url) or SqliteWakeups(url), or leave it out",
+            )
         _check_port("clock", self.clock, Clock, mend="leave it out for the machine's clock")
         if not all(callable(each) for each in self.interceptors):
             raise ConfigurationError(

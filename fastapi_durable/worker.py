@@ -135,11 +135,16 @@ class Worker:
         self._reserved.add(reservation.token)
         return reservation
 
-    def use(self, reservation: Reservation, run: Run) -> None:
+    def may_drive(self, run: Run) -> bool:
+        """See `Dispatcher`."""
+        is_known = self._engine.registry.find(run.workflow, run.workflow_version) is not None
+        return is_known and not run.queue and self._config.namespace in (None, run.namespace)
+
+    def use(self, reservation: Reservation, run: Run, *, is_new: bool) -> None:
         """See `Dispatcher`."""
         self._reserved.discard(reservation.token)
         self._leased_until[run.id] = reservation.until
-        driver = self._engine.driver(run, reservation.token, is_new=True)
+        driver = self._engine.driver(run, reservation.token, is_new=is_new)
         self._drive(driver)
         self._slot_free.set()
 

@@ -36,8 +36,10 @@ class OurScale(OurCore):
         starter = build_engine(self.store, *WORKFLOWS, config=CONFIG)
         await started(starter, operations)
         now = starter.clock.now()
-        while await self.store.claim_runs("dead", now=now, until=now, limit=500):
+        until = now + timedelta(seconds=1)
+        while await self.store.claim_runs("dead", now=now, until=until, limit=500):
             pass
+        await starter.clock.sleep(until - starter.clock.now())
         meter = Meter(self.statements)
         await self.restart()
         await self.until_none_is(RunStatus.PENDING, RunStatus.RUNNING)

@@ -18,9 +18,10 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.delivery import own_run
 from fastapi_durable.engine.namespaces import within
+from fastapi_durable.engine.outcome import Continuation
 from fastapi_durable.engine.signal import wait_for_signal
 from fastapi_durable.engine.triggered_run import triggered_run
-from fastapi_durable.engine.turn import Continuation, Turn
+from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json
 

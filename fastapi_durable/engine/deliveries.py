@@ -46,20 +46,9 @@ class Deliveries:
         services = self._services
         checked_token(token)
         encoded = services.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
-        receiver = await retry_conflicts(
-            services.clock,
-            lambda: deliver_signal(
-                services.store,
-                services.clock,
-                token,
-                encoded,
-                signal_id=signal_id,
-                namespace=services.config.namespace,
-            ),
+        return await retry_conflicts(
+            services.clock, lambda: deliver_signal(services, token, encoded, signal_id=signal_id)
         )
-        if receiver is not None:
-            services.notifications.work_available()
-        return receiver is not None
 
     async def publish_event(
         self, name: str, payload: Any = None, *, event_id: str | None = None, buffer: bool = True
@@ -107,10 +96,7 @@ class Deliveries:
         services = self._services
         encoded = services.codec.encode(value, Any, what=f"the value of update {name!r}")
         checked_name(name)
-        result = await offer_update(services, run_id, name, encoded)
-        if result.received:
-            services.notifications.work_available()
-        return result
+        return await offer_update(services, run_id, name, encoded)
 
     @overload
     async def get_event(self, run_id: str, key: str, type: type[T], /) -> T | None: ...
@@ -172,9 +158,4 @@ class Deliveries:
         services = self._services
         checked_name(name)
         await require_visible(services, run_id)
-        taken = await retry_conflicts(
-            services.clock, lambda: end_task(services, run_id, name, value=value, error=error)
-        )
-        if taken:
-            services.notifications.work_available()
-        return taken
+        return await retry_conflicts(services.clock, lambda: end_task(services, run_id, name, value=value, error=error))

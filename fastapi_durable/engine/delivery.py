@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from fastapi_durable.engine.dispatch import Place
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import LeaseLostError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, SignalWaiter
@@ -20,8 +21,13 @@ async def own_run(turn: Turn, transaction: StoreTransaction) -> Run:
     return run
 
 
-async def hand_over(transaction: StoreTransaction, waiter: SignalWaiter, payload: Json, *, now: datetime) -> bool:
+async def hand_over(
+    transaction: StoreTransaction, waiter: SignalWaiter, payload: Json, *, now: datetime, place: Place | None = None
+) -> bool:
     """Record `payload` at the position that left `waiter`, remove the waiter and wake the run.
+
+    Args:
+        place: Where the run may go on at once.
 
     Returns:
         False if the run has ended, or its position was settled by somebody else; then only the waiter is gone.
@@ -48,5 +54,6 @@ async def hand_over(transaction: StoreTransaction, waiter: SignalWaiter, payload
     )
     if not (await transaction.record_checkpoint(received)).won:
         return False
-    await transaction.wake_run(waiter.run_id, now=now)
+    if place is None or not await place.take(transaction, run, now=now):
+        await transaction.wake_run(waiter.run_id, now=now)
     return True

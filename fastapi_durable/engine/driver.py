@@ -20,10 +20,11 @@ from fastapi_durable.engine.continuation import continue_run, restart_run
 from fastapi_durable.engine.dead_letter import dead_letter_of, sending
 from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.live_events import LiveEventType
+from fastapi_durable.engine.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.settlement import settle_run
 from fastapi_durable.engine.singleton import gate_of, pass_gate
-from fastapi_durable.engine.turn import Continuation, Ended, Ending, Interrupt, Raised, Returned, Turn, TurnOutcome
+from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction

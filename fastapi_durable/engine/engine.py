@@ -178,10 +178,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             SerializationError: the payload has no JSON form.
         """
         encoded = self._services.codec.encode(payload, Any, what="the body of a callback")
-        outcome = await retry_conflicts(self.clock, lambda: deliver_callback(self.store, self.clock, token, encoded))
-        if outcome is Callback.RECEIVED:
-            self.notifications.work_available()
-        return outcome
+        return await retry_conflicts(self.clock, lambda: deliver_callback(self._services, token, encoded))
 
     async def cancel_expired_runs(self) -> int:
         """Cancel one batch of runs whose execution timeout has passed; the worker calls it. Returns how many."""

@@ -15,10 +15,11 @@ from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.delivery import hand_over, own_run
 from fastapi_durable.engine.entity_message import STATE, WORKFLOW, EntityLife, Message
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.outcome import Continuation
 from fastapi_durable.engine.position import inside_step
 from fastapi_durable.engine.signal import signal_lock, wait_for_signal
 from fastapi_durable.engine.step import call
-from fastapi_durable.engine.turn import Continuation, Turn
+from fastapi_durable.engine.turn import Turn
 from fastapi_durable.entity import EntityDefinition
 from fastapi_durable.errors import EntityNotRegisteredError, FatalError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, RunStatus

@@ -12,8 +12,10 @@ from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.chain import CHAIN
 from fastapi_durable.engine.delivery import hand_over, own_run
+from fastapi_durable.engine.dispatch import Place
 from fastapi_durable.engine.limits import refuse_other
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.singleton import check_depth, gate_of
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
@@ -157,31 +159,27 @@ async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> st
     return None
 
 
-async def deliver_signal(
-    store: StateStore,
-    clock: Clock,
-    token: str,
-    payload: Json,
-    *,
-    signal_id: str | None = None,
-    namespace: str | None = None,
-) -> str | None:
+async def deliver_signal(services: Services, token: str, payload: Json, *, signal_id: str | None = None) -> bool:
     """Give the payload to whoever waits for `token`, or keep it for the next one.
 
     Args:
         signal_id: Makes a repeated delivery harmless while the first one is still buffered.
-        namespace: The sender's, who may not reach into another one; None: he may.
 
     Returns:
-        The id of the run that received it; None if it was buffered.
+        Whether a run received it; False: it was buffered.
 
     Raises:
-        InputValidationError: a run of another namespace waits for the token.
+        InputValidationError: a run of another namespace than the engine's waits for the token.
     """
-    async with store.transaction() as transaction:
-        await transaction.lock_name(signal_lock(token))
-        await _refuse_foreign(transaction, token, namespace)
-        return await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
+    with services.local_worker.place() as place:
+        async with services.store.transaction() as transaction:
+            await transaction.lock_name(signal_lock(token))
+            await _refuse_foreign(transaction, token, services.config.namespace)
+            now = services.clock.now()
+            received = await pass_on(transaction, token, payload, now=now, signal_id=signal_id, place=place)
+    if received and place.run is None:
+        services.notifications.work_available()
+    return received
 
 
 async def start_with_signal(
@@ -215,14 +213,20 @@ async def start_with_signal(
 
 
 async def pass_on(
-    transaction: StoreTransaction, token: str, payload: Json, *, now: datetime, signal_id: str | None = None
-) -> str | None:
-    """Deliver a signal within a transaction that holds the token's lock; see `deliver_signal`."""
+    transaction: StoreTransaction,
+    token: str,
+    payload: Json,
+    *,
+    now: datetime,
+    signal_id: str | None = None,
+    place: Place | None = None,
+) -> bool:
+    """Deliver a signal within a transaction that holds the token's lock; see `deliver_signal` and `hand_over`."""
     waiter = await transaction.find_signal_waiter(token)
-    if waiter is not None and await hand_over(transaction, waiter, payload, now=now):
-        return waiter.run_id
+    if waiter is not None and await hand_over(transaction, waiter, payload, now=now, place=place):
+        return True
     await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
-    return None
+    return False
 
 
 async def _refuse_foreign(transaction: StoreTransaction, token: str, namespace: str | None) -> None:

@@ -220,7 +220,7 @@ class Starts:
             dispatcher.give_back(reservation)
             raise
         if created.created:
-            dispatcher.use(reservation, created.run)
+            dispatcher.use(reservation, created.run, is_new=True)
         else:
             dispatcher.give_back(reservation)
         return created

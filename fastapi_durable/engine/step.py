@@ -17,9 +17,10 @@ import anyio.to_thread
 from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
 from fastapi_durable.engine.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.failure import error_record
+from fastapi_durable.engine.outcome import Interrupt
 from fastapi_durable.engine.position import inside_step
 from fastapi_durable.engine.step_log import RunningStepLog, logged_as_current
-from fastapi_durable.engine.turn import Interrupt, Turn
+from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
@@ -48,9 +49,11 @@ async def run_step(
     """
     codec, carrier = turn.services.codec, transport or turn.services.transport
     label = f"step {definition.name!r}"
+    if (result := turn.result_at(seq, CheckpointKind.LOCAL, definition.name)) is not None:
+        # Most of a replay. Nothing is under way, since nothing is waited for.
+        turn.check_open()
+        return codec.decode(result[0], definition.output_type, what=f"the result of {label}")
     async with turn.under_way():
-        if (result := turn.result_at(seq, CheckpointKind.LOCAL, definition.name)) is not None:
-            return codec.decode(result[0], definition.output_type, what=f"the result of {label}")
         recorded = turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
         if recorded is None or not recorded.status.is_finished:
             encoded = codec.encode(value, definition.input_type, what=f"the input of {label}")

@@ -75,20 +75,23 @@ async def end_task(
     """
     token = task_token(run_id, name)
     status = RunStatus.COMPLETED if error is None else RunStatus.FAILED
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
-        await transaction.lock_name(signal_lock(token))
-        run = await transaction.lock_run(run_id)
-        if run is None:
-            raise RunNotFoundError(run_id)
-        if run.status.is_terminal:
-            raise RunStateError(run_id, run.status, f"told of the end of task {name!r}")
-        received = await transaction.find_latest_checkpoint_by_name(run_id, f"signal:{token}")
-        if received is not None and received.status.is_finished:
-            return False
-        now = services.clock.now()
-        waiter = await transaction.find_signal_waiter(token)
-        if waiter is None:
-            # The token is the id as well: while one report is kept, another one is not.
-            return await transaction.buffer_signal(token, completion(status, value, error), now=now, signal_id=token)
-        await pass_on(transaction, token, completion(status, value, error), now=now, signal_id=token)
-        return True
+    ended = completion(status, value, error)
+    with services.local_worker.place() as place:
+        async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+            await transaction.lock_name(signal_lock(token))
+            run = await transaction.lock_run(run_id)
+            if run is None:
+                raise RunNotFoundError(run_id)
+            if run.status.is_terminal:
+                raise RunStateError(run_id, run.status, f"told of the end of task {name!r}")
+            received = await transaction.find_latest_checkpoint_by_name(run_id, f"signal:{token}")
+            if received is not None and received.status.is_finished:
+                return False
+            now = services.clock.now()
+            if await transaction.find_signal_waiter(token) is None:
+                # The token is the id as well: while one report is kept, another one is not.
+                return await transaction.buffer_signal(token, ended, now=now, signal_id=token)
+            await pass_on(transaction, token, ended, now=now, signal_id=token, place=place)
+    if place.run is None:
+        services.notifications.work_available()
+    return True

@@ -8,13 +8,13 @@ nothing in this process can move the body any more, and the turn ends by raising
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import Enum, auto
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.blame import Blame
+from fastapi_durable.engine.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.position import FIRST_BRANCH_SEQ, Positions, asked_for, refuse_inside_step, used_too_late
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.undo import Compensation
@@ -42,66 +42,6 @@ _REFUSALS_AT_MOST = 1000
 """After so many calls that were refused by an interruption, the body takes it for an error and repeats the call."""
 
 _log = logging.getLogger("fastapi_durable")
-
-
-class Interrupt(BaseException):
-    """Unwinds a body whose turn is over. Not an `Exception`, so user code does not catch it by accident."""
-
-
-class Ending(Enum):
-    """Why a turn ended before its body did."""
-
-    SUSPENDED = auto()
-    CUT_SHORT = auto()
-    CANCELLED = auto()
-    CONTINUED = auto()
-    DIVERGED = auto()
-    LEASE_LOST = auto()
-    ABANDONED = auto()
-    RELEASED = auto()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Continuation:
-    """The run that follows on `ctx.continue_as_new`; `input` is encoded.
-
-    With `in_place` the run itself goes on, with an empty history: its id and its tokens stay.
-    """
-
-    input: Json
-    in_place: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    value: Any
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """By the body; `given_up` are the positions that a retry does again."""
-
-    error: Exception
-    given_up: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """What goes with it.
-
-    Attributes:
-        wake_at: The earliest timer that the body waits for.
-        error: Where it diverged, or what the store said.
-        continuation: What the run goes on as.
-    """
-
-    ending: Ending
-    wake_at: datetime | None = None
-    error: Exception | None = None
-    continuation: Continuation | None = None
-
-
-TurnOutcome = Returned | Raised | Ended
 
 
 class Turn:

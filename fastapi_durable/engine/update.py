@@ -71,17 +71,20 @@ async def _deliver(services: Services, run_id: str, name: str, arg: Json) -> Upd
     and the new run finds the update, or before, and then this one finds the run ended.
     """
     token = update_token(run_id, name)
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
-        await transaction.lock_name(signal_lock(token))
-        run = await transaction.lock_run(run_id)
-        if run is None:
-            return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
-        if await successor_of(transaction, run) is not None:
-            return None
-        if reason := _cannot_receive(run):
-            return UpdateResult(accepted=False, reason=reason)
-        receiver = await pass_on(transaction, token, arg, now=services.clock.now())
-        return UpdateResult(accepted=True, received=receiver is not None)
+    with services.local_worker.place() as place:
+        async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+            await transaction.lock_name(signal_lock(token))
+            run = await transaction.lock_run(run_id)
+            if run is None:
+                return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
+            if await successor_of(transaction, run) is not None:
+                return None
+            if reason := _cannot_receive(run):
+                return UpdateResult(accepted=False, reason=reason)
+            received = await pass_on(transaction, token, arg, now=services.clock.now(), place=place)
+    if received and place.run is None:
+        services.notifications.work_available()
+    return UpdateResult(accepted=True, received=received)
 
 
 def _cannot_receive(run: Run) -> str | None:

@@ -12,14 +12,13 @@ from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from fastapi_durable.clock import Clock
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.delivery import hand_over, own_run
+from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.signal import SIGNAL_TIMEOUT
 from fastapi_durable.engine.turn import Turn
 from fastapi_durable.errors import SignalTimeoutError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, SignalWaiter
-from fastapi_durable.store.base import StateStore
 
 Payload = TypeVar("Payload")
 
@@ -140,7 +139,7 @@ def _ended(turn: Turn, deadline: Checkpoint, status: CheckpointStatus) -> Checkp
     )
 
 
-async def deliver_callback(store: StateStore, clock: Clock, token: str, payload: Json) -> Callback:
+async def deliver_callback(services: Services, token: str, payload: Json) -> Callback:
     """Record a callback from outside at the position that the token names.
 
     An unknown run, a wrong position and a wrong secret are the same `UNKNOWN`, at the price of one read.
@@ -151,18 +150,22 @@ async def deliver_callback(store: StateStore, clock: Clock, token: str, payload:
     if not prefix.startswith("wh:") or not (number.isascii() and number.isdigit() and len(number) < 10):
         return Callback.UNKNOWN
     seq = int(number)
-    if not _is_webhook(await store.find_checkpoint(run_id, seq), run_id, secret):
+    if not _is_webhook(await services.store.find_checkpoint(run_id, seq), run_id, secret):
         return Callback.UNKNOWN
-    async with store.transaction() as transaction:
-        run = await transaction.lock_run(run_id)
-        row = await transaction.find_checkpoint(run_id, seq)
-        if run is None or row is None or not _is_webhook(row, run_id, secret):
-            return Callback.UNKNOWN
-        if row.status.is_finished:
-            return Callback.REPEATED
-        waiter = SignalWaiter(token=token, run_id=run_id, seq=seq)
-        taken = await hand_over(transaction, waiter, payload, now=clock.now())
-        return Callback.RECEIVED if taken else Callback.ENDED
+    with services.local_worker.place() as place:
+        async with services.store.transaction() as transaction:
+            run = await transaction.lock_run(run_id)
+            row = await transaction.find_checkpoint(run_id, seq)
+            if run is None or row is None or not _is_webhook(row, run_id, secret):
+                return Callback.UNKNOWN
+            if row.status.is_finished:
+                return Callback.REPEATED
+            waiter = SignalWaiter(token=token, run_id=run_id, seq=seq)
+            if not await hand_over(transaction, waiter, payload, now=services.clock.now(), place=place):
+                return Callback.ENDED
+    if place.run is None:
+        services.notifications.work_available()
+    return Callback.RECEIVED
 
 
 def _is_webhook(row: Checkpoint | None, run_id: str, secret: str) -> bool:

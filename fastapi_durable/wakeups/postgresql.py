@@ -6,16 +6,15 @@ Words that come within a few milliseconds leave in one notification, so a busy p
 """
 
 import asyncio
-import json
 import logging
 import random
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from fastapi_durable.wakeups.base import Hear, Tell, Topic, Word
+from fastapi_durable.wakeups.words import Outbox, words_in
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -25,9 +24,6 @@ _SILENCE_SECONDS: Final = 15.0
 _ANSWER_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 _LAST_WORDS_SECONDS: Final = 0.5
-_MOST_WORDS: Final = 10_000
-_MOST_BYTES: Final = 7000
-"""PostgreSQL takes less than 8000 bytes in one notification."""
 
 
 class PostgresWakeups:
@@ -66,21 +62,19 @@ class _Conversation:
         self._url = url
         self._channel = channel
         self._hear = hear
-        self._name = uuid.uuid4().hex
-        # In order, each word once. A word leaves it when it was sent, so a broken connection loses none.
-        self._unsaid: dict[Word, None] = {}
+        # A word leaves it when it was sent, so a broken connection loses none.
+        self._outbox = Outbox()
         self._wake = asyncio.Event()
         self._all_said = asyncio.Event()
 
     def tell(self, word: Word) -> None:
-        if len(self._unsaid) < _MOST_WORDS:
-            self._unsaid[word] = None
-            self._all_said.clear()
+        self._outbox.add(word)
+        self._all_said.clear()
         self._wake.set()
 
     async def say_all(self, seconds: float) -> None:
         """Wait until nothing is left to say, but not for long."""
-        if self._unsaid:
+        if self._outbox:
             try:
                 async with asyncio.timeout(seconds):
                     await self._all_said.wait()
@@ -117,12 +111,11 @@ class _Conversation:
         connection.add_termination_listener(lambda _: self._wake.set())
         while not connection.is_closed():
             self._wake.clear()
-            if self._unsaid:
-                words, payload = self._next_payload()
-                await connection.execute("SELECT pg_notify($1, $2)", self._channel, payload, timeout=_ANSWER_SECONDS)
-                for word in words:
-                    del self._unsaid[word]
-                if not self._unsaid:
+            if self._outbox:
+                words, message = self._outbox.next_message()
+                await connection.execute("SELECT pg_notify($1, $2)", self._channel, message, timeout=_ANSWER_SECONDS)
+                self._outbox.said(words)
+                if not self._outbox:
                     self._all_said.set()
                 # Whatever comes meanwhile leaves together.
                 await asyncio.sleep(_GAP_SECONDS)
@@ -135,33 +128,9 @@ class _Conversation:
                 await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS)
         raise ConnectionError("the server closed the connection")
 
-    def _next_payload(self) -> tuple[list[Word], str]:
-        words: list[Word] = []
-        size = 0
-        for word in self._unsaid:
-            size += len(json.dumps([word.topic, word.run_id]).encode()) + 2
-            if words and size > _MOST_BYTES:
-                break
-            words.append(word)
-        said = [[str(word.topic), word.run_id] for word in words]
-        return words, json.dumps({"from": self._name, "words": said}, separators=(",", ":"))
-
     def _received(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
-        for word in _words_in(str(payload), besides=self._name):
+        for word in words_in(str(payload), besides=self._outbox.name):
             self._hear(word)
-
-
-def _words_in(payload: str, *, besides: str) -> list[Word]:
-    """The words of a notification; one's own are left out, and so is what a newer version may say."""
-    try:
-        message = json.loads(payload)
-        if message["from"] == besides:
-            return []
-        known = [(topic, run_id) for topic, run_id in message["words"] if topic in set(Topic)]
-        return [Word(Topic(topic), str(run_id)) for topic, run_id in known]
-    except (ValueError, TypeError, KeyError):
-        _log.warning("a notification on the channel of fastapi_durable is not one of ours: %.100s", payload)
-        return []
 
 
 def _without_prisma_options(url: str) -> str:

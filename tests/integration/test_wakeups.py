@@ -1,22 +1,37 @@
-"""Processes that share a PostgreSQL server hear from each other at once; polling stays the net."""
+"""Processes that share a database hear from each other at once; polling stays the net."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fastapi_durable import PostgresWakeups, PrismaStateStore, RunCancelledError, RunStatus, step, workflow
+from fastapi_durable import (
+    PostgresWakeups,
+    PrismaStateStore,
+    RunCancelledError,
+    RunStatus,
+    SqliteWakeups,
+    Wakeups,
+    step,
+    workflow,
+)
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.wakeups.base import Topic, Word
 from fastapi_durable.worker import Worker
 from tests.support.engine_rig import FAST, build_engine, has_status, until
 from tests.support.postgres import LocalPostgresServer, PostgresServer
-
-pytestmark = pytest.mark.postgres
 
 # Whatever happens within a test's time happens because somebody was told.
 SELDOM = replace(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
@@ -28,17 +43,45 @@ async def greeting(ctx: Any, name: str) -> str:
     return f"{word}, {name}"
 
 
-@asynccontextmanager
-async def process(
-    url: str, *workflows: Any, wakeups: PostgresWakeups | None = None, drives: bool = True
-) -> AsyncIterator[WorkflowEngine]:
-    """What one process of an application has; it hardly ever polls."""
-    from example_app.clients.postgresql import Prisma
+@dataclass(frozen=True)
+class Shared:
+    """A database that processes share, and its server, if it has one."""
 
+    url: str
+    server: PostgresServer | None = None
+
+    @property
+    def wakeups(self) -> Wakeups:
+        return SqliteWakeups(self.url) if self.server is None else PostgresWakeups(self.url)
+
+    async def until_heard_by(self, number: int) -> None:
+        """A process on SQLite listens at once, one on PostgreSQL when it is connected."""
+        server = self.server
+        if server is not None:
+            await until(lambda: _are(number, listeners(server, self.url)))
+
+
+async def _are(number: int, counting: Awaitable[int]) -> bool:
+    return await counting == number
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def shared(request: pytest.FixtureRequest) -> Shared:
+    if request.param == "sqlite":
+        return Shared(request.getfixturevalue("sqlite_url"))
+    return Shared(request.getfixturevalue("postgres_url"), request.getfixturevalue("postgres_server"))
+
+
+@asynccontextmanager
+async def process(shared: Shared, *workflows: Any, drives: bool = True) -> AsyncIterator[WorkflowEngine]:
+    """What one process of an application has; it hardly ever polls."""
+    from example_app.clients import postgresql, sqlite
+
+    client_class: Any = sqlite.Prisma if shared.server is None else postgresql.Prisma
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(Prisma(datasource={"url": url}))
+        client = await stack.enter_async_context(client_class(datasource={"url": shared.url}))
         engine = build_engine(PrismaStateStore(client), *workflows, config=SELDOM)
-        joined = (wakeups or PostgresWakeups(url)).joined(engine.notifications.hear)
+        joined = shared.wakeups.joined(engine.notifications.hear)
         stack.enter_context(engine.notifications.joined_to(await stack.enter_async_context(joined)))
         if drives:
             worker = Worker(engine)
@@ -58,14 +101,10 @@ async def listeners(server: PostgresServer, url: str) -> int:
 
 
 async def test_a_run_and_its_signal_reach_the_worker_of_another_process_and_the_result_comes_back_without_a_poll(
-    postgres_url: str, postgres_server: PostgresServer
+    shared: Shared,
 ) -> None:
-    async with process(postgres_url, greeting, drives=False) as asking, process(postgres_url, greeting):
-
-        async def all_listen() -> bool:
-            return await listeners(postgres_server, postgres_url) == 2
-
-        await until(all_listen)
+    async with process(shared, greeting, drives=False) as asking, process(shared, greeting):
+        await shared.until_heard_by(2)
         handle = await asking.start(greeting, "ada")
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         with asking.notifications.watch_run(handle.run_id) as watch:
@@ -75,9 +114,7 @@ async def test_a_run_and_its_signal_reach_the_worker_of_another_process_and_the_
         assert await handle.result() == "good day, ada"
 
 
-async def test_a_cancel_ends_the_step_that_another_process_executes(
-    postgres_url: str, postgres_server: PostgresServer
-) -> None:
+async def test_a_cancel_ends_the_step_that_another_process_executes(shared: Shared) -> None:
     began, ended = asyncio.Event(), asyncio.Event()
 
     @step
@@ -92,12 +129,8 @@ async def test_a_cancel_ends_the_step_that_another_process_executes(
     async def patient(ctx: Any) -> None:
         await ctx.step(endless)
 
-    async with process(postgres_url, patient, drives=False) as asking, process(postgres_url, patient):
-
-        async def all_listen() -> bool:
-            return await listeners(postgres_server, postgres_url) == 2
-
-        await until(all_listen)
+    async with process(shared, patient, drives=False) as asking, process(shared, patient):
+        await shared.until_heard_by(2)
         handle = await asking.start(patient)
         async with asyncio.timeout(10):
             await began.wait()
@@ -108,7 +141,7 @@ async def test_a_cancel_ends_the_step_that_another_process_executes(
 
 
 async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_without_a_poll(
-    postgres_url: str, postgres_server: PostgresServer
+    shared: Shared,
 ) -> None:
     """As in a rolling restart: nothing waits for the lease or for the next poll, an hour away both."""
     began, go_on = asyncio.Event(), asyncio.Event()
@@ -128,16 +161,12 @@ async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_wit
         await ctx.step(work)
         return bool(await ctx.step(more))
 
-    async with AsyncExitStack() as old, process(postgres_url, drives=False) as asking:
-        leaving = await old.enter_async_context(process(postgres_url, restless))
+    async with AsyncExitStack() as old, process(shared, drives=False) as asking:
+        leaving = await old.enter_async_context(process(shared, restless))
         handle = await leaving.start(restless)
         await began.wait()
-        async with process(postgres_url, restless):
-
-            async def all_listen() -> bool:
-                return await listeners(postgres_server, postgres_url) == 3
-
-            await until(all_listen)
+        async with process(shared, restless):
+            await shared.until_heard_by(3)
             stopping = asyncio.create_task(old.aclose())
             await asyncio.sleep(0)
             with asking.notifications.watch_run(handle.run_id) as watch:
@@ -149,6 +178,7 @@ async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_wit
         assert (run.status, run.output, run.locked_by) == (RunStatus.COMPLETED, False, None)
 
 
+@pytest.mark.postgres
 async def test_what_was_missed_while_the_connection_was_cut_is_looked_for_when_it_is_back(
     postgres_url: str, postgres_server: PostgresServer
 ) -> None:
@@ -162,6 +192,7 @@ async def test_what_was_missed_while_the_connection_was_cut_is_looked_for_when_i
             assert await heard.get() == Word(Topic.WORK)
 
 
+@pytest.mark.postgres
 async def test_words_that_are_told_while_the_server_is_away_are_told_when_it_is_back(
     stoppable_postgres: LocalPostgresServer,
 ) -> None:
@@ -177,6 +208,7 @@ async def test_words_that_are_told_while_the_server_is_away_are_told_when_it_is_
             assert await heard.get() in (Word(Topic.WORK), Word(Topic.FINISHED, "run-1"))
 
 
+@pytest.mark.postgres
 async def test_one_does_not_hear_oneself_and_nothing_that_is_not_ours(
     postgres_url: str, postgres_server: PostgresServer
 ) -> None:
@@ -196,12 +228,12 @@ async def test_one_does_not_hear_oneself_and_nothing_that_is_not_ours(
     assert heard.empty()
 
 
-async def test_more_words_than_fit_into_one_notification_all_arrive(postgres_url: str) -> None:
+async def test_more_words_than_fit_into_one_message_all_arrive(shared: Shared) -> None:
     heard: asyncio.Queue[Word] = asyncio.Queue()
     told = [Word(Topic.FINISHED, f"{'é' * 400}-{number}") for number in range(60)]
-    async with PostgresWakeups(postgres_url).joined(heard.put_nowait):
+    async with shared.wakeups.joined(heard.put_nowait):
         await heard.get()
-        async with PostgresWakeups(postgres_url).joined(lambda _: None) as tell:
+        async with shared.wakeups.joined(lambda _: None) as tell:
             for word in told:
                 tell(word)
             async with asyncio.timeout(10):
@@ -211,3 +243,136 @@ async def test_more_words_than_fit_into_one_notification_all_arrive(postgres_url
 async def test_a_server_that_is_not_there_keeps_nobody_from_starting() -> None:
     async with PostgresWakeups("postgresql://nobody@127.0.0.1:1/nothing?connection_limit=3").joined(print) as tell:
         tell(Word(Topic.WORK))
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A folder with a short name: the path of a socket has a hundred characters at most."""
+    with tempfile.TemporaryDirectory(prefix="wake-") as folder:
+        yield Path(folder) / "of all"
+
+
+async def test_a_process_on_sqlite_hears_the_others_and_nothing_that_is_not_ours(
+    sqlite_url: str, sockets: Path
+) -> None:
+    heard: asyncio.Queue[Word] = asyncio.Queue()
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
+    async with wakeups.joined(heard.put_nowait) as tell:
+        assert await heard.get() == Word(Topic.WORK)
+        (path,) = sockets_in(sockets)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+            for message in (b"", b"7", b"\xff", b'{"from": "x", "words": [["new", "run-1"], 4]}'):
+                stranger.sendto(message, str(path))
+        tell(Word(Topic.FINISHED, "mine"))
+        async with wakeups.joined(lambda _: None) as tell_from_there:
+            tell_from_there(Word(Topic.CANCELLED, "theirs"))
+        async with asyncio.timeout(10):
+            assert await heard.get() == Word(Topic.CANCELLED, "theirs")
+        assert heard.empty()
+    assert not folders_in(sockets), "whoever leaves last leaves nothing behind"
+
+
+def sockets_in(folder: Path) -> list[Path]:
+    return list(folder.glob("*/*.sock"))
+
+
+def folders_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+def _fill(sender: socket.socket, queue: Path) -> None:
+    try:
+        while True:
+            sender.sendto(b"7", str(queue))
+    except BlockingIOError:
+        pass
+
+
+@pytest.fixture
+def killed_peer(sqlite_url: str, sockets: Path) -> None:
+    """A process that joined and was killed."""
+    code = (
+        "import asyncio, sys\nfrom fastapi_durable import SqliteWakeups\n"
+        "async def main():\n  async with SqliteWakeups(sys.argv[1], folder=sys.argv[2]).joined(print):\n"
+        "    await asyncio.sleep(60)\nasyncio.run(main())"
+    )
+    command = [sys.executable, "-uc", code, sqlite_url, str(sockets)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as peer:
+        assert peer.stdout is not None
+        peer.stdout.readline()
+        peer.send_signal(signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("killed_peer")
+async def test_the_socket_of_a_killed_process_is_removed_by_whoever_meets_it(sqlite_url: str, sockets: Path) -> None:
+    heard: asyncio.Queue[Word] = asyncio.Queue()
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
+    async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as tell:
+        assert len(sockets_in(sockets)) == 3
+        tell(Word(Topic.FINISHED, "run-1"))
+        async with asyncio.timeout(10):
+            assert [await heard.get(), await heard.get()] == [Word(Topic.WORK), Word(Topic.FINISHED, "run-1")]
+        assert len(sockets_in(sockets)) == 2
+
+
+async def test_a_full_queue_of_a_paused_process_holds_nobody_up(sqlite_url: str, sockets: Path) -> None:
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
+    async with wakeups.joined(lambda _: None) as tell:
+        (own,) = sockets_in(sockets)
+        with (
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as paused,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+        ):
+            paused.bind(str(own.with_name("paused.sock")))
+            other.setblocking(False)
+            _fill(other, own.with_name("paused.sock"))
+            heard: asyncio.Queue[Word] = asyncio.Queue()
+            async with wakeups.joined(heard.put_nowait):
+                tell(Word(Topic.FINISHED, "run-1"))
+                async with asyncio.timeout(10):
+                    assert [await heard.get(), await heard.get()] == [Word(Topic.WORK), Word(Topic.FINISHED, "run-1")]
+            assert own.with_name("paused.sock").exists()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o750])
+async def test_a_folder_that_others_may_enter_is_not_used(
+    mode: int, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = tmp_path / f"fastapi-durable-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(mode)
+    async with SqliteWakeups(sqlite_url).joined(lambda _: None) as tell:
+        tell(Word(Topic.WORK))
+    assert "belongs to this user" in caplog.text
+    assert list(folder.iterdir()) == []
+
+
+async def test_the_folder_of_the_sockets_is_the_users_alone(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    async with SqliteWakeups(sqlite_url).joined(lambda _: None):
+        folder = tmp_path / f"fastapi-durable-{os.getuid()}"
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+async def test_a_socket_that_was_cleaned_up_is_made_again(
+    sqlite_url: str, sockets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fastapi_durable.wakeups.sqlite._CARE_SECONDS", 0.01)
+    heard: asyncio.Queue[Word] = asyncio.Queue()
+    wakeups = SqliteWakeups(sqlite_url, folder=sockets)
+    async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as tell:
+        assert await heard.get() == Word(Topic.WORK)
+        for path in sockets_in(sockets):
+            path.unlink()
+        async with asyncio.timeout(10):
+            assert await heard.get() == Word(Topic.WORK), "what was missed meanwhile is looked for"
+            await until(lambda: _are_two(sockets))
+            tell(Word(Topic.FINISHED, "run-1"))
+            assert await heard.get() == Word(Topic.FINISHED, "run-1")
+
+
+async def _are_two(folder: Path) -> bool:
+    return len(sockets_in(folder)) == 2

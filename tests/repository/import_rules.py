@@ -39,6 +39,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.store.prisma": 3,
     "fastapi_durable.transport.in_process": 3,
     "fastapi_durable.wakeups.postgresql": 3,
+    "fastapi_durable.wakeups.sqlite": 3,
     # 4 engine
     "fastapi_durable.engine": 4,
     "fastapi_durable.worker": 4,

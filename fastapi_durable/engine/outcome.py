@@ -1,0 +1,68 @@
+"""How a turn ends: its body returns or raises, or something else stops it first."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
+
+from fastapi_durable.model import Json
+
+
+class Interrupt(BaseException):
+    """Unwinds a body whose turn is over. Not an `Exception`, so user code does not catch it by accident."""
+
+
+class Ending(Enum):
+    """Why a turn ended before its body did."""
+
+    SUSPENDED = auto()
+    CUT_SHORT = auto()
+    CANCELLED = auto()
+    CONTINUED = auto()
+    DIVERGED = auto()
+    LEASE_LOST = auto()
+    ABANDONED = auto()
+    RELEASED = auto()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Continuation:
+    """The run that follows on `ctx.continue_as_new`; `input` is encoded.
+
+    With `in_place` the run itself goes on, with an empty history: its id and its tokens stay.
+    """
+
+    input: Json
+    in_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """By the body; `given_up` are the positions that a retry does again."""
+
+    error: Exception
+    given_up: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What goes with it.
+
+    Attributes:
+        wake_at: The earliest timer that the body waits for.
+        error: Where it diverged, or what the store said.
+        continuation: What the run goes on as.
+    """
+
+    ending: Ending
+    wake_at: datetime | None = None
+    error: Exception | None = None
+    continuation: Continuation | None = None
+
+
+TurnOutcome = Returned | Raised | Ended

@@ -1,0 +1,207 @@
+"""Datagrams between the processes of one machine that share an SQLite file, which carries no word itself.
+
+Each process listens on a Unix socket of its own, in a folder that stands for the database; what one says, it sends to
+every socket there. A socket whose process is gone refuses, and is removed by whoever meets it.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import secrets
+import socket
+import stat
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+from fastapi_durable.wakeups.base import Hear, Tell, Topic, Word
+from fastapi_durable.wakeups.words import Outbox, words_in
+
+_log = logging.getLogger("fastapi_durable")
+
+_GAP_SECONDS: Final = 0.002
+_CARE_SECONDS: Final = 60.0
+_READS_AT_A_TIME: Final = 100
+_LARGEST_MESSAGE: Final = 65_536
+_ATTEMPTS: Final = 3
+
+
+class SqliteWakeups:
+    """Word between the processes of one machine and one user that share an SQLite file.
+
+    A process of another user, or one that sees another temporary folder, is not reached, and finds out by polling.
+    So is one whose queue of unread words is full, because it is paused, until it has read them. Where there are no Unix
+    sockets, as on Windows, everybody polls.
+
+    Args:
+        url: As the Prisma client has it; a relative path is taken from the current folder.
+        folder: Where the sockets are, with a short path, since that of a socket has a hundred characters at most. By
+            default it is one in the system's temporary folder, that only the user may enter.
+    """
+
+    def __init__(self, url: str, *, folder: Path | str | None = None) -> None:
+        database = url.removeprefix("sqlite:").removeprefix("file:").partition("?")[0]
+        self._name = hashlib.sha256(os.path.realpath(database).encode()).hexdigest()[:16]
+        self._folder = None if folder is None else Path(folder)
+
+    @asynccontextmanager
+    async def joined(self, hear: Hear) -> AsyncIterator[Tell]:
+        """See `Wakeups`."""
+        conversation = _Conversation(self._name, self._folder, hear)
+        if not conversation.begin():
+            yield lambda _: None
+            return
+        # What was said before we listened was missed.
+        hear(Word(Topic.WORK))
+        care = asyncio.create_task(conversation.take_care(), name="durable wakeups")
+        try:
+            yield conversation.tell
+        finally:
+            care.cancel()
+            await asyncio.gather(care, return_exceptions=True)
+            conversation.end()
+
+
+class _Conversation:
+    """One participant."""
+
+    def __init__(self, name: str, folder: Path | None, hear: Hear) -> None:
+        self._name = name
+        self._folder = folder
+        self._hear = hear
+        self._loop = asyncio.get_running_loop()
+        self._outbox = Outbox()
+        self._sending: asyncio.Handle | None = None
+        self._sent_at = 0.0
+        self._socket: socket.socket | None = None
+        self._path = Path()
+
+    def begin(self) -> bool:
+        """Listen; whether that is possible."""
+        try:
+            self._listen()
+        except (OSError, AttributeError) as error:
+            _log.warning(
+                "no wake-ups from other processes, they are found by polling: %s: %s", type(error).__name__, error
+            )
+            return False
+        return True
+
+    def end(self) -> None:
+        """Say the last words, and leave. What this process hands back, others may take up at once."""
+        if self._sending is not None:
+            self._sending.cancel()
+        while self._outbox:
+            self._send()
+        self._close()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        with contextlib.suppress(OSError):
+            self._path.parent.rmdir()  # unless others are in it
+
+    def tell(self, word: Word) -> None:
+        self._outbox.add(word)
+        if self._sending is None:
+            # Words of one moment leave together, and at most so many messages a second.
+            self._sending = self._loop.call_at(max(self._loop.time(), self._sent_at + _GAP_SECONDS), self._send_later)
+
+    async def take_care(self) -> None:
+        """Keep the socket from being cleaned up as an old file, and make a new one if it was."""
+        while True:
+            await asyncio.sleep(_CARE_SECONDS)
+            try:
+                os.utime(self._path)
+            except OSError:
+                self._close()
+                if not self.begin():
+                    return
+                self._hear(Word(Topic.WORK))
+
+    def _listen(self) -> None:
+        for attempt in range(_ATTEMPTS):
+            place = _private_folder(self._folder) / self._name
+            place.mkdir(mode=0o700, exist_ok=True)
+            path = place / f"{secrets.token_hex(4)}.sock"
+            listening = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            try:
+                listening.setblocking(False)
+                listening.bind(str(path))
+            except FileNotFoundError:
+                # The last one who left removed the folder in between.
+                listening.close()
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                continue
+            except BaseException:
+                listening.close()
+                raise
+            self._socket, self._path = listening, path
+            self._loop.add_reader(listening, self._read)
+            return
+
+    def _close(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _send_later(self) -> None:
+        self._sending = None
+        self._send()
+        if self._outbox:
+            self._sending = self._loop.call_later(_GAP_SECONDS, self._send_later)
+
+    def _send(self) -> None:
+        words, message = self._outbox.next_message()
+        self._outbox.said(words)
+        self._sent_at = self._loop.time()
+        if self._socket is None:
+            return
+        for path in _others(self._path):
+            try:
+                self._socket.sendto(message.encode(), path)
+            except ConnectionRefusedError:
+                with contextlib.suppress(OSError):
+                    Path(path).unlink()
+            except OSError:
+                pass  # its queue is full, or it has just left
+
+    def _read(self) -> None:
+        for _ in range(_READS_AT_A_TIME):
+            if self._socket is None:
+                return
+            try:
+                message = self._socket.recv(_LARGEST_MESSAGE)
+            except OSError:
+                return
+            for word in words_in(message.decode(errors="replace"), besides=self._outbox.name):
+                self._hear(word)
+
+
+def _private_folder(folder: Path | None) -> Path:
+    """The folder of all sockets, which nobody else may enter: who can write there can wake this process up.
+
+    Raises:
+        PermissionError: the one in the temporary folder is somebody else's, or open to others.
+    """
+    if folder is not None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return folder
+    folder = Path(tempfile.gettempdir()) / f"fastapi-durable-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise PermissionError(f"{folder} has to be a folder that belongs to this user and that no other may enter")
+    return folder
+
+
+def _others(path: Path) -> list[str]:
+    try:
+        with os.scandir(path.parent) as entries:
+            return [entry.path for entry in entries if entry.name != path.name]
+    except OSError:
+        return []

@@ -1,0 +1,163 @@
+"""A delivery to a run that waits, in a process with a free place: the run goes on there, without a look for work."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+
+from fastapi_durable.definition import workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.errors import StoreUnavailableError
+from fastapi_durable.model import RunStatus
+from fastapi_durable.queue import Queue
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.interposed_store import interposed
+
+# Nothing is found by polling.
+SELDOM = replace(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
+ONE_PLACE = replace(SELDOM, concurrency=1)
+
+
+@workflow
+async def signalled(ctx: WorkflowContext) -> str:
+    return await ctx.wait_for_signal("go", str)
+
+
+@workflow
+async def updated(ctx: WorkflowContext) -> str:
+    return await ctx.on_update("go", str)
+
+
+@workflow
+async def tasked(ctx: WorkflowContext) -> str:
+    return await ctx.task("go", _dispatched, str)
+
+
+async def _dispatched(ticket: TaskTicket) -> None:
+    """The outside ends the task."""
+
+
+async def send_signal(engine: WorkflowEngine, run_id: str) -> object:
+    return await engine.signal("go", "on")
+
+
+async def send_update(engine: WorkflowEngine, run_id: str) -> object:
+    return await engine.update(run_id, "go", "on")
+
+
+async def end_task(engine: WorkflowEngine, run_id: str) -> object:
+    return await engine.complete_task(run_id, "go", "on")
+
+
+class Counted:
+    """How often the store was asked for work."""
+
+    def __init__(self) -> None:
+        self.claims = 0
+
+    def store(self) -> StateStore:
+        async def between(name: str, call: "partial[Any]") -> Any:
+            self.claims += name == "claim_runs"
+            return await call()
+
+        return interposed(MemoryStateStore(), between)
+
+
+async def waiting(engine: WorkflowEngine, body: Callable[..., Any], **options: Any) -> RunHandle[Any]:
+    handle = await engine.start(body, **options)
+    await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+    return handle
+
+
+@pytest.mark.parametrize(
+    ("body", "deliver"),
+    [(signalled, send_signal), (updated, send_update), (tasked, end_task)],
+    ids=lambda each: each.__name__,
+)
+async def test_the_run_goes_on_without_a_look_for_work(body: Any, deliver: Any) -> None:
+    counted = Counted()
+    async with running_engine(counted.store(), body, config=SELDOM) as engine:
+        handle = await waiting(engine, body)
+        before = counted.claims
+        await deliver(engine, handle.run_id)
+        assert await handle.result("5s") == "on"
+        assert counted.claims == before
+
+
+async def test_a_run_of_another_workflow_is_left_to_those_who_know_it() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, signalled, config=SELDOM) as knowing:
+        handle = await waiting(knowing, signalled)
+        async with running_engine(store, updated, config=SELDOM) as ignorant:
+            await ignorant.signal("go", "on")
+            assert await handle.status() is RunStatus.SUSPENDED, "woken, and nobody's yet"
+        knowing.notifications.work_available()
+        assert await handle.result("5s") == "on"
+
+
+async def test_a_run_in_a_queue_waits_for_its_turn_in_the_queue() -> None:
+    store = MemoryStateStore()
+    queues = [Queue("narrow", concurrency=1)]
+    async with running_engine(store, signalled, config=FAST, queues=queues) as engine:
+        handle = await waiting(engine, signalled, queue="narrow")
+        await engine.signal("go", "on")
+        run = await handle.run()
+        assert run.status is RunStatus.SUSPENDED, "woken, and nobody's yet"
+        assert await handle.result("5s") == "on"
+
+
+async def test_a_full_worker_takes_the_run_when_it_has_a_place() -> None:
+    holding = asyncio.Event()
+
+    @workflow
+    async def busy(ctx: WorkflowContext) -> None:
+        await ctx.local_step("hold", holding.wait)
+
+    async with running_engine(MemoryStateStore(), signalled, busy, config=ONE_PLACE) as engine:
+        handle = await waiting(engine, signalled)
+        other = await engine.start(busy)
+        await until(lambda: has_status(other, RunStatus.RUNNING))
+        await engine.signal("go", "on")
+        assert await handle.status() is RunStatus.SUSPENDED
+        holding.set()
+        assert await handle.result("5s") == "on"
+
+
+async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_nothing() -> None:
+    inner, fails = MemoryStateStore(), [True]
+
+    async def between(name: str, call: "partial[Any]") -> Any:
+        if name == "commit" and fails and fails.pop():
+            raise StoreUnavailableError("the database was away at the commit")
+        return await call()
+
+    outside = build_engine(interposed(inner, between), signalled, config=ONE_PLACE)
+    async with running_worker(inner, signalled, config=ONE_PLACE) as (engine, worker):
+        handle = await waiting(engine, signalled)
+        await until(lambda: is_idle(worker))
+        outside.dispatcher = worker
+        with pytest.raises(StoreUnavailableError):
+            await outside.signal("go", "on")
+        run = await handle.run()
+        assert (run.status, run.locked_by, worker.health().in_flight) == (RunStatus.SUSPENDED, None, 0)
+        assert await outside.signal("go", "on"), "the waiter is still there"
+        assert await handle.result("5s") == "on"
+
+
+async def test_the_delivery_counts_as_one_so_that_nobody_ends_the_run_who_has_not_seen_it() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, signalled, config=SELDOM) as engine:
+        handle = await waiting(engine, signalled)
+        before = (await handle.run()).wake_count
+        await engine.signal("go", "on")
+        await handle.result("5s")
+        assert (await handle.run()).wake_count == before + 1
