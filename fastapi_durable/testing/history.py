@@ -200,6 +200,9 @@ def _row_to_json(row: Checkpoint) -> dict[str, Any]:
             continue
         if isinstance(value, ErrorRecord):
             value = _without_stack(value).to_json()
+        if field.name == "output" and isinstance(value, dict) and isinstance(value.get("failure"), dict):
+            # The ending of a child, a task or an operation.
+            value = {**value, "failure": _without_stack(ErrorRecord.from_json(value["failure"])).to_json()}
         values[field.name] = value.isoformat() if isinstance(value, datetime) else value
     return values
 

@@ -80,3 +80,12 @@ async def test_a_history_of_another_version_or_format_is_refused() -> None:
         History.from_json("{}")
     with pytest.raises(RunNotFoundError):
         await record_history(MemoryStateStore(), "nobody")
+
+
+def test_a_history_holds_no_stack_and_so_no_path_of_the_machine_that_recorded_it() -> None:
+    """Neither of the run's own failures nor of those of children, operations and tasks that it met."""
+    for recorded in RECORDED:
+        assert '"stack"' not in path_of(recorded).read_text(encoding="utf-8"), recorded.name
+    failed = History.load(path_of(next(each for each in RECORDED if each.name == "failing_family")))
+    met = [row.output for row in failed.checkpoints if isinstance(row.output, dict)]
+    assert [ended["failure"]["message"] for ended in met if not ended["ok"]] == ["negative", "negative"]
