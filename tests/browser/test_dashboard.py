@@ -27,6 +27,8 @@ async def test_the_run_list_filters_in_the_address(open_page: Open, screenshots:
     await page.screenshot(path=screenshots / "runs.png")
     await page.get_by_role("button", name=re.compile("failed")).click()
     await page.wait_for_url("**/?page=runs&status=failed")
+    # The address changes first, and the form with what is drawn next.
+    await page.get_by_role("button", name=re.compile("failed"), pressed=True).wait_for()
     await page.get_by_role("link", name="checkout:2001").wait_for()
     await page.get_by_label("Attribute").fill("total:gte:100")
     await page.get_by_label("Attribute").press("Enter")
