@@ -3,24 +3,24 @@
 from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.concurrency import Adaptive
 from fastapi_durable.definition import Batch, Singleton, step, workflow
-from fastapi_durable.engine.bulk import BulkCancellation
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import current_context
-from fastapi_durable.engine.dead_letter import DeadLetter
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
-from fastapi_durable.engine.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
-from fastapi_durable.engine.race import Winner
-from fastapi_durable.engine.retention import Retention, keep
-from fastapi_durable.engine.schedule import Schedule
-from fastapi_durable.engine.scheduler import ScheduleInfo, Scheduler
-from fastapi_durable.engine.step_log import StepLog, SubProcess, current_step
-from fastapi_durable.engine.subscription import Event, EventSubscriber, PublishedEvent
-from fastapi_durable.engine.task import TaskTicket
-from fastapi_durable.engine.undo import Undo
-from fastapi_durable.engine.update import UpdateResult
-from fastapi_durable.engine.webhook import Webhook
+from fastapi_durable.engine.primitives.race import Winner
+from fastapi_durable.engine.primitives.task import TaskTicket
+from fastapi_durable.engine.primitives.update import UpdateResult
+from fastapi_durable.engine.primitives.webhook import Webhook
+from fastapi_durable.engine.runs.bulk import BulkCancellation
+from fastapi_durable.engine.turns.interception import StepExecution, StepInterceptor
+from fastapi_durable.engine.turns.step_log import StepLog, SubProcess, current_step
+from fastapi_durable.engine.turns.subscription import Event, EventSubscriber, PublishedEvent
+from fastapi_durable.engine.turns.undo import Undo
+from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
+from fastapi_durable.engine.upkeep.retention import Retention, keep
+from fastapi_durable.engine.upkeep.schedule import Schedule
+from fastapi_durable.engine.upkeep.scheduler import ScheduleInfo, Scheduler
 from fastapi_durable.entity import entity, operation
 from fastapi_durable.errors import (
     ChildFailedError,

@@ -8,11 +8,11 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from fastapi_durable.activity import ActivityBucket, ActivityQuery
-from fastapi_durable.engine.bulk import BulkCancellation
-from fastapi_durable.engine.chain import CHAIN
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.input import NO_INPUT
-from fastapi_durable.engine.singleton import SINGLETON_TAG
+from fastapi_durable.engine.runs.bulk import BulkCancellation
+from fastapi_durable.engine.runs.chain import CHAIN
+from fastapi_durable.engine.runs.input import NO_INPUT
+from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.queue import QueueLoad

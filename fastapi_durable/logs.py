@@ -8,8 +8,8 @@ import logging
 from typing import Any, Final
 
 from fastapi_durable.engine.context.ambient import ambient_context
-from fastapi_durable.engine.position import is_inside_step
-from fastapi_durable.engine.step_log import current_step
+from fastapi_durable.engine.turns.position import is_inside_step
+from fastapi_durable.engine.turns.step_log import current_step
 
 FIELDS: Final = ("run_id", "workflow", "workflow_version", "namespace", "step", "attempt")
 

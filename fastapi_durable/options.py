@@ -12,9 +12,9 @@ from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.concurrency import Adaptive
 from fastapi_durable.duration import Duration
 from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.engine.interception import StepInterceptor
-from fastapi_durable.engine.retention import Retention
-from fastapi_durable.engine.schedule import Schedule
+from fastapi_durable.engine.turns.interception import StepInterceptor
+from fastapi_durable.engine.upkeep.retention import Retention
+from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.queue import Queue
 from fastapi_durable.settings import DurableSettings, Role

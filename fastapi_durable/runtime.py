@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from starlette.datastructures import State
 
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.scheduler import Scheduler
+from fastapi_durable.engine.upkeep.scheduler import Scheduler
 from fastapi_durable.errors import ConfigurationError, NotStartedError
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.injection import AppBound, Application

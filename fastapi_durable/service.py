@@ -3,8 +3,8 @@
 from fastapi_durable.engine.deliveries import Deliveries
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.entities import Entities
-from fastapi_durable.engine.operations import Operations
-from fastapi_durable.engine.starts import Starts
+from fastapi_durable.engine.operating.operations import Operations
+from fastapi_durable.engine.starting.starts import Starts
 
 
 class WorkflowService(Starts, Deliveries, Operations, Entities):

@@ -21,7 +21,7 @@ from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.trace import ProxyTracerProvider, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from fastapi_durable.engine.interception import StepExecution
+from fastapi_durable.engine.turns.interception import StepExecution
 from fastapi_durable.model import Run
 
 _NAME = "fastapi_durable"

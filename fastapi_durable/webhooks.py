@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, SecretStr
 
-from fastapi_durable.engine.webhook import Callback
+from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.errors import SerializationError, StoreConflictError, StoreUnavailableError
 from fastapi_durable.model import Json
 from fastapi_durable.runtime import DurableRuntime, RuntimePart

@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.concurrency import Places
-from fastapi_durable.engine.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.expiry import is_full
+from fastapi_durable.engine.runs.dispatch import Reservation
+from fastapi_durable.engine.upkeep.expiry import is_full
 from fastapi_durable.model import Lease, Run
 
 _log = logging.getLogger("fastapi_durable")

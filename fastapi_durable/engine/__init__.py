@@ -1,1 +1,1 @@
-"""The engine: drives runs through their turns. One durable primitive a file."""
+"""The engine: drives runs through their turns. Its floors are listed in `tests/repository/import_rules.py`."""

@@ -4,17 +4,17 @@ import uuid
 from typing import Any, TypeVar, overload
 
 from fastapi_durable.definition import checked_name
-from fastapi_durable.engine.addressing import meant_run, require_visible
-from fastapi_durable.engine.breakpoint import pass_breakpoint
 from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.event import checked_event_name, publish_event
-from fastapi_durable.engine.failure import error_record
-from fastapi_durable.engine.run_event import latest_value
+from fastapi_durable.engine.primitives.breakpoint import pass_breakpoint
+from fastapi_durable.engine.primitives.event import checked_event_name, publish_event
+from fastapi_durable.engine.primitives.run_event import latest_value
+from fastapi_durable.engine.primitives.signal import checked_token, deliver_signal
+from fastapi_durable.engine.primitives.task import end_task
+from fastapi_durable.engine.primitives.update import UpdateResult, offer_update
+from fastapi_durable.engine.runs.addressing import meant_run, require_visible
+from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.signal import checked_token, deliver_signal
-from fastapi_durable.engine.subscription import Event, PublishedEvent
-from fastapi_durable.engine.task import end_task
-from fastapi_durable.engine.update import UpdateResult, offer_update
+from fastapi_durable.engine.turns.subscription import Event, PublishedEvent
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import ErrorRecord, Json
 

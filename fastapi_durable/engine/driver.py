@@ -12,19 +12,19 @@ from functools import partial
 from typing import Any
 
 from fastapi_durable.definition import NoInput, WorkflowDefinition
-from fastapi_durable.engine.compensation import unwind
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import inside_workflow
-from fastapi_durable.engine.continuation import continue_run, restart_run
-from fastapi_durable.engine.dead_letter import dead_letter_of, sending
-from fastapi_durable.engine.failure import error_record
 from fastapi_durable.engine.live_events import LiveEventType
-from fastapi_durable.engine.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
+from fastapi_durable.engine.primitives.compensation import unwind
+from fastapi_durable.engine.primitives.continuation import continue_run, restart_run
+from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.runs.settlement import settle_run
+from fastapi_durable.engine.runs.singleton import gate_of, pass_gate
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.settlement import settle_run
-from fastapi_durable.engine.singleton import gate_of, pass_gate
-from fastapi_durable.engine.turn import Turn
+from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, sending
 from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction

@@ -17,33 +17,33 @@ from fastapi_durable.definition import (
     step_definition,
     workflow_definition,
 )
-from fastapi_durable.engine.accumulator import accumulators
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.dead_letter import inline_handlers
-from fastapi_durable.engine.delay import Delay
 from fastapi_durable.engine.deliveries import Deliveries
-from fastapi_durable.engine.dispatch import Dispatcher
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.entities import Entities
 from fastapi_durable.engine.entity import entity_workflow
-from fastapi_durable.engine.event_trigger import EventTriggers
-from fastapi_durable.engine.expiry import cancel_expired
 from fastapi_durable.engine.injector import Injector
-from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
-from fastapi_durable.engine.operations import Operations
-from fastapi_durable.engine.queues import declare_queues, queues_by_name
+from fastapi_durable.engine.operating.operations import Operations
+from fastapi_durable.engine.primitives.webhook import Callback, deliver_callback
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
-from fastapi_durable.engine.retention import Retention
-from fastapi_durable.engine.schedule import Schedule
-from fastapi_durable.engine.scheduler import Scheduler
+from fastapi_durable.engine.runs.dispatch import Dispatcher
+from fastapi_durable.engine.runs.queues import declare_queues, queues_by_name
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.starts import Starts
-from fastapi_durable.engine.subscription import EventSubscriber
-from fastapi_durable.engine.upkeep import Upkeep
-from fastapi_durable.engine.webhook import Callback, deliver_callback
+from fastapi_durable.engine.starting.accumulator import accumulators
+from fastapi_durable.engine.starting.event_trigger import EventTriggers
+from fastapi_durable.engine.starting.starts import Starts
+from fastapi_durable.engine.turns.delay import Delay
+from fastapi_durable.engine.turns.interception import StepInterceptor
+from fastapi_durable.engine.turns.subscription import EventSubscriber
+from fastapi_durable.engine.upkeep.dead_letter import inline_handlers
+from fastapi_durable.engine.upkeep.expiry import cancel_expired
+from fastapi_durable.engine.upkeep.retention import Retention
+from fastapi_durable.engine.upkeep.schedule import Schedule
+from fastapi_durable.engine.upkeep.scheduler import Scheduler
+from fastapi_durable.engine.upkeep.upkeep import Upkeep
 from fastapi_durable.entity import entity_definition
 from fastapi_durable.methods import step_methods
 from fastapi_durable.model import Run

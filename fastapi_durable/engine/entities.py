@@ -4,10 +4,10 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Concatenate, TypeVar, overload
 
-from fastapi_durable.engine.entity_call import checked_call, signal_from_outside
-from fastapi_durable.engine.entity_message import STATE, entity_run_id
-from fastapi_durable.engine.input import NO_INPUT
-from fastapi_durable.engine.namespaces import namespace_of
+from fastapi_durable.engine.primitives.entity_call import checked_call, signal_from_outside
+from fastapi_durable.engine.primitives.entity_message import STATE, entity_run_id
+from fastapi_durable.engine.runs.input import NO_INPUT
+from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.services import Services
 from fastapi_durable.entity import entity_name, operation_name
 

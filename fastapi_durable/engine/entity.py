@@ -9,17 +9,17 @@ from collections import deque
 from functools import partial
 
 from fastapi_durable.definition import StepDefinition, WorkflowDefinition
-from fastapi_durable.engine.completion import completion
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.base import turn_of
-from fastapi_durable.engine.delivery import hand_over, own_run
-from fastapi_durable.engine.entity_message import STATE, WORKFLOW, EntityLife, Message
-from fastapi_durable.engine.failure import error_record
-from fastapi_durable.engine.outcome import Continuation
-from fastapi_durable.engine.position import inside_step
-from fastapi_durable.engine.signal import signal_lock, wait_for_signal
-from fastapi_durable.engine.step import call
-from fastapi_durable.engine.turn import Turn
+from fastapi_durable.engine.primitives.entity_message import STATE, WORKFLOW, EntityLife, Message
+from fastapi_durable.engine.primitives.signal import signal_lock, wait_for_signal
+from fastapi_durable.engine.primitives.step import call
+from fastapi_durable.engine.runs.completion import completion
+from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.turns.delivery import hand_over, own_run
+from fastapi_durable.engine.turns.outcome import Continuation
+from fastapi_durable.engine.turns.position import inside_step
+from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.entity import EntityDefinition
 from fastapi_durable.errors import EntityNotRegisteredError, FatalError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, RunStatus

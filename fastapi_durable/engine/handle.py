@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.engine.chain import head_of, may_have_gone_on
 from fastapi_durable.engine.notifications import Notifications
+from fastapi_durable.engine.runs.chain import head_of, may_have_gone_on
 from fastapi_durable.errors import (
     ResultTimeoutError,
     RunCancelledError,

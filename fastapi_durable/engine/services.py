@@ -9,14 +9,14 @@ from fastapi_durable.clock import Clock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import UpdateValidator
 from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.engine.delay import Delay
-from fastapi_durable.engine.dispatch import LocalWorker
 from fastapi_durable.engine.injector import Injector
-from fastapi_durable.engine.interception import StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvents
 from fastapi_durable.engine.notifications import Notifications
 from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
-from fastapi_durable.engine.subscription import EventSubscriber
+from fastapi_durable.engine.runs.dispatch import LocalWorker
+from fastapi_durable.engine.turns.delay import Delay
+from fastapi_durable.engine.turns.interception import StepInterceptor
+from fastapi_durable.engine.turns.subscription import EventSubscriber
 from fastapi_durable.entity import EntityDefinition
 from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends
 
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.scheduler import Scheduler
+from fastapi_durable.engine.upkeep.scheduler import Scheduler
 from fastapi_durable.gateway import RunGateway
 from fastapi_durable.runtime import DurableHealth, DurableRuntime, RuntimePart
 from fastapi_durable.service import WorkflowService

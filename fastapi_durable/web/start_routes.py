@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import NoInput, WorkflowDefinition
-from fastapi_durable.engine.input import NO_INPUT
+from fastapi_durable.engine.runs.input import NO_INPUT
 from fastapi_durable.errors import DefinitionError
 from fastapi_durable.web.bodies import StartRun
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses

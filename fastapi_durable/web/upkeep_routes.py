@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from fastapi_durable.duration import parse_duration
-from fastapi_durable.engine.scheduler import ScheduleInfo
+from fastapi_durable.engine.upkeep.scheduler import ScheduleInfo
 from fastapi_durable.errors import ScheduleNotFoundError
 from fastapi_durable.model import WorkerRecord
 from fastapi_durable.web.problems import ProblemRoute, problem_responses

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from fastapi_durable.definition import workflow
-from fastapi_durable.engine.chain import earlier_ids, next_run_id, root_of
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.runs.chain import earlier_ids, next_run_id, root_of
 from fastapi_durable.errors import RunCancelledError, RunNotFoundError
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.errors import (
     DefinitionError,
     InputValidationError,

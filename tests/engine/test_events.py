@@ -11,8 +11,8 @@ import pytest
 
 from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.event import event_token, same_json
-from fastapi_durable.engine.subscription import Event
+from fastapi_durable.engine.primitives.event import event_token, same_json
+from fastapi_durable.engine.turns.subscription import Event
 from fastapi_durable.errors import (
     InputValidationError,
     RunFailedError,

@@ -9,8 +9,8 @@ from pydantic import BaseModel
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.failure import error_record
-from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.primitives.task import TaskTicket
+from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.entity import entity, operation
 from fastapi_durable.errors import (
     ChildFailedError,

@@ -13,7 +13,7 @@ from fastapi_durable.definition import workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
-from fastapi_durable.engine.task import TaskTicket
+from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.errors import StoreUnavailableError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.queue import Queue

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi_durable.clock import SystemClock
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.settlement import settle_run
+from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import SHORT_LEASE, has_status, is_idle, running_engine, running_worker, until

@@ -158,8 +158,9 @@ class Lives(RuleBasedStateMachine):
                 if all([(await self.outside.handle(run_id).status()).is_terminal for run_id in self.programs]):
                     break
                 self.clock.move(minutes=61)
+        # Entities, to which a run may have said something without waiting, or whose process died after their answer.
+        self.clock.move(minutes=61)
         while await self.turn():
-            # Entities, to which a run may have said something without waiting.
             pass
         for run_id, program in self.programs.items():
             assert await self.outside.handle(run_id).result("1s") == expected(program)

@@ -7,8 +7,8 @@ import pytest
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.race import Winner
-from fastapi_durable.engine.undo import Undo
+from fastapi_durable.engine.primitives.race import Winner
+from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.errors import DefinitionError, RunFailedError, StepFailedError
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore

@@ -10,8 +10,8 @@ import pytest
 from fastapi_durable import Retention
 from fastapi_durable.clock import SystemClock
 from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine import upkeep
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.upkeep import upkeep
 from fastapi_durable.errors import RunDeadError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore

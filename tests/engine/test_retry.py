@@ -10,7 +10,7 @@ import pytest
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.undo import Undo
+from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.errors import ChildFailedError, GatherError, RunFailedError, SignalTimeoutError, StepFailedError
 from fastapi_durable.model import ErrorRecord, RunStatus
 from fastapi_durable.store.memory import MemoryStateStore

@@ -14,9 +14,9 @@ import pytest
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.live_events import LiveEvent
-from fastapi_durable.engine.step_log import current_step
+from fastapi_durable.engine.turns.interception import StepExecution, StepInterceptor
+from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.errors import RunCancelledError, RunFailedError, StepFailedError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.retry import fixed

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine import turn
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.turns import turn
 from fastapi_durable.model import RunStatus
 from fastapi_durable.retry import NO_DELAY, fixed
 from fastapi_durable.store.base import StateStore

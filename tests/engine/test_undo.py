@@ -6,7 +6,7 @@ import pytest
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.undo import Undo
+from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.errors import RunCancelledError, RunFailedError
 from fastapi_durable.model import CheckpointStatus, RunStatus
 from fastapi_durable.retry import fixed

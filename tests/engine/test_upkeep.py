@@ -10,8 +10,8 @@ import pytest
 
 from fastapi_durable import Retention, RunGateway, keep, workflow
 from fastapi_durable.clock import SystemClock
-from fastapi_durable.engine.blocked import show_blocked
-from fastapi_durable.engine.retention import sweep
+from fastapi_durable.engine.upkeep.blocked import show_blocked
+from fastapi_durable.engine.upkeep.retention import sweep
 from fastapi_durable.errors import DefinitionError
 from fastapi_durable.model import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.store.base import StateStore

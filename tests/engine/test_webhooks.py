@@ -9,8 +9,8 @@ from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.undo import Undo
-from fastapi_durable.engine.webhook import Callback
+from fastapi_durable.engine.primitives.webhook import Callback
+from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.errors import RunCancelledError, RunFailedError, SignalTimeoutError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from fastapi_durable.definition import Singleton, step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.task import TaskTicket
-from fastapi_durable.engine.undo import Undo
+from fastapi_durable.engine.primitives.task import TaskTicket
+from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.entity import entity, operation
 from fastapi_durable.errors import (
     ChildFailedError,

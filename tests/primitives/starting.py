@@ -4,8 +4,8 @@ import asyncio
 
 from fastapi_durable.definition import Batch, Singleton, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.dead_letter import DeadLetter
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
 from fastapi_durable.errors import SingletonQueueFullError
 from fastapi_durable.model import Run, RunStatus
 from fastapi_durable.queue import Queue

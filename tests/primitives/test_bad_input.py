@@ -9,7 +9,7 @@ import pytest
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.webhook import Callback
+from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.errors import (
     DefinitionError,
     EntityOperationError,

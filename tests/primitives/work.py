@@ -6,8 +6,8 @@ import itertools
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.step_log import current_step
-from fastapi_durable.engine.undo import Undo
+from fastapi_durable.engine.turns.step_log import current_step
+from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.errors import FatalError, StepFailedError
 from fastapi_durable.retry import fixed
 from tests.primitives.case import Case

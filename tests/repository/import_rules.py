@@ -64,6 +64,18 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.standalone": 6,
     "fastapi_durable.__main__": 6,
 }
+# The engine has floors of its own: each knows those before it. What all of them share stands in the engine's folder.
+FLOORS_OF_THE_ENGINE: Final = (
+    ("runs",),
+    ("turns",),
+    ("primitives",),
+    ("context",),
+    ("starting",),
+    ("operating",),
+    ("upkeep",),
+    ("driver", "deliveries", "entity", "entities", "engine"),
+)
+
 # The package's own __init__ re-exports the public names: it may import everything, and nothing inside may import it.
 PUBLIC_FACE: Final = 7
 
@@ -145,7 +157,19 @@ def _finding(imported: Import) -> str | None:
     target_layer = _layer(imported.imported)
     if target_layer is not None and target_layer > layer:
         return f"layer {layer} ({imported.importer}) imports layer {target_layer} ({imported.imported})"
+    floor, target_floor = _floor(imported.importer), _floor(imported.imported)
+    if floor is not None and target_floor is not None and target_floor > floor:
+        return f"{imported.importer} imports {imported.imported}, from a higher floor of the engine"
     return None
+
+
+def _floor(module: str) -> int | None:
+    """The floor of a module of the engine; None for what all floors share."""
+    engine = f"{LIBRARY}.engine."
+    if not module.startswith(engine):
+        return None
+    name = module.removeprefix(engine).partition(".")[0]
+    return next((floor for floor, names in enumerate(FLOORS_OF_THE_ENGINE) if name in names), None)
 
 
 def _layer(module: str) -> int | None:

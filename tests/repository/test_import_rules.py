@@ -23,7 +23,7 @@ def test_no_import_in_the_repository_points_upward() -> None:
     [
         (
             "fastapi_durable/model.py",
-            "def f():\n    from fastapi_durable.engine import turn\n",
+            "def f():\n    from fastapi_durable.engine import turns\n",
             "fastapi_durable/model.py:2: layer 1 (fastapi_durable.model) imports layer 4 (fastapi_durable.engine)",
         ),
         (
@@ -40,9 +40,17 @@ def test_no_import_in_the_repository_points_upward() -> None:
             "fastapi_durable/service.py:1: layer 5 (fastapi_durable.service) imports layer 7 (fastapi_durable)",
         ),
         (
-            "fastapi_durable/engine/turn.py",
+            "fastapi_durable/engine/turns/turn.py",
             "import fastapi\n",
-            "fastapi_durable/engine/turn.py:1: layer 4 must not import fastapi",
+            "fastapi_durable/engine/turns/turn.py:1: layer 4 must not import fastapi",
+        ),
+        (
+            "fastapi_durable/engine/turns/turn.py",
+            "from fastapi_durable.engine.primitives.step import run_step\n",
+            (
+                "fastapi_durable/engine/turns/turn.py:1: fastapi_durable.engine.turns.turn imports"
+                " fastapi_durable.engine.primitives.step, from a higher floor of the engine"
+            ),
         ),
         (
             "fastapi_durable/store/prisma/store.py",
@@ -56,8 +64,8 @@ def test_no_import_in_the_repository_points_upward() -> None:
         ),
         (
             "example_app/main.py",
-            "from fastapi_durable.engine.turn import Turn\n",
-            "example_app/main.py:1: example_app imports fastapi_durable.engine.turn, which is not public",
+            "from fastapi_durable.engine.turns.turn import Turn\n",
+            "example_app/main.py:1: example_app imports fastapi_durable.engine.turns.turn, which is not public",
         ),
         (
             "fastapi_durable/surprise.py",
@@ -74,6 +82,7 @@ def test_no_import_in_the_repository_points_upward() -> None:
 def test_every_kind_of_wrong_import_is_found(tmp_path: Path, path: str, text: str, finding: str) -> None:
     """A wrong import is named with its file and line."""
     _write(tmp_path, "fastapi_durable/store/memory/__init__.py", "")
+    _write(tmp_path, "fastapi_durable/engine/primitives/step.py", "")
     _write(tmp_path, path, text)
     assert violations(tmp_path) == [finding]
 
@@ -83,7 +92,7 @@ def test_downward_imports_pass(tmp_path: Path) -> None:
     _write(
         tmp_path,
         "fastapi_durable/module.py",
-        "import fastapi\nfrom fastapi_durable.engine import turn\nfrom fastapi_durable.store import memory\n",
+        "import fastapi\nfrom fastapi_durable.engine import turns\nfrom fastapi_durable.store import memory\n",
     )
     _write(tmp_path, "example_app/main.py", "from fastapi_durable import DurableModule\n")
     assert violations(tmp_path) == []

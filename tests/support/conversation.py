@@ -6,8 +6,8 @@ from typing import Any
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.task import TaskTicket
-from fastapi_durable.engine.webhook import Callback
+from fastapi_durable.engine.primitives.task import TaskTicket
+from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.errors import SignalTimeoutError, TaskFailedError
 from tests.support.engine_rig import until
 

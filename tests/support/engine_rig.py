@@ -14,7 +14,7 @@ from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.injector import Injector
-from fastapi_durable.engine.interception import StepInterceptor
+from fastapi_durable.engine.turns.interception import StepInterceptor
 from fastapi_durable.model import RunStatus
 from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore

@@ -5,7 +5,7 @@ import inspect
 
 import pytest
 
-from fastapi_durable.engine.branches import gather_branches
+from fastapi_durable.engine.primitives.branches import gather_branches
 
 
 async def test_a_branch_that_is_cancelled_before_it_began_is_put_away() -> None:

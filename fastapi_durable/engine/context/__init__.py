@@ -3,7 +3,6 @@
 from collections.abc import Coroutine
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.engine.branches import check_branches, gather_branches
 from fastapi_durable.engine.context.children import ChildCalls
 from fastapi_durable.engine.context.dialogue import DialogueCalls
 from fastapi_durable.engine.context.entities import EntityCalls
@@ -11,7 +10,8 @@ from fastapi_durable.engine.context.lifetime import LifetimeCalls
 from fastapi_durable.engine.context.steps import StepCalls
 from fastapi_durable.engine.context.values import ValueCalls
 from fastapi_durable.engine.context.waits import WaitCalls
-from fastapi_durable.engine.race import Winner, run_race
+from fastapi_durable.engine.primitives.branches import check_branches, gather_branches
+from fastapi_durable.engine.primitives.race import Winner, run_race
 from fastapi_durable.errors import DefinitionError
 
 One = TypeVar("One")

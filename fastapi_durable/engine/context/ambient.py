@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from fastapi_durable.ambience import Ambient
-from fastapi_durable.engine.position import refuse_inside_step
+from fastapi_durable.engine.turns.position import refuse_inside_step
 from fastapi_durable.errors import OutsideWorkflowError
 from fastapi_durable.methods import steps_run_by
 

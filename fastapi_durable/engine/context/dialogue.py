@@ -5,12 +5,12 @@ from typing import Any, TypeVar, overload
 
 from fastapi_durable.definition import StepDefinition, checked_name
 from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.engine.breakpoint import stop_at_breakpoint
 from fastapi_durable.engine.context.base import ContextPart
-from fastapi_durable.engine.run_event import publish_value
-from fastapi_durable.engine.signal import wait_for_signal
-from fastapi_durable.engine.task import TaskTicket, run_task
-from fastapi_durable.engine.update import update_token
+from fastapi_durable.engine.primitives.breakpoint import stop_at_breakpoint
+from fastapi_durable.engine.primitives.run_event import publish_value
+from fastapi_durable.engine.primitives.signal import wait_for_signal
+from fastapi_durable.engine.primitives.task import TaskTicket, run_task
+from fastapi_durable.engine.primitives.update import update_token
 from fastapi_durable.errors import DefinitionError
 from fastapi_durable.retry import Backoff
 

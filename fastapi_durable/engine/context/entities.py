@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
-from fastapi_durable.engine.entity_call import Call, call_entity, checked_call, signal_entity
+from fastapi_durable.engine.primitives.entity_call import Call, call_entity, checked_call, signal_entity
 from fastapi_durable.entity import entity_name, operation_name
 
 Entity = TypeVar("Entity")

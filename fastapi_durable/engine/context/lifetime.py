@@ -5,9 +5,9 @@ from typing import Any, NoReturn
 
 from fastapi_durable.definition import checked_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
-from fastapi_durable.engine.input import encode_input
-from fastapi_durable.engine.outcome import Continuation
-from fastapi_durable.engine.patch import is_older, mark_patched
+from fastapi_durable.engine.primitives.patch import is_older, mark_patched
+from fastapi_durable.engine.runs.input import encode_input
+from fastapi_durable.engine.turns.outcome import Continuation
 
 
 class LifetimeCalls(ContextPart):

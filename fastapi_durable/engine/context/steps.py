@@ -5,13 +5,13 @@ from typing import Any, Concatenate, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.definition import StepDefinition, StepPolicy, step_definition
 from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.engine.compensation import run_compensated_step
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart, checked_definition, given
-from fastapi_durable.engine.input import as_declared
-from fastapi_durable.engine.limits import refuse_unknown
-from fastapi_durable.engine.local_step import run_local_step
-from fastapi_durable.engine.step import run_step
-from fastapi_durable.engine.transaction import run_transaction
+from fastapi_durable.engine.primitives.compensation import run_compensated_step
+from fastapi_durable.engine.primitives.local_step import run_local_step
+from fastapi_durable.engine.primitives.step import run_step
+from fastapi_durable.engine.primitives.transaction import run_transaction
+from fastapi_durable.engine.runs.input import as_declared
+from fastapi_durable.engine.runs.limits import refuse_unknown
 from fastapi_durable.retry import Backoff
 
 Input = TypeVar("Input")

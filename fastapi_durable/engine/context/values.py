@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from fastapi_durable.engine.context.base import ContextPart
-from fastapi_durable.engine.recorded_value import record_value
-from fastapi_durable.engine.search_attributes import upsert_search_attributes
+from fastapi_durable.engine.primitives.recorded_value import record_value
+from fastapi_durable.engine.primitives.search_attributes import upsert_search_attributes
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import SearchAttributes
 

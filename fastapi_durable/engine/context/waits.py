@@ -7,10 +7,10 @@ from typing import Any, TypeVar, overload
 from fastapi_durable.clock import truncate
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.context.base import ContextPart
-from fastapi_durable.engine.event import checked_event_name, event_token, wait_for_event
-from fastapi_durable.engine.signal import checked_token, wait_for_signal
-from fastapi_durable.engine.sleep import sleep_until
-from fastapi_durable.engine.webhook import Webhook, mint_webhook
+from fastapi_durable.engine.primitives.event import checked_event_name, event_token, wait_for_event
+from fastapi_durable.engine.primitives.signal import checked_token, wait_for_signal
+from fastapi_durable.engine.primitives.sleep import sleep_until
+from fastapi_durable.engine.primitives.webhook import Webhook, mint_webhook
 from fastapi_durable.errors import InputValidationError
 from fastapi_durable.model import Json
 

@@ -1,0 +1,83 @@
+"""`engine.delete_run`: remove a run and everything below it.
+
+Children go before their parents, each run with all its rows in one transaction, so a crash leaves whole runs: the same
+call, made again, removes the rest. A live run is refused before anything is removed.
+"""
+
+import logging
+
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.runs.cancellation import cancel
+from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import RunNotFoundError, RunStateError
+from fastapi_durable.model import Run, RunQuery
+from fastapi_durable.store.base import StateStore
+
+_log = logging.getLogger("fastapi_durable")
+_PAGE = 500
+
+
+async def delete_run(services: Services, run_id: str, *, force: bool = False) -> int:
+    """How many runs were removed; 0 if there is no such run.
+
+    Args:
+        force: Cancel first what is alive; whoever awaits it is told so.
+
+    Raises:
+        RunStateError: the run, or one below it, is alive and `force` is not set; nothing was removed.
+    """
+    root = await services.store.find_run(run_id)
+    if root is None:
+        return 0
+    subtree = await _subtree(services.store, root)
+    if force:
+        for run in reversed(subtree):
+            if not run.status.is_terminal:
+                await _cancelled(services, run.id)
+    elif (alive := next((run for run in reversed(subtree) if not run.status.is_terminal), None)) is not None:
+        raise RunStateError(alive.id, alive.status, "deleted: cancel it first, or delete it with force")
+    removed = 0
+    for run in subtree:
+        removed += await retry_conflicts(services.clock, lambda run=run: _delete(services, run.id))  # type: ignore[misc]
+    _log.warning("run %s: deleted by an operator, %s runs in all", run_id, removed)
+    return removed
+
+
+async def _subtree(store: StateStore, root: Run) -> list[Run]:
+    """Children before their parents."""
+    found: dict[str, Run] = {}
+    level = [root]
+    while level:
+        found.update((run.id, run) for run in level)
+        level = [child for run in level for child in await _children(store, run.id) if child.id not in found]
+    return list(reversed(found.values()))
+
+
+async def _children(store: StateStore, run_id: str) -> list[Run]:
+    children: list[Run] = []
+    query = RunQuery(parent_run_id=run_id, limit=_PAGE)
+    while page := await store.list_runs(query):
+        children += page
+        if len(page) < _PAGE:
+            break
+        last = page[-1]
+        query = RunQuery(parent_run_id=run_id, limit=_PAGE, before=(last.created_at, last.id))
+    return children
+
+
+async def _cancelled(services: Services, run_id: str) -> None:
+    try:
+        await cancel(services, run_id)
+    except RunNotFoundError:
+        return
+
+
+async def _delete(services: Services, run_id: str) -> int:
+    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        run = await transaction.lock_run(run_id)
+        if run is None:
+            return 0
+        if not run.status.is_terminal:
+            # Retried by somebody else since it was looked at.
+            raise RunStateError(run_id, run.status, "deleted: it came to life again meanwhile")
+        return int(await transaction.delete_run(run_id))

@@ -1,0 +1,103 @@
+"""`engine.fork`: a new run that begins with a copy of another one's history, up to a position.
+
+Names and ids in the copy that the engine made of the old run's id are made of the new one's, as the body will ask for
+them. A step that was undone is not copied, and neither is anything unfinished: the new run does that itself.
+"""
+
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.runs.chain import root_of
+from fastapi_durable.engine.runs.trace import leave_trace
+from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.turns.undo import undo_position
+from fastapi_durable.errors import InputValidationError, RunNotFoundError
+from fastapi_durable.model import Checkpoint, CheckpointStatus, Run, RunStatus
+
+_MADE_OF_RUN_ID = r"(?P<before>(?:^|:)(?:child|spawn|wh|bp|task|entityreply):){run_id}(?P<after>[.:]|$)"
+_UPDATE_OF_CHAIN = r"(?P<before>(?:^|:)update:){run_id}(?P<after>:)"
+_EVENT_OF_RUN_ID = r"(?P<before>signal:event:[^:]*:[^:]*:){run_id}(?P<after>#)"
+
+
+async def fork(services: Services, run_id: str, *, from_step: int) -> Run:
+    """The new run, pending: `<id>~fork~<8 characters>`, of the same version, input, tags, attributes and priority.
+
+    Args:
+        from_step: The first position that is executed anew; 0 copies nothing.
+
+    Raises:
+        RunNotFoundError: no run has this id.
+        InputValidationError: `from_step` is not a position of the body itself.
+    """
+    if not 0 <= from_step < FIRST_BRANCH_SEQ:
+        raise InputValidationError(f"from_step is a position of the workflow's body, 0 or more, not {from_step}")
+    new_id = f"{run_id}~fork~{uuid.uuid4().hex[:8]}"
+    run = await retry_conflicts(services.clock, lambda: _fork(services, run_id, new_id, from_step))
+    services.notifications.work_available()
+    return run
+
+
+async def _fork(services: Services, run_id: str, new_id: str, from_step: int) -> Run:
+    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        source = await transaction.lock_run(run_id)
+        if source is None:
+            raise RunNotFoundError(run_id)
+        now = services.clock.now()
+        created = await transaction.create_run(
+            replace(
+                source,
+                id=new_id,
+                status=RunStatus.PENDING,
+                output=None,
+                error=None,
+                wake_at=None,
+                wake_count=0,
+                locked_by=None,
+                locked_until=None,
+                awaiting_decision_task_id=None,
+                recovery_attempts=None,
+                parent_run_id=None,
+                parent_seq=None,
+                expires_at=None if source.expires_at is None else now + (source.expires_at - source.created_at),
+                created_at=now,
+                updated_at=now,
+            )
+        )
+        history = await transaction.list_checkpoints(run_id)
+        for row in copied(run_id, new_id, history, from_step):
+            await transaction.save_checkpoint(row)
+        await leave_trace(transaction, new_id, "fork", {"from_run_id": run_id, "from_step": from_step}, now=now)
+        await leave_trace(transaction, run_id, "forked", {"run_id": new_id, "from_step": from_step}, now=now)
+        return created.run
+
+
+def copied(run_id: str, new_id: str, history: Iterable[Checkpoint], from_step: int) -> Iterator[Checkpoint]:
+    """The rows of the new run's history."""
+    rows = {row.seq: row for row in history}
+    # Calls of branches have no place among the body's own; what had ended when the position was reached counts.
+    later = [row.enqueued_at or row.started_at for row in rows.values() if from_step <= row.seq < FIRST_BRANCH_SEQ]
+    boundary = min(later, default=None)
+    for row in rows.values():
+        if row.seq < 0 or from_step <= row.seq < FIRST_BRANCH_SEQ or not row.status.is_finished:
+            continue
+        if row.seq >= FIRST_BRANCH_SEQ and boundary is not None and row.finished_at > boundary:
+            continue
+        undo = rows.get(undo_position(row.seq))
+        if undo is not None and undo.status is CheckpointStatus.COMPLETED:
+            continue
+        key = row.step_id.removeprefix(f"{run_id}:")
+        name = renamed(row.name, run_id, new_id)
+        yield replace(row, run_id=new_id, step_id=f"{new_id}:{key}", name=name)
+
+
+def renamed(name: str, run_id: str, new_id: str) -> str:
+    """A row's name, made of the new run's id where the engine made it of the old one's."""
+    made_of = ((_MADE_OF_RUN_ID, run_id), (_EVENT_OF_RUN_ID, run_id), (_UPDATE_OF_CHAIN, root_of(run_id)))
+    for pattern, old_id in made_of:
+        found = re.compile(pattern.format(run_id=re.escape(old_id)))
+        name = found.sub(lambda match: f"{match['before']}{new_id}{match['after']}", name)
+    return name

@@ -1,0 +1,100 @@
+"""`engine.retry`: take a run out of its failure and let it go on.
+
+One transaction: what failed is removed from the history together with what was undone, the children whose failure the
+run met are requeued with it, and the run is pending again. A crash before the commit leaves all of it as it was; a
+second operator finds the run pending and is refused.
+"""
+
+from typing import Any
+
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.operating.failed_rows import given_up
+from fastapi_durable.engine.runs.chain import successor_of
+from fastapi_durable.engine.runs.completion import child_token
+from fastapi_durable.engine.runs.retries import has_better_retry
+from fastapi_durable.engine.runs.trace import leave_trace
+from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import RunNotFoundError, RunStateError
+from fastapi_durable.model import Run, RunChanges, RunStatus
+from fastapi_durable.store.base import StoreTransaction
+
+_FAILED = frozenset({RunStatus.FAILED, RunStatus.DEAD})
+RETRYABLE = _FAILED | {RunStatus.BLOCKED}
+
+
+async def requeue(services: Services, run_id: str) -> Run:
+    """Make a failed, dead or blocked run pending again.
+
+    Returns:
+        The run as it is now.
+
+    Raises:
+        RunNotFoundError: no run has this id.
+        RunStateError: it has another status; nothing was changed.
+    """
+    run = await retry_conflicts(services.clock, lambda: _requeue(services, run_id))
+    services.notifications.work_available()
+    return run
+
+
+async def _requeue(services: Services, run_id: str) -> Run:
+    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        await transaction.lock_name(child_token(run_id))
+        run = await transaction.lock_run(run_id)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        if run.status not in RETRYABLE:
+            raise RunStateError(run_id, run.status, "retried: only failed, dead and blocked runs are")
+        await _requeue_tree(services, transaction, run, set())
+        return await transaction.find_run(run_id) or run
+
+
+async def _requeue_tree(services: Services, transaction: StoreTransaction, run: Run, seen: set[str]) -> None:
+    seen.add(run.id)
+    now = services.clock.now()
+    details: dict[str, Any] = {"status": str(run.status), "error": None if run.error is None else run.error.to_json()}
+    if run.status is not RunStatus.BLOCKED:
+        history = await transaction.list_checkpoints(run.id)
+        lost = given_up(history, run.error)
+        await transaction.remove_checkpoints(run.id, list(lost.rows))
+        details["given_up"] = [
+            {
+                "seq": row.seq,
+                "name": row.name,
+                "status": str(row.status),
+                "error": None if row.error is None else row.error.to_json(),
+            }
+            for row in sorted(lost.rows.values(), key=lambda row: row.seq)
+        ]
+        for child_id, with_cancelled in lost.children.items():
+            await _requeue_child(services, transaction, child_id, with_cancelled, seen)
+    changes: RunChanges = {
+        "status": RunStatus.PENDING,
+        "error": None,
+        "output": None,
+        "wake_at": None,
+        "locked_by": None,
+        "locked_until": None,
+        "recovery_attempts": 0,
+        "updated_at": now,
+    }
+    if run.expires_at is not None:
+        # Its time has run while it was failed; it gets the same span again.
+        changes["expires_at"] = now + (run.expires_at - run.created_at)
+    await transaction.update_run(run.id, changes, statuses=(run.status,))
+    await transaction.wake_run(run.id, now=now)
+    await leave_trace(transaction, run.id, "retry", details, now=now)
+
+
+async def _requeue_child(
+    services: Services, transaction: StoreTransaction, child_id: str, with_cancelled: bool, seen: set[str]
+) -> None:
+    """Requeue what the child's chain came to, unless the parent will find a success, or is to wait, anyway."""
+    child = await transaction.lock_run(child_id)
+    while child is not None and (successor := await successor_of(transaction, child)) is not None:
+        child = await transaction.lock_run(successor.id)
+    if child is None or child.id in seen:
+        return
+    wanted = _FAILED | {RunStatus.CANCELLED} if with_cancelled else _FAILED
+    if child.status in wanted and not await has_better_retry(transaction, child):
+        await _requeue_tree(services, transaction, child, seen)

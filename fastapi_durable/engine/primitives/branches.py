@@ -1,0 +1,58 @@
+"""`ctx.gather`: concurrent branches that are numbered by their place in the call."""
+
+import asyncio
+import inspect
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from fastapi_durable.engine.primitives.child import results_of
+from fastapi_durable.errors import DefinitionError
+
+
+async def gather_branches(
+    entries: Sequence[Callable[[], None]], branches: Sequence[Coroutine[Any, Any, Any]]
+) -> list[Any]:
+    """Run the branches side by side and wait for all; their results in the order of the call.
+
+    Raises:
+        GatherError: one or more raised.
+    """
+    tasks = [begin(branch, _enter(enter, branch)) for enter, branch in zip(entries, branches, strict=True)]
+    try:
+        return results_of(await asyncio.gather(*tasks, return_exceptions=True))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def check_branches(call: str, branches: Sequence[object]) -> None:
+    """Look at what a body wants to run side by side.
+
+    Raises:
+        DefinitionError: something is no coroutine; the others are closed.
+    """
+    wrong = next((branch for branch in branches if not inspect.iscoroutine(branch)), None)
+    if wrong is None:
+        return
+    for branch in branches:
+        if inspect.iscoroutine(branch):
+            branch.close()
+    raise DefinitionError(
+        f"ctx.{call} takes coroutines, such as `ctx.step(charge, order)` or `ship(ctx, order)`, and not {wrong!r:.80}: "
+        "call the function, without awaiting it, and make no task of it"
+    )
+
+
+def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
+    """A task for `entering`, which awaits the branch.
+
+    A task that is cancelled before its first cycle never comes to the branch, and Python would warn the user of it.
+    """
+    task = asyncio.create_task(entering)
+    task.add_done_callback(lambda _: branch.close())
+    return task
+
+
+async def _enter(enter: Callable[[], None], branch: Coroutine[Any, Any, Any]) -> Any:
+    enter()
+    return await branch

@@ -1,0 +1,55 @@
+"""`ctx.breakpoint`: a run that stops until an operator lets it go on.
+
+Its row and its waiter are one transaction, and so are taking the waiter, completing the row and waking the run.
+"""
+
+from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.turns.delivery import hand_over, own_run
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, SignalWaiter
+
+_NAME = "breakpoint"
+
+
+def breakpoint_name(label: str | None) -> str:
+    """What is recorded of a breakpoint with this label."""
+    return _NAME if label is None else f"{_NAME}:{label}"
+
+
+async def stop_at_breakpoint(turn: Turn, seq: int, label: str | None) -> None:
+    """Return once an operator let the run go on from here."""
+    name = breakpoint_name(label)
+    async with turn.under_way():
+        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        if recorded is None or not recorded.status.is_finished:
+            turn.put_waiters = True
+            recorded = await turn.persist(lambda: _stop(turn, seq, name))
+            if not recorded.status.is_finished:
+                await turn.park(None)
+            turn.remember(recorded)
+
+
+async def _stop(turn: Turn, seq: int, name: str) -> Checkpoint:
+    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+        await own_run(turn, transaction)
+        row = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.PENDING)
+        recorded = (await transaction.record_checkpoint(row, token=turn.token)).checkpoint
+        if not recorded.status.is_finished:
+            await transaction.put_signal_waiter(_waiter(turn.run.id, seq))
+        return recorded
+
+
+async def pass_breakpoint(services: Services, run_id: str, label: str | None) -> bool:
+    """Let a run go on from the first breakpoint at which it stands; False if it stands at none."""
+    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        await transaction.lock_run(run_id)
+        rows = await transaction.list_checkpoints_by_name_prefix(run_id, [breakpoint_name(label)])
+        for row in rows:
+            stands = row.status is CheckpointStatus.PENDING and row.kind is CheckpointKind.SIGNAL
+            if stands and (row.name == breakpoint_name(label) or (label is None and row.name.startswith(f"{_NAME}:"))):
+                return await hand_over(transaction, _waiter(run_id, row.seq), None, now=services.clock.now())
+        return False
+
+
+def _waiter(run_id: str, seq: int) -> SignalWaiter:
+    return SignalWaiter(token=f"bp:{run_id}:{seq}", run_id=run_id, seq=seq)

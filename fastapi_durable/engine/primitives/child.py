@@ -1,0 +1,308 @@
+"""`ctx.child`, `ctx.start_child` and `ctx.all`: runs that belong to a run.
+
+Creating a child and recording that it was created is one transaction, so a crash neither loses nor doubles it. The
+parent leaves a waiter on the child's token; the transaction that ends the child, however it ends, records the ending in
+the parent's history and wakes it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.runs.cancellation import cancel_all
+from fastapi_durable.engine.runs.chain import successor_of
+from fastapi_durable.engine.runs.completion import child_token, completion, failure_of
+from fastapi_durable.engine.runs.labels import labelled
+from fastapi_durable.engine.runs.lineage import awaits, descends
+from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
+from fastapi_durable.engine.runs.retries import has_better_retry, success_of_retry
+from fastapi_durable.engine.turns.delivery import own_run
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
+from fastapi_durable.model import (
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    Run,
+    RunStatus,
+    SignalWaiter,
+)
+from fastapi_durable.store.base import StoreTransaction
+
+_TAKEN_CODE = "signal_token_taken"
+_OTHER_CODE = "run_id_taken"
+
+_VERDICT = "all:first_failure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildRequest:
+    """A child as the body asks for it; `input` is encoded."""
+
+    run_id: str
+    definition: WorkflowDefinition
+    input: Json
+    priority: int | None
+    queue: str | None = None
+    fairness_key: str | None = None
+    parallel_group: str | None = None
+
+
+async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
+    """Start the child, or join a run of its id, and return its result.
+
+    Raises:
+        ChildFailedError: it failed, was cancelled, timed out or died.
+    """
+    name = f"signal:{child_token(request.run_id)}"
+    async with turn.under_way():
+        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        if recorded is None or not recorded.status.is_finished:
+            if recorded is None:
+                await _seat(turn, request)
+            turn.put_waiters = True
+            recorded = await turn.persist(lambda: _await_child(turn, seq, name, request))
+            if recorded is None:
+                turn.services.notifications.work_available()
+                await turn.park(None)
+            turn.remember(recorded)
+        _refuse_other(recorded, request)
+        if recorded.error is not None and recorded.error.code == _TAKEN_CODE:
+            raise turn.failed(seq, SignalTokenTakenError(child_token(request.run_id), str(recorded.output)))
+        if failure := failure_of(recorded.output):
+            raise turn.failed(seq, ChildFailedError(request.run_id, request.definition.name, failure))
+        value = recorded.output.get("value") if isinstance(recorded.output, dict) else recorded.output
+        return turn.services.codec.decode(
+            value, request.definition.output_type, what=f"the result of child {request.run_id!r}"
+        )
+
+
+async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -> Checkpoint | None:
+    """Make sure that the child exists; return its ending if it has one, else leave a waiter for it."""
+    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+        await transaction.lock_name(child_token(request.run_id))
+        await own_run(turn, transaction)
+        stored = await transaction.find_checkpoint(turn.run.id, seq)
+        if stored is not None and stored.status.is_finished:
+            return stored
+        child = await _create(turn, transaction, seq, request)
+        if _is_other(turn, child, request):
+            taken = _taken(turn, seq, CheckpointKind.SIGNAL, name, request)
+            return (await transaction.record_checkpoint(taken, token=turn.token)).checkpoint
+        if stored is None and await awaits(transaction, child, turn.run):
+            cycle = completion(RunStatus.FAILED, None, _cycle(child, turn.run))
+            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.COMPLETED, output=cycle)
+            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+        if child.status.is_terminal and child.status is not RunStatus.COMPLETED:
+            child = await success_of_retry(transaction, child) or child
+        if child.status.is_terminal and (
+            child.status is RunStatus.COMPLETED or not await has_better_retry(transaction, child)
+        ):
+            ended = completion(child.status, child.output, child.error)
+            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.COMPLETED, output=ended)
+            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+        waiter = SignalWaiter(
+            token=child_token(child.id), run_id=turn.run.id, seq=seq, parallel_group=request.parallel_group
+        )
+        other = await transaction.find_signal_waiter(waiter.token)
+        if other is not None and other != waiter:
+            checkpoint = turn.checkpoint(
+                seq,
+                CheckpointKind.SIGNAL,
+                name,
+                CheckpointStatus.FAILED,
+                output=other.run_id,
+                error=ErrorRecord(message=f"run {other.run_id!r} awaits {child.id!r} already", code=_TAKEN_CODE),
+            )
+            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+        await transaction.put_signal_waiter(waiter)
+        if stored is None:
+            placeholder = turn.checkpoint(
+                seq,
+                CheckpointKind.SIGNAL,
+                name,
+                CheckpointStatus.RUNNING,
+                input=request.input,
+                parallel_group=request.parallel_group,
+            )
+            await transaction.record_checkpoint(placeholder, token=turn.token)
+        return None
+
+
+async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
+    """Start the child, unless a run of its id exists, and return the id without waiting."""
+    name = f"spawn:{request.run_id}"
+    async with turn.under_way():
+        recorded = turn.recorded(seq, CheckpointKind.LOCAL, name)
+        if recorded is None:
+            await _seat(turn, request)
+            recorded = await turn.persist(lambda: _spawn(turn, seq, name, request))
+            turn.remember(recorded)
+            turn.services.notifications.work_available()
+        _refuse_other(recorded, request)
+        return request.run_id
+
+
+async def _spawn(turn: Turn, seq: int, name: str, request: ChildRequest) -> Checkpoint:
+    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+        await transaction.lock_name(child_token(request.run_id))
+        await own_run(turn, transaction)
+        child = await _create(turn, transaction, seq, request)
+        if _is_other(turn, child, request):
+            checkpoint = _taken(turn, seq, CheckpointKind.LOCAL, name, request)
+        else:
+            checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=child.id)
+        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+
+
+async def run_children(turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest]) -> list[Any]:
+    """Run children side by side and wait for all; their results in the order of the inputs.
+
+    Raises:
+        GatherError: one or more failed.
+    """
+    return results_of(await asyncio.gather(*_tasks(turn, positions, requests), return_exceptions=True))
+
+
+async def run_children_fail_fast(
+    turn: Turn, positions: Sequence[int], verdict_seq: int, requests: Sequence[ChildRequest]
+) -> list[Any]:
+    """Run children side by side; at the first failure cancel the others.
+
+    Which failure was the first is recorded, since a replay finds the cancelled ones failed as well.
+
+    Raises:
+        GatherError: holds the first failure.
+    """
+    children = _tasks(turn, positions, requests)
+    if not children:
+        return []
+    async with turn.under_way():
+        verdict = turn.recorded(verdict_seq, CheckpointKind.LOCAL, _VERDICT)
+    if verdict is None:
+        done, pending = await asyncio.wait(children, return_when=asyncio.FIRST_EXCEPTION)
+        failed = [index for index, child in enumerate(children) if child in done and _has_failed(child)]
+        if not failed:
+            return results_of(await asyncio.gather(*children, return_exceptions=True))
+        for child in pending:
+            child.cancel()
+        async with turn.under_way():
+            verdict = await turn.record(
+                turn.checkpoint(
+                    verdict_seq, CheckpointKind.LOCAL, _VERDICT, CheckpointStatus.COMPLETED, output=failed[0]
+                )
+            )
+    first = int(verdict.output)
+    for index, child in enumerate(children):
+        if index != first:
+            child.cancel()
+    outcomes = await asyncio.gather(*children, return_exceptions=True)
+    async with turn.under_way():
+        # Repeated on a replay, which makes good what a crash right after the verdict left undone.
+        services = turn.services
+        await turn.persist(
+            lambda: cancel_all(services, [request.run_id for index, request in enumerate(requests) if index != first])
+        )
+    failure = outcomes[first]
+    if not isinstance(failure, ChildFailedError):
+        return results_of(outcomes)
+    raise GatherError({first: failure}, total=len(requests))
+
+
+def results_of(outcomes: Sequence[Any]) -> list[Any]:
+    """The outcomes of `asyncio.gather(..., return_exceptions=True)`, or one error for all that failed.
+
+    Raises:
+        GatherError: one or more are exceptions.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+            raise outcome
+    failures = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Exception)}
+    if failures:
+        raise GatherError(failures, total=len(outcomes))
+    return list(outcomes)
+
+
+def _tasks(turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest]) -> list[asyncio.Task[Any]]:
+    return [
+        asyncio.create_task(run_child(turn, seq, request)) for seq, request in zip(positions, requests, strict=True)
+    ]
+
+
+def _has_failed(child: asyncio.Task[Any]) -> bool:
+    return not child.cancelled() and isinstance(child.exception(), ChildFailedError)
+
+
+async def _seat(turn: Turn, request: ChildRequest) -> None:
+    """Before the child exists: a replay does not ask again, so a queue that is given up later fails no run."""
+    queue, _ = place_in_queue(turn.services.queues, request.queue, request.fairness_key)
+    await turn.persist(lambda: know_queue(turn.services, turn.run.namespace, queue))
+
+
+async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: ChildRequest) -> Run:
+    """The child as it is stored; a run that was there already is told that somebody awaits it now."""
+    parent, definition, now = turn.run, request.definition, turn.services.clock.now()
+    child, created = await transaction.create_run(
+        Run(
+            id=request.run_id,
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=request.input,
+            tags=labelled(turn.services.codec, definition, request.input),
+            priority=parent.priority if request.priority is None else request.priority,
+            namespace=parent.namespace,
+            queue=request.queue or "",
+            fairness_key=request.fairness_key or "",
+            origin=definition.origin,
+            parent_run_id=parent.id,
+            parent_seq=seq,
+            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            traceparent=parent.traceparent,
+            created_at=now,
+            updated_at=now,
+        )
+    )
+    while not created and not _is_other(turn, child, request):
+        child = await transaction.lock_run(child.id) or child
+        # It may have gone on as another run since the parent began to wait.
+        successor = await successor_of(transaction, child)
+        if successor is None:
+            break
+        child = successor
+    orphan = child.parent_run_id is None and not child.status.is_terminal
+    if (
+        not created
+        and orphan
+        and not _is_other(turn, child, request)
+        and not await descends(transaction, parent, child)
+    ):
+        await transaction.update_run(child.id, {"parent_run_id": parent.id, "parent_seq": seq})
+        # A driver that is about to end the child without telling anybody finds that something happened.
+        await transaction.wake_run(child.id, now=now)
+    return child
+
+
+def _cycle(child: Run, run: Run) -> ErrorRecord:
+    message = f"run {child.id!r} itself waits for the end of {run.id!r}, so neither would end"
+    return ErrorRecord(message=message, code="child_cycle", retryable=False)
+
+
+def _is_other(turn: Turn, child: Run, request: ChildRequest) -> bool:
+    """Whether a run that was there already is none that the body means."""
+    return (child.workflow, child.namespace) != (request.definition.name, turn.run.namespace)
+
+
+def _taken(turn: Turn, seq: int, kind: CheckpointKind, name: str, request: ChildRequest) -> Checkpoint:
+    """Recorded, so that a body which caught the error takes the same branch on every replay."""
+    error = ErrorRecord(message=f"the id {request.run_id!r} is taken", code=_OTHER_CODE, retryable=False)
+    return turn.checkpoint(seq, kind, name, CheckpointStatus.FAILED, error=error)
+
+
+def _refuse_other(recorded: Checkpoint, request: ChildRequest) -> None:
+    if recorded.error is not None and recorded.error.code == _OTHER_CODE:
+        raise RunIdTakenError(request.run_id, request.definition.name)

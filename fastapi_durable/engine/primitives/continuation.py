@@ -1,0 +1,95 @@
+"""`ctx.continue_as_new`: end a run and begin the next one with a clean history, in one transaction.
+
+The new run takes over everything that belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A
+parent that waits goes on waiting, for the new run. Updates that were accepted and not received yet are kept under the
+chain's name, so they are the new run's by the same commit.
+"""
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.runs.chain import lead_chain, next_run_id
+from fastapi_durable.engine.runs.completion import child_token
+from fastapi_durable.engine.runs.settlement import ending
+from fastapi_durable.engine.runs.singleton import hand_on_slot
+from fastapi_durable.engine.runs.trace import is_trace
+from fastapi_durable.model import Json, Run, RunChanges, RunStatus, SignalWaiter
+from fastapi_durable.store.base import StateStore
+
+
+async def continue_run(
+    store: StateStore, clock: Clock, run: Run, definition: WorkflowDefinition, input: Json, token: str
+) -> bool:
+    """Complete `run` and create its successor; False if the run is not as the caller knows it."""
+    async with store.transaction() as transaction:
+        await transaction.lock_name(child_token(run.id))
+        await transaction.lock_run(run.id)
+        completed = await transaction.update_run(
+            run.id,
+            ending(clock, RunStatus.COMPLETED),
+            statuses=(RunStatus.RUNNING,),
+            token=token,
+            wake_count=run.wake_count,
+        )
+        if not completed:
+            return False
+        now = clock.now()
+        successor = Run(
+            id=next_run_id(run.id),
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=input,
+            tags=run.tags,
+            search_attributes=run.search_attributes,
+            priority=run.priority,
+            queue=run.queue,
+            fairness_key=run.fairness_key,
+            namespace=run.namespace,
+            origin=run.origin,
+            parent_run_id=run.parent_run_id,
+            parent_seq=run.parent_seq,
+            expires_at=run.expires_at,
+            traceparent=run.traceparent,
+            created_at=now,
+            updated_at=now,
+        )
+        await transaction.create_run(successor)
+        await hand_on_slot(transaction, run, successor)
+        await transaction.remove_signal_waiters_of_run(run.id)
+        await lead_chain(transaction, successor)
+        waiter = await transaction.take_signal_waiter(child_token(run.id))
+        if waiter is not None:
+            await transaction.put_signal_waiter(
+                SignalWaiter(
+                    token=child_token(successor.id),
+                    run_id=waiter.run_id,
+                    seq=waiter.seq,
+                    parallel_group=waiter.parallel_group,
+                )
+            )
+        return True
+
+
+async def restart_run(store: StateStore, clock: Clock, run: Run, input: Json, token: str) -> bool:
+    """Let `run` itself begin anew with another input and without history; False if it is not as the caller knows it.
+
+    For the engine's own runs that live without end: their ids are known to others. Only what operators did is kept.
+    """
+    async with store.transaction() as transaction:
+        await transaction.lock_run(run.id)
+        changes: RunChanges = {
+            "status": RunStatus.PENDING,
+            "input": input,
+            "wake_at": None,
+            "locked_by": None,
+            "locked_until": None,
+            "updated_at": clock.now(),
+        }
+        restarted = await transaction.update_run(
+            run.id, changes, statuses=(RunStatus.RUNNING,), token=token, wake_count=run.wake_count
+        )
+        if not restarted:
+            return False
+        history = await transaction.list_checkpoints(run.id)
+        await transaction.remove_checkpoints(run.id, [row.seq for row in history if not is_trace(row)])
+        await transaction.remove_signal_waiters_of_run(run.id)
+        return True

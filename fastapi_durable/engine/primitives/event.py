@@ -1,0 +1,237 @@
+"""Events: `ctx.wait_for_event` and `publish_event`.
+
+An event goes to every run that waits for one like it; if nobody was touched, one copy is kept for the first that will.
+Both sides take the lock of the event's name first, then runs, each in one transaction, as signals do. An event that has
+an id is remembered for as long as events are kept, so a publisher that is not sure may publish it again.
+"""
+
+import base64
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from fastapi_durable.engine.primitives.signal import SIGNAL_TIMEOUT, recorded_deadline
+from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.turns.delivery import hand_over, own_run
+from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.turns.subscription import Event, PublishedEvent
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.errors import InputValidationError, SignalTimeoutError
+from fastapi_durable.model import (
+    BufferedEvent,
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    SignalWaiter,
+)
+from fastapi_durable.store.base import StoreTransaction
+
+_NAME_LIMIT = 200
+_TOKEN_LIMIT = 2400
+"""Bytes; PostgreSQL indexes no longer key."""
+
+_PAGE = 200
+_PRUNED_AT_ONCE = 100
+
+
+def checked_event_name(name: Any) -> str:
+    """`name`, if every database can hold it.
+
+    Raises:
+        InputValidationError: it cannot.
+    """
+    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        raise InputValidationError(
+            f"the name of an event has 1 to {_NAME_LIMIT} printable characters, {name!r:.80} does not"
+        )
+    return name
+
+
+def event_token(name: str, match: Mapping[str, Json], run_id: str, seq: int) -> str:
+    """The token of one waiting position; it holds what the waiter wants.
+
+    Raises:
+        InputValidationError: `match` is too large.
+    """
+    wanted = json.dumps(match, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
+    token = f"{_prefix(name)}{_base64(wanted)}:{run_id}#{seq}"
+    if len(token.encode()) > _TOKEN_LIMIT:
+        raise InputValidationError(
+            f"the match of event {name!r} is too large ({len(wanted)} characters): match on an id, and look at the "
+            "rest of the payload in the workflow"
+        )
+    return token
+
+
+async def wait_for_event(
+    turn: Turn,
+    deadline_seq: int | None,
+    seq: int,
+    name: str,
+    match: Mapping[str, Json],
+    declared: Any,
+    timeout: timedelta | None,
+) -> Any:
+    """The payload of the next event of this name whose top level equals `match`.
+
+    Raises:
+        SignalTimeoutError: none came in time; a kept one that fits wins over a deadline that has passed.
+        SerializationError: the payload does not fit the declared type.
+    """
+    token = event_token(name, match, turn.run.id, seq)
+    async with turn.under_way():
+        deadline = None
+        if deadline_seq is not None and timeout is not None:
+            deadline = await recorded_deadline(turn, deadline_seq, f"timeout:event:{name}", timeout)
+        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, f"signal:{token}")
+        if recorded is None or not recorded.status.is_finished:
+            turn.put_waiters = True
+            recorded = await turn.persist(lambda: _receive(turn, seq, name, match, token, deadline))
+            if recorded is None:
+                await turn.park(deadline)
+            turn.remember(recorded)
+        if recorded.status is CheckpointStatus.FAILED:
+            raise turn.failed(seq, SignalTimeoutError(f"event:{name}", timeout or timedelta(0)))
+        return turn.services.codec.decode(recorded.output, declared, what=f"the payload of event {name!r}")
+
+
+async def _receive(
+    turn: Turn, seq: int, name: str, match: Mapping[str, Json], token: str, deadline: datetime | None
+) -> Checkpoint | None:
+    """Take a kept event or the timeout into the history; else leave a waiter and return None."""
+    services, label = turn.services, f"signal:{token}"
+    waiter = SignalWaiter(token=token, run_id=turn.run.id, seq=seq)
+    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        await transaction.lock_name(_lock(name))
+        await own_run(turn, transaction)
+        # Delivered since this turn read the history.
+        delivered = await transaction.find_checkpoint(turn.run.id, seq)
+        if delivered is not None and delivered.status.is_finished:
+            return delivered
+        now = services.clock.now()
+        event = await _take_kept(transaction, name, match, since=now - services.config.event_ttl)
+        if event is not None:
+            checkpoint = turn.checkpoint(
+                seq, CheckpointKind.SIGNAL, label, CheckpointStatus.COMPLETED, output=event.payload
+            )
+        elif deadline is not None and deadline <= now:
+            error = ErrorRecord(message=f"no event {name!r} before its deadline", code=SIGNAL_TIMEOUT)
+            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, label, CheckpointStatus.FAILED, error=error)
+        else:
+            await transaction.put_signal_waiter(waiter)
+            if seq >= FIRST_BRANCH_SEQ:
+                # The waiter names the position, so the branch has to find the same one again.
+                begun = turn.checkpoint(seq, CheckpointKind.SIGNAL, label, CheckpointStatus.PENDING)
+                await transaction.record_checkpoint(begun, token=turn.token)
+            return None
+        await transaction.remove_signal_waiter(waiter)
+        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+
+
+async def _take_kept(
+    transaction: StoreTransaction, name: str, match: Mapping[str, Json], *, since: datetime
+) -> BufferedEvent | None:
+    """Remove and return the oldest kept event that matches, however many others are older."""
+    last: BufferedEvent | None = None
+    while True:
+        page = await transaction.list_buffered_events(name, limit=_PAGE, after=last)
+        for event in page:
+            fits = event.published_at >= since and matches(match, event.payload)
+            if fits and await transaction.remove_buffered_event(event.id):
+                return event
+        if len(page) < _PAGE:
+            return None
+        last = page[-1]
+
+
+async def publish_event(services: Services, event: Event, *, once: bool, buffer: bool) -> PublishedEvent:
+    """Hand an event to everybody who wants it, or keep it; all in one transaction.
+
+    Args:
+        once: The id is the publisher's own: an event of this name and id that was published before is passed over.
+        buffer: Keep it if nobody wants it yet.
+    """
+    subscribers = tuple(services.subscribers)
+    names = {_lock(event.name), *(name for subscriber in subscribers for name in subscriber.locks(event))}
+    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        for name in sorted(names):
+            await transaction.lock_name(name)
+        seen = f"published:{event.name}:{event.id}"
+        if once and await transaction.list_buffered_events(seen, limit=1):
+            return PublishedEvent(event_id=event.id, duplicate=True)
+        waiters = await _waiters_for(transaction, event, services.config.namespace)
+        receivers = [
+            waiter.run_id
+            # In one order everywhere, so that two publishers do not wait for each other's runs.
+            for waiter in sorted(waiters, key=lambda waiter: (waiter.run_id, waiter.seq))
+            if await hand_over(transaction, waiter, event.payload, now=event.published_at)
+        ]
+        started = [run_id for each in subscribers for run_id in await each.receive(transaction, event)]
+        keep = buffer and not receivers and not started
+        if once:
+            await transaction.buffer_event(BufferedEvent(id=seen, name=seen, published_at=event.published_at))
+        if keep:
+            # The id is the row's key, whatever the event's name is.
+            kept_id = f"{event.name}:{event.id}"
+            await transaction.buffer_event(
+                BufferedEvent(id=kept_id, name=event.name, payload=event.payload, published_at=event.published_at)
+            )
+    if once or keep:
+        # What adds a row takes old ones away, so the table stays as small as the events of one `event_ttl`.
+        await services.store.prune_buffered_events(
+            event.published_at - services.config.event_ttl, limit=_PRUNED_AT_ONCE
+        )
+    return PublishedEvent(event_id=event.id, receivers=tuple(receivers), started=tuple(started), buffered=keep)
+
+
+async def _waiters_for(transaction: StoreTransaction, event: Event, namespace: str | None) -> list[SignalWaiter]:
+    """Those that want the event, of one namespace or of all."""
+    store = transaction if namespace is None else transaction.with_scope(namespace)
+    prefix, found = _prefix(event.name), []
+    after: str | None = None
+    while True:
+        page = await store.list_signal_waiters(prefix=prefix, limit=_PAGE, after=after)
+        found += [waiter for waiter in page if matches(_wanted(waiter.token, prefix), event.payload)]
+        if len(page) < _PAGE:
+            return found
+        after = page[-1].token
+
+
+def matches(match: Mapping[str, Json], payload: Json) -> bool:
+    """Whether each key of `match` is in the payload's top level with an equal value; an empty match fits anything."""
+    if not match:
+        return True
+    return isinstance(payload, dict) and all(same_json(wanted, payload.get(key)) for key, wanted in match.items())
+
+
+def same_json(one: Json, other: Json) -> bool:
+    """Equal as JSON values: whatever the order of keys, 1 equal to 1.0, and true not equal to 1."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_json(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(same_json(a, b) for a, b in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def _wanted(token: str, prefix: str) -> Mapping[str, Json]:
+    """The match that a waiter's token holds."""
+    encoded = token.removeprefix(prefix).partition(":")[0]
+    wanted = json.loads(base64.b64decode(encoded))
+    return wanted if isinstance(wanted, dict) else {}
+
+
+def _prefix(name: str) -> str:
+    return f"event:{_base64(name)}:"
+
+
+def _lock(name: str) -> str:
+    return f"event:{name}"
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()

@@ -1,0 +1,58 @@
+"""`ctx.set_event` and `get_event`: a value that a run shows to the outside, such as how far it came.
+
+The newest row of a key is that of the highest position, but positions of branches say nothing of the order in time.
+Where a run has branches, each value is therefore stamped later than the one before it, whatever the clock says.
+"""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from fastapi_durable.engine.runs.chain import earlier_ids
+from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Run
+from fastapi_durable.store.base import StateStore
+
+
+async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
+    """Record the value of this position as the newest one of `key`.
+
+    Raises:
+        SerializationError: it has no JSON form.
+    """
+    name = _name(key)
+    async with turn.under_way():
+        if turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+            output = turn.services.codec.encode(value, Any, what=f"the value of event {key!r}")
+            checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=output)
+            if turn.has_branches:
+                checkpoint = await turn.persist(lambda: _after_the_latest(turn, checkpoint))
+            await turn.record(checkpoint)
+
+
+async def _after_the_latest(turn: Turn, checkpoint: Checkpoint) -> Checkpoint:
+    latest = await _latest_of(turn.services.store, turn.run.id, checkpoint.name)
+    if latest is None:
+        return checkpoint
+    return replace(checkpoint, finished_at=max(checkpoint.finished_at, latest.finished_at + timedelta(milliseconds=1)))
+
+
+async def latest_value(store: StateStore, run: Run, key: str) -> Checkpoint | None:
+    """The row of the value that was set last by the run, or else by one that it goes on from."""
+    for run_id in (run.id, *earlier_ids(run.id)):
+        if (latest := await _latest_of(store, run_id, _name(key))) is not None:
+            return latest
+    return None
+
+
+async def _latest_of(store: StateStore, run_id: str, name: str) -> Checkpoint | None:
+    latest = await store.find_latest_checkpoint_by_name(run_id, name)
+    if latest is None or latest.seq < FIRST_BRANCH_SEQ:
+        return latest
+    rows = await store.list_checkpoints_by_name_prefix(run_id, [name])
+    return max((row for row in rows if row.name == name), key=lambda row: (row.finished_at, row.seq))
+
+
+def _name(key: str) -> str:
+    return f"event:{key}"

@@ -1,0 +1,108 @@
+"""`ctx.on_update` and `update`: a value that a run accepts at a named point, after a validator had a look at it.
+
+An update is a signal on a token of the run's chain. That the run lives is checked under its lock, in the transaction
+that delivers: an update is refused, or it is kept for a run that can still receive it, or for one that this one goes on
+as.
+"""
+
+import inspect
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from fastapi_durable.definition import NoInput, UpdateValidator, step_definition
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.primitives.signal import pass_on, signal_lock
+from fastapi_durable.engine.runs.chain import head_of, root_of, successor_of
+from fastapi_durable.engine.runs.namespaces import is_visible
+from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import SerializationError, StoreConflictError
+from fastapi_durable.model import Json, Run, RunStatus
+
+_HOPS_AT_MOST = 50
+"""How often an update runs after a run that goes on as a new one while the update is validated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResult:
+    """Whether an update was taken.
+
+    Attributes:
+        reason: Why it was not.
+        received: The run waited for it and goes on; False: it is kept until the run comes to `ctx.on_update`.
+    """
+
+    accepted: bool
+    reason: str | None = None
+    received: bool = False
+
+
+def update_token(run_id: str, name: str) -> str:
+    """The signal token of an update point: of the whole chain, so what is kept for a run is kept for the next one."""
+    return f"update:{root_of(run_id)}:{name}"
+
+
+async def offer_update(services: Services, run_id: str, name: str, arg: Json) -> UpdateResult:
+    """Validate an update, and hand it to the run that is meant, or keep it for that one."""
+    for _ in range(_HOPS_AT_MOST):
+        run = await head_of(services.store, run_id)
+        if run is None or not is_visible(services.config, run):
+            return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
+        if reason := _cannot_receive(run) or await _refusal_of(services, run, name, arg):
+            return UpdateResult(accepted=False, reason=reason)
+        result = await retry_conflicts(services.clock, partial(_deliver, services, run.id, name, arg))
+        if result is not None:
+            return result
+    raise StoreConflictError(f"run {run_id!r} went on as a new one each time that update {name!r} was offered to it")
+
+
+async def _refusal_of(services: Services, run: Run, name: str, arg: Json) -> str | None:
+    validator = services.update_validators.get((run.workflow, name))
+    if validator is None:
+        definition = services.registry.find(run.workflow, run.workflow_version)
+        validator = None if definition is None else definition.updates.get(name)
+    return None if validator is None else await _verdict(services, validator, name, arg)
+
+
+async def _deliver(services: Services, run_id: str, name: str, arg: Json) -> UpdateResult | None:
+    """Hand over or keep a validated update, if the run still lives; None if it went on as a new one meanwhile.
+
+    The run stays locked until the update is kept. So the transaction in which it goes on comes either after this one,
+    and the new run finds the update, or before, and then this one finds the run ended.
+    """
+    token = update_token(run_id, name)
+    with services.local_worker.place() as place:
+        async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+            await transaction.lock_name(signal_lock(token))
+            run = await transaction.lock_run(run_id)
+            if run is None:
+                return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
+            if await successor_of(transaction, run) is not None:
+                return None
+            if reason := _cannot_receive(run):
+                return UpdateResult(accepted=False, reason=reason)
+            received = await pass_on(transaction, token, arg, now=services.clock.now(), place=place)
+    if received and place.run is None:
+        services.notifications.work_available()
+    return UpdateResult(accepted=True, received=received)
+
+
+def _cannot_receive(run: Run) -> str | None:
+    if run.status.is_terminal or run.status is RunStatus.CANCELLING:
+        return f"run {run.id!r} is {run.status} and takes no updates"
+    return None
+
+
+async def _verdict(services: Services, validator: UpdateValidator, name: str, arg: Json) -> str | None:
+    """What the validator says; its parameter's annotation is checked first."""
+    definition = step_definition(validator)
+    try:
+        value = services.codec.decode(arg, definition.input_type, what=f"update {name!r}")
+        verdict: Any = validator() if definition.input_type is NoInput else validator(value)
+        if inspect.isawaitable(verdict):
+            verdict = await verdict
+    except SerializationError as error:
+        return str(error)
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return verdict or None

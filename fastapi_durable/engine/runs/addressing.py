@@ -1,0 +1,35 @@
+"""Which run a caller means by an id, and whether it is one that he may see.
+
+A run's namespace never changes, so looking at it before a transaction is as good as within.
+"""
+
+from fastapi_durable.engine.runs.chain import head_of
+from fastapi_durable.engine.runs.namespaces import is_visible
+from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import RunNotFoundError
+from fastapi_durable.model import Run
+
+
+async def meant_run(services: Services, run_id: str) -> Run:
+    """The run of this id, or the one that it went on as.
+
+    Raises:
+        RunNotFoundError: there is none, or it is of another namespace than the engine's.
+    """
+    run = await head_of(services.store, run_id)
+    if run is None or not is_visible(services.config, run):
+        raise RunNotFoundError(run_id)
+    return run
+
+
+async def require_visible(services: Services, run_id: str) -> None:
+    """Another namespace's run does not exist for an engine that has one; whether any exists is not looked at else.
+
+    Raises:
+        RunNotFoundError: it is of another namespace.
+    """
+    if services.config.namespace is None:
+        return
+    run = await services.store.find_run(run_id)
+    if run is None or not is_visible(services.config, run):
+        raise RunNotFoundError(run_id)

@@ -1,0 +1,23 @@
+"""The tags of a new run: what the workflow declares, what the caller adds, and the key of a singleton."""
+
+from collections.abc import Collection
+
+from fastapi_durable.codec import Codec
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.runs.singleton import SINGLETON_TAG, singleton_tag
+from fastapi_durable.model import Json
+
+
+def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str] = ()) -> tuple[str, ...]:
+    """All tags of a run that starts with this encoded input.
+
+    Raises:
+        InputValidationError: the workflow's singleton key cannot be made of the input.
+    """
+    singleton = singleton_tag(codec, definition, input)
+    return tuple(dict.fromkeys((*definition.tags, *tags, *(() if singleton is None else (singleton,)))))
+
+
+def relabelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
+    """The tags of a run that takes those of another one over; the singleton key is that of its own input."""
+    return labelled(codec, definition, input, [tag for tag in tags if not tag.startswith(SINGLETON_TAG)])

@@ -1,0 +1,83 @@
+"""Queues as an engine sees them: what a start may name, and what is told to the store."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from fastapi_durable.duration import parse_duration
+from fastapi_durable.engine.runs.namespaces import namespace_of, within
+from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import DefinitionError, InputValidationError
+from fastapi_durable.queue import Queue, QueueState
+
+_KEY_LIMIT = 200
+
+
+def queues_by_name(queues: Iterable[Queue]) -> dict[str, Queue]:
+    """The declared queues.
+
+    Raises:
+        DefinitionError: two have one name.
+    """
+    known: dict[str, Queue] = {}
+    for queue in queues:
+        if known.setdefault(queue.name, queue) is not queue:
+            raise DefinitionError(f"two queues are called {queue.name!r}; give one of them another name")
+    return known
+
+
+def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) -> tuple[str, str]:
+    """The queue and the key of a run that is started; "" for none.
+
+    Raises:
+        InputValidationError: no such queue is declared, or the key is no good.
+    """
+    if name is None:
+        if fairness_key is not None:
+            raise InputValidationError("a fairness_key is about a queue: start the run with queue= as well")
+        return "", ""
+    if name not in queues:
+        known = ", ".join(sorted(map(repr, queues))) or "none"
+        raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}); add it to queues=[...]")
+    key = "" if fairness_key is None else fairness_key
+    if not isinstance(key, str) or len(key) > _KEY_LIMIT or not key.isprintable():
+        raise InputValidationError(
+            f"a fairness_key is a text of at most {_KEY_LIMIT} printable characters, {key!r:.80} is not"
+        )
+    return name, key
+
+
+async def know_queue(services: Services, namespace: str, name: str) -> None:
+    """See that the namespace of a run that is about to be created has the queue `name`; "" for none.
+
+    Workers declare the queues of their own namespace. A run in a queue that its namespace does not have would wait for
+    ever. Limits that are there already stay: those who drive runs decide on them, and may be newer than this process.
+    """
+    if not name or namespace in services.namespaces_with_queues:
+        return
+    there = {load.queue.name for load in await services.store.list_queues(services.clock.now(), namespace=namespace)}
+    for queue in services.queues.values():
+        if queue.name not in there:
+            await services.store.save_queue(_declared(queue, namespace, services.clock.now()))
+    services.namespaces_with_queues.add(namespace)
+
+
+async def declare_queues(services: Services) -> None:
+    """Tell the store the limits of every queue. Those that were told last hold for all processes."""
+    namespace = namespace_of(services.config)
+    for queue in services.queues.values():
+        await services.store.save_queue(_declared(queue, namespace, services.clock.now()))
+    services.namespaces_with_queues.add(namespace)
+
+
+def _declared(queue: Queue, namespace: str, now: datetime) -> QueueState:
+    return QueueState(
+        id=within(namespace, queue.name),
+        namespace=namespace,
+        name=queue.name,
+        concurrency=queue.concurrency,
+        worker_concurrency=queue.worker_concurrency,
+        rate_limit=queue.rate_limit,
+        rate_period=None if queue.rate_period is None else parse_duration(queue.rate_period),
+        updated_at=now,
+    )

@@ -1,0 +1,65 @@
+"""Runs that stand in for another one: `<id>~retry~<8 characters>`, made by `engine.retry_with_input`.
+
+Such a run belongs to the parent of its origin. Where a parent waits for the origin, the success of the retry counts as
+the origin's own; its failure only if nothing else can bring a success any more.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
+from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore, StoreTransaction
+
+_MARK = "~retry~"
+_LIMIT = 200
+
+
+def retry_run_id(origin_id: str, suffix: str) -> str:
+    return f"{origin_id}{_MARK}{suffix}"
+
+
+def origin_of(run_id: str) -> str | None:
+    """The id of the run that this one was made from by `retry_with_input`."""
+    origin, mark, _ = run_id.rpartition(_MARK)
+    return origin if mark else None
+
+
+async def retries_of(store: StateStore, run: Run) -> list[Run]:
+    """The runs that retry a child with other input; those of a run without a parent are nobody's concern."""
+    if run.parent_run_id is None:
+        return []
+    siblings = await store.list_runs(RunQuery(parent_run_id=run.parent_run_id, workflow=run.workflow, limit=_LIMIT))
+    return [sibling for sibling in siblings if sibling.id.startswith(f"{run.id}{_MARK}")]
+
+
+async def success_of_retry(store: StateStore, run: Run) -> Run | None:
+    """A retry of this run that completed."""
+    return next((retry for retry in await retries_of(store, run) if retry.status is RunStatus.COMPLETED), None)
+
+
+async def has_better_retry(store: StateStore, run: Run) -> bool:
+    """Whether a retry of this run has completed, or still may."""
+    return any(
+        retry.status is RunStatus.COMPLETED or not retry.status.is_terminal for retry in await retries_of(store, run)
+    )
+
+
+async def tell_waiter_of_origin(
+    transaction: StoreTransaction, run: Run, ended: dict[str, Any], *, now: datetime
+) -> None:
+    """Let the parent that waits for the origin adopt how this retry ended; part of the transaction that ends it."""
+    origin_id = origin_of(run.id)
+    if origin_id is None or await transaction.find_signal_waiter(child_token(origin_id)) is None:
+        return
+    origin = await transaction.find_run(origin_id)
+    if origin is None:
+        return
+    if not ended.get("ok"):
+        if not origin.status.is_terminal:
+            return
+        others = [retry for retry in await retries_of(transaction, origin) if retry.id != run.id]
+        if any(not retry.status.is_terminal for retry in others):
+            return
+        ended = completion(origin.status, origin.output, origin.error)
+    await tell_waiter(transaction, origin, ended, now=now)

@@ -1,0 +1,90 @@
+"""Ending a run: one transition out of its live status, with everything that belongs to it.
+
+The status changes only under the guards that the caller names, so of two endings one happens. In the same transaction
+the run's own waiters go, or a later signal would be swallowed by a finished run; and whoever awaits the run is told.
+"""
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any
+
+from fastapi_durable.clock import Clock
+from fastapi_durable.engine.runs.chain import is_hop
+from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
+from fastapi_durable.engine.runs.retries import origin_of, tell_waiter_of_origin
+from fastapi_durable.engine.runs.singleton import gate_of, leave_gate
+from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.store.base import StateStore, StoreTransaction
+
+
+async def settle_run(
+    store: StateStore,
+    clock: Clock,
+    run: Run,
+    status: RunStatus,
+    *,
+    output: Json = None,
+    error: ErrorRecord | None = None,
+    statuses: Collection[RunStatus],
+    token: str | None = None,
+    put_waiters: bool = True,
+    also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
+) -> bool:
+    """Give a run its terminal status and release its lease.
+
+    Args:
+        run: As the caller knows it. Its `wake_count` is a guard: a delivery, a request to cancel, or somebody who
+            began to await the run since then wants to be looked at first.
+        statuses, token: Further guards; see `StateStore.update_run`.
+        put_waiters: Whether the run may have left signal waiters; without them, and without a parent, the ending is
+            one statement.
+        also: What else the transaction does if the run ends by it.
+
+    Returns:
+        False if a guard does not hold; nothing was written then.
+    """
+    guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
+    changes = ending(clock, status, output=output, error=error)
+    has_waiters = put_waiters or is_hop(run.id)
+    if also is None and not has_waiters and run.parent_run_id is None and gate_of(run) is None:
+        return await store.update_run(run.id, changes, **guards)
+    async with store.transaction() as transaction:
+        for name in names_of_ending(run):
+            await transaction.lock_name(name)
+        await transaction.lock_run(run.id)
+        if not await transaction.update_run(run.id, changes, **guards):
+            return False
+        await after_ending(transaction, clock, run, completion(status, output, error))
+        if also is not None:
+            await also(transaction)
+        return True
+
+
+def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: ErrorRecord | None = None) -> RunChanges:
+    """The columns of a run that ends."""
+    return {
+        "status": status,
+        "output": output,
+        "error": error,
+        "locked_by": None,
+        "locked_until": None,
+        "wake_at": None,
+        "updated_at": clock.now(),
+    }
+
+
+def names_of_ending(run: Run) -> list[str]:
+    """What the transaction that ends a run locks first, in order."""
+    # Whoever begins to wait for the run takes the same locks in the same order.
+    origin = origin_of(run.id)
+    names = [] if origin is None else [child_token(origin)]
+    names.append(child_token(run.id))
+    gate = gate_of(run)
+    return names if gate is None else [*names, gate]
+
+
+async def after_ending(transaction: StoreTransaction, clock: Clock, run: Run, ended: dict[str, Any]) -> None:
+    """What the transaction that ends a run does besides: its waiters go, its slot is free, its parent is told."""
+    await transaction.remove_signal_waiters_of_run(run.id)
+    await leave_gate(transaction, clock, run)
+    await tell_waiter(transaction, run, ended, now=clock.now())
+    await tell_waiter_of_origin(transaction, run, ended, now=clock.now())

@@ -1,0 +1,152 @@
+"""Accumulators: the engine's own runs that collect events before they start a workflow.
+
+`__evtacc__:<workflow>` is the run's id and the token of its signals. Starting the workflow and recording that is one
+transaction. After each start, or many events, the run goes on in place with an empty history and what it still holds.
+"""
+
+import logging
+from collections import deque
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, NoReturn
+
+from pydantic import BaseModel
+
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.duration import parse_duration
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.engine.context.base import turn_of
+from fastapi_durable.engine.primitives.signal import wait_for_signal
+from fastapi_durable.engine.runs.namespaces import within
+from fastapi_durable.engine.starting.triggered_run import triggered_run
+from fastapi_durable.engine.turns.delivery import own_run
+from fastapi_durable.engine.turns.outcome import Continuation
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json
+
+_log = logging.getLogger("fastapi_durable")
+
+_EVENTS_PER_LIFE = 100
+_REMEMBERED_IDS = 500
+
+
+class Collected(BaseModel):
+    """The input of an accumulator: what it collects for, and what it held when its history was emptied."""
+
+    target: str
+    windowMs: int  # noqa: N815 (the reference's name in the database)
+    maxSize: int | None = None  # noqa: N815
+    events: list[dict[str, Any]] = []
+    until: datetime | None = None
+    seen: list[str] = []
+
+
+def accumulator_token(namespace: str, target: str) -> str:
+    return f"__evtacc__:{within(namespace, target)}"
+
+
+def accumulator_workflow(definition: WorkflowDefinition) -> str:
+    return "__evt_batch" if definition.batch is not None else "__evt_debounce"
+
+
+def accumulator_input(definition: WorkflowDefinition) -> Json:
+    """The input of a new accumulator, as it is stored."""
+    batch = definition.batch
+    window = parse_duration(batch.within) if batch is not None else definition.debounce or timedelta(0)
+    input: dict[str, Json] = {"target": definition.name, "windowMs": round(window / timedelta(milliseconds=1))}
+    return input if batch is None else {**input, "maxSize": batch.max_size}
+
+
+async def debounce(ctx: WorkflowContext, input: Collected) -> None:
+    """Start the target with the last event, once no other came for the window."""
+    turn, held = turn_of(ctx), input.events
+    seen = deque(input.seen, maxlen=_REMEMBERED_IDS)
+    window = timedelta(milliseconds=input.windowMs)
+    for _ in range(_EVENTS_PER_LIFE):
+        try:
+            event = await _next_event(turn, window if held else None)
+        except SignalTimeoutError:
+            await _start(turn, input.target, held[-1]["id"], held[-1]["payload"])
+            held = []
+            break
+        if event["id"] not in seen:
+            seen.append(event["id"])
+            held = [event]
+    _go_on(turn, input, events=held, until=None, seen=list(seen))
+
+
+async def batch(ctx: WorkflowContext, input: Collected) -> None:
+    """Start the target with all events once there are enough, or once the first has waited for the window."""
+    turn, held, until = turn_of(ctx), list(input.events), input.until
+    seen = deque(input.seen, maxlen=_REMEMBERED_IDS)
+    for _ in range(_EVENTS_PER_LIFE):
+        event: dict[str, Any] | None = None
+        if len(held) < (input.maxSize or 1):
+            # The deadline of the wait is recorded, so a replay does not look at the clock.
+            remaining = None if until is None else max(timedelta(0), until - turn.services.clock.now())
+            with suppress(SignalTimeoutError):
+                event = await _next_event(turn, remaining)
+        if event is None:
+            await _start(turn, input.target, held[-1]["id"], {"events": [event["payload"] for event in held]})
+            held, until = [], None
+            break
+        if event["id"] not in seen:
+            seen.append(event["id"])
+            held.append(event)
+            if until is None:
+                until = await ctx.now() + timedelta(milliseconds=input.windowMs)
+    _go_on(turn, input, events=held, until=until, seen=list(seen))
+
+
+async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
+    deadline_seq = None if timeout is None else turn.take_position()
+    event: dict[str, Any] = await wait_for_signal(
+        turn, deadline_seq, turn.take_position(), turn.run.id, dict[str, Any], timeout
+    )
+    return event
+
+
+async def _start(turn: Turn, target: str, event_id: str, payload: Json) -> None:
+    """Start the target as a run of its own: it outlives the accumulator, and is not cancelled with it."""
+    seq, name = turn.take_position(), f"start:{target}"
+    async with turn.under_way():
+        if turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+            turn.remember(await turn.persist(lambda: _create(turn, seq, name, target, event_id, payload)))
+            turn.services.notifications.work_available()
+
+
+async def _create(turn: Turn, seq: int, name: str, target: str, event_id: str, payload: Json) -> Checkpoint:
+    services, started = turn.services, None
+    try:
+        definition = services.registry.get(target)
+        run = triggered_run(services, definition, event_id, payload, turn.run.namespace)
+    except WorkflowNotRegisteredError as error:
+        # Another worker has it, or will have it: what was collected must not be lost.
+        turn.block(error)
+    except InputValidationError as error:
+        _log.error("collected events do not start workflow %r: %s", target, error)
+        run = None
+    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        await own_run(turn, transaction)
+        if run is not None:
+            started = (await transaction.create_run(run)).run.id
+        checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=started)
+        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+
+
+def _go_on(turn: Turn, input: Collected, **held: Any) -> NoReturn:
+    encoded = turn.services.codec.encode(
+        input.model_copy(update=held), Collected, what=f"what {turn.run.id!r} has collected"
+    )
+    turn.continue_as_new(Continuation(input=encoded, in_place=True))
+
+
+def accumulators() -> list[WorkflowDefinition]:
+    """The engine's own workflows that collect events."""
+    return [
+        WorkflowDefinition(
+            name=name, version="1", function=function, input_type=Collected, output_type=type(None), origin=None
+        )
+        for name, function in (("__evt_debounce", debounce), ("__evt_batch", batch))
+    ]

@@ -1,0 +1,86 @@
+"""Workflows that events start: `@workflow(on_event=...)`.
+
+The runs are created in the transaction that publishes the event, so each event starts each of its workflows once. With
+`debounce` or `batch`, the event goes to an accumulator instead: a run of the engine's own that outlives its events.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.primitives.signal import pass_on, signal_lock
+from fastapi_durable.engine.runs.namespaces import namespace_of
+from fastapi_durable.engine.runs.trace import leave_trace
+from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.starting.accumulator import accumulator_input, accumulator_token, accumulator_workflow
+from fastapi_durable.engine.starting.triggered_run import triggered_run
+from fastapi_durable.engine.turns.subscription import Event
+from fastapi_durable.errors import InputValidationError
+from fastapi_durable.model import Run, RunStatus
+from fastapi_durable.store.base import StoreTransaction
+
+_log = logging.getLogger("fastapi_durable")
+
+
+class EventTriggers:
+    """Starts workflows, and feeds accumulators, as part of publishing an event."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def locks(self, event: Event) -> Sequence[str]:
+        """The accumulators' tokens."""
+        return [signal_lock(self._token(each)) for each in self._triggered_by(event) if _accumulates(each)]
+
+    async def receive(self, transaction: StoreTransaction, event: Event) -> Sequence[str]:
+        """Start what the event triggers; a payload that is no input of one workflow does not keep the others."""
+        touched = []
+        for definition in self._triggered_by(event):
+            if _accumulates(definition):
+                touched.append(await self._accumulate(transaction, definition, event))
+                continue
+            try:
+                run = triggered_run(
+                    self._services, definition, event.id, event.payload, namespace_of(self._services.config)
+                )
+            except InputValidationError as error:
+                _log.error("event %r does not start workflow %r: %s", event.name, definition.name, error)
+                continue
+            touched.append((await transaction.create_run(run)).run.id)
+        return touched
+
+    async def _accumulate(self, transaction: StoreTransaction, definition: WorkflowDefinition, event: Event) -> str:
+        token, now = self._token(definition), self._services.clock.now()
+        input = accumulator_input(definition)
+        stored, created = await transaction.create_run(
+            Run(
+                id=token,
+                workflow=accumulator_workflow(definition),
+                workflow_version="1",
+                input=input,
+                namespace=namespace_of(self._services.config),
+                created_at=now,
+                updated_at=now,
+            )
+        )
+        if not created and stored.status.is_terminal:
+            # An operator ended it: the next event begins it anew, or events would be kept for nobody.
+            await transaction.remove_checkpoints(token)
+            await transaction.update_run(
+                token,
+                {"status": RunStatus.PENDING, "input": input, "error": None, "output": None, "updated_at": now},
+                statuses=(stored.status,),
+            )
+            await leave_trace(transaction, token, "ended_before", {"status": str(stored.status)}, now=now)
+        await pass_on(transaction, token, {"id": event.id, "payload": event.payload}, now=now)
+        return token
+
+    def _token(self, definition: WorkflowDefinition) -> str:
+        return accumulator_token(namespace_of(self._services.config), definition.name)
+
+    def _triggered_by(self, event: Event) -> list[WorkflowDefinition]:
+        return [definition for definition in self._services.registry.newest if event.name in definition.triggers]
+
+
+def _accumulates(definition: WorkflowDefinition) -> bool:
+    return definition.debounce is not None or definition.batch is not None

@@ -1,0 +1,274 @@
+"""Starting runs: checked at the edge, idempotent by id, and leased to this process at once if it has a free place."""
+
+import uuid
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.duration import Duration
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.engine.primitives.search_attributes import checked_attributes
+from fastapi_durable.engine.primitives.signal import checked_token, start_with_signal
+from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
+from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
+from fastapi_durable.engine.runs.labels import labelled
+from fastapi_durable.engine.runs.limits import (
+    checked_priority,
+    checked_run_id,
+    checked_tags,
+    refuse_other,
+    refuse_unknown,
+)
+from fastapi_durable.engine.runs.namespaces import namespace_of
+from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
+from fastapi_durable.engine.runs.singleton import create_within_depth
+from fastapi_durable.engine.services import Services
+from fastapi_durable.model import Run, RunStatus, SearchAttributes
+from fastapi_durable.store.base import CreatedRun
+from fastapi_durable.telemetry import current_traceparent
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class StartOptions(TypedDict, total=False):
+    """What may be said about a run beside its input.
+
+    Attributes:
+        run_id: Names the run, and makes the start idempotent; by default a random UUID.
+        version: Exactly this one; by default the function's own, or the newest of a name.
+        tags: Added to those that the workflow declares.
+        search_attributes: Texts, numbers and booleans that the run is found by.
+        priority: A higher one is picked up earlier; none is 0.
+        queue: Where the run waits for its turn: the name of a declared `Queue`.
+        fairness_key: In its queue, runs of this key take turns with those of others: a customer's id, for example.
+    """
+
+    run_id: str | None
+    version: str | None
+    tags: Collection[str]
+    search_attributes: SearchAttributes | None
+    priority: int | None
+    queue: str | None
+    fairness_key: str | None
+
+
+class ExecuteOptions(StartOptions, total=False):
+    """What `execute` takes: also how long to wait for the result; None: for ever."""
+
+    timeout: Duration | None
+
+
+class SignalWithStartOptions(StartOptions, total=False):
+    """What `signal_with_start` takes beside the token: the signal's payload, and its id, as `signal` does."""
+
+    payload: Any
+    signal_id: str | None
+
+
+class Starts:
+    """The part of the engine that starts runs."""
+
+    _services: Services
+
+    @overload
+    async def start(
+        self, workflow: WorkflowOf[Input, Output], input: Input, /, **options: Unpack[StartOptions]
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def start(
+        self, workflow: WorkflowReturning[Output], /, **options: Unpack[StartOptions]
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def start(self, workflow: str, input: Any = ..., /, **options: Unpack[StartOptions]) -> RunHandle[Any]: ...
+    async def start(
+        self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[StartOptions]
+    ) -> RunHandle[Any]:
+        """Create a run and return at once; a worker drives it, here or elsewhere.
+
+        Idempotent by `run_id`: if a run of this id exists, the handle refers to it (`handle.created` is False) and
+        nothing is changed. When this returns, the run survives any crash.
+
+        Args:
+            workflow: The decorated function or class, or a registered name.
+            options: See `StartOptions`.
+
+        Raises:
+            InputValidationError: the input does not fit the workflow's type, or cannot be stored; or an option is no
+                good.
+            RunIdTakenError: the id is that of another workflow's run.
+            WorkflowNotRegisteredError: unknown name or version.
+            SingletonQueueFullError: too many runs of the input's singleton key are alive.
+            StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
+                with the same `run_id` will find it.
+        """
+        definition, run = self._new_run(workflow, input, options)
+        return await self._started(definition, run)
+
+    @overload
+    async def execute(
+        self, workflow: WorkflowOf[Input, Output], input: Input, /, **options: Unpack[ExecuteOptions]
+    ) -> Output: ...
+    @overload
+    async def execute(self, workflow: WorkflowReturning[Output], /, **options: Unpack[ExecuteOptions]) -> Output: ...
+    @overload
+    async def execute(self, workflow: str, input: Any = ..., /, **options: Unpack[ExecuteOptions]) -> Any: ...
+    async def execute(
+        self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[ExecuteOptions]
+    ) -> Any:
+        """Start a run and wait for its output. The run goes on if the caller stops waiting.
+
+        Raises:
+            RunFailedError, RunCancelledError, RunDeadError: the run ended without an output.
+            ResultTimeoutError: it has not ended after `timeout`.
+            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
+        """
+        timeout = options.pop("timeout", None)
+        definition, run = self._new_run(workflow, input, options)
+        return await (await self._started(definition, run)).result(timeout)
+
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: WorkflowOf[Input, Output],
+        input: Input,
+        /,
+        *,
+        token: str,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: WorkflowReturning[Output], /, *, token: str, **options: Unpack[SignalWithStartOptions]
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: str, input: Any = ..., /, *, token: str, **options: Unpack[SignalWithStartOptions]
+    ) -> RunHandle[Any]: ...
+    async def signal_with_start(
+        self,
+        workflow: Callable[..., Any] | str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        token: str,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> RunHandle[Any]:
+        """Start a run unless it exists, and send a signal, both or neither: the signal finds the run in any case.
+
+        Args:
+            token: Of the signal; see `signal`.
+            options: `payload` and `signal_id` of the signal, and those of the run if it is started. `run_id` names the
+                run that both the first and every later caller mean; without it each call starts one.
+
+        Raises:
+            SerializationError: the token or the payload cannot be stored.
+            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
+                StoreUnavailableError: as `start`; nothing was sent then.
+        """
+        services, payload, signal_id = self._services, options.pop("payload", None), options.pop("signal_id", None)
+        definition, run = self._new_run(workflow, input, options)
+        checked_token(token)
+        encoded = services.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        await know_queue(services, run.namespace, run.queue)
+        stored, created = await retry_conflicts(
+            services.clock,
+            lambda: start_with_signal(
+                services.store,
+                services.clock,
+                definition,
+                run,
+                token,
+                encoded,
+                signal_id=signal_id,
+                namespace=services.config.namespace,
+            ),
+        )
+        services.notifications.work_available()
+        return self._handle(stored.id, definition.output_type, created=created)
+
+    @overload
+    def handle(self, run_id: str, workflow: WorkflowReturning[Output]) -> RunHandle[Output]: ...
+    @overload
+    def handle(self, run_id: str, workflow: str | None = None) -> RunHandle[Any]: ...
+    def handle(self, run_id: str, workflow: Callable[..., Any] | str | None = None) -> RunHandle[Any]:
+        """A handle on a run that was started before; `workflow` gives its result a type. Nothing is looked up.
+
+        Raises:
+            WorkflowNotRegisteredError: `workflow` is unknown.
+        """
+        output_type = Any if workflow is None else self._services.registry.resolve(workflow).output_type
+        return self._handle(run_id, output_type, created=False)
+
+    async def _started(self, definition: WorkflowDefinition, run: Run) -> RunHandle[Any]:
+        await know_queue(self._services, run.namespace, run.queue)
+        stored, created = await self._create(run, definition)
+        refuse_other(stored, run)
+        return self._handle(stored.id, definition.output_type, created=created)
+
+    async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
+        """Insert the run; if this process has a worker with a free place, already leased to it.
+
+        A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
+        """
+        services, dispatcher = self._services, self._services.local_worker.dispatcher
+        # A run in a queue waits for its turn, though a place here be free.
+        reservation = None if dispatcher is None or run.queue else dispatcher.reserve()
+        if dispatcher is None or reservation is None:
+            created = await create_within_depth(services, definition, run)
+            if created.created:
+                services.notifications.work_available()
+            return created
+        leased = replace(run, status=RunStatus.RUNNING, locked_by=reservation.token, locked_until=reservation.until)
+        try:
+            created = await create_within_depth(services, definition, leased)
+        except BaseException:
+            dispatcher.give_back(reservation)
+            raise
+        if created.created:
+            dispatcher.use(reservation, created.run, is_new=True)
+        else:
+            dispatcher.give_back(reservation)
+        return created
+
+    def _new_run(
+        self, workflow: Callable[..., Any] | str, input: Any, options: StartOptions
+    ) -> tuple[WorkflowDefinition, Run]:
+        """The checked run that a start asks for."""
+        refuse_unknown("start", options, StartOptions)
+        services, run_id = self._services, options.get("run_id")
+        definition = services.registry.resolve(workflow, options.get("version"))
+        now = services.clock.now()
+        queue, fairness_key = place_in_queue(services.queues, options.get("queue"), options.get("fairness_key"))
+        encoded = encode_input(services.codec, definition, input, given=input is not NO_INPUT)
+        return definition, Run(
+            id=str(uuid.uuid4()) if run_id is None else checked_run_id(run_id),
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=encoded,
+            tags=labelled(services.codec, definition, encoded, checked_tags(options.get("tags", ()))),
+            search_attributes=checked_attributes(services.codec, definition, options.get("search_attributes") or {}),
+            priority=checked_priority(options.get("priority")),
+            namespace=namespace_of(services.config),
+            queue=queue,
+            fairness_key=fairness_key,
+            origin=definition.origin,
+            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            traceparent=current_traceparent(),
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
+        services, namespace = self._services, self._services.config.namespace
+        return RunHandle(
+            run_id,
+            created=created,
+            output_type=output_type,
+            store=services.store if namespace is None else services.store.with_scope(namespace),
+            clock=services.clock,
+            codec=services.codec,
+            notifications=services.notifications,
+        )

@@ -1,0 +1,1 @@
+"""The execution of a body against its history: positions, attempts, deliveries and endings."""

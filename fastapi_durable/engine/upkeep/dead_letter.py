@@ -1,0 +1,95 @@
+"""Runs that are given up as dead, and the workflow that is told of them.
+
+The run `dlq:<dead run>` is created in the transaction that buries the run, so it is started exactly once: neither is
+there without the other. The dead letter's own run, should it die as well, has no successor.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from fastapi_durable.definition import WorkflowDefinition, is_workflow, workflow, workflow_definition
+from fastapi_durable.engine.runs.input import encode_input
+from fastapi_durable.engine.runs.labels import labelled
+from fastapi_durable.engine.services import Services
+from fastapi_durable.errors import InputValidationError, WorkflowNotRegisteredError
+from fastapi_durable.model import ErrorRecord, Json, Run
+from fastapi_durable.store.base import StoreTransaction
+
+_log = logging.getLogger("fastapi_durable")
+
+_PREFIX = "dlq:"
+
+DeadLetterWorkflow = Callable[..., object] | str
+
+
+class DeadLetter(BaseModel):
+    """The input of a dead-letter workflow; its stored names are the reference's.
+
+    Attributes:
+        input: That of the dead run, in its JSON form.
+        error: Why it was given up.
+    """
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+    dead_run_id: str
+    workflow: str
+    input: Json = None
+    error: Json = None
+
+
+def inline_handlers(definitions: Iterable[WorkflowDefinition]) -> list[WorkflowDefinition]:
+    """The workflows that others name as their dead-letter workflow by the function itself.
+
+    A plain `async def (ctx, letter: DeadLetter)` becomes the workflow `<name>.dlq`.
+    """
+    found: dict[tuple[str, str], WorkflowDefinition] = {}
+    for definition in definitions:
+        handler = definition.dead_letter
+        if handler is None or isinstance(handler, str):
+            continue
+        if not is_workflow(handler):
+            workflow(name=f"{definition.name}.dlq", version=definition.version)(handler)
+        declared = workflow_definition(handler)
+        found[declared.key] = declared
+    return list(found.values())
+
+
+def dead_letter_of(services: Services, run: Run, error: ErrorRecord) -> Run | None:
+    """The run that is to be told of a dead one; None if nobody is."""
+    if run.id.startswith(_PREFIX):
+        return None
+    definition = services.registry.find(run.workflow, run.workflow_version)
+    handler = (definition and definition.dead_letter) or services.dead_letter
+    if handler is None:
+        return None
+    letter = DeadLetter(dead_run_id=run.id, workflow=run.workflow, input=run.input, error=error.to_json())
+    try:
+        receiver = services.registry.resolve(handler)
+        encoded = encode_input(services.codec, receiver, letter.model_dump(mode="json", by_alias=True), given=True)
+        tags = labelled(services.codec, receiver, encoded)
+    except (InputValidationError, WorkflowNotRegisteredError):
+        # The dead run is buried all the same: it would be driven, and die, for ever.
+        _log.exception("run %s is dead, and its dead-letter workflow cannot be started", run.id)
+        return None
+    now = services.clock.now()
+    return Run(
+        id=f"{_PREFIX}{run.id}",
+        workflow=receiver.name,
+        workflow_version=receiver.version,
+        input=encoded,
+        tags=tags,
+        namespace=run.namespace,
+        origin=receiver.origin,
+        expires_at=None if receiver.execution_timeout is None else now + receiver.execution_timeout,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def sending(letter: Run | None) -> Callable[[StoreTransaction], Awaitable[object]] | None:
+    """What the transaction that buries a run does besides."""
+    return None if letter is None else lambda transaction: transaction.create_run(letter)

@@ -1,0 +1,220 @@
+"""Fires schedules: every worker looks, and the database decides who starts a window's run.
+
+How far a schedule has come is a row of its own. Reading it, creating the run and moving it on are one transaction under
+the schedule's name, so a crash leaves a window either fired and passed or neither, and the row still knows the window
+when the run was deleted long ago.
+"""
+
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.runs.input import encode_input
+from fastapi_durable.engine.runs.labels import labelled
+from fastapi_durable.engine.runs.limits import checked_priority, checked_tags
+from fastapi_durable.engine.runs.namespaces import namespace_of, within
+from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
+from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.upkeep.schedule import NoScheduledInput, Schedule
+from fastapi_durable.errors import DefinitionError, ScheduleNotFoundError
+from fastapi_durable.model import Run, ScheduleState
+from fastapi_durable.store.base import StoreTransaction
+
+_log = logging.getLogger("fastapi_durable")
+
+_LONGEST_REST: Final = timedelta(seconds=10)
+"""A schedule that was resumed or moved on elsewhere is seen after this time at the latest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleInfo:
+    """A schedule and where it stands.
+
+    Attributes:
+        paused: By its declaration or by an operator.
+        last_fire_at: The latest window that was fired or skipped; None: none since it was first seen.
+        next_fire_at: The next one, with its jitter; None while it is paused.
+    """
+
+    schedule: Schedule
+    paused: bool
+    last_fire_at: datetime | None
+    last_run_id: str | None
+    next_fire_at: datetime | None
+
+
+class Scheduler:
+    """The schedules of one engine."""
+
+    def __init__(self, services: Services, schedules: Sequence[Schedule]) -> None:
+        self._services = services
+        self._namespace = namespace_of(services.config)
+        self._schedules: dict[str, Schedule] = {}
+        for schedule in schedules:
+            if schedule.key in self._schedules:
+                raise DefinitionError(f"two schedules have the key {schedule.key!r}")
+            self._schedules[schedule.key] = schedule
+            # A schedule of an unknown workflow, or with an input that does not fit, is found at the start.
+            self._run_of(schedule, "checked")
+
+    def __bool__(self) -> bool:
+        return bool(self._schedules)
+
+    async def fire(self) -> timedelta:
+        """Start what is due; return how long nothing will be. One schedule that fails does not keep the others."""
+        states = {state.id: state for state in await self._services.store.list_schedules()}
+        now = self._services.clock.now()
+        rest = _LONGEST_REST
+        for schedule in self._schedules.values():
+            try:
+                state = states.get(self._id(schedule))
+                if state is None or schedule.due_windows(state.last_window, now):
+                    state = await self._fire(schedule)
+                rest = min(rest, self._next_fire(schedule, state) - now)
+            except Exception:
+                _log.exception("schedule %r could not be fired; the next look tries again", schedule.key)
+                rest = min(rest, timedelta(seconds=1))
+        return max(rest, timedelta(0))
+
+    async def listing(self) -> list[ScheduleInfo]:
+        """The declared schedules in order, with where they stand."""
+        states = {state.id: state for state in await self._services.store.list_schedules()}
+        return [self._info(schedule, states.get(self._id(schedule))) for schedule in self._schedules.values()]
+
+    async def trigger(self, key: str) -> str:
+        """Start a run now, beside the windows; returns its id.
+
+        Raises:
+            ScheduleNotFoundError: no schedule of this engine has the key.
+        """
+        schedule = self._get(key)
+
+        async def start() -> Run:
+            async with self._services.store.transaction() as transaction:
+                state = await self._locked(transaction, schedule)
+                run = self._run_of(schedule, f"manual:{uuid.uuid4().hex[:8]}")
+                await transaction.create_run(run)
+                await self._save(transaction, replace(state, last_run_id=run.id))
+            return run
+
+        await know_queue(self._services, self._namespace, schedule.queue or "")
+        run = await retry_conflicts(self._services.clock, start)
+        self._services.notifications.work_available()
+        return run.id
+
+    async def pause(self, key: str) -> None:
+        """Let windows pass without a run, on every worker, until `resume`.
+
+        Raises:
+            ScheduleNotFoundError: no schedule of this engine has the key.
+        """
+        await self._set_paused(self._get(key), paused=True)
+
+    async def resume(self, key: str) -> None:
+        """Fire windows again, from the next one on.
+
+        Raises:
+            ScheduleNotFoundError: no schedule of this engine has the key.
+        """
+        await self._set_paused(self._get(key), paused=False)
+
+    async def _fire(self, schedule: Schedule) -> ScheduleState:
+        state, started = await retry_conflicts(self._services.clock, lambda: self._fire_once(schedule))
+        for run_id in started:
+            _log.info("schedule %r started run %s", schedule.key, run_id)
+        if started:
+            self._services.notifications.work_available()
+        return state
+
+    async def _fire_once(self, schedule: Schedule) -> tuple[ScheduleState, list[str]]:
+        started: list[str] = []
+        async with self._services.store.transaction() as transaction:
+            state = await self._locked(transaction, schedule)
+            for window in schedule.due_windows(state.last_window, self._services.clock.now()):
+                # A window that was skipped is passed as one that was fired: it is not made up for later.
+                state = replace(state, last_window=window)
+                if schedule.paused or state.paused or await self._overlaps(transaction, schedule, state):
+                    continue
+                run = self._run_of(schedule, str(schedule.bucket(window)))
+                _, created = await transaction.create_run(run)
+                state = replace(state, last_run_id=run.id)
+                started += [run.id] if created else []
+            await self._save(transaction, state)
+        return state, started
+
+    async def _set_paused(self, schedule: Schedule, *, paused: bool) -> None:
+        async def save() -> None:
+            async with self._services.store.transaction() as transaction:
+                state = await self._locked(transaction, schedule)
+                if state.paused and not paused:
+                    # What passed meanwhile does not fire now, whether or not a worker was there to pass it.
+                    state = replace(state, last_window=max(state.last_window, self._services.clock.now()))
+                await self._save(transaction, replace(state, paused=paused))
+
+        await retry_conflicts(self._services.clock, save)
+
+    async def _locked(self, transaction: StoreTransaction, schedule: Schedule) -> ScheduleState:
+        """The state, with everybody else kept from it; one that is new begins now."""
+        schedule_id = self._id(schedule)
+        await transaction.lock_name(f"schedule:{schedule_id}")
+        state = await transaction.find_schedule(schedule_id)
+        now = self._services.clock.now()
+        return state or ScheduleState(id=schedule_id, last_window=now, updated_at=now)
+
+    async def _save(self, transaction: StoreTransaction, state: ScheduleState) -> None:
+        await transaction.save_schedule(replace(state, updated_at=self._services.clock.now()))
+
+    async def _overlaps(self, transaction: StoreTransaction, schedule: Schedule, state: ScheduleState) -> bool:
+        if schedule.overlap == "allow" or state.last_run_id is None:
+            return False
+        run = await transaction.find_run(state.last_run_id)
+        return run is not None and not run.status.is_terminal
+
+    def _run_of(self, schedule: Schedule, occasion: str) -> Run:
+        definition = self._services.registry.resolve(schedule.workflow)
+        given = schedule.input is not NoScheduledInput
+        encoded = encode_input(self._services.codec, definition, schedule.input if given else None, given=given)
+        queue, fairness_key = place_in_queue(self._services.queues, schedule.queue, schedule.fairness_key)
+        now = self._services.clock.now()
+        return Run(
+            id=f"sched:{self._id(schedule)}:{occasion}",
+            workflow=definition.name,
+            workflow_version=definition.version,
+            input=encoded,
+            tags=labelled(self._services.codec, definition, encoded, checked_tags(schedule.tags)),
+            priority=checked_priority(schedule.priority),
+            namespace=self._namespace,
+            queue=queue,
+            fairness_key=fairness_key,
+            origin=definition.origin,
+            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _info(self, schedule: Schedule, state: ScheduleState | None) -> ScheduleInfo:
+        paused = schedule.paused or (state is not None and state.paused)
+        now = self._services.clock.now()
+        return ScheduleInfo(
+            schedule=schedule,
+            paused=paused,
+            last_fire_at=None if state is None else state.last_window,
+            last_run_id=None if state is None else state.last_run_id,
+            next_fire_at=None if paused else max(now, self._next_fire(schedule, state)),
+        )
+
+    def _next_fire(self, schedule: Schedule, state: ScheduleState | None) -> datetime:
+        last = self._services.clock.now() if state is None else state.last_window
+        return schedule.fires_at(next(schedule.windows_after(last)))
+
+    def _get(self, key: str) -> Schedule:
+        if key not in self._schedules:
+            raise ScheduleNotFoundError(key)
+        return self._schedules[key]
+
+    def _id(self, schedule: Schedule) -> str:
+        return within(self._namespace, schedule.key)
