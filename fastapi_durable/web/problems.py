@@ -82,6 +82,10 @@ class NotPermittedError(DurableError):
     """The caller may not do this, whoever it is about."""
 
 
+class NobodyWaitsError(DurableError):
+    """No run that the caller may see waits for the signal."""
+
+
 class PreconditionFailedError(DurableError):
     """The run is another one than the caller saw."""
 
@@ -101,6 +105,7 @@ class TooManyStreamsError(DurableError):
 _STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
     NotPermittedError: HTTPStatus.FORBIDDEN,
     NotSignedInError: HTTPStatus.UNAUTHORIZED,
+    NobodyWaitsError: HTTPStatus.NOT_FOUND,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.SERVICE_UNAVAILABLE,
