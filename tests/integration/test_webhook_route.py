@@ -22,6 +22,8 @@ from fastapi_durable import (
 from tests.integration.order_desk import calling
 from tests.support.engine_rig import until
 
+KEY = "a-key-that-is-long-enough-for-anybody"
+
 
 @workflow
 async def call_me(ctx: WorkflowContext) -> Any:
@@ -147,9 +149,9 @@ async def test_a_body_without_a_declared_length_is_read_only_up_to_the_limit() -
 
 
 async def test_with_a_secret_only_signed_bodies_are_taken() -> None:
-    async with desk(webhook_secret="key") as (client, durable, app):
+    async with desk(webhook_secret=KEY) as (client, durable, app):
         handle, url = await waiting(durable, app)
-        good = "sha256=" + hmac.new(b"key", b'{"n": 1}', hashlib.sha256).hexdigest()
+        good = "sha256=" + hmac.new(KEY.encode(), b'{"n": 1}', hashlib.sha256).hexdigest()
         for signature in (None, "", "sha256=", good.replace("=", ""), good[:-1], "sha256=ü"):
             headers = {} if signature is None else {b"X-Durable-Signature": signature.encode()}
             refused = await client.post(url, content=b'{"n": 1}', headers=headers)
