@@ -60,7 +60,7 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
     """
     name = f"signal:{child_token(request.run_id)}"
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
             if recorded is None:
                 await _seat(turn, request)
@@ -137,7 +137,7 @@ async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
     """Start the child, unless a run of its id exists, and return the id without waiting."""
     name = f"spawn:{request.run_id}"
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
         if recorded is None:
             await _seat(turn, request)
             recorded = await turn.persist(lambda: _spawn(turn, seq, name, request))
@@ -182,7 +182,7 @@ async def run_children_fail_fast(
     if not children:
         return []
     async with turn.under_way():
-        verdict = turn.recorded(verdict_seq, CheckpointKind.LOCAL, _VERDICT)
+        verdict = await turn.recorded(verdict_seq, CheckpointKind.LOCAL, _VERDICT)
     if verdict is None:
         done, pending = await asyncio.wait(children, return_when=asyncio.FIRST_EXCEPTION)
         failed = [index for index, child in enumerate(children) if child in done and _has_failed(child)]

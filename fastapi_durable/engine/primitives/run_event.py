@@ -23,7 +23,7 @@ async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
     """
     name = _name(key)
     async with turn.under_way():
-        if turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
             output = turn.services.codec.encode(value, Any, what=f"the value of event {key!r}")
             checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=output)
             if turn.has_branches:
