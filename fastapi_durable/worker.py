@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from fastapi_durable.concurrency import Places
@@ -329,6 +330,7 @@ class Worker:
             # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
             predecessor.lose_lease()
         self._drivers[run_id] = driver
+        driver.when_settled = partial(self._free_place, driver)
         self._engine.notifications.driven_here.add(run_id)
         if self._draining:
             # Claimed while the worker stopped: handed back untouched.
@@ -338,17 +340,21 @@ class Worker:
 
         def finished(task: asyncio.Task[None]) -> None:
             self._turns.discard(task)
-            # The same run may have been claimed again meanwhile, under another driver.
-            if self._drivers.get(run_id) is driver:
-                del self._drivers[run_id]
-                self._engine.notifications.driven_here.discard(run_id)
-                self._leased_until.pop(run_id, None)
-            self._slot_free.set()
+            self._free_place(driver)
             if driver.run.queue:
                 # Its place in the queue is free, whatever ended the turn.
                 self._engine.notifications.work_available()
 
         task.add_done_callback(finished)
+
+    def _free_place(self, driver: RunDriver) -> None:
+        run_id = driver.run.id
+        # The same run may have been claimed again meanwhile, under another driver.
+        if self._drivers.get(run_id) is driver:
+            del self._drivers[run_id]
+            self._engine.notifications.driven_here.discard(run_id)
+            self._leased_until.pop(run_id, None)
+        self._slot_free.set()
 
     def _look_at(self, run_id: str) -> None:
         """The run was cancelled in this process: do not let its steps go on until their next write is refused."""

@@ -1,4 +1,4 @@
-"""A delivery to a run that waits, in a process with a free place: the run goes on there, without a look for work."""
+"""The short way: what is started or woken in a process with a free place goes on there, without a look for work."""
 
 import asyncio
 from collections.abc import Callable
@@ -64,6 +64,9 @@ class Counted:
 
     def __init__(self) -> None:
         self.claims = 0
+
+    async def has_looked(self) -> bool:
+        return self.claims > 0
 
     def store(self) -> StateStore:
         async def between(name: str, call: "partial[Any]") -> Any:
@@ -198,3 +201,17 @@ async def test_a_run_whose_commit_was_not_heard_of_is_driven_all_the_same(beginn
                 await engine.signal("go", "on")
         assert await handle.result("5s") == "on"
         assert not (await handle.run()).recovery_attempts
+
+
+async def test_whoever_has_a_result_finds_the_place_of_its_run_free() -> None:
+    """With one place for all runs, each next one would else wait for a look for work."""
+    counted = Counted()
+
+    @workflow
+    async def quick(ctx: WorkflowContext) -> str:
+        return "done"
+
+    async with running_engine(counted.store(), quick, config=ONE_PLACE) as engine:
+        await until(counted.has_looked)
+        assert [await engine.execute(quick) for _ in range(5)] == ["done"] * 5
+        assert counted.claims == 1
