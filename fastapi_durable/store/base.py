@@ -383,6 +383,10 @@ class StateStore(Protocol):
         """Insert a queue, or set the limits of the one that has its id; how far that has come stays."""
         ...
 
+    async def add_queue(self, queue: QueueState) -> None:
+        """Insert a queue unless one has its id; that one stays as it is."""
+        ...
+
     async def list_queues(
         self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None
     ) -> list[QueueLoad]:
