@@ -42,6 +42,11 @@ class QueueOperations(ABC):
                 )
             tables.queues.put(queue.id, queue)
 
+    async def add_queue(self, queue: QueueState) -> None:
+        async with self._access() as tables:
+            if tables.queues.get(queue.id) is None:
+                tables.queues.put(queue.id, queue)
+
     async def list_queues(
         self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None
     ) -> list[QueueLoad]:

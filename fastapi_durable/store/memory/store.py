@@ -304,9 +304,11 @@ class _Operations(UpkeepOperations, QueueOperations):
     async def read_history(self, run_id: str) -> list[WholeRow]:
         return [WholeRow(checkpoint) for checkpoint in await self._list_checkpoints(run_id, None)]
 
-    async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
+    async def find_latest_checkpoint_by_name(
+        self, run_id: str, name: str, *, by_time: bool = False
+    ) -> Checkpoint | None:
         found = [row for row in await self._list_checkpoints(run_id, [name]) if row.name == name]
-        return found[-1] if found else None
+        return max(found, key=lambda row: (row.finished_at if by_time else row.seq, row.seq), default=None)
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
         return await self._list_checkpoints(run_id, prefixes)
