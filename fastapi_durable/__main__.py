@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi_durable.module import DurableModule
 from fastapi_durable.schema import PROVIDERS, PrismaSyntaxError, missing_from, read_schema, snippet
+from fastapi_durable.terminal.printable import printable
 
 if TYPE_CHECKING:
     from fastapi_durable.terminal.command import Act
@@ -85,7 +86,7 @@ def _describe_worker(commands: "argparse._SubParsersAction[Any]") -> None:
         help="for the worker's own messages, unless the application sets up logging (default: info)",
     )
     parser.add_argument(
-        "--health-port", type=int, metavar="PORT", help="answer GET /health/live and /health/ready here"
+        "--health-port", type=int, metavar="PORT", help="answer GET /health/live, /health/ready and /metrics here"
     )
     parser.add_argument("--health-host", default="127.0.0.1", metavar="HOST", help="address of it (default: 127.0.0.1)")
     parser.set_defaults(work=_worker)
@@ -205,10 +206,10 @@ def _explaining(work: Callable[[], int], arguments: argparse.Namespace) -> int:
     try:
         return work()
     except TargetError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error)), file=sys.stderr)
         return 2
     except Exception as error:
-        print(explained(error, whole=arguments.traceback), file=sys.stderr)
+        print(printable(explained(error, whole=arguments.traceback)), file=sys.stderr)
         return 1
 
 

@@ -29,7 +29,8 @@ class Waiting:
     """What a suspended run waits for; timers and retries are not listed, they come by themselves.
 
     Attributes:
-        name: The signal's or webhook's token, the event's name, the child's run id, or "breakpoint".
+        name: The signal's token, the event's name, the child's run id, "breakpoint", or the webhook's token without
+            the secret that ends it: with that, whoever looks could call it.
     """
 
     kind: WaitKind
@@ -251,7 +252,7 @@ def _described(token: str) -> Waiting:
     prefix, _, rest = token.partition(":")
     match prefix if rest else "":
         case "wh":
-            return Waiting("webhook", token)
+            return Waiting("webhook", token.rpartition(":")[0])
         case "bp":
             return Waiting("breakpoint", "breakpoint")
         case "child":

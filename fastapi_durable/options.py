@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from pydantic import SecretStr, TypeAdapter, ValidationError
+from pydantic import ConfigDict, SecretStr, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from fastapi_durable.clock import Clock, SystemClock
 from fastapi_durable.concurrency import Adaptive
@@ -17,7 +18,7 @@ from fastapi_durable.engine.upkeep.retention import Retention
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.queue import Queue
-from fastapi_durable.settings import DurableSettings, Role
+from fastapi_durable.settings import SECRETS, DurableSettings, Role
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
@@ -82,7 +83,7 @@ class DurableOptions:
     transaction_timeout: Duration | None = None
     event_ttl: Duration | None = None
     webhook_url: str | Callable[[str], str] | None = None
-    webhook_secret: SecretStr | str | None = None
+    webhook_secret: SecretStr | str | None = field(default=None, repr=False)
     scope_reads: bool = False
     topology: Topology | None = None
     tenant: str | None = None
@@ -112,7 +113,8 @@ class DurableOptions:
             try:
                 _checked(name, value)
             except ValidationError as error:
-                raise ConfigurationError(f"option {name}={value!r} is refused: {_reason(error)}") from error
+                shown = name if name in SECRETS else f"{name}={value!r}"
+                raise ConfigurationError(f"option {shown} is refused: {_reason(error)}") from error
 
     def resolve(self, *, role: Role | None = None) -> "ResolvedOptions":
         """Fill in from settings or the environment what is left out.
@@ -200,7 +202,10 @@ class ResolvedOptions:
 
 def _checked(name: str, value: Any) -> Any:
     field_info = DurableSettings.model_fields[name]
-    adapter: TypeAdapter[Any] = TypeAdapter(field_info.rebuild_annotation())
+    # The validation's own error is the cause of ours, and tracebacks show causes.
+    adapter: TypeAdapter[Any] = TypeAdapter(
+        field_info.rebuild_annotation(), config=ConfigDict(hide_input_in_errors=True)
+    )
     return adapter.validate_python(value)
 
 
@@ -209,11 +214,16 @@ def _settings_from_environment() -> DurableSettings:
         return DurableSettings()
     except ValidationError as error:
         problems = "; ".join(
-            f"DURABLE_{'__'.join(str(part) for part in problem['loc'][:1]).upper()}={problem['input']!r}: "
-            f"{_message(problem['msg'])}"
+            f"DURABLE_{_variable(problem)}: {_message(problem['msg'])}"
             for problem in error.errors(include_url=False, include_context=False)
         )
         raise ConfigurationError(f"the environment is set up wrongly: {problems}") from error
+
+
+def _variable(problem: ErrorDetails) -> str:
+    """A variable that is wrong, with its value unless that is a secret."""
+    name = str(problem["loc"][0])
+    return name.upper() if name in SECRETS else f"{name.upper()}={problem['input']!r}"
 
 
 def _reason(error: ValidationError) -> str:

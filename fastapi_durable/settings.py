@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import BeforeValidator, Field, PlainValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fastapi_durable.concurrency import Adaptive, parse_concurrency
@@ -35,6 +35,19 @@ PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=ZER
 Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f](.*[^\s\x00-\x1f\x7f])?$")]
 
 
+SECRETS: Final = frozenset({"webhook_secret"})
+"""Settings whose values no message may show."""
+_SHORTEST_KEY: Final = 32
+
+
+def _key(value: SecretStr) -> SecretStr:
+    if len(value.get_secret_value()) < _SHORTEST_KEY:
+        raise ValueError(
+            f"a key has {_SHORTEST_KEY} characters or more, random ones; make one with `openssl rand -hex 32`"
+        )
+    return value
+
+
 class DurableSettings(BaseSettings):
     """What can be set from outside, one variable `DURABLE_<NAME>` each; options given in code win over it.
 
@@ -60,12 +73,12 @@ class DurableSettings(BaseSettings):
         event_ttl: How long an event that nobody waited for is kept, and how long the id of an event is remembered.
         webhook_url: Where the public webhook route is, such as "https://shop.example/webhooks"; `Webhook.url` is this
             with the token behind it. In code, also a function of the token, which is quoted for a path.
-        webhook_secret: The key with which callers sign the body of a callback (HMAC-SHA256). Unset: no signature is
-            asked for.
+        webhook_secret: The key with which callers sign the body of a callback (HMAC-SHA256), of 32 characters or more.
+            Unset: no signature is asked for.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True
+        env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
     role: Role = Role.ALL
@@ -83,4 +96,4 @@ class DurableSettings(BaseSettings):
     transaction_timeout: PositiveDuration = timedelta(seconds=10)
     event_ttl: PositiveDuration = timedelta(days=7)
     webhook_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | Callable[[str], str] | None = None
-    webhook_secret: SecretStr | None = None
+    webhook_secret: Annotated[SecretStr, AfterValidator(_key)] | None = None

@@ -14,7 +14,12 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from pydantic import BaseModel, SecretStr
 
 from fastapi_durable.engine.primitives.webhook import Callback
-from fastapi_durable.errors import SerializationError, StoreConflictError, StoreUnavailableError
+from fastapi_durable.errors import (
+    SerializationError,
+    StoreConflictError,
+    StoreUnavailableError,
+    TransactionExpiredError,
+)
 from fastapi_durable.model import Json
 from fastapi_durable.runtime import DurableRuntime, RuntimePart
 
@@ -45,7 +50,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
             410: {"description": "The run has ended without waiting for the callback."},
             413: {"description": "The body is too large."},
             415: {"description": "The body is neither JSON, nor a form, nor text."},
-            503: {"description": "The database cannot be reached; send the callback again later."},
+            503: {"description": "The database cannot be reached, or is slow; send the callback again later."},
         },
     )
     async def receive_callback(
@@ -61,7 +66,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
             outcome = await runtime.engine.callback(token, payload)
         except SerializationError as error:
             raise HTTPException(400, "the body cannot be stored") from error
-        except (StoreUnavailableError, StoreConflictError) as error:
+        except (StoreUnavailableError, StoreConflictError, TransactionExpiredError) as error:
             raise HTTPException(503, "try again later", headers={"Retry-After": "5"}) from error
         if outcome is Callback.UNKNOWN:
             raise _unknown()

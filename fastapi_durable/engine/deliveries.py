@@ -8,7 +8,7 @@ from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.primitives.breakpoint import pass_breakpoint
 from fastapi_durable.engine.primitives.event import checked_event_name, publish_event
 from fastapi_durable.engine.primitives.run_event import latest_value
-from fastapi_durable.engine.primitives.signal import checked_token, deliver_signal
+from fastapi_durable.engine.primitives.signal import checked_token, deliver_signal, deliver_within
 from fastapi_durable.engine.primitives.task import end_task
 from fastapi_durable.engine.primitives.update import UpdateResult, offer_update
 from fastapi_durable.engine.runs.addressing import meant_run, require_visible
@@ -49,6 +49,21 @@ class Deliveries:
         return await retry_conflicts(
             services.clock, lambda: deliver_signal(services, token, encoded, signal_id=signal_id)
         )
+
+    async def signal_waiting(self, token: str, payload: Any = None, *, namespace: str) -> bool:
+        """Send a signal to the run of one namespace that waits for `token` now, and to nobody else.
+
+        Returns:
+            Whether a run received it; False: none of the namespace waits, and nothing was kept.
+
+        Raises:
+            InputValidationError: the token cannot be stored.
+            SerializationError: the payload cannot be stored.
+        """
+        services = self._services
+        checked_token(token)
+        encoded = services.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        return await retry_conflicts(services.clock, lambda: deliver_within(services, namespace, token, encoded))
 
     async def publish_event(
         self, name: str, payload: Any = None, *, event_id: str | None = None, buffer: bool = True

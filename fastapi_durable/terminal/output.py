@@ -3,13 +3,17 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.model import CheckpointStatus
+from fastapi_durable.terminal.printable import printable
 from fastapi_durable.web.queue_routes import QueueView
 from fastapi_durable.web.schemas import RunDetailView, RunSummary, StepView
 from fastapi_durable.web.upkeep_routes import ScheduleView, WorkerView
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _COLOURS = {
     "completed": "green",
@@ -99,7 +103,6 @@ class RichOutput:
 
     def runs(self, runs: Iterable[RunSummary]) -> None:
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("STATUS", "RUN", "WORKFLOW", "CREATED", "WAITS FOR"):
@@ -109,27 +112,27 @@ class RichOutput:
             if not waits and run.wake_at is not None and not run.status.is_terminal:
                 waits = f"until {_moment(run.wake_at)}"
             table.add_row(
-                Text(run.status, style=_COLOURS.get(run.status, "")),
-                Text(run.id),
-                Text(f"{run.workflow} v{run.workflow_version}"),
+                _text(run.status, style=_COLOURS.get(run.status, "")),
+                _text(run.id),
+                _text(f"{run.workflow} v{run.workflow_version}"),
                 _moment(run.created_at),
-                Text(waits),
+                _text(waits),
             )
         self._console.print(table if table.row_count else "no runs")
 
     def run(self, detail: RunDetailView) -> None:
         from rich.table import Table
-        from rich.text import Text
 
-        head = Text(f"{detail.id}  ", style="bold")
+        head = _text(f"{detail.id}  ", style="bold")
         head.append(detail.status, style=_COLOURS.get(detail.status, ""))
         self._console.print(head)
-        self._console.print(Text(f"{detail.workflow} v{detail.workflow_version}, created {_moment(detail.created_at)}"))
+        created = _moment(detail.created_at)
+        self._console.print(_text(f"{detail.workflow} v{detail.workflow_version}, created {created}"))
         if detail.waiting is not None:
             since = _moment(detail.waiting.since)
-            self._console.print(Text(f"waits for {detail.waiting.kind} {detail.waiting.name} since {since}"))
+            self._console.print(_text(f"waits for {detail.waiting.kind} {detail.waiting.name} since {since}"))
         if detail.error is not None:
-            self._console.print(Text(f"{detail.error.type or 'error'}: {detail.error.message}", style="red"))
+            self._console.print(_text(f"{detail.error.type or 'error'}: {detail.error.message}", style="red"))
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("SEQ", "STEP", "STATUS", "TRIES", "TOOK"):
             table.add_column(name, overflow="fold")
@@ -141,19 +144,18 @@ class RichOutput:
             took = "" if step.finished_at is None else _duration(step.finished_at - step.started_at)
             table.add_row(
                 str(step.seq),
-                Text(step.name),
-                Text(step.status, style=colour),
+                _text(step.name),
+                _text(step.status, style=colour),
                 str(step.attempts),
                 took,
-                Text(_bar(step, begin, end), style=colour),
+                _text(_bar(step, begin, end), style=colour),
             )
         self._console.print(table)
         if detail.output is not None:
-            self._console.print(Text(f"output: {json.dumps(detail.output)}"))
+            self._console.print(_text(f"output: {json.dumps(detail.output)}"))
 
     def workers(self, workers: Sequence[WorkerView]) -> None:
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("WORKER", "HOST", "LOAD", "LAST SAID SO", "NAMESPACE", "WORKFLOWS"):
@@ -161,18 +163,17 @@ class RichOutput:
         for each in workers:
             full = each.in_flight >= each.concurrency
             table.add_row(
-                Text(each.id),
-                Text(f"{each.host} ({each.pid})"),
-                Text(f"{each.in_flight} of {each.concurrency}", style="yellow" if full else ""),
+                _text(each.id),
+                _text(f"{each.host} ({each.pid})"),
+                _text(f"{each.in_flight} of {each.concurrency}", style="yellow" if full else ""),
                 _moment(each.beat_at),
-                Text(each.namespace or "all"),
-                Text(", ".join(each.workflows)),
+                _text(each.namespace or "all"),
+                _text(", ".join(each.workflows)),
             )
         self._console.print(table if table.row_count else "no worker has said in the last half minute that it lives")
 
     def queues(self, queues: Sequence[QueueView]) -> None:
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("QUEUE", "NAMESPACE", "RUNNING", "WAITING", "EACH WORKER", "MAY BEGIN"):
@@ -181,32 +182,31 @@ class RichOutput:
             full = each.concurrency is not None and each.running >= each.concurrency
             places = "" if each.concurrency is None else f" of {each.concurrency}"
             table.add_row(
-                Text(each.name),
-                Text(each.namespace),
-                Text(f"{each.running}{places}", style="yellow" if full else ""),
+                _text(each.name),
+                _text(each.namespace),
+                _text(f"{each.running}{places}", style="yellow" if full else ""),
                 f"{each.waiting}{'+' if each.waiting_capped else ''}",
                 "" if each.worker_concurrency is None else f"up to {each.worker_concurrency}",
-                Text(_rate(each), style="yellow" if each.may_begin == 0 else ""),
+                _text(_rate(each), style="yellow" if each.may_begin == 0 else ""),
             )
         self._console.print(table if table.row_count else "no queues")
 
     def schedules(self, schedules: Sequence[ScheduleView]) -> None:
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("SCHEDULE", "WORKFLOW", "WHEN", "NEXT", "LAST", "LAST RUN"):
             table.add_column(name, overflow="fold")
         for each in schedules:
             every = "" if each.every_seconds is None else f"every {_duration(timedelta(seconds=each.every_seconds))}"
-            paused = Text("paused", style="yellow")
+            paused = _text("paused", style="yellow")
             table.add_row(
-                Text(each.key),
-                Text(each.workflow),
-                Text(f"{each.cron} {each.timezone}" if each.cron is not None else every),
-                paused if each.paused else Text("" if each.next_fire_at is None else _moment(each.next_fire_at)),
+                _text(each.key),
+                _text(each.workflow),
+                _text(f"{each.cron} {each.timezone}" if each.cron is not None else every),
+                paused if each.paused else _text("" if each.next_fire_at is None else _moment(each.next_fire_at)),
                 "" if each.last_fire_at is None else _moment(each.last_fire_at),
-                Text(each.last_run_id or ""),
+                _text(each.last_run_id or ""),
             )
         self._console.print(table if table.row_count else "no schedules")
 
@@ -215,22 +215,19 @@ class RichOutput:
             self._status.stop()
             self._status = None
         elif text is not None and self._console.is_terminal:
-            from rich.text import Text
-
             if self._status is None:
-                self._status = self._console.status(Text(text))
+                self._status = self._console.status(_text(text))
                 self._status.start()
-            self._status.update(Text(text))
+            self._status.update(_text(text))
 
     def change(self, at: datetime, run_id: str, what: str, status: str) -> None:
-        from rich.text import Text
 
-        line = Text(f"{at.astimezone():%H:%M:%S}  {run_id}  {what}  ")
+        line = _text(f"{at.astimezone():%H:%M:%S}  {run_id}  {what}  ")
         line.append(status, style=_COLOURS.get(status, ""))
         self._console.print(line)
 
     def done(self, result: dict[str, Any], text: str) -> None:  # noqa: ARG002 (is for scripts)
-        self._console.print(text, markup=False)
+        self._console.print(_text(text))
 
 
 def what_changed(step: StepView) -> str:
@@ -238,6 +235,13 @@ def what_changed(step: StepView) -> str:
     tries = f" (attempt {step.attempts})" if step.attempts > 1 else ""
     reason = f": {step.error.message}" if step.status is CheckpointStatus.FAILED and step.error is not None else ""
     return f"{step.name}{tries}{reason}"
+
+
+def _text(value: str, style: str = "") -> "Text":
+    """What a run or a server says, as it is: no markup, and nothing that steers the terminal."""
+    from rich.text import Text
+
+    return Text(printable(value), style=style)
 
 
 def _rate(queue: QueueView) -> str:

@@ -5,10 +5,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from fastapi_durable.errors import RunNotFoundError, RunStateError
+from fastapi_durable.errors import RunStateError
 from fastapi_durable.web.bodies import CancelRun, ContinueRun, PublishEvent, SendSignal, SendUpdate
 from fastapi_durable.web.preconditions import same_version
-from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
+from fastapi_durable.web.problems import NobodyWaitsError, NotPermittedError, ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import EventPublished, Name, RunChanged, RunId, SignalSent, UpdateSent
 from fastapi_durable.web.scope import ScopeDep
 
@@ -18,8 +18,10 @@ async def send_signal(body: SendSignal, scope: ScopeDep) -> SignalSent:
 
     A caller who sees one namespace only reaches only runs that wait there; signals in the buffer belong to nobody.
     """
-    if not scope.sees_everything and await scope.store.find_signal_waiter(body.token) is None:
-        raise RunNotFoundError(f"waiting for {body.token}")
+    if scope.namespace is not None and not scope.sees_everything:
+        if not await scope.runtime.service.signal_waiting(body.token, body.payload, namespace=scope.namespace):
+            raise NobodyWaitsError(f"no run that you may see waits for {body.token!r}")
+        return SignalSent(received=True)
     received = await scope.runtime.service.signal(body.token, body.payload, signal_id=body.signal_id)
     return SignalSent(received=received)
 

@@ -4,6 +4,7 @@ The only place where an error of the library becomes an HTTP status code.
 """
 
 import json
+import logging
 from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from typing import Any, Final
@@ -24,14 +25,18 @@ from fastapi_durable.errors import (
     RunNotFoundError,
     RunStateError,
     ScheduleNotFoundError,
+    SchemaMismatchError,
     SerializationError,
     SignalTokenTakenError,
     SingletonQueueFullError,
     StoreConflictError,
+    StoreError,
     StoreUnavailableError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
 )
+
+_log = logging.getLogger("fastapi_durable")
 
 PROBLEM_JSON: Final = "application/problem+json"
 MAX_BODY: Final = 1_000_000
@@ -82,6 +87,10 @@ class NotPermittedError(DurableError):
     """The caller may not do this, whoever it is about."""
 
 
+class NobodyWaitsError(DurableError):
+    """No run that the caller may see waits for the signal."""
+
+
 class PreconditionFailedError(DurableError):
     """The run is another one than the caller saw."""
 
@@ -101,6 +110,7 @@ class TooManyStreamsError(DurableError):
 _STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
     NotPermittedError: HTTPStatus.FORBIDDEN,
     NotSignedInError: HTTPStatus.UNAUTHORIZED,
+    NobodyWaitsError: HTTPStatus.NOT_FOUND,
     PreconditionFailedError: HTTPStatus.PRECONDITION_FAILED,
     TooManyAttemptsError: HTTPStatus.TOO_MANY_REQUESTS,
     TooManyStreamsError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -118,9 +128,10 @@ def problem_of(error: DurableError) -> Response:
     """The answer that tells of an error."""
     table = {**_STATUS_OF, **_STATUS_OF_OWN}
     status = next((table[kind] for kind in type(error).__mro__ if kind in table), HTTPStatus.INTERNAL_SERVER_ERROR)
-    # What a database says of itself (addresses, names of tables) is for the log.
-    detail = "the database cannot be used at the moment" if _tells_of_the_inside(error) else str(error)
-    return _response(type(error).__name__, status, detail, headers=_HEADERS.get(status))
+    detail = _neutral(error)
+    if detail is not None:
+        _log.warning("console: %s: %s", type(error).__name__, error)
+    return _response(type(error).__name__, status, detail or str(error), headers=_HEADERS.get(status))
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -199,8 +210,17 @@ def _invalid(error: RequestValidationError) -> Response:
     )
 
 
-def _tells_of_the_inside(error: DurableError) -> bool:
-    return isinstance(error, StoreUnavailableError | StoreConflictError | TransactionExpiredError)
+def _neutral(error: DurableError) -> str | None:
+    """What to say where a database says of itself what is for the log: addresses, names of tables, statements."""
+    match error:
+        case StoreUnavailableError() | StoreConflictError() | TransactionExpiredError():
+            return "the database cannot be used at the moment"
+        case StoreError():
+            return "the database refused what was asked; the application's log says why"
+        case SchemaMismatchError():
+            return "the database does not fit the application; the application's log says what it lacks"
+        case _:
+            return None
 
 
 def _response(

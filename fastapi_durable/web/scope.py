@@ -71,8 +71,9 @@ def scope_dependency(
     async def enter_scope(
         request: Request,
         runtime: Annotated[DurableRuntime, Depends(part)],
-        namespace: Annotated[str | None, Depends(tenant or nobody)],
+        given: Annotated[object, Depends(tenant or nobody)],
     ) -> None:
+        namespace = _namespace(given)
         own = runtime.engine.config.namespace
         if tenant is not None and namespace is not None and own not in (None, namespace):
             raise NotPermittedError(f"this console serves another namespace than {namespace!r}")
@@ -91,6 +92,13 @@ def scope_dependency(
         )
 
     return enter_scope
+
+
+def _namespace(given: object) -> str | None:
+    """What a tenant dependency returned. What stands for nothing by mistake must not stand for everything."""
+    if given is None or (isinstance(given, str) and given):
+        return given
+    raise NotPermittedError("the tenant dependency returned no namespace; None stands for all of them")
 
 
 def get_scope(request: Request) -> ConsoleScope:

@@ -11,6 +11,7 @@ that are still open.
 
 import hashlib
 import json
+from collections.abc import Hashable
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -65,7 +66,8 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
 
         follow = Follow(scope.namespace)
         live = scope.runtime.engine.events
-        return await streams.open((scope.namespace, query), read, last_event_id, live=live, follow=follow)
+        key = (scope.namespace, query)
+        return await streams.open(key, read, last_event_id, live=live, follow=follow, owner=_owner(scope))
 
     async def stream_run(run_id: RunId, scope: ScopeDep, last_event_id: LastEventId = None) -> StreamingResponse:
         """Follow one run: an event tells its new version, and `readRun` has the rest."""
@@ -76,7 +78,8 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
 
         follow = Follow(scope.namespace, run_id, passed_on=True)
         live = scope.runtime.engine.events
-        return await streams.open((scope.namespace, run_id), read, last_event_id, live=live, follow=follow)
+        key = (scope.namespace, run_id)
+        return await streams.open(key, read, last_event_id, live=live, follow=follow, owner=_owner(scope))
 
     described: dict[int | str, dict[str, Any]] = {
         200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {}}}}
@@ -94,6 +97,13 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
         responses={**problem_responses(HTTPStatus.NOT_FOUND), **described},
     )(stream_run)
     return router
+
+
+def _owner(scope: ConsoleScope) -> Hashable:
+    """Whose share of the streams it is: a user's, or else a tenant's; nobody's where nobody is told apart."""
+    if scope.user is not None:
+        return scope.user.name, scope.namespace
+    return None if scope.sees_everything else scope.namespace
 
 
 async def _run_state(scope: ConsoleScope, run_id: str) -> State:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, finalize
 
 from fastapi.responses import StreamingResponse
 
@@ -16,6 +18,7 @@ from fastapi_durable.web.problems import TooManyStreamsError
 T = TypeVar("T")
 
 _MOST_STREAMS: Final = 100
+_MOST_OF_ONE: Final = 25
 _MOST_EVENTS: Final = 500
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -72,7 +75,7 @@ class Streams:
     interval: float
     lifetime: float
     gap: float = 0.25
-    taken: int = 0
+    _places: Counter[Hashable] = field(default_factory=Counter)
     _reads: WeakValueDictionary[Hashable, SharedRead[Any]] = field(default_factory=WeakValueDictionary)
 
     def shared(self, key: Hashable) -> SharedRead[Any]:
@@ -83,7 +86,14 @@ class Streams:
         return found
 
     async def open(
-        self, key: Hashable, read: Read[State], last_event_id: str | None, *, live: LiveEvents, follow: "Follow"
+        self,
+        key: Hashable,
+        read: Read[State],
+        last_event_id: str | None,
+        *,
+        live: LiveEvents,
+        follow: "Follow",
+        owner: Hashable = None,
     ) -> StreamingResponse:
         """A stream of a thing's states.
 
@@ -92,17 +102,35 @@ class Streams:
             last_event_id: The state that the caller knows.
             live: What happens in this process.
             follow: Which of it concerns the thing, and whether to pass it on.
+            owner: Whose share of the streams it is; None: nobody's.
 
         Raises:
-            TooManyStreamsError: there are as many as one router serves.
+            TooManyStreamsError: there are as many as one router serves, or as one caller gets.
         """
-        if self.taken >= _MOST_STREAMS:
+        # Before the first wait: whoever comes meanwhile has to see that the place is taken.
+        self._take_place(owner)
+        try:
+            shared = self.shared(key)
+            first = await shared.fresh(read, gap=self.gap)  # what is wrong shows now, while there is a status to say it
+            events = self._events(shared, first, read, last_event_id, live, follow)
+            return _Stream(events, partial(self._give_back, owner))
+        except BaseException:
+            self._give_back(owner)
+            raise
+
+    def _take_place(self, owner: Hashable) -> None:
+        if self._places.total() >= _MOST_STREAMS:
             raise TooManyStreamsError(
                 f"{_MOST_STREAMS} live streams are open, which is as many as one application serves"
             )
-        shared = self.shared(key)
-        first = await shared.fresh(read, gap=self.gap)  # what is wrong shows now, while there is a status to say it
-        return _Stream(self._events(shared, first, read, last_event_id, live, follow), self)
+        if owner is not None and self._places[owner] >= _MOST_OF_ONE:
+            raise TooManyStreamsError(f"{_MOST_OF_ONE} live streams of yours are open, which is as many as one gets")
+        self._places[owner] += 1
+
+    def _give_back(self, owner: Hashable) -> None:
+        self._places[owner] -= 1
+        if not self._places[owner]:
+            del self._places[owner]
 
     async def _events(
         self,
@@ -181,19 +209,18 @@ class _Heard:
 
 
 class _Stream(StreamingResponse):
-    """Holds a place while it is sent, whichever way it ends."""
+    """Holds a place until it is sent, whichever way that ends, or until it is dropped without being sent."""
 
-    def __init__(self, events: AsyncIterator[str], streams: Streams) -> None:
+    def __init__(self, events: AsyncIterator[str], give_back: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
         self._events = events
-        self._streams = streams
+        self._give_back = finalize(self, give_back)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._streams.taken += 1
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._streams.taken -= 1
+            self._give_back()
             aclose = getattr(self._events, "aclose", None)
             if aclose is not None:
                 await aclose()

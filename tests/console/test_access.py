@@ -1,5 +1,6 @@
 """Who may see and change what. Every route is tried: the list comes from the application itself."""
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -9,6 +10,7 @@ import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 
 from fastapi_durable import RunStatus
+from fastapi_durable.model import SignalWaiter
 from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
 from tests.console.desk import Desk, desk
@@ -155,6 +157,49 @@ async def test_a_tenant_of_another_namespace_than_the_modules_is_refused() -> No
     async with desk(namespace="shop", allow_unauthenticated=True, tenant=tenant_of) as found:
         assert (await found.client.get("runs", headers={"x-tenant": "other"})).status_code == 403
         assert (await found.client.get("runs", headers={"x-tenant": "shop"})).status_code == 200
+
+
+@pytest.mark.parametrize("answer", ["", 0, False, []])
+async def test_a_tenant_dependency_that_knows_no_namespace_lets_nobody_in(answer: Any) -> None:
+    """Only None stands for all of them: what is empty by mistake must not open every tenant's runs."""
+
+    async def no_namespace() -> Any:
+        return answer
+
+    async with desk(allow_unauthenticated=True, tenant=no_namespace) as found:
+        await populated(found)
+        for method, path in routes(found.app):
+            response = await call(found, method, path)
+            assert response.status_code == 403, (method, path)
+        assert "None stands for all of them" in response.json()["detail"]
+
+
+async def test_a_tenant_signals_only_a_run_of_its_own_that_waits() -> None:
+    """Decided where the signal is delivered, so neither an ended run's waiter nor a rival opens the shared buffer."""
+    async with desk(allow_unauthenticated=True, tenant=tenant_of) as found:
+        store = found.runtime.store
+        for run_id, namespace, status in (
+            ("mine", "ours", RunStatus.SUSPENDED),
+            ("theirs", "default", RunStatus.SUSPENDED),
+            ("ended", "ours", RunStatus.CANCELLED),
+        ):
+            await store.create_run(stored(run_id, namespace=namespace, status=status))
+            async with store.transaction() as transaction:
+                await transaction.put_signal_waiter(SignalWaiter(token=f"of:{run_id}", run_id=run_id, seq=0))
+
+        async def signal(token: str) -> httpx.Response:
+            return await found.client.post("signals", json={"token": token}, headers={"x-tenant": "ours"})
+
+        for token in ("of:ended", "of:theirs", "of:nobody", "of:ended"):
+            refused = await signal(token)
+            assert refused.status_code == 404
+            assert refused.json()["detail"] == f"no run that you may see waits for {token!r}"
+        answers = await asyncio.gather(*[signal("of:mine") for _ in range(3)])
+        assert sorted(answer.status_code for answer in answers) == [200, 404, 404]
+        async with store.transaction() as transaction:
+            for token in ("of:mine", "of:theirs", "of:ended", "of:nobody"):
+                assert await transaction.take_buffered_signal(token) is None
+        assert await store.find_signal_waiter("of:theirs") is not None
 
 
 async def test_without_guards_nothing_that_changes_is_mounted(caplog: pytest.LogCaptureFixture) -> None:

@@ -245,9 +245,33 @@ async def test_a_token_that_a_database_cannot_hold_is_refused_on_both_sides(stor
             await handle.result("5s")
 
 
-@pytest.mark.parametrize("token", ["child:r", "event:bg==:e30=:r#1", "singleton:k:0", "wh:r:0:secret"])
+async def test_a_signal_for_one_namespace_is_received_there_or_not_at_all(store: StateStore) -> None:
+    """Nothing is kept for others, not even where a run that has ended left its waiter, or two signals come at once."""
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_for_signal("go"))
+
+    async with running_engine(store, flow) as engine:
+        assert not await engine.signal_waiting("go", "early", namespace="default")
+        handle = await engine.start(flow)
+        await until(lambda: store.find_signal_waiter("go"))
+        assert not await engine.signal_waiting("go", "foreign", namespace="elsewhere")
+        sent = await asyncio.gather(*[engine.signal_waiting("go", "mine", namespace="default") for _ in range(3)])
+        assert sorted(sent) == [False, False, True]
+        assert await handle.result("5s") == "mine"
+        async with store.transaction() as transaction:
+            await transaction.put_signal_waiter(SignalWaiter(token="go", run_id=handle.run_id, seq=0))
+        assert not await engine.signal_waiting("go", "late", namespace="default")
+        assert await store.take_buffered_signal("go") is None
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["child:r", "event:bg==:e30=:r#1", "singleton:k:0", "wh:r:0:secret", "update:r:address", "task:r:ship"],
+)
 async def test_a_token_of_the_engine_itself_cannot_be_signalled(store: StateStore, token: str) -> None:
-    """Who could would forge the ending of a child, or take a place that a run holds."""
+    """Who could would forge the ending of a child, take a place that a run holds, or go around a validator."""
     with pytest.raises(InputValidationError, match="choose another beginning"):
         await build_engine(store).signal(token)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fastapi_durable.clock import SystemClock
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.context import WorkflowContext
@@ -12,7 +13,7 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.errors import RunCancelledError, RunFailedError, SignalTimeoutError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
 
@@ -60,6 +61,29 @@ async def test_the_token_holds_the_position_and_a_secret_that_nobody_can_guess(s
             assert await engine.callback(wrong, {"n": 1}) is Callback.UNKNOWN
         assert await engine.callback(token, {"n": 1}) is Callback.RECEIVED
         assert await one.result("5s") == {"n": 1}
+
+
+@pytest.mark.parametrize("stored", [{}, {"secret": None}, {"secret": 7}, None])
+async def test_a_row_without_a_secret_takes_no_callback(store: StateStore, stored: Json) -> None:
+    """Such as one that another library left: what its missing secret reads like must not be one."""
+    now = SystemClock().now()
+    run = Run(id="r", workflow="w", workflow_version="1", status=RunStatus.SUSPENDED, created_at=now, updated_at=now)
+    await store.create_run(run)
+    row = Checkpoint(
+        run_id="r",
+        seq=0,
+        name="signal:wh:r:0",
+        kind=CheckpointKind.SIGNAL,
+        status=CheckpointStatus.PENDING,
+        step_id="r:0",
+        input=stored,
+        started_at=now,
+        finished_at=now,
+    )
+    async with store.transaction() as transaction:
+        await transaction.record_checkpoint(row)
+    for secret in ("None", "null", "", "7"):
+        assert await build_engine(store).callback(f"wh:r:0:{secret}", 1) is Callback.UNKNOWN
 
 
 async def test_of_many_callbacks_at_once_one_counts_and_the_others_are_told_so(store: StateStore) -> None:

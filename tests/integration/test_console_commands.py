@@ -46,6 +46,10 @@ def server() -> Iterator[str]:
     app.include_router(module.router(login=login), prefix="/durable")
     app.include_router(module.router(dependencies=[Depends(bearer)], include_in_schema=False), prefix="/tokens")
 
+    @app.get("/strange/api/runs")
+    async def strange() -> None:
+        raise HTTPException(404, "\x1b[2Jthere is\nnothing")
+
     @app.post("/seed")
     async def seed() -> None:
         service = module.runtime(app).service
@@ -106,6 +110,14 @@ def test_runs_of_a_server_are_listed_and_shown(run: Any) -> None:
     assert "parcel 2 is refused" in run("runs", "show", "bad")[1]
     code, _, error = run("runs", "show", "nobody")
     assert (code, "nobody" in error) == (1, True)
+
+
+def test_what_a_server_says_does_not_steer_the_terminal(
+    server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("DURABLE_USERNAME", raising=False)
+    assert main(["runs", "list", "--url", f"{server}/strange"]) == 1
+    assert "\ufffd[2Jthere is\nnothing" in capsys.readouterr().err
 
 
 def test_runs_of_a_server_are_steered_and_followed(run: Any) -> None:

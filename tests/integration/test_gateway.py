@@ -96,7 +96,7 @@ async def test_runs_are_listed_newest_first_with_what_they_wait_for(runtime: Dur
     ("token", "waiting"),
     [
         ("approve:7", Waiting("signal", "approve:7")),
-        ("wh:run:3", Waiting("webhook", "wh:run:3")),
+        ("wh:run:3:secret", Waiting("webhook", "wh:run:3")),
         ("bp:run:3", Waiting("breakpoint", "breakpoint")),
         ("child:run.child.1", Waiting("child", "run.child.1")),
         (f"event:{base64.b64encode('größe.changed'.encode()).decode()}:e30=:run#1", Waiting("event", "größe.changed")),

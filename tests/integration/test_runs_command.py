@@ -19,7 +19,7 @@ store = MemoryStateStore()
 @step
 async def weigh(parcel: str) -> int:
     if parcel == "heavy":
-        raise FatalError("too heavy", code="heavy")
+        raise FatalError("too heavy\\x1b]0;mine\\x07 \\x9b2J\\u202e", code="heavy")
     return len(parcel)
 
 @workflow
@@ -85,6 +85,14 @@ def test_a_run_is_shown_with_its_steps(run: Any) -> None:
     assert (detail["output"], detail["timeline"][0]["name"]) == (3, "weigh")
     code, _, error = run("show", "nobody")
     assert (code, "nobody" in error) == (1, True)
+
+
+@pytest.mark.parametrize("action", ["show", "tail"])
+def test_what_a_run_says_does_not_steer_the_terminal(run: Any, action: str) -> None:
+    """An error's text may come from anywhere: escape sequences are shown as what they are, nothing."""
+    _, shown, _ = run(action, "bad")
+    assert "too heavy\ufffd]0;mine\ufffd \ufffd2J\ufffd" in shown
+    assert all(letter.isprintable() or letter == "\n" for letter in shown)
 
 
 def test_runs_are_cancelled_retried_and_signalled(run: Any) -> None:

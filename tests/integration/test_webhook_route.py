@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -11,16 +12,21 @@ import pytest
 from fastapi import Depends, FastAPI, HTTPException
 
 from fastapi_durable import (
+    DurableError,
     DurableModule,
     DurableOptions,
     MemoryStateStore,
     RunHandle,
+    StoreConflictError,
     StoreUnavailableError,
+    TransactionExpiredError,
     WorkflowContext,
     workflow,
 )
 from tests.integration.order_desk import calling
 from tests.support.engine_rig import until
+
+KEY = "a-key-that-is-long-enough-for-anybody"
 
 
 @workflow
@@ -147,9 +153,9 @@ async def test_a_body_without_a_declared_length_is_read_only_up_to_the_limit() -
 
 
 async def test_with_a_secret_only_signed_bodies_are_taken() -> None:
-    async with desk(webhook_secret="key") as (client, durable, app):
+    async with desk(webhook_secret=KEY) as (client, durable, app):
         handle, url = await waiting(durable, app)
-        good = "sha256=" + hmac.new(b"key", b'{"n": 1}', hashlib.sha256).hexdigest()
+        good = "sha256=" + hmac.new(KEY.encode(), b'{"n": 1}', hashlib.sha256).hexdigest()
         for signature in (None, "", "sha256=", good.replace("=", ""), good[:-1], "sha256=ü"):
             headers = {} if signature is None else {b"X-Durable-Signature": signature.encode()}
             refused = await client.post(url, content=b'{"n": 1}', headers=headers)
@@ -160,22 +166,31 @@ async def test_with_a_secret_only_signed_bodies_are_taken() -> None:
 
 
 class _StoreThatGoesAway(MemoryStateStore):
-    away = False
+    away: DurableError | None = None
 
     async def find_checkpoint(self, run_id: str, seq: int) -> Any:
-        if self.away:
-            raise StoreUnavailableError("the database is away")
+        if self.away is not None:
+            raise self.away
         return await super().find_checkpoint(run_id, seq)
 
 
-async def test_a_caller_is_told_to_come_back_while_the_database_is_away() -> None:
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        StoreUnavailableError("the database is away"),
+        StoreConflictError("another transaction was in the way"),
+        TransactionExpiredError(timedelta(seconds=10)),
+    ],
+)
+async def test_a_caller_is_told_to_come_back_while_the_database_is_away(trouble: DurableError) -> None:
+    """Also if it is only slow."""
     store = _StoreThatGoesAway()
     async with desk(store) as (client, durable, app):
         _, url = await waiting(durable, app)
-        store.away = True
+        store.away = trouble
         answer = await client.post(url, json=1)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-        store.away = False
+        store.away = None
         assert (await client.post(url, json=1)).status_code == 202
 
 

@@ -357,6 +357,7 @@ async def place_order(order: Order, workflows: WorkflowServiceDep) -> dict[str, 
     assert_type(workflows.handle("run", Delivery), RunHandle[Receipt])
     assert_type(workflows.handle("run"), RunHandle[Any])
     assert_type(await workflows.signal("approve:1", {"approved": True}), bool)
+    assert_type(await workflows.signal_waiting("approve:1", {"approved": True}, namespace="acme"), bool)
     return {"run_id": handle.run_id}
 
 

@@ -1,6 +1,7 @@
 """Options and the environment: which wins, what is refused, and in which words."""
 
 import re
+import traceback
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -142,6 +143,29 @@ def test_a_wrong_variable_is_refused_by_its_name_in_the_environment(monkeypatch:
     message = refusal()
     assert "DURABLE_LEASE='30': a duration is a timedelta" in message
     assert "DURABLE_CONCURRENCY='many'" in message
+
+
+@pytest.mark.parametrize("key", ["hush", "", b"hush\xff", "hush" * 7])
+def test_a_key_that_is_no_key_is_refused_and_nowhere_shown(key: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither by the message nor by what caused it: both end in a log. An empty key would sign for everybody."""
+    with pytest.raises(ConfigurationError) as caught:
+        DurableOptions(store=MemoryStateStore(), webhook_secret=key)
+    said = "".join(traceback.format_exception(caught.value))
+    assert "option webhook_secret is refused: " in said
+    assert "hush" not in said
+    if isinstance(key, str):
+        monkeypatch.setenv("DURABLE_WEBHOOK_SECRET", key)
+        with pytest.raises(ConfigurationError) as caught:
+            DurableOptions(store=MemoryStateStore()).resolve()
+        said = "".join(traceback.format_exception(caught.value))
+        assert "DURABLE_WEBHOOK_SECRET: a key has 32 characters or more" in said
+        assert "hush" not in said
+
+
+def test_a_key_is_not_in_the_text_of_the_options() -> None:
+    options = DurableOptions(store=MemoryStateStore(), webhook_secret="hush" * 8)
+    assert "hush" not in repr(options) + repr(options.resolve())
+    assert options.resolve().webhook_secret is not None
 
 
 def test_ready_options_are_checked_when_the_module_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

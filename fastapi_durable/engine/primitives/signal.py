@@ -13,6 +13,7 @@ from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.chain import CHAIN
 from fastapi_durable.engine.runs.dispatch import Place
 from fastapi_durable.engine.runs.limits import refuse_other
+from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.engine.runs.singleton import check_depth, gate_of
 from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.turns.delivery import hand_over, own_run
@@ -31,8 +32,9 @@ from fastapi_durable.model import (
 from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
 
 _TOKEN_LIMIT = 500
-_RESERVED = (CHAIN, "child:", "event:", "entityreply:", "singleton:", "wh:")
-"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event, a place or a run."""
+_RESERVED = (CHAIN, "child:", "event:", "entityreply:", "singleton:", "task:", "update:", "wh:")
+"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event, a place or a run, or
+bring an update that no validator saw."""
 
 SIGNAL_TIMEOUT = "signal_timeout"
 _TAKEN_CODE = "signal_token_taken"
@@ -177,6 +179,24 @@ async def deliver_signal(services: Services, token: str, payload: Json, *, signa
             await _refuse_foreign(transaction, token, services.config.namespace)
             now = services.clock.now()
             received = await pass_on(transaction, token, payload, now=now, signal_id=signal_id, place=place)
+    if received and place.run is None:
+        services.notifications.work_available()
+    return received
+
+
+async def deliver_within(services: Services, namespace: str, token: str, payload: Json) -> bool:
+    """Give the payload to the run of this namespace that waits for `token` now; False: none does, and nothing is kept.
+
+    The buffer is common to all namespaces, so what one of them must not leave there is decided under the token's lock.
+    """
+    with services.local_worker.place() as place:
+        async with services.store.transaction() as transaction:
+            await transaction.lock_name(signal_lock(token))
+            waiter = await transaction.find_signal_waiter(token)
+            run = None if waiter is None else await transaction.find_run(waiter.run_id)
+            if waiter is None or run is None or run.namespace != namespace or not is_visible(services.config, run):
+                return False
+            received = await hand_over(transaction, waiter, payload, now=services.clock.now(), place=place)
     if received and place.run is None:
         services.notifications.work_available()
     return received

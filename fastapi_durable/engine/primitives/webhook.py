@@ -171,7 +171,8 @@ async def deliver_callback(services: Services, token: str, payload: Json) -> Cal
 def _is_webhook(row: Checkpoint | None, run_id: str, secret: str) -> bool:
     if row is None or row.name != f"signal:wh:{run_id}:{row.seq}" or not isinstance(row.input, dict):
         return False
-    return secrets.compare_digest(str(row.input.get("secret")).encode(), secret.encode())
+    known = row.input.get("secret")
+    return isinstance(known, str) and secrets.compare_digest(known.encode(), secret.encode())
 
 
 def _name(turn: Turn, seq: int) -> str:

@@ -50,7 +50,11 @@ def translate(error: BaseException) -> DurableError | None:
             "Run `prisma migrate deploy`."
         )
     if codes & _VALUE_CODES:
-        return SerializationError(f"the database cannot hold a value: {text}")
+        # The caller is told, whoever that is; the client's own words are the error's cause.
+        return SerializationError(
+            "the database cannot hold a value: a text with a NUL character or half of a surrogate pair, or a number "
+            "that is too large"
+        )
     return StoreError(f"the database refused a statement: {text}")
 
 

@@ -55,6 +55,9 @@ async function done(page, text) {
   page.notice(text, true);
 }
 
+// What the engine itself waits for comes by a way of its own, and the API takes no signal for it.
+const OWN_TOKEN = /^(entityreply|task|update):/;
+
 export function runActions(page, run) {
   const may = (action) => page.info.actions.includes(action);
   const retriable = ["failed", "dead", "blocked"].includes(run.status);
@@ -63,7 +66,7 @@ export function runActions(page, run) {
       title: "Continue past the breakpoint?", verb: "Continue",
       act: async () => { await post(runPath(run.id, "/continue")); await done(page, "The run goes on."); } })) : null,
     run.waiting?.kind === "event" && may("publish") ? button("Publish event", () => publish(page, run.waiting.name)) : null,
-    run.waiting?.kind === "signal" && may("signal") ? button("Send signal", () => signal(page, run.waiting.name)) : null,
+    run.waiting?.kind === "signal" && !OWN_TOKEN.test(run.waiting.name) && may("signal") ? button("Send signal", () => signal(page, run.waiting.name)) : null,
     !ended(run) && may("update") ? button("Send update", () => ask({
       title: "Send an update", text: "For ctx.on_update(name) of this run; its validator may refuse.", verb: "Send",
       fields: [{ name: "name", label: "Name", required: true }, { name: "value", label: "Value (JSON)", kind: "json" }],
