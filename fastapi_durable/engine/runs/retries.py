@@ -45,6 +45,18 @@ async def has_better_retry(store: StateStore, run: Run) -> bool:
     )
 
 
+async def hopes_of(store: StateStore, run: Run) -> list[Run]:
+    """The runs whose end a parent of this run waits for: itself, or its retries; none if its end is certain."""
+    if not run.status.is_terminal:
+        return [run]
+    if run.status is RunStatus.COMPLETED:
+        return []
+    retries = await retries_of(store, run)
+    if any(retry.status is RunStatus.COMPLETED for retry in retries):
+        return []
+    return [retry for retry in retries if not retry.status.is_terminal]
+
+
 async def tell_waiter_of_origin(
     transaction: StoreTransaction, run: Run, ended: dict[str, Any], *, now: datetime
 ) -> None:
