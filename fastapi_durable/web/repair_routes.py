@@ -13,6 +13,7 @@ from fastapi_durable.web.bodies import BulkAction, BulkVerb, ForkRun, RetryWithI
 from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_query
+from fastapi_durable.web.run_routes import COUNTED
 from fastapi_durable.web.schemas import BulkFailure, BulkResult, RunChanged, RunId, RunsDeleted
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
@@ -64,7 +65,7 @@ async def act_on_runs(action: BulkVerb, body: BulkAction, scope: ScopeDep) -> Bu
         query = run_query(body.filter or RunFilter(), where="body")
         wanted = statuses if query.statuses is None else statuses & query.statuses
         query = replace(query, statuses=frozenset(wanted))
-        matched = await scope.gateway.count_runs(query)
+        matched = await scope.gateway.count_runs(query, at_most=COUNTED + 1)
         chosen = await _chosen(scope, query, body.limit)
     failures: list[BulkFailure] = []
     for run_id in chosen:
@@ -74,11 +75,14 @@ async def act_on_runs(action: BulkVerb, body: BulkAction, scope: ScopeDep) -> Bu
             raise
         except DurableError as error:
             failures.append(BulkFailure(run_id=run_id, reason=str(error)[:500]))
+    capped = matched > COUNTED
+    matched = max(min(matched, COUNTED), len(chosen))
     return BulkResult(
-        matched=max(matched, len(chosen)),
+        matched=matched,
+        matched_capped=capped,
         applied=len(chosen) - len(failures),
         failed=len(failures),
-        remaining=max(matched - len(chosen), 0),
+        remaining=matched - len(chosen),
         failures=failures[:_SHOWN_FAILURES],
     )
 

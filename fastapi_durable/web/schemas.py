@@ -312,7 +312,10 @@ class BulkFailure(BaseModel):
 class BulkResult(BaseModel):
     """What came of a bulk action. `matched` = `applied` + `failed` + `remaining`."""
 
-    matched: int = Field(description="Runs that the filter selects and whose status allows the action.")
+    matched: int = Field(
+        description="Runs that the filter selects and whose status allows the action; counted up to 10,000."
+    )
+    matched_capped: bool = Field(default=False, description="There are more than `matched`.")
     applied: int
     failed: int
     remaining: int = Field(description="Selected, but beyond the limit: call again.")

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from fastapi_durable import RunStatus
+from fastapi_durable.web import repair_routes
 from tests.console.desk import Desk, Parcel, desk, failing, send
 from tests.console.test_reading import stored
 
@@ -58,7 +61,8 @@ async def test_a_bulk_action_counts_honestly() -> None:
         body = {"filter": {"status": ["cancelled", "suspended"]}, "limit": 3}
         status, result = await post(found, "bulk/delete", body)
         assert status == 200
-        assert result == {"matched": 5, "applied": 3, "failed": 0, "remaining": 2, "failures": []}
+        done = {"matched": 5, "matched_capped": False, "applied": 3, "failed": 0, "remaining": 2, "failures": []}
+        assert result == done
         status, result = await post(found, "bulk/delete", body)
         assert (result["matched"], result["applied"], result["remaining"]) == (2, 2, 0)
         status, result = await post(found, "bulk/retry", {"run_ids": ["alive", "nobody"]})
@@ -67,6 +71,16 @@ async def test_a_bulk_action_counts_honestly() -> None:
         status, result = await post(found, "bulk/cancel", {"filter": {"workflow": "waiting"}})
         assert (result["matched"], result["applied"]) == (1, 1)
         assert (await post(found, "bulk/explode", {}))[0] == 422
+
+
+async def test_a_bulk_action_counts_no_further_than_a_list_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many more there are, it is answered in the same time."""
+    monkeypatch.setattr(repair_routes, "COUNTED", 3)
+    async with desk() as found:
+        for number in range(6):
+            await found.runtime.store.create_run(stored(f"failed {number}", status=RunStatus.CANCELLED))
+        _, result = await post(found, "bulk/delete", {"filter": {"status": ["cancelled"]}, "limit": 2})
+        assert (result["matched"], result["matched_capped"], result["remaining"]) == (3, True, 1)
 
 
 async def test_a_filter_that_is_wrong_touches_nothing() -> None:

@@ -1,6 +1,6 @@
 // What an operator may do. Every action asks first, says what it will do, and tells how it ended.
 
-import { post, remove, runPath } from "./api.js";
+import { get, post, remove, runPath } from "./api.js";
 import { h } from "./dom.js";
 import { counted, ended } from "./format.js";
 
@@ -58,15 +58,38 @@ async function done(page, text) {
 // What the engine itself waits for comes by a way of its own, and the API takes no signal for it.
 const OWN_TOKEN = /^(entityreply|task|update):/;
 
+// What was decided about a run is done to the run that was seen, and not to what became of it since.
+async function asSeen(page, act) {
+  try {
+    await act();
+  } catch (error) {
+    if (error.status !== 412) throw error;
+    await page.reload();
+    page.notice("The run has moved on since you looked, so nothing was done. See where it stands now, and decide anew.");
+  }
+}
+
+// The same for what is said to whoever waits: the API does not know whom the dialog means.
+async function stillWaits(run) {
+  const now = await get(runPath(run.id, "?limit=1"));
+  if (now.version !== run.version) throw Object.assign(new Error("The run has moved on."), { status: 412 });
+}
+
+// The label of the breakpoint that is shown as the place where the run stands.
+function labelOf(run) {
+  const stands = run.timeline.find((step) => step.status === "pending" && step.name.startsWith("breakpoint:"));
+  return stands ? { label: stands.name.slice("breakpoint:".length) } : undefined;
+}
+
 export function runActions(page, run) {
   const may = (action) => page.info.actions.includes(action);
   const retriable = ["failed", "dead", "blocked"].includes(run.status);
   return [
     run.waiting?.kind === "breakpoint" && may("continue") ? button("Continue", () => ask({
       title: "Continue past the breakpoint?", verb: "Continue",
-      act: async () => { await post(runPath(run.id, "/continue")); await done(page, "The run goes on."); } })) : null,
-    run.waiting?.kind === "event" && may("publish") ? button("Publish event", () => publish(page, run.waiting.name)) : null,
-    run.waiting?.kind === "signal" && !OWN_TOKEN.test(run.waiting.name) && may("signal") ? button("Send signal", () => signal(page, run.waiting.name)) : null,
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/continue"), labelOf(run), run.version); await done(page, "The run goes on."); }) })) : null,
+    run.waiting?.kind === "event" && may("publish") ? button("Publish event", () => publish(page, run.waiting.name, run)) : null,
+    run.waiting?.kind === "signal" && !OWN_TOKEN.test(run.waiting.name) && may("signal") ? button("Send signal", () => signal(page, run.waiting.name, run)) : null,
     !ended(run) && may("update") ? button("Send update", () => ask({
       title: "Send an update", text: "For ctx.on_update(name) of this run; its validator may refuse.", verb: "Send",
       fields: [{ name: "name", label: "Name", required: true }, { name: "value", label: "Value (JSON)", kind: "json" }],
@@ -77,7 +100,7 @@ export function runActions(page, run) {
       } })) : null,
     retriable && may("retry") ? button("Retry", () => ask({
       title: "Retry this run?", text: "It goes on from where it failed; finished steps are not repeated.", verb: "Retry",
-      act: async () => { await post(runPath(run.id, "/retry")); await done(page, "The run is tried again."); } })) : null,
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/retry"), undefined, run.version); await done(page, "The run is tried again."); }) })) : null,
     ended(run) && may("retry") ? button("Retry with other input", () => ask({
       title: "Run again with other input", text: "A new run of the same version; this one stays as it is.", verb: "Start",
       fields: [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(run.input) }],
@@ -107,24 +130,26 @@ export function forkButton(page, run, step) {
     act: async () => page.go({ run: (await post(runPath(run.id, "/fork"), { from_step: step.seq })).run_id }) }));
 }
 
-export function signal(page, token = "") {
+export function signal(page, token = "", run = null) {
   ask({
     title: "Send a signal", text: "To the run that waits for this token; if none does, it is kept for the next.", verb: "Send",
     fields: [{ name: "token", label: "Token", value: token, required: true }, { name: "payload", label: "Payload (JSON)", kind: "json" }],
-    act: async ({ token: name, payload }) => {
+    act: ({ token: name, payload }) => asSeen(page, async () => {
+      if (run) await stillWaits(run);
       const result = await post("signals", { token: name, payload: payload ?? null });
       await done(page, result.received ? "A run has received the signal." : "Nobody waits for it yet: the signal is kept.");
-    } });
+    }) });
 }
 
-export function publish(page, event = "") {
+export function publish(page, event = "", run = null) {
   ask({
     title: "Publish an event", verb: "Publish",
     fields: [{ name: "name", label: "Name", value: event, required: true }, { name: "payload", label: "Payload (JSON)", kind: "json" }],
-    act: async ({ name, payload }) => {
+    act: ({ name, payload }) => asSeen(page, async () => {
+      if (run) await stillWaits(run);
       const result = await post("events", { name, payload: payload ?? null });
       await done(page, `Received by ${result.receivers.length} runs${result.buffered ? ", kept for the next" : ""}.`);
-    } });
+    }) });
 }
 
 export function schedule(page, each) {
@@ -165,20 +190,21 @@ function example(schema, root = schema, depth = 0) {
   return { string: "", integer: schema.minimum ?? 0, number: schema.minimum ?? 0, boolean: false }[type] ?? null;
 }
 
-export function bulk(page, chosen, total) {
-  const filter = { ...chosen };
-  if (filter.unattributed) filter.unattributed = true;
+export function bulk(page, chosen, total, until) {
+  // Those that the dialog counts, and not what is created while it is open.
+  const selected = () => ({ ...chosen, ...(chosen.unattributed ? { unattributed: true } : {}), created_until: chosen.created_until ?? until() });
   const verbs = [["retry", "Retry all", "retry"], ["cancel", "Cancel all", "cancel"], ["delete", "Delete all", "delete"]];
   if (!page.info.actions.includes("bulk")) return null;
-  return verbs.map(([verb, label]) => button(label, () => ask({
+  const open = (verb, label, filter) => ask({
     title: total()[0] === 1 ? `${label}: one run is selected` : `${label}: ${counted(...total())} runs are selected`,
     text: `${{ retry: "Failed, dead and blocked runs go on from where they failed.", cancel: "All that are alive end now.", delete: "Those that have ended are removed for good." }[verb]} Up to 500 at once; the others of the selection are left alone.`,
     verb: label, danger: verb !== "retry",
     act: async () => {
       const result = await post(`bulk/${verb}`, { filter });
-      const words = [`${result.applied} of ${result.matched} done`];
+      const words = [`${result.applied} of ${counted(result.matched, result.matched_capped)} done`];
       if (result.failed) words.push(`${result.failed} refused (${result.failures[0].reason})`);
       if (result.remaining) words.push(`${result.remaining} are left: repeat`);
       await done(page, `${words.join(", ")}.`);
-    } }), verb !== "retry"));
+    } });
+  return verbs.map(([verb, label]) => button(label, () => open(verb, label, selected()), verb !== "retry"));
 }

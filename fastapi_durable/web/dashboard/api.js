@@ -8,10 +8,10 @@ export class Problem extends Error {
   }
 }
 
-async function call(method, path, { body, signal } = {}) {
+async function call(method, path, { body, signal, version } = {}) {
   const response = await fetch(`api/${path}`, {
     method, signal, credentials: "same-origin", redirect: "error",
-    headers: body === undefined ? {} : { "Content-Type": "application/json" },
+    headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...(version ? { "If-Match": version } : {}) },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   if (response.ok) return response.json();
@@ -22,7 +22,8 @@ async function call(method, path, { body, signal } = {}) {
 }
 
 export const get = (path, options) => call("GET", path, options);
-export const post = (path, body) => call("POST", path, { body });
+// With a version, only if the run is still the one that has it.
+export const post = (path, body, version) => call("POST", path, { body, version });
 export const remove = (path) => call("DELETE", path);
 export const runPath = (id, rest = "") => `runs/${encodeURIComponent(id)}${rest}`;
 
@@ -38,18 +39,27 @@ export function throttled(pause, read, signal) {
   return () => { if (timer === null) run(); else again = true; };
 }
 
-// Follows a stream while the page can be seen. The browser reconnects by itself and says what it saw last.
+const RETRY_AFTER = 5_000;
+
+// Follows a stream while the page can be seen. The browser reconnects by itself and says what it saw last, unless it was
+// answered with anything but a stream: then it gives up, and the next try is ours.
 export function follow(path, handlers, signal) {
   let source = null;
+  let retry = null;
   const live = document.getElementById("live");
   const say = (on) => { live.toggleAttribute("data-on", on); live.textContent = on ? "live" : "paused"; };
   const open = () => {
-    source = new EventSource(`api/${path}`);
+    const opened = source = new EventSource(`api/${path}`);
     source.onopen = () => say(true);
-    source.onerror = () => { if (source.readyState === EventSource.CLOSED) say(false); };
+    source.onerror = () => {
+      if (opened !== source || opened.readyState !== EventSource.CLOSED) return;
+      close();
+      say(false);
+      retry = setTimeout(look, RETRY_AFTER);
+    };
     for (const [event, handle] of Object.entries(handlers)) source.addEventListener(event, (message) => handle(JSON.parse(message.data)));
   };
-  const close = () => { source?.close(); source = null; };
+  const close = () => { source?.close(); source = null; clearTimeout(retry); };
   const look = () => { if (document.hidden) { close(); say(false); } else if (!source) open(); };
   look();
   document.addEventListener("visibilitychange", look, { signal });

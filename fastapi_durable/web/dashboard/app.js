@@ -44,7 +44,7 @@ async function show({ focus = true } = {}) {
   leaving = new AbortController();
   const turn = ++shown;
   const parameters = new URLSearchParams(location.search);
-  const name = parameters.has("run") ? "run" : PAGES[parameters.get("page")] ? parameters.get("page") : "home";
+  const name = parameters.has("run") ? "run" : Object.hasOwn(PAGES, parameters.get("page")) ? parameters.get("page") : "home";
   for (const each of document.querySelectorAll("[data-page]")) {
     if (each.dataset.page === (name === "run" ? "runs" : name)) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");

@@ -11,7 +11,7 @@ const WINDOWS = { "1h": ["the last hour", 60], "6h": ["the last six hours", 72],
 const LISTS_EVERY = 3_000, CHARTS_EVERY = 10_000;
 
 export async function home(parameters, page) {
-  const window = WINDOWS[parameters.get("window")] ? parameters.get("window") : "1h";
+  const window = Object.hasOwn(WINDOWS, parameters.get("window")) ? parameters.get("window") : "1h";
   const charts = h("div", { class: "charts" });
   const content = h("div");
   const lists = () => Promise.all([

@@ -20,7 +20,7 @@ function plainly(step) {
   if (prefix === "signal") return awaited(rest);
   if (step.kind === "sleep") return { kind: "sleep", label: "sleep" };
   if (step.kind === "child") return { kind: "child", label: step.name, child: step.name };
-  if (NOTES[step.name]) return { kind: "note", label: NOTES[step.name] };
+  if (Object.hasOwn(NOTES, step.name)) return { kind: "note", label: NOTES[step.name] };
   return { kind: step.kind === "local" || step.kind === "remote" ? "step" : step.kind, label: step.name };
 }
 
