@@ -120,6 +120,8 @@ async def tried(ctx: WorkflowContext, what: str) -> str | None:
     if what == "fail":
         raise FatalError("as it was told")
     await ctx.wait_for_signal(f"{what} may go on")
+    if what == "go on":
+        ctx.continue_as_new("succeed")
     if what == "succeed":
         return "success"
     try:
@@ -156,6 +158,25 @@ async def test_a_parent_may_wait_while_another_retry_can_still_bring_a_success(s
         await until(lambda: store.find_signal_waiter("child:parent"))
         await engine.signal("parent may go on")
         await until(lambda: store.find_signal_waiter("child:tried"))
+        await engine.signal("succeed may go on")
+        assert await handle.result("10s") == "success"
+
+
+@on_every_store
+@pytest.mark.parametrize("joins_before", [True, False])
+async def test_a_retry_that_goes_on_as_a_new_run_has_not_succeeded_yet(store: StateStore, joins_before: bool) -> None:
+    async with running_engine(store, trying_again, tried) as engine:
+        handle = await engine.start(trying_again, run_id="parent")
+        await until(run_has(store, "tried", RunStatus.FAILED))
+        retry = await engine.retry_with_input("tried", "go on")
+        if joins_before:
+            await engine.signal("parent may go on")
+            await until(lambda: store.find_signal_waiter("child:tried"))
+        await engine.signal("go on may go on")
+        await until(run_has(store, f"{retry.id}~1", RunStatus.SUSPENDED))
+        if not joins_before:
+            await engine.signal("parent may go on")
+            await until(lambda: store.find_signal_waiter("child:tried"))
         await engine.signal("succeed may go on")
         assert await handle.result("10s") == "success"
 
