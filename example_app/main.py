@@ -89,5 +89,5 @@ async def live(health: DurableHealthDep) -> dict[str, str]:
 @app.get("/health/ready")
 async def ready(health: DurableHealthDep) -> dict[str, str]:
     if not health.ready:
-        raise HTTPException(503, health.store_error)
+        raise HTTPException(503, "the store does not answer, or no worker looks for work")
     return {"status": "ok"}

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from fastapi_durable.errors import StoreError
@@ -39,8 +39,14 @@ async def answering_probes(runtime: DurableRuntime, address: Address) -> AsyncIt
             pass
         finally:
             writer.close()
-            with suppress(ConnectionError):
-                await writer.wait_closed()
+            try:
+                # What was written last still has to go out, to a reader that may have stopped reading.
+                async with asyncio.timeout(_REQUEST_TIMEOUT):
+                    await writer.wait_closed()
+            except TimeoutError:
+                writer.transport.abort()
+            except ConnectionError:
+                pass
 
     server = await asyncio.start_server(answer, *address)
     async with server:

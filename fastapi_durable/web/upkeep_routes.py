@@ -85,12 +85,15 @@ async def list_schedules(scope: ScopeDep) -> ScheduleList:
 async def list_workers(scope: ScopeDep) -> WorkerList:
     """List the workers that said within the last half minute that they live, with their load."""
     return WorkerList(
-        workers=[
-            WorkerView.of(each)
-            for each in await scope.gateway.workers()
-            if scope.sees_everything or each.namespace == scope.namespace
-        ]
+        workers=[WorkerView.of(each) for each in await scope.gateway.workers() if _drives_for(each, scope)]
     )
+
+
+def _drives_for(worker: WorkerRecord, scope: ConsoleScope) -> bool:
+    """Whether the worker drives what the caller sees. Whose worker drives for all is no tenant's business."""
+    if scope.namespace is None or worker.namespace == scope.namespace:
+        return True
+    return worker.namespace is None and scope.sees_everything
 
 
 async def trigger_schedule(key: Name, scope: ScopeDep) -> ScheduleTriggered:

@@ -153,7 +153,7 @@ async def test_after_the_login_a_browser_goes_to_a_view_of_this_console_and_nowh
         lambda cookie: cookie.partition(".")[0],
         lambda cookie: cookie.partition(".")[0] + ".",
         lambda cookie: "." + cookie.partition(".")[2],
-        lambda cookie: SessionSigner(["another-secret-" * 3], timedelta(hours=1)).issue(
+        lambda cookie: SessionSigner(["another-secret-" * 3], timedelta(hours=1), COOKIE).issue(
             USERS["otto"], HandClock().now()
         ),
         lambda cookie: "a" * 5000,
@@ -203,6 +203,16 @@ async def test_a_session_in_its_second_half_is_renewed_for_the_user_as_of_now() 
         clock.move(minutes=31)
         now["otto"] = None
         assert (await found.client.get("api/console")).status_code == 401
+
+
+async def test_a_session_is_good_at_the_console_that_it_was_written_for() -> None:
+    """Two consoles of one host may have the same secret and different people."""
+    async with login_desk(cookie_name="first") as found:
+        await sign_in(found, "otto")
+        value = found.client.cookies["first"]
+        assert (await found.client.get("api/runs")).status_code == 200
+    async with login_desk(cookie_name="second") as found:
+        assert (await found.client.get("api/runs", headers={"cookie": f"second={value}"})).status_code == 401
 
 
 async def test_a_secret_can_be_replaced_while_sessions_live() -> None:

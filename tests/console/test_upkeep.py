@@ -1,5 +1,9 @@
 """Schedules and workers over HTTP."""
 
+import pytest
+
+from fastapi_durable import SystemClock
+from fastapi_durable.model import WorkerRecord
 from tests.console.desk import desk
 
 
@@ -19,6 +23,39 @@ async def test_a_schedule_is_listed_paused_resumed_and_triggered() -> None:
         assert (await found.client.get(f"runs/{triggered.json()['run_id']}")).json()["workflow"] == "updated"
         unknown = await found.client.post("schedules/weekly/trigger")
         assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:fastapi-durable:schedule-not-found")
+
+
+@pytest.mark.parametrize(
+    ("namespace", "tenant", "seen"),
+    [
+        (None, None, {"of all", "of acme", "of other"}),
+        ("acme", None, {"of all", "of acme"}),
+        (None, "acme", {"of acme"}),
+    ],
+)
+async def test_workers_are_shown_to_those_whose_runs_they_drive(
+    namespace: str | None, tenant: str | None, seen: set[str]
+) -> None:
+    """Hosts and processes of other namespaces are not; a tenant's are its own, and not those that serve everybody."""
+
+    async def tenant_of() -> str | None:
+        return tenant
+
+    async with desk(namespace=namespace, allow_unauthenticated=True, tenant=tenant_of) as found:
+        for id, confined_to in (("of all", None), ("of acme", "acme"), ("of other", "other")):
+            record = WorkerRecord(
+                id=id,
+                host="db.internal",
+                pid=1,
+                version="1",
+                namespace=confined_to,
+                concurrency=1,
+                started_at=SystemClock().now(),
+                beat_at=SystemClock().now(),
+            )
+            await found.runtime.store.save_worker(record)
+        workers = (await found.client.get("workers")).json()["workers"]
+        assert {worker["id"] for worker in workers if worker["id"].startswith("of ")} == seen
 
 
 async def test_the_workers_are_listed_with_their_load() -> None:

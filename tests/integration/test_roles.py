@@ -1,8 +1,10 @@
 """Which process drives runs."""
 
 import asyncio
+import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -18,6 +20,8 @@ from fastapi_durable import (
     StoreUnavailableError,
     SystemClock,
 )
+from fastapi_durable.queue import QueueLoad
+from fastapi_durable.web import probes
 from fastapi_durable.web.probes import answering_probes
 from tests.integration.order_desk import Order, calling, checkout, order_desk, receipt_of
 from tests.support.engine_rig import until
@@ -173,6 +177,34 @@ async def test_the_probes_of_a_worker_turn_with_its_health() -> None:
             assert runtime.worker is not None
             await runtime.worker.stop()
             assert (await client.get("/health/live")).status_code == 503
+
+
+class _StoreOfManyQueues(MemoryStateStore):
+    async def list_queues(self, now: datetime, **options: Any) -> list[QueueLoad]:
+        return await super().list_queues(now, **options) * 200_000
+
+
+def _answering() -> bool:
+    tasks = [task.get_coro() for task in asyncio.all_tasks()]
+    return any("answering_probes" in getattr(each, "__qualname__", "") for each in tasks)
+
+
+async def test_a_reader_that_stops_reading_is_hung_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not take would else stay in memory, and the process would not end."""
+    monkeypatch.setattr(probes, "_REQUEST_TIMEOUT", 0.2)
+    module = module_on(_StoreOfManyQueues(), queues=[Queue("parcels")])
+    async with module.running() as runtime, answering_probes(runtime, ("127.0.0.1", 0)) as (host, port):
+        with socket.create_connection((host, port)) as reader:
+            reader.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            await until(_is(answering=True))
+            await until(_is(answering=False))
+
+
+def _is(*, answering: bool) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        return _answering() == answering
+
+    return look
 
 
 async def test_a_probe_that_is_no_http_is_hung_up_on() -> None:

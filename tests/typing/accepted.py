@@ -24,6 +24,7 @@ from fastapi_durable import (
     LiveEvent,
     MemoryStateStore,
     PublishedEvent,
+    Retention,
     Run,
     RunGateway,
     RunGatewayDep,
@@ -47,6 +48,7 @@ from fastapi_durable import (
     current_step,
     entity,
     exponential,
+    keep,
     operation,
     step,
     workflow,
@@ -331,6 +333,7 @@ also = DurableModule.for_root_async(use_factory=factory)
 intercepted = DurableOptions(
     store=MemoryStateStore(),
     interceptors=[timed],
+    retention=Retention(policies=[keep("completed", max_age="30 days")]),
     webhook_url=lambda token: f"https://x.example/{token}",
     event_ttl="1d",
 )

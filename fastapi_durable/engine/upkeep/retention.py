@@ -1,7 +1,7 @@
 """What is forgotten, and when: finished runs by policy, and what nobody fetched from the buffers by age."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -54,7 +54,7 @@ class Retention:
         DefinitionError: two policies share a status, or a limit is not positive.
     """
 
-    policies: tuple[RetentionPolicy, ...] = ()
+    policies: Sequence[RetentionPolicy] = ()
     signals: Duration | None = timedelta(days=30)
     sweep_interval: Duration = timedelta(minutes=1)
     batch_size: int = 1000

@@ -56,7 +56,7 @@ class ConsoleLogin:
             whom the session is renewed, or None to end it. Without it a session ends after `lifetime`.
         secure: Whether browsers send the cookie over HTTPS only. They count their own machine as safe; turn it off for
             plain HTTP in a development network, and nowhere else.
-        cookie_name: One for each console, if a host has several.
+        cookie_name: One for each console, if a host has several. A session is good under the name it was written for.
         clock: Where the time comes from.
 
     Raises:
@@ -83,7 +83,9 @@ class ConsoleLogin:
             raise ConfigurationError("lifetime of ConsoleLogin is a minute or longer")
         secrets = [secret] if isinstance(secret, SecretStr | str) else list(secret)
         self._signer = SessionSigner(
-            [each.get_secret_value() if isinstance(each, SecretStr) else each for each in secrets], self._lifetime
+            [each.get_secret_value() if isinstance(each, SecretStr) else each for each in secrets],
+            self._lifetime,
+            cookie_name,
         )
         self._authenticate = authenticate
         self._revalidate = revalidate
@@ -111,7 +113,11 @@ class ConsoleLogin:
         return require
 
     async def user_of(self, request: Request, response: Response) -> ConsoleUser | None:
-        """Who is signed in; a session in its second half is renewed with the response."""
+        """Who is signed in; a session in its second half is renewed with the response.
+
+        Only an answer of data carries the new cookie. Pages and streams make answers of their own, and leave it to the
+        next request for data, which every page of the dashboard makes.
+        """
         now = self._clock.now()
         session = self._signer.read(request.cookies.get(self._cookie_name), now)
         if session is None:

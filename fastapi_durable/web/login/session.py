@@ -40,19 +40,21 @@ class SessionSigner:
 
     Args:
         secrets: The first one signs; all of them are accepted, so that a secret can be replaced while sessions live.
+        cookie_name: Of the cookie that holds the session; under another name it is none.
 
     Raises:
         ConfigurationError: there is none, or one is too short to be safe.
     """
 
-    def __init__(self, secrets: Sequence[str], lifetime: timedelta) -> None:
+    def __init__(self, secrets: Sequence[str], lifetime: timedelta, cookie_name: str) -> None:
         if not secrets or any(len(secret) < SHORTEST_SECRET for secret in secrets):
             raise ConfigurationError(
                 f"the secret of ConsoleLogin has {SHORTEST_SECRET} characters or more, random ones; make one with "
                 "`openssl rand -hex 32`, and keep it out of the code"
             )
-        # Keys of their own: the same secret may sign other things elsewhere, which are no sessions.
-        self._keys = [hmac.digest(secret.encode(), _PURPOSE, hashlib.sha256) for secret in secrets]
+        # Keys of their own: the same secret may sign other things elsewhere, or another console's sessions.
+        purpose = b"%s %s" % (_PURPOSE, cookie_name.encode())
+        self._keys = [hmac.digest(secret.encode(), purpose, hashlib.sha256) for secret in secrets]
         self._lifetime = lifetime
 
     def issue(self, user: ConsoleUser, now: datetime) -> str:
