@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from fastapi_durable.concurrency import Places
@@ -17,6 +18,7 @@ from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.runs.dispatch import Reservation
 from fastapi_durable.engine.upkeep.expiry import is_full
+from fastapi_durable.errors import StoreUnavailableError
 from fastapi_durable.model import Lease, Run
 
 _log = logging.getLogger("fastapi_durable")
@@ -135,7 +137,7 @@ class Worker:
         )
 
     def reserve(self) -> Reservation | None:
-        """See `Dispatcher`: a place for a run that this process starts."""
+        """See `Dispatcher`."""
         if self._draining or self._free_places() <= 0:
             return None
         reservation = Reservation(self._new_token(), self._engine.clock.now() + self._config.lease)
@@ -160,8 +162,32 @@ class Worker:
         self._reserved.discard(reservation.token)
         self._slot_free.set()
 
+    def find_out(self, reservation: Reservation, run_id: str) -> None:
+        """See `Dispatcher`."""
+        looking = asyncio.create_task(self._find_out(reservation, run_id), context=contextvars.Context())
+        self._turns.add(looking)
+        looking.add_done_callback(self._turns.discard)
+
+    async def _find_out(self, reservation: Reservation, run_id: str) -> None:
+        """Without the look, a lease that was committed would stand, driven by nobody, until it expires."""
+        clock, run = self._engine.clock, None
+        while clock.now() < reservation.until:
+            try:
+                run = await self._engine.store.find_run(run_id)
+            except StoreUnavailableError:
+                await clock.sleep(self._config.poll_interval)
+            except Exception:
+                _log.exception("run %s may be leased by nobody; then it is taken up when its lease expires", run_id)
+                break
+            else:
+                break
+        if run is not None and run.locked_by == reservation.token:
+            self.use(reservation, run, is_new=False)
+        else:
+            self.give_back(reservation)
+
     async def _reservations_end(self, seconds: float) -> None:
-        """Wait until no run is being created any more that would be driven here."""
+        """Wait until no run is being leased any more that would be driven here."""
         try:
             async with asyncio.timeout(seconds):
                 while self._reserved:
@@ -169,7 +195,7 @@ class Worker:
                     await self._slot_free.wait()
         except TimeoutError:
             _log.warning(
-                "%s runs are still being created; they are taken up when their lease expires", len(self._reserved)
+                "%s runs are still being leased; they are taken up when their lease expires", len(self._reserved)
             )
 
     def _free_places(self) -> int:
@@ -304,6 +330,7 @@ class Worker:
             # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
             predecessor.lose_lease()
         self._drivers[run_id] = driver
+        driver.when_settled = partial(self._free_place, driver)
         self._engine.notifications.driven_here.add(run_id)
         if self._draining:
             # Claimed while the worker stopped: handed back untouched.
@@ -313,17 +340,21 @@ class Worker:
 
         def finished(task: asyncio.Task[None]) -> None:
             self._turns.discard(task)
-            # The same run may have been claimed again meanwhile, under another driver.
-            if self._drivers.get(run_id) is driver:
-                del self._drivers[run_id]
-                self._engine.notifications.driven_here.discard(run_id)
-                self._leased_until.pop(run_id, None)
-            self._slot_free.set()
+            self._free_place(driver)
             if driver.run.queue:
                 # Its place in the queue is free, whatever ended the turn.
                 self._engine.notifications.work_available()
 
         task.add_done_callback(finished)
+
+    def _free_place(self, driver: RunDriver) -> None:
+        run_id = driver.run.id
+        # The same run may have been claimed again meanwhile, under another driver.
+        if self._drivers.get(run_id) is driver:
+            del self._drivers[run_id]
+            self._engine.notifications.driven_here.discard(run_id)
+            self._leased_until.pop(run_id, None)
+        self._slot_free.set()
 
     def _look_at(self, run_id: str) -> None:
         """The run was cancelled in this process: do not let its steps go on until their next write is refused."""

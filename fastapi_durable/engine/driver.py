@@ -48,7 +48,12 @@ _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
 class RunDriver:
-    """Owns one run under one lease, from its claim to its release; `divergence` is why it parked the run, if it did."""
+    """Owns one run under one lease, from its claim to its release.
+
+    Attributes:
+        when_settled: Is called when the run has ended, before anybody is told of it.
+        divergence: Why the run was parked, if it was.
+    """
 
     def __init__(self, run: Run, token: str, services: Services, *, is_new: bool = False) -> None:
         self.run = run
@@ -58,6 +63,7 @@ class RunDriver:
         self._turn: Turn | None = None
         self._lost = False
         self._stopping: Callable[[Turn], None] | None = None
+        self.when_settled: Callable[[], None] = _nothing
         self.divergence: Exception | None = None
 
     async def drive(self) -> None:
@@ -217,6 +223,8 @@ class RunDriver:
         settled = await turn.persist(partial(self._try_to_settle, status, output, error, put_waiters=turn.put_waiters))
         if not settled:
             return not await self._still_mine()
+        # Whoever waits for the result may start the next run at once, and shall find the place free.
+        self.when_settled()
         self._services.notifications.run_finished(
             self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
         )
@@ -353,3 +361,7 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
             turn.block(error)
         with inside_workflow(context):
             return await definition.function(context, value, **dependencies)
+
+
+def _nothing() -> None:
+    """Nobody waits for the end."""

@@ -60,7 +60,7 @@ async def _operate(
     """Execute one operation on the state; what it changed counts only if it returns."""
     name = f"op:{number}"
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
         if recorded is not None and recorded.status.is_finished:
             return recorded
         status, output, error = CheckpointStatus.COMPLETED, None, None
@@ -115,7 +115,7 @@ def _bound(operation: StepDefinition, instance: object) -> StepDefinition:
 async def _show(turn: Turn, seq: int, state: Json) -> None:
     """Record the state where it can be read from outside."""
     async with turn.under_way():
-        if turn.recorded(seq, CheckpointKind.LOCAL, STATE) is None:
+        if await turn.recorded(seq, CheckpointKind.LOCAL, STATE) is None:
             shown = turn.checkpoint(seq, CheckpointKind.LOCAL, STATE, CheckpointStatus.COMPLETED, output=state)
             await turn.record(shown)
 
@@ -123,7 +123,7 @@ async def _show(turn: Turn, seq: int, state: Json) -> None:
 async def _answer(turn: Turn, seq: int, number: int, reply: str, outcome: Checkpoint) -> None:
     name = f"reply:{number}"
     async with turn.under_way():
-        if turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
             turn.remember(await turn.persist(lambda: _hand_answer(turn, seq, name, reply, answer_of(outcome))))
             turn.services.notifications.work_available()
 

@@ -1,5 +1,6 @@
 """What turns and operations work with; one instance an engine."""
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ class Services:
         dead_letter: The workflow that is started for dead runs whose own workflow names none.
         queues: Those that runs may be started on, by name.
         namespaces_with_queues: Where the store is known to have them.
+        left_behind: Tasks of bodies that nothing can end.
         random: Returns floats in [0, 1).
     """
 
@@ -61,4 +63,5 @@ class Services:
     dead_letter: Callable[..., Any] | str | None = None
     queues: Mapping[str, Queue] = field(default_factory=dict)
     namespaces_with_queues: set[str] = field(default_factory=set)
+    left_behind: set[asyncio.Task[Any]] = field(default_factory=set)
     random: Callable[[], float] = random.random

@@ -291,8 +291,10 @@ class StateStore(Protocol):
         """The same for a replay, in any order, each decoded when it is asked for."""
         ...
 
-    async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
-        """The one with the highest `seq`."""
+    async def find_latest_checkpoint_by_name(
+        self, run_id: str, name: str, *, by_time: bool = False
+    ) -> Checkpoint | None:
+        """The one with the highest `seq`; `by_time`, the one with the latest `finished_at`, and of several that one."""
         ...
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
@@ -381,6 +383,10 @@ class StateStore(Protocol):
 
     async def save_queue(self, queue: QueueState) -> None:
         """Insert a queue, or set the limits of the one that has its id; how far that has come stays."""
+        ...
+
+    async def add_queue(self, queue: QueueState) -> None:
+        """Insert a queue unless one has its id; that one stays as it is."""
         ...
 
     async def list_queues(

@@ -11,7 +11,7 @@ from fastapi_durable.errors import ChildFailedError, DefinitionError, FatalError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import has_status, running_engine, until
+from tests.support.engine_rig import has_status, run_has, running_engine, until
 from tests.support.stores import on_every_store
 
 
@@ -77,6 +77,108 @@ async def test_runs_that_would_wait_for_each_other_are_refused_and_do_not_wait_f
             await handle.result("10s")
         assert failed.value.code == "child_cycle"
         assert await (await engine.start(own_child)).result("10s") == "child_cycle"
+
+
+@workflow
+async def elder(ctx: WorkflowContext) -> str | None:
+    await ctx.start_child(younger, ctx.run_id, run_id="younger")
+    await ctx.wait_for_signal("younger waits")
+    try:
+        return await ctx.child(younger, ctx.run_id, run_id="younger")
+    except ChildFailedError as error:
+        return error.code
+
+
+@workflow
+async def younger(ctx: WorkflowContext, parent: str) -> str | None:
+    return await ctx.child(elder, run_id=parent)
+
+
+@on_every_store
+async def test_a_parent_that_joins_its_child_is_refused_if_that_waits_for_it(store: StateStore) -> None:
+    async with running_engine(store, elder, younger) as engine:
+        handle = await engine.start(elder, run_id="elder")
+        await until(lambda: store.find_signal_waiter("child:elder"))
+        await engine.signal("younger waits")
+        assert await handle.result("10s") == "child_cycle"
+        assert await engine.handle("younger").result("10s") == "child_cycle"
+
+
+@workflow
+async def trying_again(ctx: WorkflowContext) -> str | None:
+    with pytest.raises(ChildFailedError):
+        await ctx.child(tried, "fail", run_id="tried")
+    await ctx.wait_for_signal("parent may go on")
+    try:
+        return await ctx.child(tried, "fail", run_id="tried")
+    except ChildFailedError as error:
+        return error.code
+
+
+@workflow
+async def tried(ctx: WorkflowContext, what: str) -> str | None:
+    if what == "fail":
+        raise FatalError("as it was told")
+    await ctx.wait_for_signal(f"{what} may go on")
+    if what == "go on":
+        ctx.continue_as_new("succeed")
+    if what == "succeed":
+        return "success"
+    try:
+        return await ctx.child(trying_again, run_id="parent")
+    except ChildFailedError as error:
+        return error.code
+
+
+@on_every_store
+@pytest.mark.parametrize(("first", "second", "awaited"), [("parent", "join", "tried"), ("join", "parent", "parent")])
+async def test_a_retry_that_alone_could_end_a_wait_makes_a_ring_as_its_origin_would(
+    store: StateStore, first: str, second: str, awaited: str
+) -> None:
+    """A parent that waits for a failed child waits for the retry of it, under the child's own name."""
+    async with running_engine(store, trying_again, tried) as engine:
+        handle = await engine.start(trying_again, run_id="parent")
+        await until(run_has(store, "tried", RunStatus.FAILED))
+        await engine.retry_with_input("tried", "join")
+        await engine.signal(f"{first} may go on")
+        await until(lambda: store.find_signal_waiter(f"child:{awaited}"))
+        await engine.signal(f"{second} may go on")
+        assert await handle.result("10s") == "child_cycle"
+
+
+@on_every_store
+async def test_a_parent_may_wait_while_another_retry_can_still_bring_a_success(store: StateStore) -> None:
+    """One retry waits for the parent; the other one does not."""
+    async with running_engine(store, trying_again, tried) as engine:
+        handle = await engine.start(trying_again, run_id="parent")
+        await until(run_has(store, "tried", RunStatus.FAILED))
+        for what in ("join", "succeed"):
+            await engine.retry_with_input("tried", what)
+        await engine.signal("join may go on")
+        await until(lambda: store.find_signal_waiter("child:parent"))
+        await engine.signal("parent may go on")
+        await until(lambda: store.find_signal_waiter("child:tried"))
+        await engine.signal("succeed may go on")
+        assert await handle.result("10s") == "success"
+
+
+@on_every_store
+@pytest.mark.parametrize("joins_before", [True, False])
+async def test_a_retry_that_goes_on_as_a_new_run_has_not_succeeded_yet(store: StateStore, joins_before: bool) -> None:
+    async with running_engine(store, trying_again, tried) as engine:
+        handle = await engine.start(trying_again, run_id="parent")
+        await until(run_has(store, "tried", RunStatus.FAILED))
+        retry = await engine.retry_with_input("tried", "go on")
+        if joins_before:
+            await engine.signal("parent may go on")
+            await until(lambda: store.find_signal_waiter("child:tried"))
+        await engine.signal("go on may go on")
+        await until(run_has(store, f"{retry.id}~1", RunStatus.SUSPENDED))
+        if not joins_before:
+            await engine.signal("parent may go on")
+            await until(lambda: store.find_signal_waiter("child:tried"))
+        await engine.signal("succeed may go on")
+        assert await handle.result("10s") == "success"
 
 
 async def test_a_descendant_that_starts_its_ancestor_does_not_become_its_parent() -> None:

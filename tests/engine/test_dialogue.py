@@ -1,6 +1,10 @@
 """Updates, values to show, breakpoints, tasks and signals with a start."""
 
 import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -21,8 +25,12 @@ from fastapi_durable.errors import (
 )
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.conversation import RESULT, answer, conversation
-from tests.support.engine_rig import build_engine, has_status, killed_worker, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+from tests.support.hand_clock import HandClock
+from tests.support.interposed_store import interposed
+from tests.support.stores import on_every_store
 
 
 class Address(BaseModel):
@@ -156,6 +164,59 @@ async def test_a_value_that_is_set_after_branches_is_the_last_one_however_fast_i
         handle = await engine.start(flow)
         await handle.result("5s")
         assert await engine.get_event(handle.run_id, "progress", int) == 9
+
+
+@on_every_store
+async def test_a_value_from_a_branch_is_the_last_one_though_an_earlier_one_came_by_a_clock_ahead(
+    store: StateStore,
+) -> None:
+    """The run was on another machine for a while, whose clock is ahead of this one."""
+    clock = HandClock()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        clock.move(minutes=2)
+        await _show(ctx, 1)
+        clock.move(minutes=-2)
+        await _show(ctx, 2)
+        await ctx.gather(_show(ctx, 3))
+        await ctx.wait_for_signal("go")
+        await _show(ctx, 4)
+
+    async with running_engine(store, flow, clock=clock, config=replace(FAST, lease=timedelta(hours=1))) as engine:
+        handle = await engine.start(flow)
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        assert await engine.get_event(handle.run_id, "progress", int) == 3
+        await engine.signal("go")
+        await handle.result("5s")
+        assert await engine.get_event(handle.run_id, "progress", int) == 4
+
+
+async def test_a_value_from_a_branch_costs_the_same_however_many_came_before() -> None:
+    """Of all that a run has shown, also under longer keys that begin alike, it reads one."""
+    read: list[int] = []
+
+    async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        answer = await call()
+        if "checkpoint" in name and name != "record_checkpoint":
+            read.append(len(answer) if isinstance(answer, list) else 1)
+        return answer
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        async def report() -> None:
+            for value in range(10):
+                await ctx.set_event(f"progress:{value}", value)
+                await _show(ctx, value)
+
+        await ctx.gather(report())
+
+    store = interposed(MemoryStateStore(), between)
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        await handle.result("5s")
+        assert await engine.get_event(handle.run_id, "progress", int) == 9
+    assert max(read) == 1
 
 
 async def _show(ctx: WorkflowContext, value: int) -> None:

@@ -1,4 +1,4 @@
-"""A delivery to a run that waits, in a process with a free place: the run goes on there, without a look for work."""
+"""The short way: what is started or woken in a process with a free place goes on there, without a look for work."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from fastapi_durable.model import RunStatus
 from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.worker import Worker
 from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
 from tests.support.interposed_store import interposed
 
@@ -64,12 +65,22 @@ class Counted:
     def __init__(self) -> None:
         self.claims = 0
 
+    async def has_looked(self) -> bool:
+        return self.claims > 0
+
     def store(self) -> StateStore:
         async def between(name: str, call: "partial[Any]") -> Any:
             self.claims += name == "claim_runs"
             return await call()
 
         return interposed(MemoryStateStore(), between)
+
+
+async def has_place(worker: Worker) -> bool:
+    reservation = worker.reserve()
+    if reservation is not None:
+        worker.give_back(reservation)
+    return reservation is not None
 
 
 async def waiting(engine: WorkflowEngine, body: Callable[..., Any], **options: Any) -> RunHandle[Any]:
@@ -147,6 +158,7 @@ async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_
         outside.dispatcher = worker
         with pytest.raises(StoreUnavailableError):
             await outside.signal("go", "on")
+        await until(lambda: has_place(worker))
         run = await handle.run()
         assert (run.status, run.locked_by, worker.health().in_flight) == (RunStatus.SUSPENDED, None, 0)
         assert await outside.signal("go", "on"), "the waiter is still there"
@@ -161,3 +173,45 @@ async def test_the_delivery_counts_as_one_so_that_nobody_ends_the_run_who_has_no
         await engine.signal("go", "on")
         await handle.result("5s")
         assert (await handle.run()).wake_count == before + 1
+
+
+@pytest.mark.parametrize("beginning", [False, True], ids=["woken", "new"])
+async def test_a_run_whose_commit_was_not_heard_of_is_driven_all_the_same(beginning: bool) -> None:
+    """Else it would stand under a lease that nobody renews, and count as lost by a crash when that is over."""
+    inner, unheard = MemoryStateStore(), [False]
+
+    async def between(name: str, call: "partial[Any]") -> Any:
+        answer = await call()
+        if unheard[0] and name in ("create_run", "after commit"):
+            unheard[0] = False
+            raise StoreUnavailableError("the connection broke before the answer came")
+        return answer
+
+    async with running_engine(interposed(inner, between), signalled, config=SELDOM) as engine:
+        if beginning:
+            await engine.signal("go", "on")
+            unheard[0] = True
+            with pytest.raises(StoreUnavailableError):
+                await engine.start(signalled, run_id="unheard")
+            handle = engine.handle("unheard", signalled)
+        else:
+            handle = await waiting(engine, signalled)
+            unheard[0] = True
+            with pytest.raises(StoreUnavailableError):
+                await engine.signal("go", "on")
+        assert await handle.result("5s") == "on"
+        assert not (await handle.run()).recovery_attempts
+
+
+async def test_whoever_has_a_result_finds_the_place_of_its_run_free() -> None:
+    """With one place for all runs, each next one would else wait for a look for work."""
+    counted = Counted()
+
+    @workflow
+    async def quick(ctx: WorkflowContext) -> str:
+        return "done"
+
+    async with running_engine(counted.store(), quick, config=ONE_PLACE) as engine:
+        await until(counted.has_looked)
+        assert [await engine.execute(quick) for _ in range(5)] == ["done"] * 5
+        assert counted.claims == 1

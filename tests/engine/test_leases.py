@@ -17,6 +17,10 @@ from tests.support.engine_rig import SHORT_LEASE, has_status, is_idle, running_e
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
+# Its step says nothing while it runs: the row that shows a longer one as running would be refused, and end it.
+STALE = replace(SHORT_LEASE, running_row_after=timedelta(hours=1))
+CUT_OFF = "the stale execution was cut off: it tests nothing"
+
 
 async def _believe(name: str, call: "partial[Awaitable[Any]]") -> Any:
     """A worker whose renewals go nowhere, and that takes the silence for success."""
@@ -72,7 +76,7 @@ async def test_a_stale_worker_neither_overwrites_a_result_nor_ends_the_run(store
     async def flow(ctx: WorkflowContext) -> list[str]:
         return [await ctx.step(place.meet), await ctx.step(place.meet)]
 
-    async with running_worker(interposed(store, _Stale().between), flow, config=SHORT_LEASE) as (stale, stale_worker):
+    async with running_worker(interposed(store, _Stale().between), flow, config=STALE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
         async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
@@ -80,9 +84,7 @@ async def test_a_stale_worker_neither_overwrites_a_result_nor_ends_the_run(store
             run, history = await store.find_run(handle.run_id), await store.list_checkpoints(handle.run_id)
             place.go_on.set()
             await until(lambda: is_idle(stale_worker))
-        assert place.left == ["execution 2", "execution 3", "execution 1"], (
-            "the stale step was cut off: it tests nothing"
-        )
+        assert place.left == ["execution 2", "execution 3", "execution 1"], CUT_OFF
         assert await store.find_run(handle.run_id) == run
         assert await store.list_checkpoints(handle.run_id) == history
 
@@ -96,7 +98,7 @@ async def test_a_stale_worker_does_not_free_the_lease_of_its_successor(store: St
         await ctx.step(place.meet)
         await ctx.step(successor.meet)
 
-    async with running_worker(interposed(store, _Stale().between), flow, config=SHORT_LEASE) as (stale, stale_worker):
+    async with running_worker(interposed(store, _Stale().between), flow, config=STALE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
         async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))):
@@ -105,6 +107,7 @@ async def test_a_stale_worker_does_not_free_the_lease_of_its_successor(store: St
             place.go_on.set()
             await until(lambda: is_idle(stale_worker))
             now = await handle.run()
+            assert place.left == ["execution 2", "execution 1"], CUT_OFF
             assert (now.status, now.locked_by) == (RunStatus.RUNNING, owned.locked_by)
             successor.go_on.set()
             await handle.result("20s")
@@ -122,13 +125,14 @@ async def test_a_stale_body_that_comes_to_its_end_does_not_end_the_run(store: St
             return "stale"
         return await ctx.step(successor.meet)
 
-    async with running_worker(interposed(store, _Stale().between), flow, config=SHORT_LEASE) as (stale, stale_worker):
+    async with running_worker(interposed(store, _Stale().between), flow, config=STALE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
         async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
             await successor.entered.wait()
             place.go_on.set()
             await until(lambda: is_idle(stale_worker))
+            assert place.left == ["execution 2", "execution 1"], CUT_OFF
             assert await has_status(handle, RunStatus.RUNNING)
             successor.go_on.set()
             assert await fresh.handle(handle.run_id).result("20s") == "execution 1"

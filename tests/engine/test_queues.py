@@ -1,19 +1,24 @@
 """Queues, driven: limits over several workers, and what gives a place back."""
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import pytest
 
+from fastapi_durable.clock import SystemClock
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.errors import DefinitionError, InputValidationError
 from fastapi_durable.model import RunStatus
-from fastapi_durable.queue import Queue
+from fastapi_durable.queue import Queue, QueueState
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.interposed_store import interposed
 
 under_way: list[str] = []
 most: list[int] = []
@@ -291,3 +296,21 @@ def test_bad_queues_are_refused() -> None:
         Queue("q", rate_limit=1)
     with pytest.raises(DefinitionError, match="two queues"):
         build_engine(MemoryStateStore(), queues=[Queue("q"), Queue("q", concurrency=1)])
+
+
+async def test_a_first_start_leaves_limits_alone_that_a_newer_worker_sets_at_that_moment() -> None:
+    """Nor does it look at what else there is in the queues, however much that be."""
+    store, asked = MemoryStateStore(), list[str]()
+    newer = QueueState(id="q", namespace="default", name="q", concurrency=9, updated_at=SystemClock().now())
+
+    async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        asked.append(name)
+        if name.endswith("_queue"):
+            await store.save_queue(newer)
+        return await call()
+
+    engine = build_engine(interposed(store, between), working, queues=[Queue("q", concurrency=1)])
+    await engine.start(working, "first", queue="q")
+    await engine.start(working, "second", queue="q")
+    assert [load.queue.concurrency for load in await store.list_queues(engine.clock.now())] == [9]
+    assert asked == ["add_queue", "create_run", "create_run"]

@@ -72,6 +72,8 @@ async def upkeep(store: StateStore) -> None:
     await store.run_activity(ActivityQuery(start=at(0), width=timedelta(minutes=1), buckets=60))
     await store.page_checkpoints("past-7", after=0, limit=10)
     await store.history_state("past-7")
+    for by_time in (False, True):
+        await store.find_latest_checkpoint_by_name("past-7", "step-0", by_time=by_time)
     old = RetentionPolicy(statuses=TERMINAL_STATUSES, max_age=timedelta(days=3650))
     many = RetentionPolicy(statuses=TERMINAL_STATUSES, max_count=PAST // 2)
     await store.prune_terminal_runs(old, now=at(0), limit=9)

@@ -43,7 +43,9 @@ _READS = frozenset(
     }
 )
 
-_OF_THE_WORKER = frozenset({"save_worker", "remove_worker", "save_queue", "prune_workers", "prune_buffered_signals"})
+_OF_THE_WORKER = frozenset(
+    {"save_worker", "remove_worker", "save_queue", "add_queue", "prune_workers", "prune_buffered_signals"}
+)
 """Writes that come by the clock or with the start: the n-th write is to be the same one every time."""
 
 

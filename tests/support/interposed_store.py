@@ -8,7 +8,8 @@ from typing import Any, cast
 from fastapi_durable.store.base import StateStore
 
 Call = Callable[[str, "partial[Awaitable[Any]]"], Awaitable[Any]]
-"""Gets a method's name and the call itself, and answers in its place. A commit has the name `commit`."""
+"""Gets a method's name and the call itself, and answers in its place. A commit has the names `commit` and, behind it,
+`after commit`."""
 
 
 def interposed(store: StateStore, between: Call) -> StateStore:
@@ -27,6 +28,7 @@ class _InterposedStore:
         async with self._inner.transaction(**options) as transaction:
             yield _InterposedStore(transaction, self._between)
             await self._between("commit", _NOTHING)
+        await self._between("after commit", _NOTHING)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)

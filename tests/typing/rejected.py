@@ -95,7 +95,7 @@ async def wrong_operations(workflows: WorkflowService, order: Order) -> None:
     state: Order | None = await workflows.get_entity_state(Account, "a")  # type: ignore[arg-type]
     workflows.handle(state)  # type: ignore[call-overload]
     await workflows.signal(order)  # type: ignore[arg-type]
-    await workflows.signal_waiting("approve:1", namespace=order)  # type: ignore[arg-type]
+    await workflows.signal_waiting("approve:1", order)  # type: ignore[call-arg]
     await workflows.update("1", order)  # type: ignore[arg-type]
     await workflows.continue_run("1", 5)  # type: ignore[arg-type]
     await workflows.complete_task("1")  # type: ignore[call-arg]

@@ -6,12 +6,12 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.primitives.child import (
-    ChildRequest,
     run_child,
     run_children,
     run_children_fail_fast,
     spawn_child,
 )
+from fastapi_durable.engine.primitives.child_run import ChildRequest
 from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.limits import checked_inherited_id, checked_priority, checked_run_id, refuse_unknown

@@ -20,7 +20,7 @@ async def stop_at_breakpoint(turn: Turn, seq: int, label: str | None) -> None:
     """Return once an operator let the run go on from here."""
     name = breakpoint_name(label)
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
             turn.put_waiters = True
             recorded = await turn.persist(lambda: _stop(turn, seq, name))

@@ -7,15 +7,12 @@ the parent's history and wakes it.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.engine.primitives.child_run import ChildRequest, Created, Joined, Taken, adopt, resolve_child
 from fastapi_durable.engine.runs.cancellation import cancel_all
-from fastapi_durable.engine.runs.chain import successor_of
 from fastapi_durable.engine.runs.completion import child_token, completion, failure_of
-from fastapi_durable.engine.runs.labels import labelled
-from fastapi_durable.engine.runs.lineage import awaits, descends
+from fastapi_durable.engine.runs.lineage import awaits
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.retries import has_better_retry, success_of_retry
 from fastapi_durable.engine.turns.delivery import own_run
@@ -39,19 +36,6 @@ _OTHER_CODE = "run_id_taken"
 _VERDICT = "all:first_failure"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChildRequest:
-    """A child as the body asks for it; `input` is encoded."""
-
-    run_id: str
-    definition: WorkflowDefinition
-    input: Json
-    priority: int | None
-    queue: str | None = None
-    fairness_key: str | None = None
-    parallel_group: str | None = None
-
-
 async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
     """Start the child, or join a run of its id, and return its result.
 
@@ -60,7 +44,7 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
     """
     name = f"signal:{child_token(request.run_id)}"
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
             if recorded is None:
                 await _seat(turn, request)
@@ -84,41 +68,37 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
 async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -> Checkpoint | None:
     """Make sure that the child exists; return its ending if it has one, else leave a waiter for it."""
     async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+
+        async def settle(
+            status: CheckpointStatus, *, output: Json = None, error: ErrorRecord | None = None
+        ) -> Checkpoint:
+            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, status, output=output, error=error)
+            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+
         await transaction.lock_name(child_token(request.run_id))
         await own_run(turn, transaction)
         stored = await transaction.find_checkpoint(turn.run.id, seq)
         if stored is not None and stored.status.is_finished:
             return stored
-        child = await _create(turn, transaction, seq, request)
-        if _is_other(turn, child, request):
-            taken = _taken(turn, seq, CheckpointKind.SIGNAL, name, request)
-            return (await transaction.record_checkpoint(taken, token=turn.token)).checkpoint
-        if stored is None and await awaits(transaction, child, turn.run):
-            cycle = completion(RunStatus.FAILED, None, _cycle(child, turn.run))
-            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.COMPLETED, output=cycle)
-            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
-        if child.status.is_terminal and child.status is not RunStatus.COMPLETED:
-            child = await success_of_retry(transaction, child) or child
-        if child.status.is_terminal and (
-            child.status is RunStatus.COMPLETED or not await has_better_retry(transaction, child)
-        ):
-            ended = completion(child.status, child.output, child.error)
-            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.COMPLETED, output=ended)
-            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+        match await resolve_child(turn, transaction, seq, request):
+            case Taken():
+                return await settle(CheckpointStatus.FAILED, error=_taken(request))
+            case Joined(child):
+                if stored is None and await awaits(transaction, child, turn.run):
+                    cycle = completion(RunStatus.FAILED, None, _cycle(child, turn.run))
+                    return await settle(CheckpointStatus.COMPLETED, output=cycle)
+                await adopt(turn, transaction, seq, child)
+                if (ending := await _ending(transaction, child)) is not None:
+                    return await settle(CheckpointStatus.COMPLETED, output=ending)
+            case Created(child):
+                pass
         waiter = SignalWaiter(
             token=child_token(child.id), run_id=turn.run.id, seq=seq, parallel_group=request.parallel_group
         )
         other = await transaction.find_signal_waiter(waiter.token)
         if other is not None and other != waiter:
-            checkpoint = turn.checkpoint(
-                seq,
-                CheckpointKind.SIGNAL,
-                name,
-                CheckpointStatus.FAILED,
-                output=other.run_id,
-                error=ErrorRecord(message=f"run {other.run_id!r} awaits {child.id!r} already", code=_TAKEN_CODE),
-            )
-            return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+            error = ErrorRecord(message=f"run {other.run_id!r} awaits {child.id!r} already", code=_TAKEN_CODE)
+            return await settle(CheckpointStatus.FAILED, output=other.run_id, error=error)
         await transaction.put_signal_waiter(waiter)
         if stored is None:
             placeholder = turn.checkpoint(
@@ -133,11 +113,23 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
         return None
 
 
+async def _ending(transaction: StoreTransaction, child: Run) -> dict[str, Any] | None:
+    """How the child ended, unless it lives, or a retry of it may still bring a success."""
+    if not child.status.is_terminal:
+        return None
+    if child.status is not RunStatus.COMPLETED:
+        if (retry := await success_of_retry(transaction, child)) is not None:
+            child = retry
+        elif await has_better_retry(transaction, child):
+            return None
+    return completion(child.status, child.output, child.error)
+
+
 async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
     """Start the child, unless a run of its id exists, and return the id without waiting."""
     name = f"spawn:{request.run_id}"
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
         if recorded is None:
             await _seat(turn, request)
             recorded = await turn.persist(lambda: _spawn(turn, seq, name, request))
@@ -151,11 +143,17 @@ async def _spawn(turn: Turn, seq: int, name: str, request: ChildRequest) -> Chec
     async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
         await transaction.lock_name(child_token(request.run_id))
         await own_run(turn, transaction)
-        child = await _create(turn, transaction, seq, request)
-        if _is_other(turn, child, request):
-            checkpoint = _taken(turn, seq, CheckpointKind.LOCAL, name, request)
+        child = await resolve_child(turn, transaction, seq, request)
+        if isinstance(child, Joined):
+            await adopt(turn, transaction, seq, child.run)
+        if isinstance(child, Taken):
+            checkpoint = turn.checkpoint(
+                seq, CheckpointKind.LOCAL, name, CheckpointStatus.FAILED, error=_taken(request)
+            )
         else:
-            checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=child.id)
+            checkpoint = turn.checkpoint(
+                seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=child.run.id
+            )
         return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
 
 
@@ -182,7 +180,7 @@ async def run_children_fail_fast(
     if not children:
         return []
     async with turn.under_way():
-        verdict = turn.recorded(verdict_seq, CheckpointKind.LOCAL, _VERDICT)
+        verdict = await turn.recorded(verdict_seq, CheckpointKind.LOCAL, _VERDICT)
     if verdict is None:
         done, pending = await asyncio.wait(children, return_when=asyncio.FIRST_EXCEPTION)
         failed = [index for index, child in enumerate(children) if child in done and _has_failed(child)]
@@ -244,63 +242,14 @@ async def _seat(turn: Turn, request: ChildRequest) -> None:
     await turn.persist(lambda: know_queue(turn.services, turn.run.namespace, queue))
 
 
-async def _create(turn: Turn, transaction: StoreTransaction, seq: int, request: ChildRequest) -> Run:
-    """The child as it is stored; a run that was there already is told that somebody awaits it now."""
-    parent, definition, now = turn.run, request.definition, turn.services.clock.now()
-    child, created = await transaction.create_run(
-        Run(
-            id=request.run_id,
-            workflow=definition.name,
-            workflow_version=definition.version,
-            input=request.input,
-            tags=labelled(turn.services.codec, definition, request.input),
-            priority=parent.priority if request.priority is None else request.priority,
-            namespace=parent.namespace,
-            queue=request.queue or "",
-            fairness_key=request.fairness_key or "",
-            origin=definition.origin,
-            parent_run_id=parent.id,
-            parent_seq=seq,
-            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
-            traceparent=parent.traceparent,
-            created_at=now,
-            updated_at=now,
-        )
-    )
-    while not created and not _is_other(turn, child, request):
-        child = await transaction.lock_run(child.id) or child
-        # It may have gone on as another run since the parent began to wait.
-        successor = await successor_of(transaction, child)
-        if successor is None:
-            break
-        child = successor
-    orphan = child.parent_run_id is None and not child.status.is_terminal
-    if (
-        not created
-        and orphan
-        and not _is_other(turn, child, request)
-        and not await descends(transaction, parent, child)
-    ):
-        await transaction.update_run(child.id, {"parent_run_id": parent.id, "parent_seq": seq})
-        # A driver that is about to end the child without telling anybody finds that something happened.
-        await transaction.wake_run(child.id, now=now)
-    return child
-
-
 def _cycle(child: Run, run: Run) -> ErrorRecord:
     message = f"run {child.id!r} itself waits for the end of {run.id!r}, so neither would end"
     return ErrorRecord(message=message, code="child_cycle", retryable=False)
 
 
-def _is_other(turn: Turn, child: Run, request: ChildRequest) -> bool:
-    """Whether a run that was there already is none that the body means."""
-    return (child.workflow, child.namespace) != (request.definition.name, turn.run.namespace)
-
-
-def _taken(turn: Turn, seq: int, kind: CheckpointKind, name: str, request: ChildRequest) -> Checkpoint:
+def _taken(request: ChildRequest) -> ErrorRecord:
     """Recorded, so that a body which caught the error takes the same branch on every replay."""
-    error = ErrorRecord(message=f"the id {request.run_id!r} is taken", code=_OTHER_CODE, retryable=False)
-    return turn.checkpoint(seq, kind, name, CheckpointStatus.FAILED, error=error)
+    return ErrorRecord(message=f"the id {request.run_id!r} is taken", code=_OTHER_CODE, retryable=False)
 
 
 def _refuse_other(recorded: Checkpoint, request: ChildRequest) -> None:

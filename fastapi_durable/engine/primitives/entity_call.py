@@ -67,7 +67,7 @@ async def call_entity(turn: Turn, seq: int, call: Call) -> Any:
     reply = f"entityreply:{turn.step_id(seq)}"
     name = f"signal:{reply}"
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None:
             turn.put_waiters = True
             recorded = await turn.persist(lambda: _ask(turn, seq, name, reply, call))
@@ -117,7 +117,7 @@ async def signal_entity(turn: Turn, seq: int, call: Call) -> None:
     """
     name = f"entitysig:{call.entity}:{call.key}"
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
         if recorded is None:
             recorded = await turn.persist(lambda: _tell(turn, seq, name, call))
             turn.remember(recorded)

@@ -86,7 +86,7 @@ async def wait_for_event(
         deadline = None
         if deadline_seq is not None and timeout is not None:
             deadline = await recorded_deadline(turn, deadline_seq, f"timeout:event:{name}", timeout)
-        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, f"signal:{token}")
+        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, f"signal:{token}")
         if recorded is None or not recorded.status.is_finished:
             turn.put_waiters = True
             recorded = await turn.persist(lambda: _receive(turn, seq, name, match, token, deadline))

@@ -19,6 +19,6 @@ async def mark_patched(turn: Turn, seq: int, patch_id: str) -> bool:
     """Record that the run takes the new way from here on."""
     name = f"{_PREFIX}{patch_id}"
     async with turn.under_way():
-        if turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
             await turn.record(turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=True))
         return True

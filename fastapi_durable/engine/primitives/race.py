@@ -48,7 +48,7 @@ async def run_race(
     """Run the branches until one has ended; what it returned, or raised, is what the race comes to."""
     try:
         async with turn.under_way():
-            verdict = turn.recorded(seq, CheckpointKind.LOCAL, RACE)
+            verdict = await turn.recorded(seq, CheckpointKind.LOCAL, RACE)
     except BaseException:
         for branch in branches:
             branch.close()

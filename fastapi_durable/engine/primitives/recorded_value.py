@@ -20,7 +20,7 @@ async def record_value(turn: Turn, seq: int, name: str, declared: Any, take: Cal
     """
     codec = turn.services.codec
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
         if recorded is None:
             try:
                 value = take()

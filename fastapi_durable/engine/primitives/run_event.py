@@ -23,7 +23,7 @@ async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
     """
     name = _name(key)
     async with turn.under_way():
-        if turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
             output = turn.services.codec.encode(value, Any, what=f"the value of event {key!r}")
             checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=output)
             if turn.has_branches:
@@ -32,7 +32,10 @@ async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
 
 
 async def _after_the_latest(turn: Turn, checkpoint: Checkpoint) -> Checkpoint:
-    latest = await _latest_of(turn.services.store, turn.run.id, checkpoint.name)
+    # Of all values, those too that the body set before it had branches: their order was that of positions, whatever
+    # the clocks said, and from now on it is that of time.
+    store = turn.services.store
+    latest = await store.find_latest_checkpoint_by_name(turn.run.id, checkpoint.name, by_time=True)
     if latest is None:
         return checkpoint
     return replace(checkpoint, finished_at=max(checkpoint.finished_at, latest.finished_at + timedelta(milliseconds=1)))
@@ -50,8 +53,7 @@ async def _latest_of(store: StateStore, run_id: str, name: str) -> Checkpoint | 
     latest = await store.find_latest_checkpoint_by_name(run_id, name)
     if latest is None or latest.seq < FIRST_BRANCH_SEQ:
         return latest
-    rows = await store.list_checkpoints_by_name_prefix(run_id, [name])
-    return max((row for row in rows if row.name == name), key=lambda row: (row.finished_at, row.seq))
+    return await store.find_latest_checkpoint_by_name(run_id, name, by_time=True)
 
 
 def _name(key: str) -> str:

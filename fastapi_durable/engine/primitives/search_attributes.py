@@ -51,7 +51,7 @@ async def upsert_search_attributes(turn: Turn, seq: int, changes: Mapping[str, A
         InputValidationError: the result does not fit the workflow's schema; nothing was changed.
     """
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, _NAME)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, _NAME)
         if recorded is None:
             recorded = await turn.persist(lambda: _change(turn, seq, changes))
             turn.remember(recorded)

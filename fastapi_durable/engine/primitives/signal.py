@@ -73,7 +73,7 @@ async def wait_for_signal(
         deadline = None
         if deadline_seq is not None and timeout is not None:
             deadline = await recorded_deadline(turn, deadline_seq, f"timeout:{token}", timeout)
-        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, name)
+        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
         if recorded is None or not recorded.status.is_finished:
             # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
             turn.put_waiters = True
@@ -90,7 +90,7 @@ async def wait_for_signal(
 
 async def recorded_deadline(turn: Turn, seq: int, name: str, timeout: timedelta) -> datetime | None:
     """The recorded end of a bounded wait; it is fixed when the wait is reached for the first time."""
-    recorded = turn.recorded(seq, CheckpointKind.SLEEP, name)
+    recorded = await turn.recorded(seq, CheckpointKind.SLEEP, name)
     if recorded is None:
         recorded = await turn.record(
             turn.checkpoint(

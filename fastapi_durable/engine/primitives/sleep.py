@@ -15,7 +15,7 @@ async def sleep_until(turn: Turn, seq: int, deadline: datetime) -> None:
     """Return at `deadline`, or at the one that was recorded on the first run."""
     async with turn.under_way():
         now = turn.services.clock.now
-        recorded = turn.recorded(seq, CheckpointKind.SLEEP, _NAME)
+        recorded = await turn.recorded(seq, CheckpointKind.SLEEP, _NAME)
         if recorded is None:
             recorded = await turn.record(
                 turn.checkpoint(seq, CheckpointKind.SLEEP, _NAME, CheckpointStatus.PENDING, wake_at=deadline)

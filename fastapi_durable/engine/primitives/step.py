@@ -50,11 +50,11 @@ async def run_step(
     codec, carrier = turn.services.codec, transport or turn.services.transport
     label = f"step {definition.name!r}"
     if (result := turn.result_at(seq, CheckpointKind.LOCAL, definition.name)) is not None:
-        # Most of a replay. Nothing is under way, since nothing is waited for.
-        turn.check_open()
+        # Most of a replay.
+        turn.pass_by()
         return codec.decode(result[0], definition.output_type, what=f"the result of {label}")
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
         if recorded is None or not recorded.status.is_finished:
             encoded = codec.encode(value, definition.input_type, what=f"the input of {label}")
 

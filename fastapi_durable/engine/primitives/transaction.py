@@ -48,7 +48,7 @@ async def run_transaction(
     if definition.blocking:
         raise DefinitionError(f"the transaction {definition.name!r} must be `async def`: it awaits the database client")
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
         if recorded is None or not recorded.status.is_finished:
             encoded = turn.services.codec.encode(
                 value, definition.input_type, what=f"the input of transaction {definition.name!r}"

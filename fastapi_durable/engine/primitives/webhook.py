@@ -64,7 +64,7 @@ class Webhook(Generic[Payload]):
 async def mint_webhook(turn: Turn, seq: int, declared: Any) -> Webhook[Any]:
     """The webhook of a position: made on the first run, the same on every replay."""
     async with turn.under_way():
-        recorded = turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq), only_begun=True)
+        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq), only_begun=True)
         if recorded is None:
             secret = secrets.token_urlsafe(_SECRET_BYTES)
             recorded = await turn.persist(lambda: _register(turn, seq, secret))
@@ -92,11 +92,11 @@ async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, t
         deadline: Checkpoint | None = None
         label = f"timeout:wh:{turn.run.id}:{seq}"
         if deadline_seq is not None:
-            deadline = turn.recorded(deadline_seq, CheckpointKind.SLEEP, label, only_begun=True)
+            deadline = await turn.recorded(deadline_seq, CheckpointKind.SLEEP, label, only_begun=True)
             # What was decided first counts: a callback after a timeout is for a later wait.
             if deadline is not None and deadline.status is CheckpointStatus.FAILED:
                 raise turn.failed(deadline.seq, SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0)))
-        callback = turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq))
+        callback = await turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq))
         if deadline_seq is not None and deadline is None:
             wake_at = turn.services.clock.now() + (timeout or timedelta(0))
             deadline = await turn.record(

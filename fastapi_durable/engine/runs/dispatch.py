@@ -23,7 +23,7 @@ class Reservation:
 
 
 class Dispatcher(Protocol):
-    """A worker, as the engine sees it when it starts a run."""
+    """A worker, as the engine sees it when it starts or wakes a run."""
 
     def reserve(self) -> Reservation | None:
         """Hold a place for a run that is about to be leased; None if the worker is full or stopping."""
@@ -41,44 +41,71 @@ class Dispatcher(Protocol):
         """Free the place: no run was leased."""
         ...
 
+    def find_out(self, reservation: Reservation, run_id: str) -> None:
+        """Look whether the run was leased, which nobody knows, and drive it in the place, or free the place."""
+        ...
+
 
 class Place:
-    """What a delivery asks for around one attempt at its transaction: that the woken run goes on here at once.
+    """Around one attempt at a write that creates or wakes a run: lets the run be driven here at once.
 
     Attributes:
-        run: The one that was leased for that, if any; else the run waits for a claim.
+        run: The one that is leased for that, if any; else the run waits for a claim.
     """
 
     def __init__(self, dispatcher: Dispatcher | None) -> None:
         self.run: Run | None = None
         self._dispatcher = dispatcher
-        self._reservation = None if dispatcher is None else dispatcher.reserve()
+        self._reservation: Reservation | None = None
+        self._is_new = False
+
+    def lease_new(self, run: Run) -> Run:
+        """The run as it is to be created: leased, if it can be driven here."""
+        self._is_new = True
+        return self._lease(run, run.updated_at) or run
 
     async def take(self, transaction: StoreTransaction, run: Run, *, now: datetime) -> bool:
         """Wake a suspended run that the transaction has locked, and lease it; False if that is left to a claim."""
-        if self._dispatcher is None or self._reservation is None or not self._dispatcher.may_drive(run):
-            return False
         if run.status is not RunStatus.SUSPENDED or run.locked_by is not None:
             return False
-        leased: RunChanges = {
-            "status": RunStatus.RUNNING,
-            "locked_by": self._reservation.token,
-            "locked_until": self._reservation.until,
-            "wake_count": run.wake_count + 1,
-            "updated_at": now,
+        leased = self._lease(replace(run, wake_count=run.wake_count + 1), now)
+        if leased is None:
+            return False
+        changes: RunChanges = {
+            "status": leased.status,
+            "locked_by": leased.locked_by,
+            "locked_until": leased.locked_until,
+            "wake_count": leased.wake_count,
+            "updated_at": leased.updated_at,
         }
-        await transaction.update_run(run.id, leased)
-        self.run = replace(run, **leased)
+        await transaction.update_run(run.id, changes)
         return True
 
-    def close(self, *, committed: bool) -> None:
-        """Drive the leased run if its lease was committed; else give the place back."""
+    def close(self, *, failed: bool) -> None:
+        """Drive the leased run. After a failure, which may have been of the answer to a commit, find out first."""
         if self._dispatcher is None or self._reservation is None:
             return
-        if committed and self.run is not None:
-            self._dispatcher.use(self._reservation, self.run, is_new=False)
-        else:
+        if self.run is None:
             self._dispatcher.give_back(self._reservation)
+        elif failed:
+            self._dispatcher.find_out(self._reservation, self.run.id)
+        else:
+            self._dispatcher.use(self._reservation, self.run, is_new=self._is_new)
+
+    def _lease(self, run: Run, now: datetime) -> Run | None:
+        if self._dispatcher is None or not self._dispatcher.may_drive(run):
+            return None
+        self._reservation = self._dispatcher.reserve()
+        if self._reservation is None:
+            return None
+        self.run = replace(
+            run,
+            status=RunStatus.RUNNING,
+            locked_by=self._reservation.token,
+            locked_until=self._reservation.until,
+            updated_at=now,
+        )
+        return self.run
 
 
 class LocalWorker:
@@ -88,11 +115,11 @@ class LocalWorker:
 
     @contextmanager
     def place(self) -> Iterator[Place]:
-        """Hold a place, if there is one, around one attempt at a transaction."""
+        """See `Place`."""
         place = Place(self.dispatcher)
         try:
             yield place
         except BaseException:
-            place.close(committed=False)
+            place.close(failed=True)
             raise
-        place.close(committed=True)
+        place.close(failed=False)

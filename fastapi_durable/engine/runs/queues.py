@@ -55,10 +55,8 @@ async def know_queue(services: Services, namespace: str, name: str) -> None:
     """
     if not name or namespace in services.namespaces_with_queues:
         return
-    there = {load.queue.name for load in await services.store.list_queues(services.clock.now(), namespace=namespace)}
     for queue in services.queues.values():
-        if queue.name not in there:
-            await services.store.save_queue(_declared(queue, namespace, services.clock.now()))
+        await services.store.add_queue(_declared(queue, namespace, services.clock.now()))
     services.namespaces_with_queues.add(namespace)
 
 

@@ -7,6 +7,7 @@ the origin's own; its failure only if nothing else can bring a success any more.
 from datetime import datetime
 from typing import Any
 
+from fastapi_durable.engine.runs.chain import may_have_gone_on, next_run_id
 from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
 from fastapi_durable.model import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
@@ -30,7 +31,9 @@ async def retries_of(store: StateStore, run: Run) -> list[Run]:
     if run.parent_run_id is None:
         return []
     siblings = await store.list_runs(RunQuery(parent_run_id=run.parent_run_id, workflow=run.workflow, limit=_LIMIT))
-    return [sibling for sibling in siblings if sibling.id.startswith(f"{run.id}{_MARK}")]
+    retries = {sibling.id: sibling for sibling in siblings if sibling.id.startswith(f"{run.id}{_MARK}")}
+    # One that went on as a new run has come to nothing yet: the new one has its id, and stands in for it.
+    return [each for each in retries.values() if not (may_have_gone_on(each) and next_run_id(each.id) in retries)]
 
 
 async def success_of_retry(store: StateStore, run: Run) -> Run | None:
@@ -43,6 +46,18 @@ async def has_better_retry(store: StateStore, run: Run) -> bool:
     return any(
         retry.status is RunStatus.COMPLETED or not retry.status.is_terminal for retry in await retries_of(store, run)
     )
+
+
+async def hopes_of(store: StateStore, run: Run) -> list[Run]:
+    """The runs whose end a parent of this run waits for: itself, or its retries; none if its end is certain."""
+    if not run.status.is_terminal:
+        return [run]
+    if run.status is RunStatus.COMPLETED:
+        return []
+    retries = await retries_of(store, run)
+    if any(retry.status is RunStatus.COMPLETED for retry in retries):
+        return []
+    return [retry for retry in retries if not retry.status.is_terminal]
 
 
 async def tell_waiter_of_origin(

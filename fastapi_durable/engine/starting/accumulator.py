@@ -111,7 +111,7 @@ async def _start(turn: Turn, target: str, event_id: str, payload: Json) -> None:
     """Start the target as a run of its own: it outlives the accumulator, and is not cancelled with it."""
     seq, name = turn.take_position(), f"start:{target}"
     async with turn.under_way():
-        if turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
             turn.remember(await turn.persist(lambda: _create(turn, seq, name, target, event_id, payload)))
             turn.services.notifications.work_available()
 

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import replace
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.definition import WorkflowDefinition
@@ -25,7 +24,7 @@ from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.singleton import create_within_depth
 from fastapi_durable.engine.services import Services
-from fastapi_durable.model import Run, RunStatus, SearchAttributes
+from fastapi_durable.model import Run, SearchAttributes
 from fastapi_durable.store.base import CreatedRun
 from fastapi_durable.telemetry import current_traceparent
 
@@ -213,24 +212,14 @@ class Starts:
 
         A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
         """
-        services, dispatcher = self._services, self._services.local_worker.dispatcher
-        # A run in a queue waits for its turn, though a place here be free.
-        reservation = None if dispatcher is None or run.queue else dispatcher.reserve()
-        if dispatcher is None or reservation is None:
-            created = await create_within_depth(services, definition, run)
-            if created.created:
-                services.notifications.work_available()
-            return created
-        leased = replace(run, status=RunStatus.RUNNING, locked_by=reservation.token, locked_until=reservation.until)
-        try:
-            created = await create_within_depth(services, definition, leased)
-        except BaseException:
-            dispatcher.give_back(reservation)
-            raise
-        if created.created:
-            dispatcher.use(reservation, created.run, is_new=True)
-        else:
-            dispatcher.give_back(reservation)
+        services = self._services
+        with services.local_worker.place() as place:
+            created = await create_within_depth(services, definition, place.lease_new(run))
+            if place.run is not None:
+                # As it is stored: a first run sees what a replay will see.
+                place.run = created.run if created.created else None
+        if created.created and place.run is None:
+            services.notifications.work_available()
         return created
 
     def _new_run(

@@ -23,6 +23,7 @@ from fastapi_durable.engine.turns.position import (
     refuse_inside_step,
     used_too_late,
 )
+from fastapi_durable.engine.turns.rest import Rest, retrieve
 from fastapi_durable.engine.turns.undo import Compensation
 from fastapi_durable.errors import (
     LeaseLostError,
@@ -37,12 +38,8 @@ from fastapi_durable.store.history import HistoryRow
 T = TypeVar("T")
 E = TypeVar("E", bound=Exception)
 
-_SETTLE_CYCLES = 32
-"""Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
-A branch that needs more of them between two primitives would have to await something that is not durable."""
-
 _UNWIND_TIMEOUT = 5.0
-"""Seconds that an interrupted body's `finally` blocks get."""
+"""Seconds that an interrupted body's `finally` blocks get, and once more when they were cancelled."""
 
 _REFUSALS_AT_MOST = 1000
 """After so many calls that were refused by an interruption, the body takes it for an error and repeats the call."""
@@ -76,11 +73,8 @@ class Turn:
         self._undoing = undoing
         self._is_cancelling = run.status is RunStatus.CANCELLING and not undoing
         self._body: asyncio.Task[Any] | None = None
-        self._branches: set[asyncio.Task[Any]] = set()
-        self._under_way = 0
-        self._under_way_block = _UnderWay(self)
-        self._parked: dict[asyncio.Future[None], datetime | None] = {}
-        self._calls = 0
+        self._rest = Rest(self._come_to_rest)
+        self._under_way = _UnderWay(self)
         self._ended: Ended | None = None
         self._interrupted = False
         self._refusals = 0
@@ -94,7 +88,7 @@ class Turn:
         refuse_inside_step()
         if self._ended is not None:
             self._refuse_call()
-        self._calls += 1
+        self._rest.sign_of_life()
         return self._positions.take()
 
     def give_back_position(self) -> None:
@@ -105,11 +99,14 @@ class Turn:
         """Number a branch that is about to begin; the returned function is called in its task."""
         return self._positions.open_branch()
 
-    def recorded(self, seq: int, kind: CheckpointKind, name: str, *, only_begun: bool = False) -> Checkpoint | None:
-        """What the history holds at a position.
+    async def recorded(
+        self, seq: int, kind: CheckpointKind, name: str, *, only_begun: bool = False
+    ) -> Checkpoint | None:
+        """What the history holds at a position, for a call that is under way.
 
         Ends the turn as diverged if that is something else than the code asks for. A run that is being cancelled gets
-        no further than its history.
+        no further than its history: the call parks, and each branch comes as far as it came before, so that whatever
+        it did is undone.
 
         Args:
             only_begun: The call returns once its position is begun, so an unfinished row does not hold it up.
@@ -118,8 +115,7 @@ class Turn:
         finished = checkpoint is not None and (only_begun or checkpoint.status.is_finished)
         asked_for(seq, finished=finished)
         if self._is_cancelling and not finished:
-            self._end(Ended(Ending.CANCELLED))
-            self.check_open()
+            await self.park(None)
         if checkpoint is not None and (checkpoint.kind, checkpoint.name) != (kind, name):
             self._diverge(seq, f"{checkpoint.kind} {checkpoint.name!r}", f"{kind} {name!r}")
         return checkpoint
@@ -247,20 +243,23 @@ class Turn:
 
     def under_way(self) -> "_UnderWay":
         """Surrounds the asynchronous part of a primitive."""
-        return self._under_way_block
+        return self._under_way
+
+    def pass_by(self) -> None:
+        """In its place where a call has its answer already, and waits for nothing."""
+        self._rest.know_task()
+        self.check_open()
+        self._rest.sign_of_life()
 
     async def begin(self) -> None:
         """See `under_way`."""
-        task = asyncio.current_task()
-        if task is not None and task is not self._body and task not in self._branches:
-            # Before anything may be raised, so that a branch which starts after the end is not reported as a fault.
-            self._branches.add(task)
-            task.add_done_callback(_retrieve)
+        # Before anything may be raised, so that a branch which starts after the end is not reported as a fault.
+        self._rest.know_task()
         if self._refusals > _REFUSALS_AT_MOST:
-            await self._give_up_on_body()
+            self._leave_body()
+            await asyncio.get_running_loop().create_future()
         self.check_open()
-        self._under_way += 1
-        self._calls += 1
+        self._rest.enter()
         if self._progressed and self.run.recovery_attempts:
             try:
                 await self._forget_crashes()
@@ -270,9 +269,7 @@ class Turn:
 
     def end(self) -> None:
         """See `under_way`."""
-        self._under_way -= 1
-        self._calls += 1
-        self._look_for_rest()
+        self._rest.leave()
 
     async def park(self, wake_at: datetime | None) -> NoReturn:
         """Wait for what only another turn can bring; never returns, but raises `Interrupt`.
@@ -281,14 +278,7 @@ class Turn:
             wake_at: When to wake the run without any delivery; None: only a delivery helps.
         """
         self.check_open()
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._parked[future] = wake_at
-        self._look_for_rest()
-        try:
-            await future
-            raise Interrupt
-        finally:
-            self._parked.pop(future, None)
+        await self._rest.park(wake_at)
 
     def block(self, error: Exception) -> NoReturn:
         """End the turn because the code does not fit what is stored; the run waits for code that does."""
@@ -323,11 +313,12 @@ class Turn:
                 raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error
 
         self._body = asyncio.create_task(run_body(), name=f"durable run {self.run.id}")
+        self._rest.watch(self._body)
         try:
             self._body_over = asyncio.get_running_loop().create_future()
-            self._body.add_done_callback(lambda _: self._leave_body())
+            self._body.add_done_callback(lambda _: self._let_go())
             await self._body_over
-            _retrieve(self._body)
+            retrieve(self._body)
             outcome = self._outcome(self._body)
             await self._cancel_branches()
         except asyncio.CancelledError:
@@ -346,16 +337,16 @@ class Turn:
     def cut_short(self) -> None:
         """Stop now and have the driver look at the run again: it was cancelled."""
         if self._end(Ended(Ending.CUT_SHORT)):
-            self._cancel_all()
+            self._rest.cancel_all()
 
     def lose_lease(self) -> None:
         """Another worker may own the run: stop at once and write nothing more."""
         if self._end(Ended(Ending.LEASE_LOST)):
-            self._cancel_all()
+            self._rest.cancel_all()
 
     def release(self) -> None:
         """Stop at the next primitive, so that another worker can go on from there."""
-        if self._parked and self._under_way == len(self._parked):
+        if self._rest.is_quiet:
             self._end(Ended(Ending.RELEASED))
         else:
             self._ended = self._ended or Ended(Ending.RELEASED)
@@ -363,7 +354,7 @@ class Turn:
     def abort(self) -> None:
         """Stop now, whatever is under way."""
         self._end(Ended(Ending.RELEASED))
-        self._cancel_all()
+        self._rest.cancel_all()
 
     # Inside
 
@@ -387,24 +378,32 @@ class Turn:
 
     def _refuse_call(self) -> None:
         """Interrupt a call that comes after the end; returns if that has been in vain all the time."""
-        if self._body is not None and self._body.done() and asyncio.current_task() not in self._branches:
+        if self._body is not None and self._body.done() and not self._rest.knows(asyncio.current_task()):
             raise used_too_late(self.run.id)
         self._refusals += 1
         if self._refusals <= _REFUSALS_AT_MOST:
             self._interrupt()
 
-    async def _give_up_on_body(self) -> None:
-        """Keep a body that catches everything from repeating its call for ever, which would stop the whole process."""
+    def _leave_body(self) -> None:
+        """Go on without a body that catches the interruption and whatever else would end it.
+
+        It would repeat its call for ever, or hold the run's place and lease. Its task can be ended by nobody, so the
+        event loop must not wait for it when it closes.
+        """
+        if self._body is None or self._body.done() or self._body in self.services.left_behind:
+            return
         _log.error(
             "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
             "`except BaseException` and a bare `except` raise it again, or catch Exception",
             self.run.id,
             self.run.workflow,
         )
-        self._leave_body()
-        await asyncio.get_running_loop().create_future()
+        self.services.left_behind.add(self._body)
+        asyncio._unregister_task(self._body)
+        self._body._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._let_go()
 
-    def _leave_body(self) -> None:
+    def _let_go(self) -> None:
         if self._body_over is not None and not self._body_over.done():
             self._body_over.set_result(None)
 
@@ -415,32 +414,30 @@ class Turn:
         elif self._ended.ending is not Ending.RELEASED:
             return False
         self._interrupted = True
-        for future in self._parked:
-            if not future.done():
-                future.set_exception(Interrupt())
+        self._rest.interrupt()
         if self._impatience is None:
-            self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._cancel_all)
+            self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._lose_patience)
         return True
 
-    def _look_for_rest(self) -> None:
-        """End the turn if all that is under way is parked, and stays so."""
-        if not self._parked or self._under_way != len(self._parked):
-            return
-        if self._ended is not None:
-            self._end(self._ended)
-            return
-        # A body that awaits its only primitive itself can do nothing else. One with branches may be about to.
-        alone = len(self._parked) == 1 and asyncio.current_task() is self._body and not self._branches
-        self._settle(self._calls, 1 if alone else _SETTLE_CYCLES)
+    def _lose_patience(self) -> None:
+        self._rest.cancel_all()
+        self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._lose_all_patience)
 
-    def _settle(self, calls: int, cycles: int) -> None:
-        if calls != self._calls or self._under_way != len(self._parked) or self._ended is not None:
-            return
-        if cycles > 0:
-            asyncio.get_running_loop().call_soon(self._settle, calls, cycles - 1)
-            return
-        timers = [wake_at for wake_at in self._parked.values() if wake_at is not None]
-        self._end(Ended(Ending.SUSPENDED, wake_at=min(timers, default=None)))
+    def _lose_all_patience(self) -> None:
+        if self._rest.is_idle:
+            self._leave_body()
+        else:
+            # A step that refuses to end still works here: nobody else may begin it before the lease has expired.
+            self._lose_patience()
+
+    def _come_to_rest(self, wake_at: datetime | None) -> None:
+        if self._ended is not None:
+            # It was released while a call was under way.
+            self._end(self._ended)
+        elif self._is_cancelling:
+            self._end(Ended(Ending.CANCELLED))
+        else:
+            self._end(Ended(Ending.SUSPENDED, wake_at=wake_at))
 
     def _outcome(self, body: asyncio.Task[Any]) -> TurnOutcome:
         # Once the body was interrupted, what it returns or raises says nothing. One that was asked to stop at its next
@@ -465,16 +462,11 @@ class Turn:
         left = self._history[min(beyond)]
         return NonDeterminismError(self.run.id, left.seq, f"{left.kind} {left.name!r}", "the end of the workflow")
 
-    def _cancel_all(self) -> None:
-        for task in (self._body, *self._branches):
-            if task is not None and not task.done():
-                task.cancel()
-
     async def _cancel_branches(self) -> None:
         """Leave no task of the body behind."""
         if self._ended is None:
             self._ended = Ended(Ending.SUSPENDED)
-        branches = [task for task in self._branches if not task.done()]
+        branches = [task for task in self._rest.unfinished_tasks if task is not self._body]
         for task in branches:
             task.cancel()
         if branches:
@@ -483,7 +475,7 @@ class Turn:
     async def _unwind(self) -> None:
         self.abort()
         if self._body is not None:
-            self._body.add_done_callback(_retrieve)
+            self._body.add_done_callback(retrieve)
             await asyncio.wait({self._body}, timeout=_UNWIND_TIMEOUT)
         await self._cancel_branches()
 
@@ -501,9 +493,3 @@ class _UnderWay:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._turn.end()
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Mark an exception as seen: the turn's outcome tells of it, or the turn was over before it."""
-    if task.done() and not task.cancelled():
-        task.exception()

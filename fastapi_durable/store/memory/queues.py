@@ -1,33 +1,20 @@
 """Queues in memory."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 
 from fastapi_durable.model import Run, RunStatus
 from fastapi_durable.queue import Candidate, QueueClaim, QueueLoad, QueueState, admitted
+from fastapi_durable.store.memory.access import TableAccess
 from fastapi_durable.store.memory.claims import CLAIMABLE, claimed_by, lease_is_free, waiting_runs
-from fastapi_durable.store.memory.tables import Tables, thaw_run
+from fastapi_durable.store.memory.tables import thaw_run
 
 _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
-class QueueOperations(ABC):
+class QueueOperations(TableAccess):
     """What a store and a transaction have in common of these."""
-
-    _scope: str | None
-
-    @abstractmethod
-    def _access(self) -> AbstractAsyncContextManager[Tables]:
-        """The tables, once they may be touched."""
-
-    @abstractmethod
-    def _runs(
-        self, tables: Tables, statuses: Iterable[RunStatus] | None = None, namespace: str | None = None
-    ) -> Iterable[Run]:
-        """The visible runs."""
 
     async def save_queue(self, queue: QueueState) -> None:
         async with self._access() as tables:
@@ -41,6 +28,11 @@ class QueueOperations(ABC):
                     claimed_at=stored.claimed_at,
                 )
             tables.queues.put(queue.id, queue)
+
+    async def add_queue(self, queue: QueueState) -> None:
+        async with self._access() as tables:
+            if tables.queues.get(queue.id) is None:
+                tables.queues.put(queue.id, queue)
 
     async def list_queues(
         self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None

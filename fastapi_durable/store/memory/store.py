@@ -11,13 +11,10 @@ from itertools import islice
 from typing import Self
 
 from fastapi_durable.activity import ActivityBucket, ActivityQuery
-from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError
+from fastapi_durable.errors import LeaseLostError, StoreError
 from fastapi_durable.model import (
     LIVE_STATUSES,
-    BufferedEvent,
-    BufferedSignal,
     Checkpoint,
-    Json,
     Lease,
     RetentionPolicy,
     Run,
@@ -25,7 +22,6 @@ from fastapi_durable.model import (
     RunFacet,
     RunQuery,
     RunStatus,
-    SignalWaiter,
 )
 from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint
 from fastapi_durable.store.history import WholeRow
@@ -42,22 +38,18 @@ from fastapi_durable.store.memory.claims import (
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.queues import QueueOperations
 from fastapi_durable.store.memory.session import Gate, Session
+from fastapi_durable.store.memory.signals import SignalOperations
 from fastapi_durable.store.memory.tables import (
-    KeptSignal,
     Tables,
     freeze_checkpoint,
-    freeze_event,
     freeze_run,
-    freeze_signal,
     thaw_checkpoint,
-    thaw_event,
     thaw_run,
-    thaw_signal,
 )
 from fastapi_durable.store.memory.upkeep import UpkeepOperations
 
 
-class _Operations(UpkeepOperations, QueueOperations):
+class _Operations(SignalOperations, UpkeepOperations, QueueOperations):
     """What a store and a transaction have in common; `_access` says when the tables may be touched."""
 
     def __init__(self, tables: Tables) -> None:
@@ -304,9 +296,11 @@ class _Operations(UpkeepOperations, QueueOperations):
     async def read_history(self, run_id: str) -> list[WholeRow]:
         return [WholeRow(checkpoint) for checkpoint in await self._list_checkpoints(run_id, None)]
 
-    async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
+    async def find_latest_checkpoint_by_name(
+        self, run_id: str, name: str, *, by_time: bool = False
+    ) -> Checkpoint | None:
         found = [row for row in await self._list_checkpoints(run_id, [name]) if row.name == name]
-        return found[-1] if found else None
+        return max(found, key=lambda row: (row.finished_at if by_time else row.seq, row.seq), default=None)
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
         return await self._list_checkpoints(run_id, prefixes)
@@ -318,145 +312,6 @@ class _Operations(UpkeepOperations, QueueOperations):
             for row in removed:
                 tables.checkpoints.pop((run_id, row.seq))
             return len(removed)
-
-    # Signals
-
-    async def put_signal_waiter(self, waiter: SignalWaiter) -> None:
-        async with self._access() as tables:
-            self._require_visible(tables, waiter.run_id)
-            owner = tables.waiters.get(waiter.token)
-            if owner is None:
-                tables.waiters.put(waiter.token, waiter)
-            elif (owner.run_id, owner.seq) != (waiter.run_id, waiter.seq):
-                raise SignalTokenTakenError(waiter.token, owner.run_id)
-
-    async def find_signal_waiter(self, token: str) -> SignalWaiter | None:
-        async with self._access() as tables:
-            return self._visible_waiter(tables, token)
-
-    async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
-        async with self._access() as tables:
-            return tables.waiters.pop(token) if self._visible_waiter(tables, token) else None
-
-    async def remove_signal_waiter(self, waiter: SignalWaiter) -> bool:
-        async with self._access() as tables:
-            stored = self._visible_waiter(tables, waiter.token)
-            if stored is None or (stored.run_id, stored.seq) != (waiter.run_id, waiter.seq):
-                return False
-            tables.waiters.pop(waiter.token)
-            return True
-
-    async def remove_signal_waiters_of_run(self, run_id: str) -> int:
-        async with self._access() as tables:
-            waiters = tables.waiters.group(run_id) if self._touchable(tables, run_id) else []
-            for waiter in waiters:
-                tables.waiters.pop(waiter.token)
-            return len(waiters)
-
-    async def list_signal_waiters(
-        self,
-        *,
-        prefix: str | None = None,
-        run_ids: Collection[str] | None = None,
-        limit: int = 1000,
-        after: str | None = None,
-    ) -> list[SignalWaiter]:
-        async with self._access() as tables:
-            candidates: Iterable[SignalWaiter] = tables.waiters
-            if run_ids is not None:
-                candidates = [waiter for run_id in set(run_ids) for waiter in tables.waiters.group(run_id)]
-            found = [
-                waiter
-                for waiter in candidates
-                if (prefix is None or waiter.token.startswith(prefix))
-                and (after is None or waiter.token > after)
-                and self._touchable(tables, waiter.run_id)
-            ]
-            return sorted(found, key=lambda waiter: waiter.token)[:limit]
-
-    async def buffer_signal(self, token: str, payload: Json, *, now: datetime, signal_id: str | None = None) -> bool:
-        async with self._access() as tables:
-            if signal_id is not None and any(
-                kept.signal.signal_id == signal_id for kept in tables.signals.group(token)
-            ):
-                return False
-            # Like a database sequence, the number is not given back by a rollback.
-            tables.last_signal_id += 1
-            signal = BufferedSignal(id=tables.last_signal_id, token=token, payload=payload, signal_id=signal_id)
-            tables.signals.put(signal.id, KeptSignal(freeze_signal(signal), now))
-            return True
-
-    async def take_buffered_signal(self, token: str) -> BufferedSignal | None:
-        async with self._access() as tables:
-            oldest = min(tables.signals.group(token), key=lambda kept: kept.signal.id, default=None)
-            if oldest is None:
-                return None
-            tables.signals.pop(oldest.signal.id)
-            return thaw_signal(oldest.signal)
-
-    async def prune_buffered_signals(self, before: datetime, *, limit: int) -> int:
-        async with self._access() as tables:
-            old = sorted((kept.kept_at, kept.signal.id) for kept in tables.signals if kept.kept_at < before)[:limit]
-            for _, signal_id in old:
-                tables.signals.pop(signal_id)
-            return len(old)
-
-    # Events
-
-    async def buffer_event(self, event: BufferedEvent) -> None:
-        row = freeze_event(event)
-        async with self._access() as tables:
-            if tables.events.get(event.id) is None:
-                tables.events.put(event.id, row)
-
-    async def list_buffered_events(
-        self, name: str, *, limit: int = 50, after: BufferedEvent | None = None
-    ) -> list[BufferedEvent]:
-        async with self._access() as tables:
-            oldest_first = sorted(tables.events.group(name), key=lambda row: (row.published_at, row.id))
-            if after is not None:
-                position = (after.published_at, after.id)
-                oldest_first = [row for row in oldest_first if (row.published_at, row.id) > position]
-            return [thaw_event(row) for row in oldest_first[:limit]]
-
-    async def remove_buffered_event(self, event_id: str) -> bool:
-        async with self._access() as tables:
-            return tables.events.pop(event_id) is not None
-
-    async def prune_buffered_events(self, before: datetime, *, limit: int) -> int:
-        async with self._access() as tables:
-            old = sorted((row.published_at, row.id) for row in tables.events if row.published_at < before)[:limit]
-            for _, event_id in old:
-                tables.events.pop(event_id)
-            return len(old)
-
-    # What the store's scope lets through. Checkpoints and waiters belong to their run's namespace.
-
-    def _visible(self, tables: Tables, run_id: str) -> Run | None:
-        row = tables.runs.get(run_id)
-        return row if row is not None and self._scope in (None, row.namespace) else None
-
-    def _touchable(self, tables: Tables, run_id: str) -> bool:
-        return self._scope is None or self._visible(tables, run_id) is not None
-
-    def _require_visible(self, tables: Tables, run_id: str) -> None:
-        if not self._touchable(tables, run_id):
-            raise StoreError(f"run {run_id!r} is not of namespace {self._scope!r}, to which this store is restricted")
-
-    def _visible_waiter(self, tables: Tables, token: str) -> SignalWaiter | None:
-        waiter = tables.waiters.get(token)
-        return waiter if waiter is not None and self._touchable(tables, waiter.run_id) else None
-
-    def _runs(
-        self, tables: Tables, statuses: Iterable[RunStatus] | None = None, namespace: str | None = None
-    ) -> Iterable[Run]:
-        groups = [tables.runs] if statuses is None else [tables.runs.group(status) for status in statuses]
-        return (
-            run
-            for group in groups
-            for run in group
-            if namespace in (None, run.namespace) and self._scope in (None, run.namespace)
-        )
 
     async def _list_oldest(self, statuses: Iterable[RunStatus], limit: int, namespace: str | None) -> list[Run]:
         async with self._access() as tables:

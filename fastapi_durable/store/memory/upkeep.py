@@ -1,19 +1,13 @@
 """Schedules and workers in memory."""
 
-from abc import ABC, abstractmethod
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 
 from fastapi_durable.model import ScheduleState, WorkerRecord
-from fastapi_durable.store.memory.tables import Tables
+from fastapi_durable.store.memory.access import TableAccess
 
 
-class UpkeepOperations(ABC):
+class UpkeepOperations(TableAccess):
     """What a store and a transaction have in common of these."""
-
-    @abstractmethod
-    def _access(self) -> AbstractAsyncContextManager[Tables]:
-        """The tables, once they may be touched."""
 
     async def find_schedule(self, schedule_id: str) -> ScheduleState | None:
         async with self._access() as tables:

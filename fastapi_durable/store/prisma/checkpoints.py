@@ -10,6 +10,7 @@ from fastapi_durable.store.prisma.echo import checkpoint_reads_back
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
 from fastapi_durable.store.prisma.sql.statements import (
     history_state,
+    latest_by_name,
     record_checkpoint,
     recorded,
     save_checkpoint,
@@ -91,12 +92,13 @@ class CheckpointOperations(Operations):
 
         return await alone() if self._bulk is None else await self._bulk.read_history(run_id, alone)
 
-    async def find_latest_checkpoint_by_name(self, run_id: str, name: str) -> Checkpoint | None:
+    async def find_latest_checkpoint_by_name(
+        self, run_id: str, name: str, *, by_time: bool = False
+    ) -> Checkpoint | None:
         if not await self._may_touch(run_id):
             return None
         sql = await self._database.sql()
-        conditions = [f"r.run_id = {sql.text(run_id)}", f"r.name = {sql.text(name)}"]
-        return await self._first_row(CHECKPOINTS, sql, select(sql, CHECKPOINTS, conditions, "r.seq DESC") + " LIMIT 1")
+        return await self._first_row(CHECKPOINTS, sql, latest_by_name(sql, run_id, name, by_time=by_time))
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
         if not prefixes or not await self._may_touch(run_id):

@@ -22,6 +22,10 @@ class QueueOperations(Operations):
         sql = await self._database.sql()
         await self._database.execute(sql, queues.save_queue(sql, queue))
 
+    async def add_queue(self, queue: QueueState) -> None:
+        sql = await self._database.sql()
+        await self._database.execute(sql, queues.add_queue(sql, queue))
+
     async def list_queues(
         self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None
     ) -> list[QueueLoad]:

@@ -8,7 +8,7 @@ import pytest
 from fastapi_durable.errors import LeaseLostError
 from fastapi_durable.model import CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import a_checkpoint, a_run, at, create
+from tests.store.contract.builders import MILLISECOND, a_checkpoint, a_run, at, create
 from tests.store.contract.runs import EVERY_JSON_VALUE, same_type
 
 FINISHED = [CheckpointStatus.COMPLETED, CheckpointStatus.FAILED]
@@ -135,6 +135,21 @@ class CheckpointsContract:
         latest = await store.find_latest_checkpoint_by_name("run-1", "event:state")
         assert latest == a_checkpoint(11, name="event:state")
         assert await store.find_latest_checkpoint_by_name("run-1", "event:") is None
+
+    async def test_the_latest_checkpoint_of_a_name_by_time_is_the_one_that_finished_last(
+        self, store: StateStore
+    ) -> None:
+        """Of several that finished at one moment, the one with the highest position."""
+        moments = {3: at(1), 11: at(5), 5: at(5), 12: at(5) - MILLISECOND, 1_000_000: at(2)}
+        for seq, finished_at in moments.items():
+            await store.save_checkpoint(a_checkpoint(seq, name="event:state", finished_at=finished_at))
+        await store.save_checkpoint(a_checkpoint(20, name="event:state2", finished_at=at(9)))
+        await store.save_checkpoint(a_checkpoint(40, "run-2", name="event:state", finished_at=at(9)))
+        latest = await store.find_latest_checkpoint_by_name("run-1", "event:state", by_time=True)
+        assert latest == a_checkpoint(11, name="event:state", finished_at=at(5))
+        assert await store.find_latest_checkpoint_by_name("run-1", "event:", by_time=True) is None
+        scoped = store.with_scope("x")
+        assert await scoped.find_latest_checkpoint_by_name("run-1", "event:state", by_time=True) is None
 
     async def test_checkpoints_are_listed_by_name_prefix(self, store: StateStore) -> None:
         """Case 10."""

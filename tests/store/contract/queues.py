@@ -1,6 +1,7 @@
 """Queues: limits that hold over all workers, and turns within them."""
 
 import asyncio
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -153,6 +154,29 @@ class QueuesContract:
         assert await take(store, now=at(1)) == []
         (load,) = await store.list_queues(at(1))
         assert (load.queue.concurrency, load.running, load.waiting) == (5, 1, 1)
+
+    async def test_a_queue_is_added_only_where_there_is_none(self, store: StateStore) -> None:
+        """Neither its limits nor how far it has come are touched: a claim under way is not refused for it."""
+        new = QueueState(id="q", namespace="default", name="q", concurrency=3, updated_at=T0)
+        await store.add_queue(new)
+        await create(store, in_queue("a"))
+        assert await take(store) == ["a"]
+        (before,) = await store.list_queues(at(1))
+        assert before.queue.concurrency == 3
+        await store.add_queue(replace(new, concurrency=1, updated_at=at(1)))
+        assert await store.list_queues(at(1)) == [before]
+
+    async def test_of_many_that_add_a_queue_while_its_limits_are_set_none_undoes_them(
+        self, store: StateStore, other_store: StateStore
+    ) -> None:
+        old = QueueState(id="q", namespace="default", name="q", concurrency=1, updated_at=T0)
+        await asyncio.gather(
+            *(each.add_queue(old) for each in (store, other_store) for _ in range(MANY)),
+            other_store.save_queue(replace(old, concurrency=9)),
+            *(each.add_queue(old) for each in (store, other_store) for _ in range(MANY)),
+        )
+        (load,) = await store.list_queues(T0)
+        assert load.queue.concurrency == 9
 
     async def test_what_waits_is_counted_up_to_a_number(self, store: StateStore) -> None:
         """Runs that are due count beside those that never began."""

@@ -22,12 +22,18 @@ _RUNS = "FROM durable_workflow_runs AS r WHERE"
 
 def save_queue(sql: Sql, queue: QueueState) -> str:
     """Insert a queue, or set its limits. That counts as a claim: one that was decided by the old limits fails."""
-    values = sql.columns(QUEUES, queue, QUEUES.names)
     limits = ", ".join(f"{name} = excluded.{name}" for name in (*_LIMITS, "updated_at"))
-    return (
-        f"INSERT INTO durable_queues AS q ({', '.join(QUEUES.names)}) VALUES ({values})"
-        f" ON CONFLICT (id) DO UPDATE SET {limits}, claims = q.claims + 1"
-    )
+    return f"{_insert(sql, queue)} ON CONFLICT (id) DO UPDATE SET {limits}, claims = q.claims + 1"
+
+
+def add_queue(sql: Sql, queue: QueueState) -> str:
+    """Insert a queue that is new."""
+    return f"{_insert(sql, queue)} ON CONFLICT (id) DO NOTHING"
+
+
+def _insert(sql: Sql, queue: QueueState) -> str:
+    values = sql.columns(QUEUES, queue, QUEUES.names)
+    return f"INSERT INTO durable_queues AS q ({', '.join(QUEUES.names)}) VALUES ({values})"
 
 
 def queue_loads(sql: Sql, now: datetime, *namespaces: str | None, limit: int) -> str:

@@ -31,6 +31,16 @@ def select(sql: Sql, table: Table[Any], conditions: Sequence[str], order: str | 
     return text if order is None else f"{text} ORDER BY {order}"
 
 
+def latest_by_name(sql: Sql, run_id: str, name: str, *, by_time: bool) -> str:
+    """The checkpoint of a name with the highest position, or that which finished last."""
+    # The position first: sorted by time, every row of the name would be made into JSON.
+    order = f"{sql.millis_of('c.finished_at')} DESC, c.seq DESC" if by_time else "c.seq DESC"
+    of_run = f"r.run_id = {sql.text(run_id)}"
+    named = f"c.run_id = {sql.text(run_id)} AND c.name = {sql.text(name)}"
+    seq = f"SELECT c.seq FROM durable_step_checkpoints AS c WHERE {named} ORDER BY {order} LIMIT 1"
+    return select(sql, CHECKPOINTS, [of_run, f"r.seq = ({seq})"])
+
+
 def select_histories(sql: Sql, run_ids: Sequence[str]) -> str:
     """The checkpoints of each run that has some, in one text."""
     found = f"SELECT {sql.gathered(CHECKPOINTS, 'r')} AS history FROM durable_step_checkpoints AS r WHERE r.run_id"

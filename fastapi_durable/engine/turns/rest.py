@@ -1,0 +1,129 @@
+"""When a body can do no more in this process: everything that it has under way is parked, and stays so."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any, NoReturn
+
+from fastapi_durable.engine.turns.outcome import Interrupt
+
+_QUIET_CYCLES = 32
+"""Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
+A branch that needs more of them between two primitives would have to await something that is not durable."""
+
+
+class Rest:
+    """The tasks of one body, what they have under way, and which of that only waits for another turn.
+
+    While everything under way is parked, the event loop's cycles are counted, from anew at each sign of life; after
+    enough of them without one, the body rests. Only the last call that parks, or that ends beside parked ones, can
+    bring that about, so it is looked for there, and watched until it is certain either way.
+
+    Args:
+        at_rest: Is told, with the earliest timer that is waited for.
+    """
+
+    def __init__(self, at_rest: Callable[[datetime | None], None]) -> None:
+        self._at_rest = at_rest
+        self._body: asyncio.Task[Any] | None = None
+        self._branches: set[asyncio.Task[Any]] = set()
+        self._under_way = 0
+        self._parked: dict[asyncio.Future[None], datetime | None] = {}
+        self._signs_of_life = 0
+        self._is_watching = False
+
+    def watch(self, body: asyncio.Task[Any]) -> None:
+        """The body's own task; every other one that makes a call is a branch."""
+        self._body = body
+
+    @property
+    def unfinished_tasks(self) -> Iterator[asyncio.Task[Any]]:
+        """Of the branches, and last of the body."""
+        for task in (*self._branches, self._body):
+            if task is not None and not task.done():
+                yield task
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether everything under way is parked at the moment."""
+        return bool(self._parked) and self.is_idle
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no call is under way but parked ones."""
+        return self._under_way <= len(self._parked)
+
+    def knows(self, task: asyncio.Task[Any] | None) -> bool:
+        """Whether it is a branch."""
+        return task in self._branches
+
+    def sign_of_life(self) -> None:
+        """The body does something that may lead to another call."""
+        self._signs_of_life += 1
+
+    def know_task(self) -> None:
+        """Add the current task to the branches, if it is another one than the body's."""
+        task = asyncio.current_task()
+        if task is not None and task is not self._body and task not in self._branches:
+            self._branches.add(task)
+            task.add_done_callback(retrieve)
+
+    def enter(self) -> None:
+        """A call is under way."""
+        self._under_way += 1
+        self.sign_of_life()
+
+    def leave(self) -> None:
+        """It is not any more."""
+        self._under_way -= 1
+        self.sign_of_life()
+        self._look()
+
+    async def park(self, wake_at: datetime | None) -> NoReturn:
+        """Let the call that is under way wait until `interrupt`, and raise `Interrupt` then."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._parked[future] = wake_at
+        self._look()
+        try:
+            await future
+            raise Interrupt
+        finally:
+            self._parked.pop(future, None)
+
+    def interrupt(self) -> None:
+        """Raise `Interrupt` in everything that is parked."""
+        for future in self._parked:
+            if not future.done():
+                future.set_exception(Interrupt())
+
+    def cancel_all(self) -> None:
+        """Cancel all tasks that have not ended."""
+        for task in self.unfinished_tasks:
+            task.cancel()
+
+    def _look(self) -> None:
+        if self.is_quiet and not self._is_watching:
+            self._is_watching = True
+            # A body that awaits its only call itself can do nothing else. One with branches may be about to.
+            alone = len(self._parked) == 1 and asyncio.current_task() is self._body and not self._branches
+            self._watch(self._signs_of_life, 1 if alone else _QUIET_CYCLES)
+
+    def _watch(self, signs: int, cycles: int) -> None:
+        if not self.is_quiet:
+            # The call that makes it quiet again looks again.
+            self._is_watching = False
+            return
+        if signs != self._signs_of_life:
+            signs, cycles = self._signs_of_life, _QUIET_CYCLES
+        if cycles > 0:
+            asyncio.get_running_loop().call_soon(self._watch, signs, cycles - 1)
+            return
+        self._is_watching = False
+        timers = [wake_at for wake_at in self._parked.values() if wake_at is not None]
+        self._at_rest(min(timers, default=None))
+
+
+def retrieve(task: asyncio.Task[Any]) -> None:
+    """Mark an exception as seen: the turn's outcome tells of it, or the turn was over before it."""
+    if task.done() and not task.cancelled():
+        task.exception()
