@@ -26,6 +26,7 @@ _log = logging.getLogger("fastapi_durable")
 _RENEWALS_PER_LEASE = 3
 _LONGEST_BACKOFF = timedelta(seconds=10)
 _SHORTEST_EXPIRY_INTERVAL = timedelta(milliseconds=50)
+_RARE_EXPIRY_INTERVAL = timedelta(seconds=30)
 _ADAPTATION = timedelta(milliseconds=250)
 
 
@@ -373,7 +374,9 @@ class Worker:
         """Cancel runs that are over their execution timeout, a batch at a time."""
         failures = 0
         while True:
-            interval = max(self._config.poll_interval, _SHORTEST_EXPIRY_INTERVAL)
+            # Without a timeout among the workflows there can only be runs from before it was taken away.
+            often = self._engine.registry.has_timeouts
+            interval = max(self._config.poll_interval, _SHORTEST_EXPIRY_INTERVAL if often else _RARE_EXPIRY_INTERVAL)
             delay = min(interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
             await asyncio.sleep(delay.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311 (jitter)
             try:

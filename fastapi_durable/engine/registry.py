@@ -52,6 +52,11 @@ class WorkflowRegistry:
             raise WorkflowNotRegisteredError(name, version, registered)
         return found
 
+    @property
+    def has_timeouts(self) -> bool:
+        """Whether a run of one of the workflows can expire."""
+        return any(definition.execution_timeout is not None for definition in self._by_key.values())
+
     def find(self, name: str, version: str) -> WorkflowDefinition | None:
         return self._by_key.get((name, version))
 

@@ -1,5 +1,6 @@
 """What workers do beside driving runs: forgetting, showing what is blocked, saying that they live."""
 
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import replace
 from datetime import timedelta
@@ -15,6 +16,7 @@ from fastapi_durable.engine.upkeep.retention import sweep
 from fastapi_durable.errors import DefinitionError
 from fastapi_durable.model import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
@@ -185,3 +187,25 @@ def a_worker(name: str, *workflows: str, days: float = 0) -> WorkerRecord:
     return WorkerRecord(
         id=name, host="box", pid=1, version="1", workflows=workflows, concurrency=1, started_at=moment, beat_at=moment
     )
+
+
+@pytest.mark.parametrize("timeout", [None, "1h"])
+async def test_a_worker_looks_for_expired_runs_as_often_as_its_workflows_can_expire(timeout: str | None) -> None:
+    """One whose workflows cannot looks now and then, for runs from before a timeout was taken away."""
+    calls: Counter[str] = Counter()
+
+    @workflow(execution_timeout=timeout)
+    async def flow(ctx: Any) -> None:
+        pass
+
+    async def between(name: str, call: "partial[Any]") -> Any:
+        calls[name] += 1
+        return await call()
+
+    async with running_engine(interposed(MemoryStateStore(), between), flow):
+        await until(lambda: _reached(calls, "claim_runs" if timeout is None else "list_expired_runs", 5))
+    assert (calls["list_expired_runs"] > 0) is (timeout is not None)
+
+
+async def _reached(calls: "Counter[str]", name: str, number: int) -> bool:
+    return calls[name] >= number
