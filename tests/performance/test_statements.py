@@ -39,6 +39,16 @@ async def replayed(ctx: WorkflowContext, number: int) -> str:
     return await ctx.wait_for_signal("go", str)
 
 
+@workflow
+async def positions(ctx: WorkflowContext) -> int:
+    """One for a step, a value and a sleep each; one for a signal, and one more for its deadline."""
+    await ctx.step(one, 1)
+    await ctx.now()
+    await ctx.sleep(timedelta(milliseconds=1))
+    first = await ctx.wait_for_signal("first", int)
+    return first + await ctx.wait_for_signal("second", int, timeout=timedelta(hours=1))
+
+
 def statements_of_runs(client: Any) -> list[str]:
     """Without the worker's own: its row in the list of workers, and the look that it takes once it is told of work."""
     return [text for text, _ in client.asked if "durable_workers" not in text and "picked" not in text]
@@ -47,7 +57,7 @@ def statements_of_runs(client: Any) -> list[str]:
 @pytest_asyncio.fixture
 async def engine(client: Any) -> AsyncIterator[WorkflowEngine]:
     store = PrismaStateStore(client)
-    async with running_engine(store, steps, replayed, config=QUIET) as engine:
+    async with running_engine(store, steps, replayed, positions, config=QUIET) as engine:
         assert await (await engine.start(steps, 1)).result("10s") == 1
         client.asked.clear()
         yield engine
@@ -62,6 +72,33 @@ async def test_a_workflow_of_one_step_costs_three_statements(engine: WorkflowEng
 async def test_every_further_step_costs_one_statement(engine: WorkflowEngine, client: Any) -> None:
     assert await (await engine.start(steps, 21)).result("10s") == 21
     assert len(statements_of_runs(client)) == 3 + 20
+
+
+async def test_a_workflow_of_one_step_writes_seven_hundred_bytes(engine: WorkflowEngine, client: Any) -> None:
+    """Names, ids, times and values of three rows, as parameters; no column is sent twice."""
+    assert await (await engine.start(steps, 1)).result("10s") == 1
+    sent = sum(len(str(value)) for _, values in client.asked for value in values if value is not None)
+    assert sent <= 700, client.asked
+
+
+async def test_calls_take_the_positions_that_the_documents_say(engine: WorkflowEngine) -> None:
+    """A row each: what a history costs, and what a change of this number would do to runs under way."""
+    handle = await engine.start(positions)
+    await engine.signal("first", 1)
+    await engine.signal("second", 2)
+    assert await handle.result("10s") == 3
+    rows = await engine.store.list_checkpoints(handle.run_id)
+    assert [row.seq for row in rows] == list(range(6))
+
+
+async def test_a_signal_to_a_run_that_waits_costs_eleven_statements(engine: WorkflowEngine, client: Any) -> None:
+    """Seven in a transaction that also leases the run, a read of the history, and the ending."""
+    handle = await engine.start(replayed, 0)
+    await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+    client.asked.clear()
+    await engine.signal("go", "on")
+    assert await handle.result("10s") == "on"
+    assert len(statements_of_runs(client)) <= 11, client.asked
 
 
 async def test_many_workflows_at_once_cost_less_than_one_statement_each(engine: WorkflowEngine, client: Any) -> None:
