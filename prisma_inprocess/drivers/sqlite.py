@@ -157,8 +157,8 @@ class SqliteDriver:
             raise query_error(error, raw=raw) from error
         finally:
             if not writer.usable():
-                # The user's own BEGIN: it would swallow everybody else's writes.
-                with contextlib.suppress(*DATABASE_ERRORS):
+                # The user's own BEGIN: it would swallow everybody else's writes. (Closed: there is nobody else.)
+                with contextlib.suppress(EngineError, *DATABASE_ERRORS):
                     await writer.run(_rollback, interruptible=False)
             self._write_lock.release()
 
@@ -239,8 +239,8 @@ class _SqliteTransaction:
         return job(connection)
 
     async def _undo(self) -> None:
-        """Roll back, whatever happens to the caller meanwhile."""
-        with contextlib.suppress(*DATABASE_ERRORS):
+        """Roll back, whatever happens to the caller meanwhile. A connection that was closed has done so."""
+        with contextlib.suppress(EngineError, *DATABASE_ERRORS):
             await self._writer.run(_rollback, interruptible=False)
 
 

@@ -14,6 +14,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from prisma_inprocess.errors import EngineError
+
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
 _Entry = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Job]
@@ -31,6 +33,7 @@ class SqliteThread:
         self._jobs: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._closed = False
+        self._order = threading.Lock()  # nothing is queued behind the end, where nobody would do it
         self._thread = threading.Thread(target=self._work, name="prisma-inprocess-sqlite", daemon=True)
 
     @classmethod
@@ -50,10 +53,16 @@ class SqliteThread:
 
         When the caller is cancelled, the statement is interrupted (unless it must not be) and waited for before the
         cancellation goes on: afterwards nothing of it is still running.
+
+        Raises:
+            EngineError: P1017, it was closed.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._jobs.put((loop, future, job))
+        with self._order:
+            if self._closed:
+                raise EngineError("The client is not connected: it was disconnected meanwhile", "P1017")
+            self._jobs.put((loop, future, job))
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -78,9 +87,10 @@ class SqliteThread:
 
     def stop(self) -> None:
         """Close the connection after what is queued, without waiting."""
-        if not self._closed:
-            self._closed = True
-            self._jobs.put(None)
+        with self._order:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
 
     async def close(self) -> None:
         """Close the connection and wait for the thread, at most five seconds."""

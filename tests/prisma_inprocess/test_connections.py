@@ -349,3 +349,21 @@ async def test_disconnect_rolls_back_what_is_open(rich: Rich) -> None:
     async with rich.client() as other:
         assert await other.step.count() == 0
         await other.step.create(data=step(1))
+
+
+async def test_writes_that_wait_while_the_client_disconnects_are_done_or_refused(rich: Rich) -> None:
+    """None of them waits for ever, or says that it was done and was not."""
+    client = rich.client()
+    await client.connect()
+    writes = [asyncio.create_task(client.step.create(data=step(number))) for number in range(20)]
+    await client.tx().start()  # holds SQLite's writer until the end
+    writes += [asyncio.create_task(client.step.create(data=step(number))) for number in range(20, 40)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(20):
+        await client.disconnect()
+        results = await asyncio.gather(*writes, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, BaseException)]
+    assert refused, "every write was done before: this tests nothing"
+    assert all(isinstance(each, rich.errors.PrismaError) for each in refused), refused
+    async with rich.client() as other:
+        assert await other.step.count() == len(results) - len(refused)
