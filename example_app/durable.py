@@ -5,6 +5,7 @@ The application below enters it; `python -m fastapi_durable worker example_app.d
 
 from example_app.database import Prisma, get_prisma
 from example_app.settings import Settings
+from example_app.warehouse import QUEUES, SCHEDULES, change_price, count_twice, deliver, take_stock
 from example_app.workflow import checkout
 from fastapi_durable import (
     DurableModule,
@@ -23,7 +24,13 @@ def options(prisma: Prisma, settings: Settings) -> DurableOptions:
         transport=InProcessTransport(),
         # Processes that share the database tell each other of work at once, instead of finding it a second later.
         wakeups=PostgresWakeups(url) if url.startswith("postgres") else SqliteWakeups(url),
+        schedules=SCHEDULES,
+        queues=QUEUES,
     )
 
 
-durable = DurableModule.for_root_async(inject=[get_prisma, Settings], use_factory=options, workflows=[checkout])
+durable = DurableModule.for_root_async(
+    inject=[get_prisma, Settings],
+    use_factory=options,
+    workflows=[checkout, deliver, take_stock, count_twice, change_price],
+)

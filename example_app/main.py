@@ -6,6 +6,7 @@ from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
+from example_app import warehouse
 from example_app.database import DataError, PrismaDep
 from example_app.durable import durable
 from example_app.orders import Order, OrderDep, StoredOrder, run_id_of
@@ -21,6 +22,7 @@ from fastapi_durable import (
 app = FastAPI(title="Order desk", lifespan=durable.lifespan)
 # A desk on one's own machine. Yours has a login: durable.router(dependencies=[Depends(login)]).
 app.include_router(durable.router(allow_unauthenticated=True), prefix="/durable")
+app.include_router(warehouse.router)
 
 
 class RunAccepted(BaseModel):

@@ -19,6 +19,7 @@ import httpx
 ROOT: Final = Path(__file__).resolve().parents[1]
 ORDER: Final = {"id": "demo", "customer": "ada", "items": [{"sku": "lamp", "quantity": 1}], "total_cents": 2500}
 WAITING: Final = {**ORDER, "id": "demo-2", "customer": "grace", "total_cents": 9900}
+STOCKTAKING: Final = {"input": 4, "run_id": "stocktaking:demo"}
 STEP_SECONDS: Final = 0.5
 # A dead process's runs are taken over when its lease has expired; nobody wants to watch the usual thirty seconds.
 KEPT: Final = ROOT / ".make" / "demo"
@@ -84,6 +85,7 @@ async def demonstrate(url: str) -> None:
             await check(prisma)
             await post(http, "/orders", WAITING, note="another one, which is left waiting for its approval")
             await poll(lambda: has_status(http, WAITING, "awaiting_approval"), "the other order to wait")
+            await post(http, "/durable/api/workflows/stocktaking/runs", STOCKTAKING, note="stopped in the middle")
 
 
 async def check(prisma: Any) -> None:
@@ -142,7 +144,7 @@ async def order_desk(port: int, http: httpx.AsyncClient) -> AsyncIterator[asynci
 async def post(http: httpx.AsyncClient, path: str, body: dict[str, Any], *, note: str = "") -> None:
     answer = await http.post(path, json=body)
     say("request", f"POST {path} -> {answer.status_code} {answer.text}{f'  ({note})' if note else ''}")
-    if answer.status_code != 202:
+    if not answer.is_success:
         raise DemoFailedError(f"POST {path} should have been accepted")
 
 
@@ -186,12 +188,13 @@ def sqlite() -> Iterator[str]:
     KEPT.mkdir(parents=True)
     yield f"file:{KEPT}/orders.db"
     print(f"""
-Both runs are still there. To look at them, and to approve the one that waits:
+The runs are still there. To look at them, and to let those go on that wait:
 
     make run DATABASE_URL=file:./{KEPT.relative_to(ROOT)}/orders.db
 
     http://127.0.0.1:8000/durable/?run=checkout:demo      killed after the charge, and yet charged once
-    http://127.0.0.1:8000/durable/?run=checkout:demo-2    waits for an approval: Send signal, {{"approved": true}}""")
+    http://127.0.0.1:8000/durable/?run=checkout:demo-2    waits for an approval: Send signal, {{"approved": true}}
+    http://127.0.0.1:8000/durable/?run=stocktaking:demo   was stopped in the middle of its shelves, and goes on""")
 
 
 @contextmanager

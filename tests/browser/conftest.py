@@ -1,23 +1,25 @@
-"""A served application with runs worth looking at, and a browser that takes no error for an answer."""
+"""The example with runs worth looking at, and a browser that takes no error for an answer."""
 
 import asyncio
 import os
 import shutil
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import pytest
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException
-from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from fastapi import FastAPI
 
-from fastapi_durable import DurableModule
-from tests.browser.shop import seed, shop
+from example_app.durable import durable
+from tests.acceptance.processes import processes
+from tests.browser.seeded import seed
 
 PREFIX = "/internal/durable"
+SETTINGS = {"EXAMPLE_STEP_SECONDS": "0.05", "DURABLE_POLL_INTERVAL": "20ms"}
 FLAGS = [
     "--no-sandbox",  # there is none for root, as whom CI runs; the only pages are our own
     "--disable-gpu",
@@ -27,11 +29,6 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-def signed_in(given: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> None:
-    if (given.username, given.password) != ("operator", "secret"):
-        raise HTTPException(401)
 
 
 @pytest.fixture(scope="session")
@@ -100,20 +97,62 @@ async def looking_at(console: str) -> AsyncIterator[Open]:
     assert complaints == []
 
 
-@asynccontextmanager
-async def browsing(module: DurableModule, *, seeded: bool = True, **options: Any) -> AsyncIterator[Open]:
-    """A browser on the dashboard of a module; `options` are those of its router."""
-    app = FastAPI(lifespan=module.lifespan)
-    app.include_router(module.router(**options), prefix=PREFIX)
-    async with serving(app) as address:
-        if seeded:
-            await seed(module.runtime(app))
-        async with looking_at(f"{address}{PREFIX}/") as open_page:
-            yield open_page
+_POST = """async ([path, body]) => {
+    const headers = {"Content-Type": "application/json"};
+    const answer = await fetch(`api/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
+    return answer.json();
+}"""
+
+
+async def post(page: Any, path: str, body: Any) -> Any:
+    """What somebody else does meanwhile, at a page's API."""
+    return await page.evaluate(_POST, [path, body])
+
+
+@pytest.fixture(scope="session")
+def _seeded_database(_sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database in which the example has left runs in every state."""
+    folder = tmp_path_factory.mktemp("seeded")
+    path = shutil.copyfile(_sqlite_template, folder / "seeded.db")
+    with processes(f"file:{path}", folder, forked=True, **SETTINGS) as started:
+        web = started.web()
+        asyncio.run(web.ready())
+        seed(f"http://127.0.0.1:{web.port}")
+        web.terminate()
+        asyncio.run(web.exit_code())
+    return path
 
 
 @pytest.fixture
-async def open_page() -> AsyncIterator[Open]:
-    """Opens a page of the seeded shop's dashboard: `page = await open_page("?page=runs", width=400)`."""
-    async with browsing(shop(), dependencies=[Depends(signed_in)]) as open_page:
+def seeded_url(_seeded_database: Path, tmp_path: Path) -> str:
+    """The URL of a database of the test's own, with these runs."""
+    path = tmp_path / "seeded.db"
+    with closing(sqlite3.connect(_seeded_database)) as source, closing(sqlite3.connect(path)) as copy:
+        source.backup(copy)  # with what still stands in the write-ahead log
+    return f"file:{path}"
+
+
+@asynccontextmanager
+async def the_example(url: str, folder: Path, **settings: str) -> AsyncIterator[str]:
+    """Its address, served as `make run` serves it: a process of its own, on a real database."""
+    with processes(url, folder, forked=True, **{**SETTINGS, **settings}) as started:
+        web = started.web()
+        await web.ready()
+        yield f"http://127.0.0.1:{web.port}"
+
+
+@asynccontextmanager
+async def mounted(url: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[Open]:
+    """A browser on the console of the example's module under another prefix; `options` are those of its router."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    app = FastAPI(lifespan=durable.lifespan)
+    app.include_router(durable.router(**options), prefix=PREFIX)
+    async with serving(app) as address, looking_at(f"{address}{PREFIX}/") as open_page:
+        yield open_page
+
+
+@pytest.fixture
+async def open_page(seeded_url: str, tmp_path: Path) -> AsyncIterator[Open]:
+    """Opens a page of the example's console: `page = await open_page("?page=runs", width=400)`."""
+    async with the_example(seeded_url, tmp_path) as address, looking_at(f"{address}/durable/") as open_page:
         yield open_page

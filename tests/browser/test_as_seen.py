@@ -5,20 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, post
 
 pytestmark = pytest.mark.console
-
-_POST = """async ([path, body]) => {
-    const headers = {"Content-Type": "application/json"};
-    const answer = await fetch(`api/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
-    return answer.json();
-}"""
-
-
-async def elsewhere(page: Any, path: str, body: Any) -> Any:
-    """What somebody else does meanwhile."""
-    return await page.evaluate(_POST, [path, body])
 
 
 async def test_a_breakpoint_that_somebody_else_passed_is_not_passed_again(open_page: Open) -> None:
@@ -27,7 +16,7 @@ async def test_a_breakpoint_that_somebody_else_passed_is_not_passed_again(open_p
     await page.get_by_role("button", name="Continue").click()
     sent: list[Any] = []
     page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
-    await elsewhere(page, "runs/price-change:lamp/continue", {})
+    await post(page, "runs/price-change:lamp/continue", {})
     await page.get_by_role("dialog").get_by_role("button", name="Continue").click()
     await page.get_by_text("has moved on since you looked").wait_for()
     assert (await sent[-1].all_headers())["if-match"]
@@ -36,10 +25,10 @@ async def test_a_breakpoint_that_somebody_else_passed_is_not_passed_again(open_p
 
 async def test_a_signal_goes_to_the_wait_that_was_seen_or_nowhere(open_page: Open) -> None:
     """Not into the buffer for whoever waits next."""
-    page = await open_page("?run=checkout:3001")
+    page = await open_page("?run=delivery:3001")
     await page.get_by_role("button", name="Send signal").click()
     token = await page.get_by_label("Token").input_value()
-    assert (await elsewhere(page, "signals", {"token": token, "payload": True}))["received"]
+    assert (await post(page, "signals", {"token": token, "payload": True}))["received"]
     await page.get_by_label("Payload").fill("false")
     await page.get_by_role("button", name="Send", exact=True).click()
     await page.get_by_text("has moved on since you looked").wait_for()
@@ -58,13 +47,13 @@ async def test_a_page_whose_stream_was_refused_becomes_live_again(open_page: Ope
 
 async def test_what_is_created_while_a_dialog_is_open_is_not_meant(open_page: Open) -> None:
     """The dialog counts the runs that it acts on."""
-    page = await open_page("?page=runs&workflow=price-change")
+    page = await open_page("?page=runs&workflow=stocktaking")
     await page.get_by_role("button", name="Cancel all").click()
     await page.get_by_role("dialog").get_by_text("one run is selected").wait_for()
-    await elsewhere(page, "workflows/price-change/runs", {"input": "chair", "run_id": "price-change:chair"})
+    await post(page, "workflows/stocktaking/runs", {"input": 1, "run_id": "stocktaking:now"})
     await page.get_by_role("dialog").get_by_role("button", name="Cancel all").click()
     await page.get_by_text("1 of 1 done").wait_for()
-    await page.goto(page.url.split("?")[0] + "?run=price-change:chair")
+    await page.goto(page.url.split("?")[0] + "?run=stocktaking:now")
     await page.locator(".head .status", has_text="suspended").wait_for()
 
 

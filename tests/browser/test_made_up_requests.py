@@ -2,23 +2,18 @@
 
 import asyncio
 import sys
+from pathlib import Path
 
 import pytest
-from fastapi import FastAPI
 
-from tests.browser.conftest import serving
-from tests.browser.shop import seed, shop
+from tests.browser.conftest import the_example
 
 pytestmark = [pytest.mark.console, pytest.mark.timeout(300)]
 
 
-async def test_every_answer_is_one_that_the_document_promises() -> None:
+async def test_every_answer_is_one_that_the_document_promises(seeded_url: str, tmp_path: Path) -> None:
     """No 500, no undocumented status, media type or shape; the streams, which last, are tested elsewhere."""
-    module = shop()
-    app = FastAPI(lifespan=module.lifespan)
-    app.include_router(module.router(allow_unauthenticated=True), prefix="/durable")
-    async with serving(app) as address:
-        await seed(module.runtime(app))
+    async with the_example(seeded_url, tmp_path) as address:
         process = await asyncio.create_subprocess_exec(
             *(
                 sys.executable,
@@ -29,6 +24,7 @@ async def test_every_answer_is_one_that_the_document_promises() -> None:
                 "--phases",
                 "examples,fuzzing",
             ),
+            *("--include-path-regex", "^/durable/"),
             *("--max-examples", "25", "--seed", "7", "--suppress-health-check", "all", "--no-color"),
             *("--exclude-operation-id", "streamRuns", "--exclude-operation-id", "streamRun"),
             "--checks",

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Open
-from tests.browser.shop import LONG
+from tests.browser.conftest import Open, looking_at, the_example
+from tests.browser.seeded import TOTAL
 
 pytestmark = pytest.mark.console
+
+LONG = 600
 
 
 async def confirmed(page: Any, button: str, verb: str) -> None:
@@ -32,7 +34,7 @@ async def test_the_graph_shows_what_ran_side_by_side(open_page: Open, screenshot
     await graph.get_by_role("link", name="open").first.click()
     await page.get_by_role("heading", name="stocktaking:2026-11.child.1").wait_for()
     await page.go_back()
-    await graph.get_by_role("button", name=re.compile("charge|scan")).first.click()
+    await graph.get_by_role("button", name=re.compile("scan")).first.click()
     await page.get_by_text("take the picture").wait_for()
     assert "view=graph" not in page.url
 
@@ -40,7 +42,7 @@ async def test_the_graph_shows_what_ran_side_by_side(open_page: Open, screenshot
 async def test_a_child_and_the_parts_of_a_step_are_told_in_the_timeline(open_page: Open, screenshots: Path) -> None:
     """Without leaving the page: the child's own steps, and in a step what it did in parts and said."""
     page = await open_page("?run=stocktaking:2026-11")
-    await page.locator(".step", has_text="stocktaking-of-one-shelf").first.click()
+    await page.locator(".step", has_text="count-twice").first.click()
     inside = page.locator(".inline-child")
     await inside.get_by_text("sleep").first.wait_for()
     await inside.locator(".step").first.click()
@@ -49,50 +51,59 @@ async def test_a_child_and_the_parts_of_a_step_are_told_in_the_timeline(open_pag
     await page.screenshot(path=screenshots / "run-child.png", full_page=True)
 
 
-async def test_a_long_timeline_is_shown_stretch_by_stretch(open_page: Open) -> None:
-    page = await open_page("?run=import:long")
-    await page.get_by_text(f"steps 1 to 250 of {LONG}").wait_for()
-    assert await page.get_by_role("button", name="Earlier").is_disabled()
-    await page.get_by_role("button", name="Later").click()
-    await page.get_by_text(f"steps 251 to 500 of {LONG}").wait_for()
-    await page.get_by_role("button", name="Later").click()
-    await page.get_by_text(f"steps 501 to {LONG} of {LONG}").wait_for()
-    await page.locator(".step", has_text=f"row {LONG - 1}").wait_for()
-    assert await page.get_by_role("button", name="Later").is_disabled()
-    await page.get_by_role("button", name="Earlier").click()
-    await page.get_by_text(f"steps 251 to 500 of {LONG}").wait_for()
+async def test_a_long_timeline_is_shown_stretch_by_stretch(sqlite_url: str, tmp_path: Path) -> None:
+    example = the_example(sqlite_url, tmp_path, EXAMPLE_STEP_SECONDS="0")
+    async with example as address, looking_at(f"{address}/durable/") as open_page:
+        page = await open_page("?page=workflows")
+        card = page.locator("section", has_text="Count every shelf")
+        await card.get_by_role("button", name="Start").click()
+        await page.get_by_label("Input").fill(str(LONG))
+        await page.get_by_role("dialog").get_by_role("button", name="Start").click()
+        await page.get_by_text("Waits for the event").wait_for()
+        told = page.get_by_text(re.compile(r"steps 1 to 250 of \d+"))
+        last = int((await told.inner_text()).rpartition(" ")[2])
+        assert LONG < last < LONG + 30
+        assert await page.get_by_role("button", name="Earlier").is_disabled()
+        await page.get_by_role("button", name="Later").click()
+        await page.get_by_text(f"steps 251 to 500 of {last}").wait_for()
+        await page.get_by_role("button", name="Later").click()
+        await page.get_by_text(f"steps 501 to {last} of {last}").wait_for()
+        await page.locator(".step", has_text="warehouse.closed").wait_for()
+        assert await page.get_by_role("button", name="Later").is_disabled()
+        await page.get_by_role("button", name="Earlier").click()
+        await page.get_by_text(f"steps 251 to 500 of {last}").wait_for()
 
 
 async def test_a_failed_run_is_retried_forked_and_done_again_with_other_input(open_page: Open) -> None:
-    page = await open_page("?run=checkout:2001")
+    page = await open_page("?run=delivery:2001")
     await confirmed(page, "Retry", "Retry")
     await page.get_by_text("The run is tried again").wait_for()
     await page.locator(".head .status", has_text="failed").wait_for()
 
-    await page.locator(".step", has_text="ship").click()
+    await page.locator(".step", has_text="put_away").click()
     await confirmed(page, "Fork from here", "Fork")
-    await page.get_by_role("heading", name=re.compile("checkout:2001~fork~")).wait_for()
-    await page.get_by_role("link", name="checkout:2001", exact=True).click()
+    await page.get_by_role("heading", name=re.compile("delivery:2001~fork~")).wait_for()
+    await page.get_by_role("link", name="delivery:2001", exact=True).click()
 
     await page.get_by_role("button", name="Retry with other input").click()
     field = page.get_by_role("textbox", name="Input")
     await field.fill((await field.input_value()).replace("Nobody", "Somebody"))
     await page.get_by_role("dialog").get_by_role("button", name="Start").click()
-    await page.get_by_role("heading", name=re.compile("checkout:2001~retry~")).wait_for()
-    await page.get_by_text("tracking-2001").first.wait_for()
+    await page.get_by_role("heading", name=re.compile("delivery:2001~retry~")).wait_for()
+    await page.get_by_text("shelf-2001").first.wait_for()
 
 
 async def test_an_event_is_published_to_the_run_that_waits_for_it(open_page: Open) -> None:
     page = await open_page("?run=stocktaking:2026-11")
     await page.get_by_role("button", name="Publish event").click()
-    assert await page.get_by_label("Name").input_value() == "lights-out"
+    assert await page.get_by_label("Name").input_value() == "warehouse.closed"
     await page.get_by_role("button", name="Publish", exact=True).click()
     await page.get_by_text("Received by 1 runs").wait_for()
     await page.locator(".head .status", has_text="completed").wait_for()
 
 
 async def test_a_run_is_cancelled_with_its_steps_undone_and_then_deleted(open_page: Open, screenshots: Path) -> None:
-    page = await open_page("?run=checkout:3001")
+    page = await open_page("?run=delivery:3001")
     await page.get_by_role("button", name="Cancel", exact=True).click()
     await page.get_by_label("Undo its finished steps first").check()
     await page.get_by_role("button", name="Cancel the run").click()
@@ -101,13 +112,25 @@ async def test_a_run_is_cancelled_with_its_steps_undone_and_then_deleted(open_pa
     await page.screenshot(path=screenshots / "run-undone.png", full_page=True)
     await confirmed(page, "Delete", "Delete for good")
     await page.get_by_text("1 run was deleted").wait_for()
-    await page.get_by_text("20 of 20").wait_for()
+    await page.get_by_text(f"{TOTAL - 1} of {TOTAL - 1}").wait_for()
+
+
+async def test_a_run_that_is_alive_is_deleted_only_by_who_says_so(open_page: Open) -> None:
+    page = await open_page("?run=delivery:3001")
+    await confirmed(page, "Delete", "Delete for good")
+    await page.get_by_role("dialog").get_by_role("alert").get_by_text("suspended").wait_for()
+    await page.get_by_label("It is alive: cancel it first").check()
+    await page.get_by_role("button", name="Delete for good").click()
+    await page.get_by_text("1 run was deleted").wait_for()
+    assert await page.get_by_role("link", name="delivery:3001").count() == 0
 
 
 async def test_an_update_is_sent_and_what_refuses_it_is_told(open_page: Open) -> None:
+    """Where it was typed, so that it can be mended."""
     page = await open_page("?run=price-change:lamp")
     await page.get_by_role("button", name="Send update").click()
-    await page.get_by_label("Name").fill("colour")
-    await page.get_by_label("Value").fill('"red"')
-    await page.get_by_role("button", name="Send", exact=True).click()
-    await page.locator("#dialog [role=alert]:not([hidden]), #notice:not([hidden])").wait_for()
+    await page.get_by_label("Name").fill("cents")
+    for value, told in (("0", "a price is above zero"), ("4500", "lamp costs 4500 cents")):
+        await page.get_by_label("Value").fill(value)
+        await page.get_by_role("button", name="Send", exact=True).click()
+        await page.get_by_text(told).first.wait_for()

@@ -377,6 +377,21 @@ async def test_a_process_that_serves_is_live_and_ready(desk: OrderDesk) -> None:
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-def test_the_order_desk_stays_short_enough_to_be_read() -> None:
-    folder = Path(__file__).parents[2] / "example_app"
-    assert sum(len(file.read_text().splitlines()) for file in folder.glob("*.py")) < 400
+async def test_a_delivery_that_finds_no_shelf_is_undone(desk: OrderDesk) -> None:
+    delivery = {"id": uuid.uuid4().hex, "supplier": "Nobody", "parcels": 1}
+    run_id = (await desk.http.post("/warehouse/deliveries", json=delivery)).json()["run_id"]
+
+    async def is_undone() -> bool:
+        return bool((await desk.http.get(f"/durable/api/runs/{run_id}")).json()["status"] == "failed")
+
+    await until(is_undone)
+    run = (await desk.http.get(f"/durable/api/runs/{run_id}")).json()
+    assert run["error"]["code"] == "no_shelf"
+    undone = [step["name"] for step in run["timeline"] if step["seq"] < 0 and step["status"] == "completed"]
+    assert undone == ["compensate:call_supplier", "compensate:book_ramp"]
+
+
+def test_the_example_stays_short_enough_to_be_read() -> None:
+    files = [file.read_text().splitlines() for file in (Path(__file__).parents[2] / "example_app").glob("*.py")]
+    assert sum(map(len, files)) < 600
+    assert max(map(len, files)) < 200

@@ -83,8 +83,10 @@ def _stride(case: Case, stores: Stores, *, in_memory: int = 1) -> dict[str, int]
 
     Each case begins with another one.
     """
-    step = 1 if THOROUGH else {"memory": in_memory, "sqlite": 10, "postgresql": 20}[stores.kind]
-    if case.writes >= _LONG:
-        # Of what it consists of, each part has a case of its own; thoroughly means every write of it in memory.
-        step *= 10 if not THOROUGH else 1 if stores.kind == "memory" else 5
+    if THOROUGH:
+        step = 1
+    else:
+        step = {"memory": in_memory, "sqlite": 10, "postgresql": 20}[stores.kind]
+        if case.writes >= _LONG:
+            step *= 10  # each part of what it consists of has a case of its own
     return {"first": 1 + CASES.index(case) % step, "step": step}
