@@ -273,6 +273,41 @@ async def test_a_long_step_keeps_its_lease_by_renewal(store: StateStore) -> None
     assert executions == 1
 
 
+async def test_one_renewal_that_fails_costs_no_lease(store: StateStore) -> None:
+    """The next one comes in time: an outage is shorter than a lease, or it is one."""
+    renewals: list[str] = []
+    renewed_again = asyncio.Event()
+    executions = 0
+
+    async def fail_once(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name != "renew_leases":
+            return await call()
+        renewals.append("failed" if not renewals else "made")
+        if renewals == ["failed"]:
+            raise OSError("the database is away")
+        held = await call()
+        renewed_again.set()
+        return held
+
+    @step
+    async def work() -> None:
+        nonlocal executions
+        executions += 1
+        await renewed_again.wait()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(work)
+
+    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), running_row_after=timedelta(hours=1))
+    async with running_engine(interposed(store, fail_once), flow, config=config) as engine:
+        handle = await engine.start(flow)
+        await handle.result("10s")
+        assert (await handle.run()).recovery_attempts is None
+    assert executions == 1
+    assert renewals[:2] == ["failed", "made"]
+
+
 @on_every_store
 async def test_a_terminal_run_stays_as_it_is(store: StateStore) -> None:
     """A turn that goes on after the run was ended from outside can neither complete it nor bring it back to life."""

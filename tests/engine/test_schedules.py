@@ -2,18 +2,22 @@
 
 import asyncio
 import itertools
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from fastapi_durable import MemoryStateStore, Schedule, workflow
+from fastapi_durable.clock import SystemClock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import workflow_definition
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.upkeep import upkeep
 from fastapi_durable.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.queue import Queue
@@ -23,6 +27,7 @@ from fastapi_durable.worker import Worker
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, NothingInjected, until
 from tests.support.hand_clock import HandClock
+from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
 
@@ -283,8 +288,6 @@ def test_two_schedules_of_one_key_are_refused() -> None:
 
 @on_every_store
 async def test_a_worker_fires_schedules_by_itself(store: StateStore) -> None:
-    from fastapi_durable.clock import SystemClock
-
     engine = engine_with(store, SystemClock(), hourly(every="50ms"))
     worker = Worker(engine)
     await worker.start()
@@ -294,6 +297,66 @@ async def test_a_worker_fires_schedules_by_itself(store: StateStore) -> None:
             return await store.count_runs(RunQuery(status=RunStatus.COMPLETED)) >= 3
 
         await until(three_have_ended)
+    finally:
+        await worker.stop()
+
+
+async def test_a_look_at_the_schedules_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database may be away when a window comes, or when the worker starts."""
+    monkeypatch.setattr(upkeep, "_FAILURE_PAUSE", timedelta(milliseconds=5))
+    looks = 0
+
+    async def fail_twice(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        nonlocal looks
+        if name == "list_schedules":
+            looks += 1
+            if looks in (1, 4):
+                raise OSError("the database is away")
+        return await call()
+
+    store = MemoryStateStore()
+    worker = Worker(engine_with(interposed(store, fail_twice), SystemClock(), hourly(every="50ms")))
+    await worker.start()
+    try:
+
+        async def went_on() -> bool:
+            return looks > 4 and await store.count_runs(RunQuery(status=RunStatus.COMPLETED)) >= 3
+
+        await until(went_on)
+        assert worker.health().alive
+    finally:
+        await worker.stop()
+
+
+async def test_schedules_fire_while_every_place_of_the_worker_is_taken() -> None:
+    store, entered = MemoryStateStore(), asyncio.Event()
+
+    @workflow(name="other")
+    async def hang(ctx: Any) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    config = replace(FAST, concurrency=1, shutdown_timeout=timedelta(0))
+    engine = WorkflowEngine(
+        store=store,
+        workflows=[workflow_definition(report), workflow_definition(hang)],
+        injector=NothingInjected(),
+        transport=InProcessTransport(),
+        config=config,
+        clock=SystemClock(),
+        codec=Codec(),
+        schedules=[hourly(every="50ms")],
+    )
+    worker = Worker(engine)
+    await engine.start(hang)
+    await worker.start()
+    try:
+        await entered.wait()
+
+        async def two_wait() -> bool:
+            return await store.count_runs(RunQuery(workflow="report", status=RunStatus.PENDING)) >= 2
+
+        await until(two_wait)
     finally:
         await worker.stop()
 
