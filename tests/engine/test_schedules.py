@@ -71,7 +71,6 @@ def clock() -> HandClock:
 
 @on_every_store
 async def test_the_first_start_fires_no_past_window(store: StateStore, clock: HandClock) -> None:
-    """D-49."""
     scheduler = engine_with(store, clock, hourly()).scheduler
     clock.move(minutes=30)
     await scheduler.fire()
@@ -117,7 +116,6 @@ async def test_a_worker_that_dies_while_it_fires_leaves_each_window_fired_once(
 
 @on_every_store
 async def test_a_window_whose_run_was_deleted_does_not_fire_again(store: StateStore, clock: HandClock) -> None:
-    """D-48."""
     scheduler = engine_with(store, clock, hourly(backfill=5)).scheduler
     await scheduler.fire()
     clock.move(hours=1)
@@ -145,7 +143,7 @@ async def test_after_a_time_without_workers_the_latest_window_fires_and_as_many_
 async def test_a_window_is_left_out_while_the_last_run_lives_whatever_its_status(
     store: StateStore, clock: HandClock
 ) -> None:
-    """D-49: pending, blocked and cancelling runs are alive too."""
+    """Pending, blocked and cancelling runs are alive too."""
     scheduler = engine_with(store, clock, hourly(overlap="skip")).scheduler
     await scheduler.fire()
     clock.move(hours=1)
@@ -168,7 +166,6 @@ async def test_a_window_is_left_out_while_the_last_run_lives_whatever_its_status
 async def test_jitter_blocks_nobody_and_a_window_fires_once_its_offset_has_passed(
     store: StateStore, clock: HandClock
 ) -> None:
-    """D-47."""
     late = hourly(jitter="50 min")
     scheduler = engine_with(store, clock, late).scheduler
     await scheduler.fire()
@@ -226,7 +223,6 @@ async def test_the_listing_tells_the_last_and_the_next_fire(store: StateStore, c
 
 @on_every_store
 async def test_a_schedule_that_cannot_be_fired_keeps_no_other_from_firing(store: StateStore, clock: HandClock) -> None:
-    """D-49."""
     engine = engine_with(store, clock, hourly(key="a"), hourly(key="b"))
     await engine.scheduler.fire()
     clock.move(hours=1)

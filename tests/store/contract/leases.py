@@ -7,7 +7,6 @@ from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, ex
 
 class LeasesContract:
     async def test_a_lease_is_exclusive_while_it_lasts(self, store: StateStore) -> None:
-        """Case 14."""
         await create(store, a_run())
         assert await store.acquire_lease("run-1", "one", now=T0, until=at(30))
         assert not await store.acquire_lease("run-1", "two", now=at(30) - MILLISECOND, until=at(60))
@@ -34,7 +33,6 @@ class LeasesContract:
         assert not await store.acquire_lease("nobody", "one", now=T0, until=at(30))
 
     async def test_only_the_owner_renews(self, store: StateStore) -> None:
-        """Case 15."""
         await create(store, a_run())
         await store.acquire_lease("run-1", "one", now=T0, until=at(30))
         assert not await store.renew_lease("run-1", "two", until=at(90))
@@ -44,7 +42,7 @@ class LeasesContract:
         assert not await store.renew_lease("nobody", "one", until=at(60))
 
     async def test_only_the_owner_releases(self, store: StateStore) -> None:
-        """D-07: a zombie leaves the new owner's lease alone."""
+        """A zombie leaves the new owner's lease alone."""
         await create(store, a_run())
         await store.acquire_lease("run-1", "zombie", now=T0, until=at(30))
         await store.acquire_lease("run-1", "owner", now=at(31), until=at(60))
