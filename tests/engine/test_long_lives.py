@@ -1,9 +1,13 @@
 """Runs that go on as new ones, and code that changes under them."""
 
+import asyncio
 from dataclasses import replace
+
+import pytest
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import ResultTimeoutError
 from fastapi_durable.model import RunStatus, SearchAttributes
 from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
@@ -94,6 +98,23 @@ async def test_a_parent_waits_for_the_last_run_of_a_chain() -> None:
         handle = await engine.start(parent)
         assert await handle.result("5s") == "done"
     assert await store.list_signal_waiters() == []
+
+
+async def test_the_limit_of_a_wait_holds_for_a_chain_as_a_whole() -> None:
+    """Each run of it ends long before the limit, and the chain never does."""
+
+    @workflow
+    async def endless(ctx: WorkflowContext) -> None:
+        await ctx.sleep("5ms")
+        ctx.continue_as_new()
+
+    store = MemoryStateStore()
+    async with running_engine(store, endless) as engine:
+        handle = await engine.start(endless, run_id="e")
+        async with asyncio.timeout(10):
+            with pytest.raises(ResultTimeoutError):
+                await handle.result("200ms")
+        await engine.cancel("e")
 
 
 async def test_an_older_run_keeps_the_old_code_and_a_new_one_takes_the_patched() -> None:
