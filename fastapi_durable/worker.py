@@ -19,7 +19,7 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.runs.dispatch import Reservation
 from fastapi_durable.engine.upkeep.expiry import is_full
 from fastapi_durable.errors import StoreUnavailableError
-from fastapi_durable.model import Lease, Run
+from fastapi_durable.model import Lease, Run, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -419,6 +419,9 @@ class Worker:
             for run_id, driver in drivers.items():
                 if run_id in held:
                     self._leased_until[run_id] = until
+                    if held[run_id] and driver.run.status is not RunStatus.CANCELLING:
+                        # Cancelled by a process of which this one hears nothing: a turn may be long.
+                        driver.look_again()
                 elif self._drivers.get(run_id) is driver:
                     driver.lose_lease()
 

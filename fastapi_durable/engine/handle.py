@@ -1,7 +1,7 @@
 """A started run, seen from outside."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from fastapi_durable.clock import Clock
@@ -80,12 +80,14 @@ class RunHandle(Generic[Output]):
             RunNotFoundError: it does not exist.
         """
         limit = None if timeout is None else parse_duration(timeout)
-        run = await self._finished(self.run_id, limit)
+        deadline = None if limit is None else self._clock.now() + limit
+        run = await self._finished(self.run_id, limit, deadline)
         while may_have_gone_on(run):
             head = await head_of(self._store, run.id)
             if head is None or head.id == run.id:
                 break
-            run = await self._finished(head.id, limit)
+            # One limit for all of them: a run may go on as new ones without end.
+            run = await self._finished(head.id, limit, deadline)
         match run.status:
             case RunStatus.FAILED:
                 raise RunFailedError(run.id, run.workflow, run.error)
@@ -96,12 +98,12 @@ class RunHandle(Generic[Output]):
         output: Output = self._codec.decode(run.output, self._output_type, what=f"the result of run {run.id!r}")
         return output
 
-    async def _finished(self, run_id: str, timeout: timedelta | None) -> Run:
+    async def _finished(self, run_id: str, timeout: timedelta | None, deadline: datetime | None) -> Run:
         """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
-        deadline = None if timeout is None else self._clock.now() + timeout
         with self._notifications.watch_run(run_id) as watch:
             # A run that is driven in this process will be heard of.
             look = run_id not in self._notifications.driven_here
+            look = look or (deadline is not None and deadline <= self._clock.now())
             poll = _FIRST_POLL if look else _SLOWEST_POLL
             while True:
                 if watch.run is not None:

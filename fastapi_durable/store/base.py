@@ -248,8 +248,8 @@ class StateStore(Protocol):
         """
         ...
 
-    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> set[str]:
-        """Prolong many leases in one statement; return the ids of the runs that are still held."""
+    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> dict[str, bool]:
+        """Prolong many leases in one statement; return which runs are still held, and whether each is `cancelling`."""
         ...
 
     async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:

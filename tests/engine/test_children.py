@@ -41,6 +41,36 @@ async def test_a_parent_gets_the_result_of_its_child() -> None:
     assert (child.status, child.parent_run_id, child.namespace) == (RunStatus.COMPLETED, "p", "default")
 
 
+async def test_a_child_has_the_version_and_priority_that_are_asked_for_and_else_the_newest_and_its_parents() -> None:
+    @workflow(name="grow")
+    async def old(ctx: WorkflowContext) -> str:
+        return "old"
+
+    @workflow(name="grow", version="2", tags=["green"])
+    async def new(ctx: WorkflowContext) -> str:
+        return "new"
+
+    @workflow(tags=["parent"])
+    async def parent(ctx: WorkflowContext) -> list[str]:
+        names = [await ctx.child("grow"), await ctx.child("grow", version="1", priority=7), await ctx.child(old)]
+        await ctx.start_child(new, priority=-1)
+        return names
+
+    store = MemoryStateStore()
+    async with running_engine(store, parent, old, new) as engine:
+        handle = await engine.start(parent, run_id="p", priority=3, tags=["mine"], search_attributes={"k": 1})
+        assert await handle.result("5s") == ["new", "old", "old"]
+        await engine.handle("p.child.3").result("5s")
+    children = [await store.find_run(f"p.child.{number}") for number in range(4)]
+    assert [(run.workflow_version, run.priority, run.tags) for run in children if run is not None] == [
+        ("2", 3, ("green",)),
+        ("1", 7, ()),
+        ("1", 3, ()),
+        ("2", -1, ("green",)),
+    ]
+    assert {len(run.search_attributes) for run in children if run is not None} == {0}
+
+
 async def test_a_parent_sees_the_whole_error_of_its_child() -> None:
     @workflow
     async def parent(ctx: WorkflowContext) -> list[str | None]:

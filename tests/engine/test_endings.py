@@ -162,31 +162,39 @@ async def test_what_comes_after_a_failure_does_not_take_the_run_up_again(store: 
 
 
 async def test_deliveries_that_come_during_a_turn_begin_no_second_one(store: StateStore) -> None:
-    """Each of them wakes the run, which is taken up again when the turn is over, and once."""
-    at_work, most = 0, 0
+    """They are for branches of a run whose step is under way, and come from its own process and from another one."""
+    executions, bodies, most = 0, 0, 0
     go_on = asyncio.Event()
 
     @step
     async def work() -> None:
-        nonlocal at_work, most
-        at_work += 1
-        most = max(most, at_work)
+        nonlocal executions
+        executions += 1
         await go_on.wait()
-        at_work -= 1
 
     @workflow
     async def flow(ctx: WorkflowContext) -> list[int]:
-        await ctx.step(work)
-        return [await ctx.wait_for_signal("number", int) for _ in range(5)]
+        nonlocal bodies, most
+        bodies += 1
+        most = max(most, bodies)
+        try:
+            numbers = asyncio.create_task(ctx.gather(*(ctx.wait_for_signal(f"{n}", int) for n in range(4))))
+            await ctx.step(work)
+            return await numbers
+        finally:
+            bodies -= 1
 
-    async with running_engine(store, flow) as one, running_engine(store, flow) as other:
-        handle = await one.start(flow)
-        await until(lambda: _reached(lambda: at_work))
-        for number in range(5):
-            await (one, other)[number % 2].signal("number", number)
+    async def all_wait() -> bool:
+        return executions > 0 and len(await store.list_signal_waiters()) == 4
+
+    async with running_engine(store, flow) as own, running_engine(store, flow) as other:
+        handle = await own.start(flow)
+        await until(all_wait)
+        for number in range(4):
+            assert await (own, other)[number % 2].signal(f"{number}", number)
         go_on.set()
-        assert await handle.result("10s") == [0, 1, 2, 3, 4]
-    assert most == 1
+        assert await handle.result("10s") == [0, 1, 2, 3]
+    assert (executions, most) == (1, 1)
 
 
 async def _reached(condition: Callable[[], Any]) -> Any:

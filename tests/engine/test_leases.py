@@ -25,7 +25,7 @@ CUT_OFF = "the stale execution was cut off: it tests nothing"
 async def _believe(name: str, call: "partial[Awaitable[Any]]") -> Any:
     """A worker whose renewals go nowhere, and that takes the silence for success."""
     if name == "renew_leases":
-        return {lease.run_id for lease in call.args[0]}
+        return dict.fromkeys((lease.run_id for lease in call.args[0]), False)
     return await call()
 
 
@@ -271,6 +271,41 @@ async def test_a_long_step_keeps_its_lease_by_renewal(store: StateStore) -> None
     async with running_engine(store, flow, config=config) as engine, running_engine(store, flow, config=config):
         await (await engine.start(flow)).result("5s")
     assert executions == 1
+
+
+async def test_one_renewal_that_fails_costs_no_lease(store: StateStore) -> None:
+    """The next one comes in time: an outage is shorter than a lease, or it is one."""
+    renewals: list[str] = []
+    renewed_again = asyncio.Event()
+    executions = 0
+
+    async def fail_once(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name != "renew_leases":
+            return await call()
+        renewals.append("failed" if not renewals else "made")
+        if renewals == ["failed"]:
+            raise OSError("the database is away")
+        held = await call()
+        renewed_again.set()
+        return held
+
+    @step
+    async def work() -> None:
+        nonlocal executions
+        executions += 1
+        await renewed_again.wait()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(work)
+
+    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), running_row_after=timedelta(hours=1))
+    async with running_engine(interposed(store, fail_once), flow, config=config) as engine:
+        handle = await engine.start(flow)
+        await handle.result("10s")
+        assert (await handle.run()).recovery_attempts is None
+    assert executions == 1
+    assert renewals[:2] == ["failed", "made"]
 
 
 @on_every_store

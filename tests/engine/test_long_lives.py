@@ -1,10 +1,19 @@
 """Runs that go on as new ones, and code that changes under them."""
 
+import asyncio
+from dataclasses import replace
+
+import pytest
+
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.model import RunStatus
+from fastapi_durable.errors import ResultTimeoutError
+from fastapi_durable.model import RunStatus, SearchAttributes
+from fastapi_durable.queue import Queue
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.stores import on_every_store
 
 
 @step
@@ -33,6 +42,52 @@ async def test_a_run_goes_on_as_a_new_one_that_keeps_what_belongs_to_the_chain()
     assert (last.tags, dict(last.search_attributes), last.priority, last.input) == (("t",), {"k": 1}, 3, 0)
 
 
+@workflow
+async def labelled(ctx: WorkflowContext, left: int) -> SearchAttributes:
+    attributes = await ctx.upsert_search_attributes({f"left {left}": True, "left": left, "given": None})
+    if left > 0:
+        ctx.continue_as_new(left - 1)
+    return attributes
+
+
+@on_every_store
+async def test_attributes_that_a_run_sets_just_before_it_goes_on_as_a_new_one_go_along(store: StateStore) -> None:
+    """So do those that it removes."""
+    async with running_engine(store, labelled) as engine:
+        handle = await engine.start(labelled, 2, search_attributes={"given": 1, "kept": 1})
+        assert await handle.result("20s") == {"kept": 1, "left 2": True, "left 1": True, "left 0": True, "left": 0}
+
+
+async def test_the_next_run_of_a_chain_is_of_the_newest_version_and_where_the_chain_is() -> None:
+    """Its namespace, its place in a queue and its time are those of the whole chain."""
+
+    @workflow(name="chain", execution_timeout="1h")
+    async def first(ctx: WorkflowContext, left: int) -> str:
+        ctx.continue_as_new(left - 1)
+
+    @workflow(name="chain", version="10", execution_timeout="9h")
+    async def newest(ctx: WorkflowContext, left: int) -> str:
+        return f"the newest, {left} left"
+
+    @workflow(name="chain", version="9")
+    async def between(ctx: WorkflowContext, left: int) -> str:
+        return "never"
+
+    store, queues = MemoryStateStore(), [Queue("narrow", concurrency=1)]
+    versions = (first, newest, between)
+    tenant = build_engine(store, *versions, queues=queues, config=replace(FAST, namespace="tenant"))
+    handle = await tenant.start(first, 3, run_id="c", queue="narrow", fairness_key="k")
+    async with running_engine(store, *versions, queues=queues):
+        assert await handle.result("5s") == "the newest, 2 left"
+    old, new = await store.find_run("c"), await store.find_run("c~1")
+    assert old is not None
+    assert new is not None
+    assert (old.workflow_version, new.workflow_version) == ("1", "10")
+    assert (new.namespace, new.queue, new.fairness_key) == ("tenant", "narrow", "k")
+    assert (new.origin, new.expires_at) == (old.origin, old.expires_at)
+    assert new.expires_at is not None
+
+
 async def test_a_parent_waits_for_the_last_run_of_a_chain() -> None:
     @workflow
     async def parent(ctx: WorkflowContext) -> str:
@@ -43,6 +98,23 @@ async def test_a_parent_waits_for_the_last_run_of_a_chain() -> None:
         handle = await engine.start(parent)
         assert await handle.result("5s") == "done"
     assert await store.list_signal_waiters() == []
+
+
+async def test_the_limit_of_a_wait_holds_for_a_chain_as_a_whole() -> None:
+    """Each run of it ends long before the limit, and the chain never does."""
+
+    @workflow
+    async def endless(ctx: WorkflowContext) -> None:
+        await ctx.sleep("5ms")
+        ctx.continue_as_new()
+
+    store = MemoryStateStore()
+    async with running_engine(store, endless) as engine:
+        handle = await engine.start(endless, run_id="e")
+        async with asyncio.timeout(10):
+            with pytest.raises(ResultTimeoutError):
+                await handle.result("200ms")
+        await engine.cancel("e")
 
 
 async def test_an_older_run_keeps_the_old_code_and_a_new_one_takes_the_patched() -> None:

@@ -2,18 +2,22 @@
 
 import asyncio
 import itertools
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 
 from fastapi_durable import MemoryStateStore, Schedule, workflow
+from fastapi_durable.clock import SystemClock
 from fastapi_durable.codec import Codec
 from fastapi_durable.definition import workflow_definition
 from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.upkeep import upkeep
 from fastapi_durable.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.queue import Queue
@@ -23,6 +27,7 @@ from fastapi_durable.worker import Worker
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, NothingInjected, until
 from tests.support.hand_clock import HandClock
+from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
 
@@ -66,7 +71,6 @@ def clock() -> HandClock:
 
 @on_every_store
 async def test_the_first_start_fires_no_past_window(store: StateStore, clock: HandClock) -> None:
-    """D-49."""
     scheduler = engine_with(store, clock, hourly()).scheduler
     clock.move(minutes=30)
     await scheduler.fire()
@@ -112,7 +116,6 @@ async def test_a_worker_that_dies_while_it_fires_leaves_each_window_fired_once(
 
 @on_every_store
 async def test_a_window_whose_run_was_deleted_does_not_fire_again(store: StateStore, clock: HandClock) -> None:
-    """D-48."""
     scheduler = engine_with(store, clock, hourly(backfill=5)).scheduler
     await scheduler.fire()
     clock.move(hours=1)
@@ -140,7 +143,7 @@ async def test_after_a_time_without_workers_the_latest_window_fires_and_as_many_
 async def test_a_window_is_left_out_while_the_last_run_lives_whatever_its_status(
     store: StateStore, clock: HandClock
 ) -> None:
-    """D-49: pending, blocked and cancelling runs are alive too."""
+    """Pending, blocked and cancelling runs are alive too."""
     scheduler = engine_with(store, clock, hourly(overlap="skip")).scheduler
     await scheduler.fire()
     clock.move(hours=1)
@@ -163,7 +166,6 @@ async def test_a_window_is_left_out_while_the_last_run_lives_whatever_its_status
 async def test_jitter_blocks_nobody_and_a_window_fires_once_its_offset_has_passed(
     store: StateStore, clock: HandClock
 ) -> None:
-    """D-47."""
     late = hourly(jitter="50 min")
     scheduler = engine_with(store, clock, late).scheduler
     await scheduler.fire()
@@ -221,7 +223,6 @@ async def test_the_listing_tells_the_last_and_the_next_fire(store: StateStore, c
 
 @on_every_store
 async def test_a_schedule_that_cannot_be_fired_keeps_no_other_from_firing(store: StateStore, clock: HandClock) -> None:
-    """D-49."""
     engine = engine_with(store, clock, hourly(key="a"), hourly(key="b"))
     await engine.scheduler.fire()
     clock.move(hours=1)
@@ -283,8 +284,6 @@ def test_two_schedules_of_one_key_are_refused() -> None:
 
 @on_every_store
 async def test_a_worker_fires_schedules_by_itself(store: StateStore) -> None:
-    from fastapi_durable.clock import SystemClock
-
     engine = engine_with(store, SystemClock(), hourly(every="50ms"))
     worker = Worker(engine)
     await worker.start()
@@ -294,6 +293,66 @@ async def test_a_worker_fires_schedules_by_itself(store: StateStore) -> None:
             return await store.count_runs(RunQuery(status=RunStatus.COMPLETED)) >= 3
 
         await until(three_have_ended)
+    finally:
+        await worker.stop()
+
+
+async def test_a_look_at_the_schedules_that_fails_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database may be away when a window comes, or when the worker starts."""
+    monkeypatch.setattr(upkeep, "_FAILURE_PAUSE", timedelta(milliseconds=5))
+    looks = 0
+
+    async def fail_twice(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        nonlocal looks
+        if name == "list_schedules":
+            looks += 1
+            if looks in (1, 4):
+                raise OSError("the database is away")
+        return await call()
+
+    store = MemoryStateStore()
+    worker = Worker(engine_with(interposed(store, fail_twice), SystemClock(), hourly(every="50ms")))
+    await worker.start()
+    try:
+
+        async def went_on() -> bool:
+            return looks > 4 and await store.count_runs(RunQuery(status=RunStatus.COMPLETED)) >= 3
+
+        await until(went_on)
+        assert worker.health().alive
+    finally:
+        await worker.stop()
+
+
+async def test_schedules_fire_while_every_place_of_the_worker_is_taken() -> None:
+    store, entered = MemoryStateStore(), asyncio.Event()
+
+    @workflow(name="other")
+    async def hang(ctx: Any) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    config = replace(FAST, concurrency=1, shutdown_timeout=timedelta(0))
+    engine = WorkflowEngine(
+        store=store,
+        workflows=[workflow_definition(report), workflow_definition(hang)],
+        injector=NothingInjected(),
+        transport=InProcessTransport(),
+        config=config,
+        clock=SystemClock(),
+        codec=Codec(),
+        schedules=[hourly(every="50ms")],
+    )
+    worker = Worker(engine)
+    await engine.start(hang)
+    await worker.start()
+    try:
+        await entered.wait()
+
+        async def two_wait() -> bool:
+            return await store.count_runs(RunQuery(workflow="report", status=RunStatus.PENDING)) >= 2
+
+        await until(two_wait)
     finally:
         await worker.stop()
 

@@ -44,6 +44,24 @@ async def test_attributes_are_merged_removed_and_checked(store: StateStore) -> N
     assert [run.id for run in found] == [handle.run_id]
 
 
+@on_every_store
+async def test_branches_that_change_attributes_at_once_lose_none(store: StateStore) -> None:
+    """Each change is made of what is there, and not of what its turn had read."""
+
+    async def mark(ctx: WorkflowContext, number: int) -> None:
+        await ctx.upsert_search_attributes({f"branch {number}": number, "given": None})
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.gather(*(mark(ctx, number) for number in range(8)))
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow, search_attributes={"given": 1, "kept": True})
+        await handle.result("20s")
+    expected = {"kept": True, **{f"branch {number}": number for number in range(8)}}
+    assert (await handle.run()).search_attributes == expected
+
+
 @pytest.mark.parametrize("attributes", [{"customer": 5}, {"customer": "a", "cents": "x"}, {"cents": 1}])
 async def test_attributes_that_do_not_fit_the_schema_start_nothing(attributes: dict[str, str | int]) -> None:
     store = MemoryStateStore()
@@ -52,7 +70,7 @@ async def test_attributes_that_do_not_fit_the_schema_start_nothing(attributes: d
     assert await store.count_runs(RunQuery()) == 0
 
 
-@pytest.mark.parametrize("value", [float("nan"), ["list"], {"a": 1}])
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 2**53 + 1, ["list"], {"a": 1}])
 async def test_a_value_that_cannot_be_searched_is_refused(value: object) -> None:
     @workflow
     async def flow(ctx: WorkflowContext) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import workflow
+from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.entity import entity, operation
@@ -104,6 +104,44 @@ async def test_an_id_means_one_workflow_s_run(store: StateStore) -> None:
     assert await store.take_buffered_signal("go") is None
 
 
+async def test_a_name_starts_the_newest_version_and_a_version_exactly_that_one() -> None:
+    """Whatever is registered later: a run that was begun by one version ends by it."""
+
+    @workflow(name="versioned")
+    async def one(ctx: WorkflowContext) -> str:
+        await ctx.sleep("1ms")
+        return "1"
+
+    @workflow(name="versioned", version="2")
+    async def two(ctx: WorkflowContext) -> str:
+        return "2"
+
+    store = MemoryStateStore()
+    early = await build_engine(store, one).start("versioned")
+    async with running_engine(store, one, two) as engine:
+        assert await early.result("5s") == "1"
+        starts = [
+            engine.start("versioned"),
+            engine.start("versioned", version="1"),
+            engine.start(one),
+            engine.start(one, version="2"),
+        ]
+        handles = [await start for start in starts]
+        assert [await handle.result("5s") for handle in handles] == ["2", "1", "1", "2"]
+        assert [(await handle.run()).workflow_version for handle in handles] == ["2", "1", "1", "2"]
+
+
+async def test_a_run_has_the_tags_of_its_workflow_and_then_those_of_its_start_each_once() -> None:
+    @workflow(tags=["shop", "eu"])
+    async def tagged(ctx: WorkflowContext) -> None: ...
+
+    store = MemoryStateStore()
+    engine = build_engine(store, tagged)
+    run = await (await engine.start(tagged, tags=["vip", "shop", "vip"])).run()
+    assert run.tags == ("shop", "eu", "vip")
+    assert (await (await engine.start(tagged)).run()).tags == ("shop", "eu")
+
+
 async def test_of_two_workflows_that_start_one_id_at_once_one_is_refused(stores: tuple[StateStore, StateStore]) -> None:
     engines = [build_engine(store, order, refund) for store in stores]
     starts = [engine.start(each, 1, run_id="7") for _ in range(5) for engine in engines for each in (order, refund)]
@@ -190,6 +228,43 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
         assert await operator.continue_run("talk")
         assert (await operator.update("talk", "name", "x")).accepted
         assert await handle.result("10s") == "x"
+
+
+@on_every_store
+async def test_a_driven_run_keeps_its_lease_whatever_another_namespace_asks_for(store: StateStore) -> None:
+    """Neither a worker of the other namespace takes it, nor does anything that is refused there touch it."""
+    entered, go_on = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def work() -> str:
+        entered.set()
+        await go_on.wait()
+        return "worked"
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[str]:
+        return await ctx.gather(ctx.step(work), ctx.wait_for_signal("go", str))
+
+    def of(namespace: str) -> Any:
+        return running_engine(store, flow, config=replace(FAST, namespace=namespace, running_row_after=FAST.lease))
+
+    async with of("a") as own, of("b") as other:
+        handle = await own.start(flow)
+        await entered.wait()
+        await until(lambda: store.find_signal_waiter("go"))
+        before = await handle.run()
+        for refused in (other.cancel, other.retry, other.retry_with_input, other.continue_run):
+            with pytest.raises(RunNotFoundError):
+                await refused(handle.run_id)
+        with pytest.raises(InputValidationError):
+            await other.signal("go", "foreign")
+        assert not await other.signal_waiting("go", "foreign", namespace="b")
+        after = await handle.run()
+        assert before.locked_by is not None
+        assert replace(after, locked_until=before.locked_until) == before
+        await own.signal("go", "own")
+        go_on.set()
+        assert await handle.result("20s") == ["worked", "own"]
 
 
 @on_every_store

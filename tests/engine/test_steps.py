@@ -15,6 +15,7 @@ from fastapi_durable.model import CheckpointStatus, RunStatus
 from fastapi_durable.retry import NO_DELAY, exponential, fixed
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, has_status, killed_worker, running_engine, until
+from tests.support.hand_clock import HandClock
 
 SUSPENDING = replace(FAST, retry_in_turn_below=timedelta(0), lease=timedelta(milliseconds=60))
 
@@ -225,6 +226,37 @@ async def test_a_step_out_of_time_for_good_fails_with_a_code_of_its_own(store: S
 
     async with running_engine(store, flow) as engine:
         assert await (await engine.start(flow)).result("5s") == "step_timeout"
+
+
+async def test_an_attempt_that_ran_out_of_time_counts_after_a_crash_as_well(store: StateStore) -> None:
+    """It is recorded like any other failure: another process does not begin to count anew."""
+    attempts = 0
+
+    @step(max_attempts=2, timeout="5 ms", backoff=fixed("1h"))
+    async def slow() -> None:
+        nonlocal attempts
+        attempts += 1
+        await asyncio.Event().wait()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str | None:
+        try:
+            await ctx.step(slow)
+        except StepFailedError as error:
+            return f"{error.code} after {error.attempts}"
+        return "no error"
+
+    clock = HandClock()
+    async with killed_worker(store, flow, clock=clock) as first:
+        handle = await first.start(flow)
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        (row,) = await store.list_checkpoints(handle.run_id)
+        assert (row.status, row.attempts, row.error and row.error.code) == (CheckpointStatus.PENDING, 1, "step_timeout")
+    clock.move(hours=1)
+    async with running_engine(store, flow, clock=clock) as second:
+        await until(lambda: has_status(handle, RunStatus.COMPLETED))
+        assert await second.handle(handle.run_id).result() == "step_timeout after 2"
+    assert attempts == 2
 
 
 async def test_a_timeout_error_of_the_steps_own_is_a_failure_like_any_other(store: StateStore) -> None:

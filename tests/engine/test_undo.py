@@ -10,8 +10,10 @@ from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.errors import RunCancelledError, RunFailedError
 from fastapi_durable.model import CheckpointStatus, RunStatus
 from fastapi_durable.retry import fixed
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import has_status, running_engine, until
+from tests.support.engine_rig import build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.stores import on_every_store
 
 log: list[str] = []
 
@@ -153,7 +155,7 @@ async def test_a_run_is_cancelled_while_a_step_is_executing(compensate: bool) ->
 
 @pytest.mark.parametrize("compensate", [False, True])
 async def test_a_cancel_from_another_process_reaches_the_worker(compensate: bool) -> None:
-    """The other process cannot interrupt the step, but no later step starts and nothing is completed."""
+    """The other process cannot interrupt the step at once, but the run does not go on where it stood."""
     started, go_on = asyncio.Event(), asyncio.Event()
 
     @step
@@ -173,6 +175,71 @@ async def test_a_cancel_from_another_process_reaches_the_worker(compensate: bool
         await started.wait()
         await other.cancel(handle.run_id, compensate=compensate)
         go_on.set()
+        await until(lambda: has_status(handle, RunStatus.CANCELLED))
+    assert log == ["book hotel", *(["cancel hotel: booking of hotel"] if compensate else [])]
+
+
+@pytest.mark.parametrize(("behind", "compensate"), [("another step", False), ("the end", False), ("the end", True)])
+async def test_what_was_cancelled_elsewhere_neither_begins_another_step_nor_completes(
+    behind: str, compensate: bool
+) -> None:
+    """Whatever stands behind the step that was under way."""
+    started, go_on = asyncio.Event(), asyncio.Event()
+
+    @step
+    async def slow() -> None:
+        started.set()
+        await go_on.wait()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        await ctx.step(book, "hotel", compensate=cancel_booking)
+        await ctx.step(slow)
+        if behind == "another step":
+            await ctx.step(book, "flight", compensate=cancel_booking)
+        return "done"
+
+    store = MemoryStateStore()
+    async with running_worker(store, flow) as (engine, worker), running_engine(store) as other:
+        handle = await engine.start(flow)
+        await started.wait()
+        await other.cancel(handle.run_id, compensate=compensate)
+        go_on.set()
+        await until(lambda: is_idle(worker))
+        await until(lambda: has_status(handle, RunStatus.CANCELLED))
+        assert (await handle.run()).output is None
+    assert log == ["book hotel", *(["cancel hotel: booking of hotel"] if compensate else [])]
+
+
+@on_every_store
+@pytest.mark.parametrize("compensate", [False, True])
+async def test_a_cancel_from_another_process_ends_the_step_under_way_with_the_next_renewal(
+    store: StateStore, compensate: bool
+) -> None:
+    """Also where no process hears of another: a step may take hours, and more of them may follow."""
+    started, cut_off, heard = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @step
+    async def endless() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut_off.set()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(book, "hotel", compensate=cancel_booking)
+        await ctx.step(endless)
+
+    async with running_engine(store, flow) as engine:
+        engine.on_cancel(lambda run_id: heard.set())
+        handle = await engine.start(flow)
+        await started.wait()
+        await build_engine(store, flow).cancel(handle.run_id, compensate=compensate)
+        async with asyncio.timeout(10):
+            await cut_off.wait()
+            await heard.wait()
         await until(lambda: has_status(handle, RunStatus.CANCELLED))
     assert log == ["book hotel", *(["cancel hotel: booking of hotel"] if compensate else [])]
 

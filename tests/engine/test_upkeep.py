@@ -57,7 +57,6 @@ async def test_finished_runs_are_forgotten_by_age_and_by_number_and_live_ones_ne
 
 @on_every_store
 async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store: StateStore) -> None:
-    """D-56."""
     now = SystemClock().now()
     for days in (0, 2, 40):
         await store.buffer_signal("token", days, now=now - days * DAY)

@@ -22,7 +22,7 @@ async def continue_run(
     """Complete `run` and create its successor; False if the run is not as the caller knows it."""
     async with store.transaction() as transaction:
         await transaction.lock_name(child_token(run.id))
-        await transaction.lock_run(run.id)
+        stored = await transaction.lock_run(run.id)
         completed = await transaction.update_run(
             run.id,
             ending(clock, RunStatus.COMPLETED),
@@ -30,7 +30,7 @@ async def continue_run(
             token=token,
             wake_count=run.wake_count,
         )
-        if not completed:
+        if stored is None or not completed:
             return False
         now = clock.now()
         successor = Run(
@@ -39,7 +39,8 @@ async def continue_run(
             workflow_version=definition.version,
             input=input,
             tags=run.tags,
-            search_attributes=run.search_attributes,
+            # As they are stored: the body may have changed them in this very turn.
+            search_attributes=stored.search_attributes,
             priority=run.priority,
             queue=run.queue,
             fairness_key=run.fairness_key,

@@ -239,14 +239,14 @@ class _Operations(SignalOperations, UpkeepOperations, QueueOperations):
                 tables.runs.put(run.id, run)
             return [thaw_run(run) for run in claimed]
 
-    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> set[str]:
+    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> dict[str, bool]:
         async with self._access() as tables:
-            held = set()
+            held = {}
             for lease in leases:
                 row = self._visible(tables, lease.run_id)
                 if row is not None and row.locked_by == lease.token:
                     tables.runs.put(row.id, replace(row, locked_until=until))
-                    held.add(row.id)
+                    held[row.id] = row.status is RunStatus.CANCELLING
             return held
 
     async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from fastapi_durable.clock import from_millis
-from fastapi_durable.model import Lease, Run
+from fastapi_durable.model import Lease, Run, RunStatus
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.claims import Claimant, Line, picked
 from fastapi_durable.store.prisma.sql.predicates import where
@@ -55,13 +55,13 @@ class LeaseOperations(Operations):
         since = {row["id"]: row["since"] for row in rows}
         return sorted(runs, key=lambda run: (_waited_since(run, since[run.id]), run.id.encode()))
 
-    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> set[str]:
+    async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> dict[str, bool]:
         if not leases:
-            return set()
+            return {}
         sql = await self._database.sql()
         pairs = [(lease.run_id, lease.token) for lease in leases]
         rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope))
-        return {row["id"] for row in rows}
+        return {row["id"]: row["status"] == RunStatus.CANCELLING for row in rows}
 
     async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:
         sql = await self._database.sql()

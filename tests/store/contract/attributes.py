@@ -17,7 +17,6 @@ async def found(store: StateStore, *conditions: tuple[str, AttributeOperator, Se
 
 class AttributesContract:
     async def test_numbers_are_compared_as_numbers(self, store: StateStore) -> None:
-        """Case 24."""
         for run_id, total in {"a": 9, "b": 10, "c": 10.5, "d": -100, "e": 1e20}.items():
             await create(store, a_run(run_id, search_attributes={"total": total}))
         await create(store, a_run("f", search_attributes={"total": "10"}), a_run("g"))
@@ -52,7 +51,6 @@ class AttributesContract:
         assert await found(store, ("total", "gt", 1), ("total", "lt", 10)) == "a"
 
     async def test_ne_does_not_match_a_run_without_the_key(self, store: StateStore) -> None:
-        """Case 25."""
         await create(
             store,
             a_run("a", search_attributes={"vip": True}),
@@ -66,7 +64,7 @@ class AttributesContract:
         assert await found(store, ("vip", "ne", False)) == "a"
 
     async def test_a_boolean_is_not_the_text_that_spells_it(self, store: StateStore) -> None:
-        """D-60, although both are stored alike in the side table."""
+        """In the side table both are stored alike."""
         await create(
             store,
             a_run("a", search_attributes={"flag": True}),
@@ -85,7 +83,6 @@ class AttributesContract:
     async def test_an_absent_key_matches_nothing(
         self, store: StateStore, operator: AttributeOperator, value: SearchValue
     ) -> None:
-        """Case 26."""
         await create(store, a_run("a", search_attributes={"other": value}), a_run("b"))
         assert await found(store, ("key", operator, value)) == ""
 
@@ -113,7 +110,7 @@ class AttributesContract:
             assert await found(store, (key, "eq", "text")) == "b"
 
     async def test_an_update_replaces_the_whole_set(self, store: StateStore) -> None:
-        """Case 27: removed keys stop matching."""
+        """Removed keys stop matching."""
         await create(store, a_run("a", search_attributes={"old": 1, "both": "x"}))
         await create(store, a_run("b", search_attributes={"old": 1}))
         assert await store.update_run("a", {"search_attributes": {"both": "y", "new": True}, "updated_at": at(1)})
@@ -126,7 +123,6 @@ class AttributesContract:
         assert await found(store, ("both", "eq", "y")) == ""
 
     async def test_attributes_go_with_status_limit_and_count(self, store: StateStore) -> None:
-        """Case 28."""
         for number in range(6):
             status = RunStatus.FAILED if number % 2 else RunStatus.COMPLETED
             await create(
@@ -138,7 +134,7 @@ class AttributesContract:
         assert await store.count_runs(RunQuery(attributes=over_one)) == 4
 
     async def test_a_deleted_run_no_longer_matches(self, store: StateStore) -> None:
-        """Case 5: nor does a new run of the same id that has no attributes."""
+        """Nor does a new run of the same id that has no attributes."""
         await create(store, a_run("a", search_attributes={"k": 1}))
         await store.delete_run("a")
         assert await found(store, ("k", "eq", 1)) == ""

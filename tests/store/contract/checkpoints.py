@@ -47,7 +47,7 @@ class CheckpointsContract:
         assert len(await store.list_checkpoints("run-2")) == 4
 
     async def test_a_saved_checkpoint_is_read_back_as_it_was(self, store: StateStore) -> None:
-        """Case 11, with every column."""
+        """With every column."""
         await create(store, a_run())
         await store.save_checkpoint(A_FULL_CHECKPOINT)
         assert await store.find_checkpoint("run-1", 7) == A_FULL_CHECKPOINT
@@ -62,7 +62,7 @@ class CheckpointsContract:
         assert await store.find_checkpoint("run-2", 1) is None
 
     async def test_saving_again_replaces_every_column(self, store: StateStore) -> None:
-        """Case 8: one row for each position, and nothing of the former one stays."""
+        """One row for each position, and nothing of the former one stays."""
         await create(store, a_run())
         await store.save_checkpoint(A_FULL_CHECKPOINT)
         bare = a_checkpoint(7, status=CheckpointStatus.PENDING, enqueued_at=at(9))
@@ -70,7 +70,7 @@ class CheckpointsContract:
         assert await store.list_checkpoints("run-1") == [bare]
 
     async def test_checkpoints_are_listed_by_position(self, store: StateStore) -> None:
-        """Case 8; compensations have negative positions and come first."""
+        """Compensations have negative positions and come first."""
         for seq in (2, -1, 10, 0, -12, 1):
             await store.save_checkpoint(a_checkpoint(seq))
             await store.save_checkpoint(a_checkpoint(seq, "run-2"))
@@ -126,7 +126,6 @@ class CheckpointsContract:
         assert (await store.with_scope("x").history_state("run-1")).total == 0
 
     async def test_the_latest_checkpoint_of_a_name_has_the_highest_position(self, store: StateStore) -> None:
-        """Case 9."""
         for seq in (3, 11, 5):
             await store.save_checkpoint(a_checkpoint(seq, name="event:state"))
         await store.save_checkpoint(a_checkpoint(20, name="event:state2"))
@@ -152,7 +151,6 @@ class CheckpointsContract:
         assert await scoped.find_latest_checkpoint_by_name("run-1", "event:state", by_time=True) is None
 
     async def test_checkpoints_are_listed_by_name_prefix(self, store: StateStore) -> None:
-        """Case 10."""
         names = ["spawn:a", "signal:x", "spawn:b", "Spawn:c", "xspawn:d", "signal"]
         for seq, name in enumerate(names):
             await store.save_checkpoint(a_checkpoint(seq, name=name))
@@ -218,7 +216,7 @@ class CheckpointsContract:
         assert await store.list_checkpoints("run-1") == [final]
 
     async def test_a_stale_token_writes_nothing(self, store: StateStore) -> None:
-        """D-07: neither over an unfinished row nor beside it."""
+        """Neither over an unfinished row nor beside it."""
         await create(store, a_run("run-1", locked_by="owner"), a_run("run-2"))
         pending = a_checkpoint(0, status=CheckpointStatus.PENDING)
         await store.record_checkpoint(pending, token="owner")

@@ -14,7 +14,7 @@ async def ids(store: StateStore, name: str = "paid", limit: int = 50) -> list[st
 
 class EventsContract:
     async def test_the_oldest_events_of_a_name_come_first(self, store: StateStore) -> None:
-        """Case 33: listing does not consume; equal times are ordered by id, byte by byte."""
+        """Listing does not consume; equal times are ordered by id, byte by byte."""
         for event in [an_event("c", seconds=1), an_event("b"), an_event("B"), an_event("x", "Paid")]:
             await store.buffer_event(event)
         assert await ids(store) == ["B", "b", "c"]
@@ -23,7 +23,7 @@ class EventsContract:
         assert await ids(store, "pai") == []
 
     async def test_a_listing_is_limited_and_can_be_continued(self, store: StateStore) -> None:
-        """Case 34, and D-35: what lies behind the first page can be reached."""
+        """What lies behind the first page can be reached."""
         events = [an_event(f"e{number}", seconds=number // 3) for number in range(10)]
         for event in reversed(events):
             await store.buffer_event(event)
@@ -36,7 +36,6 @@ class EventsContract:
         assert seen == events
 
     async def test_one_caller_removes_an_event(self, store: StateStore) -> None:
-        """Case 35."""
         await store.buffer_event(an_event("a"))
         await store.buffer_event(an_event("b"))
         assert await store.remove_buffered_event("a")

@@ -7,7 +7,6 @@ from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, ex
 
 class LeasesContract:
     async def test_a_lease_is_exclusive_while_it_lasts(self, store: StateStore) -> None:
-        """Case 14."""
         await create(store, a_run())
         assert await store.acquire_lease("run-1", "one", now=T0, until=at(30))
         assert not await store.acquire_lease("run-1", "two", now=at(30) - MILLISECOND, until=at(60))
@@ -34,7 +33,6 @@ class LeasesContract:
         assert not await store.acquire_lease("nobody", "one", now=T0, until=at(30))
 
     async def test_only_the_owner_renews(self, store: StateStore) -> None:
-        """Case 15."""
         await create(store, a_run())
         await store.acquire_lease("run-1", "one", now=T0, until=at(30))
         assert not await store.renew_lease("run-1", "two", until=at(90))
@@ -44,7 +42,7 @@ class LeasesContract:
         assert not await store.renew_lease("nobody", "one", until=at(60))
 
     async def test_only_the_owner_releases(self, store: StateStore) -> None:
-        """D-07: a zombie leaves the new owner's lease alone."""
+        """A zombie leaves the new owner's lease alone."""
         await create(store, a_run())
         await store.acquire_lease("run-1", "zombie", now=T0, until=at(30))
         await store.acquire_lease("run-1", "owner", now=at(31), until=at(60))
@@ -58,11 +56,11 @@ class LeasesContract:
         assert (await existing(store)).status is RunStatus.COMPLETED
 
     async def test_many_leases_are_renewed_at_once(self, store: StateStore) -> None:
-        """Those that are lost or gone are left out, and left alone."""
+        """Those that are lost or gone are left out, and left alone; of the others one learns whether to undo them."""
         await create(
             store,
             a_run("mine", locked_by="one", locked_until=at(10)),
-            a_run("mine too", locked_by="two", locked_until=at(10)),
+            a_run("mine too", locked_by="two", locked_until=at(10), status=RunStatus.CANCELLING),
             a_run("lost", locked_by="somebody", locked_until=at(10)),
             a_run("free"),
         )
@@ -73,14 +71,14 @@ class LeasesContract:
             Lease("free", "one"),
             Lease("gone", "one"),
         ]
-        assert await store.renew_leases(leases, until=at(99)) == {"mine", "mine too"}
+        assert await store.renew_leases(leases, until=at(99)) == {"mine": False, "mine too": True}
         assert (await existing(store, "mine")).locked_until == at(99)
         assert (await existing(store, "mine too")).locked_until == at(99)
         assert (await existing(store, "lost")).locked_until == at(10)
         assert (await existing(store, "free")).locked_until is None
-        assert await store.renew_leases([], until=at(99)) == set()
+        assert await store.renew_leases([], until=at(99)) == {}
 
     async def test_a_token_of_another_run_renews_nothing(self, store: StateStore) -> None:
         """Each lease is a pair: two runs with swapped tokens are both lost."""
         await create(store, a_run("a", locked_by="one"), a_run("b", locked_by="two"))
-        assert await store.renew_leases([Lease("a", "two"), Lease("b", "one")], until=at(99)) == set()
+        assert await store.renew_leases([Lease("a", "two"), Lease("b", "one")], until=at(99)) == {}

@@ -65,7 +65,6 @@ class QueriesContract:
         assert {run.id for run in await store.list_stranded_runs(T0, served=(), limit=9)} == {*everybody, "served"}
 
     async def test_runs_are_listed_by_workflow_and_status(self, store: StateStore) -> None:
-        """Case 16."""
         await create(
             store,
             a_run("a", workflow="checkout", status=RunStatus.COMPLETED),
@@ -78,7 +77,6 @@ class QueriesContract:
         assert await listed(store, workflow="Checkout") == []
 
     async def test_a_set_of_statuses_and_a_single_one_must_both_hold(self, store: StateStore) -> None:
-        """Case 17."""
         await create(store, *(a_run(status, status=status) for status in RunStatus))
         ended = frozenset({RunStatus.COMPLETED, RunStatus.FAILED})
         assert sorted(await listed(store, statuses=ended)) == ["completed", "failed"]
@@ -88,7 +86,7 @@ class QueriesContract:
         assert await store.count_runs(RunQuery(statuses=frozenset())) == 0
 
     async def test_a_tag_matches_exactly(self, store: StateStore) -> None:
-        """Case 18, and tags are case-sensitive (D-57: on every database)."""
+        """Tags are case-sensitive on every database."""
         await create(
             store,
             a_run("a", tags=("singleton:x", "blue")),
@@ -107,14 +105,12 @@ class QueriesContract:
         assert await listed(store, tag="blue", status=RunStatus.FAILED) == []
 
     async def test_an_origin_never_matches_an_absent_one(self, store: StateStore) -> None:
-        """Case 19."""
         await create(store, a_run("a", origin="shop"), a_run("b", origin="bank"), a_run("c"))
         assert await listed(store, origin="shop") == ["a"]
         assert await listed(store, origin="") == []
         assert await listed(store) == ["c", "b", "a"]
 
     async def test_unattributed_runs_have_no_origin_or_a_blank_one(self, store: StateStore) -> None:
-        """Case 20."""
         await create(
             store,
             a_run("a", origin="shop", status=RunStatus.FAILED),
@@ -127,7 +123,7 @@ class QueriesContract:
         assert await listed(store, unattributed=True, origin="shop") == []
 
     async def test_facets_count_by_status_and_origin(self, store: StateStore) -> None:
-        """Case 21: blank origins count as none, and the sum is the total."""
+        """Blank origins count as none, and the sum is the total."""
         await create(
             store,
             a_run("a", origin="shop", status=RunStatus.FAILED),
@@ -148,7 +144,7 @@ class QueriesContract:
         assert sum(facet.count for facet in facets) == await store.count_runs(RunQuery())
 
     async def test_facets_honour_the_other_conditions_and_ignore_their_own(self, store: StateStore) -> None:
-        """Case 22, with tags and attributes; status, origin and paging do not narrow what they count."""
+        """Tags and attributes count; status, origin and paging do not narrow what they count."""
         await create(
             store,
             a_run("a", namespace="x", tags=("t",), search_attributes={"k": 1}, origin="shop"),
@@ -171,7 +167,6 @@ class QueriesContract:
         assert len(await store.run_facets(narrowed)) == 2
 
     async def test_the_newest_runs_come_first(self, store: StateStore) -> None:
-        """Case 23."""
         await create(store, *(a_run(f"run-{number}", created_at=at(number)) for number in range(5)))
         assert await listed(store, limit=2) == ["run-4", "run-3"]
         assert await listed(store, limit=2, offset=2) == ["run-2", "run-1"]
@@ -222,7 +217,7 @@ class QueriesContract:
         ]
 
     async def test_equal_times_are_ordered_by_the_bytes_of_the_id(self, store: StateStore) -> None:
-        """D-61: the order is total, and no locale's."""
+        """The order is total, and no locale's."""
         await create(store, *(a_run(run_id) for run_id in ["b", "a", "B", "ä", "_", "Z"]))
         assert await listed(store) == ["ä", "b", "a", "_", "Z", "B"]
 

@@ -22,7 +22,7 @@ class RacesContract:
         return [store, other_store]
 
     async def test_fifty_starts_of_one_run_create_it_once(self, stores: list[StateStore]) -> None:
-        """D-22: all fifty get the stored run."""
+        """All fifty get the stored run."""
         created = await at_once(stores, 50, lambda store, n: store.create_run(a_run(input={"caller": n})))
         assert [result.created for result in created].count(True) == 1
         stored = await existing(stores[0])
@@ -38,7 +38,6 @@ class RacesContract:
         assert all(result.run == stored for result in created)
 
     async def test_a_waiter_is_taken_by_one_caller(self, stores: list[StateStore]) -> None:
-        """D-16."""
         for number in range(5):
             await stores[0].put_signal_waiter(a_waiter(f"t{number}"))
             taken = await at_once(stores, 10, partial(take_waiter, f"t{number}"))
@@ -55,7 +54,7 @@ class RacesContract:
         assert sum(await at_once(stores, 20, wait)) == 1
 
     async def test_each_buffered_signal_is_taken_by_one_caller(self, stores: list[StateStore]) -> None:
-        """D-17: no caller fails, none comes away empty while signals are left, and no signal is taken twice."""
+        """No caller fails, none comes away empty while signals are left, and no signal is taken twice."""
         for number in range(20):
             await stores[0].buffer_signal("t", number, now=T0)
         taken = await at_once(stores, 25, lambda store, _: store.take_buffered_signal("t"))
@@ -145,7 +144,7 @@ class RacesContract:
         assert (stored.status, stored.output, stored.search_attributes) == (ends[winner % 3], winner, {"n": winner})
 
     async def test_no_wake_is_lost_to_a_suspending_turn(self, stores: list[StateStore]) -> None:
-        """D-02, in every order: after a delivery the run is either awake or can be claimed."""
+        """In every order: after a delivery the run is either awake or can be claimed."""
         for number in range(20):
             run_id = f"run-{number}"
             await create(stores[0], a_run(run_id, status=RunStatus.RUNNING, locked_by="turn", locked_until=at(30)))
@@ -199,7 +198,7 @@ class RacesContract:
         assert (await existing(stores[1])).output == 12
 
     async def test_deleting_and_writing_at_once_leaves_no_half_run(self, stores: list[StateStore]) -> None:
-        """D-19: a reader never sees the run without its attributes or checkpoints, or the other way round."""
+        """Whoever is first removes all of it, and nothing is left that belongs to no run."""
         for number in range(10):
             await create(stores[0], a_run("run-1", status=RunStatus.COMPLETED, search_attributes={"k": number}))
             await stores[0].save_checkpoint(a_checkpoint(0))

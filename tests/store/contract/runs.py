@@ -39,7 +39,7 @@ def same_type(found: Json, given: Json) -> bool:
 
 class RunsContract:
     async def test_a_created_run_is_read_back_as_it_was(self, store: StateStore) -> None:
-        """Case 1, with every column."""
+        """With every column."""
         run = a_run(
             status=RunStatus.RUNNING,
             input={"order": [1, 2, {"sku": "ü"}]},
@@ -77,7 +77,7 @@ class RunsContract:
         assert await store.find_run("run-1") == run
 
     async def test_absent_values_stay_absent(self, store: StateStore) -> None:
-        """Case 4 and more: nothing is replaced by a default."""
+        """Nothing is replaced by a default."""
         run = a_run()
         await create(store, run)
         stored = await existing(store)
@@ -88,7 +88,6 @@ class RunsContract:
         assert stored.namespace == "default"
 
     async def test_a_run_that_does_not_exist_is_none(self, store: StateStore) -> None:
-        """Case 2."""
         assert await store.find_run("nobody") is None
 
     @pytest.mark.parametrize("value", EVERY_JSON_VALUE, ids=lambda value: str(value)[:20])
@@ -124,7 +123,7 @@ class RunsContract:
         assert sorted(await listed(store)) == sorted(ids)
 
     async def test_creating_an_existing_run_returns_the_stored_one(self, store: StateStore) -> None:
-        """D-22: a start is idempotent by run id."""
+        """A start is idempotent by run id."""
         first = a_run(input={"n": 1}, search_attributes={"kind": "first"})
         again = a_run(input={"n": 2}, search_attributes={"kind": "second", "extra": 1}, created_at=at(5))
         await create(store, first)
@@ -256,7 +255,7 @@ class RunsContract:
         assert await store.update_run("run-1", {"output": 1}, token="mine")
 
     async def test_an_update_after_a_delivery_writes_nothing(self, store: StateStore) -> None:
-        """D-04: suspending is a compare-and-set on the wake count."""
+        """Suspending is a compare-and-set on the wake count."""
         await create(store, a_run(wake_count=1))
         assert not await store.update_run("run-1", {"status": RunStatus.SUSPENDED}, wake_count=0)
         assert await store.update_run("run-1", {"status": RunStatus.SUSPENDED}, wake_count=1)
@@ -270,7 +269,6 @@ class RunsContract:
         assert await store.update_run("run-1", {"output": 1}, statuses=running, token="mine", wake_count=1)
 
     async def test_deleting_a_run_removes_everything_of_it(self, store: StateStore) -> None:
-        """Case 5."""
         for run_id in ("run-1", "run-2"):
             await create(store, a_run(run_id, search_attributes={"k": "v"}))
             await store.save_checkpoint(a_checkpoint(0, run_id))
@@ -288,13 +286,12 @@ class RunsContract:
         assert await store.find_signal_waiter("token-of-run-2") is not None
 
     async def test_deleting_a_missing_run_does_nothing(self, store: StateStore) -> None:
-        """Case 6."""
         await create(store, a_run())
         assert not await store.delete_run("nobody")
         assert await listed(store) == ["run-1"]
 
     async def test_the_oldest_pending_runs_come_first(self, store: StateStore) -> None:
-        """Case 12; equal times are ordered by id, byte by byte."""
+        """Equal times are ordered by id, byte by byte."""
         await create(
             store,
             a_run("late", created_at=at(9)),
@@ -325,7 +322,6 @@ class RunsContract:
         assert [run.id for run in await store.list_due_timers(T0, limit=1)] == ["overdue"]
 
     async def test_the_namespace_is_applied_before_the_limit(self, store: StateStore) -> None:
-        """Case 13."""
         for number in range(3):
             for namespace in ("a", "b"):
                 for status in (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.SUSPENDED):

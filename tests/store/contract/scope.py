@@ -53,7 +53,8 @@ class ScopeContract:
         assert not await scoped.delete_run("theirs")
         assert not await scoped.acquire_lease("theirs", "x", now=at(99), until=at(100))
         assert not await scoped.renew_lease("theirs", "turn", until=at(100))
-        assert await scoped.renew_leases([Lease("theirs", "turn"), Lease("mine", "turn")], until=at(9)) == {"mine"}
+        renewed = await scoped.renew_leases([Lease("theirs", "turn"), Lease("mine", "turn")], until=at(9))
+        assert renewed == {"mine": False}
         assert not await scoped.release_lease("theirs", "turn")
         assert not await scoped.remove_signal_waiter(a_waiter("token-theirs", "theirs"))
         assert await scoped.remove_signal_waiters_of_run("theirs") == 0

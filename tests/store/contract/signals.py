@@ -39,7 +39,7 @@ class SignalsContract:
 
     @pytest.mark.parametrize("second", [a_waiter("t", "run-2", 3), a_waiter("t", "run-1", 4)], ids=["run", "position"])
     async def test_a_second_waiter_of_a_token_is_refused(self, store: StateStore, second: SignalWaiter) -> None:
-        """D-30: the error names the owner, and the owner keeps the token."""
+        """The error names the owner, and the owner keeps the token."""
         await store.put_signal_waiter(a_waiter("t", "run-1", 3))
         with pytest.raises(SignalTokenTakenError) as taken:
             await store.put_signal_waiter(second)
@@ -47,7 +47,6 @@ class SignalsContract:
         assert await store.find_signal_waiter("t") == a_waiter("t", "run-1", 3)
 
     async def test_only_exactly_this_waiter_is_removed(self, store: StateStore) -> None:
-        """Case 31."""
         owner = a_waiter("t", "run-1", 3, parallel_group="g")
         await store.put_signal_waiter(owner)
         assert not await store.remove_signal_waiter(a_waiter("t", "run-2", 3))
@@ -96,7 +95,6 @@ class SignalsContract:
         assert await store.take_buffered_signal("APPROVE") is None
 
     async def test_buffered_signals_are_taken_in_order(self, store: StateStore) -> None:
-        """Case 32."""
         for number in range(3):
             assert await store.buffer_signal("t", {"n": number}, now=at(-number))
         await store.buffer_signal("other", "x", now=T0)

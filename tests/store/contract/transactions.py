@@ -18,7 +18,7 @@ class BodyError(Exception):
 
 class TransactionsContract:
     async def test_everything_in_a_transaction_commits_together(self, store: StateStore) -> None:
-        """Case 36: consuming and recording are one."""
+        """Consuming and recording are one."""
         await create(store, a_run())
         await store.buffer_signal("t", "hello", now=T0)
         async with store.transaction() as transaction:
@@ -175,7 +175,7 @@ class TransactionsContract:
 
     @pytest.mark.parametrize("status", [RunStatus.PENDING, RunStatus.RUNNING, RunStatus.CANCELLING])
     async def test_waking_a_run_that_is_driven_keeps_it_awake(self, store: StateStore, status: RunStatus) -> None:
-        """D-02: its turn cannot suspend on what it saw before."""
+        """Its turn cannot suspend on what it saw before."""
         await create(store, a_run(status=status, locked_by="turn", locked_until=at(30)))
         async with store.transaction() as transaction:
             assert await transaction.wake_run("run-1", now=T0)

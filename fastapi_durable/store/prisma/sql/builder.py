@@ -201,7 +201,7 @@ class Sql(ABC):
 
     @abstractmethod
     def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
-        """Prolong those leases (run id, token) that are held, and return their runs' ids as `id`."""
+        """Prolong those leases (run id, token) that are held, and return their runs' `id` and `status`."""
 
     @abstractmethod
     def take_waiter(self, token: str, conditions: Conditions) -> str:

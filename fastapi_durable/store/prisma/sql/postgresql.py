@@ -137,7 +137,7 @@ class PostgresSql(Sql):
         return (
             f"UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
             f" FROM {self.pairs(leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
-            f" AND {where(conditions(self))} RETURNING r.id AS id"
+            f" AND {where(conditions(self))} RETURNING r.id AS id, r.status AS status"
         )
 
     def take_waiter(self, token: str, conditions: Conditions) -> str:

@@ -1,0 +1,96 @@
+"""A run that is over its execution timeout ends, whatever it and its worker are doing."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from fastapi_durable.definition import step, workflow
+from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.errors import RunCancelledError
+from fastapi_durable.model import RunStatus
+from fastapi_durable.store.base import StateStore
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.stores import on_every_store
+
+HOUR = timedelta(hours=1)
+LONG_LEASE = replace(FAST, lease=HOUR, running_row_after=HOUR, concurrency=1, shutdown_timeout=timedelta(0))
+"""Neither a renewal nor a row that shows the step would find out that the run has ended."""
+
+
+@on_every_store
+async def test_the_step_under_way_is_ended_and_its_result_is_not_recorded(store: StateStore) -> None:
+    """At once, not when the lease is renewed."""
+    cut_off = asyncio.Event()
+
+    @step
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cut_off.set()
+
+    @workflow(execution_timeout="100ms")
+    async def flow(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.step(endless)
+        except Exception:
+            return "caught"
+        return "done"
+
+    async with running_engine(store, flow, config=LONG_LEASE) as engine:
+        handle = await engine.start(flow)
+        with pytest.raises(RunCancelledError) as ended:
+            await handle.result("20s")
+        assert ended.value.code == "execution_timeout"
+        async with asyncio.timeout(10):
+            await cut_off.wait()
+        assert not [row for row in await store.list_checkpoints(handle.run_id) if row.status.is_finished]
+
+
+async def test_runs_end_in_time_while_every_place_of_the_worker_is_taken(store: StateStore) -> None:
+    """Those that wait for a place, too."""
+    entered = asyncio.Event()
+
+    @workflow
+    async def hang(ctx: WorkflowContext) -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    @workflow(execution_timeout="20ms")
+    async def hurried(ctx: WorkflowContext) -> None: ...
+
+    async with running_engine(store, hang, hurried, config=LONG_LEASE) as engine:
+        await engine.start(hang)
+        await entered.wait()
+        handle = await engine.start(hurried)
+        await until(lambda: has_status(handle, RunStatus.CANCELLED))
+
+
+async def test_a_run_has_the_time_that_its_own_version_gave_it(store: StateStore) -> None:
+    """A newer version, or none that this process knows, neither prolongs nor shortens it."""
+
+    @workflow(name="order", execution_timeout="1ms")
+    async def brief(ctx: WorkflowContext) -> None: ...
+
+    @workflow(name="order", version="2", execution_timeout="9h")
+    async def patient(ctx: WorkflowContext) -> None: ...
+
+    elsewhere = build_engine(store, brief, patient)
+    old, new = await elsewhere.start(brief), await elsewhere.start(patient)
+    await until(lambda: _is_over(store, old.run_id))
+
+    @workflow(name="another", execution_timeout="1h")
+    async def another(ctx: WorkflowContext) -> None: ...
+
+    async with running_engine(store, another):
+        await until(lambda: has_status(old, RunStatus.CANCELLED))
+        assert await new.status() is RunStatus.PENDING
+
+
+async def _is_over(store: StateStore, run_id: str) -> bool:
+    run = await store.find_run(run_id)
+    assert run is not None
+    assert run.expires_at is not None
+    return build_engine(store).clock.now() > run.expires_at
