@@ -82,6 +82,7 @@ async def walk(ctx: WorkflowContext, shelves: list[int]) -> list[str]:
 
 @workflow(name="count-twice")
 async def count_twice(ctx: WorkflowContext, shelf: int) -> str:
+    """Count a shelf, and again after a moment."""
     await ctx.step(scan, shelf)
     await ctx.sleep("60ms")
     return await ctx.step(scan, shelf)

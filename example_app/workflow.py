@@ -36,6 +36,7 @@ class Progress(BaseModel):
 
 @workflow(name="checkout", version="1")
 async def checkout(ctx: WorkflowContext, order: Order) -> Status:
+    """Take an order from the desk to its parcel, or to its rejection."""
     await ctx.transaction(record, Progress(order=order, status="reserved", ledger=["reserve"]), name="reserve")
     try:
         await ctx.step(charge_card, order)

@@ -133,6 +133,25 @@ async def test_a_workflow_is_started_from_its_schema(open_page: Open, screenshot
     await page.get_by_text("shelf-9").first.wait_for()
 
 
+async def test_a_signal_and_an_event_are_sent_to_whoever_waits(open_page: Open) -> None:
+    """Without knowing the run: from the page of the workflows."""
+    page = await open_page("?page=workflows")
+    await page.get_by_role("button", name="Send a signal").click()
+    await page.get_by_label("Token").fill("inspected:3001")
+    await page.get_by_label("Payload").fill("true")
+    await page.get_by_role("button", name="Send", exact=True).click()
+    await page.get_by_role("dialog").wait_for(state="hidden")
+    await page.get_by_role("button", name="Publish an event").click()
+    await page.get_by_label("Name").fill("warehouse.closed")
+    await page.get_by_role("button", name="Publish", exact=True).click()
+    await page.get_by_text("Received by one run").wait_for()
+    await page.get_by_role("link", name="Runs", exact=True).click()
+    await page.get_by_text(f"{TOTAL} of {TOTAL}").wait_for()
+    for run_id in ("delivery:3001", "stocktaking:2026-11"):
+        row = page.get_by_role("row").filter(has=page.get_by_role("link", name=run_id, exact=True))
+        await row.locator(".status", has_text="completed").wait_for()
+
+
 async def test_a_page_for_the_dark_and_for_a_phone(open_page: Open, screenshots: Path) -> None:
     """Nothing is wider than the screen."""
     page = await open_page("?run=delivery:2001", scheme="dark")

@@ -98,7 +98,7 @@ async def test_an_event_is_published_to_the_run_that_waits_for_it(open_page: Ope
     await page.get_by_role("button", name="Publish event").click()
     assert await page.get_by_label("Name").input_value() == "warehouse.closed"
     await page.get_by_role("button", name="Publish", exact=True).click()
-    await page.get_by_text("Received by 1 runs").wait_for()
+    await page.get_by_text("Received by one run").wait_for()
     await page.locator(".head .status", has_text="completed").wait_for()
 
 

@@ -148,7 +148,7 @@ export function publish(page, event = "", run = null) {
     act: ({ name, payload }) => asSeen(page, async () => {
       if (run) await stillWaits(run);
       const result = await post("events", { name, payload: payload ?? null });
-      await done(page, `Received by ${result.receivers.length} runs${result.buffered ? ", kept for the next" : ""}.`);
+      await done(page, `Received by ${result.receivers.length === 1 ? "one run" : `${result.receivers.length} runs`}${result.buffered ? ", kept for the next" : ""}.`);
     }) });
 }
 
