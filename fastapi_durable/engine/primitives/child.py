@@ -15,7 +15,7 @@ from fastapi_durable.engine.runs.completion import child_token, completion, fail
 from fastapi_durable.engine.runs.lineage import names_of_waiting, waits_for
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.retries import has_better_retry, success_of_retry
-from fastapi_durable.engine.turns.delivery import own_run
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
 from fastapi_durable.model import (
