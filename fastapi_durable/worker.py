@@ -7,7 +7,7 @@ import logging
 import random
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -63,6 +63,8 @@ class Worker:
         self._leased_until: dict[str, datetime] = {}
         self._slot_free = asyncio.Event()
         self._reserved: set[str] = set()
+        self._held = 0
+        self._found_too_many = False
         self._token_base = f"{uuid.uuid4().hex}."
         self._token_numbers = itertools.count()
         self._draining = False
@@ -200,7 +202,15 @@ class Worker:
             )
 
     def _free_places(self) -> int:
-        return self._places.free(len(self._drivers) + len(self._reserved))
+        return self._places.free(len(self._drivers) + len(self._reserved) + self._held)
+
+    def _hold_places(self, free: int) -> None:
+        """Keep the places for what the look that begins now finds, if the last one found more than had a place then.
+
+        Else runs that begin in this process take them meanwhile, mostly with nothing to be found, and need no look. It
+        is every second look at the most that keeps places, so that neither starves.
+        """
+        self._held, self._found_too_many = (free if self._found_too_many else 0), False
 
     def _new_token(self) -> str:
         # Unique among all workers by the random part, and within this one by the number.
@@ -218,6 +228,7 @@ class Worker:
             # Before the look, so that work that appears during it leads to another one.
             notifications.take_work()
             self._poll_due_at = self._poll_due_at or self._engine.clock.now()
+            self._hold_places(free)
             try:
                 # Not cancelled by a stop: runs that the store has leased by then must be handed back, not left alone.
                 self._claiming = asyncio.create_task(self._claim(free), name="durable claim")
@@ -252,15 +263,16 @@ class Worker:
     async def _claim(self, limit: int) -> list[Run]:
         """Take runs from the queues and from outside them; who is asked first alternates, so neither starves."""
         self._claimed_at = self._engine.clock.now()
-        if not self._engine.has_queues:
-            return await self._claim_unqueued(limit)
-        sources = [self._claim_queued, self._claim_unqueued]
-        self._queues_first = not self._queues_first
-        if not self._queues_first:
-            sources.reverse()
+        sources = [self._claim_unqueued]
+        if self._engine.has_queues:
+            self._queues_first = not self._queues_first
+            sources.insert(0 if self._queues_first else 1, self._claim_queued)
         claimed: list[Run] = []
-        for source in sources:
-            claimed += await source(limit - len(claimed))
+        try:
+            for source in sources:
+                claimed += await source(limit - len(claimed))
+        finally:
+            self._held = 0
         return claimed
 
     async def _claim_unqueued(self, limit: int) -> list[Run]:
@@ -305,8 +317,14 @@ class Worker:
     def _drive_all(self, claimed: list[Run], token: str, until: datetime) -> list[Run]:
         # At once, before anything else is awaited: a stop hands back what is driven, and only that.
         for run in claimed:
-            self._leased_until[run.id] = until
-            self._drive(self._engine.driver(run, token))
+            driver = self._engine.driver(run, token)
+            self._held = max(0, self._held - 1)
+            if self._free_places() > 0:
+                self._leased_until[run.id] = until
+                self._drive(driver)
+            else:
+                self._found_too_many = True
+                self._work_on(driver, driver.hand_back)
         return claimed
 
     async def _wait_for_work(self) -> None:
@@ -336,17 +354,21 @@ class Worker:
         if self._draining:
             # Claimed while the worker stopped: handed back untouched.
             driver.release()
-        task = asyncio.create_task(self._guarded(driver), name=f"durable turn {run_id}", context=contextvars.Context())
-        self._turns.add(task)
 
-        def finished(task: asyncio.Task[None]) -> None:
-            self._turns.discard(task)
+        def finished(_: asyncio.Task[None]) -> None:
             self._free_place(driver)
             if driver.run.queue:
                 # Its place in the queue is free, whatever ended the turn.
                 self._engine.notifications.work_available()
 
-        task.add_done_callback(finished)
+        self._work_on(driver, driver.drive).add_done_callback(finished)
+
+    def _work_on(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        name = f"durable turn {driver.run.id}"
+        task = asyncio.create_task(self._guarded(driver, work), name=name, context=contextvars.Context())
+        self._turns.add(task)
+        task.add_done_callback(self._turns.discard)
+        return task
 
     def _free_place(self, driver: RunDriver) -> None:
         run_id = driver.run.id
@@ -363,10 +385,10 @@ class Worker:
         if driver is not None:
             driver.look_again()
 
-    async def _guarded(self, driver: RunDriver) -> None:
+    async def _guarded(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> None:
         """One bad run must not stop the others; its lease expires and it is tried again."""
         try:
-            await driver.drive()
+            await work()
         except Exception:
             _log.exception("driving run %s failed; it is taken up again when its lease expires", driver.run.id)
 

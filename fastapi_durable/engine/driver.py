@@ -70,7 +70,7 @@ class RunDriver:
         """Run turns until this worker has nothing more to do for the run."""
         definition = self._services.registry.find(self.run.workflow, self.run.workflow_version)
         if definition is None:
-            await self._hand_back()
+            await self.hand_back()
             return
         if self._is_poisonous():
             await self._bury()
@@ -79,7 +79,7 @@ class RunDriver:
             return
         while not await self._take_turn(definition):
             if self._is_stopping():
-                await self._hand_back()
+                await self.hand_back()
                 return
 
     async def _may_begin(self, definition: WorkflowDefinition) -> bool:
@@ -199,7 +199,7 @@ class RunDriver:
             case Ended(Ending.CUT_SHORT):
                 return not await self._still_mine()
             case Ended(Ending.RELEASED):
-                await self._hand_back()
+                await self.hand_back()
             case Ended(Ending.ABANDONED, error=Exception() as error):
                 raise error
             case Ended(Ending.LEASE_LOST):
@@ -292,7 +292,7 @@ class RunDriver:
             self._services.notifications.wake_planned(wake_at)
         return True
 
-    async def _hand_back(self) -> None:
+    async def hand_back(self) -> None:
         """Let another worker, or this one after a restart, go on at once."""
         now = self._services.clock.now()
         # In a queue, pending runs are those that have not begun, which its rate limit counts.

@@ -15,9 +15,10 @@ from fastapi_durable.engine.primitives.entity_message import STATE, WORKFLOW, En
 from fastapi_durable.engine.primitives.signal import signal_lock, wait_for_signal
 from fastapi_durable.engine.primitives.step import call
 from fastapi_durable.engine.runs.completion import completion
+from fastapi_durable.engine.runs.delivery import hand_over
 from fastapi_durable.engine.runs.failure import error_record
-from fastapi_durable.engine.turns.delivery import hand_over, own_run
 from fastapi_durable.engine.turns.outcome import Continuation
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.entity import EntityDefinition

@@ -413,7 +413,8 @@ class StateStore(Protocol):
 class StoreTransaction(StateStore, Protocol):
     """A store whose writes commit together; see `StateStore.transaction`.
 
-    To avoid deadlocks, take locks in this order: names, then runs, then anything else.
+    To avoid deadlocks, take locks in this order: names, then runs, then anything else. Of two runs of which one waits
+    for the other, the one that waits comes first.
     """
 
     @property

@@ -145,6 +145,16 @@ async def trying_again(ctx: WorkflowContext) -> str | None:
         return error.code
 
 
+@workflow(name="trying_again")
+async def telling(ctx: WorkflowContext) -> str:
+    with pytest.raises(ChildFailedError):
+        await ctx.child(tried, "fail", run_id="tried")
+    await ctx.wait_for_signal("parent may go on")
+    with pytest.raises(ChildFailedError) as refused:
+        await ctx.child(tried, "fail", run_id="tried")
+    return refused.value.error.message
+
+
 @workflow
 async def tried(ctx: WorkflowContext, what: str) -> str | None:
     if what == "fail":
@@ -174,6 +184,20 @@ async def test_a_retry_that_alone_could_end_a_wait_makes_a_ring_as_its_origin_wo
         await until(lambda: store.find_signal_waiter(f"child:{awaited}"))
         await engine.signal(f"{second} may go on")
         assert await handle.result("10s") == "child_cycle"
+
+
+@on_every_store
+async def test_a_refusal_names_the_retry_that_waits_and_not_the_run_that_has_failed(store: StateStore) -> None:
+    async with running_engine(store, telling, tried) as engine:
+        handle = await engine.start(telling, run_id="parent")
+        await until(run_has(store, "tried", RunStatus.FAILED))
+        retry = await engine.retry_with_input("tried", "join")
+        await engine.signal("join may go on")
+        await until(lambda: store.find_signal_waiter("child:parent"))
+        await engine.signal("parent may go on")
+        assert await handle.result("10s") == (
+            f"run '{retry.id}', a retry of 'tried', itself waits for the end of 'parent', so neither would end"
+        )
 
 
 @on_every_store

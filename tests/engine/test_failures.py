@@ -262,3 +262,16 @@ def test_an_error_that_came_through_many_runs_keeps_its_ends_and_a_size() -> Non
     assert "run-499" in kept[0].message
     assert "run-498" in kept[1].message
     assert sum(len(each.message) + len(each.stack or "") for each in kept) < 20 * 25_000
+
+
+def test_an_error_that_hides_what_it_came_from_hides_it_where_it_is_stored_too() -> None:
+    """A viewer of the console reads what is stored: `from None` keeps a database's words from there."""
+    try:
+        try:
+            raise ValueError("duplicate key: (email)=(ann@example.org)")
+        except ValueError:
+            raise FatalError("the address is taken", code="taken") from None
+    except FatalError as error:
+        stored = error_record(error)
+    assert (stored.message, stored.code, stored.cause) == ("the address is taken", "taken", None)
+    assert "ann@example.org" not in str(stored.to_json())

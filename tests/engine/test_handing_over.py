@@ -215,3 +215,107 @@ async def test_whoever_has_a_result_finds_the_place_of_its_run_free() -> None:
         await until(counted.has_looked)
         assert [await engine.execute(quick) for _ in range(5)] == ["done"] * 5
         assert counted.claims == 1
+
+
+class Look:
+    """Looks for work are answered when the test wants it."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.begun = asyncio.Event()
+        self.answer = asyncio.Event()
+
+    async def between(self, name: str, call: "partial[Any]") -> Any:
+        if name == "claim_runs":
+            self.looks += 1
+            self.begun.set()
+            await self.answer.wait()
+        return await call()
+
+
+class Driven:
+    """How many bodies are executed at a time."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.most = 0
+        self.now = 0
+
+    async def count(self) -> None:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        await self.go_on.wait()
+        self.now -= 1
+
+
+async def test_runs_that_begin_while_a_worker_looks_for_work_do_not_overfill_its_places() -> None:
+    store, look, driven = MemoryStateStore(), Look(), Driven()
+
+    @workflow
+    async def counted(ctx: WorkflowContext) -> str:
+        await ctx.local_step("count", driven.count)
+        return "done"
+
+    outside = build_engine(store, counted)
+    found = [await outside.start(counted) for _ in range(4)]
+    config = replace(SELDOM, concurrency=4)
+    async with running_worker(interposed(store, look.between), counted, config=config) as (engine, worker):
+        await look.begun.wait()
+        begun = [await engine.start(counted) for _ in range(4)]
+        look.answer.set()
+        await until(lambda: _holds(driven.now == 4))
+        assert worker.health().in_flight == 4
+        driven.go_on.set()
+        for handle in found + begun:
+            assert await engine.handle(handle.run_id).result("5s") == "done"
+    assert driven.most == 4
+
+
+async def test_what_begins_while_a_worker_looks_for_work_needs_no_look_of_its_own() -> None:
+    look = Look()
+    store = interposed(MemoryStateStore(), look.between)
+    async with running_engine(store, signalled, config=ONE_PLACE) as engine:
+        await engine.signal("go", "on")
+        await look.begun.wait()
+        assert await engine.execute(signalled, timeout="5s") == "on"
+        assert look.looks == 1
+        look.answer.set()
+
+
+async def test_what_a_look_finds_too_much_is_handed_back_and_has_its_place_at_the_next_one() -> None:
+    """Else runs that begin in the process could take each place before a look has its answer."""
+    store, look, holding = MemoryStateStore(), Look(), asyncio.Event()
+
+    @workflow
+    async def busy(ctx: WorkflowContext) -> None:
+        await ctx.local_step("hold", holding.wait)
+
+    found = await build_engine(store, busy).start(busy)
+    async with running_engine(interposed(store, look.between), busy, config=ONE_PLACE) as engine:
+        await look.begun.wait()
+        first = await engine.start(busy)
+        look.answer.set()
+        await until(lambda: _is_handed_back(found))
+        look.answer.clear()
+        holding.set()
+        await first.result("5s")
+        holding.clear()
+        await until(lambda: _holds(look.looks == 2))
+        second = await engine.start(busy)
+        assert await second.status() is RunStatus.PENDING, "the place is kept for what the look finds"
+        look.answer.set()
+        await until(lambda: has_status(found, RunStatus.RUNNING))
+        assert await second.status() is RunStatus.PENDING
+        holding.set()
+        await engine.handle(found.run_id).result("5s")
+        await second.result("5s")
+        assert not (await found.run()).recovery_attempts, "a hand-back is no crash"
+
+
+async def _is_handed_back(handle: RunHandle[Any]) -> bool:
+    run = await handle.run()
+    return (run.status, run.locked_by) == (RunStatus.PENDING, None) and run.updated_at > run.created_at
+
+
+async def _holds(condition: bool) -> bool:
+    return condition

@@ -3,8 +3,9 @@
 Its row and its waiter are one transaction, and so are taking the waiter, completing the row and waking the run.
 """
 
+from fastapi_durable.engine.runs.delivery import hand_over
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.turns.delivery import hand_over, own_run
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, SignalWaiter
 

@@ -12,10 +12,10 @@ from typing import Any
 from fastapi_durable.engine.primitives.child_run import ChildRequest, Created, Joined, Taken, adopt, resolve_child
 from fastapi_durable.engine.runs.cancellation import cancel_all
 from fastapi_durable.engine.runs.completion import child_token, completion, failure_of
-from fastapi_durable.engine.runs.lineage import awaits
+from fastapi_durable.engine.runs.lineage import names_of_waiting, waits_for
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.retries import has_better_retry, success_of_retry
-from fastapi_durable.engine.turns.delivery import own_run
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
 from fastapi_durable.model import (
@@ -75,7 +75,8 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
             checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, status, output=output, error=error)
             return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
 
-        await transaction.lock_name(child_token(request.run_id))
+        for lock in names_of_waiting(turn.run, request.run_id):
+            await transaction.lock_name(lock)
         await own_run(turn, transaction)
         stored = await transaction.find_checkpoint(turn.run.id, seq)
         if stored is not None and stored.status.is_finished:
@@ -84,8 +85,8 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
             case Taken():
                 return await settle(CheckpointStatus.FAILED, error=_taken(request))
             case Joined(child):
-                if stored is None and await awaits(transaction, child, turn.run):
-                    cycle = completion(RunStatus.FAILED, None, _cycle(child, turn.run))
+                if stored is None and (waiting := await waits_for(transaction, child, turn.run)) is not None:
+                    cycle = completion(RunStatus.FAILED, None, _cycle(child, waiting, turn.run))
                     return await settle(CheckpointStatus.COMPLETED, output=cycle)
                 await adopt(turn, transaction, seq, child)
                 if (ending := await _ending(transaction, child)) is not None:
@@ -242,8 +243,9 @@ async def _seat(turn: Turn, request: ChildRequest) -> None:
     await turn.persist(lambda: know_queue(turn.services, turn.run.namespace, queue))
 
 
-def _cycle(child: Run, run: Run) -> ErrorRecord:
-    message = f"run {child.id!r} itself waits for the end of {run.id!r}, so neither would end"
+def _cycle(child: Run, waiting: Run, run: Run) -> ErrorRecord:
+    who = f"run {waiting.id!r}" if waiting.id == child.id else f"run {waiting.id!r}, a retry of {child.id!r},"
+    message = f"{who} itself waits for the end of {run.id!r}, so neither would end"
     return ErrorRecord(message=message, code="child_cycle", retryable=False)
 
 

@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.engine.primitives.signal import SIGNAL_TIMEOUT, recorded_deadline
+from fastapi_durable.engine.runs.delivery import hand_over
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.turns.delivery import hand_over, own_run
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.subscription import Event, PublishedEvent
 from fastapi_durable.engine.turns.turn import Turn

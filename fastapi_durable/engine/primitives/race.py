@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from fastapi_durable.engine.primitives.branches import begin
 from fastapi_durable.engine.runs.cancellation import cancel_all
 from fastapi_durable.engine.runs.completion import child_token
-from fastapi_durable.engine.turns.delivery import own_run
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import follow_branch, stop_at_history
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus

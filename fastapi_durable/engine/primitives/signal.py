@@ -11,12 +11,13 @@ from typing import Any
 from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.chain import CHAIN
+from fastapi_durable.engine.runs.delivery import hand_over
 from fastapi_durable.engine.runs.dispatch import Place
 from fastapi_durable.engine.runs.limits import refuse_other
 from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.engine.runs.singleton import check_depth, gate_of
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.turns.delivery import hand_over, own_run
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError

@@ -14,8 +14,9 @@ from urllib.parse import quote
 
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.primitives.signal import SIGNAL_TIMEOUT
+from fastapi_durable.engine.runs.delivery import hand_over
 from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.turns.delivery import hand_over, own_run
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.errors import SignalTimeoutError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, SignalWaiter

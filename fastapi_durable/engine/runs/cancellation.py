@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.runs.chain import head_of
 from fastapi_durable.engine.runs.completion import child_token, completion
-from fastapi_durable.engine.runs.settlement import after_ending, ending, names_of_ending
+from fastapi_durable.engine.runs.settlement import after_ending, ending, lock_waiting_runs, names_of_ending
 from fastapi_durable.engine.services import Services
 from fastapi_durable.errors import RunNotFoundError
 from fastapi_durable.model import LIVE_STATUSES, ErrorRecord, Run, RunQuery, RunStatus
@@ -80,6 +80,8 @@ async def _cancel(
     async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
         for name in [child_token(run_id)] if known is None else names_of_ending(known):
             await transaction.lock_name(name)
+        if known is not None:
+            await lock_waiting_runs(transaction, known)
         run = await transaction.lock_run(run_id)
         if run is None:
             raise RunNotFoundError(run_id)

@@ -8,16 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import (
-    Checkpoint,
-    CheckpointKind,
-    CheckpointStatus,
-    ErrorRecord,
-    Json,
-    Run,
-    RunStatus,
-    SignalWaiter,
-)
+from fastapi_durable.engine.runs.delivery import hand_over
+from fastapi_durable.model import ErrorRecord, Json, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 
 
@@ -43,34 +35,8 @@ def failure_of(stored: Json) -> ErrorRecord | None:
     return ErrorRecord.from_json(stored.get("failure") or stored.get("error"))
 
 
-async def tell_waiter(
-    transaction: StoreTransaction, run: Run, ended: dict[str, Any], *, now: datetime
-) -> SignalWaiter | None:
-    """Record the ending where it is awaited, and wake the run that waits; part of the transaction that ends `run`."""
-    waiter = await transaction.take_signal_waiter(child_token(run.id))
-    if waiter is None:
-        return None
-    parent = await transaction.lock_run(waiter.run_id)
-    if parent is None or parent.status.is_terminal:
-        return None
-    placeholder = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
-    await transaction.record_checkpoint(
-        Checkpoint(
-            run_id=waiter.run_id,
-            seq=waiter.seq,
-            # After continue_as_new the run has another id than the one that the parent asked for.
-            name=f"signal:{child_token(run.id)}" if placeholder is None else placeholder.name,
-            kind=CheckpointKind.SIGNAL,
-            status=CheckpointStatus.COMPLETED,
-            # The position of a branch is found again by the row's own id.
-            step_id=f"{waiter.run_id}:{waiter.seq}" if placeholder is None else placeholder.step_id,
-            input=None if placeholder is None else placeholder.input,
-            output=ended,
-            parallel_group=waiter.parallel_group,
-            enqueued_at=None if placeholder is None else placeholder.enqueued_at,
-            started_at=now if placeholder is None else placeholder.started_at,
-            finished_at=now,
-        )
-    )
-    await transaction.wake_run(waiter.run_id, now=now)
-    return waiter
+async def tell_waiter(transaction: StoreTransaction, run_id: str, ended: dict[str, Any], *, now: datetime) -> None:
+    """Record the ending where it is awaited, and wake the run that waits; part of the transaction that ends the run."""
+    waiter = await transaction.find_signal_waiter(child_token(run_id))
+    if waiter is not None:
+        await hand_over(transaction, waiter, ended, now=now)

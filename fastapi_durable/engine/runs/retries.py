@@ -77,4 +77,4 @@ async def tell_waiter_of_origin(
         if any(not retry.status.is_terminal for retry in others):
             return
         ended = completion(origin.status, origin.output, origin.error)
-    await tell_waiter(transaction, origin, ended, now=now)
+    await tell_waiter(transaction, origin_id, ended, now=now)

@@ -44,16 +44,16 @@ async def settle_run(
     """
     guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
     changes = ending(clock, status, output=output, error=error)
-    has_waiters = put_waiters or is_hop(run.id)
-    if also is None and not has_waiters and run.parent_run_id is None and gate_of(run) is None:
+    has_waiters = put_waiters or is_hop(run.id) or gate_of(run) is not None
+    if also is None and not has_waiters and run.parent_run_id is None:
         return await store.update_run(run.id, changes, **guards)
     async with store.transaction() as transaction:
         for name in names_of_ending(run):
             await transaction.lock_name(name)
-        await transaction.lock_run(run.id)
+        await lock_waiting_runs(transaction, run)
         if not await transaction.update_run(run.id, changes, **guards):
             return False
-        await after_ending(transaction, clock, run, completion(status, output, error))
+        await after_ending(transaction, clock, run, completion(status, output, error), has_waiters=has_waiters)
         if also is not None:
             await also(transaction)
         return True
@@ -75,16 +75,33 @@ def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: Error
 def names_of_ending(run: Run) -> list[str]:
     """What the transaction that ends a run locks first, in order."""
     # Whoever begins to wait for the run takes the same locks in the same order.
-    origin = origin_of(run.id)
-    names = [] if origin is None else [child_token(origin)]
-    names.append(child_token(run.id))
     gate = gate_of(run)
-    return names if gate is None else [*names, gate]
+    return _awaited_by(run) if gate is None else [*_awaited_by(run), gate]
 
 
-async def after_ending(transaction: StoreTransaction, clock: Clock, run: Run, ended: dict[str, Any]) -> None:
+async def lock_waiting_runs(transaction: StoreTransaction, run: Run) -> None:
+    """Lock the runs that wait for the end of `run`, before it is locked itself, by the transaction that ends it.
+
+    A run that waits comes before the one that it waits for: so it is for a run that joins another one, and for one that
+    is cancelled or retried with its children.
+    """
+    waiters = [await transaction.find_signal_waiter(token) for token in _awaited_by(run)]
+    for run_id in sorted({waiter.run_id for waiter in waiters if waiter is not None}):
+        await transaction.lock_run(run_id)
+
+
+def _awaited_by(run: Run) -> list[str]:
+    """The tokens on which the end of the run is awaited: its own, and before it that of the run that it retries."""
+    origin = origin_of(run.id)
+    return [child_token(run.id)] if origin is None else [child_token(origin), child_token(run.id)]
+
+
+async def after_ending(
+    transaction: StoreTransaction, clock: Clock, run: Run, ended: dict[str, Any], *, has_waiters: bool = True
+) -> None:
     """What the transaction that ends a run does besides: its waiters go, its slot is free, its parent is told."""
-    await transaction.remove_signal_waiters_of_run(run.id)
+    if has_waiters:
+        await transaction.remove_signal_waiters_of_run(run.id)
     await leave_gate(transaction, clock, run)
-    await tell_waiter(transaction, run, ended, now=clock.now())
+    await tell_waiter(transaction, run.id, ended, now=clock.now())
     await tell_waiter_of_origin(transaction, run, ended, now=clock.now())

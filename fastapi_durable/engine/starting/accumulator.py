@@ -19,8 +19,8 @@ from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.primitives.signal import wait_for_signal
 from fastapi_durable.engine.runs.namespaces import within
 from fastapi_durable.engine.starting.triggered_run import triggered_run
-from fastapi_durable.engine.turns.delivery import own_run
 from fastapi_durable.engine.turns.outcome import Continuation
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json

@@ -1,30 +1,21 @@
-"""From a delivery to the position that waits for it: recorded and woken in the transaction that consumes it."""
+"""From a delivery to the position that waits for it: recorded and woken in the transaction that consumes it.
+
+The one way to answer a waiter, whoever left it: for a signal, an event, or the end of another run.
+"""
 
 from datetime import datetime
 
 from fastapi_durable.engine.runs.dispatch import Place
-from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import LeaseLostError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, SignalWaiter
+from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json, SignalWaiter
 from fastapi_durable.store.base import StoreTransaction
-
-
-async def own_run(turn: Turn, transaction: StoreTransaction) -> Run:
-    """Lock the turn's own run, after the names that the transaction needs.
-
-    Raises:
-        LeaseLostError: another worker owns it now.
-    """
-    run = await transaction.lock_run(turn.run.id)
-    if run is None or run.locked_by != turn.token:
-        raise LeaseLostError(turn.run.id)
-    return run
 
 
 async def hand_over(
     transaction: StoreTransaction, waiter: SignalWaiter, payload: Json, *, now: datetime, place: Place | None = None
 ) -> bool:
     """Record `payload` at the position that left `waiter`, remove the waiter and wake the run.
+
+    The run is locked before its waiter is removed, as by whoever ends the run and removes all of them.
 
     Args:
         place: Where the run may go on at once.
