@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http.cookiejar import CookieJar
 from typing import Any, Protocol
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
@@ -15,6 +16,7 @@ from fastapi_durable.module import DurableModule
 from fastapi_durable.settings import Role
 
 _TIMEOUT = 30.0
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 class ApiRefusedError(DurableError):
@@ -105,11 +107,12 @@ async def of_module(module: DurableModule) -> AsyncIterator[Api]:
 async def of_server(url: str) -> AsyncIterator[Api]:
     """The API of a running console.
 
-    `DURABLE_TOKEN` is sent as a bearer token, or `DURABLE_USERNAME` and `DURABLE_PASSWORD` are signed in with.
+    `DURABLE_TOKEN` is sent as a bearer token, or `DURABLE_USERNAME` and `DURABLE_PASSWORD` are signed in with: at the
+    console's login, and where there is none, by HTTP Basic.
 
     Raises:
         ConfigurationError: httpx is not installed, or the address is none.
-        ApiRefusedError: the login is refused.
+        ApiRefusedError: the login is refused, or its session is for HTTPS only.
     """
     try:
         import httpx
@@ -135,8 +138,38 @@ async def of_server(url: str) -> AsyncIterator[Api]:
         username, password = os.environ.get("DURABLE_USERNAME"), os.environ.get("DURABLE_PASSWORD")
         if username is not None and password is not None:
             credentials = json.dumps({"username": username, "password": password}).encode()
-            _content(await send("POST", "/login", "", {"content-type": "application/json"}, credentials))
+            answer = await send("POST", "/login", "", {"content-type": "application/json"}, credentials)
+            if _has_no_login(answer):
+                client.auth = httpx.BasicAuth(username, password)
+            else:
+                _content(answer)
+                _take_session(client.cookies.jar, url)
         yield Api(connection)
+
+
+def _has_no_login(answer: Answer) -> bool:
+    """Whether what is at `login` is not the console's own: nothing, or a guard that wants HTTP Basic."""
+    challenge = answer.headers.get("www-authenticate", "")
+    return answer.status in (404, 405) or (answer.status == 401 and challenge.lower().startswith("basic"))
+
+
+def _take_session(session: CookieJar, url: str) -> None:
+    """See that the session reaches the console again.
+
+    A cookie for HTTPS only stays behind on a plain address. This machine's own counts as safe, as it does for browsers.
+
+    Raises:
+        ApiRefusedError: the address is plain and elsewhere.
+    """
+    parts = urlsplit(url)
+    for cookie in session:
+        if not cookie.secure or parts.scheme == "https":
+            continue
+        if parts.hostname not in _THIS_MACHINE:
+            raise ApiRefusedError(
+                0, f"the login at {url} gives sessions for HTTPS only: use its https address, or `secure=False` there"
+            )
+        cookie.secure = False
 
 
 async def _anybody() -> None:
@@ -192,4 +225,4 @@ def _content(answer: Answer) -> Any:
     }
     problems = content.get("errors", []) if isinstance(content, dict) else []
     places = "".join(f"; {each['where']}: {each['message']}" for each in problems)
-    raise ApiRefusedError(answer.status, f"{reason}{places}{hints.get(answer.status, '')}")
+    raise ApiRefusedError(answer.status, f"{reason.rstrip('.')}{places}{hints.get(answer.status, '')}")

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from fastapi_durable import ConsoleLogin, ConsoleUser, DurableModule, DurableOptions, LoginCredentialsDep, RunStatus
 from fastapi_durable.__main__ import main
@@ -29,6 +30,11 @@ async def people(credentials: LoginCredentialsDep) -> ConsoleUser | None:
     return None
 
 
+def basic(credentials: Annotated[HTTPBasicCredentials, Depends(HTTPBasic())]) -> None:
+    if (credentials.username, credentials.password) != ("otto", "password of otto"):
+        raise HTTPException(401)
+
+
 async def bearer(authorization: Annotated[str | None, Header()] = None) -> None:
     if authorization != "Bearer the-token":
         raise HTTPException(401)
@@ -36,7 +42,7 @@ async def bearer(authorization: Annotated[str | None, Header()] = None) -> None:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """Serves two consoles of one module, with runs in it; the address without their prefixes."""
+    """Serves consoles of one module, with runs in it; the address without their prefixes."""
     module = DurableModule.for_root(
         DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES),
         workflows=WORKFLOWS,
@@ -44,7 +50,10 @@ def server() -> Iterator[str]:
     app = FastAPI(lifespan=module.lifespan)
     login = ConsoleLogin(authenticate=people, secret="s" * 32, secure=False)
     app.include_router(module.router(login=login), prefix="/durable")
+    safe = ConsoleLogin(authenticate=people, secret="s" * 32, cookie_name="safe")
+    app.include_router(module.router(login=safe, include_in_schema=False), prefix="/safe")
     app.include_router(module.router(dependencies=[Depends(bearer)], include_in_schema=False), prefix="/tokens")
+    app.include_router(module.router(dependencies=[Depends(basic)], include_in_schema=False), prefix="/basic")
 
     @app.get("/strange/api/runs")
     async def strange() -> None:
@@ -174,6 +183,25 @@ def test_a_token_of_the_environment_goes_along(run: Any, server: str, monkeypatc
     assert run("runs", "list", url=f"{server}/tokens")[0] == 1
     monkeypatch.setenv("DURABLE_TOKEN", "the-token")
     assert run("runs", "list", url=f"{server}/tokens/")[0] == 0
+
+
+def test_a_name_and_password_reach_a_console_behind_http_basic(run: Any, server: str) -> None:
+    """It has no login of its own; the same two variables serve it."""
+    assert run("runs", "list", url=f"{server}/basic")[0] == 0
+
+
+def test_a_session_for_https_only_works_on_this_machine_as_in_a_browser(run: Any, server: str) -> None:
+    """`ConsoleLogin` as it is by default, tried out without a certificate."""
+    assert run("runs", "list", url=f"{server}/safe")[0] == 0
+    assert run("runs", "cancel", "nobody", url=f"{server}/safe")[2].startswith("ApiRefusedError: no run has the id")
+
+
+def test_a_session_for_https_only_is_not_carried_over_a_plain_connection_elsewhere(run: Any, server: str) -> None:
+    """Somebody on the way could take it; the error says what to use instead."""
+    not_this_machine = server.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 (called, not bound: it leads here all the same)
+    code, _, error = run("runs", "list", url=f"{not_this_machine}/safe")
+    assert (code, "use its https address" in error) == (1, True)
+    assert run("runs", "list", url=f"{not_this_machine}/durable")[0] == 0
 
 
 def test_workers_queues_and_schedules_of_a_module(capsys: pytest.CaptureFixture[str]) -> None:
