@@ -111,6 +111,12 @@ class ErrorRecord:
             positions=None if positions is None else tuple(positions),
         )
 
+    @property
+    def root(self) -> "ErrorRecord":
+        """The exception whose message this one passes on: that of the step which made a run and its parents fail."""
+        passed_on = self.cause is not None and self.message.endswith(self.cause.message)
+        return self.cause.root if self.cause is not None and passed_on else self
+
 
 SearchValue = str | float | int | bool
 SearchAttributes = Mapping[str, SearchValue]

@@ -233,6 +233,9 @@ class RunDriver:
             self._services.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
         reason = f": {error.message}" if error else ""
+        if error and (kind := error.root.type):
+            # A message may say little without it: that of a KeyError is the key.
+            reason += f" ({kind})"
         _log.log(level, "run %s of %s: %s%s", self.run.id, self.run.workflow, status, reason)
         return True
 

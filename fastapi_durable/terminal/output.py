@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from fastapi_durable.errors import ConfigurationError
-from fastapi_durable.model import CheckpointStatus
+from fastapi_durable.model import CheckpointStatus, ErrorRecord
 from fastapi_durable.terminal.printable import printable
 from fastapi_durable.web.queue_routes import QueueView
 from fastapi_durable.web.schemas import RunDetailView, RunSummary, StepView
@@ -133,6 +133,8 @@ class RichOutput:
             self._console.print(_text(f"waits for {detail.waiting.kind} {detail.waiting.name} since {since}"))
         if detail.error is not None:
             self._console.print(_text(f"{detail.error.type or 'error'}: {detail.error.message}", style="red"))
+            if stack := ErrorRecord.from_json(detail.error.model_dump()).root.stack:
+                self._console.print(_text(stack.rstrip(), style="dim"), soft_wrap=True)
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("SEQ", "STEP", "STATUS", "TRIES", "TOOK"):
             table.add_column(name, overflow="fold")

@@ -275,3 +275,39 @@ def test_an_error_that_hides_what_it_came_from_hides_it_where_it_is_stored_too()
         stored = error_record(error)
     assert (stored.message, stored.code, stored.cause) == ("the address is taken", "taken", None)
     assert "ann@example.org" not in str(stored.to_json())
+
+
+@step
+async def look_up() -> None:
+    raise KeyError("colour")
+
+
+@workflow
+async def looks_up(ctx: WorkflowContext) -> None:
+    await ctx.step(look_up)
+
+
+@workflow
+async def parent_of_one_that_looks_up(ctx: WorkflowContext) -> None:
+    await ctx.child(looks_up)
+
+
+async def test_the_log_names_the_class_of_the_exception_that_made_a_run_fail(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a KeyError the message is nothing but the key. It is the step's exception, in the runs above it, too."""
+    async with running_engine(MemoryStateStore(), looks_up, parent_of_one_that_looks_up) as engine:
+        with pytest.raises(RunFailedError):
+            await engine.execute(parent_of_one_that_looks_up, run_id="p", timeout="5s")
+    failed = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
+    step_failed = "step 'look_up' failed after 1 attempt: 'colour' (KeyError)"
+    assert failed == [
+        f"run p.child.0 of looks_up: failed: {step_failed}",
+        f"run p of parent_of_one_that_looks_up: failed: child 'p.child.0' of workflow 'looks_up' failed: {step_failed}",
+    ]
+
+
+def test_the_root_of_an_error_is_the_exception_whose_message_it_passes_on() -> None:
+    """What that one was raised from is not: the message says nothing of it."""
+    raised_from = ErrorRecord(message="hung up", type="ConnectionError")
+    declined = ErrorRecord(message="declined", type="CardError", cause=raised_from)
+    assert ErrorRecord(message="step pay failed: declined", cause=declined).root == declined
+    assert declined.root == declined

@@ -1,6 +1,7 @@
 """`python -m fastapi_durable runs`: what it prints and does."""
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def test_a_run_is_shown_with_its_steps(run: Any) -> None:
     _, shown, _ = run("show", "bad")
     assert "too heavy" in shown
     assert "weigh" in shown
+    assert re.search(r'runs_desk.py", line \d+, in weigh\n', shown), "where the step's own code raised"
     (detail,) = documents(run("show", "good", "--json")[1])
     assert (detail["output"], detail["timeline"][0]["name"]) == (3, "weigh")
     code, _, error = run("show", "nobody")
