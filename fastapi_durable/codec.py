@@ -15,9 +15,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
 from pydantic_core import PydanticSerializationError
 
-from fastapi_durable.definition import NoInput
 from fastapi_durable.errors import DefinitionError, SerializationError
 from fastapi_durable.model import Json
+from fastapi_durable.signature import NoInput
+
+_MISFITS = "Pydantic serializer warnings:\n"
+"""How the text begins of an error about values that are not what was declared."""
 
 _QUOTED_VALUE = re.compile(r"input_value=.*?, input_type=", re.DOTALL)
 
@@ -47,7 +50,12 @@ class Codec:
         try:
             adapter = _adapter(None if declared is NoInput else declared)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
-            raise DefinitionError(f"values of type {declared!r} cannot be stored: {error}") from error
+            # Pydantic's advice, which follows the reason, is for models that are stored nowhere.
+            reason = str(error).partition("\n")[0].partition(". Set `arbitrary_types_allowed")[0]
+            raise DefinitionError(
+                f"values of type {_type_name(declared)} cannot be stored: {reason}. Take and return JSON values, "
+                "dataclasses or pydantic models"
+            ) from error
         try:
             self._adapters[declared] = adapter
         except TypeError:
@@ -71,9 +79,14 @@ class Codec:
             encoded = adapter.dump_python(value, mode="json", warnings="error", by_alias=True)
         except PydanticSerializationError as error:
             # Its text, and with it the trace of a chained error, would show the value.
+            reason = _without_values(str(error))
+            if (misfits := reason.removeprefix(_MISFITS)) != reason:
+                raise SerializationError(
+                    f"{what} cannot be stored as {_type_name(declared)}, which is declared: {' '.join(misfits.split())}"
+                ) from None
             raise SerializationError(
-                f"{what} cannot be stored: {_without_values(str(error))}. Return or pass JSON values, or an annotated "
-                "type that pydantic serialises"
+                f"{what} cannot be stored: {reason}. Return or pass JSON values, or an annotated type that "
+                "pydantic serialises"
             ) from None
         except Exception as error:
             # Whatever a user's serialiser or computed field raises, too.

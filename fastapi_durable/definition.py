@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.errors import DefinitionError
 from fastapi_durable.methods import STEP, Method, make_durable, plain, step_methods
 from fastapi_durable.retry import Backoff
+from fastapi_durable.signature import function_of, input_and_output, refuse_data_as_context
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,14 +20,8 @@ UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
 """Looks at the value of an update: it refuses by raising, or by returning the reason."""
 
 _WORKFLOW = "__durable_workflow__"
-_TYPES = "__durable_types__"
 _DEFINITION = "__durable_definition__"
 _NAME_LIMIT = 200
-
-
-@dataclass(frozen=True, slots=True)
-class NoInput:
-    """The input type of a function that takes none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -314,12 +309,12 @@ def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> 
     if isinstance(function, Method):
         written, leading = function.function, ("self",)
     options: Mapping[str, Any] = getattr(written, STEP, None) or {"name": default_name(written)}
-    input_type, output_type = _remembered_types(written, f"step {options['name']!r}", leading=leading)
+    input_type, output_type = input_and_output(written, f"step {options['name']!r}", leading=leading)
     return StepDefinition(
         function=function,
         input_type=input_type,
         output_type=output_type,
-        blocking=not inspect.iscoroutinefunction(_plain(written)),
+        blocking=not inspect.iscoroutinefunction(function_of(written)),
         **options,
     )
 
@@ -367,9 +362,11 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
         raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
     body = function if owner is None else Method(owner, "run")
     written = body.function if isinstance(body, Method) else body
-    if not inspect.iscoroutinefunction(_plain(written)):
+    if not inspect.iscoroutinefunction(function_of(written)):
         raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
-    input_type, output_type = _remembered_types(written, label, leading=("ctx",) if owner is None else ("self", "ctx"))
+    leading = ("ctx",) if owner is None else ("self", "ctx")
+    input_type, output_type = input_and_output(written, label, leading=leading)
+    refuse_data_as_context(written, label, len(leading) - 1)
     return WorkflowDefinition(
         function=body,
         input_type=input_type,
@@ -391,13 +388,6 @@ def default_name(function: Callable[..., Any]) -> str:
     """The name of a function, `Class.method` for a method."""
     qualified: str = getattr(function, "__qualname__", type(function).__qualname__)
     return qualified.rpartition("<locals>.")[2]
-
-
-def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A callable object stands for its `__call__`."""
-    if inspect.isfunction(function) or inspect.ismethod(function):
-        return function
-    return type(function).__call__
 
 
 def _origin(function: Callable[..., Any]) -> str | None:
@@ -429,61 +419,3 @@ def _remembered(function: Callable[..., Any], declared: object) -> Any:
 def _remember(function: Callable[..., Any], declared: object, definition: object) -> None:
     if inspect.isfunction(function) or inspect.isclass(function):
         setattr(function, _DEFINITION, (function, declared, definition))
-
-
-def _remembered_types(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
-    """`_input_and_output`, remembered on the function: reading annotations costs more than a whole step."""
-    owner = getattr(function, "__func__", function)
-    # `functools.wraps` copies what is remembered onto another function, which may have other types.
-    remembered = getattr(owner, _TYPES, None)
-    if remembered is None or remembered[0] is not owner:
-        remembered = (owner, {})
-        try:
-            setattr(owner, _TYPES, remembered)
-        except (AttributeError, TypeError):
-            return _input_and_output(function, label, leading=leading)
-    types: dict[tuple[str, ...], tuple[Any, Any]] = remembered[1]
-    if leading not in types:
-        types[leading] = _input_and_output(function, label, leading=leading)
-    return types[leading]
-
-
-def _input_and_output(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
-    """Types of the one input and of the result.
-
-    `leading` are the parameters that the engine passes before the input. Everything after the input must be
-    keyword-only: those parameters are injected.
-    """
-    try:
-        signature = inspect.signature(function)
-        hints = get_type_hints(_plain(function), include_extras=True)
-    except (NameError, TypeError, ValueError) as error:
-        raise DefinitionError(
-            f"the annotations of {label} cannot be read: {error}. Import what they name at run time, not under "
-            "TYPE_CHECKING"
-        ) from error
-    positional = [
-        parameter
-        for parameter in signature.parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()):
-        raise DefinitionError(f"{label} takes *args; it takes one input, or none")
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        raise DefinitionError(f"{label} takes **kwargs; name its injected dependencies after a bare `*`")
-    if len(positional) < len(leading):
-        raise DefinitionError(f"{label} does not take {' and '.join(leading)} before its input")
-    inputs = positional[len(leading) :]
-    if len(inputs) > 1 and inputs[0].name == "self":
-        raise DefinitionError(
-            f"{label} is a method without its instance: pass that of an instance, or name the class in "
-            "DurableModule(steps=[...]), so that injection makes one"
-        )
-    if len(inputs) > 1:
-        extra = inputs[1].name
-        raise DefinitionError(
-            f"{label} takes one input, or none, but has {', '.join(parameter.name for parameter in inputs)}. Put "
-            f"several values into one model; if {extra!r} is an injected dependency, put a bare `*` before it"
-        )
-    input_type = hints.get(inputs[0].name, Any) if inputs else NoInput
-    return input_type, hints.get("return", Any)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.context.ambient import inside_workflow
@@ -27,6 +27,7 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, sending
 from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.signature import NoInput
 from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.history import HistoryRow
 from fastapi_durable.telemetry import turn_span

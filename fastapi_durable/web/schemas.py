@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field, StringConstraints
 from pydantic.errors import PydanticInvalidForJsonSchema
 
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import NoInput
 from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.model import (
     Checkpoint,
@@ -21,6 +20,7 @@ from fastapi_durable.model import (
     RunStatus,
     SearchValue,
 )
+from fastapi_durable.signature import NoInput
 
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]

@@ -23,6 +23,7 @@ LAYERS: Final[Mapping[str, int]] = {
     "fastapi_durable.duration": 1,
     "fastapi_durable.retry": 1,
     "fastapi_durable.definition": 1,
+    "fastapi_durable.signature": 1,
     "fastapi_durable.methods": 1,
     "fastapi_durable.ambience": 1,
     "fastapi_durable.entity": 1,

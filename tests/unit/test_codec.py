@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, BeforeValidator, Field, computed_field, field_serializer
 
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import NoInput
 from fastapi_durable.errors import DefinitionError, SerializationError
+from fastapi_durable.signature import NoInput
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
@@ -289,3 +289,28 @@ def test_no_value_is_shown_by_the_trace_of_a_refusal() -> None:
         Codec().encode(wrong, Card, what="a card")
     for caught in (decoding, encoding):
         assert not re.search("4242|4343", "".join(traceback.format_exception(caught.value)).rpartition("File")[2])
+
+
+class Handmade:
+    """Nothing that pydantic knows."""
+
+
+@pytest.mark.parametrize("declared", [Handmade, list[Handmade]])
+def test_a_type_without_a_schema_is_refused_with_what_to_use_and_without_advice_that_leads_nowhere(
+    declared: Any,
+) -> None:
+    """`arbitrary_types_allowed`, which pydantic proposes, makes no value storable."""
+    with pytest.raises(DefinitionError, match=r"Handmade.*Take and return JSON values") as caught:
+        Codec().adapter(declared)
+    assert "arbitrary" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_that_is_not_what_was_declared_is_refused_in_one_line_with_both_types() -> None:
+    """The annotation is wrong, or the value; not the way in which values are stored."""
+    with pytest.raises(
+        SerializationError, match=r"a value cannot be stored as int, which is declared: .*str"
+    ) as caught:
+        Codec().encode("seven", int, what="a value")
+    assert "\n" not in str(caught.value)
+    assert "seven" not in str(caught.value)

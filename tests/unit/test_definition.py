@@ -6,17 +6,10 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import (
-    NoInput,
-    StepPolicy,
-    checked_name,
-    step,
-    step_definition,
-    workflow,
-    workflow_definition,
-)
+from fastapi_durable.definition import StepPolicy, checked_name, step, step_definition, workflow, workflow_definition
 from fastapi_durable.errors import DefinitionError
 from fastapi_durable.retry import fixed
+from fastapi_durable.signature import NoInput
 
 
 class Context: ...
@@ -127,6 +120,23 @@ def test_what_is_no_workflow_is_refused_with_the_mend() -> None:
         workflow_definition(workflow(without_context))
     with pytest.raises(DefinitionError, match="tags is a sequence"):
         workflow(tags="shop")(plain)
+
+
+def test_a_workflow_that_forgot_its_context_is_refused_and_told_what_to_write() -> None:
+    """Its input would be the context, and what it is started with nowhere."""
+
+    async def on_its_own(name: str) -> None: ...
+
+    async def of_many(names: list[str], *, gateway: Any = None) -> None: ...
+
+    class Greeting:
+        async def run(self, name: str) -> None: ...
+
+    for body in (on_its_own, Greeting):
+        with pytest.raises(DefinitionError, match=r"`async def \(ctx: WorkflowContext, name: str\)`"):
+            workflow_definition(workflow(body))
+    with pytest.raises(DefinitionError, match="'names', is declared as list"):
+        workflow_definition(workflow(of_many))
 
 
 @pytest.mark.parametrize("name", ["", "a\x00b", "a\nb", "\ud800", "x" * 201])

@@ -8,12 +8,13 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
+from fastapi_durable.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.primitives.step import run_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.turns.undo import Compensation, undo_position
 from fastapi_durable.errors import SerializationError, StepFailedError
 from fastapi_durable.model import CheckpointStatus
+from fastapi_durable.signature import NoInput
 from fastapi_durable.transport.base import Transport
 
 _log = logging.getLogger("fastapi_durable")

@@ -7,7 +7,6 @@ token, then the entity, then the caller, as the answer does on its way back.
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi_durable.definition import NoInput
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.primitives.entity_message import WORKFLOW, EntityLife, Message, entity_run_id
 from fastapi_durable.engine.primitives.signal import checked_token, pass_on, signal_lock
@@ -17,6 +16,7 @@ from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.errors import EntityOperationError, InputValidationError, RunStateError, SerializationError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, SignalWaiter
+from fastapi_durable.signature import NoInput
 from fastapi_durable.store.base import StoreTransaction
 
 _ENDED = "entity_ended"

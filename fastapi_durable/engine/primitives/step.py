@@ -14,7 +14,7 @@ from typing import Any
 
 import anyio.to_thread
 
-from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
+from fastapi_durable.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.turns.outcome import Interrupt
@@ -23,6 +23,7 @@ from fastapi_durable.engine.turns.step_log import RunningStepLog, logged_as_curr
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
+from fastapi_durable.signature import NoInput
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 
 NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)

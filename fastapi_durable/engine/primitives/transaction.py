@@ -9,7 +9,7 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_durable.definition import NoInput, StepDefinition, StepPolicy
+from fastapi_durable.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.primitives.step import NOT_A_FAILURE
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.attempts import intercepted, log_of, outcome_of, run_attempts
@@ -27,6 +27,7 @@ from fastapi_durable.errors import (
     TransactionExpiredError,
 )
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json
+from fastapi_durable.signature import NoInput
 from fastapi_durable.transport.base import StepOutcome
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fastapi_durable.definition import NoInput, UpdateValidator, step_definition
+from fastapi_durable.definition import UpdateValidator, step_definition
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.primitives.signal import pass_on, signal_lock
 from fastapi_durable.engine.runs.chain import head_of, root_of, successor_of
@@ -18,6 +18,7 @@ from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.engine.services import Services
 from fastapi_durable.errors import SerializationError, StoreConflictError
 from fastapi_durable.model import Json, Run, RunStatus
+from fastapi_durable.signature import NoInput
 
 _HOPS_AT_MOST = 50
 """How often an update runs after a run that goes on as a new one while the update is validated."""

@@ -3,9 +3,10 @@
 from typing import Any
 
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import NoInput, StepDefinition, WorkflowDefinition
+from fastapi_durable.definition import StepDefinition, WorkflowDefinition
 from fastapi_durable.errors import InputValidationError, SerializationError
 from fastapi_durable.model import Json
+from fastapi_durable.signature import NoInput
 
 
 class NoInputGiven:

@@ -11,11 +11,12 @@ from typing import Any
 
 from fastapi_durable.clock import Clock, to_millis
 from fastapi_durable.codec import Codec
-from fastapi_durable.definition import NoInput, WorkflowDefinition
+from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.services import Services
 from fastapi_durable.errors import InputValidationError, LeaseLostError, SingletonQueueFullError
 from fastapi_durable.model import LIVE_STATUSES, Json, Run, RunQuery, RunStatus, SignalWaiter
+from fastapi_durable.signature import NoInput
 from fastapi_durable.store.base import CreatedRun, StoreTransaction
 
 SINGLETON_TAG = "singleton:"

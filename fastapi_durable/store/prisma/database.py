@@ -127,6 +127,13 @@ class Database:
                     missing.append(table.name)
                 else:
                     missing += [f"{table.name}.{name}" for name in table.names if not await self._has(table.name, name)]
+        if missing == [table.name for table in TABLES]:
+            raise SchemaMismatchError(
+                f"the database has none of the durable tables ({', '.join(missing)}). Either it is not the one that is "
+                "meant, or `prisma migrate deploy` was not run on it, or no migration creates them yet, which `prisma "
+                "migrate diff` and `migrate dev` write. (The store creates no tables itself.)",
+                missing,
+            )
         if missing:
             raise SchemaMismatchError(
                 f"the database lacks {', '.join(missing)}. Its migrations are behind the Prisma schema: run "
