@@ -163,16 +163,15 @@ async def misuse(db: Prisma) -> None:
 
 
 def test_users_get_the_clients_own_types_under_mypy_strict(tmp_path: Path) -> None:
+    """Without a configuration: the generated code, which is not theirs to mend, is not judged."""
     schema = tmp_path / "rich_app" / "schema.prisma"
     schema.parent.mkdir()
     (schema.parent / "__init__.py").touch()
     schema.write_text((SCHEMAS / "rich.sqlite.prisma").read_text())
     generate(schema, wasm_dir=MODULES)
     (tmp_path / "use.py").write_text(_TYPED)
-    config = tmp_path / "mypy.ini"
-    config.write_text("[mypy]\nstrict = True\n[mypy-rich_app.clients.*]\nignore_errors = True\n")
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file", str(config), "use.py"],
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", os.devnull, "use.py"],
         cwd=tmp_path,
         env={**os.environ, "MYPYPATH": f"{tmp_path}"},
         capture_output=True,
