@@ -98,11 +98,8 @@ def _prepare(project: Path, python: Path) -> None:
     _say("create the tables with Prisma Migrate, with the README's configuration")
     (config,) = re.findall(r"^ *```ts\n(.*?)^ *```", readme, re.MULTILINE | re.DOTALL)
     (project / "prisma.config.ts").write_text(config, encoding="utf-8")
-    first = project / "migrations" / "0_first"
-    first.mkdir(parents=True)
-    diff = ["npx", "prisma", "migrate", "diff", "--from-empty", "--to-schema-datamodel", "schema.prisma", "--script"]
-    (first / "migration.sql").write_text(_run(diff, cwd=project), encoding="utf-8")
-    _run(["npx", "prisma", "migrate", "deploy"], cwd=project)
+    (commands,) = re.findall(r"^ *(export DATABASE_URL=(?:.*\n)*? *npx prisma migrate deploy)$", readme, re.MULTILINE)
+    _run(["sh", "-e", "-c", commands], cwd=project)
 
 
 @contextmanager
