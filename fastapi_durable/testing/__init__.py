@@ -1,5 +1,7 @@
-"""For tests of workflows: recorded histories, replayed against today's code."""
+"""For tests of workflows: time that passes by hand, and recorded histories, replayed against today's code."""
 
+from fastapi_durable.testing.clock import HandClock
 from fastapi_durable.testing.history import History, assert_replayable, record_history
+from fastapi_durable.testing.settling import settled
 
-__all__ = ["History", "assert_replayable", "record_history"]
+__all__ = ["HandClock", "History", "assert_replayable", "record_history", "settled"]

@@ -11,11 +11,11 @@ import pytest
 from fastapi import Depends
 
 from fastapi_durable import ConfigurationError, ConsoleLogin, ConsoleUser, LoginCredentialsDep
+from fastapi_durable.testing import HandClock
 from fastapi_durable.web.login.session import SessionSigner
 from fastapi_durable.web.login.throttle import AttemptThrottle
 from tests.console.desk import Desk, desk
 from tests.console.test_reading import stored
-from tests.support.hand_clock import HandClock
 
 SECRET = "a-secret-that-is-long-enough-for-anybody"
 USERS = {

@@ -26,9 +26,9 @@ from fastapi_durable.errors import (
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.testing import HandClock
 from tests.support.conversation import RESULT, answer, conversation
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
-from tests.support.hand_clock import HandClock
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 

@@ -24,9 +24,9 @@ from fastapi_durable.engine.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model import Checkpoint, Run, RunQuery, RunStatus
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.testing import HandClock
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import SHORT_LEASE, build_engine, killed_worker, running_engine, until
-from tests.support.hand_clock import HandClock
 from tests.support.programs import INSTRUCTIONS, WORKFLOWS, Counter, awaited, deliver, expected, interpreter, runs_made
 
 T = TypeVar("T")

@@ -22,11 +22,11 @@ from fastapi_durable.errors import DefinitionError, InputValidationError, Schedu
 from fastapi_durable.model import RunQuery, RunStatus
 from fastapi_durable.queue import Queue
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.testing import HandClock
 from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.worker import Worker
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, NothingInjected, until
-from tests.support.hand_clock import HandClock
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 

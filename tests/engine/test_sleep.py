@@ -11,8 +11,8 @@ from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Run, RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.testing import HandClock
 from tests.support.engine_rig import FAST, has_status, killed_worker, run_has, running_engine, until
-from tests.support.hand_clock import HandClock
 from tests.support.stores import on_every_store
 
 PATIENT = replace(FAST, lease=timedelta(days=1))

@@ -14,8 +14,8 @@ from fastapi_durable.errors import DefinitionError, FatalError, RunFailedError, 
 from fastapi_durable.model import CheckpointStatus, RunStatus
 from fastapi_durable.retry import NO_DELAY, exponential, fixed
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.testing import HandClock
 from tests.support.engine_rig import FAST, has_status, killed_worker, running_engine, until
-from tests.support.hand_clock import HandClock
 
 SUSPENDING = replace(FAST, retry_in_turn_below=timedelta(0), lease=timedelta(milliseconds=60))
 

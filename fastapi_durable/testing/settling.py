@@ -1,0 +1,48 @@
+"""Waiting in a test until nothing goes on by itself any more."""
+
+import asyncio
+from datetime import timedelta
+
+from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.runtime import DurableRuntime
+
+_LOOK = timedelta(milliseconds=1)
+_ALIVE = frozenset(status for status in RunStatus if not status.is_terminal)
+_PAGE = 100
+
+
+async def settled(runtime: DurableRuntime, *, timeout: Duration = "10s") -> None:
+    """Return when every run has ended, or waits for something that has not come or for a later time.
+
+    Args:
+        runtime: Of a module that runs with a worker, as `durable.running()` gives it.
+        timeout: In real time.
+
+    Raises:
+        TimeoutError: runs still go on; it names them. One that waits for its turn in a queue counts as one.
+    """
+    limit = parse_duration(timeout)
+    under_way: list[Run] = []
+    try:
+        async with asyncio.timeout(limit.total_seconds()):
+            while under_way := await _under_way(runtime):
+                # Time that a test moved tells nobody: the worker would find what is due now with its next look.
+                runtime.engine.notifications.work_available()
+                await asyncio.sleep(_LOOK.total_seconds())
+    except TimeoutError:
+        named = ", ".join(f"{run.id!r} ({run.workflow}, {run.status})" for run in under_way)
+        raise TimeoutError(f"after {limit} these runs still go on: {named}") from None
+
+
+async def _under_way(runtime: DurableRuntime) -> list[Run]:
+    now, found = runtime.engine.clock.now(), list[Run]()
+    query = RunQuery(statuses=_ALIVE, limit=_PAGE)
+    while page := await runtime.store.list_runs(query):
+        found += [run for run in page if not _waits(run) or (run.wake_at is not None and run.wake_at <= now)]
+        query = RunQuery(statuses=_ALIVE, limit=_PAGE, before=(page[-1].created_at, page[-1].id))
+    return found
+
+
+def _waits(run: Run) -> bool:
+    return run.status in (RunStatus.SUSPENDED, RunStatus.BLOCKED)
