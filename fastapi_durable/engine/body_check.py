@@ -3,7 +3,8 @@
 On a replay, everything that is recorded comes at once, so who wins a race of `asyncio.wait` or runs into
 `asyncio.timeout` may be somebody else than the first time; and a body that sleeps outside of its context holds the run
 in memory, and begins again on every replay. The time, chance and a step that is called as a function are something else
-on each of them. Only the body itself is read, not what it calls: the check warns, and proves nothing.
+on each of them. A call of the context that nobody awaits does nothing at all. Only the body itself is read, not what it
+calls: the check warns, and proves nothing.
 """
 
 import ast
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.methods import STEP
 
 _USE_RACE = "which branch comes first may differ on a replay: use `ctx.race`"
@@ -49,7 +51,7 @@ _UNSAFE: dict[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Unsafe:
-    """A call in a body that may do something else on a replay; `mend` says what to use."""
+    """A call in a body that does nothing, or may do something else on a replay; `mend` says what to use."""
 
     file: str
     line: int
@@ -68,12 +70,17 @@ def unsafe_calls(body: Callable[..., Any]) -> list[Unsafe]:
         tree = ast.parse(textwrap.dedent("".join(lines)))
     except (OSError, TypeError, SyntaxError):
         return []
+    (function,) = tree.body
     names = {**getattr(body, "__globals__", {}), **inspect.getclosurevars(body).nonlocals}
     file = inspect.getsourcefile(body) or "?"
+    found = [(call, _mend(call, _resolved(call.func, names))) for call in _calls(function)]
+    found += [
+        (call, f"nobody awaits it, so nothing is done: use `await {ast.unparse(call)}`") for call in _lost(function)
+    ]
     return [
         Unsafe(file, first + call.lineno - 1, ast.unparse(call.func), mend)
-        for call in _calls(tree.body[0])
-        if (mend := _mend(call, _resolved(call.func, names))) is not None
+        for call, mend in sorted(found, key=lambda each: each[0].lineno)
+        if mend is not None
     ]
 
 
@@ -84,14 +91,29 @@ def _mend(call: ast.Call, target: Any) -> str | None:
     return _UNSAFE.get(target)
 
 
-def _calls(node: ast.AST) -> Iterator[ast.Call]:
-    """The calls of the body itself: a closure may be that of a step."""
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+def _calls(function: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in _nodes(function) if isinstance(node, ast.Call))
+
+
+def _lost(function: ast.AST) -> Iterator[ast.Call]:
+    """Calls of the context that are statements by themselves."""
+    parameters = function.args.posonlyargs + function.args.args if isinstance(function, ast.AsyncFunctionDef) else []
+    context = next((each.arg for each in parameters if each.arg != "self"), None)
+    for node in _nodes(function):
+        if not isinstance(node, ast.Expr) or not isinstance(call := node.value, ast.Call):
             continue
-        if isinstance(child, ast.Call):
+        if isinstance(called := call.func, ast.Attribute) and isinstance(called.value, ast.Name):
+            primitive = getattr(WorkflowContext, called.attr, None)
+            if called.value.id == context and callable(primitive) and primitive is not WorkflowContext.continue_as_new:
+                yield call
+
+
+def _nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """What belongs to the body itself: a closure may be that of a step."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield child
-        yield from _calls(child)
+            yield from _nodes(child)
 
 
 def _resolved(node: ast.expr, names: dict[str, Any]) -> Any:

@@ -80,6 +80,27 @@ def test_time_chance_and_steps_that_are_called_as_functions_are_found() -> None:
     ]
 
 
+async def forgetful(ctx: Any, name: str) -> None:
+    ctx.step(pay, 1)
+    if name:
+        ctx.sleep("1h")
+    waiting = ctx.step(pay, 2)
+    await waiting
+    name.upper()
+    ctx.continue_as_new(name)
+
+
+def test_a_call_of_the_context_that_nobody_awaits_is_found() -> None:
+    """The run would complete, and the step never have been executed."""
+    found = unsafe_calls(forgetful)
+    assert [(each.call, each.mend.rpartition("use ")[2]) for each in found] == [
+        ("ctx.step", "`await ctx.step(pay, 1)`"),
+        ("ctx.sleep", "`await ctx.sleep('1h')`"),
+    ]
+    first = forgetful.__code__.co_firstlineno
+    assert [each.line for each in found] == [first + 1, first + 3]
+
+
 def test_closures_and_gather_are_left_alone() -> None:
     assert unsafe_calls(sound) == []
 
