@@ -264,7 +264,11 @@ def _bar(step: StepView, begin: datetime, end: datetime) -> str:
 
 def _duration(span: timedelta) -> str:
     seconds = span.total_seconds()
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    # In the largest unit of which it is at least one: a rate of a day reads as such.
+    size, unit = next(each for each in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")) if seconds >= each[0])
+    return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def _moment(at: datetime) -> str:

@@ -211,12 +211,15 @@ async def test_a_schedule_can_be_triggered_beside_its_windows(store: StateStore,
 @on_every_store
 async def test_the_listing_tells_the_last_and_the_next_fire(store: StateStore, clock: HandClock) -> None:
     scheduler = engine_with(store, clock, hourly(), hourly(key="paused", paused=True)).scheduler
-    began = clock.now()
+    noon = clock.now()
+    clock.move(minutes=20)
     await scheduler.fire()
+    (new, _) = await scheduler.listing()
+    assert (new.last_fire_at, new.next_fire_at) == (None, noon + timedelta(hours=1)), "it was seen at 12:20, not fired"
     clock.move(hours=1)
     await scheduler.fire()
     first, paused = await scheduler.listing()
-    assert (first.last_fire_at, first.next_fire_at) == (began + timedelta(hours=1), began + timedelta(hours=2))
+    assert (first.last_fire_at, first.next_fire_at) == (noon + timedelta(hours=1), noon + timedelta(hours=2))
     assert first.last_run_id == (await run_ids(store))[0]
     assert (paused.paused, paused.next_fire_at, paused.last_run_id) == (True, None, None)
 

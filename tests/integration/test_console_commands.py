@@ -146,7 +146,7 @@ def test_workers_queues_and_schedules_of_a_server(run: Any) -> None:
     assert "0 of 32" in run("workers")[1]
     (queue,) = documents(run("queues", "--json")[1])
     assert (queue["name"], queue["concurrency"], queue["may_begin"]) == ("parcels", 1, 5)
-    assert "5 of 5 in 3600.0 s" in run("queues")[1]
+    assert "5 of 5 in 1 h" in run("queues")[1]
     assert "0 3 * * * UTC" in run("schedules", "list")[1]
     assert documents(run("schedules", "pause", "nightly", "--json")[1])[0]["paused"] is True
     assert "paused" in run("schedules", "list")[1]

@@ -90,7 +90,7 @@ async def sweep(services: Services, retention: Retention) -> int:
     total += await _batches(size, lambda: store.prune_buffered_events(events_before, limit=size))
     total += await _batches(size, lambda: store.prune_workers(now - _WORKERS_FORGOTTEN_AFTER, limit=size))
     if total:
-        _log.info("retention: %s rows were given up", total)
+        _log.info("retention: %s rows were deleted", total)
     return total
 
 

@@ -36,7 +36,7 @@ class ScheduleInfo:
 
     Attributes:
         paused: By its declaration or by an operator.
-        last_fire_at: The latest window that was fired or skipped; None: none since it was first seen.
+        last_fire_at: The latest window that was fired or skipped; None: none since it was first seen, or resumed.
         next_fire_at: The next one, with its jitter; None while it is paused.
     """
 
@@ -202,7 +202,7 @@ class Scheduler:
         return ScheduleInfo(
             schedule=schedule,
             paused=paused,
-            last_fire_at=None if state is None else state.last_window,
+            last_fire_at=None if state is None else _last_fire(schedule, state),
             last_run_id=None if state is None else state.last_run_id,
             next_fire_at=None if paused else max(now, self._next_fire(schedule, state)),
         )
@@ -218,3 +218,9 @@ class Scheduler:
 
     def _id(self, schedule: Schedule) -> str:
         return within(self._namespace, schedule.key)
+
+
+def _last_fire(schedule: Schedule, state: ScheduleState) -> datetime | None:
+    """The window where the schedule stands; None between two of them, where it was first seen or resumed."""
+    just_before = state.last_window - timedelta(milliseconds=1)
+    return state.last_window if next(schedule.windows_after(just_before)) == state.last_window else None
