@@ -1,6 +1,7 @@
 """How runs look in a terminal: tables and timelines with rich, or JSON for scripts."""
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -26,6 +27,9 @@ _COLOURS = {
     "suspended": "magenta",
 }
 _BAR = 24
+_UNBROKEN = 1000
+"""Columns where nothing says how many there are."""
+_SHARE_OF_IDS = 0.6
 
 
 class Output(Protocol):
@@ -99,15 +103,22 @@ class RichOutput:
                 "tables need rich: pip install 'fastapi-durable[cli]', or use --json for one document a line"
             ) from error
         self._console = Console(highlight=False)
+        if not self._console.is_terminal and "COLUMNS" not in os.environ:
+            # Into a file or another program: a line is one run.
+            self._console.width = _UNBROKEN
         self._status: Any = None
 
     def runs(self, runs: Iterable[RunSummary]) -> None:
         from rich.table import Table
 
+        found = list(runs)
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("STATUS", "RUN", "WORKFLOW", "CREATED", "WAITS FOR"):
             table.add_column(name, overflow="fold")
-        for run in runs:
+        # An id is there to be copied, so the other columns are broken first, unless it leaves them no room.
+        longest = max((len(printable(run.id)) for run in found), default=0)
+        table.columns[1].no_wrap = longest <= self._console.width * _SHARE_OF_IDS
+        for run in found:
             waits = "" if run.waiting is None else f"{run.waiting.kind} {run.waiting.name}"
             if not waits and run.wake_at is not None and not run.status.is_terminal:
                 waits = f"until {_moment(run.wake_at)}"

@@ -1,5 +1,6 @@
 """`python -m fastapi_durable runs`: what it prints and does."""
 
+import asyncio
 import json
 import re
 import sys
@@ -75,6 +76,27 @@ def test_runs_are_listed_for_people_and_for_scripts(run: Any) -> None:
     _, text, _ = run("list", "--status", "failed", "--status", "completed", "--json")
     assert {each["id"] for each in documents(text)} == {"good", "bad"}
     assert run("list", "--tag", "none")[1].strip() == "no runs"
+
+
+def test_an_id_stands_on_one_line_and_a_run_does_where_no_terminal_limits_it(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ids are copied, and lines are searched; in a terminal the other columns are broken first."""
+    run("list")
+    run_id = "0e5b1f6e-6f0a-4b43-9d3c-a5f0d1c7b2e8.child.0"
+
+    async def start() -> None:
+        durable = sys.modules["runs_desk"].durable
+        async with durable.running(role="api") as runtime:
+            await runtime.service.start("send", "abc", run_id=run_id)
+
+    asyncio.run(start())
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_id in run("list")[1]
+    monkeypatch.setenv("COLUMNS", "60")
+    assert run_id not in run("list")[1], "there is no room for the others"
+    monkeypatch.delenv("COLUMNS")
+    assert len(run("list")[1].splitlines()) == len(("the header", "good", "bad", "waits", run_id))
 
 
 def test_a_run_is_shown_with_its_steps(run: Any) -> None:
