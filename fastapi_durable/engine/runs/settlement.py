@@ -4,7 +4,7 @@ The status changes only under the guards that the caller names, so of two ending
 the run's own waiters go, or a later signal would be swallowed by a finished run; and whoever awaits the run is told.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 from fastapi_durable.clock import Clock
@@ -50,7 +50,7 @@ async def settle_run(
     async with store.transaction() as transaction:
         for name in names_of_ending(run):
             await transaction.lock_name(name)
-        await lock_waiting_runs(transaction, run)
+        await lock_waiting_runs(transaction, run.id)
         if not await transaction.update_run(run.id, changes, **guards):
             return False
         await after_ending(transaction, clock, run, completion(status, output, error), has_waiters=has_waiters)
@@ -72,28 +72,28 @@ def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: Error
     }
 
 
-def names_of_ending(run: Run) -> list[str]:
-    """What the transaction that ends a run locks first, in order."""
+def names_of_ending(run: Run, below: Iterable[Run] = ()) -> list[str]:
+    """What the transaction that ends a run locks first, in order; `below` are others whose gates it opens as well."""
     # Whoever begins to wait for the run takes the same locks in the same order.
-    gate = gate_of(run)
-    return _awaited_by(run) if gate is None else [*_awaited_by(run), gate]
+    gates = {gate for each in (run, *below) if (gate := gate_of(each)) is not None}
+    return [*_awaited_by(run.id), *sorted(gates)]
 
 
-async def lock_waiting_runs(transaction: StoreTransaction, run: Run) -> None:
-    """Lock the runs that wait for the end of `run`, before it is locked itself, by the transaction that ends it.
+async def lock_waiting_runs(transaction: StoreTransaction, run_id: str) -> None:
+    """Lock the runs that wait for the end of a run, before it is locked itself, by the transaction that ends it.
 
     A run that waits comes before the one that it waits for: so it is for a run that joins another one, and for one that
     is cancelled or retried with its children.
     """
-    waiters = [await transaction.find_signal_waiter(token) for token in _awaited_by(run)]
-    for run_id in sorted({waiter.run_id for waiter in waiters if waiter is not None}):
-        await transaction.lock_run(run_id)
+    waiters = [await transaction.find_signal_waiter(token) for token in _awaited_by(run_id)]
+    for waiting in sorted({waiter.run_id for waiter in waiters if waiter is not None}):
+        await transaction.lock_run(waiting)
 
 
-def _awaited_by(run: Run) -> list[str]:
+def _awaited_by(run_id: str) -> list[str]:
     """The tokens on which the end of the run is awaited: its own, and before it that of the run that it retries."""
-    origin = origin_of(run.id)
-    return [child_token(run.id)] if origin is None else [child_token(origin), child_token(run.id)]
+    origin = origin_of(run_id)
+    return [child_token(run_id)] if origin is None else [child_token(origin), child_token(run_id)]
 
 
 async def after_ending(
