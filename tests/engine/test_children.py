@@ -235,6 +235,35 @@ async def test_a_retry_that_goes_on_as_a_new_run_has_not_succeeded_yet(store: St
         assert await handle.result("10s") == "success"
 
 
+@on_every_store
+async def test_a_run_may_wait_for_the_one_that_started_it_and_goes_on_when_that_ends(store: StateStore) -> None:
+    """It has no children by that, but it is told, also if nobody else could wait for the other run."""
+
+    @workflow
+    async def above(ctx: WorkflowContext) -> str:
+        await ctx.start_child(below, run_id="below")
+        await ctx.local_step("see that it waits", awaited)
+        return "over"
+
+    @workflow
+    async def below(ctx: WorkflowContext) -> str:
+        return await ctx.child(above, run_id="above")
+
+    async def awaited() -> None:
+        await until(lambda: store.find_signal_waiter("child:above"))
+
+    async def is_there() -> bool:
+        return await store.find_run("below") is not None
+
+    async with running_engine(store, above, below) as engine:
+        await engine.start(above, run_id="above")
+        await until(is_there)
+        assert await engine.handle("below").result("10s") == "over"
+    run = await store.find_run("above")
+    assert run is not None
+    assert run.parent_run_id is None
+
+
 async def test_a_descendant_that_starts_its_ancestor_does_not_become_its_parent() -> None:
     """A cancel or a deletion that goes down would go round."""
 

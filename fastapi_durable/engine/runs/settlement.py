@@ -35,8 +35,8 @@ async def settle_run(
         run: As the caller knows it. Its `wake_count` is a guard: a delivery, a request to cancel, or somebody who
             began to await the run since then wants to be looked at first.
         statuses, token: Further guards; see `StateStore.update_run`.
-        put_waiters: Whether the run may have left signal waiters; without them, and without a parent, the ending is
-            one statement.
+        put_waiters: Whether the run may have left signal waiters; without them, and if nobody waits for the run, the
+            ending is one statement.
         also: What else the transaction does if the run ends by it.
 
     Returns:
@@ -45,7 +45,7 @@ async def settle_run(
     guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
     changes = ending(clock, status, output=output, error=error)
     has_waiters = put_waiters or is_hop(run.id) or gate_of(run) is not None
-    if also is None and not has_waiters and run.parent_run_id is None:
+    if also is None and not has_waiters and not await _may_be_awaited(store, run):
         return await store.update_run(run.id, changes, **guards)
     async with store.transaction() as transaction:
         for name in names_of_ending(run):
@@ -77,6 +77,14 @@ def names_of_ending(run: Run, below: Iterable[Run] = ()) -> list[str]:
     # Whoever begins to wait for the run takes the same locks in the same order.
     gates = {gate for each in (run, *below) if (gate := gate_of(each)) is not None}
     return [*_awaited_by(run.id), *sorted(gates)]
+
+
+async def _may_be_awaited(store: StateStore, run: Run) -> bool:
+    if run.parent_run_id is not None:
+        return True
+    # A run below it may wait for it and not be its parent. It wakes the run as it begins to wait, which is a guard of
+    # the ending: a run that nobody woke need not be asked about, and an answer of no still holds when the run ends.
+    return run.wake_count > 0 and await store.find_signal_waiter(child_token(run.id)) is not None
 
 
 async def lock_waiting_runs(transaction: StoreTransaction, run_id: str) -> None:
