@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from example_app.clients.postgresql import Prisma
+from fastapi_durable.clock import SystemClock
 from fastapi_durable.definition import Singleton, workflow
 from fastapi_durable.engine.context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.errors import StoreConflictError
-from fastapi_durable.model import TERMINAL_STATUSES, RunQuery, RunStatus
+from fastapi_durable.model import TERMINAL_STATUSES, Lease, Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.store.prisma.store import PrismaTransaction
@@ -239,3 +240,31 @@ def _looks_who_waits(name: str, call: "partial[Awaitable[Any]]") -> bool:
 
 async def _came(meeting: Crossing) -> bool:
     return meeting.came > 0
+
+
+async def test_a_renewal_of_leases_that_waits_for_a_run_holds_none_that_comes_behind_it(postgres_url: str) -> None:
+    """A cancel of a tree comes to that next, whatever the order in which the worker drives its runs."""
+    now = SystemClock().now()
+    driven = Run(
+        id="a",
+        workflow="driven",
+        workflow_version="1",
+        status=RunStatus.RUNNING,
+        locked_by="token",
+        locked_until=now,
+        created_at=now,
+        updated_at=now,
+    )
+    leases = [Lease("b", "token"), Lease("a", "token")]
+    async with Prisma(datasource={"url": postgres_url}) as client, crossing(postgres_url, 2) as meeting:
+        store = PrismaStateStore(client)
+        for run in (replace(driven, id="b"), driven):
+            await store.create_run(run)
+        async with store.transaction() as transaction:
+            await transaction.lock_run("a")
+            renewal = asyncio.create_task(store.renew_leases(leases, until=now + timedelta(minutes=5)))
+            await meeting.come()
+            claimed = await store.claim_runs("another", now=now, until=now, limit=9)
+        assert [run.id for run in claimed] == ["b"], "a claim passes what is locked"
+        assert await renewal == {"a": False}
+    assert meeting.waited == 1, "they did not meet"
