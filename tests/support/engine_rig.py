@@ -100,7 +100,7 @@ async def is_idle(worker: Worker) -> bool:
     return worker.health().in_flight == 0
 
 
-async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 10) -> None:
+async def until(condition: Callable[[], Awaitable[object]], *, seconds: float = 60) -> None:
     """Return when `condition` holds; a test that waits in vain fails."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 (what is waited for happens in a database)
