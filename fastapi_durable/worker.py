@@ -439,12 +439,14 @@ class Worker:
                 self._drop_expired(drivers)
                 continue
             for run_id, driver in drivers.items():
+                if self._drivers.get(run_id) is not driver:
+                    continue
                 if run_id in held:
                     self._leased_until[run_id] = until
                     if held[run_id] and driver.run.status is not RunStatus.CANCELLING:
                         # Cancelled by a process of which this one hears nothing: a turn may be long.
                         driver.look_again()
-                elif self._drivers.get(run_id) is driver:
+                else:
                     driver.lose_lease()
 
     def _drop_expired(self, drivers: dict[str, RunDriver]) -> None:

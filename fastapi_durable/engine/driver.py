@@ -302,7 +302,9 @@ class RunDriver:
         # In a queue, pending runs are those that have not begun, which its rate limit counts.
         handed: RunChanges = {"status": RunStatus.PENDING}
         if self.run.queue:
-            handed = {"status": RunStatus.SUSPENDED, "wake_at": now}
+            # One that had no turn keeps its place among those that wait.
+            since = now if self._turn is not None else self.run.wake_at or self.run.created_at
+            handed = {"status": RunStatus.SUSPENDED, "wake_at": since}
         if self.run.status is RunStatus.CANCELLING or not await self._release(handed):
             await self._services.store.update_run(
                 self.run.id,

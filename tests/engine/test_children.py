@@ -235,6 +235,72 @@ async def test_a_retry_that_goes_on_as_a_new_run_has_not_succeeded_yet(store: St
         assert await handle.result("10s") == "success"
 
 
+@workflow
+async def hoping(ctx: WorkflowContext) -> str | None:
+    with pytest.raises(ChildFailedError):
+        await ctx.child(hopeful, False, run_id="tried")
+    await ctx.wait_for_signal("hope")
+    try:
+        return await ctx.child(hopeful, False, run_id="tried")
+    except ChildFailedError as error:
+        return error.error.message
+
+
+@workflow
+async def hopeful(ctx: WorkflowContext, waits: bool) -> str:
+    if waits:
+        word = await ctx.wait_for_signal("end", str)
+        if word != "bad":
+            return word
+    raise FatalError("it failed again" if waits else "it failed")
+
+
+@on_every_store
+@pytest.mark.parametrize(("word", "told"), [("good", "good"), ("bad", "it failed again")])
+async def test_a_parent_is_told_how_a_retry_ends_though_the_run_that_it_retries_was_deleted(
+    store: StateStore, word: str, told: str
+) -> None:
+    async with running_engine(store, hoping, hopeful) as engine:
+        handle = await engine.start(hoping, run_id="parent")
+        await until(run_has(store, "tried", RunStatus.FAILED))
+        retry = await engine.retry_with_input("tried", True)
+        await until(run_has(store, retry.id, RunStatus.SUSPENDED))
+        await engine.signal("hope")
+        await until(lambda: store.find_signal_waiter("child:tried"))
+        assert await engine.delete_run("tried") == 1
+        await engine.signal("end", word)
+        assert await handle.result("10s") == told
+
+
+@on_every_store
+async def test_a_run_may_wait_for_the_one_that_started_it_and_goes_on_when_that_ends(store: StateStore) -> None:
+    """It has no children by that, but it is told, also if nobody else could wait for the other run."""
+
+    @workflow
+    async def above(ctx: WorkflowContext) -> str:
+        await ctx.start_child(below, run_id="below")
+        await ctx.local_step("see that it waits", awaited)
+        return "over"
+
+    @workflow
+    async def below(ctx: WorkflowContext) -> str:
+        return await ctx.child(above, run_id="above")
+
+    async def awaited() -> None:
+        await until(lambda: store.find_signal_waiter("child:above"))
+
+    async def is_there() -> bool:
+        return await store.find_run("below") is not None
+
+    async with running_engine(store, above, below) as engine:
+        await engine.start(above, run_id="above")
+        await until(is_there)
+        assert await engine.handle("below").result("10s") == "over"
+    run = await store.find_run("above")
+    assert run is not None
+    assert run.parent_run_id is None
+
+
 async def test_a_descendant_that_starts_its_ancestor_does_not_become_its_parent() -> None:
     """A cancel or a deletion that goes down would go round."""
 

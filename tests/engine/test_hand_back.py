@@ -126,6 +126,35 @@ async def test_a_worker_that_looks_right_behind_the_hand_back_is_not_disturbed_b
     assert not run.recovery_attempts, "a hand-back is no crash"
 
 
+@on_every_store
+async def test_a_run_that_is_handed_back_without_a_turn_keeps_its_place_in_its_queue_and_counts_once_for_its_rate(
+    store: StateStore,
+) -> None:
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None: ...
+
+    queues = (Queue("strict", rate_limit=1, rate_period="1h"), *QUEUES)
+    engine = build_engine(store, flow, queues=queues)
+    await engine.declare_queues()
+
+    async def claimed() -> dict[str, list[Run]]:
+        now = SystemClock().now()
+        claim = await store.claim_queued_runs("token", now=now, until=now + MINUTE, limit=9)
+        return {queue.name: [run for run in claim.runs if run.queue == queue.name] for queue in queues}
+
+    for queue in queues:
+        for number in range(2):
+            await engine.start(flow, run_id=f"{queue.name} {number}", queue=queue.name)
+    for _ in range(3):
+        found = await claimed()
+        assert {name: [run.id for run in runs] for name, runs in found.items()} == {
+            "strict": ["strict 0"],
+            "narrow": ["narrow 0"],
+        }
+        for runs in found.values():
+            await engine.driver(runs[0], "token").hand_back()
+
+
 async def _half_way(store: StateStore, flow: Any, engine: WorkflowEngine, *, queue: str | None) -> Run:
     """A run whose step is done, and that waits."""
     queues = QUEUES if queue else ()

@@ -308,6 +308,30 @@ async def test_one_renewal_that_fails_costs_no_lease(store: StateStore) -> None:
     assert renewals[:2] == ["failed", "made"]
 
 
+async def test_a_worker_keeps_nothing_of_a_run_that_ends_while_its_lease_is_renewed(store: StateStore) -> None:
+    """Else a process that lives long would fill its memory with moments of runs that are long gone."""
+    go_on, answered = asyncio.Event(), asyncio.Event()
+
+    async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        answer = await call()
+        if name == "renew_leases":
+            go_on.set()
+            await until(lambda: is_idle(worker))
+            answered.set()
+        return answer
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.local_step("wait", go_on.wait)
+
+    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), running_row_after=timedelta(hours=1))
+    async with running_worker(interposed(store, between), flow, config=config) as (engine, worker):
+        await engine.start(flow)
+        async with asyncio.timeout(10):
+            await answered.wait()
+        assert worker._leased_until == {}
+
+
 @on_every_store
 async def test_a_terminal_run_stays_as_it_is(store: StateStore) -> None:
     """A turn that goes on after the run was ended from outside can neither complete it nor bring it back to life."""

@@ -17,7 +17,8 @@ from fastapi_durable.model import RunStatus
 from fastapi_durable.queue import Queue, QueueState
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, run_has, running_engine, until
+from tests.support.hand_clock import HandClock
 from tests.support.interposed_store import interposed
 
 under_way: list[str] = []
@@ -94,19 +95,34 @@ async def test_a_run_that_waits_for_a_signal_is_in_nobodys_way() -> None:
 
 
 async def test_the_place_of_a_killed_worker_is_free_after_its_lease(stores: tuple[StateStore, StateStore]) -> None:
-    queues = [Queue("q", concurrency=1)]
-    brief = replace(FAST, lease=timedelta(milliseconds=200))
-    first_engine = build_engine(stores[0], working, queues=queues, config=brief)
-    await first_engine.declare_queues()
-    crashed = await first_engine.start(working, "crashed", queue="q")
-    claim = await stores[0].claim_queued_runs(
-        "dead", now=first_engine.clock.now(), until=first_engine.clock.now() + brief.lease, limit=1
-    )
+    """And not before, however often another worker looks."""
+    clock, looks = HandClock(), 0
+    queues, lease = [Queue("q", concurrency=1)], timedelta(minutes=1)
+
+    async def between(name: str, call: "partial[Any]") -> Any:
+        nonlocal looks
+        answer = await call()
+        looks += name == "claim_queued_runs"
+        return answer
+
+    async def has_looked_again(before: int) -> bool:
+        return looks > before
+
+    killed = build_engine(stores[0], working_once, queues=queues, clock=clock)
+    await killed.declare_queues()
+    crashed = await killed.start(working_once, "crashed", queue="q")
+    claim = await stores[0].claim_queued_runs("dead", now=clock.now(), until=clock.now() + lease, limit=1)
     assert [run.id for run in claim.runs] == [crashed.run_id]
-    async with running_engine(stores[1], working, queues=queues, config=brief) as engine:
-        next_run = await engine.start(working, "next", queue="q")
-        assert await next_run.result("10s") == "next"
-        assert await engine.handle(crashed.run_id, working).result("10s") == "crashed"
+    watched, config = interposed(stores[1], between), replace(FAST, lease=lease)
+    async with running_engine(watched, working_once, queues=queues, clock=clock, config=config) as engine:
+        next_run = await engine.start(working_once, "next", queue="q")
+        before = looks
+        # The first of them may have begun before the run was there.
+        await until(lambda: has_looked_again(before + 1))
+        assert order == []
+        clock.move(minutes=1)
+        for handle in (next_run, crashed):
+            await until(run_has(stores[1], handle.run_id, RunStatus.COMPLETED))
     assert max(most) == 1
 
 

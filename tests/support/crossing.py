@@ -15,25 +15,29 @@ class Crossing:
     """Lets transactions of a PostgreSQL database go on when all of them have come as far as they can together.
 
     Nobody else may wait for a lock in the database meanwhile.
+
+    Attributes:
+        came: How many came to their places.
+        waited: How many waited for a lock instead, at the most.
     """
 
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]", transactions: int) -> None:
+        self.came = 0
         self.waited = 0
         self._connection = connection
         self._transactions = transactions
-        self._there = 0
         self._looking = asyncio.Lock()
 
     async def come(self) -> None:
         """The transaction is at its place."""
-        self._there += 1
+        self.came += 1
         await until(self._all_have_come)
 
     async def _all_have_come(self) -> bool:
         async with self._looking:
             waiting = int(await self._connection.fetchval(_WAITING))
         self.waited = max(self.waited, waiting)
-        return self._there + waiting >= self._transactions
+        return self.came + waiting >= self._transactions
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi_durable.engine.conflict import retry_conflicts
 from fastapi_durable.engine.operating.failed_rows import given_up
-from fastapi_durable.engine.runs.chain import successor_of
+from fastapi_durable.engine.runs.chain import lock_head
 from fastapi_durable.engine.runs.completion import child_token
 from fastapi_durable.engine.runs.retries import has_better_retry
 from fastapi_durable.engine.runs.trace import leave_trace
@@ -90,9 +90,7 @@ async def _requeue_child(
     services: Services, transaction: StoreTransaction, child_id: str, with_cancelled: bool, seen: set[str]
 ) -> None:
     """Requeue what the child's chain came to, unless the parent will find a success, or is to wait, anyway."""
-    child = await transaction.lock_run(child_id)
-    while child is not None and (successor := await successor_of(transaction, child)) is not None:
-        child = await transaction.lock_run(successor.id)
+    child = await lock_head(transaction, child_id)
     if child is None or child.id in seen:
         return
     wanted = _FAILED | {RunStatus.CANCELLED} if with_cancelled else _FAILED

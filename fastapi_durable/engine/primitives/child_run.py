@@ -61,9 +61,10 @@ async def resolve_child(
 
 async def adopt(turn: Turn, transaction: StoreTransaction, seq: int, run: Run) -> None:
     """Make a joined run that nobody started as a child one of the turn's run."""
-    if run.parent_run_id is not None or run.status.is_terminal or await descends(transaction, turn.run, run):
+    if run.parent_run_id is not None or run.status.is_terminal:
         return
-    await transaction.update_run(run.id, {"parent_run_id": turn.run.id, "parent_seq": seq})
+    if not await descends(transaction, turn.run, run):
+        await transaction.update_run(run.id, {"parent_run_id": turn.run.id, "parent_seq": seq})
     # A driver that is about to end the child without telling anybody finds that something happened.
     await transaction.wake_run(run.id, now=turn.services.clock.now())
 

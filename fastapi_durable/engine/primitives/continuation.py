@@ -9,7 +9,7 @@ from fastapi_durable.clock import Clock
 from fastapi_durable.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.chain import lead_chain, next_run_id
 from fastapi_durable.engine.runs.completion import child_token
-from fastapi_durable.engine.runs.settlement import ending
+from fastapi_durable.engine.runs.settlement import ending, lock_waiting_runs
 from fastapi_durable.engine.runs.singleton import hand_on_slot
 from fastapi_durable.engine.runs.trace import is_trace
 from fastapi_durable.model import Json, Run, RunChanges, RunStatus, SignalWaiter
@@ -22,6 +22,7 @@ async def continue_run(
     """Complete `run` and create its successor; False if the run is not as the caller knows it."""
     async with store.transaction() as transaction:
         await transaction.lock_name(child_token(run.id))
+        await lock_waiting_runs(transaction, run.id)
         stored = await transaction.lock_run(run.id)
         completed = await transaction.update_run(
             run.id,

@@ -62,6 +62,14 @@ async def head_of(store: StateStore, run_id: str) -> Run | None:
     return run
 
 
+async def lock_head(transaction: StoreTransaction, run_id: str) -> Run | None:
+    """The same, locked, so that it goes on no further; None if there is no such run."""
+    run = await transaction.lock_run(run_id)
+    while run is not None and (successor := await successor_of(transaction, run)) is not None:
+        run = await transaction.lock_run(successor.id)
+    return run
+
+
 async def lead_chain(transaction: StoreTransaction, successor: Run) -> None:
     """Make `successor` the run that lives; part of the transaction that begins it."""
     waiter = SignalWaiter(token=_token(successor.id), run_id=successor.id, seq=_SEQ)

@@ -4,6 +4,7 @@ Such a run belongs to the parent of its origin. Where a parent waits for the ori
 the origin's own; its failure only if nothing else can bring a success any more.
 """
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -67,14 +68,13 @@ async def tell_waiter_of_origin(
     origin_id = origin_of(run.id)
     if origin_id is None or await transaction.find_signal_waiter(child_token(origin_id)) is None:
         return
-    origin = await transaction.find_run(origin_id)
-    if origin is None:
-        return
     if not ended.get("ok"):
-        if not origin.status.is_terminal:
+        origin = await transaction.find_run(origin_id)
+        # An operator may have deleted it; its retries are of its parent and workflow, as this one is.
+        retries = await retries_of(transaction, origin or replace(run, id=origin_id))
+        rivals = [retry for retry in retries if retry.id != run.id]
+        if any(not rival.status.is_terminal for rival in ([*rivals, origin] if origin else rivals)):
             return
-        others = [retry for retry in await retries_of(transaction, origin) if retry.id != run.id]
-        if any(not retry.status.is_terminal for retry in others):
-            return
-        ended = completion(origin.status, origin.output, origin.error)
+        if origin is not None:
+            ended = completion(origin.status, origin.output, origin.error)
     await tell_waiter(transaction, origin_id, ended, now=now)

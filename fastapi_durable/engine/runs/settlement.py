@@ -4,7 +4,7 @@ The status changes only under the guards that the caller names, so of two ending
 the run's own waiters go, or a later signal would be swallowed by a finished run; and whoever awaits the run is told.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
 from fastapi_durable.clock import Clock
@@ -35,8 +35,8 @@ async def settle_run(
         run: As the caller knows it. Its `wake_count` is a guard: a delivery, a request to cancel, or somebody who
             began to await the run since then wants to be looked at first.
         statuses, token: Further guards; see `StateStore.update_run`.
-        put_waiters: Whether the run may have left signal waiters; without them, and without a parent, the ending is
-            one statement.
+        put_waiters: Whether the run may have left signal waiters; without them, and if nobody waits for the run, the
+            ending is one statement.
         also: What else the transaction does if the run ends by it.
 
     Returns:
@@ -45,12 +45,12 @@ async def settle_run(
     guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
     changes = ending(clock, status, output=output, error=error)
     has_waiters = put_waiters or is_hop(run.id) or gate_of(run) is not None
-    if also is None and not has_waiters and run.parent_run_id is None:
+    if also is None and not has_waiters and not await _may_be_awaited(store, run):
         return await store.update_run(run.id, changes, **guards)
     async with store.transaction() as transaction:
         for name in names_of_ending(run):
             await transaction.lock_name(name)
-        await lock_waiting_runs(transaction, run)
+        await lock_waiting_runs(transaction, run.id)
         if not await transaction.update_run(run.id, changes, **guards):
             return False
         await after_ending(transaction, clock, run, completion(status, output, error), has_waiters=has_waiters)
@@ -72,28 +72,36 @@ def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: Error
     }
 
 
-def names_of_ending(run: Run) -> list[str]:
-    """What the transaction that ends a run locks first, in order."""
+def names_of_ending(run: Run, below: Iterable[Run] = ()) -> list[str]:
+    """What the transaction that ends a run locks first, in order; `below` are others whose gates it opens as well."""
     # Whoever begins to wait for the run takes the same locks in the same order.
-    gate = gate_of(run)
-    return _awaited_by(run) if gate is None else [*_awaited_by(run), gate]
+    gates = {gate for each in (run, *below) if (gate := gate_of(each)) is not None}
+    return [*_awaited_by(run.id), *sorted(gates)]
 
 
-async def lock_waiting_runs(transaction: StoreTransaction, run: Run) -> None:
-    """Lock the runs that wait for the end of `run`, before it is locked itself, by the transaction that ends it.
+async def _may_be_awaited(store: StateStore, run: Run) -> bool:
+    if run.parent_run_id is not None:
+        return True
+    # A run below it may wait for it and not be its parent. It wakes the run as it begins to wait, which is a guard of
+    # the ending: a run that nobody woke need not be asked about, and an answer of no still holds when the run ends.
+    return run.wake_count > 0 and await store.find_signal_waiter(child_token(run.id)) is not None
+
+
+async def lock_waiting_runs(transaction: StoreTransaction, run_id: str) -> None:
+    """Lock the runs that wait for the end of a run, before it is locked itself, by the transaction that ends it.
 
     A run that waits comes before the one that it waits for: so it is for a run that joins another one, and for one that
     is cancelled or retried with its children.
     """
-    waiters = [await transaction.find_signal_waiter(token) for token in _awaited_by(run)]
-    for run_id in sorted({waiter.run_id for waiter in waiters if waiter is not None}):
-        await transaction.lock_run(run_id)
+    waiters = [await transaction.find_signal_waiter(token) for token in _awaited_by(run_id)]
+    for waiting in sorted({waiter.run_id for waiter in waiters if waiter is not None}):
+        await transaction.lock_run(waiting)
 
 
-def _awaited_by(run: Run) -> list[str]:
+def _awaited_by(run_id: str) -> list[str]:
     """The tokens on which the end of the run is awaited: its own, and before it that of the run that it retries."""
-    origin = origin_of(run.id)
-    return [child_token(run.id)] if origin is None else [child_token(origin), child_token(run.id)]
+    origin = origin_of(run_id)
+    return [child_token(run_id)] if origin is None else [child_token(origin), child_token(run_id)]
 
 
 async def after_ending(

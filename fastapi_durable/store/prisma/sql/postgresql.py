@@ -134,10 +134,13 @@ class PostgresSql(Sql):
         )
 
     def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
+        # Locked by id, as by whoever cancels a tree of them: an update alone takes its rows in any order.
         return (
-            f"UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
-            f" FROM {self.pairs(leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
-            f" AND {where(conditions(self))} RETURNING r.id AS id, r.status AS status"
+            f"WITH held AS MATERIALIZED (SELECT r.id FROM durable_workflow_runs AS r, {self.pairs(leases)} AS lease"
+            f" WHERE r.id = lease.id AND r.locked_by = lease.token AND {where(conditions(self))}"
+            f" ORDER BY {self.bytewise('r.id')} FOR NO KEY UPDATE OF r)"
+            f" UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
+            " FROM held WHERE r.id = held.id RETURNING r.id AS id, r.status AS status"
         )
 
     def take_waiter(self, token: str, conditions: Conditions) -> str:
