@@ -17,8 +17,8 @@ from fastapi_durable.model import RunStatus
 from fastapi_durable.queue import Queue, QueueState
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.testing import HandClock
 from tests.support.engine_rig import FAST, build_engine, has_status, run_has, running_engine, until
-from tests.support.hand_clock import HandClock
 from tests.support.interposed_store import interposed
 
 under_way: list[str] = []
