@@ -92,7 +92,7 @@ async def test_calls_take_the_positions_that_the_documents_say(engine: WorkflowE
 
 
 async def test_a_signal_to_a_run_that_waits_costs_twelve_statements(engine: WorkflowEngine, client: Any) -> None:
-    """Those of a transaction that also leases the run, a read of the history, and the ending with its look for who waits."""
+    """A transaction that also leases the run, a read of the history, and the ending with its look for who waits."""
     handle = await engine.start(replayed, 0)
     await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     client.asked.clear()
