@@ -8,9 +8,10 @@ import pytest
 
 from fastapi_durable.definition import step, workflow
 from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import RunCancelledError
+from fastapi_durable.errors import ChildFailedError, RunCancelledError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 from tests.support.stores import on_every_store
 
@@ -94,3 +95,56 @@ async def _is_over(store: StateStore, run_id: str) -> bool:
     assert run is not None
     assert run.expires_at is not None
     return build_engine(store).clock.now() > run.expires_at
+
+
+@workflow
+async def waits(ctx: WorkflowContext) -> str:
+    return await ctx.wait_for_signal("never", str)
+
+
+async def test_a_run_over_its_execution_timeout_is_cancelled_with_its_children() -> None:
+    @workflow(execution_timeout="60ms")
+    async def timed(ctx: WorkflowContext) -> str:
+        return await ctx.child(waits)
+
+    store = MemoryStateStore()
+    async with running_engine(store, timed, waits) as engine:
+        handle = await engine.start(timed)
+        with pytest.raises(RunCancelledError) as caught:
+            await handle.result("5s")
+        assert caught.value.code == "execution_timeout"
+        child = await store.find_run(f"{handle.run_id}.child.0")
+        assert child is not None
+        assert child.status is RunStatus.CANCELLED
+        assert child.error is not None
+        assert child.error.code == "execution_timeout"
+
+
+async def test_a_parent_is_told_that_its_child_timed_out() -> None:
+    @workflow(execution_timeout="30ms")
+    async def slow(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal("never")
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.child(slow)
+        except ChildFailedError as error:
+            return str(error.code)
+        return "nothing"
+
+    async with running_engine(MemoryStateStore(), flow, slow) as engine:
+        assert await (await engine.start(flow)).result("5s") == "execution_timeout"
+
+
+async def test_a_pending_run_that_nobody_drives_times_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen to by a worker that does not know its workflow, and has no other that can expire: it looks seldom."""
+    monkeypatch.setattr("fastapi_durable.worker._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
+
+    @workflow(execution_timeout="1ms")
+    async def elsewhere(ctx: WorkflowContext) -> None: ...
+
+    store = MemoryStateStore()
+    handle = await build_engine(store, elsewhere).start(elsewhere)
+    async with running_engine(store, waits):
+        await until(lambda: has_status(handle, RunStatus.CANCELLED))

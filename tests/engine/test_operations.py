@@ -1,4 +1,4 @@
-"""What operators do: retry, retry with another input, fork, bulk cancel, delete, and timeouts. Each leaves a trace."""
+"""What operators do: retry, retry with another input, fork, bulk cancel and delete. Each leaves a trace."""
 
 import asyncio
 from collections import Counter
@@ -421,54 +421,6 @@ async def single_parent_waiting(ctx: WorkflowContext) -> str:
         return await ctx.child(waiting)
     except ChildFailedError as error:
         return str(error.code)
-
-
-async def test_a_run_over_its_execution_timeout_is_cancelled_with_its_children() -> None:
-    @workflow(execution_timeout="60ms")
-    async def timed(ctx: WorkflowContext) -> str:
-        return await ctx.child(waiting)
-
-    store = MemoryStateStore()
-    async with running_engine(store, timed, waiting) as engine:
-        handle = await engine.start(timed)
-        with pytest.raises(RunCancelledError) as caught:
-            await handle.result("5s")
-        assert caught.value.code == "execution_timeout"
-        child = await store.find_run(f"{handle.run_id}.child.0")
-        assert child is not None
-        assert child.status is RunStatus.CANCELLED
-        assert child.error is not None
-        assert child.error.code == "execution_timeout"
-
-
-async def test_a_parent_is_told_that_its_child_timed_out() -> None:
-    @workflow(execution_timeout="30ms")
-    async def slow(ctx: WorkflowContext) -> None:
-        await ctx.wait_for_signal("never")
-
-    @workflow
-    async def flow(ctx: WorkflowContext) -> str:
-        try:
-            await ctx.child(slow)
-        except ChildFailedError as error:
-            return str(error.code)
-        return "nothing"
-
-    async with running_engine(MemoryStateStore(), flow, slow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "execution_timeout"
-
-
-async def test_a_pending_run_that_nobody_drives_times_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seen to by a worker that does not know its workflow, and has no other that can expire: it looks seldom."""
-    monkeypatch.setattr("fastapi_durable.worker._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
-
-    @workflow(execution_timeout="1ms")
-    async def elsewhere(ctx: WorkflowContext) -> None: ...
-
-    store = MemoryStateStore()
-    handle = await build_engine(store, elsewhere).start(elsewhere)
-    async with running_engine(store, three):
-        await until(lambda: has_status(handle, RunStatus.CANCELLED))
 
 
 async def test_listeners_hear_of_cancels_made_here_and_elsewhere() -> None:

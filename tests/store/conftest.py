@@ -1,6 +1,12 @@
 """One database for all tests of a module, emptied before each: a database of its own for each would take minutes."""
 
+from typing import Any
+
 import pytest
+
+from example_app.clients.postgresql import Prisma as PostgresPrisma
+from example_app.clients.sqlite import Prisma as SqlitePrisma
+from fastapi_durable.store.prisma import PrismaStateStore
 
 TABLES = [
     "durable_run_attributes",
@@ -21,3 +27,15 @@ def module_url(request: pytest.FixtureRequest) -> str:
     name = "module_sqlite_url" if request.param == "sqlite" else "module_postgres_url"
     url: str = request.getfixturevalue(name)
     return url
+
+
+def prisma_of(url: str) -> type[Any]:
+    """The class of the client for a database."""
+    return SqlitePrisma if url.startswith("file:") else PostgresPrisma
+
+
+async def emptied(client: Any) -> PrismaStateStore:
+    """The store of a client, with nothing in it."""
+    for table in TABLES:
+        await client.execute_raw(f"DELETE FROM {table}")
+    return PrismaStateStore(client)

@@ -7,12 +7,9 @@ from typing import Any, Literal
 import pytest
 import pytest_asyncio
 
-from example_app.clients.postgresql import Prisma as PostgresPrisma
-from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.model import RetentionPolicy, RunStatus
 from fastapi_durable.store.base import StateStore
-from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store.conftest import TABLES
+from tests.store.conftest import TABLES, emptied, prisma_of
 from tests.store.contract.builders import a_checkpoint, a_run, a_waiter, at, create
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -56,17 +53,14 @@ def breaking(prisma: type[Any]) -> type[Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(module_url: str) -> AsyncIterator[Any]:
-    prisma: Any = SqlitePrisma if module_url.startswith("file:") else PostgresPrisma
-    async with breaking(prisma)(datasource={"url": module_url}) as client:
+    async with breaking(prisma_of(module_url))(datasource={"url": module_url}) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(client: Any) -> StateStore:
     """One run with a row of each kind, and an ended one."""
-    for table in TABLES:
-        await client.execute_raw(f"DELETE FROM {table}")
-    store = PrismaStateStore(client)
+    store = await emptied(client)
     attributes: dict[str, Any] = {"customer": "x", "cents": 5}
     await create(
         store,

@@ -12,6 +12,7 @@ from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.errors import SerializationError, StoreConflictError, StoreError, StoreUnavailableError
 from fastapi_durable.model import RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
+from tests.store.conftest import prisma_of
 from tests.store.contract.builders import a_run, at, create, existing
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer
@@ -170,8 +171,7 @@ async def test_an_error_of_the_database_that_was_caught_still_undoes_the_transac
 
 async def test_an_error_of_the_callers_own_keeps_its_type(database_url: str) -> None:
     """Only what the database did is translated."""
-    prisma: Any = SqlitePrisma if database_url.startswith("file:") else PostgresPrisma
-    async with prisma(datasource={"url": database_url}) as client:
+    async with prisma_of(database_url)(datasource={"url": database_url}) as client:
         store = PrismaStateStore(client)
         for error in (KeyError("k"), ConnectionError("to the card gateway"), TimeoutError(), asyncio.CancelledError()):
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from example_app.clients.postgresql import Prisma as PostgresPrisma
 from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.clock import to_millis
 from fastapi_durable.errors import SerializationError
@@ -22,7 +21,7 @@ from fastapi_durable.model import (
 )
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store.conftest import TABLES
+from tests.store.conftest import emptied, prisma_of
 from tests.store.contract.builders import T0, a_checkpoint, a_run, an_event, at, create, existing, listed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,16 +31,13 @@ JSON_NULLS = "input = 'null', output = 'null', error = 'null', tags = 'null', se
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(module_url: str) -> AsyncIterator[Any]:
-    prisma: Any = SqlitePrisma if module_url.startswith("file:") else PostgresPrisma
-    async with prisma(datasource={"url": module_url}) as client:
+    async with prisma_of(module_url)(datasource={"url": module_url}) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(client: Any) -> StateStore:
-    for table in TABLES:
-        await client.execute_raw(f"DELETE FROM {table}")
-    return PrismaStateStore(client)
+    return await emptied(client)
 
 
 async def test_a_run_of_the_model_api_is_read(client: Any, store: StateStore) -> None:

@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from example_app.clients.postgresql import Prisma as PostgresPrisma
-from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.errors import LeaseLostError, SerializationError
 from fastapi_durable.model import Checkpoint, Run, RunStatus
 from fastapi_durable.store.base import RecordedCheckpoint, StateStore
-from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store.conftest import TABLES
+from tests.store.conftest import emptied, prisma_of
 from tests.store.contract.builders import a_checkpoint, a_run, create
 from tests.store.test_statements import counting
 
@@ -24,16 +21,13 @@ MANY = 64
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(module_url: str) -> AsyncIterator[Any]:
-    prisma: Any = SqlitePrisma if module_url.startswith("file:") else PostgresPrisma
-    async with counting(prisma)(datasource={"url": module_url}) as client:
+    async with counting(prisma_of(module_url))(datasource={"url": module_url}) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(client: Any) -> StateStore:
-    for table in TABLES:
-        await client.execute_raw(f"DELETE FROM {table}")
-    store = PrismaStateStore(client)
+    store = await emptied(client)
     await create(store, *(driven(f"run-{n}") for n in range(MANY)))
     client.counted.statements.clear()
     return store

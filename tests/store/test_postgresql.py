@@ -11,7 +11,7 @@ from fastapi_durable.model import BufferedSignal
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store import contract
-from tests.store.conftest import TABLES
+from tests.store.conftest import emptied
 from tests.store.contract.builders import a_checkpoint, a_run, at, create, existing
 
 pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="module")]
@@ -32,9 +32,7 @@ async def other_client(module_postgres_url: str) -> AsyncIterator[Prisma]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(client: Prisma) -> StateStore:
-    for table in TABLES:
-        await client.execute_raw(f"DELETE FROM {table}")
-    return PrismaStateStore(client)
+    return await emptied(client)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.errors import SchemaMismatchError
 from fastapi_durable.schema import durable_managed_tables
 from fastapi_durable.store.prisma import PrismaStateStore
+from tests.store.conftest import prisma_of
 from tests.support.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[2]
@@ -118,8 +119,7 @@ async def test_a_postgresql_database_that_lacks_a_column_is_refused(
 
 
 async def test_a_migrated_database_is_accepted(database_url: str) -> None:
-    prisma: Any = SqlitePrisma if database_url.startswith("file:") else PostgresPrisma
-    async with prisma(datasource={"url": database_url}) as client:
+    async with prisma_of(database_url)(datasource={"url": database_url}) as client:
         store = PrismaStateStore(client)
         await store.ensure_schema()
         await store.ping()

@@ -9,7 +9,7 @@ from example_app.clients.sqlite import Prisma
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store import contract
-from tests.store.conftest import TABLES
+from tests.store.conftest import emptied
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -29,9 +29,7 @@ async def other_client(module_sqlite_url: str) -> AsyncIterator[Prisma]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(client: Prisma) -> StateStore:
-    for table in TABLES:
-        await client.execute_raw(f"DELETE FROM {table}")
-    return PrismaStateStore(client)
+    return await emptied(client)
 
 
 @pytest.fixture

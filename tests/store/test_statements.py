@@ -7,12 +7,10 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from example_app.clients.postgresql import Prisma as PostgresPrisma
-from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.model import CheckpointStatus, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store.conftest import TABLES
+from tests.store.conftest import emptied, prisma_of
 from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -44,16 +42,13 @@ def counting(prisma: type[Any]) -> type[Any]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def client(module_url: str) -> AsyncIterator[Any]:
-    prisma: Any = SqlitePrisma if module_url.startswith("file:") else PostgresPrisma
-    async with counting(prisma)(datasource={"url": module_url}) as client:
+    async with counting(prisma_of(module_url))(datasource={"url": module_url}) as client:
         yield client
 
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(client: Any) -> StateStore:
-    for table in TABLES:
-        await client.execute_raw(f"DELETE FROM {table}")
-    store = PrismaStateStore(client)
+    store = await emptied(client)
     await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"), a_run("pending"))
     await store.record_checkpoint(a_checkpoint(0), token="mine")
     await store.put_signal_waiter(a_waiter("t"))
