@@ -66,7 +66,7 @@ check: setup
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy $(PYTHON_SOURCES)
-	@.venv/bin/python -m tests.repository.import_rules
+	.venv/bin/lint-imports --no-cache
 
 pyright: setup
 	scripts/with_node node node_modules/pyright/index.js --pythonpath .venv/bin/python

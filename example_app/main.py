@@ -11,13 +11,8 @@ from example_app.database import DataError, PrismaDep
 from example_app.durable import durable
 from example_app.orders import Order, OrderDep, StoredOrder, run_id_of
 from example_app.workflow import Approval, checkout
-from fastapi_durable import (
-    DurableHealthDep,
-    RunStatus,
-    StateStoreDep,
-    StoreUnavailableError,
-    WorkflowServiceDep,
-)
+from fastapi_durable import DurableHealthDep, RunStatus, StateStoreDep, WorkflowServiceDep
+from fastapi_durable.errors import StoreUnavailableError
 
 app = FastAPI(title="Order desk", lifespan=durable.lifespan)
 # A desk on one's own machine. Yours has a login: durable.router(dependencies=[Depends(login)]).

@@ -1,405 +1,79 @@
-"""Every error of the library.
-
-DurableError
-├── ConfigurationError              options, lifespan, roles
-│   ├── NotStartedError             the lifespan has not run
-│   ├── InjectionError              a dependency cannot be resolved outside a request
-│   ├── DefinitionError             a workflow or step is declared wrongly
-│   └── SchemaMismatchError         the Prisma client or the tables lack something
-├── StoreError
-│   ├── StoreUnavailableError       the database cannot be reached
-│   ├── StoreConflictError          another transaction was in the way; the same one may succeed when tried again
-│   ├── TransactionExpiredError     the transaction took longer than its timeout and was undone
-│   └── LeaseLostError              another worker owns the run now
-├── SerializationError              a value has no JSON form, or the stored form does not fit the type
-│   └── InputValidationError        a workflow's input does not validate
-├── WorkflowNotRegisteredError      unknown name or version
-├── StepNotRegisteredError          unknown name of a step
-├── EntityNotRegisteredError        this engine does not know the entity
-├── RunNotFoundError
-├── ScheduleNotFoundError
-├── RunIdTakenError                 the id is that of another workflow's run
-├── RunStateError                   the run's status does not allow this
-├── SingletonQueueFullError         too many runs of one singleton key wait already
-├── NonDeterminismError             the code no longer matches the recorded history
-├── OutsideWorkflowError            a workflow-only call was made elsewhere
-├── SignalTokenTakenError           another live run waits for this token
-├── StepFailedError                 a step failed for good (raised in the workflow body)
-├── ChildFailedError                a child run ended without a result (raised in the workflow body)
-├── TaskFailedError                 `fail_task` was called for a task (raised in the workflow body)
-├── EntityOperationError            an operation of an entity failed (raised in the workflow body)
-├── GatherError                     some of several children or branches failed (raised in the workflow body)
-├── SignalTimeoutError              no signal before the deadline (raised in the workflow body)
-├── RunUnsuccessfulError            raised by `handle.result()`
-│   ├── RunFailedError
-│   ├── RunCancelledError
-│   └── RunDeadError
-└── ResultTimeoutError              the run was not finished in time
-
-FatalError                          raised by user code: do not retry
-"""
-
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
-
-from fastapi_durable.model import ErrorRecord, RunStatus
-
-
-class DurableError(Exception):
-    """Base of every error that the library raises."""
-
-
-class FatalError(Exception):
-    """Raise it in a step to fail at once, without further attempts.
-
-    `code` is stored with the error, for callers and dashboards that must tell failures apart.
-    """
-
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-class ConfigurationError(DurableError):
-    """The module, its options or a role are set up wrongly."""
-
-
-class NotStartedError(ConfigurationError):
-    """The module's lifespan has not run in this application."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            "fastapi_durable is not started in this application. Either the lifespan was not passed "
-            "(`FastAPI(lifespan=durable.lifespan)`, or `async with durable.lifespan(app)` inside your own), or the "
-            "route belongs to a mounted sub-application (whose lifespan does not run: start it in the parent's), or a "
-            "test calls the application without entering its lifespan (`async with app.router.lifespan_context(app)`)."
-        )
-
-
-class InjectionError(ConfigurationError):
-    """A dependency of a step, a workflow or the options factory cannot be resolved."""
-
-
-class DefinitionError(ConfigurationError):
-    """A workflow or step is declared in a way that cannot work."""
-
-
-class SchemaMismatchError(ConfigurationError):
-    """The Prisma client or the database tables lack something that the library needs; `missing` names it."""
-
-    def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
-        super().__init__(message)
-        self.missing = tuple(missing)
-
-
-class StoreError(DurableError):
-    """The state store could not do what it was asked."""
-
-
-class StoreUnavailableError(StoreError):
-    """The database behind the store cannot be reached; the same call may succeed later."""
-
-
-class StoreConflictError(StoreError):
-    """A transaction got in the way of another one and was undone; the same transaction may succeed when tried again."""
-
-
-class TransactionExpiredError(StoreError):
-    """A transaction took longer than its timeout; everything in it was undone."""
-
-    def __init__(self, timeout: timedelta) -> None:
-        super().__init__(
-            f"the transaction was not finished within {timeout} and was undone. Do slow work (HTTP calls, computing) "
-            "outside of the transaction, or give it a longer timeout."
-        )
-        self.timeout = timeout
-
-
-class LeaseLostError(StoreError):
-    """A turn tried to write for a run that it does not own any more; nothing was written."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(
-            f"run {run_id!r} is not owned by this turn any more: its lease expired and another worker took it, or an "
-            "operator changed its status. Nothing was written."
-        )
-        self.run_id = run_id
-
-
-class SerializationError(DurableError):
-    """A value cannot be stored as JSON, or a stored value does not fit the declared type."""
-
-
-class InputValidationError(SerializationError):
-    """The input given to `start` does not fit the workflow's input type; no run was created."""
-
-
-class WorkflowNotRegisteredError(DurableError):
-    """No workflow of this name and version is registered with the module."""
-
-    def __init__(self, name: str, version: str | None, registered: Sequence[str]) -> None:
-        wanted = f"{name!r}" if version is None else f"{name!r} in version {version!r}"
-        known = ", ".join(registered) or "none"
-        super().__init__(
-            f"no workflow {wanted} is registered (registered: {known}). Add it to `workflows=[...]` of the "
-            "DurableModule, and keep a version deployed as long as runs of it are alive."
-        )
-        self.name = name
-        self.version = version
-        self.registered = tuple(registered)
-
-
-class StepNotRegisteredError(DurableError):
-    """No step of this name is registered with the module."""
-
-    def __init__(self, name: str, registered: Sequence[str]) -> None:
-        known = ", ".join(registered) or "none"
-        super().__init__(
-            f"no step {name!r} is registered (registered: {known}). Add it to `steps=[...]` of the DurableModule, or "
-            "pass the function itself to ctx.step."
-        )
-        self.name = name
-        self.registered = tuple(registered)
-
-
-class EntityNotRegisteredError(DurableError):
-    """No entity of this name is registered with the module; its operations wait for a worker that has it."""
-
-    def __init__(self, name: str, registered: Sequence[str]) -> None:
-        known = ", ".join(registered) or "none"
-        super().__init__(
-            f"no entity {name!r} is registered (registered: {known}). Add it to `entities=[...]` of the DurableModule"
-        )
-        self.name = name
-        self.registered = tuple(registered)
-
-
-class RunNotFoundError(DurableError):
-    """No run has this id."""
-
-    def __init__(self, run_id: str) -> None:
-        super().__init__(f"no run has the id {run_id!r}")
-        self.run_id = run_id
-
-
-class ScheduleNotFoundError(DurableError):
-    """No schedule of this application has this key."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__(f"no schedule has the key {key!r}; they are listed in DurableOptions(schedules=...)")
-        self.key = key
-
-
-class RunStateError(DurableError):
-    """The run's status does not allow what was asked."""
-
-    def __init__(self, run_id: str, status: RunStatus, action: str) -> None:
-        super().__init__(f"run {run_id!r} is {status} and cannot be {action}")
-        self.run_id = run_id
-        self.status = status
-
-
-class RunIdTakenError(DurableError):
-    """A run of this id exists, and it is another workflow's, or in a namespace that the caller does not see."""
-
-    def __init__(self, run_id: str, workflow: str) -> None:
-        super().__init__(
-            f"the id {run_id!r} is taken by a run that is none of workflow {workflow!r}, or in another namespace, so "
-            "nothing was started. Ids are common to all workflows: put the workflow's name into them"
-        )
-        self.run_id = run_id
-        self.workflow = workflow
-
-
-class SingletonQueueFullError(DurableError):
-    """Too many runs of one singleton key are alive already; no run was created."""
-
-    def __init__(self, workflow: str, key: str, alive: int) -> None:
-        super().__init__(
-            f"{alive} runs of workflow {workflow!r} with the singleton key {key!r} are alive, and no more may wait. "
-            "Try again later, or raise max_queue_depth."
-        )
-        self.workflow = workflow
-        self.key = key
-        self.alive = alive
-
-
-class NonDeterminismError(DurableError):
-    """The workflow's code asks for something else than what its history recorded at this position.
-
-    The run is parked as `blocked`; nothing is undone. Deploy code that fits the history (guard changes with
-    `ctx.patched`, or give the changed workflow a new version) and the run goes on.
-    """
-
-    def __init__(self, run_id: str, seq: int, recorded: str, found: str) -> None:
-        super().__init__(
-            f"run {run_id!r} diverged at position {seq}: its history recorded {recorded}, the code asks for {found}. "
-            "The run waits until code that fits its history is deployed; guard a change with ctx.patched() or give the "
-            "changed workflow a new version."
-        )
-        self.run_id = run_id
-        self.seq = seq
-        self.recorded = recorded
-        self.found = found
-
-
-class OutsideWorkflowError(DurableError):
-    """A call that only a workflow body can make was made outside one."""
-
-
-class SignalTokenTakenError(DurableError):
-    """Another live run already waits for the token; a signal has one receiver."""
-
-    def __init__(self, token: str, owner_run_id: str) -> None:
-        super().__init__(
-            f"the signal {token!r} is already awaited by run {owner_run_id!r}. A token has one waiter at a time: make "
-            "it unique to the run, for example by putting the run's id into it."
-        )
-        self.token = token
-        self.owner_run_id = owner_run_id
-
-
-class StepFailedError(DurableError):
-    """A step failed for good. Rebuilt from the stored error, so the first run and every replay see the same.
-
-    Attributes:
-        step: The step's name.
-        error: The stored failure: message, code, retryable, stack, and the class name of the original exception.
-        attempts: How many times the step was tried.
-    """
-
-    def __init__(self, step: str, error: ErrorRecord, attempts: int) -> None:
-        plural = "attempt" if attempts == 1 else "attempts"
-        super().__init__(f"step {step!r} failed after {attempts} {plural}: {error.message}")
-        self.step = step
-        self.error = error
-        self.attempts = attempts
-
-    @property
-    def code(self) -> str | None:
-        return self.error.code
-
-
-class ChildFailedError(DurableError):
-    """A child run failed, was cancelled, timed out or died; rebuilt from the stored error on every replay.
-
-    Attributes:
-        error: The child's stored error, as complete as the child's own.
-    """
-
-    def __init__(self, run_id: str, workflow: str, error: ErrorRecord) -> None:
-        super().__init__(f"child {run_id!r} of workflow {workflow!r} failed: {error.message}")
-        self.run_id = run_id
-        self.workflow = workflow
-        self.error = error
-
-    @property
-    def code(self) -> str | None:
-        return self.error.code
-
-
-class TaskFailedError(DurableError):
-    """Whoever a task was handed to reported that it failed.
-
-    Attributes:
-        error: What was reported.
-    """
-
-    def __init__(self, run_id: str, task: str, error: ErrorRecord) -> None:
-        super().__init__(f"task {task!r} of run {run_id!r} failed: {error.message}")
-        self.run_id = run_id
-        self.task = task
-        self.error = error
-
-    @property
-    def code(self) -> str | None:
-        return self.error.code
-
-
-class EntityOperationError(DurableError):
-    """An operation of an entity failed, or could not be sent; rebuilt from the stored error on every replay.
-
-    Attributes:
-        error: The operation's stored error.
-    """
-
-    def __init__(self, entity: str, key: str, operation: str, error: ErrorRecord) -> None:
-        super().__init__(f"operation {operation!r} of entity {entity!r} {key!r} failed: {error.message}")
-        self.entity = entity
-        self.key = key
-        self.operation = operation
-        self.error = error
-
-    @property
-    def code(self) -> str | None:
-        return self.error.code
-
-
-class GatherError(DurableError):
-    """Some of several children or branches failed.
-
-    Attributes:
-        failures: The error of each one that failed, by its index in the call.
-        total: How many there were.
-    """
-
-    def __init__(self, failures: Mapping[int, Exception], *, total: int) -> None:
-        listed = "; ".join(f"[{index}] {error}" for index, error in sorted(failures.items())[:5])
-        more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
-        super().__init__(f"{len(failures)} of {total} failed: {listed}{more}")
-        self.failures = dict(failures)
-        self.total = total
-
-
-class SignalTimeoutError(DurableError, TimeoutError):
-    """No signal came before the deadline."""
-
-    def __init__(self, token: str, timeout: timedelta) -> None:
-        super().__init__(f"no signal {token!r} within {timeout}")
-        self.token = token
-        self.timeout = timeout
-
-
-class RunUnsuccessfulError(DurableError):
-    """The run ended without a result; `error` is the stored failure."""
-
-    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None, ending: str) -> None:
-        detail = f": {error.message}" if error is not None and error.message else ""
-        super().__init__(f"run {run_id!r} of workflow {workflow!r} {ending}{detail}")
-        self.run_id = run_id
-        self.workflow = workflow
-        self.error = error
-
-    @property
-    def code(self) -> str | None:
-        return None if self.error is None else self.error.code
-
-
-class RunFailedError(RunUnsuccessfulError):
-    """The workflow's body raised."""
-
-    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
-        super().__init__(run_id, workflow, error, "failed")
-
-
-class RunCancelledError(RunUnsuccessfulError):
-    """The run was cancelled, by an operator or by its execution timeout."""
-
-    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
-        super().__init__(run_id, workflow, error, "was cancelled")
-
-
-class RunDeadError(RunUnsuccessfulError):
-    """The run's process died too often while driving it."""
-
-    def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
-        super().__init__(run_id, workflow, error, "is dead")
-
-
-class ResultTimeoutError(DurableError, TimeoutError):
-    """The run was not finished within the time that the caller wanted to wait; it goes on."""
-
-    def __init__(self, run_id: str, status: RunStatus, timeout: timedelta) -> None:
-        super().__init__(f"run {run_id!r} is still {status} after {timeout}; it goes on")
-        self.run_id = run_id
-        self.status = status
+"""Every error that the library raises. docs/operations.md says what to do about each."""
+
+from fastapi_durable.model.errors import (
+    ChildFailedError,
+    ConfigurationError,
+    DefinitionError,
+    DurableError,
+    EntityNotRegisteredError,
+    EntityOperationError,
+    FatalError,
+    GatherError,
+    InjectionError,
+    InputValidationError,
+    LeaseLostError,
+    NonDeterminismError,
+    NotStartedError,
+    OutsideWorkflowError,
+    ResultTimeoutError,
+    RunCancelledError,
+    RunDeadError,
+    RunFailedError,
+    RunIdTakenError,
+    RunNotFoundError,
+    RunStateError,
+    RunUnsuccessfulError,
+    ScheduleNotFoundError,
+    SchemaMismatchError,
+    SerializationError,
+    SignalTimeoutError,
+    SignalTokenTakenError,
+    SingletonQueueFullError,
+    StepFailedError,
+    StepNotRegisteredError,
+    StoreConflictError,
+    StoreError,
+    StoreUnavailableError,
+    TaskFailedError,
+    TransactionExpiredError,
+    WorkflowNotRegisteredError,
+)
+
+__all__ = [
+    "ChildFailedError",
+    "ConfigurationError",
+    "DefinitionError",
+    "DurableError",
+    "EntityNotRegisteredError",
+    "EntityOperationError",
+    "FatalError",
+    "GatherError",
+    "InjectionError",
+    "InputValidationError",
+    "LeaseLostError",
+    "NonDeterminismError",
+    "NotStartedError",
+    "OutsideWorkflowError",
+    "ResultTimeoutError",
+    "RunCancelledError",
+    "RunDeadError",
+    "RunFailedError",
+    "RunIdTakenError",
+    "RunNotFoundError",
+    "RunStateError",
+    "RunUnsuccessfulError",
+    "ScheduleNotFoundError",
+    "SchemaMismatchError",
+    "SerializationError",
+    "SignalTimeoutError",
+    "SignalTokenTakenError",
+    "SingletonQueueFullError",
+    "StepFailedError",
+    "StepNotRegisteredError",
+    "StoreConflictError",
+    "StoreError",
+    "StoreUnavailableError",
+    "TaskFailedError",
+    "TransactionExpiredError",
+    "WorkflowNotRegisteredError",
+]

@@ -11,31 +11,9 @@ from typing import Any, Literal, Self
 from fastapi import APIRouter, params
 from starlette.applications import Starlette
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import (
-    StepDefinition,
-    WorkflowDefinition,
-    default_name,
-    step_definitions,
-    workflow_definition,
-)
-from fastapi_durable.engine.body_check import unsafe_calls
-from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.references import AnyWorkflow
-from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
-from fastapi_durable.entity import entity_definition
-from fastapi_durable.errors import ConfigurationError, StoreUnavailableError
-from fastapi_durable.gateway import RunGateway
-from fastapi_durable.injection import Application, AppScoped, DependencyResolver
-from fastapi_durable.injection.app_scoped import AppScope, entered_scope
-from fastapi_durable.injection.lifetime import CleanupLimit, Held
-from fastapi_durable.injection.resolver import Execution
-from fastapi_durable.meters import metered
-from fastapi_durable.methods import step_methods
-from fastapi_durable.metrics import ProcessMetrics
-from fastapi_durable.options import DurableOptions, ResolvedOptions
-from fastapi_durable.runtime import (
+from fastapi_durable.app.gateway import RunGateway
+from fastapi_durable.app.options import DurableOptions, ResolvedOptions
+from fastapi_durable.app.runtime import (
     DurableHealth,
     DurableRuntime,
     Entry,
@@ -44,15 +22,37 @@ from fastapi_durable.runtime import (
     entries_of,
     runtime_of,
 )
-from fastapi_durable.service import WorkflowService
-from fastapi_durable.settings import Role
+from fastapi_durable.app.service import WorkflowService
+from fastapi_durable.app.settings import Role
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import (
+    StepDefinition,
+    WorkflowDefinition,
+    default_name,
+    step_definitions,
+    workflow_definition,
+)
+from fastapi_durable.declare.entity import entity_definition
+from fastapi_durable.declare.methods import step_methods
+from fastapi_durable.engine.context.body_check import unsafe_calls
+from fastapi_durable.engine.context.references import AnyWorkflow
+from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.injection import Application, AppScoped, DependencyResolver
+from fastapi_durable.injection.app_scoped import AppScope, entered_scope
+from fastapi_durable.injection.lifetime import CleanupLimit, Held
+from fastapi_durable.injection.resolver import Execution
+from fastapi_durable.model.errors import ConfigurationError, StoreUnavailableError
+from fastapi_durable.observe.opentelemetry import metered
+from fastapi_durable.observe.prometheus import ProcessMetrics
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.router import console_router
 from fastapi_durable.web.scope import TenantDependency
-from fastapi_durable.webhooks import webhook_router
-from fastapi_durable.worker import Worker
+from fastapi_durable.web.webhooks import webhook_router
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -349,7 +349,7 @@ class DurableModule:
             stack.enter_context(metered(engine))
             if options.wakeups is not None:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
-                tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.hear))
+                tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))
                 stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
                 await worker.start()

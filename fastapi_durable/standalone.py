@@ -16,10 +16,10 @@ from types import ModuleType
 
 from starlette.applications import Starlette
 
-from fastapi_durable.errors import ConfigurationError, DurableError
+from fastapi_durable.app.runtime import DurableRuntime
+from fastapi_durable.app.settings import Role
+from fastapi_durable.model.errors import ConfigurationError, DurableError
 from fastapi_durable.module import DurableModule
-from fastapi_durable.runtime import DurableRuntime
-from fastapi_durable.settings import Role
 from fastapi_durable.web.probes import Address, answering_probes
 
 _log = logging.getLogger("fastapi_durable")

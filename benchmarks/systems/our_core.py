@@ -6,9 +6,9 @@ from typing import Any
 
 from benchmarks.systems.our_workflows import CONFIG, WORKFLOWS, flow, many
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.model import RunStatus
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
-from fastapi_durable.worker import Worker
 from tests.support.engine_rig import build_engine
 
 

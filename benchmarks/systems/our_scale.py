@@ -11,7 +11,7 @@ from datetime import timedelta
 from benchmarks.systems.our_core import OurCore, started
 from benchmarks.systems.our_workflows import CONFIG, WORKFLOWS, executions, flow, many, receiver
 from benchmarks.work import Meter
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.records import RunStatus
 from tests.support.engine_rig import build_engine
 from tests.support.past import add_finished_runs
 

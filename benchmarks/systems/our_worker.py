@@ -11,10 +11,10 @@ from typing import Any
 
 from benchmarks.systems.our_workflows import CONFIG, WORKFLOWS
 from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.worker import Worker
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.wakeups.sqlite import SqliteWakeups
-from fastapi_durable.worker import Worker
 from tests.support.engine_rig import build_engine
 
 
@@ -27,7 +27,7 @@ def client_of(url: str) -> Any:
 async def heard_by_others(engine: WorkflowEngine, url: str) -> AsyncIterator[None]:
     """Exchange word with other processes."""
     wakeups = SqliteWakeups(url) if url.startswith("file:") else PostgresWakeups(url)
-    async with wakeups.joined(engine.notifications.hear) as tell:
+    async with wakeups.joined(engine.notifications.on_message) as tell:
         with engine.notifications.joined_to(tell):
             yield
 

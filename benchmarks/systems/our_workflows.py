@@ -2,9 +2,9 @@
 
 import time
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.config import EngineConfig
 
 executions: list[float] = []
 """When each step was executed; a replay must not execute it again."""

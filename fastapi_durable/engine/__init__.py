@@ -1,1 +1,1 @@
-"""The engine: drives runs through their turns. Its floors are listed in `tests/repository/import_rules.py`."""
+"""The engine drives runs through their turns. docs/architecture.md names its floors."""

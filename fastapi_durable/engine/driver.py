@@ -11,26 +11,26 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.context.ambient import inside_workflow
-from fastapi_durable.engine.live_events import LiveEventType
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.live_events import LiveEventType
+from fastapi_durable.engine.core.tracing import turn_span
 from fastapi_durable.engine.primitives.compensation import unwind
 from fastapi_durable.engine.primitives.continuation import continue_run, restart_run
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.engine.runs.singleton import gate_of, pass_gate
-from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, sending
-from fastapi_durable.errors import LeaseLostError, SerializationError, StoreUnavailableError
-from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import LeaseLostError, SerializationError, StoreUnavailableError
+from fastapi_durable.model.records import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.history import HistoryRow
-from fastapi_durable.telemetry import turn_span
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -56,10 +56,10 @@ class RunDriver:
         divergence: Why the run was parked, if it was.
     """
 
-    def __init__(self, run: Run, token: str, services: Services, *, is_new: bool = False) -> None:
+    def __init__(self, run: Run, token: str, kernel: Kernel, *, is_new: bool = False) -> None:
         self.run = run
         self.token = token
-        self._services = services
+        self._kernel = kernel
         self._is_new = is_new
         self._turn: Turn | None = None
         self._lost = False
@@ -69,9 +69,9 @@ class RunDriver:
 
     async def drive(self) -> None:
         """Run turns until this worker has nothing more to do for the run."""
-        definition = self._services.registry.find(self.run.workflow, self.run.workflow_version)
+        definition = self._kernel.registry.find(self.run.workflow, self.run.workflow_version)
         if definition is None:
-            await self.hand_back()
+            await self.release_run()
             return
         if self._is_poisonous():
             await self._bury()
@@ -80,7 +80,7 @@ class RunDriver:
             return
         while not await self._take_turn(definition):
             if self._is_stopping():
-                await self.hand_back()
+                await self.release_run()
                 return
 
     async def _may_begin(self, definition: WorkflowDefinition) -> bool:
@@ -88,9 +88,9 @@ class RunDriver:
         gate, singleton = gate_of(self.run), definition.singleton
         if gate is None or singleton is None or self.run.status is not RunStatus.RUNNING:
             return True
-        take = partial(pass_gate, self._services, self.run, self.token, gate, singleton.limit)
+        take = partial(pass_gate, self._kernel, self.run, self.token, gate, singleton.limit)
         try:
-            return await retry_conflicts(self._services.clock, take)
+            return await retry_conflicts(self._kernel.clock, take)
         except LeaseLostError:
             return False
 
@@ -126,8 +126,8 @@ class RunDriver:
         history = [] if self._is_new else await self._read_history()
         self._is_new = False
         if not history and not self.run.wake_count and not self.run.recovery_attempts:
-            self._services.events.run("run.started", self.run)
-        turn = Turn(self.run, self.token, history, self._services)
+            self._kernel.events.run("run.started", self.run)
+        turn = Turn(self.run, self.token, history, self._kernel)
         outcome = await self._execute(turn, partial(_call_body, definition, turn))
         if self._wants_undoing(outcome) and turn.compensations:
             undo = turn.undo()
@@ -144,14 +144,14 @@ class RunDriver:
 
     async def _read_history(self) -> Sequence[HistoryRow]:
         """What is recorded of the run. A short outage is waited out, or the run would stay leased for nothing."""
-        services, delay = self._services, _FIRST_RETRY
+        kernel, delay = self._kernel, _FIRST_RETRY
         while True:
             try:
-                return await services.store.read_history(self.run.id)
+                return await kernel.store.read_history(self.run.id)
             except StoreUnavailableError:
                 if self._lost or self._is_stopping():
                     raise
-                await services.clock.sleep(delay)
+                await kernel.clock.sleep(delay)
                 delay = min(delay * 2, _SLOWEST_RETRY)
 
     async def _execute(self, turn: Turn, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
@@ -193,14 +193,14 @@ class RunDriver:
             case Ended(Ending.DIVERGED, error=Exception() as error):
                 self.divergence = error
                 _log.error("%s", error)
-                wake_at = self._services.clock.now() + self._services.config.blocked_poll
+                wake_at = self._kernel.clock.now() + self._kernel.config.blocked_poll_interval
                 return await self._rest(turn, RunStatus.BLOCKED, wake_at, error_record(error, retryable=True))
             case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
                 return await self._continue(turn, continuation)
             case Ended(Ending.CUT_SHORT):
                 return not await self._still_mine()
             case Ended(Ending.RELEASED):
-                await self.hand_back()
+                await self.release_run()
             case Ended(Ending.ABANDONED, error=Exception() as error):
                 raise error
             case Ended(Ending.LEASE_LOST):
@@ -210,7 +210,7 @@ class RunDriver:
 
     async def _complete(self, turn: Turn, definition: WorkflowDefinition, value: Any) -> bool:
         try:
-            output = self._services.codec.encode(
+            output = self._kernel.codec.encode(
                 value, definition.output_type, what=f"the result of workflow {definition.name!r}"
             )
         except SerializationError as error:
@@ -226,12 +226,12 @@ class RunDriver:
             return not await self._still_mine()
         # Whoever waits for the result may start the next run at once, and shall find the place free.
         self.when_settled()
-        self._services.notifications.run_finished(
+        self._kernel.notifications.run_finished(
             self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
         )
-        self._services.events.run(_EVENT_OF[status], self.run, output=output, error=error)
+        self._kernel.events.run(_EVENT_OF[status], self.run, output=output, error=error)
         if self.run.parent_run_id is not None or gate_of(self.run) is not None:
-            self._services.notifications.work_available()
+            self._kernel.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
         reason = f": {error.message}" if error else ""
         if error and (kind := error.root.type):
@@ -250,8 +250,8 @@ class RunDriver:
         also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
     ) -> Awaitable[bool]:
         return settle_run(
-            self._services.store,
-            self._services.clock,
+            self._kernel.store,
+            self._kernel.clock,
             self.run,
             status,
             output=output,
@@ -263,21 +263,19 @@ class RunDriver:
         )
 
     async def _continue(self, turn: Turn, continuation: Continuation) -> bool:
-        services = self._services
+        kernel = self._kernel
         write: Callable[[], Awaitable[bool]]
         if continuation.in_place:
-            write = partial(restart_run, services.store, services.clock, self.run, continuation.input, self.token)
+            write = partial(restart_run, kernel.store, kernel.clock, self.run, continuation.input, self.token)
         else:
-            newest = services.registry.get(self.run.workflow)
-            write = partial(
-                continue_run, services.store, services.clock, self.run, newest, continuation.input, self.token
-            )
+            newest = kernel.registry.get(self.run.workflow)
+            write = partial(continue_run, kernel.store, kernel.clock, self.run, newest, continuation.input, self.token)
         continued = await turn.persist(write)
         if not continued:
             return not await self._still_mine()
-        services.notifications.run_finished(self.run.id)
-        services.events.run("run.completed", self.run)
-        services.notifications.work_available()
+        kernel.notifications.run_finished(self.run.id)
+        kernel.events.run("run.completed", self.run)
+        kernel.notifications.work_available()
         return True
 
     async def _rest(
@@ -291,14 +289,14 @@ class RunDriver:
         if not await turn.persist(partial(self._release, changes, wake_count=self.run.wake_count)):
             return not await self._still_mine()
         if self.run.status is not RunStatus.CANCELLING:
-            self._services.events.run(_EVENT_OF[status], self.run, error=error)
+            self._kernel.events.run(_EVENT_OF[status], self.run, error=error)
         if wake_at is not None:
-            self._services.notifications.wake_planned(wake_at)
+            self._kernel.notifications.wake_planned(wake_at)
         return True
 
-    async def hand_back(self) -> None:
+    async def release_run(self) -> None:
         """Let another worker, or this one after a restart, go on at once."""
-        now = self._services.clock.now()
+        now = self._kernel.clock.now()
         # In a queue, pending runs are those that have not begun, which its rate limit counts.
         handed: RunChanges = {"status": RunStatus.PENDING}
         if self.run.queue:
@@ -306,60 +304,60 @@ class RunDriver:
             since = now if self._turn is not None else self.run.wake_at or self.run.created_at
             handed = {"status": RunStatus.SUSPENDED, "wake_at": since}
         if self.run.status is RunStatus.CANCELLING or not await self._release(handed):
-            await self._services.store.update_run(
+            await self._kernel.store.update_run(
                 self.run.id,
                 {"locked_by": None, "locked_until": None, "wake_at": now, "updated_at": now},
                 statuses=(RunStatus.CANCELLING,),
                 token=self.token,
             )
-        self._services.notifications.work_available()
+        self._kernel.notifications.work_available()
 
     async def _release(self, changes: RunChanges, *, wake_count: int | None = None) -> bool:
-        changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._services.clock.now()}
-        return await self._services.store.update_run(
+        changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._kernel.clock.now()}
+        return await self._kernel.store.update_run(
             self.run.id, changes, statuses=(self.run.status,), token=self.token, wake_count=wake_count
         )
 
     async def _still_mine(self) -> bool:
         """Whether the run is still leased to this driver; if so, its present state is taken over."""
-        run = await self._services.store.find_run(self.run.id)
+        run = await self._kernel.store.find_run(self.run.id)
         if run is None or run.locked_by != self.token or run.status not in _DRIVEN:
             return False
         if run.status is RunStatus.CANCELLING and self.run.status is not RunStatus.CANCELLING:
             # Asked for elsewhere, or this process would know.
-            self._services.notifications.run_cancelled(run.id)
+            self._kernel.notifications.run_cancelled(run.id)
         self.run = run
         return True
 
     async def _tell_if_cancelled(self) -> None:
-        run = await self._services.store.find_run(self.run.id)
+        run = await self._kernel.store.find_run(self.run.id)
         if run is not None and run.status is RunStatus.CANCELLED:
-            self._services.notifications.run_cancelled(run.id)
+            self._kernel.notifications.run_cancelled(run.id)
 
     def _is_poisonous(self) -> bool:
-        limit = self._services.config.max_recovery_attempts
+        limit = self._kernel.config.max_recovery_attempts
         return limit is not None and (self.run.recovery_attempts or 0) > limit
 
     async def _bury(self) -> None:
         attempts = self.run.recovery_attempts or 0
         message = f"the process that drove the run died {attempts} times without progress"
         error = ErrorRecord(message=message, code="max_recovery_attempts", retryable=False)
-        letter = dead_letter_of(self._services, self.run, error)
+        letter = dead_letter_of(self._kernel, self.run, error)
         if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True, also=sending(letter)):
-            self._services.notifications.run_finished(self.run.id)
-            self._services.notifications.work_available()
-            self._services.events.run("run.dead", self.run, error=error)
+            self._kernel.notifications.run_finished(self.run.id)
+            self._kernel.notifications.work_available()
+            self._kernel.events.run("run.dead", self.run, error=error)
             _log.error("run %s of %s is dead: %s", self.run.id, self.run.workflow, message)
 
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     context = WorkflowContext(turn)
-    async with turn.services.injector.provide(definition.function) as dependencies:
+    async with turn.kernel.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             with inside_workflow(context):
                 return await definition.function(context, **dependencies)
         try:
-            value = turn.services.codec.decode(
+            value = turn.kernel.codec.decode(
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
             )
         except SerializationError as error:

@@ -7,9 +7,8 @@ are made of.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fastapi_durable.clock import Clock
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import (
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import (
     StepDefinition,
     UpdateValidator,
     WorkflowDefinition,
@@ -17,39 +16,40 @@ from fastapi_durable.definition import (
     step_definition,
     workflow_definition,
 )
-from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.deliveries import Deliveries
+from fastapi_durable.declare.entity import entity_definition
+from fastapi_durable.declare.methods import step_methods
+from fastapi_durable.declare.queue import Queue, QueueLoad
+from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.delay import Delay
+from fastapi_durable.engine.core.dispatch import Dispatcher
+from fastapi_durable.engine.core.injector import Injector
+from fastapi_durable.engine.core.interception import StepInterceptor
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.live_events import LiveEvents
+from fastapi_durable.engine.core.notifications import Notifications
+from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.core.subscription import EventSubscriber
+from fastapi_durable.engine.core.tracing import step_span
 from fastapi_durable.engine.driver import RunDriver
-from fastapi_durable.engine.entities import Entities
-from fastapi_durable.engine.entity import entity_workflow
-from fastapi_durable.engine.injector import Injector
-from fastapi_durable.engine.live_events import LiveEvents
-from fastapi_durable.engine.notifications import Notifications
+from fastapi_durable.engine.entities.calls import Entities
+from fastapi_durable.engine.entities.workflow import entity_workflow
+from fastapi_durable.engine.operating.deliveries import Deliveries
 from fastapi_durable.engine.operating.operations import Operations
 from fastapi_durable.engine.primitives.webhook import Callback, deliver_callback
-from fastapi_durable.engine.registry import StepRegistry, WorkflowRegistry
-from fastapi_durable.engine.runs.dispatch import Dispatcher
 from fastapi_durable.engine.runs.queues import declare_queues, queues_by_name
-from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.starting.accumulator import accumulators
 from fastapi_durable.engine.starting.event_trigger import EventTriggers
 from fastapi_durable.engine.starting.starts import Starts
-from fastapi_durable.engine.turns.delay import Delay
-from fastapi_durable.engine.turns.interception import StepInterceptor
-from fastapi_durable.engine.turns.subscription import EventSubscriber
 from fastapi_durable.engine.upkeep.dead_letter import inline_handlers
 from fastapi_durable.engine.upkeep.expiry import cancel_expired
 from fastapi_durable.engine.upkeep.retention import Retention
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.engine.upkeep.scheduler import Scheduler
 from fastapi_durable.engine.upkeep.upkeep import Upkeep
-from fastapi_durable.entity import entity_definition
-from fastapi_durable.methods import step_methods
-from fastapi_durable.model import Run
-from fastapi_durable.queue import Queue, QueueLoad
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.records import Run
 from fastapi_durable.store.base import StateStore
-from fastapi_durable.telemetry import step_span
 from fastapi_durable.transport.base import Transport
 
 
@@ -89,7 +89,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
         self.notifications = Notifications()
         self.events = LiveEvents(clock)
-        self._services = Services(
+        self._kernel = Kernel(
             store=store,
             transport=transport,
             injector=injector,
@@ -99,19 +99,19 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             registry=self.registry,
             notifications=self.notifications,
             events=self.events,
-            until_shown=Delay(config.running_row_after.total_seconds()),
+            until_shown=Delay(config.show_running_after.total_seconds()),
             steps=StepRegistry(steps, methods),
             interceptors=(step_span, *interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,
             queues=queues_by_name(queues),
         )
-        self._services.subscribers.append(EventTriggers(self._services))
+        self._kernel.subscribers.append(EventTriggers(self._kernel))
         for step in (*steps, *methods):
             injector.check(step.function)
             codec.adapter(step.input_type)
             codec.adapter(step.output_type)
-        for entity in self._services.entities.values():
+        for entity in self._kernel.entities.values():
             codec.adapter(entity.state_type)
             for operation in entity.operations.values():
                 injector.check(operation.function)
@@ -123,7 +123,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             codec.adapter(definition.input_type)
             codec.adapter(definition.output_type)
         self.retention = retention or Retention()
-        self.scheduler = Scheduler(self._services, schedules)
+        self.scheduler = Scheduler(self._kernel, schedules)
         for handler in {definition.dead_letter for definition in workflows} | {dead_letter}:
             if handler is not None:
                 self.registry.resolve(handler)
@@ -131,33 +131,33 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
     @property
     def has_queues(self) -> bool:
         """Whether this process declares queues; only then its worker looks at any, at those of its namespaces."""
-        return bool(self._services.queues)
+        return bool(self._kernel.queues)
 
     async def declare_queues(self) -> None:
         """Tell the store the limits of the queues; done at the start of every worker."""
-        await declare_queues(self._services)
+        await declare_queues(self._kernel)
 
     async def queues(self) -> list[QueueLoad]:
         """The queues with their limits, the runs that are driven, and those that wait."""
         return await self.store.list_queues(self.clock.now(), namespace=self.config.namespace)
 
     @property
-    def services(self) -> Services:
+    def kernel(self) -> Kernel:
         """The collaborators, which `WorkflowService` shares."""
-        return self._services
+        return self._kernel
 
     @property
     def dispatcher(self) -> Dispatcher | None:
         """The worker of this process; it sets itself."""
-        return self._services.local_worker.dispatcher
+        return self._kernel.local_worker.dispatcher
 
     @dispatcher.setter
     def dispatcher(self, worker: Dispatcher | None) -> None:
-        self._services.local_worker.dispatcher = worker
+        self._kernel.local_worker.dispatcher = worker
 
     def add_subscriber(self, subscriber: EventSubscriber) -> None:
         """Have somebody take part in publishing every event."""
-        self._services.subscribers.append(subscriber)
+        self._kernel.subscribers.append(subscriber)
 
     def register_update_validator(
         self, workflow: Callable[..., Any] | str, name: str, validator: UpdateValidator
@@ -169,7 +169,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         """
         step_definition(validator)
         workflow_name = workflow if isinstance(workflow, str) else workflow_definition(workflow).name
-        self._services.update_validators[workflow_name, checked_name(name)] = validator
+        self._kernel.update_validators[workflow_name, checked_name(name)] = validator
 
     async def callback(self, token: str, payload: Any = None) -> Callback:
         """Deliver a callback to the webhook of this token; what the public route does.
@@ -177,20 +177,20 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         Raises:
             SerializationError: the payload has no JSON form.
         """
-        encoded = self._services.codec.encode(payload, Any, what="the body of a callback")
-        return await retry_conflicts(self.clock, lambda: deliver_callback(self._services, token, encoded))
+        encoded = self._kernel.codec.encode(payload, Any, what="the body of a callback")
+        return await retry_conflicts(self.clock, lambda: deliver_callback(self._kernel, token, encoded))
 
     async def cancel_expired_runs(self) -> int:
         """Cancel one batch of runs whose execution timeout has passed; the worker calls it. Returns how many."""
-        return await cancel_expired(self._services)
+        return await cancel_expired(self._kernel)
 
     def upkeep(self, *, in_flight: Callable[[], int], concurrency: Callable[[], int]) -> Upkeep:
         """What a worker does beside driving runs; see `Upkeep`."""
-        return Upkeep(self._services, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
+        return Upkeep(self._kernel, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
         """What drives a run that is leased under `token`; a new one has no history to read."""
-        return RunDriver(run, token, self._services, is_new=is_new)
+        return RunDriver(run, token, self._kernel, is_new=is_new)
 
 
 def _own_workflows(workflows: Sequence[WorkflowDefinition], entities: Sequence[type]) -> list[WorkflowDefinition]:

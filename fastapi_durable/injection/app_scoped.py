@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, TypeVar, cast, overload
 
-from fastapi_durable.errors import NotStartedError
 from fastapi_durable.injection.application import AppBound, Application
 from fastapi_durable.injection.lifetime import CleanupLimit
 from fastapi_durable.injection.plan import name_of
 from fastapi_durable.injection.resolver import DependencyResolver, Execution
+from fastapi_durable.model.errors import NotStartedError
 
 T = TypeVar("T")
 _STATE_KEY = "_fastapi_durable_scope"

@@ -20,7 +20,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from typing_inspection.typing_objects import is_typealiastype
 
-from fastapi_durable.methods import STEP, Method
+from fastapi_durable.declare.methods import STEP, Method
 
 _REQUEST_TYPES = (HTTPConnection, Response, BackgroundTasks, SecurityScopes)
 """`Request` and `WebSocket` are connections."""

@@ -14,10 +14,10 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 
-from fastapi_durable.errors import InjectionError
 from fastapi_durable.injection.application import AppBound, Application, overrides_of
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.plan import Kind, Limit, Plan, Refusal, name_of, plan_of_dependency, plan_of_step
+from fastapi_durable.model.errors import InjectionError
 
 Trail = tuple[tuple[Callable[..., Any], str, str], ...]
 """How a dependency was reached: each function on the way, its label, and its parameter that leads on."""

@@ -10,8 +10,9 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol, Self
 
-from fastapi_durable.activity import ActivityBucket, ActivityQuery
-from fastapi_durable.model import (
+from fastapi_durable.declare.queue import QueueClaim, QueueLoad, QueueState
+from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
+from fastapi_durable.model.records import (
     BufferedEvent,
     BufferedSignal,
     Checkpoint,
@@ -27,7 +28,6 @@ from fastapi_durable.model import (
     SignalWaiter,
     WorkerRecord,
 )
-from fastapi_durable.queue import QueueClaim, QueueLoad, QueueState
 from fastapi_durable.store.history import HistoryRow
 
 

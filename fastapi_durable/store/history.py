@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from fastapi_durable.model import Checkpoint, Json
+from fastapi_durable.model.records import Checkpoint, Json
 
 
 class HistoryRow(Protocol):

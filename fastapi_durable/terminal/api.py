@@ -11,9 +11,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from fastapi import Depends, FastAPI
 
-from fastapi_durable.errors import ConfigurationError, DurableError
+from fastapi_durable.app.settings import Role
+from fastapi_durable.model.errors import ConfigurationError, DurableError
 from fastapi_durable.module import DurableModule
-from fastapi_durable.settings import Role
 
 _TIMEOUT = 30.0
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")

@@ -4,7 +4,7 @@ import argparse
 import json
 from typing import Any
 
-from fastapi_durable.model import Json, RunStatus
+from fastapi_durable.model.records import Json, RunStatus
 from fastapi_durable.web.bodies import attribute_filter
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fastapi_durable.errors import ConfigurationError
-from fastapi_durable.model import CheckpointStatus, ErrorRecord
+from fastapi_durable.model.errors import ConfigurationError
+from fastapi_durable.model.records import CheckpointStatus, ErrorRecord
 from fastapi_durable.terminal.printable import printable
 from fastapi_durable.web.queue_routes import QueueView
 from fastapi_durable.web.schemas import RunDetailView, RunSummary, StepView

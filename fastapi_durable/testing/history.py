@@ -12,13 +12,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import workflow_definition
-from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import workflow_definition
+from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Run, RunStatus
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.transport.base import StepHandler, StepOutcome, StepTask

@@ -3,9 +3,9 @@
 import asyncio
 from datetime import timedelta
 
-from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.model import Run, RunQuery, RunStatus
-from fastapi_durable.runtime import DurableRuntime
+from fastapi_durable.app.runtime import DurableRuntime
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.records import Run, RunQuery, RunStatus
 
 _LOOK = timedelta(milliseconds=1)
 _ALIVE = frozenset(status for status in RunStatus if not status.is_terminal)

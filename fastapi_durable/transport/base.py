@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from fastapi_durable.model import ErrorRecord, Json
+from fastapi_durable.model.records import ErrorRecord, Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

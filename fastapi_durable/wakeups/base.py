@@ -21,21 +21,21 @@ class Topic(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Wakeup:
     """What is told; `run_id` is empty for work."""
 
     topic: Topic
     run_id: str = ""
 
 
-Hear = Callable[[Word], None]
-Tell = Callable[[Word], None]
+OnMessage = Callable[[Wakeup], None]
+Publish = Callable[[Wakeup], None]
 
 
 class Wakeups(Protocol):
     """Carries words between the processes that share a store. One object may be joined several times."""
 
-    def joined(self, hear: Hear) -> AbstractAsyncContextManager[Tell]:
+    def joined(self, on_message: OnMessage) -> AbstractAsyncContextManager[Publish]:
         """Take part while the block is open.
 
         Joining does not fail because the others cannot be reached: it goes on trying, and meanwhile everybody polls.

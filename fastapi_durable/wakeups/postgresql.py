@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from fastapi_durable.wakeups.base import Hear, Tell, Topic, Word
-from fastapi_durable.wakeups.words import Outbox, words_in
+from fastapi_durable.wakeups.base import OnMessage, Publish, Topic, Wakeup
+from fastapi_durable.wakeups.outbox import Outbox, wakeups_in
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -42,12 +42,12 @@ class PostgresWakeups:
         self._channel = channel
 
     @asynccontextmanager
-    async def joined(self, hear: Hear) -> AsyncIterator[Tell]:
+    async def joined(self, on_message: OnMessage) -> AsyncIterator[Publish]:
         """See `Wakeups`."""
-        conversation = _Conversation(self._url, self._channel, hear)
+        conversation = _Conversation(self._url, self._channel, on_message)
         task = asyncio.create_task(conversation.go_on(), name="durable wakeups")
         try:
-            yield conversation.tell
+            yield conversation.publish
             # The last words: what this process hands back, others may take up at once.
             await conversation.say_all(_LAST_WORDS_SECONDS)
         finally:
@@ -58,16 +58,16 @@ class PostgresWakeups:
 class _Conversation:
     """One participant."""
 
-    def __init__(self, url: str, channel: str, hear: Hear) -> None:
+    def __init__(self, url: str, channel: str, on_message: OnMessage) -> None:
         self._url = url
         self._channel = channel
-        self._hear = hear
+        self._hear = on_message
         # A word leaves it when it was sent, so a broken connection loses none.
         self._outbox = Outbox()
         self._wake = asyncio.Event()
         self._all_said = asyncio.Event()
 
-    def tell(self, word: Word) -> None:
+    def publish(self, word: Wakeup) -> None:
         self._outbox.add(word)
         self._all_said.clear()
         self._wake.set()
@@ -95,7 +95,7 @@ class _Conversation:
                         _log.info("wake-ups from other processes come again")
                     failures = 0
                     # What was said before we listened was missed.
-                    self._hear(Word(Topic.WORK))
+                    self._hear(Wakeup(Topic.WORK))
                     await self._talk(connection)
                 finally:
                     connection.terminate()
@@ -129,7 +129,7 @@ class _Conversation:
         raise ConnectionError("the server closed the connection")
 
     def _received(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
-        for word in words_in(str(payload), besides=self._outbox.name):
+        for word in wakeups_in(str(payload), besides=self._outbox.name):
             self._hear(word)
 
 

@@ -18,8 +18,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from fastapi_durable.wakeups.base import Hear, Tell, Topic, Word
-from fastapi_durable.wakeups.words import Outbox, words_in
+from fastapi_durable.wakeups.base import OnMessage, Publish, Topic, Wakeup
+from fastapi_durable.wakeups.outbox import Outbox, wakeups_in
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -49,17 +49,17 @@ class SqliteWakeups:
         self._folder = None if folder is None else Path(folder)
 
     @asynccontextmanager
-    async def joined(self, hear: Hear) -> AsyncIterator[Tell]:
+    async def joined(self, on_message: OnMessage) -> AsyncIterator[Publish]:
         """See `Wakeups`."""
-        conversation = _Conversation(self._name, self._folder, hear)
+        conversation = _Conversation(self._name, self._folder, on_message)
         if not conversation.begin():
             yield lambda _: None
             return
         # What was said before we listened was missed.
-        hear(Word(Topic.WORK))
+        on_message(Wakeup(Topic.WORK))
         care = asyncio.create_task(conversation.take_care(), name="durable wakeups")
         try:
-            yield conversation.tell
+            yield conversation.publish
         finally:
             care.cancel()
             await asyncio.gather(care, return_exceptions=True)
@@ -69,10 +69,10 @@ class SqliteWakeups:
 class _Conversation:
     """One participant."""
 
-    def __init__(self, name: str, folder: Path | None, hear: Hear) -> None:
+    def __init__(self, name: str, folder: Path | None, on_message: OnMessage) -> None:
         self._name = name
         self._folder = folder
-        self._hear = hear
+        self._hear = on_message
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox()
         self._sending: asyncio.Handle | None = None
@@ -103,7 +103,7 @@ class _Conversation:
         with contextlib.suppress(OSError):
             self._path.parent.rmdir()  # unless others are in it
 
-    def tell(self, word: Word) -> None:
+    def publish(self, word: Wakeup) -> None:
         self._outbox.add(word)
         if self._sending is None:
             # Words of one moment leave together, and at most so many messages a second.
@@ -119,7 +119,7 @@ class _Conversation:
                 self._close()
                 if not self.begin():
                     return
-                self._hear(Word(Topic.WORK))
+                self._hear(Wakeup(Topic.WORK))
 
     def _listen(self) -> None:
         for attempt in range(_ATTEMPTS):
@@ -178,7 +178,7 @@ class _Conversation:
                 message = self._socket.recv(_LARGEST_MESSAGE)
             except OSError:
                 return
-            for word in words_in(message.decode(errors="replace"), besides=self._outbox.name):
+            for word in wakeups_in(message.decode(errors="replace"), besides=self._outbox.name):
                 self._hear(word)
 
 

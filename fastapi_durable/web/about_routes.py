@@ -4,9 +4,9 @@ import inspect
 
 from fastapi import APIRouter
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.signature import NoInput
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import ConsoleInfo, UserView, WorkflowList, WorkflowView, json_schema_of
 from fastapi_durable.web.scope import ScopeDep

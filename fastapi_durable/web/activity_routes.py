@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 
-from fastapi_durable.activity import MOST_BUCKETS, ActivityBucket, ActivityQuery
-from fastapi_durable.clock import from_millis, to_millis
-from fastapi_durable.duration import parse_duration
+from fastapi_durable.model.activity import MOST_BUCKETS, ActivityBucket, ActivityQuery
+from fastapi_durable.model.clock import from_millis, to_millis
+from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import Name
 from fastapi_durable.web.scope import ScopeDep

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fastapi_durable.model import (
+from fastapi_durable.model.records import (
     AttributeFilter,
     AttributeOperator,
     RunStatus,

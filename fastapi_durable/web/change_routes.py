@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from fastapi_durable.errors import RunStateError
+from fastapi_durable.model.errors import RunStateError
 from fastapi_durable.web.bodies import CancelRun, ContinueRun, PublishEvent, SendSignal, SendUpdate
 from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import NobodyWaitsError, NotPermittedError, ProblemRoute, problem_responses

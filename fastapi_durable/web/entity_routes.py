@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from fastapi_durable.codec import Codec
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.entity import EntityDefinition
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.primitives.entity_message import entity_run_id
 from fastapi_durable.engine.runs.input import NO_INPUT
 from fastapi_durable.engine.runs.namespaces import namespace_of
-from fastapi_durable.entity import EntityDefinition
-from fastapi_durable.errors import EntityNotRegisteredError
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import EntityNotRegisteredError
 from fastapi_durable.web.bodies import SendOperation
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import EntityKey, Name, json_schema_of

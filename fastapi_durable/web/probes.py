@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
-from fastapi_durable.errors import StoreError
-from fastapi_durable.runtime import DurableHealth, DurableRuntime
+from fastapi_durable.app.runtime import DurableHealth, DurableRuntime
+from fastapi_durable.model.errors import StoreError
 from fastapi_durable.web.exposition import MEDIA_TYPE, exposition
 
 Address = tuple[str, int]

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     ConfigurationError,
     DefinitionError,
     DurableError,

@@ -6,7 +6,7 @@ from typing import Final
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from fastapi_durable.queue import QueueLoad
+from fastapi_durable.declare.queue import QueueLoad
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.scope import ScopeDep
 

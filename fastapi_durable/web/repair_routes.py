@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from fastapi_durable.errors import DurableError, RunNotFoundError, RunStateError, StoreUnavailableError
-from fastapi_durable.model import LIVE_STATUSES, TERMINAL_STATUSES, RunQuery, RunStatus
+from fastapi_durable.model.errors import DurableError, RunNotFoundError, RunStateError, StoreUnavailableError
+from fastapi_durable.model.records import LIVE_STATUSES, TERMINAL_STATUSES, RunQuery, RunStatus
 from fastapi_durable.web.bodies import BulkAction, BulkVerb, ForkRun, RetryWithInput, RunFilter
 from fastapi_durable.web.preconditions import same_version
 from fastapi_durable.web.problems import ProblemRoute, problem_responses

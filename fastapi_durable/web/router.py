@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, params
 
-from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.entity import EntityDefinition
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.declare.entity import EntityDefinition
 from fastapi_durable.web.about_routes import about_routes
 from fastapi_durable.web.activity_routes import activity_routes
 from fastapi_durable.web.change_routes import change_routes

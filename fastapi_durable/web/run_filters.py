@@ -10,8 +10,8 @@ from typing import Annotated, Any
 from fastapi import Query
 from fastapi.exceptions import RequestValidationError
 
-from fastapi_durable.clock import from_millis, to_millis, truncate
-from fastapi_durable.model import AttributeFilter, Run, RunQuery, RunStatus
+from fastapi_durable.model.clock import from_millis, to_millis, truncate
+from fastapi_durable.model.records import AttributeFilter, Run, RunQuery, RunStatus
 from fastapi_durable.web.bodies import RunFilter, attribute_filter
 from fastapi_durable.web.schemas import AttributeText, Name
 

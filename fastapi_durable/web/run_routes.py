@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from fastapi_durable.model import Run, RunQuery
+from fastapi_durable.model.records import Run, RunQuery
 from fastapi_durable.web.bodies import RunFilter
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_filter, run_query
@@ -93,9 +93,9 @@ async def read_run(
 
 
 async def read_run_value(run_id: RunId, key: Name, scope: ScopeDep) -> RunValue:
-    """Read what the run's `ctx.set_event(key, ...)` set last."""
+    """Read what the run's `ctx.set_value(key, ...)` set last."""
     await scope.run(run_id)
-    return RunValue(value=await scope.runtime.service.get_event(run_id, key))
+    return RunValue(value=await scope.runtime.service.get_value(run_id, key))
 
 
 async def facets_of(scope: ConsoleScope, query: RunQuery) -> RunFacetsView:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, StringConstraints
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.gateway import ListedRun, Waiting, WaitKind
-from fastapi_durable.model import (
+from fastapi_durable.app.gateway import ListedRun, Waiting, WaitKind
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.model.records import (
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
@@ -20,7 +21,6 @@ from fastapi_durable.model import (
     RunStatus,
     SearchValue,
 )
-from fastapi_durable.signature import NoInput
 
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
@@ -288,7 +288,7 @@ class UpdateSent(BaseModel):
 
 
 class RunValue(BaseModel):
-    """A value that a run shows with `ctx.set_event`; null until it has set one."""
+    """A value that a run shows with `ctx.set_value`; null until it has set one."""
 
     value: Any = None
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.gateway import RunGateway
-from fastapi_durable.model import DEFAULT_NAMESPACE, Run
-from fastapi_durable.runtime import DurableRuntime, RuntimePart
+from fastapi_durable.app.gateway import RunGateway
+from fastapi_durable.app.runtime import DurableRuntime, RuntimePart
+from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.records import DEFAULT_NAMESPACE, Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.web.login.user import ConsoleUser, signed_in
 from fastapi_durable.web.problems import NotPermittedError

@@ -12,11 +12,11 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.runs.input import NO_INPUT
-from fastapi_durable.errors import DefinitionError
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.web.bodies import StartRun
 from fastapi_durable.web.problems import NotPermittedError, ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import Name, RunStarted

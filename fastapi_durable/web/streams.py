@@ -11,8 +11,8 @@ from weakref import WeakValueDictionary, finalize
 
 from fastapi.responses import StreamingResponse
 
-from fastapi_durable.engine.live_events import LiveEvent, LiveEvents
-from fastapi_durable.errors import DurableError
+from fastapi_durable.engine.core.live_events import LiveEvent, LiveEvents
+from fastapi_durable.model.errors import DurableError
 from fastapi_durable.web.problems import TooManyStreamsError
 
 T = TypeVar("T")

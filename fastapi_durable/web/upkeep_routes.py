@@ -6,10 +6,10 @@ from http import HTTPStatus
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from fastapi_durable.duration import parse_duration
 from fastapi_durable.engine.upkeep.scheduler import ScheduleInfo
-from fastapi_durable.errors import ScheduleNotFoundError
-from fastapi_durable.model import WorkerRecord
+from fastapi_durable.model.duration import parse_duration
+from fastapi_durable.model.errors import ScheduleNotFoundError
+from fastapi_durable.model.records import WorkerRecord
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import Name
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep

@@ -5,8 +5,9 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from fastapi_durable import StoreUnavailableError, WorkflowService
-from fastapi_durable.errors import StoreError
+from fastapi_durable import WorkflowService
+from fastapi_durable.errors import StoreUnavailableError
+from fastapi_durable.model.errors import StoreError
 from tests.chaos.workload import SIGNALS, Job, do_job, expected_output, note_of, payload_of, token
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from fastapi_durable import Queue
-from fastapi_durable.duration import parse_duration
+from fastapi_durable.model.duration import parse_duration
 from tests.chaos.databases import ChaosDatabase
 from tests.chaos.fleet import LEASE_SECONDS
 

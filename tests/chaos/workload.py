@@ -22,7 +22,6 @@ from fastapi_durable import (
     Queue,
     Schedule,
     SqliteWakeups,
-    Wakeups,
     WorkflowContext,
     app_scoped,
     entity,
@@ -31,6 +30,7 @@ from fastapi_durable import (
     step,
     workflow,
 )
+from fastapi_durable.wakeups import Wakeups
 
 if TYPE_CHECKING or not os.environ.get("DATABASE_URL", "").startswith("postgres"):
     from example_app.clients.sqlite import Prisma

@@ -62,7 +62,7 @@ async def waiting(ctx: WorkflowContext, token: str) -> str:
 
 @workflow
 async def updated(ctx: WorkflowContext) -> int:
-    await ctx.set_event("stage", "open")
+    await ctx.set_value("stage", "open")
     return int(await ctx.on_update("amount", int))
 
 

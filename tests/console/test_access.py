@@ -10,7 +10,7 @@ import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 
 from fastapi_durable import RunStatus
-from fastapi_durable.model import SignalWaiter
+from fastapi_durable.model.records import SignalWaiter
 from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
 from tests.console.desk import Desk, desk

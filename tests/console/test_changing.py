@@ -13,10 +13,10 @@ from fastapi_durable import (
     MemoryStateStore,
     RunStatus,
     Singleton,
-    SystemClock,
     WorkflowContext,
     workflow,
 )
+from fastapi_durable.model.clock import SystemClock
 from tests.console.desk import Parcel, desk, send, stopping, updated
 from tests.integration.order_desk import calling
 

@@ -10,7 +10,8 @@ import httpx
 import pytest
 from fastapi import Depends
 
-from fastapi_durable import ConfigurationError, ConsoleLogin, ConsoleUser, LoginCredentialsDep
+from fastapi_durable import ConsoleLogin, ConsoleUser, LoginCredentialsDep
+from fastapi_durable.errors import ConfigurationError
 from fastapi_durable.testing import HandClock
 from fastapi_durable.web.login.session import SessionSigner
 from fastapi_durable.web.login.throttle import AttemptThrottle

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable import MemoryStateStore, RunStatus, SystemClock
-from fastapi_durable.engine.live_events import LiveEvents
-from fastapi_durable.model import Run
+from fastapi_durable import MemoryStateStore, RunStatus
+from fastapi_durable.engine.core.live_events import LiveEvents
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.records import Run
 from fastapi_durable.store.base import HistoryState
 from fastapi_durable.web.streams import Follow, State, Streams
 from tests.console.desk import Desk, Parcel, desk, failing, send
@@ -146,7 +147,7 @@ async def test_workflows_are_shown_with_the_schema_of_their_input() -> None:
 
 async def test_a_store_that_is_away_is_a_problem_that_keeps_its_secrets() -> None:
     """The answer says to come back; what the database said stays in the log."""
-    from fastapi_durable import StoreUnavailableError
+    from fastapi_durable.errors import StoreUnavailableError
 
     async with desk() as found:
 

@@ -15,11 +15,11 @@ from fastapi_durable import (
     DurableOptions,
     MemoryStateStore,
     RunStatus,
-    StoreError,
     WorkflowContext,
     workflow,
 )
-from fastapi_durable.model import Run
+from fastapi_durable.errors import StoreError
+from fastapi_durable.model.records import Run
 from fastapi_durable.store.prisma.failures import translate
 from fastapi_durable.terminal import runs as runs_command
 from fastapi_durable.terminal.api import of_module

@@ -8,8 +8,9 @@ import httpx
 import pytest
 from fastapi.responses import StreamingResponse
 
-from fastapi_durable import StoreUnavailableError, SystemClock
-from fastapi_durable.engine.live_events import LiveEvents
+from fastapi_durable.engine.core.live_events import LiveEvents
+from fastapi_durable.errors import StoreUnavailableError
+from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.web import router, streams
 from fastapi_durable.web.problems import TooManyStreamsError
 from fastapi_durable.web.stream_routes import stream_routes

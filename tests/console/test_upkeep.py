@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastapi_durable import SystemClock
-from fastapi_durable.model import WorkerRecord
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.records import WorkerRecord
 from tests.console.desk import desk
 
 

@@ -14,12 +14,13 @@ from fastapi import Depends
 from pydantic import BaseModel
 
 import fastapi_durable
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.gateway import RunGateway
+from fastapi_durable import errors
+from fastapi_durable.app.gateway import RunGateway
+from fastapi_durable.app.runtime import StandaloneApplication
+from fastapi_durable.app.service import WorkflowService
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.injection import DependencyResolver
-from fastapi_durable.runtime import StandaloneApplication
-from fastapi_durable.service import WorkflowService
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import running_engine
 
@@ -33,7 +34,8 @@ def shared_names() -> dict[str, Any]:
     """What every example may use: the first block, the package, and a few names that every module imports."""
     first = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)
     assert first is not None
-    names: dict[str, Any] = {name: getattr(fastapi_durable, name) for name in fastapi_durable.__all__}
+    names: dict[str, Any] = {name: getattr(errors, name) for name in errors.__all__}
+    names |= {name: getattr(fastapi_durable, name) for name in fastapi_durable.__all__}
     names |= {"Annotated": Annotated, "Any": Any, "BaseModel": BaseModel, "Depends": Depends, "asyncio": asyncio}
     names |= {"timedelta": timedelta, "__name__": __name__}
     exec(compiled(ast.parse(first[1]).body), names)  # noqa: S102 (the repository's own document)

@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from fastapi_durable.concurrency import Adaptive
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.app.gateway import RunGateway
+from fastapi_durable.declare.concurrency import Adaptive
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.gateway import RunGateway
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, running_worker, until
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, computed_field
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.handle import RunHandle
-from fastapi_durable.errors import (
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.runs.handle import RunHandle
+from fastapi_durable.model.errors import (
     DefinitionError,
     InputValidationError,
     RunFailedError,
@@ -22,7 +22,7 @@ from fastapi_durable.errors import (
     StoreError,
     WorkflowNotRegisteredError,
 )
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import (
     FAST,
@@ -177,7 +177,7 @@ async def test_a_body_that_catches_everything_in_a_loop_does_not_stop_the_proces
     # An event loop that closes cancels these, and waits for them.
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("durable run")]
     let_go = True
-    left_behind = engine._services.left_behind
+    left_behind = engine._kernel.left_behind
     for task in left_behind:
         task.cancel()
     await asyncio.wait(left_behind, timeout=5)
@@ -225,7 +225,9 @@ async def test_an_input_that_no_longer_decodes_waits_for_code_that_fits_it(store
         assert "does not fit Order: cents: Field required" in error.message
         assert "card-number-4242" not in str(error.to_json())
         assert await other.result("5s") == "good"
-    async with running_engine(store, before, config=replace(FAST, blocked_poll=timedelta(milliseconds=1))) as engine:
+    async with running_engine(
+        store, before, config=replace(FAST, blocked_poll_interval=timedelta(milliseconds=1))
+    ) as engine:
         await store.update_run(handle.run_id, {"wake_at": None, "status": RunStatus.PENDING})
         assert await engine.handle(handle.run_id, before).result("5s") == "done"
 

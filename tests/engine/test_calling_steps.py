@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import step, step_definition, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, step_definition, workflow
+from fastapi_durable.declare.retry import fixed
 from fastapi_durable.engine.context.ambient import current_context
-from fastapi_durable.engine.registry import StepRegistry
-from fastapi_durable.errors import DefinitionError, OutsideWorkflowError, RunFailedError, StepFailedError
-from fastapi_durable.model import CheckpointKind, RunStatus
-from fastapi_durable.retry import fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.registry import StepRegistry
+from fastapi_durable.model.errors import DefinitionError, OutsideWorkflowError, RunFailedError, StepFailedError
+from fastapi_durable.model.records import CheckpointKind, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import StepHandler, StepOutcome, StepTask
 from fastapi_durable.transport.in_process import InProcessTransport

@@ -5,11 +5,11 @@ import random
 
 import pytest
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.runs.chain import earlier_ids, next_run_id, root_of
-from fastapi_durable.errors import RunCancelledError, RunNotFoundError
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.model.errors import RunCancelledError, RunNotFoundError
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
@@ -20,9 +20,9 @@ from tests.support.stores import on_every_store
 @workflow(name="subscription")
 async def subscription(ctx: WorkflowContext, hops: int) -> str:
     """Goes on when it is told to; only the last run of the chain looks at updates."""
-    await ctx.set_event("hops left", hops)
+    await ctx.set_value("hops left", hops)
     if hops == 2:
-        await ctx.set_event("plan", "basic")
+        await ctx.set_value("plan", "basic")
     if hops > 0:
         await ctx.wait_for_signal(f"go on:{ctx.run_id}")
         ctx.continue_as_new(hops - 1)
@@ -59,13 +59,13 @@ async def test_an_earlier_run_is_an_address_of_the_one_that_lives_even_when_it_i
         await engine.signal("go on:s~1")
         last = engine.handle("s~2")
         await until(lambda: store.find_signal_waiter("update:s:address"))
-        assert await engine.get_event("s", "hops left", int) == 0
-        assert await engine.get_event("s", "plan", str) == "basic", "set by an earlier run, and by no later one"
-        assert await engine.get_event("s", "unknown") is None
+        assert await engine.get_value("s", "hops left", int) == 0
+        assert await engine.get_value("s", "plan", str) == "basic", "set by an earlier run, and by no later one"
+        assert await engine.get_value("s", "unknown") is None
         await engine.delete_run("s")
-        assert await engine.get_event("s", "hops left", int) == 0
+        assert await engine.get_value("s", "hops left", int) == 0
         with pytest.raises(RunNotFoundError):
-            await engine.get_event("s~9", "hops left")
+            await engine.get_value("s~9", "hops left")
         taken = await engine.update("s~1", "address", "Side Street")
         assert (taken.accepted, taken.received) == (True, True)
         assert await last.result("10s") == "Side Street"

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import ChildFailedError, DefinitionError, FatalError, GatherError, RunFailedError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import ChildFailedError, DefinitionError, FatalError, GatherError, RunFailedError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import has_status, run_has, running_engine, until

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from fastapi_durable import RunStatus, WorkflowContext, step, workflow
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import workflow_definition
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import workflow_definition
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.model import Lease, Run
+from fastapi_durable.engine.worker import _RENEWALS_PER_LEASE, Worker
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.records import Lease, Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
-from fastapi_durable.worker import _RENEWALS_PER_LEASE, Worker
 from tests.support.engine_rig import FAST, NothingInjected, running_engine, until
 from tests.support.stores import on_every_store
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fastapi_durable import DeadLetter, workflow
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.errors import WorkflowNotRegisteredError
-from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import WorkflowNotRegisteredError
+from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
@@ -105,7 +105,7 @@ async def test_the_default_handler_serves_workflows_that_name_none(store: StateS
     await build_engine(store, poison).start(poison, 7, run_id="p")
     await die(store, 3)
     async with running_engine(store, poison, undertaker, config=POISONED) as engine:
-        object.__setattr__(engine._services, "dead_letter", undertaker)
+        object.__setattr__(engine._kernel, "dead_letter", undertaker)
         letter = engine.handle("dlq:p", undertaker)
         await until(lambda: found(store, "dlq:p"))
         assert await letter.result("20s") == "poison p 7 max_recovery_attempts"

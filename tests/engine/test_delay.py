@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastapi_durable.engine.turns.delay import Delay
+from fastapi_durable.engine.core.delay import Delay
 
 
 async def test_calls_are_made_in_order_and_cancelled_ones_are_not() -> None:

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, has_status, running_engine, until
 from tests.support.stores import on_every_store
 
-IMPATIENT = replace(FAST, blocked_poll=timedelta(milliseconds=20))
+IMPATIENT = replace(FAST, blocked_poll_interval=timedelta(milliseconds=20))
 
 done: Counter[str] = Counter()
 

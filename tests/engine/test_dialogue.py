@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.primitives.task import TaskTicket
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     DefinitionError,
     InputValidationError,
     RunFailedError,
@@ -23,7 +23,7 @@ from fastapi_durable.errors import (
     SignalTimeoutError,
     TaskFailedError,
 )
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
@@ -132,23 +132,23 @@ async def test_an_update_point_may_time_out(store: StateStore) -> None:
 async def test_the_value_that_was_set_last_is_shown_also_after_the_end(store: StateStore) -> None:
     @workflow
     async def flow(ctx: WorkflowContext) -> None:
-        await ctx.set_event("progress", 10)
+        await ctx.set_value("progress", 10)
         await ctx.gather(_show(ctx, 20), _show(ctx, 30))
         await ctx.wait_for_signal("go")
-        await ctx.set_event("progress", 100)
+        await ctx.set_value("progress", 100)
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
-        assert await engine.get_event(handle.run_id, "progress", int) in (20, 30)
-        assert await engine.get_event(handle.run_id, "prog") is None
+        assert await engine.get_value(handle.run_id, "progress", int) in (20, 30)
+        assert await engine.get_value(handle.run_id, "prog") is None
         await engine.signal("go")
         await handle.result("5s")
-        assert await engine.get_event(handle.run_id, "progress", int) == 100
+        assert await engine.get_value(handle.run_id, "progress", int) == 100
         with pytest.raises(RunNotFoundError):
-            await engine.get_event("nobody", "progress")
+            await engine.get_value("nobody", "progress")
         with pytest.raises(SerializationError, match="event 'progress'"):
-            await engine.get_event(handle.run_id, "progress", Address)
+            await engine.get_value(handle.run_id, "progress", Address)
 
 
 async def test_a_value_that_is_set_after_branches_is_the_last_one_however_fast_it_comes(store: StateStore) -> None:
@@ -163,7 +163,7 @@ async def test_a_value_that_is_set_after_branches_is_the_last_one_however_fast_i
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         await handle.result("5s")
-        assert await engine.get_event(handle.run_id, "progress", int) == 9
+        assert await engine.get_value(handle.run_id, "progress", int) == 9
 
 
 @on_every_store
@@ -186,10 +186,10 @@ async def test_a_value_from_a_branch_is_the_last_one_though_an_earlier_one_came_
     async with running_engine(store, flow, clock=clock, config=replace(FAST, lease=timedelta(hours=1))) as engine:
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
-        assert await engine.get_event(handle.run_id, "progress", int) == 3
+        assert await engine.get_value(handle.run_id, "progress", int) == 3
         await engine.signal("go")
         await handle.result("5s")
-        assert await engine.get_event(handle.run_id, "progress", int) == 4
+        assert await engine.get_value(handle.run_id, "progress", int) == 4
 
 
 async def test_a_value_from_a_branch_costs_the_same_however_many_came_before() -> None:
@@ -206,7 +206,7 @@ async def test_a_value_from_a_branch_costs_the_same_however_many_came_before() -
     async def flow(ctx: WorkflowContext) -> None:
         async def report() -> None:
             for value in range(10):
-                await ctx.set_event(f"progress:{value}", value)
+                await ctx.set_value(f"progress:{value}", value)
                 await _show(ctx, value)
 
         await ctx.gather(report())
@@ -215,12 +215,12 @@ async def test_a_value_from_a_branch_costs_the_same_however_many_came_before() -
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         await handle.result("5s")
-        assert await engine.get_event(handle.run_id, "progress", int) == 9
+        assert await engine.get_value(handle.run_id, "progress", int) == 9
     assert max(read) == 1
 
 
 async def _show(ctx: WorkflowContext, value: int) -> None:
-    await ctx.set_event("progress", value)
+    await ctx.set_value("progress", value)
 
 
 async def test_a_run_stops_at_a_breakpoint_until_an_operator_lets_it_go_on(store: StateStore) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
-from fastapi_durable.errors import NonDeterminismError
+from fastapi_durable.model.errors import NonDeterminismError
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import History, assert_replayable, record_history
 from tests.support.engine_rig import running_engine, until

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import ChildFailedError, RunStateError
-from fastapi_durable.model import ErrorRecord, Run, RunQuery, RunStatus
-from fastapi_durable.retry import NO_DELAY
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import NO_DELAY
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import ChildFailedError, RunStateError
+from fastapi_durable.model.records import ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 from tests.support.stores import on_every_store

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.entity import entity, entity_definition, operation
-from fastapi_durable.errors import DefinitionError, EntityOperationError, InputValidationError, RunStateError
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.declare.entity import entity, entity_definition, operation
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import DefinitionError, EntityOperationError, InputValidationError, RunStateError
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
@@ -151,7 +151,7 @@ async def test_the_state_of_an_entity_that_nobody_used_is_none() -> None:
 
 async def test_operations_wait_for_a_worker_that_knows_the_entity() -> None:
     store = MemoryStateStore()
-    config = replace(FAST, blocked_poll=FAST.poll_interval)
+    config = replace(FAST, blocked_poll_interval=FAST.poll_interval)
     async with running_engine(store, entities=[Account], config=config) as engine:
         await engine.signal_entity("Tally", "x", "add")
         await until(lambda: has_status(engine.handle("entity:Tally:x"), RunStatus.BLOCKED))

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import Batch, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import DefinitionError, RunCancelledError
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.declare.definition import Batch, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import DefinitionError, RunCancelledError
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, running_engine, until

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.subscription import Event
 from fastapi_durable.engine.primitives.event import event_token, same_json
-from fastapi_durable.engine.turns.subscription import Event
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     InputValidationError,
     RunFailedError,
     SerializationError,
     SignalTimeoutError,
 )
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 

@@ -6,17 +6,17 @@ from datetime import timedelta
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import ChildFailedError, RunCancelledError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import ChildFailedError, RunCancelledError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 from tests.support.stores import on_every_store
 
 HOUR = timedelta(hours=1)
-LONG_LEASE = replace(FAST, lease=HOUR, running_row_after=HOUR, concurrency=1, shutdown_timeout=timedelta(0))
+LONG_LEASE = replace(FAST, lease=HOUR, show_running_after=HOUR, concurrency=1, shutdown_timeout=timedelta(0))
 """Neither a renewal nor a row that shows the step would find out that the run has ended."""
 
 
@@ -139,7 +139,7 @@ async def test_a_parent_is_told_that_its_child_timed_out() -> None:
 
 async def test_a_pending_run_that_nobody_drives_times_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to by a worker that does not know its workflow, and has no other that can expire: it looks seldom."""
-    monkeypatch.setattr("fastapi_durable.worker._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
+    monkeypatch.setattr("fastapi_durable.engine.worker._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
 
     @workflow(execution_timeout="1ms")
     async def elsewhere(ctx: WorkflowContext) -> None: ...

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.entity import entity, operation
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.runs.failure import error_record
-from fastapi_durable.entity import entity, operation
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     ChildFailedError,
     EntityOperationError,
     FatalError,
@@ -21,7 +21,7 @@ from fastapi_durable.errors import (
     StepFailedError,
     TaskFailedError,
 )
-from fastapi_durable.model import CheckpointStatus, ErrorRecord
+from fastapi_durable.model.records import CheckpointStatus, ErrorRecord
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import running_engine
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import FatalError, RunFailedError, SignalTimeoutError, StepFailedError
-from fastapi_durable.model import CheckpointStatus, RunStatus
-from fastapi_durable.retry import fixed
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import FatalError, RunFailedError, SignalTimeoutError, StepFailedError
+from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import has_status, running_engine, until
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.errors import StoreUnavailableError
-from fastapi_durable.model import Run, RunStatus
-from fastapi_durable.queue import Queue
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import StoreUnavailableError
+from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, build_engine, running_engine, until
@@ -73,7 +73,7 @@ async def test_a_process_that_dies_while_it_hands_a_run_back_leaves_it_to_anothe
     fuse = Fuse(at, moment)
     doomed = build_engine(crashing(store, fuse), flow, queues=queues).driver(leased, "token of the dead")
     try:
-        await doomed.hand_back()
+        await doomed.release_run()
     except ProcessDied:
         assert fuse.blown
     assert run.id == leased.id
@@ -117,8 +117,8 @@ async def test_a_worker_that_looks_right_behind_the_hand_back_is_not_disturbed_b
 
     driver = build_engine(interposed(store, between), flow).driver(leased, "token of the dead")
     with pytest.raises(StoreUnavailableError):
-        await driver.hand_back()
-    await driver.hand_back()
+        await driver.release_run()
+    await driver.release_run()
     assert [run.id for run in taken] == ["r"]
     run = await store.find_run("r")
     assert run is not None
@@ -152,7 +152,7 @@ async def test_a_run_that_is_handed_back_without_a_turn_keeps_its_place_in_its_q
             "narrow": ["narrow 0"],
         }
         for runs in found.values():
-            await engine.driver(runs[0], "token").hand_back()
+            await engine.driver(runs[0], "token").release_run()
 
 
 async def _half_way(store: StateStore, flow: Any, engine: WorkflowEngine, *, queue: str | None) -> Run:

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.handle import RunHandle
 from fastapi_durable.engine.primitives.task import TaskTicket
-from fastapi_durable.errors import StoreUnavailableError
-from fastapi_durable.model import RunStatus
-from fastapi_durable.queue import Queue
+from fastapi_durable.engine.runs.handle import RunHandle
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.model.errors import StoreUnavailableError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from fastapi_durable.worker import Worker
 from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
 from tests.support.interposed_store import interposed
 

@@ -7,18 +7,18 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.runs.settlement import settle_run
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import SHORT_LEASE, has_status, is_idle, running_engine, running_worker, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
 # Its step says nothing while it runs: the row that shows a longer one as running would be refused, and end it.
-STALE = replace(SHORT_LEASE, running_row_after=timedelta(hours=1))
+STALE = replace(SHORT_LEASE, show_running_after=timedelta(hours=1))
 CUT_OFF = "the stale execution was cut off: it tests nothing"
 
 
@@ -299,7 +299,7 @@ async def test_one_renewal_that_fails_costs_no_lease(store: StateStore) -> None:
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.step(work)
 
-    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), running_row_after=timedelta(hours=1))
+    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
     async with running_engine(interposed(store, fail_once), flow, config=config) as engine:
         handle = await engine.start(flow)
         await handle.result("10s")
@@ -324,7 +324,7 @@ async def test_a_worker_keeps_nothing_of_a_run_that_ends_while_its_lease_is_rene
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.local_step("wait", go_on.wait)
 
-    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), running_row_after=timedelta(hours=1))
+    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
     async with running_worker(interposed(store, between), flow, config=config) as (engine, worker):
         await engine.start(flow)
         async with asyncio.timeout(10):

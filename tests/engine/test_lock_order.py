@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from example_app.clients.postgresql import Prisma
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import Singleton, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import Singleton, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.errors import StoreConflictError
-from fastapi_durable.model import TERMINAL_STATUSES, Lease, Run, RunQuery, RunStatus
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import StoreConflictError
+from fastapi_durable.model.records import TERMINAL_STATUSES, Lease, Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.store.prisma.store import PrismaTransaction

@@ -17,7 +17,7 @@ from fastapi_durable import (
     step,
     workflow,
 )
-from fastapi_durable.logs import FIELDS, is_replaying
+from fastapi_durable.observe.logs import FIELDS, is_replaying
 from tests.support.engine_rig import run_has, running_engine, until
 
 _log = logging.getLogger("shop")

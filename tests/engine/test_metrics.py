@@ -5,10 +5,12 @@ from typing import Any
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, NoOpMeter, NoOpMeterProvider
 
-from fastapi_durable import FatalError, LiveEvents, MemoryStateStore, RunStatus, SystemClock, WorkflowContext, step
+from fastapi_durable import FatalError, MemoryStateStore, RunStatus, WorkflowContext, step
 from fastapi_durable import workflow as declare
-from fastapi_durable.meters import metered
-from fastapi_durable.metrics import Counter, Histogram, ProcessMetrics
+from fastapi_durable.events import LiveEvents
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.observe.opentelemetry import metered
+from fastapi_durable.observe.prometheus import Counter, Histogram, ProcessMetrics
 from tests.support.engine_rig import run_has, running_engine, until
 
 

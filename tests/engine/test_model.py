@@ -20,9 +20,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.model import Checkpoint, Run, RunQuery, RunStatus
+from fastapi_durable.model.records import Checkpoint, Run, RunQuery, RunStatus
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
@@ -180,7 +180,7 @@ class Lives(RuleBasedStateMachine):
         run = await self.outside.handle(run_id).run()
         last = {name: number for number, name in enumerate(program)}
         assert (run.search_attributes or {}).get("at") == last.get("attributes")
-        assert await self.outside.get_event(run_id, "shown", int) == last.get("set_event")
+        assert await self.outside.get_value(run_id, "shown", int) == last.get("set_value")
         counted = sum(INSTRUCTIONS[name].counts for name in program)
         if any("entity" in name for name in program):
             state = await self.outside.get_entity_state(Counter, run_id)

@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     ChildFailedError,
     GatherError,
     InputValidationError,
@@ -20,7 +20,7 @@ from fastapi_durable.errors import (
     RunStateError,
     StepFailedError,
 )
-from fastapi_durable.model import Checkpoint, RunQuery, RunStatus
+from fastapi_durable.model.records import Checkpoint, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import DefinitionError, InputValidationError
-from fastapi_durable.model import RunStatus
-from fastapi_durable.queue import Queue, QueueState
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.queue import Queue, QueueState
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import DefinitionError, InputValidationError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
@@ -140,7 +140,7 @@ async def test_a_rate_that_is_used_up_for_long_keeps_no_sleeper_from_being_woken
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """That the queue opens in an hour is noted once, not at every look; what a process notes of wakes is bounded."""
-    monkeypatch.setattr("fastapi_durable.engine.notifications._PLANNED_WAKES", 3)
+    monkeypatch.setattr("fastapi_durable.engine.core.notifications._PLANNED_WAKES", 3)
     queues = [Queue("q", rate_limit=1, rate_period="1h")]
     patient = replace(FAST, poll_interval=timedelta(minutes=1), lease=timedelta(minutes=1))
     async with running_engine(MemoryStateStore(), working, working_once, queues=queues, config=patient) as engine:

@@ -5,12 +5,12 @@ from collections import Counter
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.primitives.race import Winner
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.errors import DefinitionError, RunFailedError, StepFailedError
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.model.errors import DefinitionError, RunFailedError, StepFailedError
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import has_status, running_engine, until
 from tests.support.stores import on_every_store

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import ResultTimeoutError, RunFailedError, RunNotFoundError
-from fastapi_durable.model import CheckpointStatus, RunQuery, RunStatus
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import ResultTimeoutError, RunFailedError, RunNotFoundError
+from fastapi_durable.model.records import CheckpointStatus, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until

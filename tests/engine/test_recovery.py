@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from fastapi_durable import Retention
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.upkeep import upkeep
-from fastapi_durable.errors import RunDeadError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import RunDeadError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from fastapi_durable.worker import Worker
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
@@ -127,7 +127,7 @@ async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_goin
 
     for name in ("_FAILURE_PAUSE", "_HEARTBEAT"):
         monkeypatch.setattr(upkeep, name, timedelta(milliseconds=5))
-    config = replace(FAST, blocked_poll=timedelta(milliseconds=5))
+    config = replace(FAST, blocked_poll_interval=timedelta(milliseconds=5))
     engine = build_engine(interposed(store, fail_once), flow, config=config)
     engine.retention = Retention(sweep_interval="5ms")
     worker = Worker(engine)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import RunFailedError, SignalTimeoutError, StepFailedError
-from fastapi_durable.model import CheckpointStatus, RunStatus
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import RunFailedError, SignalTimeoutError, StepFailedError
+from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
 
-IMPATIENT = replace(FAST, blocked_poll=timedelta(milliseconds=20), lease=timedelta(milliseconds=60))
+IMPATIENT = replace(FAST, blocked_poll_interval=timedelta(milliseconds=20), lease=timedelta(milliseconds=60))
 
 
 @step
@@ -470,7 +470,7 @@ async def test_a_parked_run_is_tried_again_by_the_same_deployment_but_not_all_th
     handle = await build_engine(store, recorded).start(recorded)
     async with running_engine(store, recorded) as engine:
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
-    async with running_engine(store, found, config=replace(FAST, blocked_poll=timedelta(hours=1))) as engine:
+    async with running_engine(store, found, config=replace(FAST, blocked_poll_interval=timedelta(hours=1))) as engine:
         await engine.signal("go")
         await until(lambda: has_status(handle, RunStatus.BLOCKED))
         run = await handle.run()

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import RunCancelledError, WorkflowNotRegisteredError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import RunCancelledError, WorkflowNotRegisteredError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, has_status, is_idle, running_engine, running_worker, until
 

@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.errors import ChildFailedError, GatherError, RunFailedError, SignalTimeoutError, StepFailedError
-from fastapi_durable.model import ErrorRecord, RunStatus
+from fastapi_durable.model.errors import (
+    ChildFailedError,
+    GatherError,
+    RunFailedError,
+    SignalTimeoutError,
+    StepFailedError,
+)
+from fastapi_durable.model.records import ErrorRecord, RunStatus
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import build_engine, running_engine
 

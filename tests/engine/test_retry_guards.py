@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import RunFailedError, RunStateError
-from fastapi_durable.model import ErrorRecord, Run, RunStatus
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import RunFailedError, RunStateError
+from fastapi_durable.model.records import ErrorRecord, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import build_engine, running_engine
 from tests.support.stores import on_every_store

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from example_app.clients.postgresql import Prisma
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.engine.handle import RunHandle
-from fastapi_durable.errors import ChildFailedError, FatalError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.runs.handle import RunHandle
+from fastapi_durable.model.errors import ChildFailedError, FatalError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.support.crossing import Crossing, crossing
 from tests.support.engine_rig import FAST, run_has, running_engine, until

@@ -12,19 +12,19 @@ from typing import Any
 import pytest
 
 from fastapi_durable import MemoryStateStore, Schedule, workflow
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import workflow_definition
-from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import workflow_definition
+from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.upkeep import upkeep
-from fastapi_durable.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
-from fastapi_durable.model import RunQuery, RunStatus
-from fastapi_durable.queue import Queue
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
 from fastapi_durable.transport.in_process import InProcessTransport
-from fastapi_durable.worker import Worker
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import FAST, NothingInjected, until
 from tests.support.interposed_store import interposed

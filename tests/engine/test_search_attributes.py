@@ -3,10 +3,10 @@
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import InputValidationError
-from fastapi_durable.model import AttributeFilter, RunQuery
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.records import AttributeFilter, RunQuery
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import build_engine, running_engine

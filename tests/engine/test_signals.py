@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import InputValidationError, RunFailedError, SerializationError, SignalTokenTakenError
-from fastapi_durable.model import RunStatus, SignalWaiter
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import InputValidationError, RunFailedError, SerializationError, SignalTokenTakenError
+from fastapi_durable.model.records import RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import build_engine, has_status, running_engine, running_worker, until

@@ -8,16 +8,16 @@ from datetime import timedelta
 
 import pytest
 
-from fastapi_durable.definition import Singleton, step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import (
+from fastapi_durable.declare.definition import Singleton, step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import (
     DefinitionError,
     InputValidationError,
     RunCancelledError,
     RunFailedError,
     SingletonQueueFullError,
 )
-from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until

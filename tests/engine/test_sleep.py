@@ -6,10 +6,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Run, RunStatus
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
 from tests.support.engine_rig import FAST, has_status, killed_worker, run_has, running_engine, until

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.app.service import WorkflowService
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.entity import entity, operation
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.entity import entity, operation
-from fastapi_durable.errors import InputValidationError, RunIdTakenError, RunNotFoundError
-from fastapi_durable.model import RunQuery, RunStatus
-from fastapi_durable.service import WorkflowService
+from fastapi_durable.model.errors import InputValidationError, RunIdTakenError, RunNotFoundError
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, running_engine, until
@@ -32,7 +32,7 @@ async def refund(ctx: WorkflowContext, number: int) -> int:
 
 @workflow(updates={"name": lambda value: None})
 async def talk(ctx: WorkflowContext) -> str:
-    await ctx.set_event("secret", 7)
+    await ctx.set_value("secret", 7)
     await ctx.breakpoint()
     return await ctx.on_update("name", str)
 
@@ -203,7 +203,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
         await until(lambda: store.find_signal_waiter("bp:talk:1"))
         other = WorkflowService(engine_of(store, "b"))
         for refused in (
-            other.get_event("talk", "secret"),
+            other.get_value("talk", "secret"),
             other.continue_run("talk"),
             other.complete_task("talk", "t"),
             other.fail_task("talk", "t", "no"),
@@ -224,7 +224,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
             await other.start(talk, run_id="talk")
 
         operator = WorkflowService(engine_of(store, None))
-        assert await operator.get_event("talk", "secret", int) == 7
+        assert await operator.get_value("talk", "secret", int) == 7
         assert await operator.continue_run("talk")
         assert (await operator.update("talk", "name", "x")).accepted
         assert await handle.result("10s") == "x"
@@ -246,7 +246,7 @@ async def test_a_driven_run_keeps_its_lease_whatever_another_namespace_asks_for(
         return await ctx.gather(ctx.step(work), ctx.wait_for_signal("go", str))
 
     def of(namespace: str) -> Any:
-        return running_engine(store, flow, config=replace(FAST, namespace=namespace, running_row_after=FAST.lease))
+        return running_engine(store, flow, config=replace(FAST, namespace=namespace, show_running_after=FAST.lease))
 
     async with of("a") as own, of("b") as other:
         handle = await own.start(flow)

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.interception import StepExecution, StepInterceptor
+from fastapi_durable.engine.core.live_events import LiveEvent
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.live_events import LiveEvent
-from fastapi_durable.engine.turns.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.turns.step_log import current_step
-from fastapi_durable.errors import RunCancelledError, RunFailedError, StepFailedError
-from fastapi_durable.model import RunStatus
-from fastapi_durable.retry import fixed
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.model.errors import RunCancelledError, RunFailedError, StepFailedError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from fastapi_durable.worker import Worker
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
 
 

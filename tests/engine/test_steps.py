@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import DefinitionError, FatalError, RunFailedError, StepFailedError
-from fastapi_durable.model import CheckpointStatus, RunStatus
-from fastapi_durable.retry import NO_DELAY, exponential, fixed
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import NO_DELAY, exponential, fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import DefinitionError, FatalError, RunFailedError, StepFailedError
+from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
 from tests.support.engine_rig import FAST, has_status, killed_worker, running_engine, until
 
-SUSPENDING = replace(FAST, retry_in_turn_below=timedelta(0), lease=timedelta(milliseconds=60))
+SUSPENDING = replace(FAST, inline_retry_below=timedelta(0), lease=timedelta(milliseconds=60))
 
 
 class Unreadable(Exception):
@@ -91,7 +91,7 @@ async def test_attempts_survive_a_crash(store: StateStore) -> None:
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.step(fail)
 
-    config = replace(SUSPENDING, retry_in_turn_below=timedelta(seconds=2))
+    config = replace(SUSPENDING, inline_retry_below=timedelta(seconds=2))
     async with killed_worker(store, flow, config=config) as first:
         handle = await first.start(flow)
         await second_failed.wait()
@@ -129,7 +129,7 @@ async def test_a_crash_in_a_later_attempt_loses_nothing_of_the_earlier_ones(stor
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(work)
 
-    config = replace(SUSPENDING, retry_in_turn_below=timedelta(seconds=2), running_row_after=timedelta(0))
+    config = replace(SUSPENDING, inline_retry_below=timedelta(seconds=2), show_running_after=timedelta(0))
     async with killed_worker(store, flow, config=config) as first:
         handle = await first.start(flow)
         await entered.wait()
@@ -161,7 +161,7 @@ async def test_an_attempt_that_a_crash_cut_off_is_made_again_under_its_number(st
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(work)
 
-    config = replace(SUSPENDING, running_row_after=timedelta(0))
+    config = replace(SUSPENDING, show_running_after=timedelta(0))
     async with killed_worker(store, flow, config=config) as first:
         handle = await first.start(flow)
         await entered.wait()

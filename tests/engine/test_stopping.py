@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import NO_DELAY, fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns import turn
-from fastapi_durable.model import RunStatus
-from fastapi_durable.retry import NO_DELAY, fixed
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from fastapi_durable.worker import Worker
 from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, until
 from tests.support.interposed_store import interposed
 

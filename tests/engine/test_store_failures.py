@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import StepFailedError, StoreConflictError, StoreError, StoreUnavailableError
-from fastapi_durable.model import RunStatus
-from fastapi_durable.retry import NO_DELAY
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import NO_DELAY
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import StepFailedError, StoreConflictError, StoreError, StoreUnavailableError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
@@ -219,7 +219,7 @@ async def test_an_outage_that_outlasts_the_lease_repeats_the_step_once_it_is_ove
         return await ctx.step(work)
 
     outage = Outage()
-    config = replace(QUICK, lease=timedelta(milliseconds=60), running_row_after=timedelta(0))
+    config = replace(QUICK, lease=timedelta(milliseconds=60), show_running_after=timedelta(0))
     async with running_worker(interposed(store, outage.between), flow, config=config) as (engine, worker):
         handle = await engine.start(flow)
         await entered.wait()

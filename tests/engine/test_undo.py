@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.errors import RunCancelledError, RunFailedError
-from fastapi_durable.model import CheckpointStatus, RunStatus
-from fastapi_durable.retry import fixed
+from fastapi_durable.model.errors import RunCancelledError, RunFailedError
+from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import build_engine, has_status, is_idle, running_engine, running_worker, until

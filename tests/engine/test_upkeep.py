@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from fastapi_durable import Retention, RunGateway, keep, workflow
-from fastapi_durable.clock import SystemClock
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.retention import sweep
-from fastapi_durable.errors import DefinitionError
-from fastapi_durable.model import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.records import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
@@ -49,8 +49,8 @@ async def test_finished_runs_are_forgotten_by_age_and_by_number_and_live_ones_ne
         policies=(keep("completed", "cancelled", max_age="9.5 days"), keep("failed", max_count=3)), batch_size=4
     )
     engine = build_engine(store, known)
-    assert await sweep(engine._services, retention) == 20 + 27
-    assert await sweep(engine._services, retention) == 0
+    assert await sweep(engine._kernel, retention) == 20 + 27
+    assert await sweep(engine._kernel, retention) == 0
     kept = [f"done-{number:02}" for number in range(10)] + [f"failed-{number:02}" for number in range(3)]
     assert await ids(store) == sorted(["dead", "sleeping", *kept])
 
@@ -62,9 +62,9 @@ async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store
         await store.buffer_signal("token", days, now=now - days * DAY)
         await store.buffer_event(BufferedEvent(id=f"e{days}", name="paid", published_at=now - days * DAY))
     engine = build_engine(store, known)
-    assert await sweep(engine._services, Retention()) == 2
+    assert await sweep(engine._kernel, Retention()) == 2
     brief = build_engine(store, known, config=replace(FAST, event_ttl=DAY))
-    assert await sweep(brief._services, Retention(signals=None)) == 1
+    assert await sweep(brief._kernel, Retention(signals=None)) == 1
     first, second = await store.take_buffered_signal("token"), await store.take_buffered_signal("token")
     assert first is not None
     assert second is not None
@@ -77,7 +77,7 @@ async def test_a_sweep_of_one_namespace_leaves_the_others_alone(store: StateStor
     await store.create_run(replace(a_run("theirs", RunStatus.COMPLETED, days=9), namespace="theirs"))
     await store.create_run(a_run("ours", RunStatus.COMPLETED, days=9))
     engine = build_engine(store, known, config=replace(FAST, namespace="default"))
-    assert await sweep(engine._services, Retention(policies=(keep("completed", max_age="1 day"),))) == 1
+    assert await sweep(engine._kernel, Retention(policies=(keep("completed", max_age="1 day"),))) == 1
     assert await ids(store) == ["theirs"]
 
 
@@ -111,8 +111,8 @@ async def test_a_run_that_no_worker_knows_is_shown_as_blocked_until_one_comes_th
     )
     engine = build_engine(store, known)
     await store.save_worker(a_worker("here", "known@1"))
-    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 3
-    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 0
+    assert await show_blocked(engine._kernel, alive_within=timedelta(minutes=1)) == 3
+    assert await show_blocked(engine._kernel, alive_within=timedelta(minutes=1)) == 0
     statuses = {run.id: run.status for run in await store.list_runs(RunQuery())}
     assert statuses == {
         "lonely": RunStatus.BLOCKED,
@@ -149,7 +149,7 @@ async def test_a_run_that_is_taken_while_it_is_being_shown_as_blocked_stays_with
         return found
 
     engine = build_engine(interposed(store, take_first), known)
-    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 0
+    assert await show_blocked(engine._kernel, alive_within=timedelta(minutes=1)) == 0
     run = await store.find_run("lonely")
     assert run is not None
     assert (run.status, run.locked_by) == (RunStatus.RUNNING, "somebody who knows it")
@@ -160,9 +160,9 @@ async def test_a_run_that_another_live_worker_knows_is_not_blocked(store: StateS
     await store.create_run(a_run("theirs", RunStatus.PENDING, days=1, workflow="theirs"))
     await store.save_worker(a_worker("there", "theirs@1"))
     engine = build_engine(store, known)
-    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 0
+    assert await show_blocked(engine._kernel, alive_within=timedelta(minutes=1)) == 0
     await store.save_worker(a_worker("there", "theirs@1", days=1))
-    assert await show_blocked(engine._services, alive_within=timedelta(minutes=1)) == 1
+    assert await show_blocked(engine._kernel, alive_within=timedelta(minutes=1)) == 1
 
 
 @on_every_store

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.clock import SystemClock
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.errors import RunCancelledError, RunFailedError, SignalTimeoutError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, RunStatus
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import RunCancelledError, RunFailedError, SignalTimeoutError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
 
@@ -21,7 +21,7 @@ from tests.support.engine_rig import FAST, build_engine, has_status, killed_work
 @workflow
 async def call_me(ctx: WorkflowContext) -> Any:
     hook = await ctx.webhook(dict[str, int])
-    await ctx.set_event("token", hook.token)
+    await ctx.set_value("token", hook.token)
     return await hook.wait()
 
 
@@ -29,14 +29,14 @@ async def call_me(ctx: WorkflowContext) -> Any:
 async def slow_caller(ctx: WorkflowContext) -> Any:
     """Waits only after a signal."""
     hook = await ctx.webhook()
-    await ctx.set_event("token", hook.token)
+    await ctx.set_value("token", hook.token)
     await ctx.wait_for_signal("go")
     return await hook.wait()
 
 
 async def token_of(engine: WorkflowEngine, run_id: str) -> str:
-    await until(lambda: engine.get_event(run_id, "token"))
-    return str(await engine.get_event(run_id, "token"))
+    await until(lambda: engine.get_value(run_id, "token"))
+    return str(await engine.get_value(run_id, "token"))
 
 
 async def test_a_callback_that_comes_before_the_wait_is_kept(store: StateStore) -> None:
@@ -118,18 +118,18 @@ async def test_a_callback_after_the_timeout_is_for_a_later_wait(store: StateStor
     @workflow
     async def flow(ctx: WorkflowContext) -> list[object]:
         hook = await ctx.webhook()
-        await ctx.set_event("token", hook.token)
+        await ctx.set_value("token", hook.token)
         try:
             first = await hook.wait(timeout="2ms")
         except SignalTimeoutError:
             first = "timeout"
-        await ctx.set_event("late", True)
+        await ctx.set_value("late", True)
         await ctx.wait_for_signal("go")
         return [first, await hook.wait(timeout="1h")]
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        await until(lambda: engine.get_event(handle.run_id, "late"))
+        await until(lambda: engine.get_value(handle.run_id, "late"))
         assert await engine.callback(await token_of(engine, handle.run_id), "late") is Callback.RECEIVED
         await engine.signal("go")
         assert await handle.result("5s") == ["timeout", "late"]

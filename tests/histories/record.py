@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import History, record_history
 from tests.histories.workflows import RECORDED, Recorded

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import NonDeterminismError, RunNotFoundError
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import NonDeterminismError, RunNotFoundError
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import History, assert_replayable, record_history
 from tests.histories.record import path_of, record

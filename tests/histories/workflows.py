@@ -7,13 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fastapi_durable.definition import Singleton, step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import Singleton, step, workflow
+from fastapi_durable.declare.entity import entity, operation
+from fastapi_durable.declare.retry import fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.entity import entity, operation
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     ChildFailedError,
     EntityOperationError,
     GatherError,
@@ -21,7 +22,6 @@ from fastapi_durable.errors import (
     StepFailedError,
     TaskFailedError,
 )
-from fastapi_durable.retry import fixed
 from tests.support.engine_rig import until
 
 
@@ -186,7 +186,7 @@ async def dialogue(ctx: WorkflowContext) -> list[object]:
     """The webhook comes last: its token is another one each time."""
     address = await ctx.on_update("address", str)
     late = await ctx.on_update("street", str, timeout="1h")
-    await ctx.set_event("stage", "addressed")
+    await ctx.set_value("stage", "addressed")
     await ctx.breakpoint("look")
     await ctx.breakpoint()
     done = await ctx.task("pick", hand_out, int)
@@ -195,7 +195,7 @@ async def dialogue(ctx: WorkflowContext) -> list[object]:
     except TaskFailedError as error:
         failed = error.error.message
     hook = await ctx.webhook(int)
-    await ctx.set_event("hook", hook.token)
+    await ctx.set_value("hook", hook.token)
     return [address, late, done, failed, await hook.wait(), await hook.wait(timeout="1h")]
 
 
@@ -206,8 +206,8 @@ async def answer(engine: WorkflowEngine, run_id: str) -> None:
         await until(lambda label=label: engine.continue_run(run_id, label))  # type: ignore[misc]
     await engine.complete_task(run_id, "pick", 3)
     await engine.fail_task(run_id, "pack", "no boxes")
-    await until(lambda: engine.get_event(run_id, "hook"))
-    await engine.callback(await engine.get_event(run_id, "hook", str) or "", 4)
+    await until(lambda: engine.get_value(run_id, "hook"))
+    await engine.callback(await engine.get_value(run_id, "hook", str) or "", 4)
 
 
 async def _accepted(engine: WorkflowEngine, run_id: str, name: str) -> bool:

@@ -10,12 +10,10 @@ import pytest
 from fastapi import Depends, Request
 
 from fastapi_durable import (
-    DefinitionError,
     DurableModule,
     DurableOptions,
     DurableRuntime,
     FatalError,
-    InjectionError,
     MemoryStateStore,
     RunFailedError,
     StateStore,
@@ -25,6 +23,7 @@ from fastapi_durable import (
     step,
     workflow,
 )
+from fastapi_durable.errors import DefinitionError, InjectionError
 from tests.support.engine_rig import until
 
 

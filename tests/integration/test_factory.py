@@ -7,11 +7,8 @@ import pytest
 from fastapi import Depends, FastAPI, Request
 
 from fastapi_durable import (
-    ConfigurationError,
-    DefinitionError,
     DurableModule,
     DurableOptions,
-    InjectionError,
     MemoryStateStore,
     StateStore,
     WorkflowContext,
@@ -19,6 +16,7 @@ from fastapi_durable import (
     step,
     workflow,
 )
+from fastapi_durable.errors import ConfigurationError, DefinitionError, InjectionError
 from tests.integration.order_desk import checkout
 
 

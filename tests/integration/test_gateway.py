@@ -13,15 +13,15 @@ from fastapi_durable import (
     DurableOptions,
     DurableRuntime,
     MemoryStateStore,
-    RunNotFoundError,
     RunQuery,
     RunStatus,
-    SystemClock,
     WorkflowContext,
     workflow,
 )
-from fastapi_durable.gateway import Waiting
-from fastapi_durable.model import Run, RunFacet, SignalWaiter
+from fastapi_durable.app.gateway import Waiting
+from fastapi_durable.errors import RunNotFoundError
+from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.records import Run, RunFacet, SignalWaiter
 from tests.integration.order_desk import Order, checkout
 
 

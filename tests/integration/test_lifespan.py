@@ -13,16 +13,14 @@ from fastapi_durable import (
     DurableModule,
     DurableOptions,
     MemoryStateStore,
-    NotStartedError,
     RunStatus,
-    SchemaMismatchError,
     StateStoreDep,
-    StoreUnavailableError,
     WorkflowContext,
     app_scoped,
     step,
     workflow,
 )
+from fastapi_durable.errors import NotStartedError, SchemaMismatchError, StoreUnavailableError
 from tests.integration.order_desk import Order, calling, charge, checkout, order_desk, receipt_of, serving
 
 

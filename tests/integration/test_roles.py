@@ -11,16 +11,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from fastapi_durable import (
-    DurableModule,
-    DurableOptions,
-    MemoryStateStore,
-    Queue,
-    RunStatus,
-    StoreUnavailableError,
-    SystemClock,
-)
-from fastapi_durable.queue import QueueLoad
+from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, Queue, RunStatus
+from fastapi_durable.declare.queue import QueueLoad
+from fastapi_durable.errors import StoreUnavailableError
+from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.web import probes
 from fastapi_durable.web.probes import answering_probes
 from tests.integration.order_desk import Order, calling, checkout, order_desk, receipt_of
@@ -125,7 +119,7 @@ async def test_health_says_whether_the_store_answers_and_the_worker_lives() -> N
 async def test_a_worker_that_cannot_look_for_work_is_not_ready_although_the_store_answers(
     monkeypatch: pytest.MonkeyPatch, hangs: bool
 ) -> None:
-    monkeypatch.setattr("fastapi_durable.runtime._LONGEST_OVERDUE", timedelta(milliseconds=50))
+    monkeypatch.setattr("fastapi_durable.app.runtime._LONGEST_OVERDUE", timedelta(milliseconds=50))
     broken = False
 
     class Store(MemoryStateStore):

@@ -17,19 +17,12 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable import (
-    PostgresWakeups,
-    PrismaStateStore,
-    RunCancelledError,
-    RunStatus,
-    SqliteWakeups,
-    Wakeups,
-    step,
-    workflow,
-)
+from fastapi_durable import PostgresWakeups, PrismaStateStore, RunStatus, SqliteWakeups, step, workflow
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.wakeups.base import Topic, Word
-from fastapi_durable.worker import Worker
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.errors import RunCancelledError
+from fastapi_durable.wakeups import Wakeups
+from fastapi_durable.wakeups.base import Topic, Wakeup
 from tests.support.engine_rig import FAST, build_engine, has_status, until
 from tests.support.postgres import LocalPostgresServer, PostgresServer
 
@@ -81,7 +74,7 @@ async def process(shared: Shared, *workflows: Any, drives: bool = True) -> Async
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(client_class(datasource={"url": shared.url}))
         engine = build_engine(PrismaStateStore(client), *workflows, config=SELDOM)
-        joined = shared.wakeups.joined(engine.notifications.hear)
+        joined = shared.wakeups.joined(engine.notifications.on_message)
         stack.enter_context(engine.notifications.joined_to(await stack.enter_async_context(joined)))
         if drives:
             worker = Worker(engine)
@@ -182,67 +175,67 @@ async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_wit
 async def test_what_was_missed_while_the_connection_was_cut_is_looked_for_when_it_is_back(
     postgres_url: str, postgres_server: PostgresServer
 ) -> None:
-    heard: asyncio.Queue[Word] = asyncio.Queue()
+    heard: asyncio.Queue[Wakeup] = asyncio.Queue()
     async with PostgresWakeups(postgres_url).joined(heard.put_nowait):
         async with asyncio.timeout(10):
-            assert await heard.get() == Word(Topic.WORK)
+            assert await heard.get() == Wakeup(Topic.WORK)
             cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
             others = f"{cut} AND pid <> pg_backend_pid()"
             await asyncio.to_thread(postgres_server.sql, others, postgres_url.rsplit("/", 1)[1])
-            assert await heard.get() == Word(Topic.WORK)
+            assert await heard.get() == Wakeup(Topic.WORK)
 
 
 @pytest.mark.postgres
 async def test_words_that_are_told_while_the_server_is_away_are_told_when_it_is_back(
     stoppable_postgres: LocalPostgresServer,
 ) -> None:
-    heard: asyncio.Queue[Word] = asyncio.Queue()
+    heard: asyncio.Queue[Wakeup] = asyncio.Queue()
     url = stoppable_postgres.url
-    async with PostgresWakeups(url).joined(heard.put_nowait), PostgresWakeups(url).joined(lambda _: None) as tell:
+    async with PostgresWakeups(url).joined(heard.put_nowait), PostgresWakeups(url).joined(lambda _: None) as publish:
         async with asyncio.timeout(30):
-            assert await heard.get() == Word(Topic.WORK)
+            assert await heard.get() == Wakeup(Topic.WORK)
             await asyncio.to_thread(stoppable_postgres.stop)
-            tell(Word(Topic.FINISHED, "run-1"))
+            publish(Wakeup(Topic.FINISHED, "run-1"))
             await asyncio.to_thread(stoppable_postgres.start)
             # The listener may be back later than the teller; then its own look at the store makes up for it.
-            assert await heard.get() in (Word(Topic.WORK), Word(Topic.FINISHED, "run-1"))
+            assert await heard.get() in (Wakeup(Topic.WORK), Wakeup(Topic.FINISHED, "run-1"))
 
 
 @pytest.mark.postgres
 async def test_one_does_not_hear_oneself_and_nothing_that_is_not_ours(
     postgres_url: str, postgres_server: PostgresServer
 ) -> None:
-    heard: asyncio.Queue[Word] = asyncio.Queue()
-    other: asyncio.Queue[Word] = asyncio.Queue()
+    heard: asyncio.Queue[Wakeup] = asyncio.Queue()
+    other: asyncio.Queue[Wakeup] = asyncio.Queue()
     wakeups = PostgresWakeups(postgres_url)
-    async with wakeups.joined(heard.put_nowait) as tell, wakeups.joined(other.put_nowait) as tell_from_there:
+    async with wakeups.joined(heard.put_nowait) as publish, wakeups.joined(other.put_nowait) as tell_from_there:
         async with asyncio.timeout(10):
-            assert await heard.get() == await other.get() == Word(Topic.WORK)
+            assert await heard.get() == await other.get() == Wakeup(Topic.WORK)
             for payload in ("", "7", '{"words": 3}', '{"from": "x", "words": [["new", "run-1"], 4]}'):
                 statement = f"SELECT pg_notify('fastapi_durable', '{payload}')"
                 await asyncio.to_thread(postgres_server.sql, statement, postgres_url.rsplit("/", 1)[1])
-            tell(Word(Topic.FINISHED, "mine"))
-            assert await other.get() == Word(Topic.FINISHED, "mine")
-            tell_from_there(Word(Topic.CANCELLED, "theirs"))
-            assert await heard.get() == Word(Topic.CANCELLED, "theirs")
+            publish(Wakeup(Topic.FINISHED, "mine"))
+            assert await other.get() == Wakeup(Topic.FINISHED, "mine")
+            tell_from_there(Wakeup(Topic.CANCELLED, "theirs"))
+            assert await heard.get() == Wakeup(Topic.CANCELLED, "theirs")
     assert heard.empty()
 
 
 async def test_more_words_than_fit_into_one_message_all_arrive(shared: Shared) -> None:
-    heard: asyncio.Queue[Word] = asyncio.Queue()
-    told = [Word(Topic.FINISHED, f"{'é' * 400}-{number}") for number in range(60)]
+    heard: asyncio.Queue[Wakeup] = asyncio.Queue()
+    told = [Wakeup(Topic.FINISHED, f"{'é' * 400}-{number}") for number in range(60)]
     async with shared.wakeups.joined(heard.put_nowait):
         await heard.get()
-        async with shared.wakeups.joined(lambda _: None) as tell:
+        async with shared.wakeups.joined(lambda _: None) as publish:
             for word in told:
-                tell(word)
+                publish(word)
             async with asyncio.timeout(10):
                 assert [await heard.get() for _ in told] == told
 
 
 async def test_a_server_that_is_not_there_keeps_nobody_from_starting() -> None:
-    async with PostgresWakeups("postgresql://nobody@127.0.0.1:1/nothing?connection_limit=3").joined(print) as tell:
-        tell(Word(Topic.WORK))
+    async with PostgresWakeups("postgresql://nobody@127.0.0.1:1/nothing?connection_limit=3").joined(print) as publish:
+        publish(Wakeup(Topic.WORK))
 
 
 @pytest.fixture
@@ -255,19 +248,19 @@ def sockets() -> Iterator[Path]:
 async def test_a_process_on_sqlite_hears_the_others_and_nothing_that_is_not_ours(
     sqlite_url: str, sockets: Path
 ) -> None:
-    heard: asyncio.Queue[Word] = asyncio.Queue()
+    heard: asyncio.Queue[Wakeup] = asyncio.Queue()
     wakeups = SqliteWakeups(sqlite_url, folder=sockets)
-    async with wakeups.joined(heard.put_nowait) as tell:
-        assert await heard.get() == Word(Topic.WORK)
+    async with wakeups.joined(heard.put_nowait) as publish:
+        assert await heard.get() == Wakeup(Topic.WORK)
         (path,) = sockets_in(sockets)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
             for message in (b"", b"7", b"\xff", b'{"from": "x", "words": [["new", "run-1"], 4]}'):
                 stranger.sendto(message, str(path))
-        tell(Word(Topic.FINISHED, "mine"))
+        publish(Wakeup(Topic.FINISHED, "mine"))
         async with wakeups.joined(lambda _: None) as tell_from_there:
-            tell_from_there(Word(Topic.CANCELLED, "theirs"))
+            tell_from_there(Wakeup(Topic.CANCELLED, "theirs"))
         async with asyncio.timeout(10):
-            assert await heard.get() == Word(Topic.CANCELLED, "theirs")
+            assert await heard.get() == Wakeup(Topic.CANCELLED, "theirs")
         assert heard.empty()
     assert not folders_in(sockets), "whoever leaves last leaves nothing behind"
 
@@ -305,19 +298,19 @@ def killed_peer(sqlite_url: str, sockets: Path) -> None:
 
 @pytest.mark.usefixtures("killed_peer")
 async def test_the_socket_of_a_killed_process_is_removed_by_whoever_meets_it(sqlite_url: str, sockets: Path) -> None:
-    heard: asyncio.Queue[Word] = asyncio.Queue()
+    heard: asyncio.Queue[Wakeup] = asyncio.Queue()
     wakeups = SqliteWakeups(sqlite_url, folder=sockets)
-    async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as tell:
+    async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as publish:
         assert len(sockets_in(sockets)) == 3
-        tell(Word(Topic.FINISHED, "run-1"))
+        publish(Wakeup(Topic.FINISHED, "run-1"))
         async with asyncio.timeout(10):
-            assert [await heard.get(), await heard.get()] == [Word(Topic.WORK), Word(Topic.FINISHED, "run-1")]
+            assert [await heard.get(), await heard.get()] == [Wakeup(Topic.WORK), Wakeup(Topic.FINISHED, "run-1")]
         assert len(sockets_in(sockets)) == 2
 
 
 async def test_a_full_queue_of_a_paused_process_holds_nobody_up(sqlite_url: str, sockets: Path) -> None:
     wakeups = SqliteWakeups(sqlite_url, folder=sockets)
-    async with wakeups.joined(lambda _: None) as tell:
+    async with wakeups.joined(lambda _: None) as publish:
         (own,) = sockets_in(sockets)
         with (
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as paused,
@@ -326,11 +319,14 @@ async def test_a_full_queue_of_a_paused_process_holds_nobody_up(sqlite_url: str,
             paused.bind(str(own.with_name("paused.sock")))
             other.setblocking(False)
             _fill(other, own.with_name("paused.sock"))
-            heard: asyncio.Queue[Word] = asyncio.Queue()
+            heard: asyncio.Queue[Wakeup] = asyncio.Queue()
             async with wakeups.joined(heard.put_nowait):
-                tell(Word(Topic.FINISHED, "run-1"))
+                publish(Wakeup(Topic.FINISHED, "run-1"))
                 async with asyncio.timeout(10):
-                    assert [await heard.get(), await heard.get()] == [Word(Topic.WORK), Word(Topic.FINISHED, "run-1")]
+                    assert [await heard.get(), await heard.get()] == [
+                        Wakeup(Topic.WORK),
+                        Wakeup(Topic.FINISHED, "run-1"),
+                    ]
             assert own.with_name("paused.sock").exists()
 
 
@@ -342,8 +338,8 @@ async def test_a_folder_that_others_may_enter_is_not_used(
     folder = tmp_path / f"fastapi-durable-{os.getuid()}"
     folder.mkdir()
     folder.chmod(mode)
-    async with SqliteWakeups(sqlite_url).joined(lambda _: None) as tell:
-        tell(Word(Topic.WORK))
+    async with SqliteWakeups(sqlite_url).joined(lambda _: None) as publish:
+        publish(Wakeup(Topic.WORK))
     assert "belongs to this user" in caplog.text
     assert list(folder.iterdir()) == []
 
@@ -361,17 +357,17 @@ async def test_a_socket_that_was_cleaned_up_is_made_again(
     sqlite_url: str, sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fastapi_durable.wakeups.sqlite._CARE_SECONDS", 0.01)
-    heard: asyncio.Queue[Word] = asyncio.Queue()
+    heard: asyncio.Queue[Wakeup] = asyncio.Queue()
     wakeups = SqliteWakeups(sqlite_url, folder=sockets)
-    async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as tell:
-        assert await heard.get() == Word(Topic.WORK)
+    async with wakeups.joined(heard.put_nowait), wakeups.joined(lambda _: None) as publish:
+        assert await heard.get() == Wakeup(Topic.WORK)
         for path in sockets_in(sockets):
             path.unlink()
         async with asyncio.timeout(10):
-            assert await heard.get() == Word(Topic.WORK), "what was missed meanwhile is looked for"
+            assert await heard.get() == Wakeup(Topic.WORK), "what was missed meanwhile is looked for"
             await until(lambda: _are_two(sockets))
-            tell(Word(Topic.FINISHED, "run-1"))
-            assert await heard.get() == Word(Topic.FINISHED, "run-1")
+            publish(Wakeup(Topic.FINISHED, "run-1"))
+            assert await heard.get() == Wakeup(Topic.FINISHED, "run-1")
 
 
 async def _are_two(folder: Path) -> bool:

@@ -17,12 +17,10 @@ from fastapi_durable import (
     DurableOptions,
     MemoryStateStore,
     RunHandle,
-    StoreConflictError,
-    StoreUnavailableError,
-    TransactionExpiredError,
     WorkflowContext,
     workflow,
 )
+from fastapi_durable.errors import StoreConflictError, StoreUnavailableError, TransactionExpiredError
 from tests.integration.order_desk import calling
 from tests.support.engine_rig import until
 
@@ -32,7 +30,7 @@ KEY = "a-key-that-is-long-enough-for-anybody"
 @workflow
 async def call_me(ctx: WorkflowContext) -> Any:
     hook = await ctx.webhook()
-    await ctx.set_event("url", hook.url)
+    await ctx.set_value("url", hook.url)
     return await hook.wait()
 
 
@@ -69,8 +67,8 @@ async def waiting(durable: DurableModule, app: FastAPI, run_id: str = "run/1 ü?
     """A run that waits for a callback, and the address it gave away."""
     service = durable.runtime(app).service
     handle = await service.start(call_me, run_id=run_id)
-    await until(lambda: service.get_event(run_id, "url"))
-    return handle, str(await service.get_event(run_id, "url"))
+    await until(lambda: service.get_value(run_id, "url"))
+    return handle, str(await service.get_value(run_id, "url"))
 
 
 async def test_a_callback_is_accepted_without_a_login_and_so_is_its_repetition() -> None:

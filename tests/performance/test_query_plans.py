@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.activity import ActivityQuery
-from fastapi_durable.model import TERMINAL_STATUSES, AttributeFilter, Lease, RetentionPolicy, RunQuery, RunStatus
-from fastapi_durable.queue import QueueState
+from fastapi_durable.declare.queue import QueueState
+from fastapi_durable.model.activity import ActivityQuery
+from fastapi_durable.model.records import (
+    TERMINAL_STATUSES,
+    AttributeFilter,
+    Lease,
+    RetentionPolicy,
+    RunQuery,
+    RunStatus,
+)
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.contract.builders import a_checkpoint, a_run, at

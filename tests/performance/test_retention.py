@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi_durable.model import RetentionPolicy, RunQuery, RunStatus
+from fastapi_durable.model.records import RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.contract.builders import T0
 from tests.support.past import add_finished_runs

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest_asyncio
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.support.engine_rig import FAST, has_status, running_engine, until
 

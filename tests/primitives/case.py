@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.errors import RunCancelledError, RunFailedError
-from fastapi_durable.model import Run, RunQuery, RunStatus
-from fastapi_durable.queue import Queue
+from fastapi_durable.model.errors import RunCancelledError, RunFailedError
+from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import ProcessDied
 

@@ -1,8 +1,8 @@
 """Nearly every primitive in one long run, as they follow each other in a real one."""
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import ChildFailedError
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import ChildFailedError
 from tests.primitives.case import Case, Desk
 from tests.primitives.entities import Account, caller, sender
 from tests.primitives.family import (

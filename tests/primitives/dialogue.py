@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.primitives.webhook import Callback
-from fastapi_durable.errors import RunStateError, SignalTimeoutError, TaskFailedError
+from fastapi_durable.model.errors import RunStateError, SignalTimeoutError, TaskFailedError
 from tests.primitives.case import Case, Desk
 
 
@@ -36,12 +36,12 @@ async def update(desk: Desk) -> None:
 
 @workflow
 async def shown(ctx: WorkflowContext, key: str) -> None:
-    await ctx.set_event("progress", 50)
-    await ctx.set_event("progress", 100)
+    await ctx.set_value("progress", 50)
+    await ctx.set_value("progress", 100)
 
 
 async def last_shown(engine: Any, key: str) -> object:
-    return await engine.get_event(key, "progress", int)
+    return await engine.get_value(key, "progress", int)
 
 
 @workflow
@@ -82,7 +82,7 @@ async def report(desk: Desk) -> None:
 async def hooked(ctx: WorkflowContext, key: str) -> list[object]:
     hook = await ctx.webhook(dict[str, int])
     unused = await ctx.webhook()
-    await ctx.set_event("hook", hook.token)
+    await ctx.set_value("hook", hook.token)
     body = await hook.wait(timeout="1h")
     try:
         await unused.wait(timeout="2ms")
@@ -93,14 +93,14 @@ async def hooked(ctx: WorkflowContext, key: str) -> list[object]:
 
 async def call_back(desk: Desk) -> None:
     key = desk.key
-    token = await desk.until(lambda engine: engine.get_event(key, "hook", str))
+    token = await desk.until(lambda engine: engine.get_value(key, "hook", str))
     called = await desk.ask(lambda engine: engine.callback(token, {"n": 1}))
     assert called in (Callback.RECEIVED, Callback.REPEATED, Callback.ENDED)
 
 
 CASES = [
     Case(name="on_update", workflows=(updated,), result="Main Street", writes=6, outside=update),
-    Case(name="set_event", workflows=(shown,), result=100, writes=4, outcome=last_shown),
+    Case(name="set_value", workflows=(shown,), result=100, writes=4, outcome=last_shown),
     Case(name="breakpoint", workflows=(stopped,), result="went on", writes=8, outside=let_go_on),
     Case(name="task", workflows=(tasks,), result=[3, "out of stock"], writes=10, outside=report),
     Case(name="webhook", workflows=(hooked,), result=[{"n": 1}, "timeout"], writes=15, outside=call_back),

@@ -2,11 +2,11 @@
 
 from pydantic import BaseModel
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.declare.entity import entity, operation
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.entity import entity, operation
-from fastapi_durable.errors import EntityOperationError
+from fastapi_durable.model.errors import EntityOperationError
 from tests.primitives.case import Case, Desk, result_of
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.errors import ChildFailedError, GatherError
+from fastapi_durable.model.errors import ChildFailedError, GatherError
 from tests.primitives.case import Case, eventually, result_of
 from tests.primitives.work import double
 

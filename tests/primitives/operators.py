@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.errors import RunStateError
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.model.errors import RunStateError
+from fastapi_durable.model.records import RunQuery, RunStatus
 from tests.primitives.case import Case, Desk, eventually, result_of, runs_of
 from tests.primitives.family import leaf
 from tests.primitives.work import double, undo

@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from datetime import timedelta
 
-from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN
 from tests.primitives.catalogue import CASES

@@ -1,8 +1,8 @@
 """Races: the verdict, the losers' waiters, and the children that they waited for."""
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
-from fastapi_durable.errors import StepFailedError
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import StepFailedError
 from tests.primitives.case import Case, Desk, eventually
 from tests.primitives.dialogue import hand_out
 from tests.primitives.family import idle

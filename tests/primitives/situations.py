@@ -14,13 +14,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from example_app.clients import postgresql, sqlite
-from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.model import Checkpoint, Run
+from fastapi_durable.model.records import Checkpoint, Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
-from fastapi_durable.wakeups.base import Topic, Word
+from fastapi_durable.wakeups.base import Topic, Wakeup
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, PAUSE, Case, Desk, has_ended, runs_of
 from tests.support.crashing_store import Frost, Fuse, Moment, crashing
 from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker
@@ -67,11 +67,11 @@ class Line:
                 stack.enter_context(engine.notifications.joined_to(self.tell))
             yield
 
-    def tell(self, word: Word) -> None:
+    def tell(self, word: Wakeup) -> None:
         if word.topic is not Topic.WORK:
             self.ended.set()
         for engine in self._engines:
-            engine.notifications.hear(word)
+            engine.notifications.on_message(word)
 
     async def until_a_run_ends(self) -> None:
         """Or for a while: not everything that comes to rest tells of it."""
@@ -210,7 +210,7 @@ async def _outlive(case: Case, store: StateStore, key: str, life: "asyncio.Task[
                 for run in await runs_of(store, key):
                     if run.locked_by is not None and run.locked_by.startswith(f"first of {key}:"):
                         await store.update_run(run.id, {"locked_until": _PAST}, token=run.locked_by)
-                        line.tell(Word(Topic.WORK))
+                        line.tell(Wakeup(Topic.WORK))
                 await asyncio.wait({life}, timeout=5 * PAUSE)
             await life
 

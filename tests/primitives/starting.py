@@ -2,13 +2,13 @@
 
 import asyncio
 
-from fastapi_durable.definition import Batch, Singleton, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import Batch, Singleton, workflow
+from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
-from fastapi_durable.errors import SingletonQueueFullError
-from fastapi_durable.model import Run, RunStatus
-from fastapi_durable.queue import Queue
+from fastapi_durable.model.errors import SingletonQueueFullError
+from fastapi_durable.model.records import Run, RunStatus
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, Case, Desk, eventually, result_of, runs_of
 from tests.primitives.work import double
 

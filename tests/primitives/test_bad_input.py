@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.webhook import Callback
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     DefinitionError,
     EntityOperationError,
     InputValidationError,
@@ -20,7 +20,7 @@ from fastapi_durable.errors import (
     StepNotRegisteredError,
     WorkflowNotRegisteredError,
 )
-from fastapi_durable.model import RunQuery
+from fastapi_durable.model.records import RunQuery
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.primitives.dialogue import hand_out
 from tests.primitives.entities import Account
@@ -72,8 +72,8 @@ WITHIN: dict[str, tuple[Callable[[WorkflowContext], Any], type[Exception]]] = {
     "wait_for_event: large match": (lambda ctx: ctx.wait_for_event("a", match={"a": "x" * 9999}), InputValidationError),
     "webhook: timeout": (_waits_too_long, ValueError),
     "on_update: no name": (lambda ctx: ctx.on_update(""), DefinitionError),
-    "set_event: no name": (lambda ctx: ctx.set_event("", 1), DefinitionError),
-    "set_event: value": (lambda ctx: ctx.set_event("a", object()), SerializationError),
+    "set_value: no name": (lambda ctx: ctx.set_value("", 1), DefinitionError),
+    "set_value: value": (lambda ctx: ctx.set_value("a", object()), SerializationError),
     "breakpoint: label": (lambda ctx: ctx.breakpoint(""), DefinitionError),
     "task: dispatch takes no ticket": (lambda ctx: ctx.task("a", TAKES_NO_TICKET), DefinitionError),
     "task: two of one name": (_two_tasks_of_one_name, DefinitionError),
@@ -140,7 +140,7 @@ FROM_OUTSIDE: dict[str, tuple[Callable[[WorkflowEngine], Awaitable[Any]], type[E
     "update: value": (lambda engine: engine.update("run", "a", object()), SerializationError),
     "continue_run: unknown": (lambda engine: engine.continue_run("nobody"), RunNotFoundError),
     "complete_task: unknown": (lambda engine: engine.complete_task("nobody", "a"), RunNotFoundError),
-    "get_event: unknown": (lambda engine: engine.get_event("nobody", "a"), RunNotFoundError),
+    "get_value: unknown": (lambda engine: engine.get_value("nobody", "a"), RunNotFoundError),
     "signal_entity: input": (
         lambda engine: engine.signal_entity("account", "a", "deposit", "two"),
         InputValidationError,

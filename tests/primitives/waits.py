@@ -1,9 +1,9 @@
 """Sleeps, signals and events: what comes before the wait, during it, and not at all."""
 
-from fastapi_durable.definition import workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.errors import SignalTimeoutError
+from fastapi_durable.model.errors import SignalTimeoutError
 from tests.primitives.case import Case, Desk
 
 

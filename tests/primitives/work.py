@@ -3,13 +3,13 @@
 import asyncio
 import itertools
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.retry import fixed
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.errors import FatalError, StepFailedError
-from fastapi_durable.retry import fixed
+from fastapi_durable.model.errors import FatalError, StepFailedError
 from tests.primitives.case import Case
 
 _numbers = itertools.count()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 import pytest_asyncio
 
-from fastapi_durable.model import RetentionPolicy, RunStatus
+from fastapi_durable.model.records import RetentionPolicy, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.conftest import TABLES, emptied, prisma_of
 from tests.store.contract.builders import a_checkpoint, a_run, a_waiter, at, create

@@ -9,8 +9,8 @@ import pytest
 
 from example_app.clients.postgresql import Prisma as PostgresPrisma
 from example_app.clients.sqlite import Prisma as SqlitePrisma
-from fastapi_durable.errors import SerializationError, StoreConflictError, StoreError, StoreUnavailableError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.errors import SerializationError, StoreConflictError, StoreError, StoreUnavailableError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of
 from tests.store.contract.builders import a_run, at, create, existing

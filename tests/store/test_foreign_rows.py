@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from example_app.clients.sqlite import Prisma as SqlitePrisma
-from fastapi_durable.clock import to_millis
-from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import (
+from fastapi_durable.model.clock import to_millis
+from fastapi_durable.model.errors import SerializationError
+from fastapi_durable.model.records import (
     AttributeFilter,
     CheckpointKind,
     CheckpointStatus,

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from fastapi_durable.errors import LeaseLostError, SerializationError
-from fastapi_durable.model import Checkpoint, Run, RunStatus
+from fastapi_durable.model.errors import LeaseLostError, SerializationError
+from fastapi_durable.model.records import Checkpoint, Run, RunStatus
 from fastapi_durable.store.base import RecordedCheckpoint, StateStore
 from tests.store.conftest import emptied, prisma_of
 from tests.store.contract.builders import a_checkpoint, a_run, create

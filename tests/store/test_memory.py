@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fastapi_durable.errors import SerializationError, StoreError
+from fastapi_durable.model.errors import SerializationError, StoreError
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.store import contract

@@ -7,7 +7,7 @@ import pytest
 import pytest_asyncio
 
 from example_app.clients.postgresql import Prisma
-from fastapi_durable.model import BufferedSignal
+from fastapi_durable.model.records import BufferedSignal
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store import contract

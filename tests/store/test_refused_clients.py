@@ -13,7 +13,7 @@ import pytest
 
 from example_app.clients.postgresql import Prisma as PostgresPrisma
 from example_app.clients.sqlite import Prisma as SqlitePrisma
-from fastapi_durable.errors import SchemaMismatchError
+from fastapi_durable.model.errors import SchemaMismatchError
 from fastapi_durable.schema import durable_managed_tables
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of

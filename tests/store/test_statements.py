@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from fastapi_durable.model import CheckpointStatus, Lease, RetentionPolicy, RunQuery, RunStatus
+from fastapi_durable.model.records import CheckpointStatus, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import emptied, prisma_of

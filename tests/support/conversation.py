@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.primitives.webhook import Callback
-from fastapi_durable.errors import SignalTimeoutError, TaskFailedError
+from fastapi_durable.model.errors import SignalTimeoutError, TaskFailedError
 from tests.support.engine_rig import until
 
 
@@ -26,7 +26,7 @@ async def conversation(ctx: WorkflowContext, key: str) -> list[object]:
     """Waits for the outside in every way, in the body and in branches."""
     closure = await ctx.local_step("closure", lambda: f"of {key}"[:2], max_attempts=2)
     hook = await ctx.webhook(dict[str, int])
-    await ctx.set_event("hook", hook.token)
+    await ctx.set_value("hook", hook.token)
     body = await hook.wait(timeout="1 min")
     unused = await ctx.webhook()
     missed = []
@@ -53,7 +53,7 @@ async def conversation(ctx: WorkflowContext, key: str) -> list[object]:
 
 async def _branch(ctx: WorkflowContext, side: str) -> list[object]:
     hook = await ctx.webhook(str)
-    await ctx.set_event(f"hook:{side}", hook.token)
+    await ctx.set_value(f"hook:{side}", hook.token)
     event = await ctx.wait_for_event(f"{side}:{ctx.run_id}", int)
     return [side, event, await hook.wait()]
 
@@ -102,8 +102,8 @@ async def _updated(engine: WorkflowEngine, key: str) -> bool:
 
 
 async def _call(engine: WorkflowEngine, key: str, event: str, payload: object) -> None:
-    await until(lambda: engine.get_event(key, event))
-    token = await engine.get_event(key, event, str)
+    await until(lambda: engine.get_value(key, event))
+    token = await engine.get_value(key, event, str)
     assert token is not None
     assert await engine.callback(token, payload) is Callback.RECEIVED
     assert await engine.callback(token, "again") is Callback.REPEATED

@@ -7,20 +7,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from fastapi_durable.clock import Clock, SystemClock
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import step_definition, workflow_definition
-from fastapi_durable.engine.config import EngineConfig
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import step_definition, workflow_definition
+from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.engine.core.injector import Injector
+from fastapi_durable.engine.core.interception import StepInterceptor
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.handle import RunHandle
-from fastapi_durable.engine.injector import Injector
-from fastapi_durable.engine.turns.interception import StepInterceptor
-from fastapi_durable.model import RunStatus
-from fastapi_durable.queue import Queue
+from fastapi_durable.engine.runs.handle import RunHandle
+from fastapi_durable.engine.worker import Worker
+from fastapi_durable.model.clock import Clock, SystemClock
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
-from fastapi_durable.worker import Worker
 
 FAST = EngineConfig(
     lease=timedelta(seconds=2),

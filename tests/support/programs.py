@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fastapi_durable.definition import Singleton, step, workflow
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import Singleton, step, workflow
+from fastapi_durable.declare.entity import entity, operation
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.turns.undo import Undo
-from fastapi_durable.entity import entity, operation
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     ChildFailedError,
     EntityOperationError,
     FatalError,
@@ -126,7 +126,7 @@ async def _race(ctx: WorkflowContext, number: int) -> list[Any]:
 
 async def _hook(ctx: WorkflowContext, number: int) -> int:
     hook = await ctx.webhook(int)
-    await ctx.set_event(f"hook {number}", hook.token)
+    await ctx.set_value(f"hook {number}", hook.token)
     return await hook.wait()
 
 
@@ -197,7 +197,7 @@ async def _update(engine: WorkflowEngine, run_id: str, number: int) -> bool:
 
 
 async def _call_back(engine: WorkflowEngine, run_id: str, number: int) -> bool:
-    token = await engine.get_event(run_id, f"hook {number}", str)
+    token = await engine.get_value(run_id, f"hook {number}", str)
     if token is not None:
         await engine.callback(token, number)
     return token is not None
@@ -228,7 +228,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
     "transaction": Instruction(lambda ctx, n: ctx.transaction(add_one, n), lambda n, _: n + 1),
     "values": Instruction(lambda ctx, n: _values(ctx), lambda n, _: True),
     "attributes": Instruction(lambda ctx, n: ctx.upsert_search_attributes({"at": n}), lambda n, _: {"at": n}),
-    "set_event": Instruction(lambda ctx, n: ctx.set_event("shown", n), lambda n, _: None),
+    "set_value": Instruction(lambda ctx, n: ctx.set_value("shown", n), lambda n, _: None),
     "patched": Instruction(lambda ctx, n: ctx.patched(f"patch {n}"), lambda n, _: True),
     "sleep": Instruction(lambda ctx, n: ctx.sleep("1h"), lambda n, _: None),
     "signal": Instruction(

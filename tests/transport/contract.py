@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from fastapi_durable.model import ErrorRecord
+from fastapi_durable.model.records import ErrorRecord
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 
 TASK = StepTask(

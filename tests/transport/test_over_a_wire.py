@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fastapi_durable import FatalError, WorkflowContext, fixed, step, workflow
-from fastapi_durable.errors import StepFailedError
+from fastapi_durable.model.errors import StepFailedError
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.transport.base import Transport
 from tests.support.engine_rig import running_engine

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from fastapi_durable.model import ErrorRecord
+from fastapi_durable.model.records import ErrorRecord
 from fastapi_durable.transport.base import StepHandler, StepOutcome, StepTask
 
 

@@ -21,9 +21,7 @@ from fastapi_durable import (
     DurableOptions,
     DurableSettings,
     InProcessTransport,
-    LiveEvent,
     MemoryStateStore,
-    PublishedEvent,
     Retention,
     Run,
     RunGateway,
@@ -33,7 +31,6 @@ from fastapi_durable import (
     StateStore,
     StateStoreDep,
     StepExecution,
-    StepLog,
     TaskTicket,
     UpdateResult,
     Webhook,
@@ -53,8 +50,9 @@ from fastapi_durable import (
     step,
     workflow,
 )
+from fastapi_durable.events import LiveEvent, PublishedEvent, StepLog
 from fastapi_durable.injection import AppScoped
-from fastapi_durable.model import SearchAttributes
+from fastapi_durable.model.records import SearchAttributes
 
 
 class Client:
@@ -204,7 +202,7 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await (await ctx.webhook()).wait(), Any)
     assert_type(await ctx.on_update("address", Receipt, timeout="1h"), Receipt)
     assert_type(await ctx.on_update("address"), Any)
-    assert_type(await ctx.set_event("progress", 50), None)
+    assert_type(await ctx.set_value("progress", 50), None)
     assert_type(await ctx.breakpoint("look"), None)
     assert_type(await ctx.task("pick", dispatch, int, timeout="1h"), int)
     assert_type(await ctx.task("pack", dispatch), Any)
@@ -292,8 +290,8 @@ async def outside(workflows: WorkflowService, engine: WorkflowEngine, order: Ord
     assert_type(await workflows.signal_with_start(nightly, token="go"), RunHandle[int])
     assert_type(await workflows.publish_event("paid", order, event_id="1"), PublishedEvent)
     assert_type(await workflows.update("1", "address", Receipt(text="x")), UpdateResult)
-    assert_type(await workflows.get_event("1", "progress", int), int | None)
-    assert_type(await workflows.get_event("1", "progress"), Any)
+    assert_type(await workflows.get_value("1", "progress", int), int | None)
+    assert_type(await workflows.get_value("1", "progress"), Any)
     assert_type(await workflows.continue_run("1"), bool)
     assert_type(await workflows.complete_task("1", "pick", 3), bool)
     assert_type(await workflows.fail_task("1", "pick", ValueError("none left")), bool)

@@ -52,7 +52,7 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     await ctx.wait_for_event("paid", match=receipt)  # type: ignore[call-overload]
     text: str = await (await ctx.webhook(Receipt)).wait()  # type: ignore[assignment]
     flag: bool = await ctx.on_update(text, Receipt)  # type: ignore[arg-type]
-    await ctx.set_event(flag, 1)  # type: ignore[arg-type]
+    await ctx.set_value(flag, 1)  # type: ignore[arg-type]
     await ctx.breakpoint(1)  # type: ignore[arg-type]
     await ctx.task("pick", charge_card, int)  # type: ignore[arg-type]
     await ctx.task("pick", dispatch, timeout=5)  # type: ignore[call-overload]
@@ -105,7 +105,7 @@ async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:
     await workflows.signal_with_start(checkout, order)  # type: ignore[call-overload]
     await workflows.signal_with_start(checkout, 1, token="go")  # type: ignore[arg-type]
     await workflows.publish_event(order)  # type: ignore[arg-type]
-    text: str | None = await workflows.get_event("1", "progress", int)  # type: ignore[arg-type]
+    text: str | None = await workflows.get_value("1", "progress", int)  # type: ignore[arg-type]
     await workflows.fail_task("1", "pick", text)  # type: ignore[arg-type]
 
 

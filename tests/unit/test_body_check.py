@@ -8,8 +8,8 @@ import uuid
 from asyncio import wait_for as patience
 from typing import Any
 
-from fastapi_durable.definition import step
-from fastapi_durable.engine.body_check import unsafe_calls
+from fastapi_durable.declare.definition import step
+from fastapi_durable.engine.context.body_check import unsafe_calls
 
 
 async def racing(ctx: Any) -> None:

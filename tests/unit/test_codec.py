@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, BeforeValidator, Field, computed_field, field_serializer
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.errors import DefinitionError, SerializationError
-from fastapi_durable.signature import NoInput
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.model.errors import DefinitionError, SerializationError
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)

@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import StepPolicy, checked_name, step, step_definition, workflow, workflow_definition
-from fastapi_durable.errors import DefinitionError
-from fastapi_durable.retry import fixed
-from fastapi_durable.signature import NoInput
+from fastapi_durable.declare.definition import (
+    StepPolicy,
+    checked_name,
+    step,
+    step_definition,
+    workflow,
+    workflow_definition,
+)
+from fastapi_durable.declare.retry import fixed
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.model.errors import DefinitionError
 
 
 class Context: ...

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastapi_durable.duration import parse_duration
+from fastapi_durable.model.duration import parse_duration
 
 UNITS = {
     "ms": timedelta(milliseconds=1),

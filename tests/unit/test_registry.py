@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.definition import WorkflowDefinition, workflow, workflow_definition
-from fastapi_durable.engine.registry import WorkflowRegistry
-from fastapi_durable.errors import DefinitionError, WorkflowNotRegisteredError
+from fastapi_durable.declare.definition import WorkflowDefinition, workflow, workflow_definition
+from fastapi_durable.engine.core.registry import WorkflowRegistry
+from fastapi_durable.model.errors import DefinitionError, WorkflowNotRegisteredError
 
 
 def version_of(number: str, *, name: str = "order") -> Any:

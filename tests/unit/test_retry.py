@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastapi_durable.retry import NO_DELAY, Backoff, exponential, fixed
+from fastapi_durable.declare.retry import NO_DELAY, Backoff, exponential, fixed
 
 DELAYS = st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=400))
 UNIFORM = st.floats(0, 1, exclude_max=True)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fastapi_durable import Schedule
-from fastapi_durable.errors import DefinitionError
+from fastapi_durable.model.errors import DefinitionError
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

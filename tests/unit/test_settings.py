@@ -19,9 +19,9 @@ from fastapi_durable import (
     MemoryStateStore,
     Role,
 )
-from fastapi_durable.duration import parse_duration
-from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.errors import ConfigurationError
+from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.model.duration import parse_duration
+from fastapi_durable.model.errors import ConfigurationError
 
 
 def refusal(**options: Any) -> str:
@@ -49,9 +49,9 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         "MAX_RECOVERY_ATTEMPTS": "3",
         "SHUTDOWN_TIMEOUT": "1 min",
         "STARTUP_TIMEOUT": "3s",
-        "RUNNING_ROW_AFTER": "0s",
-        "RETRY_IN_TURN_BELOW": "5s",
-        "BLOCKED_POLL": "1 min",
+        "SHOW_RUNNING_AFTER": "0s",
+        "INLINE_RETRY_BELOW": "5s",
+        "BLOCKED_POLL_INTERVAL": "1 min",
         "TRANSACTION_TIMEOUT": "20s",
     }.items():
         monkeypatch.setenv(f"DURABLE_{name}", value)
@@ -66,9 +66,9 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         concurrency=4,
         max_recovery_attempts=3,
         shutdown_timeout=timedelta(minutes=1),
-        running_row_after=timedelta(0),
-        retry_in_turn_below=timedelta(seconds=5),
-        blocked_poll=timedelta(minutes=1),
+        show_running_after=timedelta(0),
+        inline_retry_below=timedelta(seconds=5),
+        blocked_poll_interval=timedelta(minutes=1),
         transaction_timeout=timedelta(seconds=20),
     )
 

@@ -3,13 +3,13 @@
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from fastapi_durable.ambience import Ambient
+from fastapi_durable.declare.methods import steps_run_by
+from fastapi_durable.declare.scoped_value import ScopedValue
 from fastapi_durable.engine.turns.position import refuse_inside_step
-from fastapi_durable.errors import OutsideWorkflowError
-from fastapi_durable.methods import steps_run_by
+from fastapi_durable.model.errors import OutsideWorkflowError
 
 if TYPE_CHECKING:
-    from fastapi_durable.engine.context import WorkflowContext
+    from fastapi_durable.engine.context.workflow_context import WorkflowContext
 
 _current: ContextVar["WorkflowContext | None"] = ContextVar("durable_context", default=None)
 
@@ -35,6 +35,6 @@ def ambient_context() -> "WorkflowContext | None":
     return _current.get()
 
 
-def inside_workflow(context: "WorkflowContext") -> "Ambient[WorkflowContext | None]":
+def inside_workflow(context: "WorkflowContext") -> "ScopedValue[WorkflowContext | None]":
     """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
-    return Ambient(_current, context, steps_run_by(context.step))
+    return ScopedValue(_current, context, steps_run_by(context.step))

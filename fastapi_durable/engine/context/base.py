@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from fastapi_durable.definition import StepDefinition, checked_name
+from fastapi_durable.declare.definition import StepDefinition, checked_name
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import DefinitionError
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import DefinitionError
 
 
 class NoValue:

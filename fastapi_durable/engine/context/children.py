@@ -3,8 +3,9 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
+from fastapi_durable.engine.context.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.primitives.child import (
     run_child,
     run_children,
@@ -12,10 +13,14 @@ from fastapi_durable.engine.primitives.child import (
     spawn_child,
 )
 from fastapi_durable.engine.primitives.child_run import ChildRequest
-from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.runs.input import encode_input
-from fastapi_durable.engine.runs.limits import checked_inherited_id, checked_priority, checked_run_id, refuse_unknown
-from fastapi_durable.errors import DefinitionError
+from fastapi_durable.engine.runs.start_validation import (
+    checked_inherited_id,
+    checked_priority,
+    checked_run_id,
+    refuse_unknown,
+)
+from fastapi_durable.model.errors import DefinitionError
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -168,13 +173,13 @@ class ChildCalls(ContextPart):
         parallel_group: str | None = None,
     ) -> ChildRequest:
         refuse_unknown("child", options, ChildOptions)
-        services, run_id = self._turn.services, options.get("run_id")
+        kernel, run_id = self._turn.kernel, options.get("run_id")
         child_id = checked_inherited_id(default_id) if run_id is None else checked_run_id(run_id)
-        definition: WorkflowDefinition = services.registry.resolve(workflow, options.get("version"))
+        definition: WorkflowDefinition = kernel.registry.resolve(workflow, options.get("version"))
         return ChildRequest(
             run_id=child_id,
             definition=definition,
-            input=encode_input(services.codec, definition, input, given=input is not NO_VALUE),
+            input=encode_input(kernel.codec, definition, input, given=input is not NO_VALUE),
             priority=checked_priority(options.get("priority")),
             queue=options.get("queue"),
             fairness_key=options.get("fairness_key"),

@@ -1,18 +1,18 @@
-"""`ctx.on_update`, `ctx.set_event`, `ctx.breakpoint` and `ctx.task`: what a run and the people around it say."""
+"""`ctx.on_update`, `ctx.set_value`, `ctx.breakpoint` and `ctx.task`: what a run and the people around it say."""
 
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.definition import StepDefinition, checked_name
-from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.declare.definition import StepDefinition, checked_name
+from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.primitives.breakpoint import stop_at_breakpoint
 from fastapi_durable.engine.primitives.run_event import publish_value
 from fastapi_durable.engine.primitives.signal import wait_for_signal
 from fastapi_durable.engine.primitives.task import TaskTicket, run_task
 from fastapi_durable.engine.primitives.update import update_token
-from fastapi_durable.errors import DefinitionError
-from fastapi_durable.retry import Backoff
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import DefinitionError
 
 T = TypeVar("T")
 
@@ -38,8 +38,8 @@ class DialogueCalls(ContextPart):
         deadline_position = None if limit is None else self._take()
         return wait_for_signal(self._turn, deadline_position, self._take(), token, type, limit)
 
-    def set_event(self, key: str, value: Any, /) -> Coroutine[Any, Any, None]:
-        """Show a value to the outside, where `get_event(run_id, key)` finds the one that was set last.
+    def set_value(self, key: str, value: Any, /) -> Coroutine[Any, Any, None]:
+        """Show a value to the outside, where `get_value(run_id, key)` finds the one that was set last.
 
         Every value stays in the history; show progress in steps of tens of percent, not of rows. Takes one position.
 
@@ -103,7 +103,7 @@ class DialogueCalls(ContextPart):
             SignalTimeoutError: no end was reported before the timeout.
             DefinitionError: the run had a task of this name.
         """
-        definition: StepDefinition = self._turn.services.steps.resolve(dispatch)
+        definition: StepDefinition = self._turn.kernel.steps.resolve(dispatch)
         if definition.input_type not in (TaskTicket, Any):
             raise DefinitionError(f"{definition.name!r} dispatches a task, so its input is a TaskTicket")
         if checked_name(name) in self._turn.task_names:

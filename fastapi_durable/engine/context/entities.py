@@ -3,9 +3,9 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, TypeVar, overload
 
+from fastapi_durable.declare.entity import entity_name, operation_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.primitives.entity_call import Call, call_entity, checked_call, signal_entity
-from fastapi_durable.entity import entity_name, operation_name
 
 Entity = TypeVar("Entity")
 Input = TypeVar("Input")
@@ -90,4 +90,4 @@ class EntityCalls(ContextPart):
 
     def _call(self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any) -> Call:
         name, asked = entity_name(entity), operation_name(operation)
-        return checked_call(self._turn.services, name, key, asked, input, given=input is not NO_VALUE)
+        return checked_call(self._turn.kernel, name, key, asked, input, given=input is not NO_VALUE)

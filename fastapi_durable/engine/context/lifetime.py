@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-from fastapi_durable.definition import checked_name
+from fastapi_durable.declare.definition import checked_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.primitives.patch import is_older, mark_patched
 from fastapi_durable.engine.runs.input import encode_input
@@ -23,8 +23,8 @@ class LifetimeCalls(ContextPart):
             InputValidationError: the input does not fit the workflow's type.
         """
         turn = self._turn
-        definition = turn.services.registry.get(turn.run.workflow)
-        encoded = encode_input(turn.services.codec, definition, input, given=input is not NO_VALUE)
+        definition = turn.kernel.registry.get(turn.run.workflow)
+        encoded = encode_input(turn.kernel.codec, definition, input, given=input is not NO_VALUE)
         turn.continue_as_new(Continuation(input=encoded))
 
     def patched(self, patch_id: str, /) -> Coroutine[Any, Any, bool]:

@@ -3,16 +3,16 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, TypedDict, TypeVar, Unpack, overload
 
-from fastapi_durable.definition import StepDefinition, StepPolicy, step_definition
-from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy, step_definition
+from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart, checked_definition, given
 from fastapi_durable.engine.primitives.compensation import run_compensated_step
 from fastapi_durable.engine.primitives.local_step import run_local_step
 from fastapi_durable.engine.primitives.step import run_step
 from fastapi_durable.engine.primitives.transaction import run_transaction
 from fastapi_durable.engine.runs.input import as_declared
-from fastapi_durable.engine.runs.limits import refuse_unknown
-from fastapi_durable.retry import Backoff
+from fastapi_durable.engine.runs.start_validation import refuse_unknown
+from fastapi_durable.model.duration import Duration, parse_duration
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -110,16 +110,16 @@ class StepCalls(ContextPart):
         """
         refuse_unknown("step", options, StepOptions)
         if isinstance(function, str):
-            declared = self._turn.services.steps.get(function)
-            input = as_declared(self._turn.services.codec, declared, input)
+            declared = self._turn.kernel.steps.get(function)
+            input = as_declared(self._turn.kernel.codec, declared, input)
         else:
-            declared = self._turn.services.steps.resolve(function)
+            declared = self._turn.kernel.steps.resolve(function)
         definition = checked_definition(declared, options.get("name"), input)
         policy, compensate = _policy(definition, options), options.get("compensate")
         position = self._take()
         if compensate is None:
             return run_step(self._turn, position, definition, policy, given(input))
-        undo = self._turn.services.steps.resolve(compensate)
+        undo = self._turn.kernel.steps.resolve(compensate)
         return run_compensated_step(self._turn, position, definition, policy, given(input), undo)
 
     @overload
@@ -145,7 +145,7 @@ class StepCalls(ContextPart):
         refuse_unknown("local_step", options, LocalStepOptions)
         definition = checked_definition(step_definition(function), name, NO_VALUE)
         policy, compensate = _policy(definition, options), options.get("compensate")
-        undo = None if compensate is None else self._turn.services.steps.resolve(compensate)
+        undo = None if compensate is None else self._turn.kernel.steps.resolve(compensate)
         return run_local_step(self._turn, self._take(), definition, policy, undo)
 
     @overload
@@ -185,7 +185,7 @@ class StepCalls(ContextPart):
         refuse_unknown("transaction", options, TransactionOptions)
         declared = step_definition(function, leading=("tx",))
         definition, timeout = checked_definition(declared, options.get("name"), input), options.get("timeout")
-        limit = self._turn.services.config.transaction_timeout if timeout is None else parse_duration(timeout)
+        limit = self._turn.kernel.config.transaction_timeout if timeout is None else parse_duration(timeout)
         policy = _policy(definition, options)
         position = self._take()
         return run_transaction(self._turn, position, definition, policy, given(input), timeout=limit)

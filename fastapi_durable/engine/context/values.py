@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.primitives.recorded_value import record_value
 from fastapi_durable.engine.primitives.search_attributes import upsert_search_attributes
-from fastapi_durable.errors import InputValidationError
-from fastapi_durable.model import SearchAttributes
+from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.records import SearchAttributes
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class ValueCalls(ContextPart):
 
     def now(self) -> Coroutine[Any, Any, datetime]:
         """The current time (aware, UTC, milliseconds), the same on every replay."""
-        return record_value(self._turn, self._take(), "now", datetime, self._turn.services.clock.now)
+        return record_value(self._turn, self._take(), "now", datetime, self._turn.kernel.clock.now)
 
     def uuid(self) -> Coroutine[Any, Any, uuid.UUID]:
         """A random UUID, the same on every replay; it cannot be guessed."""

@@ -4,15 +4,15 @@ from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.clock import truncate
-from fastapi_durable.duration import Duration, parse_duration
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.primitives.event import checked_event_name, event_token, wait_for_event
 from fastapi_durable.engine.primitives.signal import checked_token, wait_for_signal
 from fastapi_durable.engine.primitives.sleep import sleep_until
 from fastapi_durable.engine.primitives.webhook import Webhook, mint_webhook
-from fastapi_durable.errors import InputValidationError
-from fastapi_durable.model import Json
+from fastapi_durable.model.clock import truncate
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.records import Json
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ class WaitCalls(ContextPart):
         Raises:
             ValueError: `duration` is not a duration.
         """
-        deadline = self._turn.services.clock.now() + parse_duration(duration)
+        deadline = self._turn.kernel.clock.now() + parse_duration(duration)
         return sleep_until(self._turn, self._take(), deadline)
 
     def sleep_until(self, moment: datetime) -> Coroutine[Any, Any, None]:
@@ -96,7 +96,7 @@ class WaitCalls(ContextPart):
         checked_event_name(name)
         if not isinstance(match, Mapping | None):
             raise InputValidationError(f"the match of event {name!r} is a mapping of keys to values, not {match!r:.80}")
-        wanted = self._turn.services.codec.encode(dict(match or {}), Any, what=f"the match of event {name!r}")
+        wanted = self._turn.kernel.codec.encode(dict(match or {}), Any, what=f"the match of event {name!r}")
         event_token(name, wanted, self._turn.run.id, 0)
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()

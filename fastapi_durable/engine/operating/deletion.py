@@ -6,18 +6,18 @@ call, made again, removes the rest. A live run is refused before anything is rem
 
 import logging
 
-from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.cancellation import cancel
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import RunNotFoundError, RunStateError
-from fastapi_durable.model import Run, RunQuery
+from fastapi_durable.model.errors import RunNotFoundError, RunStateError
+from fastapi_durable.model.records import Run, RunQuery
 from fastapi_durable.store.base import StateStore
 
 _log = logging.getLogger("fastapi_durable")
 _PAGE = 500
 
 
-async def delete_run(services: Services, run_id: str, *, force: bool = False) -> int:
+async def delete_run(kernel: Kernel, run_id: str, *, force: bool = False) -> int:
     """How many runs were removed; 0 if there is no such run.
 
     Args:
@@ -26,19 +26,19 @@ async def delete_run(services: Services, run_id: str, *, force: bool = False) ->
     Raises:
         RunStateError: the run, or one below it, is alive and `force` is not set; nothing was removed.
     """
-    root = await services.store.find_run(run_id)
+    root = await kernel.store.find_run(run_id)
     if root is None:
         return 0
-    subtree = await _subtree(services.store, root)
+    subtree = await _subtree(kernel.store, root)
     if force:
         for run in reversed(subtree):
             if not run.status.is_terminal:
-                await _cancelled(services, run.id)
+                await _cancelled(kernel, run.id)
     elif (alive := next((run for run in reversed(subtree) if not run.status.is_terminal), None)) is not None:
         raise RunStateError(alive.id, alive.status, "deleted: cancel it first, or delete it with force")
     removed = 0
     for run in subtree:
-        removed += await retry_conflicts(services.clock, lambda run=run: _delete(services, run.id))  # type: ignore[misc]
+        removed += await retry_conflicts(kernel.clock, lambda run=run: _delete(kernel, run.id))  # type: ignore[misc]
     _log.warning("run %s: deleted by an operator, %s runs in all", run_id, removed)
     return removed
 
@@ -65,15 +65,15 @@ async def _children(store: StateStore, run_id: str) -> list[Run]:
     return children
 
 
-async def _cancelled(services: Services, run_id: str) -> None:
+async def _cancelled(kernel: Kernel, run_id: str) -> None:
     try:
-        await cancel(services, run_id)
+        await cancel(kernel, run_id)
     except RunNotFoundError:
         return
 
 
-async def _delete(services: Services, run_id: str) -> int:
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+async def _delete(kernel: Kernel, run_id: str) -> int:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         run = await transaction.lock_run(run_id)
         if run is None:
             return 0

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 from fastapi_durable.engine.primitives.race import RACE
 from fastapi_durable.engine.runs.completion import child_token, failure_of
-from fastapi_durable.engine.runs.trace import is_trace
+from fastapi_durable.engine.runs.operator_log import is_trace
 from fastapi_durable.engine.turns.undo import undo_position
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
 
 _CHILD = f"signal:{child_token('')}"
 _TASK = "signal:task:"

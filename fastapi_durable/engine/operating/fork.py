@@ -9,21 +9,21 @@ import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.chain import root_of
-from fastapi_durable.engine.runs.trace import leave_trace
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.undo import undo_position
-from fastapi_durable.errors import InputValidationError, RunNotFoundError
-from fastapi_durable.model import Checkpoint, CheckpointStatus, Run, RunStatus
+from fastapi_durable.model.errors import InputValidationError, RunNotFoundError
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Run, RunStatus
 
 _MADE_OF_RUN_ID = r"(?P<before>(?:^|:)(?:child|spawn|wh|bp|task|entityreply):){run_id}(?P<after>[.:]|$)"
 _UPDATE_OF_CHAIN = r"(?P<before>(?:^|:)update:){run_id}(?P<after>:)"
 _EVENT_OF_RUN_ID = r"(?P<before>signal:event:[^:]*:[^:]*:){run_id}(?P<after>#)"
 
 
-async def fork(services: Services, run_id: str, *, from_step: int) -> Run:
+async def fork(kernel: Kernel, run_id: str, *, from_step: int) -> Run:
     """The new run, pending: `<id>~fork~<8 characters>`, of the same version, input, tags, attributes and priority.
 
     Args:
@@ -36,17 +36,17 @@ async def fork(services: Services, run_id: str, *, from_step: int) -> Run:
     if not 0 <= from_step < FIRST_BRANCH_SEQ:
         raise InputValidationError(f"from_step is a position of the workflow's body, 0 or more, not {from_step}")
     new_id = f"{run_id}~fork~{uuid.uuid4().hex[:8]}"
-    run = await retry_conflicts(services.clock, lambda: _fork(services, run_id, new_id, from_step))
-    services.notifications.work_available()
+    run = await retry_conflicts(kernel.clock, lambda: _fork(kernel, run_id, new_id, from_step))
+    kernel.notifications.work_available()
     return run
 
 
-async def _fork(services: Services, run_id: str, new_id: str, from_step: int) -> Run:
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+async def _fork(kernel: Kernel, run_id: str, new_id: str, from_step: int) -> Run:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         source = await transaction.lock_run(run_id)
         if source is None:
             raise RunNotFoundError(run_id)
-        now = services.clock.now()
+        now = kernel.clock.now()
         created = await transaction.create_run(
             replace(
                 source,

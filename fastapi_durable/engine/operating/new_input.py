@@ -7,18 +7,18 @@ with a trace of its retry.
 import uuid
 from typing import Any
 
-from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.completion import child_token
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.labels import relabelled
+from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.runs.retries import retry_run_id
-from fastapi_durable.engine.runs.trace import leave_trace
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import RunNotFoundError, RunStateError
-from fastapi_durable.model import Run
+from fastapi_durable.model.errors import RunNotFoundError, RunStateError
+from fastapi_durable.model.records import Run
 
 
-async def retry_with_input(services: Services, run_id: str, input: Any, *, given: bool) -> Run:
+async def retry_with_input(kernel: Kernel, run_id: str, input: Any, *, given: bool) -> Run:
     """The new run, pending.
 
     Raises:
@@ -28,29 +28,29 @@ async def retry_with_input(services: Services, run_id: str, input: Any, *, given
         InputValidationError: the input does not fit; nothing was started.
     """
     new_id = retry_run_id(run_id, uuid.uuid4().hex[:8])
-    run = await retry_conflicts(services.clock, lambda: _start(services, run_id, new_id, input, given))
-    services.notifications.work_available()
+    run = await retry_conflicts(kernel.clock, lambda: _start(kernel, run_id, new_id, input, given))
+    kernel.notifications.work_available()
     return run
 
 
-async def _start(services: Services, run_id: str, new_id: str, input: Any, given: bool) -> Run:
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+async def _start(kernel: Kernel, run_id: str, new_id: str, input: Any, given: bool) -> Run:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(child_token(run_id))
         origin = await transaction.lock_run(run_id)
         if origin is None:
             raise RunNotFoundError(run_id)
         if not origin.status.is_terminal:
             raise RunStateError(run_id, origin.status, "retried with another input: cancel it first")
-        definition = services.registry.get(origin.workflow, origin.workflow_version)
-        encoded = encode_input(services.codec, definition, input, given=given)
-        now = services.clock.now()
+        definition = kernel.registry.get(origin.workflow, origin.workflow_version)
+        encoded = encode_input(kernel.codec, definition, input, given=given)
+        now = kernel.clock.now()
         created = await transaction.create_run(
             Run(
                 id=new_id,
                 workflow=origin.workflow,
                 workflow_version=origin.workflow_version,
                 input=encoded,
-                tags=relabelled(services.codec, definition, encoded, origin.tags),
+                tags=relabelled(kernel.codec, definition, encoded, origin.tags),
                 search_attributes=origin.search_attributes,
                 priority=origin.priority,
                 queue=origin.queue,

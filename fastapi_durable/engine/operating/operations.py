@@ -4,23 +4,23 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.operating.deletion import delete_run
 from fastapi_durable.engine.operating.fork import fork
 from fastapi_durable.engine.operating.new_input import retry_with_input
 from fastapi_durable.engine.operating.requeue import requeue
 from fastapi_durable.engine.runs.addressing import require_visible
-from fastapi_durable.engine.runs.bulk import BulkCancellation, cancel_where
+from fastapi_durable.engine.runs.bulk_cancellation import BulkCancellation, cancel_where
 from fastapi_durable.engine.runs.cancellation import cancel_chain
 from fastapi_durable.engine.runs.input import NO_INPUT
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.model import Run, RunQuery
+from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.records import Run, RunQuery
 
 
 class Operations:
     """The part of the engine that acts on runs as a whole."""
 
-    _services: Services
+    _kernel: Kernel
 
     async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
         """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
@@ -36,8 +36,8 @@ class Operations:
         Raises:
             RunNotFoundError: no run has this id.
         """
-        await require_visible(self._services, run_id)
-        return await cancel_chain(self._services, run_id, compensate=compensate)
+        await require_visible(self._kernel, run_id)
+        return await cancel_chain(self._kernel, run_id, compensate=compensate)
 
     async def cancel_where(self, query: RunQuery, *, compensate: bool = False) -> BulkCancellation:
         """Cancel every live run that the query selects, however many; its `limit` and `offset` do not count.
@@ -47,11 +47,11 @@ class Operations:
         Returns:
             How many were cancelled, are being undone, had ended by themselves, or could not be cancelled and why.
         """
-        namespace = self._services.config.namespace
+        namespace = self._kernel.config.namespace
         if namespace is not None and query.namespace not in (None, namespace):
             return BulkCancellation()
         scoped = query if namespace is None else replace(query, namespace=namespace)
-        return await cancel_where(self._services, scoped, compensate=compensate)
+        return await cancel_where(self._kernel, scoped, compensate=compensate)
 
     async def retry(self, run_id: str) -> Run:
         """Let a failed, dead or blocked run go on from where it failed.
@@ -68,8 +68,8 @@ class Operations:
             RunNotFoundError: no run has this id.
             RunStateError: the run is alive, completed or cancelled; nothing was changed.
         """
-        await require_visible(self._services, run_id)
-        return await requeue(self._services, run_id)
+        await require_visible(self._kernel, run_id)
+        return await requeue(self._kernel, run_id)
 
     async def retry_with_input(self, run_id: str, input: Any = NO_INPUT, /) -> Run:
         """Do the work of an ended run again with another input, as a new run `<id>~retry~<8 characters>`.
@@ -86,8 +86,8 @@ class Operations:
             InputValidationError: the input does not fit the workflow's type.
             WorkflowNotRegisteredError: this engine does not know the run's version.
         """
-        await require_visible(self._services, run_id)
-        return await retry_with_input(self._services, run_id, input, given=input is not NO_INPUT)
+        await require_visible(self._kernel, run_id)
+        return await retry_with_input(self._kernel, run_id, input, given=input is not NO_INPUT)
 
     async def fork(self, run_id: str, *, from_step: int) -> Run:
         """Start a new run that has done what this one did before the position `from_step`, and nothing else.
@@ -101,8 +101,8 @@ class Operations:
             RunNotFoundError: no run has this id.
             InputValidationError: `from_step` is not a position of the body itself.
         """
-        await require_visible(self._services, run_id)
-        return await fork(self._services, run_id, from_step=from_step)
+        await require_visible(self._kernel, run_id)
+        return await fork(self._kernel, run_id, from_step=from_step)
 
     async def delete_run(self, run_id: str, *, force: bool = False) -> int:
         """Remove a run and all its descendants with everything that belongs to them.
@@ -117,10 +117,10 @@ class Operations:
             RunStateError: the run or a descendant is alive, and `force` is not set; nothing was removed.
         """
         try:
-            await require_visible(self._services, run_id)
+            await require_visible(self._kernel, run_id)
         except RunNotFoundError:
             return 0
-        return await delete_run(self._services, run_id, force=force)
+        return await delete_run(self._kernel, run_id, force=force)
 
     def on_cancel(self, listener: Callable[[str], None]) -> Callable[[], None]:
         """Have `listener` called with a run's id when this process learns that the run was cancelled, or is to be.
@@ -132,4 +132,4 @@ class Operations:
         Returns:
             Removes the listener.
         """
-        return self._services.notifications.on_run_cancelled(listener)
+        return self._kernel.notifications.on_run_cancelled(listener)

@@ -7,22 +7,22 @@ second operator finds the run pending and is refused.
 
 from typing import Any
 
-from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.operating.failed_rows import given_up
 from fastapi_durable.engine.runs.chain import lock_head
 from fastapi_durable.engine.runs.completion import child_token
+from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.runs.retries import has_better_retry
-from fastapi_durable.engine.runs.trace import leave_trace
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import RunNotFoundError, RunStateError
-from fastapi_durable.model import Run, RunChanges, RunStatus
+from fastapi_durable.model.errors import RunNotFoundError, RunStateError
+from fastapi_durable.model.records import Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 
 _FAILED = frozenset({RunStatus.FAILED, RunStatus.DEAD})
 RETRYABLE = _FAILED | {RunStatus.BLOCKED}
 
 
-async def requeue(services: Services, run_id: str) -> Run:
+async def requeue(kernel: Kernel, run_id: str) -> Run:
     """Make a failed, dead or blocked run pending again.
 
     Returns:
@@ -32,26 +32,26 @@ async def requeue(services: Services, run_id: str) -> Run:
         RunNotFoundError: no run has this id.
         RunStateError: it has another status; nothing was changed.
     """
-    run = await retry_conflicts(services.clock, lambda: _requeue(services, run_id))
-    services.notifications.work_available()
+    run = await retry_conflicts(kernel.clock, lambda: _requeue(kernel, run_id))
+    kernel.notifications.work_available()
     return run
 
 
-async def _requeue(services: Services, run_id: str) -> Run:
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+async def _requeue(kernel: Kernel, run_id: str) -> Run:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(child_token(run_id))
         run = await transaction.lock_run(run_id)
         if run is None:
             raise RunNotFoundError(run_id)
         if run.status not in RETRYABLE:
             raise RunStateError(run_id, run.status, "retried: only failed, dead and blocked runs are")
-        await _requeue_tree(services, transaction, run, set())
+        await _requeue_tree(kernel, transaction, run, set())
         return await transaction.find_run(run_id) or run
 
 
-async def _requeue_tree(services: Services, transaction: StoreTransaction, run: Run, seen: set[str]) -> None:
+async def _requeue_tree(kernel: Kernel, transaction: StoreTransaction, run: Run, seen: set[str]) -> None:
     seen.add(run.id)
-    now = services.clock.now()
+    now = kernel.clock.now()
     details: dict[str, Any] = {"status": str(run.status), "error": None if run.error is None else run.error.to_json()}
     if run.status is not RunStatus.BLOCKED:
         history = await transaction.list_checkpoints(run.id)
@@ -67,7 +67,7 @@ async def _requeue_tree(services: Services, transaction: StoreTransaction, run: 
             for row in sorted(lost.rows.values(), key=lambda row: row.seq)
         ]
         for child_id, with_cancelled in lost.children.items():
-            await _requeue_child(services, transaction, child_id, with_cancelled, seen)
+            await _requeue_child(kernel, transaction, child_id, with_cancelled, seen)
     changes: RunChanges = {
         "status": RunStatus.PENDING,
         "error": None,
@@ -87,7 +87,7 @@ async def _requeue_tree(services: Services, transaction: StoreTransaction, run: 
 
 
 async def _requeue_child(
-    services: Services, transaction: StoreTransaction, child_id: str, with_cancelled: bool, seen: set[str]
+    kernel: Kernel, transaction: StoreTransaction, child_id: str, with_cancelled: bool, seen: set[str]
 ) -> None:
     """Requeue what the child's chain came to, unless the parent will find a success, or is to wait, anyway."""
     child = await lock_head(transaction, child_id)
@@ -95,4 +95,4 @@ async def _requeue_child(
         return
     wanted = _FAILED | {RunStatus.CANCELLED} if with_cancelled else _FAILED
     if child.status in wanted and not await has_better_retry(transaction, child):
-        await _requeue_tree(services, transaction, child, seen)
+        await _requeue_tree(kernel, transaction, child, seen)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi_durable.engine.primitives.child import results_of
-from fastapi_durable.errors import DefinitionError
+from fastapi_durable.model.errors import DefinitionError
 
 
 async def gather_branches(

@@ -3,11 +3,11 @@
 Its row and its waiter are one transaction, and so are taking the waiter, completing the row and waking the run.
 """
 
-from fastapi_durable.engine.runs.delivery import hand_over
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, SignalWaiter
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, SignalWaiter
 
 _NAME = "breakpoint"
 
@@ -31,7 +31,7 @@ async def stop_at_breakpoint(turn: Turn, seq: int, label: str | None) -> None:
 
 
 async def _stop(turn: Turn, seq: int, name: str) -> Checkpoint:
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         await own_run(turn, transaction)
         row = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.PENDING)
         recorded = (await transaction.record_checkpoint(row, token=turn.token)).checkpoint
@@ -40,15 +40,15 @@ async def _stop(turn: Turn, seq: int, name: str) -> Checkpoint:
         return recorded
 
 
-async def pass_breakpoint(services: Services, run_id: str, label: str | None) -> bool:
+async def pass_breakpoint(kernel: Kernel, run_id: str, label: str | None) -> bool:
     """Let a run go on from the first breakpoint at which it stands; False if it stands at none."""
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_run(run_id)
         rows = await transaction.list_checkpoints_by_name_prefix(run_id, [breakpoint_name(label)])
         for row in rows:
             stands = row.status is CheckpointStatus.PENDING and row.kind is CheckpointKind.SIGNAL
             if stands and (row.name == breakpoint_name(label) or (label is None and row.name.startswith(f"{_NAME}:"))):
-                return await hand_over(transaction, _waiter(run_id, row.seq), None, now=services.clock.now())
+                return await deliver_to_waiter(transaction, _waiter(run_id, row.seq), None, now=kernel.clock.now())
         return False
 
 

@@ -17,8 +17,8 @@ from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.retries import has_better_retry, success_of_retry
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
-from fastapi_durable.model import (
+from fastapi_durable.model.errors import ChildFailedError, GatherError, RunIdTakenError, SignalTokenTakenError
+from fastapi_durable.model.records import (
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
@@ -51,7 +51,7 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
             turn.put_waiters = True
             recorded = await turn.persist(lambda: _await_child(turn, seq, name, request))
             if recorded is None:
-                turn.services.notifications.work_available()
+                turn.kernel.notifications.work_available()
                 await turn.park(None)
             turn.remember(recorded)
         _refuse_other(recorded, request)
@@ -60,14 +60,14 @@ async def run_child(turn: Turn, seq: int, request: ChildRequest) -> Any:
         if failure := failure_of(recorded.output):
             raise turn.failed(seq, ChildFailedError(request.run_id, request.definition.name, failure))
         value = recorded.output.get("value") if isinstance(recorded.output, dict) else recorded.output
-        return turn.services.codec.decode(
+        return turn.kernel.codec.decode(
             value, request.definition.output_type, what=f"the result of child {request.run_id!r}"
         )
 
 
 async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -> Checkpoint | None:
     """Make sure that the child exists; return its ending if it has one, else leave a waiter for it."""
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
 
         async def settle(
             status: CheckpointStatus, *, output: Json = None, error: ErrorRecord | None = None
@@ -135,13 +135,13 @@ async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
             await _seat(turn, request)
             recorded = await turn.persist(lambda: _spawn(turn, seq, name, request))
             turn.remember(recorded)
-            turn.services.notifications.work_available()
+            turn.kernel.notifications.work_available()
         _refuse_other(recorded, request)
         return request.run_id
 
 
 async def _spawn(turn: Turn, seq: int, name: str, request: ChildRequest) -> Checkpoint:
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(child_token(request.run_id))
         await own_run(turn, transaction)
         child = await resolve_child(turn, transaction, seq, request)
@@ -202,9 +202,9 @@ async def run_children_fail_fast(
     outcomes = await asyncio.gather(*children, return_exceptions=True)
     async with turn.under_way():
         # Repeated on a replay, which makes good what a crash right after the verdict left undone.
-        services = turn.services
+        kernel = turn.kernel
         await turn.persist(
-            lambda: cancel_all(services, [request.run_id for index, request in enumerate(requests) if index != first])
+            lambda: cancel_all(kernel, [request.run_id for index, request in enumerate(requests) if index != first])
         )
     failure = outcomes[first]
     if not isinstance(failure, ChildFailedError):
@@ -239,8 +239,8 @@ def _has_failed(child: asyncio.Task[Any]) -> bool:
 
 async def _seat(turn: Turn, request: ChildRequest) -> None:
     """Before the child exists: a replay does not ask again, so a queue that is given up later fails no run."""
-    queue, _ = place_in_queue(turn.services.queues, request.queue, request.fairness_key)
-    await turn.persist(lambda: know_queue(turn.services, turn.run.namespace, queue))
+    queue, _ = place_in_queue(turn.kernel.queues, request.queue, request.fairness_key)
+    await turn.persist(lambda: know_queue(turn.kernel, turn.run.namespace, queue))
 
 
 def _cycle(child: Run, waiting: Run, run: Run) -> ErrorRecord:

@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.chain import successor_of
 from fastapi_durable.engine.runs.labels import labelled
 from fastapi_durable.engine.runs.lineage import descends
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model import Json, Run
+from fastapi_durable.model.records import Json, Run
 from fastapi_durable.store.base import StoreTransaction
 
 
@@ -66,17 +66,17 @@ async def adopt(turn: Turn, transaction: StoreTransaction, seq: int, run: Run) -
     if not await descends(transaction, turn.run, run):
         await transaction.update_run(run.id, {"parent_run_id": turn.run.id, "parent_seq": seq})
     # A driver that is about to end the child without telling anybody finds that something happened.
-    await transaction.wake_run(run.id, now=turn.services.clock.now())
+    await transaction.wake_run(run.id, now=turn.kernel.clock.now())
 
 
 def _new(turn: Turn, seq: int, request: ChildRequest) -> Run:
-    parent, definition, now = turn.run, request.definition, turn.services.clock.now()
+    parent, definition, now = turn.run, request.definition, turn.kernel.clock.now()
     return Run(
         id=request.run_id,
         workflow=definition.name,
         workflow_version=definition.version,
         input=request.input,
-        tags=labelled(turn.services.codec, definition, request.input),
+        tags=labelled(turn.kernel.codec, definition, request.input),
         priority=parent.priority if request.priority is None else request.priority,
         namespace=parent.namespace,
         queue=request.queue or "",

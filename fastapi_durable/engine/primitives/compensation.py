@@ -8,13 +8,13 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from fastapi_durable.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.primitives.step import run_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.turns.undo import Compensation, undo_position
-from fastapi_durable.errors import SerializationError, StepFailedError
-from fastapi_durable.model import CheckpointStatus
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import SerializationError, StepFailedError
+from fastapi_durable.model.records import CheckpointStatus
 from fastapi_durable.transport.base import Transport
 
 _log = logging.getLogger("fastapi_durable")
@@ -57,7 +57,7 @@ async def unwind(turn: Turn, compensations: list[Compensation]) -> None:
         try:
             value = None
             if definition.input_type is not NoInput:
-                value = turn.services.codec.decode(
+                value = turn.kernel.codec.decode(
                     {"input": due.input, "output": due.output},
                     definition.input_type,
                     what=f"the input of the compensation of {due.step!r}",

@@ -5,14 +5,14 @@ parent that waits goes on waiting, for the new run. Updates that were accepted a
 chain's name, so they are the new run's by the same commit.
 """
 
-from fastapi_durable.clock import Clock
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.chain import lead_chain, next_run_id
 from fastapi_durable.engine.runs.completion import child_token
+from fastapi_durable.engine.runs.operator_log import is_trace
 from fastapi_durable.engine.runs.settlement import ending, lock_waiting_runs
-from fastapi_durable.engine.runs.singleton import hand_on_slot
-from fastapi_durable.engine.runs.trace import is_trace
-from fastapi_durable.model import Json, Run, RunChanges, RunStatus, SignalWaiter
+from fastapi_durable.engine.runs.singleton import transfer_slot
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.records import Json, Run, RunChanges, RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore
 
 
@@ -55,7 +55,7 @@ async def continue_run(
             updated_at=now,
         )
         await transaction.create_run(successor)
-        await hand_on_slot(transaction, run, successor)
+        await transfer_slot(transaction, run, successor)
         await transaction.remove_signal_waiters_of_run(run.id)
         await lead_chain(transaction, successor)
         waiter = await transaction.take_signal_waiter(child_token(run.id))

@@ -7,16 +7,24 @@ token, then the entity, then the caller, as the answer does on its way back.
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.entity_message import WORKFLOW, EntityLife, Message, entity_run_id
-from fastapi_durable.engine.primitives.signal import checked_token, pass_on, signal_lock
+from fastapi_durable.engine.primitives.signal import checked_token, deliver_or_buffer, signal_lock
 from fastapi_durable.engine.runs.completion import completion, failure_of
 from fastapi_durable.engine.runs.namespaces import namespace_of
-from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import EntityOperationError, InputValidationError, RunStateError, SerializationError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, SignalWaiter
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import EntityOperationError, InputValidationError, RunStateError, SerializationError
+from fastapi_durable.model.records import (
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    Run,
+    SignalWaiter,
+)
 from fastapi_durable.store.base import StoreTransaction
 
 _ENDED = "entity_ended"
@@ -33,7 +41,7 @@ class Call:
     output_type: Any
 
 
-def checked_call(services: Services, entity: str, key: str, operation: str, arg: Any, *, given: bool) -> Call:
+def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any, *, given: bool) -> Call:
     """The call, checked as far as this engine knows the entity. One that it does not know is the entity's to judge.
 
     Raises:
@@ -42,16 +50,16 @@ def checked_call(services: Services, entity: str, key: str, operation: str, arg:
     checked_token(f"entity:{entity}:{key}")
     if not key:
         raise InputValidationError(f"the key of an entity {entity!r} is a text, not an empty one")
-    definition = services.entities.get(entity)
+    definition = kernel.entities.get(entity)
     known = None if definition is None else definition.operations.get(operation)
     label = f"the input of operation {operation!r} of entity {entity!r}"
     if known is not None and (known.input_type is NoInput) == given:
         raise InputValidationError(f"{label}: it takes {'no' if given else 'an'} input")
     declared = Any if known is None or not given else known.input_type
     try:
-        encoded = services.codec.encode(arg if given else None, declared, what=label)
+        encoded = kernel.codec.encode(arg if given else None, declared, what=label)
         if known is not None and given:
-            services.codec.decode(encoded, declared, what=label)
+            kernel.codec.decode(encoded, declared, what=label)
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
     output_type = Any if known is None else known.output_type
@@ -72,7 +80,7 @@ async def call_entity(turn: Turn, seq: int, call: Call) -> Any:
             turn.put_waiters = True
             recorded = await turn.persist(lambda: _ask(turn, seq, name, reply, call))
             turn.remember(recorded)
-            turn.services.notifications.work_available()
+            turn.kernel.notifications.work_available()
         if not recorded.status.is_finished:
             turn.put_waiters = True
             await turn.park(None)
@@ -80,19 +88,19 @@ async def call_entity(turn: Turn, seq: int, call: Call) -> Any:
             raise turn.failed(seq, EntityOperationError(call.entity, call.key, call.operation, failure))
         value = recorded.output.get("value") if isinstance(recorded.output, dict) else recorded.output
         label = f"the result of operation {call.operation!r} of entity {call.entity!r}"
-        return turn.services.codec.decode(value, call.output_type, what=label)
+        return turn.kernel.codec.decode(value, call.output_type, what=label)
 
 
 async def _ask(turn: Turn, seq: int, name: str, reply: str, call: Call) -> Checkpoint:
     run_id = entity_run_id(turn.run.namespace, call.entity, call.key)
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(signal_lock(run_id))
         await transaction.lock_name(signal_lock(reply))
         sent = await transaction.find_checkpoint(turn.run.id, seq)
         if sent is not None:
             # By this very call, whose commit was not heard of.
             return sent
-        ended = await _send(turn.services, transaction, run_id, turn.run.namespace, call, reply=reply)
+        ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call, reply=reply)
         input = {"op": call.operation, "arg": call.arg}
         if ended is not None:
             checkpoint = turn.checkpoint(
@@ -121,19 +129,19 @@ async def signal_entity(turn: Turn, seq: int, call: Call) -> None:
         if recorded is None:
             recorded = await turn.persist(lambda: _tell(turn, seq, name, call))
             turn.remember(recorded)
-            turn.services.notifications.work_available()
+            turn.kernel.notifications.work_available()
         if recorded.error is not None:
             raise turn.failed(seq, EntityOperationError(call.entity, call.key, call.operation, recorded.error))
 
 
 async def _tell(turn: Turn, seq: int, name: str, call: Call) -> Checkpoint:
     run_id = entity_run_id(turn.run.namespace, call.entity, call.key)
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(signal_lock(run_id))
         sent = await transaction.find_checkpoint(turn.run.id, seq)
         if sent is not None:
             return sent
-        ended = await _send(turn.services, transaction, run_id, turn.run.namespace, call)
+        ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call)
         checkpoint = turn.checkpoint(
             seq,
             CheckpointKind.LOCAL,
@@ -145,28 +153,28 @@ async def _tell(turn: Turn, seq: int, name: str, call: Call) -> Checkpoint:
         return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
 
 
-async def signal_from_outside(services: Services, call: Call, operation_id: str) -> None:
+async def signal_from_outside(kernel: Kernel, call: Call, operation_id: str) -> None:
     """Send an operation from outside a workflow.
 
     Raises:
         RunStateError: an operator ended the entity.
     """
-    namespace = namespace_of(services.config)
+    namespace = namespace_of(kernel.config)
     run_id = entity_run_id(namespace, call.entity, call.key)
 
     async def send() -> None:
-        async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
             await transaction.lock_name(signal_lock(run_id))
-            ended = await _send(services, transaction, run_id, namespace, call, operation_id=operation_id)
+            ended = await _send(kernel, transaction, run_id, namespace, call, operation_id=operation_id)
             if ended is not None:
                 raise RunStateError(run_id, ended.status, "given an operation: delete it, and the next one begins anew")
 
-    await retry_conflicts(services.clock, send)
-    services.notifications.work_available()
+    await retry_conflicts(kernel.clock, send)
+    kernel.notifications.work_available()
 
 
 async def _send(
-    services: Services,
+    kernel: Kernel,
     transaction: StoreTransaction,
     run_id: str,
     namespace: str,
@@ -176,7 +184,7 @@ async def _send(
     operation_id: str | None = None,
 ) -> Run | None:
     """Create the entity if need be, and hand it the operation; the entity's run instead if that has ended."""
-    now = services.clock.now()
+    now = kernel.clock.now()
     life = EntityLife(name=call.entity, key=call.key)
     run, _ = await transaction.create_run(
         Run(
@@ -193,7 +201,7 @@ async def _send(
         return run
     message = Message(op=call.operation, arg=call.arg, reply=reply, id=operation_id)
     payload = message.model_dump(mode="json", exclude_none=True)
-    await pass_on(transaction, run_id, payload, now=now, signal_id=operation_id)
+    await deliver_or_buffer(transaction, run_id, payload, now=now, signal_id=operation_id)
     return None
 
 

@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.subscription import Event, PublishedEvent
 from fastapi_durable.engine.primitives.signal import SIGNAL_TIMEOUT, recorded_deadline
-from fastapi_durable.engine.runs.delivery import hand_over
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
-from fastapi_durable.engine.turns.subscription import Event, PublishedEvent
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import InputValidationError, SignalTimeoutError
-from fastapi_durable.model import (
+from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError
+from fastapi_durable.model.records import (
     BufferedEvent,
     Checkpoint,
     CheckpointKind,
@@ -96,24 +96,24 @@ async def wait_for_event(
             turn.remember(recorded)
         if recorded.status is CheckpointStatus.FAILED:
             raise turn.failed(seq, SignalTimeoutError(f"event:{name}", timeout or timedelta(0)))
-        return turn.services.codec.decode(recorded.output, declared, what=f"the payload of event {name!r}")
+        return turn.kernel.codec.decode(recorded.output, declared, what=f"the payload of event {name!r}")
 
 
 async def _receive(
     turn: Turn, seq: int, name: str, match: Mapping[str, Json], token: str, deadline: datetime | None
 ) -> Checkpoint | None:
     """Take a kept event or the timeout into the history; else leave a waiter and return None."""
-    services, label = turn.services, f"signal:{token}"
+    kernel, label = turn.kernel, f"signal:{token}"
     waiter = SignalWaiter(token=token, run_id=turn.run.id, seq=seq)
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(_lock(name))
         await own_run(turn, transaction)
         # Delivered since this turn read the history.
         delivered = await transaction.find_checkpoint(turn.run.id, seq)
         if delivered is not None and delivered.status.is_finished:
             return delivered
-        now = services.clock.now()
-        event = await _take_kept(transaction, name, match, since=now - services.config.event_ttl)
+        now = kernel.clock.now()
+        event = await _take_kept(transaction, name, match, since=now - kernel.config.event_ttl)
         if event is not None:
             checkpoint = turn.checkpoint(
                 seq, CheckpointKind.SIGNAL, label, CheckpointStatus.COMPLETED, output=event.payload
@@ -148,27 +148,27 @@ async def _take_kept(
         last = page[-1]
 
 
-async def publish_event(services: Services, event: Event, *, once: bool, buffer: bool) -> PublishedEvent:
+async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: bool) -> PublishedEvent:
     """Hand an event to everybody who wants it, or keep it; all in one transaction.
 
     Args:
         once: The id is the publisher's own: an event of this name and id that was published before is passed over.
         buffer: Keep it if nobody wants it yet.
     """
-    subscribers = tuple(services.subscribers)
+    subscribers = tuple(kernel.subscribers)
     names = {_lock(event.name), *(name for subscriber in subscribers for name in subscriber.locks(event))}
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         for name in sorted(names):
             await transaction.lock_name(name)
         seen = f"published:{event.name}:{event.id}"
         if once and await transaction.list_buffered_events(seen, limit=1):
             return PublishedEvent(event_id=event.id, duplicate=True)
-        waiters = await _waiters_for(transaction, event, services.config.namespace)
+        waiters = await _waiters_for(transaction, event, kernel.config.namespace)
         receivers = [
             waiter.run_id
             # In one order everywhere, so that two publishers do not wait for each other's runs.
             for waiter in sorted(waiters, key=lambda waiter: (waiter.run_id, waiter.seq))
-            if await hand_over(transaction, waiter, event.payload, now=event.published_at)
+            if await deliver_to_waiter(transaction, waiter, event.payload, now=event.published_at)
         ]
         started = [run_id for each in subscribers for run_id in await each.receive(transaction, event)]
         keep = buffer and not receivers and not started
@@ -182,9 +182,7 @@ async def publish_event(services: Services, event: Event, *, once: bool, buffer:
             )
     if once or keep:
         # What adds a row takes old ones away, so the table stays as small as the events of one `event_ttl`.
-        await services.store.prune_buffered_events(
-            event.published_at - services.config.event_ttl, limit=_PRUNED_AT_ONCE
-        )
+        await kernel.store.prune_buffered_events(event.published_at - kernel.config.event_ttl, limit=_PRUNED_AT_ONCE)
     return PublishedEvent(event_id=event.id, receivers=tuple(receivers), started=tuple(started), buffered=keep)
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastapi_durable.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.primitives.compensation import run_compensated_step
 from fastapi_durable.engine.primitives.step import run_step
 from fastapi_durable.engine.turns.turn import Turn

@@ -1,7 +1,7 @@
 """`ctx.patched`: tells runs that were begun before a change of the code from those begun after it."""
 
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model import CheckpointKind, CheckpointStatus
+from fastapi_durable.model.records import CheckpointKind, CheckpointStatus
 
 _PREFIX = "patch:"
 

@@ -17,7 +17,7 @@ from fastapi_durable.engine.runs.completion import child_token
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import follow_branch, stop_at_history
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus
 from fastapi_durable.store.base import StoreTransaction
 
 T = TypeVar("T")
@@ -75,7 +75,7 @@ async def run_race(
     index = int(decided.output["winner"])
     if cancelled := decided.output["cancelled"]:
         async with turn.under_way():
-            await turn.persist(lambda: cancel_all(turn.services, cancelled))
+            await turn.persist(lambda: cancel_all(turn.kernel, cancelled))
     try:
         return Winner(index, tasks[index].result())
     except Exception as error:
@@ -111,7 +111,7 @@ async def _decide(turn: Turn, seq: int, tasks: Sequence["asyncio.Task[Any]"], tr
 
 async def _record(turn: Turn, seq: int, winner: int, lost: set[int]) -> Checkpoint | None:
     """Record the verdict, and take away what the losers wait for; None if something was delivered meanwhile."""
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         run = await own_run(turn, transaction)
         recorded = await transaction.find_checkpoint(run.id, seq)
         if recorded is not None:

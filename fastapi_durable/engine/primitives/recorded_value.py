@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import StepFailedError
-from fastapi_durable.model import CheckpointKind, CheckpointStatus, ErrorRecord
+from fastapi_durable.model.errors import StepFailedError
+from fastapi_durable.model.records import CheckpointKind, CheckpointStatus, ErrorRecord
 
 
 async def record_value(turn: Turn, seq: int, name: str, declared: Any, take: Callable[[], Any]) -> Any:
@@ -18,7 +18,7 @@ async def record_value(turn: Turn, seq: int, name: str, declared: Any, take: Cal
     Raises:
         StepFailedError: `take` raised, or its value has no JSON form.
     """
-    codec = turn.services.codec
+    codec = turn.kernel.codec
     async with turn.under_way():
         recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
         if recorded is None:

@@ -1,4 +1,4 @@
-"""`ctx.set_event` and `get_event`: a value that a run shows to the outside, such as how far it came.
+"""`ctx.set_value` and `get_value`: a value that a run shows to the outside, such as how far it came.
 
 The newest row of a key is that of the highest position, but positions of branches say nothing of the order in time.
 Where a run has branches, each value is therefore stamped later than the one before it, whatever the clock says.
@@ -11,7 +11,7 @@ from typing import Any
 from fastapi_durable.engine.runs.chain import earlier_ids
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Run
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Run
 from fastapi_durable.store.base import StateStore
 
 
@@ -24,7 +24,7 @@ async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
     name = _name(key)
     async with turn.under_way():
         if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
-            output = turn.services.codec.encode(value, Any, what=f"the value of event {key!r}")
+            output = turn.kernel.codec.encode(value, Any, what=f"the value of event {key!r}")
             checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=output)
             if turn.has_branches:
                 checkpoint = await turn.persist(lambda: _after_the_latest(turn, checkpoint))
@@ -34,7 +34,7 @@ async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
 async def _after_the_latest(turn: Turn, checkpoint: Checkpoint) -> Checkpoint:
     # Of all values, those too that the body set before it had branches: their order was that of positions, whatever
     # the clocks said, and from now on it is that of time.
-    store = turn.services.store
+    store = turn.kernel.store
     latest = await store.find_latest_checkpoint_by_name(turn.run.id, checkpoint.name, by_time=True)
     if latest is None:
         return checkpoint

@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.failure import error_record
-from fastapi_durable.engine.runs.limits import check_attributes
+from fastapi_durable.engine.runs.start_validation import check_attributes
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import InputValidationError, LeaseLostError, SerializationError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, SearchAttributes, SearchValue
+from fastapi_durable.model.errors import InputValidationError, LeaseLostError, SerializationError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, SearchAttributes, SearchValue
 
 _NAME = "searchAttributes"
 
@@ -62,15 +62,15 @@ async def upsert_search_attributes(turn: Turn, seq: int, changes: Mapping[str, A
 
 
 async def _change(turn: Turn, seq: int, changes: Mapping[str, Any]) -> Checkpoint:
-    services = turn.services
-    definition = services.registry.find(turn.run.workflow, turn.run.workflow_version)
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    kernel = turn.kernel
+    definition = kernel.registry.find(turn.run.workflow, turn.run.workflow_version)
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         run = await transaction.lock_run(turn.run.id)
         if run is None or run.locked_by != turn.token:
             raise LeaseLostError(turn.run.id)
         merged = {key: value for key, value in {**run.search_attributes, **changes}.items() if value is not None}
         try:
-            attributes = checked_attributes(services.codec, definition, merged)
+            attributes = checked_attributes(kernel.codec, definition, merged)
         except InputValidationError as error:
             # Recorded, so that a body which caught the error takes the same branch on every replay.
             failed = turn.checkpoint(
@@ -78,7 +78,7 @@ async def _change(turn: Turn, seq: int, changes: Mapping[str, Any]) -> Checkpoin
             )
             return (await transaction.record_checkpoint(failed, token=turn.token)).checkpoint
         await transaction.update_run(
-            run.id, {"search_attributes": attributes, "updated_at": services.clock.now()}, token=turn.token
+            run.id, {"search_attributes": attributes, "updated_at": kernel.clock.now()}, token=turn.token
         )
         done = turn.checkpoint(seq, CheckpointKind.LOCAL, _NAME, CheckpointStatus.COMPLETED, output=attributes)
         return (await transaction.record_checkpoint(done, token=turn.token)).checkpoint

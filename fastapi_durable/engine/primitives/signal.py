@@ -8,20 +8,20 @@ run happen in that transaction too, so a crash at any moment leaves the signal e
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_durable.clock import Clock
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.engine.core.dispatch import LocalDispatch
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.chain import CHAIN
-from fastapi_durable.engine.runs.delivery import hand_over
-from fastapi_durable.engine.runs.dispatch import Place
-from fastapi_durable.engine.runs.limits import refuse_other
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.engine.runs.singleton import check_depth, gate_of
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.runs.start_validation import refuse_other
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
-from fastapi_durable.model import (
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
+from fastapi_durable.model.records import (
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
@@ -86,7 +86,7 @@ async def wait_for_signal(
             if recorded.error is not None and recorded.error.code == _TAKEN_CODE:
                 raise turn.failed(seq, SignalTokenTakenError(token, str(recorded.output)))
             raise turn.failed(seq, SignalTimeoutError(token, timeout or timedelta(0)))
-        return turn.services.codec.decode(recorded.output, declared, what=f"the payload of signal {token!r}")
+        return turn.kernel.codec.decode(recorded.output, declared, what=f"the payload of signal {token!r}")
 
 
 async def recorded_deadline(turn: Turn, seq: int, name: str, timeout: timedelta) -> datetime | None:
@@ -95,7 +95,7 @@ async def recorded_deadline(turn: Turn, seq: int, name: str, timeout: timedelta)
     if recorded is None:
         recorded = await turn.record(
             turn.checkpoint(
-                seq, CheckpointKind.SLEEP, name, CheckpointStatus.COMPLETED, wake_at=turn.services.clock.now() + timeout
+                seq, CheckpointKind.SLEEP, name, CheckpointStatus.COMPLETED, wake_at=turn.kernel.clock.now() + timeout
             )
         )
     return recorded.wake_at
@@ -104,7 +104,7 @@ async def recorded_deadline(turn: Turn, seq: int, name: str, timeout: timedelta)
 async def _receive(turn: Turn, seq: int, token: str, deadline: datetime | None) -> Checkpoint | None:
     """Take a buffered signal or the timeout into the history; else leave a waiter and return None."""
     waiter = SignalWaiter(token=token, run_id=turn.run.id, seq=seq)
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(signal_lock(token))
         await own_run(turn, transaction)
         # Delivered since this turn read the history.
@@ -116,7 +116,7 @@ async def _receive(turn: Turn, seq: int, token: str, deadline: datetime | None) 
             checkpoint = turn.checkpoint(
                 seq, CheckpointKind.SIGNAL, f"signal:{token}", CheckpointStatus.COMPLETED, output=signal.payload
             )
-        elif deadline is not None and deadline <= turn.services.clock.now():
+        elif deadline is not None and deadline <= turn.kernel.clock.now():
             checkpoint = turn.checkpoint(
                 seq,
                 CheckpointKind.SIGNAL,
@@ -162,7 +162,7 @@ async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> st
     return None
 
 
-async def deliver_signal(services: Services, token: str, payload: Json, *, signal_id: str | None = None) -> bool:
+async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id: str | None = None) -> bool:
     """Give the payload to whoever waits for `token`, or keep it for the next one.
 
     Args:
@@ -174,32 +174,32 @@ async def deliver_signal(services: Services, token: str, payload: Json, *, signa
     Raises:
         InputValidationError: a run of another namespace than the engine's waits for the token.
     """
-    with services.local_worker.place() as place:
-        async with services.store.transaction() as transaction:
+    with kernel.local_worker.place() as place:
+        async with kernel.store.transaction() as transaction:
             await transaction.lock_name(signal_lock(token))
-            await _refuse_foreign(transaction, token, services.config.namespace)
-            now = services.clock.now()
-            received = await pass_on(transaction, token, payload, now=now, signal_id=signal_id, place=place)
+            await _refuse_foreign(transaction, token, kernel.config.namespace)
+            now = kernel.clock.now()
+            received = await deliver_or_buffer(transaction, token, payload, now=now, signal_id=signal_id, place=place)
     if received and place.run is None:
-        services.notifications.work_available()
+        kernel.notifications.work_available()
     return received
 
 
-async def deliver_within(services: Services, namespace: str, token: str, payload: Json) -> bool:
+async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Json) -> bool:
     """Give the payload to the run of this namespace that waits for `token` now; False: none does, and nothing is kept.
 
     The buffer is common to all namespaces, so what one of them must not leave there is decided under the token's lock.
     """
-    with services.local_worker.place() as place:
-        async with services.store.transaction() as transaction:
+    with kernel.local_worker.place() as place:
+        async with kernel.store.transaction() as transaction:
             await transaction.lock_name(signal_lock(token))
             waiter = await transaction.find_signal_waiter(token)
             run = None if waiter is None else await transaction.find_run(waiter.run_id)
-            if waiter is None or run is None or run.namespace != namespace or not is_visible(services.config, run):
+            if waiter is None or run is None or run.namespace != namespace or not is_visible(kernel.config, run):
                 return False
-            received = await hand_over(transaction, waiter, payload, now=services.clock.now(), place=place)
+            received = await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place)
     if received and place.run is None:
-        services.notifications.work_available()
+        kernel.notifications.work_available()
     return received
 
 
@@ -229,22 +229,22 @@ async def start_with_signal(
         created = await transaction.create_run(run)
         refuse_other(created.run, run)
         await _refuse_foreign(transaction, token, namespace)
-        await pass_on(transaction, token, payload, now=clock.now(), signal_id=signal_id)
+        await deliver_or_buffer(transaction, token, payload, now=clock.now(), signal_id=signal_id)
         return created
 
 
-async def pass_on(
+async def deliver_or_buffer(
     transaction: StoreTransaction,
     token: str,
     payload: Json,
     *,
     now: datetime,
     signal_id: str | None = None,
-    place: Place | None = None,
+    place: LocalDispatch | None = None,
 ) -> bool:
-    """Deliver a signal within a transaction that holds the token's lock; see `deliver_signal` and `hand_over`."""
+    """Deliver a signal, or keep it; the transaction holds the token's lock. See `deliver_signal`."""
     waiter = await transaction.find_signal_waiter(token)
-    if waiter is not None and await hand_over(transaction, waiter, payload, now=now, place=place):
+    if waiter is not None and await deliver_to_waiter(transaction, waiter, payload, now=now, place=place):
         return True
     await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
     return False

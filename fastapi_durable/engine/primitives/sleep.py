@@ -6,7 +6,7 @@ The deadline is recorded (`pending`) before the run suspends, so a crash does no
 from datetime import datetime
 
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model import CheckpointKind, CheckpointStatus
+from fastapi_durable.model.records import CheckpointKind, CheckpointStatus
 
 _NAME = "sleep"
 
@@ -14,7 +14,7 @@ _NAME = "sleep"
 async def sleep_until(turn: Turn, seq: int, deadline: datetime) -> None:
     """Return at `deadline`, or at the one that was recorded on the first run."""
     async with turn.under_way():
-        now = turn.services.clock.now
+        now = turn.kernel.clock.now
         recorded = await turn.recorded(seq, CheckpointKind.SLEEP, _NAME)
         if recorded is None:
             recorded = await turn.record(

@@ -14,16 +14,16 @@ from typing import Any
 
 import anyio.to_thread
 
-from fastapi_durable.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.turns.outcome import Interrupt
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import InjectionError, OutsideWorkflowError, SerializationError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 
 NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
@@ -48,7 +48,7 @@ async def run_step(
         StepFailedError: it failed for good.
         SerializationError: the input has no JSON form, or the stored output does not fit the return type.
     """
-    codec, carrier = turn.services.codec, transport or turn.services.transport
+    codec, carrier = turn.kernel.codec, transport or turn.kernel.transport
     label = f"step {definition.name!r}"
     if (result := turn.result_at(seq, CheckpointKind.LOCAL, definition.name)) is not None:
         # Most of a replay.
@@ -118,7 +118,7 @@ async def _within(policy: StepPolicy, execute: Callable[[], Awaitable[StepOutcom
 
 async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: RunningStepLog) -> StepOutcome:
     """Execute an attempt in this process, dependencies, interceptors and all."""
-    codec, services = turn.services.codec, turn.services
+    codec, kernel = turn.kernel.codec, turn.kernel
     label = f"step {definition.name!r}"
 
     def failed(error: BaseException, *, retryable: bool | None = None) -> StepOutcome:
@@ -129,7 +129,7 @@ async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: 
         with logged_as_current(log):
             async with (
                 intercepted(turn, task.seq, definition.name, task.attempt),
-                services.injector.provide(definition.function) as dependencies,
+                kernel.injector.provide(definition.function) as dependencies,
             ):
                 with inside_step(definition.name):
                     result = await call(definition, value, dependencies)
@@ -170,7 +170,7 @@ class _Announcement:
         self._started_at = started_at
         self._earlier = earlier
         self._write: asyncio.Task[Any] | None = None
-        self._timer = turn.services.until_shown.call(self._begin)
+        self._timer = turn.kernel.until_shown.call(self._begin)
 
     def _begin(self) -> None:
         self._write = asyncio.create_task(self._announce())

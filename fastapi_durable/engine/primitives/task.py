@@ -10,14 +10,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fastapi_durable.definition import StepDefinition, StepPolicy
-from fastapi_durable.engine.primitives.signal import pass_on, signal_lock, wait_for_signal
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock, wait_for_signal
 from fastapi_durable.engine.primitives.step import run_step
 from fastapi_durable.engine.runs.completion import completion, failure_of
-from fastapi_durable.engine.services import Services
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import RunNotFoundError, RunStateError, TaskFailedError
-from fastapi_durable.model import ErrorRecord, Json, RunStatus
+from fastapi_durable.model.errors import RunNotFoundError, RunStateError, TaskFailedError
+from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
 
 
 class TaskTicket(BaseModel, frozen=True):
@@ -61,11 +61,11 @@ async def run_task(
     if failure := failure_of(ended):
         raise turn.failed(seq, TaskFailedError(turn.run.id, name, failure))
     value = ended.get("value") if isinstance(ended, dict) else ended
-    return turn.services.codec.decode(value, declared, what=f"the result of task {name!r}")
+    return turn.kernel.codec.decode(value, declared, what=f"the result of task {name!r}")
 
 
 async def end_task(
-    services: Services, run_id: str, name: str, *, value: Json = None, error: ErrorRecord | None = None
+    kernel: Kernel, run_id: str, name: str, *, value: Json = None, error: ErrorRecord | None = None
 ) -> bool:
     """Report the end of a task; False if it was reported before.
 
@@ -76,8 +76,8 @@ async def end_task(
     token = task_token(run_id, name)
     status = RunStatus.COMPLETED if error is None else RunStatus.FAILED
     ended = completion(status, value, error)
-    with services.local_worker.place() as place:
-        async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    with kernel.local_worker.place() as place:
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
             await transaction.lock_name(signal_lock(token))
             run = await transaction.lock_run(run_id)
             if run is None:
@@ -87,11 +87,11 @@ async def end_task(
             received = await transaction.find_latest_checkpoint_by_name(run_id, f"signal:{token}")
             if received is not None and received.status.is_finished:
                 return False
-            now = services.clock.now()
+            now = kernel.clock.now()
             if await transaction.find_signal_waiter(token) is None:
                 # The token is the id as well: while one report is kept, another one is not.
                 return await transaction.buffer_signal(token, ended, now=now, signal_id=token)
-            await pass_on(transaction, token, ended, now=now, signal_id=token, place=place)
+            await deliver_or_buffer(transaction, token, ended, now=now, signal_id=token, place=place)
     if place.run is None:
-        services.notifications.work_available()
+        kernel.notifications.work_available()
     return True

@@ -9,14 +9,15 @@ from collections.abc import Awaitable
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_durable.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.primitives.step import NOT_A_FAILURE
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     DefinitionError,
     InjectionError,
     LeaseLostError,
@@ -26,8 +27,7 @@ from fastapi_durable.errors import (
     StoreUnavailableError,
     TransactionExpiredError,
 )
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
 from fastapi_durable.transport.base import StepOutcome
 
 
@@ -51,7 +51,7 @@ async def run_transaction(
     async with turn.under_way():
         recorded = await turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
         if recorded is None or not recorded.status.is_finished:
-            encoded = turn.services.codec.encode(
+            encoded = turn.kernel.codec.encode(
                 value, definition.input_type, what=f"the input of transaction {definition.name!r}"
             )
 
@@ -75,7 +75,7 @@ async def _commit(
     earlier: tuple[Json, ...],
     timeout: timedelta,
 ) -> Checkpoint | StepOutcome:
-    codec, services = turn.services.codec, turn.services
+    codec, kernel = turn.kernel.codec, turn.kernel
     log = log_of(turn, seq, definition.name, number)
 
     def failed(error: BaseException, *, retryable: bool | None = None) -> StepOutcome:
@@ -86,8 +86,8 @@ async def _commit(
         with logged_as_current(log):
             async with (
                 intercepted(turn, seq, definition.name, number),
-                services.injector.provide(definition.function) as dependencies,
-                services.store.transaction(timeout=timeout) as transaction,
+                kernel.injector.provide(definition.function) as dependencies,
+                kernel.store.transaction(timeout=timeout) as transaction,
             ):
                 arguments = () if definition.input_type is NoInput else (value,)
                 with inside_step(definition.name):

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fastapi_durable.definition import UpdateValidator, step_definition
-from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.primitives.signal import pass_on, signal_lock
+from fastapi_durable.declare.definition import UpdateValidator, step_definition
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
 from fastapi_durable.engine.runs.chain import head_of, root_of, successor_of
 from fastapi_durable.engine.runs.namespaces import is_visible
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import SerializationError, StoreConflictError
-from fastapi_durable.model import Json, Run, RunStatus
-from fastapi_durable.signature import NoInput
+from fastapi_durable.model.errors import SerializationError, StoreConflictError
+from fastapi_durable.model.records import Json, Run, RunStatus
 
 _HOPS_AT_MOST = 50
 """How often an update runs after a run that goes on as a new one while the update is validated."""
@@ -43,37 +43,37 @@ def update_token(run_id: str, name: str) -> str:
     return f"update:{root_of(run_id)}:{name}"
 
 
-async def offer_update(services: Services, run_id: str, name: str, arg: Json) -> UpdateResult:
+async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult:
     """Validate an update, and hand it to the run that is meant, or keep it for that one."""
     for _ in range(_HOPS_AT_MOST):
-        run = await head_of(services.store, run_id)
-        if run is None or not is_visible(services.config, run):
+        run = await head_of(kernel.store, run_id)
+        if run is None or not is_visible(kernel.config, run):
             return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
-        if reason := _cannot_receive(run) or await _refusal_of(services, run, name, arg):
+        if reason := _cannot_receive(run) or await _refusal_of(kernel, run, name, arg):
             return UpdateResult(accepted=False, reason=reason)
-        result = await retry_conflicts(services.clock, partial(_deliver, services, run.id, name, arg))
+        result = await retry_conflicts(kernel.clock, partial(_deliver, kernel, run.id, name, arg))
         if result is not None:
             return result
     raise StoreConflictError(f"run {run_id!r} went on as a new one each time that update {name!r} was offered to it")
 
 
-async def _refusal_of(services: Services, run: Run, name: str, arg: Json) -> str | None:
-    validator = services.update_validators.get((run.workflow, name))
+async def _refusal_of(kernel: Kernel, run: Run, name: str, arg: Json) -> str | None:
+    validator = kernel.update_validators.get((run.workflow, name))
     if validator is None:
-        definition = services.registry.find(run.workflow, run.workflow_version)
+        definition = kernel.registry.find(run.workflow, run.workflow_version)
         validator = None if definition is None else definition.updates.get(name)
-    return None if validator is None else await _verdict(services, validator, name, arg)
+    return None if validator is None else await _verdict(kernel, validator, name, arg)
 
 
-async def _deliver(services: Services, run_id: str, name: str, arg: Json) -> UpdateResult | None:
+async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult | None:
     """Hand over or keep a validated update, if the run still lives; None if it went on as a new one meanwhile.
 
     The run stays locked until the update is kept. So the transaction in which it goes on comes either after this one,
     and the new run finds the update, or before, and then this one finds the run ended.
     """
     token = update_token(run_id, name)
-    with services.local_worker.place() as place:
-        async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    with kernel.local_worker.place() as place:
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
             await transaction.lock_name(signal_lock(token))
             run = await transaction.lock_run(run_id)
             if run is None:
@@ -82,9 +82,9 @@ async def _deliver(services: Services, run_id: str, name: str, arg: Json) -> Upd
                 return None
             if reason := _cannot_receive(run):
                 return UpdateResult(accepted=False, reason=reason)
-            received = await pass_on(transaction, token, arg, now=services.clock.now(), place=place)
+            received = await deliver_or_buffer(transaction, token, arg, now=kernel.clock.now(), place=place)
     if received and place.run is None:
-        services.notifications.work_available()
+        kernel.notifications.work_available()
     return UpdateResult(accepted=True, received=received)
 
 
@@ -94,11 +94,11 @@ def _cannot_receive(run: Run) -> str | None:
     return None
 
 
-async def _verdict(services: Services, validator: UpdateValidator, name: str, arg: Json) -> str | None:
+async def _verdict(kernel: Kernel, validator: UpdateValidator, name: str, arg: Json) -> str | None:
     """What the validator says; its parameter's annotation is checked first."""
     definition = step_definition(validator)
     try:
-        value = services.codec.decode(arg, definition.input_type, what=f"update {name!r}")
+        value = kernel.codec.decode(arg, definition.input_type, what=f"update {name!r}")
         verdict: Any = validator() if definition.input_type is NoInput else validator(value)
         if inspect.isawaitable(verdict):
             verdict = await verdict

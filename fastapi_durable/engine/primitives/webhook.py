@@ -12,14 +12,14 @@ from enum import Enum, auto
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
-from fastapi_durable.duration import Duration, parse_duration
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.signal import SIGNAL_TIMEOUT
-from fastapi_durable.engine.runs.delivery import hand_over
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import SignalTimeoutError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, SignalWaiter
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import SignalTimeoutError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, SignalWaiter
 
 Payload = TypeVar("Payload")
 
@@ -45,7 +45,7 @@ class Webhook(Generic[Payload]):
 
     def __init__(self, turn: Turn, seq: int, token: str, declared: Any) -> None:
         self.token = token
-        self.url = _url(turn.services.config.webhook_url, token)
+        self.url = _url(turn.kernel.config.webhook_url, token)
         self._turn = turn
         self._seq = seq
         self._declared = declared
@@ -76,7 +76,7 @@ async def mint_webhook(turn: Turn, seq: int, declared: Any) -> Webhook[Any]:
 
 
 async def _register(turn: Turn, seq: int, secret: str) -> Checkpoint:
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         await own_run(turn, transaction)
         begun = turn.checkpoint(
             seq, CheckpointKind.SIGNAL, _name(turn, seq), CheckpointStatus.PENDING, input={"secret": secret}
@@ -99,13 +99,13 @@ async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, t
                 raise turn.failed(deadline.seq, SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0)))
         callback = await turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq))
         if deadline_seq is not None and deadline is None:
-            wake_at = turn.services.clock.now() + (timeout or timedelta(0))
+            wake_at = turn.kernel.clock.now() + (timeout or timedelta(0))
             deadline = await turn.record(
                 turn.checkpoint(deadline_seq, CheckpointKind.SLEEP, label, CheckpointStatus.PENDING, wake_at=wake_at)
             )
         if callback is None or not callback.status.is_finished:
             wake_at_or_none = None if deadline is None else deadline.wake_at
-            if deadline is None or wake_at_or_none is None or wake_at_or_none > turn.services.clock.now():
+            if deadline is None or wake_at_or_none is None or wake_at_or_none > turn.kernel.clock.now():
                 await turn.park(wake_at_or_none)
             callback = await turn.persist(lambda: _decide(turn, seq, deadline))
             if callback is None:
@@ -113,12 +113,12 @@ async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, t
             turn.remember(callback)
         if deadline is not None and not deadline.status.is_finished:
             await turn.record(_ended(turn, deadline, CheckpointStatus.COMPLETED))
-        return turn.services.codec.decode(callback.output, declared, what=f"the callback of webhook {seq}")
+        return turn.kernel.codec.decode(callback.output, declared, what=f"the callback of webhook {seq}")
 
 
 async def _decide(turn: Turn, seq: int, deadline: Checkpoint) -> Checkpoint | None:
     """At the deadline: the callback, if it came after all, or else the recorded timeout and None."""
-    async with turn.services.store.transaction(timeout=turn.services.config.transaction_timeout) as transaction:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
         await own_run(turn, transaction)
         callback = await transaction.find_checkpoint(turn.run.id, seq)
         if callback is not None and callback.status.is_finished:
@@ -140,7 +140,7 @@ def _ended(turn: Turn, deadline: Checkpoint, status: CheckpointStatus) -> Checkp
     )
 
 
-async def deliver_callback(services: Services, token: str, payload: Json) -> Callback:
+async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callback:
     """Record a callback from outside at the position that the token names.
 
     An unknown run, a wrong position and a wrong secret are the same `UNKNOWN`, at the price of one read.
@@ -151,10 +151,10 @@ async def deliver_callback(services: Services, token: str, payload: Json) -> Cal
     if not prefix.startswith("wh:") or not (number.isascii() and number.isdigit() and len(number) < 10):
         return Callback.UNKNOWN
     seq = int(number)
-    if not _is_webhook(await services.store.find_checkpoint(run_id, seq), run_id, secret):
+    if not _is_webhook(await kernel.store.find_checkpoint(run_id, seq), run_id, secret):
         return Callback.UNKNOWN
-    with services.local_worker.place() as place:
-        async with services.store.transaction() as transaction:
+    with kernel.local_worker.place() as place:
+        async with kernel.store.transaction() as transaction:
             run = await transaction.lock_run(run_id)
             row = await transaction.find_checkpoint(run_id, seq)
             if run is None or row is None or not _is_webhook(row, run_id, secret):
@@ -162,10 +162,10 @@ async def deliver_callback(services: Services, token: str, payload: Json) -> Cal
             if row.status.is_finished:
                 return Callback.REPEATED
             waiter = SignalWaiter(token=token, run_id=run_id, seq=seq)
-            if not await hand_over(transaction, waiter, payload, now=services.clock.now(), place=place):
+            if not await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place):
                 return Callback.ENDED
     if place.run is None:
-        services.notifications.work_available()
+        kernel.notifications.work_available()
     return Callback.RECEIVED
 
 

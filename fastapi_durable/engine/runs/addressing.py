@@ -3,33 +3,33 @@
 A run's namespace never changes, so looking at it before a transaction is as good as within.
 """
 
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.chain import head_of
 from fastapi_durable.engine.runs.namespaces import is_visible
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.model import Run
+from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.records import Run
 
 
-async def meant_run(services: Services, run_id: str) -> Run:
+async def resolve_run(kernel: Kernel, run_id: str) -> Run:
     """The run of this id, or the one that it went on as.
 
     Raises:
         RunNotFoundError: there is none, or it is of another namespace than the engine's.
     """
-    run = await head_of(services.store, run_id)
-    if run is None or not is_visible(services.config, run):
+    run = await head_of(kernel.store, run_id)
+    if run is None or not is_visible(kernel.config, run):
         raise RunNotFoundError(run_id)
     return run
 
 
-async def require_visible(services: Services, run_id: str) -> None:
+async def require_visible(kernel: Kernel, run_id: str) -> None:
     """Another namespace's run does not exist for an engine that has one; whether any exists is not looked at else.
 
     Raises:
         RunNotFoundError: it is of another namespace.
     """
-    if services.config.namespace is None:
+    if kernel.config.namespace is None:
         return
-    run = await services.store.find_run(run_id)
-    if run is None or not is_visible(services.config, run):
+    run = await kernel.store.find_run(run_id)
+    if run is None or not is_visible(kernel.config, run):
         raise RunNotFoundError(run_id)

@@ -8,14 +8,14 @@ holds the run, or the next one that claims it, undoes the finished steps and the
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
 
-from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.chain import head_of, lock_head
 from fastapi_durable.engine.runs.completion import child_token, completion
 from fastapi_durable.engine.runs.settlement import after_ending, ending, lock_waiting_runs, names_of_ending
 from fastapi_durable.engine.runs.singleton import gate_of
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import RunNotFoundError
-from fastapi_durable.model import LIVE_STATUSES, ErrorRecord, Run, RunQuery, RunStatus
+from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.records import LIVE_STATUSES, ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
 _CANCELLED = ErrorRecord(message="cancelled", code="cancelled")
@@ -25,7 +25,7 @@ _GATES_AT_MOST = 1000
 
 
 async def cancel(
-    services: Services,
+    kernel: Kernel,
     run_id: str,
     *,
     compensate: bool = False,
@@ -46,43 +46,43 @@ async def cancel(
         RunNotFoundError: no run has this id.
     """
     return await retry_conflicts(
-        services.clock, lambda: _cancel(services, run_id, compensate, error or _CANCELLED, only_if)
+        kernel.clock, lambda: _cancel(kernel, run_id, compensate, error or _CANCELLED, only_if)
     )
 
 
-async def cancel_chain(services: Services, run_id: str, *, compensate: bool = False) -> Run:
+async def cancel_chain(kernel: Kernel, run_id: str, *, compensate: bool = False) -> Run:
     """Cancel a run, or the one that it went on as, also if it goes on at this moment; see `cancel`.
 
     Raises:
         RunNotFoundError: no run has this id.
     """
-    run = await head_of(services.store, run_id)
+    run = await head_of(kernel.store, run_id)
     while run is not None:
         asked = run.id
-        cancelled = await cancel(services, asked, compensate=compensate)
-        run = await head_of(services.store, asked)
+        cancelled = await cancel(kernel, asked, compensate=compensate)
+        run = await head_of(kernel.store, asked)
         if run is None or run.id == asked:
             return cancelled
     raise RunNotFoundError(run_id)
 
 
-async def cancel_all(services: Services, run_ids: Iterable[str]) -> None:
+async def cancel_all(kernel: Kernel, run_ids: Iterable[str]) -> None:
     """Cancel several runs; those that do not exist or have ended are passed over."""
     for run_id in run_ids:
         try:
-            await cancel_chain(services, run_id)
+            await cancel_chain(kernel, run_id)
         except RunNotFoundError:
             continue
 
 
 async def _cancel(
-    services: Services, run_id: str, compensate: bool, error: ErrorRecord, only_if: Callable[[Run], bool] | None
+    kernel: Kernel, run_id: str, compensate: bool, error: ErrorRecord, only_if: Callable[[Run], bool] | None
 ) -> Run:
     touched: list[str] = []
-    known = await services.store.find_run(run_id)
-    below = [] if known is None else await _singletons_below(services.store, known)
+    known = await kernel.store.find_run(run_id)
+    below = [] if known is None else await _singletons_below(kernel.store, known)
     ended: list[Run] = []
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         for name in [child_token(run_id)] if known is None else names_of_ending(known, below):
             await transaction.lock_name(name)
         await lock_waiting_runs(transaction, run_id)
@@ -90,18 +90,18 @@ async def _cancel(
         if run is None:
             raise RunNotFoundError(run_id)
         if not run.status.is_terminal and (only_if is None or only_if(run)):
-            await _cancel_tree(services, transaction, run, compensate, error, touched, ended)
+            await _cancel_tree(kernel, transaction, run, compensate, error, touched, ended)
         now = await transaction.find_run(run_id)
     for cancelled in touched:
-        services.notifications.run_cancelled(cancelled)
+        kernel.notifications.run_cancelled(cancelled)
     for each in ended:
-        services.events.run("run.cancelled", each, error=error)
-    services.notifications.work_available()
+        kernel.events.run("run.cancelled", each, error=error)
+    kernel.notifications.work_available()
     return now or run
 
 
 async def _cancel_tree(
-    services: Services,
+    kernel: Kernel,
     transaction: StoreTransaction,
     run: Run,
     compensate: bool,
@@ -112,7 +112,7 @@ async def _cancel_tree(
     # A run that was never driven has nothing to undo.
     if compensate and run.status is not RunStatus.PENDING:
         if run.status is not RunStatus.CANCELLING:
-            now = services.clock.now()
+            now = kernel.clock.now()
             # The lease stays with a worker that holds one: its turn learns of the cancel at its next ending.
             await transaction.update_run(
                 run.id, {"status": RunStatus.CANCELLING, "error": error, "wake_at": now, "updated_at": now}
@@ -120,9 +120,9 @@ async def _cancel_tree(
             await transaction.wake_run(run.id, now=now)
     else:
         await transaction.update_run(
-            run.id, ending(services.clock, RunStatus.CANCELLED, error=error), statuses=LIVE_STATUSES
+            run.id, ending(kernel.clock, RunStatus.CANCELLED, error=error), statuses=LIVE_STATUSES
         )
-        await after_ending(transaction, services.clock, run, completion(RunStatus.CANCELLED, None, error))
+        await after_ending(transaction, kernel.clock, run, completion(RunStatus.CANCELLED, None, error))
         ended.append(run)
     touched.append(run.id)
     # By id: that is the order in which a publisher locks the runs that an event is for.
@@ -131,7 +131,7 @@ async def _cancel_tree(
         # It may go on as a new run at this moment, which the list does not have.
         child = await lock_head(transaction, child_id)
         if child is not None and not child.status.is_terminal and child.id not in touched:
-            await _cancel_tree(services, transaction, child, compensate, error, touched, ended)
+            await _cancel_tree(kernel, transaction, child, compensate, error, touched, ended)
 
 
 async def _singletons_below(store: StateStore, run: Run) -> list[Run]:

@@ -7,7 +7,7 @@ the run's other waiters when the chain ends; then the way leads from run to run.
 
 import re
 
-from fastapi_durable.model import Run, RunStatus, SignalWaiter
+from fastapi_durable.model.records import Run, RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
 CHAIN = "chain:"

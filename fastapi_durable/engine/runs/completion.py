@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.engine.runs.delivery import hand_over
-from fastapi_durable.model import ErrorRecord, Json, RunStatus
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 
 
@@ -39,4 +39,4 @@ async def tell_waiter(transaction: StoreTransaction, run_id: str, ended: dict[st
     """Record the ending where it is awaited, and wake the run that waits; part of the transaction that ends the run."""
     waiter = await transaction.find_signal_waiter(child_token(run_id))
     if waiter is not None:
-        await hand_over(transaction, waiter, ended, now=now)
+        await deliver_to_waiter(transaction, waiter, ended, now=now)

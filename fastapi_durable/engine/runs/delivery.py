@@ -5,13 +5,18 @@ The one way to answer a waiter, whoever left it: for a signal, an event, or the 
 
 from datetime import datetime
 
-from fastapi_durable.engine.runs.dispatch import Place
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json, SignalWaiter
+from fastapi_durable.engine.core.dispatch import LocalDispatch
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, SignalWaiter
 from fastapi_durable.store.base import StoreTransaction
 
 
-async def hand_over(
-    transaction: StoreTransaction, waiter: SignalWaiter, payload: Json, *, now: datetime, place: Place | None = None
+async def deliver_to_waiter(
+    transaction: StoreTransaction,
+    waiter: SignalWaiter,
+    payload: Json,
+    *,
+    now: datetime,
+    place: LocalDispatch | None = None,
 ) -> bool:
     """Record `payload` at the position that left `waiter`, remove the waiter and wake the run.
 

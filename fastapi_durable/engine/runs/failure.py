@@ -3,7 +3,7 @@
 import traceback
 from dataclasses import replace
 
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     ChildFailedError,
     EntityOperationError,
     FatalError,
@@ -12,7 +12,7 @@ from fastapi_durable.errors import (
     StepFailedError,
     TaskFailedError,
 )
-from fastapi_durable.model import ErrorRecord
+from fastapi_durable.model.records import ErrorRecord
 
 _STACK_LIMIT = 16_000
 _MESSAGE_LIMIT = 8_000

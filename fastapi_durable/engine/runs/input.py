@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import StepDefinition, WorkflowDefinition
-from fastapi_durable.errors import InputValidationError, SerializationError
-from fastapi_durable.model import Json
-from fastapi_durable.signature import NoInput
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import StepDefinition, WorkflowDefinition
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.model.errors import InputValidationError, SerializationError
+from fastapi_durable.model.records import Json
 
 
 class NoInputGiven:

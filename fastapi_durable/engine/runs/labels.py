@@ -2,10 +2,10 @@
 
 from collections.abc import Collection
 
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG, singleton_tag
-from fastapi_durable.model import Json
+from fastapi_durable.model.records import Json
 
 
 def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str] = ()) -> tuple[str, ...]:

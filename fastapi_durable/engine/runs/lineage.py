@@ -1,8 +1,8 @@
 """Who waits for whom, and who descends from whom: a run that joins another one by its id must not make a ring of it."""
 
 from fastapi_durable.engine.runs.completion import child_token
-from fastapi_durable.engine.runs.retries import hopes_of, origin_of
-from fastapi_durable.model import Run
+from fastapi_durable.engine.runs.retries import open_retries, origin_of
+from fastapi_durable.model.records import Run
 from fastapi_durable.store.base import StoreTransaction
 
 _RINGS = "rings"
@@ -19,7 +19,7 @@ async def waits_for(transaction: StoreTransaction, one: Run, other: Run) -> Run 
     that sees both of its neighbours. Several may do so at a time in a ring of four and more: these take turns, so that
     the last one sees the whole ring.
     """
-    hopes = await hopes_of(transaction, one)
+    hopes = await open_retries(transaction, one)
     if not hopes:
         return None
     if [hope.id for hope in hopes] == [other.id]:
@@ -70,7 +70,7 @@ async def _hopeless_origin(transaction: StoreTransaction, run_id: str, waiting: 
     origin = None if origin_id is None else await transaction.find_run(origin_id)
     if origin is None:
         return None
-    hopes = await hopes_of(transaction, origin)
+    hopes = await open_retries(transaction, origin)
     return origin if hopes and all(hope.id in waiting for hope in hopes) else None
 
 

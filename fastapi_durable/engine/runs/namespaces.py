@@ -1,7 +1,7 @@
 """Ids that are made of names, not of chance: the same names in two namespaces must not mean one run."""
 
-from fastapi_durable.engine.config import EngineConfig
-from fastapi_durable.model import DEFAULT_NAMESPACE, Run
+from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.model.records import DEFAULT_NAMESPACE, Run
 
 
 def namespace_of(config: EngineConfig) -> str:

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.duration import parse_duration
+from fastapi_durable.declare.queue import Queue, QueueState
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.namespaces import namespace_of, within
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import DefinitionError, InputValidationError
-from fastapi_durable.queue import Queue, QueueState
+from fastapi_durable.model.duration import parse_duration
+from fastapi_durable.model.errors import DefinitionError, InputValidationError
 
 _KEY_LIMIT = 200
 
@@ -47,25 +47,25 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
     return name, key
 
 
-async def know_queue(services: Services, namespace: str, name: str) -> None:
+async def know_queue(kernel: Kernel, namespace: str, name: str) -> None:
     """See that the namespace of a run that is about to be created has the queue `name`; "" for none.
 
     Workers declare the queues of their own namespace. A run in a queue that its namespace does not have would wait for
     ever. Limits that are there already stay: those who drive runs decide on them, and may be newer than this process.
     """
-    if not name or namespace in services.namespaces_with_queues:
+    if not name or namespace in kernel.namespaces_with_queues:
         return
-    for queue in services.queues.values():
-        await services.store.add_queue(_declared(queue, namespace, services.clock.now()))
-    services.namespaces_with_queues.add(namespace)
+    for queue in kernel.queues.values():
+        await kernel.store.add_queue(_declared(queue, namespace, kernel.clock.now()))
+    kernel.namespaces_with_queues.add(namespace)
 
 
-async def declare_queues(services: Services) -> None:
+async def declare_queues(kernel: Kernel) -> None:
     """Tell the store the limits of every queue. Those that were told last hold for all processes."""
-    namespace = namespace_of(services.config)
-    for queue in services.queues.values():
-        await services.store.save_queue(_declared(queue, namespace, services.clock.now()))
-    services.namespaces_with_queues.add(namespace)
+    namespace = namespace_of(kernel.config)
+    for queue in kernel.queues.values():
+        await kernel.store.save_queue(_declared(queue, namespace, kernel.clock.now()))
+    kernel.namespaces_with_queues.add(namespace)
 
 
 def _declared(queue: Queue, namespace: str, now: datetime) -> QueueState:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi_durable.engine.runs.chain import may_have_gone_on, next_run_id
 from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
-from fastapi_durable.model import Run, RunQuery, RunStatus
+from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
 _MARK = "~retry~"
@@ -49,7 +49,7 @@ async def has_better_retry(store: StateStore, run: Run) -> bool:
     )
 
 
-async def hopes_of(store: StateStore, run: Run) -> list[Run]:
+async def open_retries(store: StateStore, run: Run) -> list[Run]:
     """The runs whose end a parent of this run waits for: itself, or its retries; none if its end is certain."""
     if not run.status.is_terminal:
         return [run]

@@ -7,12 +7,12 @@ the run's own waiters go, or a later signal would be swallowed by a finished run
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
-from fastapi_durable.clock import Clock
 from fastapi_durable.engine.runs.chain import is_hop
 from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
 from fastapi_durable.engine.runs.retries import origin_of, tell_waiter_of_origin
 from fastapi_durable.engine.runs.singleton import gate_of, leave_gate
-from fastapi_durable.model import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.records import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
 

@@ -9,14 +9,14 @@ suspends; the ending that frees a slot wakes the first of them. Both sides hold 
 from datetime import timedelta
 from typing import Any
 
-from fastapi_durable.clock import Clock, to_millis
-from fastapi_durable.codec import Codec
-from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import InputValidationError, LeaseLostError, SingletonQueueFullError
-from fastapi_durable.model import LIVE_STATUSES, Json, Run, RunQuery, RunStatus, SignalWaiter
-from fastapi_durable.signature import NoInput
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.model.clock import Clock, to_millis
+from fastapi_durable.model.errors import InputValidationError, LeaseLostError, SingletonQueueFullError
+from fastapi_durable.model.records import LIVE_STATUSES, Json, Run, RunQuery, RunStatus, SignalWaiter
 from fastapi_durable.store.base import CreatedRun, StoreTransaction
 
 SINGLETON_TAG = "singleton:"
@@ -83,7 +83,7 @@ async def check_depth(transaction: StoreTransaction, definition: WorkflowDefinit
         raise SingletonQueueFullError(run.workflow, tag.removeprefix(SINGLETON_TAG), alive)
 
 
-async def create_within_depth(services: Services, definition: WorkflowDefinition, run: Run) -> CreatedRun:
+async def create_within_depth(kernel: Kernel, definition: WorkflowDefinition, run: Run) -> CreatedRun:
     """Create a run; one of a singleton with a bounded queue only if there is room, however many start at a time.
 
     Raises:
@@ -91,18 +91,18 @@ async def create_within_depth(services: Services, definition: WorkflowDefinition
     """
     gate = gate_of(run)
     if gate is None or definition.singleton is None or definition.singleton.max_queue_depth is None:
-        return await services.store.create_run(run)
+        return await kernel.store.create_run(run)
 
     async def create() -> CreatedRun:
-        async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
             await transaction.lock_name(gate)
             await check_depth(transaction, definition, run)
             return await transaction.create_run(run)
 
-    return await retry_conflicts(services.clock, create)
+    return await retry_conflicts(kernel.clock, create)
 
 
-async def pass_gate(services: Services, run: Run, token: str, gate: str, limit: int) -> bool:
+async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int) -> bool:
     """Take a slot for a claimed run, or suspend it until one is free.
 
     Returns:
@@ -112,10 +112,10 @@ async def pass_gate(services: Services, run: Run, token: str, gate: str, limit: 
         LeaseLostError: the run is not leased under `token` any more.
     """
     slots, queue = f"{gate}:slot:", f"{gate}:queue:"
-    if await services.store.list_signal_waiters(prefix=slots, run_ids=[run.id], limit=1):
+    if await kernel.store.list_signal_waiters(prefix=slots, run_ids=[run.id], limit=1):
         return True
     place = SignalWaiter(token=f"{queue}{to_millis(run.created_at):015d}:{run.id}", run_id=run.id, seq=_SEQ)
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(gate)
         stored = await transaction.lock_run(run.id)
         if stored is None or stored.locked_by != token:
@@ -134,7 +134,7 @@ async def pass_gate(services: Services, run: Run, token: str, gate: str, limit: 
             # It is being cancelled, and never began: there is nothing that it would do.
             return True
         await transaction.put_signal_waiter(place)
-        now = services.clock.now()
+        now = kernel.clock.now()
         await transaction.update_run(
             run.id,
             {
@@ -159,7 +159,7 @@ async def leave_gate(transaction: StoreTransaction, clock: Clock, run: Run) -> N
         await transaction.wake_run(waiter.run_id, now=clock.now())
 
 
-async def hand_on_slot(transaction: StoreTransaction, run: Run, successor: Run) -> None:
+async def transfer_slot(transaction: StoreTransaction, run: Run, successor: Run) -> None:
     """Let the run that continues this one keep its slot; part of the transaction that continues it.
 
     Called before the waiters of `run` are removed.

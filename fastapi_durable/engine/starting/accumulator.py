@@ -12,18 +12,18 @@ from typing import Any, NoReturn
 
 from pydantic import BaseModel
 
-from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.duration import parse_duration
-from fastapi_durable.engine.context import WorkflowContext
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import turn_of
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.primitives.signal import wait_for_signal
 from fastapi_durable.engine.runs.namespaces import within
 from fastapi_durable.engine.starting.triggered_run import triggered_run
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, Json
+from fastapi_durable.model.duration import parse_duration
+from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -84,7 +84,7 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
         event: dict[str, Any] | None = None
         if len(held) < (input.maxSize or 1):
             # The deadline of the wait is recorded, so a replay does not look at the clock.
-            remaining = None if until is None else max(timedelta(0), until - turn.services.clock.now())
+            remaining = None if until is None else max(timedelta(0), until - turn.kernel.clock.now())
             with suppress(SignalTimeoutError):
                 event = await _next_event(turn, remaining)
         if event is None:
@@ -113,21 +113,21 @@ async def _start(turn: Turn, target: str, event_id: str, payload: Json) -> None:
     async with turn.under_way():
         if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
             turn.remember(await turn.persist(lambda: _create(turn, seq, name, target, event_id, payload)))
-            turn.services.notifications.work_available()
+            turn.kernel.notifications.work_available()
 
 
 async def _create(turn: Turn, seq: int, name: str, target: str, event_id: str, payload: Json) -> Checkpoint:
-    services, started = turn.services, None
+    kernel, started = turn.kernel, None
     try:
-        definition = services.registry.get(target)
-        run = triggered_run(services, definition, event_id, payload, turn.run.namespace)
+        definition = kernel.registry.get(target)
+        run = triggered_run(kernel, definition, event_id, payload, turn.run.namespace)
     except WorkflowNotRegisteredError as error:
         # Another worker has it, or will have it: what was collected must not be lost.
         turn.block(error)
     except InputValidationError as error:
         _log.error("collected events do not start workflow %r: %s", target, error)
         run = None
-    async with services.store.transaction(timeout=services.config.transaction_timeout) as transaction:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await own_run(turn, transaction)
         if run is not None:
             started = (await transaction.create_run(run)).run.id
@@ -136,7 +136,7 @@ async def _create(turn: Turn, seq: int, name: str, target: str, event_id: str, p
 
 
 def _go_on(turn: Turn, input: Collected, **held: Any) -> NoReturn:
-    encoded = turn.services.codec.encode(
+    encoded = turn.kernel.codec.encode(
         input.model_copy(update=held), Collected, what=f"what {turn.run.id!r} has collected"
     )
     turn.continue_as_new(Continuation(input=encoded, in_place=True))

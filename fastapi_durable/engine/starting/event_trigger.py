@@ -7,16 +7,16 @@ The runs are created in the transaction that publishes the event, so each event 
 import logging
 from collections.abc import Sequence
 
-from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.engine.primitives.signal import pass_on, signal_lock
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.subscription import Event
+from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
 from fastapi_durable.engine.runs.namespaces import namespace_of
-from fastapi_durable.engine.runs.trace import leave_trace
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.starting.accumulator import accumulator_input, accumulator_token, accumulator_workflow
 from fastapi_durable.engine.starting.triggered_run import triggered_run
-from fastapi_durable.engine.turns.subscription import Event
-from fastapi_durable.errors import InputValidationError
-from fastapi_durable.model import Run, RunStatus
+from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
@@ -25,8 +25,8 @@ _log = logging.getLogger("fastapi_durable")
 class EventTriggers:
     """Starts workflows, and feeds accumulators, as part of publishing an event."""
 
-    def __init__(self, services: Services) -> None:
-        self._services = services
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
 
     def locks(self, event: Event) -> Sequence[str]:
         """The accumulators' tokens."""
@@ -41,7 +41,7 @@ class EventTriggers:
                 continue
             try:
                 run = triggered_run(
-                    self._services, definition, event.id, event.payload, namespace_of(self._services.config)
+                    self._kernel, definition, event.id, event.payload, namespace_of(self._kernel.config)
                 )
             except InputValidationError as error:
                 _log.error("event %r does not start workflow %r: %s", event.name, definition.name, error)
@@ -50,7 +50,7 @@ class EventTriggers:
         return touched
 
     async def _accumulate(self, transaction: StoreTransaction, definition: WorkflowDefinition, event: Event) -> str:
-        token, now = self._token(definition), self._services.clock.now()
+        token, now = self._token(definition), self._kernel.clock.now()
         input = accumulator_input(definition)
         stored, created = await transaction.create_run(
             Run(
@@ -58,7 +58,7 @@ class EventTriggers:
                 workflow=accumulator_workflow(definition),
                 workflow_version="1",
                 input=input,
-                namespace=namespace_of(self._services.config),
+                namespace=namespace_of(self._kernel.config),
                 created_at=now,
                 updated_at=now,
             )
@@ -72,14 +72,14 @@ class EventTriggers:
                 statuses=(stored.status,),
             )
             await leave_trace(transaction, token, "ended_before", {"status": str(stored.status)}, now=now)
-        await pass_on(transaction, token, {"id": event.id, "payload": event.payload}, now=now)
+        await deliver_or_buffer(transaction, token, {"id": event.id, "payload": event.payload}, now=now)
         return token
 
     def _token(self, definition: WorkflowDefinition) -> str:
-        return accumulator_token(namespace_of(self._services.config), definition.name)
+        return accumulator_token(namespace_of(self._kernel.config), definition.name)
 
     def _triggered_by(self, event: Event) -> list[WorkflowDefinition]:
-        return [definition for definition in self._services.registry.newest if event.name in definition.triggers]
+        return [definition for definition in self._kernel.registry.newest if event.name in definition.triggers]
 
 
 def _accumulates(definition: WorkflowDefinition) -> bool:

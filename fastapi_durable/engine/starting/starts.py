@@ -4,29 +4,29 @@ import uuid
 from collections.abc import Callable, Collection
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
-from fastapi_durable.definition import WorkflowDefinition
-from fastapi_durable.duration import Duration
-from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.handle import RunHandle
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.engine.context.references import WorkflowOf, WorkflowReturning
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.tracing import current_traceparent
 from fastapi_durable.engine.primitives.search_attributes import checked_attributes
 from fastapi_durable.engine.primitives.signal import checked_token, start_with_signal
-from fastapi_durable.engine.references import WorkflowOf, WorkflowReturning
+from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
 from fastapi_durable.engine.runs.labels import labelled
-from fastapi_durable.engine.runs.limits import (
+from fastapi_durable.engine.runs.namespaces import namespace_of
+from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
+from fastapi_durable.engine.runs.singleton import create_within_depth
+from fastapi_durable.engine.runs.start_validation import (
     checked_priority,
     checked_run_id,
     checked_tags,
     refuse_other,
     refuse_unknown,
 )
-from fastapi_durable.engine.runs.namespaces import namespace_of
-from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
-from fastapi_durable.engine.runs.singleton import create_within_depth
-from fastapi_durable.engine.services import Services
-from fastapi_durable.model import Run, SearchAttributes
+from fastapi_durable.model.duration import Duration
+from fastapi_durable.model.records import Run, SearchAttributes
 from fastapi_durable.store.base import CreatedRun
-from fastapi_durable.telemetry import current_traceparent
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -70,7 +70,7 @@ class SignalWithStartOptions(StartOptions, total=False):
 class Starts:
     """The part of the engine that starts runs."""
 
-    _services: Services
+    _kernel: Kernel
 
     @overload
     async def start(
@@ -167,25 +167,25 @@ class Starts:
             InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
                 StoreUnavailableError: as `start`; nothing was sent then.
         """
-        services, payload, signal_id = self._services, options.pop("payload", None), options.pop("signal_id", None)
+        kernel, payload, signal_id = self._kernel, options.pop("payload", None), options.pop("signal_id", None)
         definition, run = self._new_run(workflow, input, options)
         checked_token(token)
-        encoded = services.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
-        await know_queue(services, run.namespace, run.queue)
+        encoded = kernel.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        await know_queue(kernel, run.namespace, run.queue)
         stored, created = await retry_conflicts(
-            services.clock,
+            kernel.clock,
             lambda: start_with_signal(
-                services.store,
-                services.clock,
+                kernel.store,
+                kernel.clock,
                 definition,
                 run,
                 token,
                 encoded,
                 signal_id=signal_id,
-                namespace=services.config.namespace,
+                namespace=kernel.config.namespace,
             ),
         )
-        services.notifications.work_available()
+        kernel.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
 
     @overload
@@ -198,11 +198,11 @@ class Starts:
         Raises:
             WorkflowNotRegisteredError: `workflow` is unknown.
         """
-        output_type = Any if workflow is None else self._services.registry.resolve(workflow).output_type
+        output_type = Any if workflow is None else self._kernel.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
 
     async def _started(self, definition: WorkflowDefinition, run: Run) -> RunHandle[Any]:
-        await know_queue(self._services, run.namespace, run.queue)
+        await know_queue(self._kernel, run.namespace, run.queue)
         stored, created = await self._create(run, definition)
         refuse_other(stored, run)
         return self._handle(stored.id, definition.output_type, created=created)
@@ -212,14 +212,14 @@ class Starts:
 
         A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
         """
-        services = self._services
-        with services.local_worker.place() as place:
-            created = await create_within_depth(services, definition, place.lease_new(run))
+        kernel = self._kernel
+        with kernel.local_worker.place() as place:
+            created = await create_within_depth(kernel, definition, place.lease_new(run))
             if place.run is not None:
                 # As it is stored: a first run sees what a replay will see.
                 place.run = created.run if created.created else None
         if created.created and place.run is None:
-            services.notifications.work_available()
+            kernel.notifications.work_available()
         return created
 
     def _new_run(
@@ -227,20 +227,20 @@ class Starts:
     ) -> tuple[WorkflowDefinition, Run]:
         """The checked run that a start asks for."""
         refuse_unknown("start", options, StartOptions)
-        services, run_id = self._services, options.get("run_id")
-        definition = services.registry.resolve(workflow, options.get("version"))
-        now = services.clock.now()
-        queue, fairness_key = place_in_queue(services.queues, options.get("queue"), options.get("fairness_key"))
-        encoded = encode_input(services.codec, definition, input, given=input is not NO_INPUT)
+        kernel, run_id = self._kernel, options.get("run_id")
+        definition = kernel.registry.resolve(workflow, options.get("version"))
+        now = kernel.clock.now()
+        queue, fairness_key = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
+        encoded = encode_input(kernel.codec, definition, input, given=input is not NO_INPUT)
         return definition, Run(
             id=str(uuid.uuid4()) if run_id is None else checked_run_id(run_id),
             workflow=definition.name,
             workflow_version=definition.version,
             input=encoded,
-            tags=labelled(services.codec, definition, encoded, checked_tags(options.get("tags", ()))),
-            search_attributes=checked_attributes(services.codec, definition, options.get("search_attributes") or {}),
+            tags=labelled(kernel.codec, definition, encoded, checked_tags(options.get("tags", ()))),
+            search_attributes=checked_attributes(kernel.codec, definition, options.get("search_attributes") or {}),
             priority=checked_priority(options.get("priority")),
-            namespace=namespace_of(services.config),
+            namespace=namespace_of(kernel.config),
             queue=queue,
             fairness_key=fairness_key,
             origin=definition.origin,
@@ -251,13 +251,13 @@ class Starts:
         )
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
-        services, namespace = self._services, self._services.config.namespace
+        kernel, namespace = self._kernel, self._kernel.config.namespace
         return RunHandle(
             run_id,
             created=created,
             output_type=output_type,
-            store=services.store if namespace is None else services.store.with_scope(namespace),
-            clock=services.clock,
-            codec=services.codec,
-            notifications=services.notifications,
+            store=kernel.store if namespace is None else kernel.store.with_scope(namespace),
+            clock=kernel.clock,
+            codec=kernel.codec,
+            notifications=kernel.notifications,
         )

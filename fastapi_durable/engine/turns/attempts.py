@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.definition import StepDefinition, StepPolicy
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy
+from fastapi_durable.engine.core.interception import Intercepted, StepExecution
 from fastapi_durable.engine.turns.earlier_attempts import and_this, attempts_before
-from fastapi_durable.engine.turns.interception import Intercepted, StepExecution
 from fastapi_durable.engine.turns.step_log import RunningStepLog
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import StepFailedError
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
+from fastapi_durable.model.errors import StepFailedError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome
 
 Attempt = Callable[[int, datetime, tuple[Json, ...]], Awaitable[Checkpoint | StepOutcome]]
@@ -34,7 +34,7 @@ async def run_attempts(
     input: Json,
 ) -> Checkpoint:
     """Try until an attempt succeeds or none is left; return the finished checkpoint that is stored then."""
-    clock, events = turn.services.clock, turn.services.events
+    clock, events = turn.kernel.clock, turn.kernel.events
     failed = 0
     while True:
         if recorded is not None and recorded.status is CheckpointStatus.PENDING:
@@ -87,26 +87,26 @@ def outcome_of(turn: Turn, definition: StepDefinition, recorded: Checkpoint) -> 
         error = recorded.error or ErrorRecord(message="the step failed")
         raise turn.failed(recorded.seq, StepFailedError(definition.name, error, recorded.attempts))
     label = f"the result of step {definition.name!r}"
-    return turn.services.codec.decode(recorded.output, definition.output_type, what=label)
+    return turn.kernel.codec.decode(recorded.output, definition.output_type, what=label)
 
 
 def log_of(turn: Turn, seq: int, name: str, attempt: int) -> RunningStepLog:
     """The log of an attempt that is about to run."""
-    services = turn.services
+    kernel = turn.kernel
     return RunningStepLog(
         step_id=turn.step_id(seq),
         run_id=turn.run.id,
         name=name,
         attempt=attempt,
-        now=services.clock.now,
-        encode=lambda data: services.codec.encode(data, Any, what="the data of a step's event"),
-        tell=lambda event: services.events.step("step.progress", turn.run, seq, name, attempt=attempt, progress=event),
+        now=kernel.clock.now,
+        encode=lambda data: kernel.codec.encode(data, Any, what="the data of a step's event"),
+        tell=lambda event: kernel.events.step("step.progress", turn.run, seq, name, attempt=attempt, progress=event),
     )
 
 
 def intercepted(turn: Turn, seq: int, name: str, attempt: int) -> Intercepted:
     """What surrounds a real execution."""
-    run, services = turn.run, turn.services
+    run, kernel = turn.run, turn.kernel
     execution = StepExecution(
         run_id=run.id,
         workflow=run.workflow,
@@ -118,13 +118,13 @@ def intercepted(turn: Turn, seq: int, name: str, attempt: int) -> Intercepted:
         attempt=attempt,
         traceparent=run.traceparent,
     )
-    return Intercepted(services.interceptors, execution)
+    return Intercepted(kernel.interceptors, execution)
 
 
 def _tell_end(turn: Turn, ended: Checkpoint) -> None:
-    if not turn.services.events.are_heard:
+    if not turn.kernel.events.are_heard:
         return
-    turn.services.events.step(
+    turn.kernel.events.step(
         "step.completed" if ended.status is CheckpointStatus.COMPLETED else "step.failed",
         turn.run,
         ended.seq,
@@ -138,16 +138,16 @@ def _tell_end(turn: Turn, ended: Checkpoint) -> None:
 
 def _next_attempt_at(turn: Turn, policy: StepPolicy, failed: int) -> datetime:
     """When the attempt after `failed` failed ones may start."""
-    services = turn.services
-    return services.clock.now() + policy.backoff.delay(failed, services.random)
+    kernel = turn.kernel
+    return kernel.clock.now() + policy.backoff.delay(failed, kernel.random)
 
 
 async def _wait_for_retry(turn: Turn, recorded: Checkpoint) -> None:
     """Return when the retry is due; a wait that is not short suspends the run instead."""
-    clock = turn.services.clock
+    clock = turn.kernel.clock
     remaining = None if recorded.wake_at is None else recorded.wake_at - clock.now()
     if remaining is None or remaining.total_seconds() <= 0:
         return
-    if remaining > turn.services.config.retry_in_turn_below:
+    if remaining > turn.kernel.config.inline_retry_below:
         await turn.park(recorded.wake_at)
     await clock.sleep(remaining)

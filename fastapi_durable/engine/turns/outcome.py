@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
-from fastapi_durable.model import Json
+from fastapi_durable.model.records import Json
 
 
 class Interrupt(BaseException):

@@ -1,8 +1,8 @@
 """The lock on a turn's own run, for transactions of the turn."""
 
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.errors import LeaseLostError
-from fastapi_durable.model import Run
+from fastapi_durable.model.errors import LeaseLostError
+from fastapi_durable.model.records import Run
 from fastapi_durable.store.base import StoreTransaction
 
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
-from fastapi_durable.ambience import Ambient
-from fastapi_durable.errors import OutsideWorkflowError
-from fastapi_durable.methods import steps_run_by
-from fastapi_durable.model import Checkpoint
+from fastapi_durable.declare.methods import steps_run_by
+from fastapi_durable.declare.scoped_value import ScopedValue
+from fastapi_durable.model.errors import OutsideWorkflowError
+from fastapi_durable.model.records import Checkpoint
 from fastapi_durable.store.history import HistoryRow
 
 FIRST_BRANCH_SEQ = 1_000_000
@@ -212,9 +212,9 @@ def asked_for(seq: int, *, finished: bool) -> None:
 _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)
 
 
-def inside_step(name: str) -> Ambient[str | None]:
+def inside_step(name: str) -> ScopedValue[str | None]:
     """Marks the context in which a step's function runs."""
-    return Ambient(_in_step, name, steps_run_by(None))
+    return ScopedValue(_in_step, name, steps_run_by(None))
 
 
 def is_inside_step() -> bool:

@@ -15,10 +15,10 @@ from typing import Any, Literal, Self
 
 import orjson
 
-from fastapi_durable.ambience import Ambient
-from fastapi_durable.clock import to_millis
+from fastapi_durable.declare.scoped_value import ScopedValue
 from fastapi_durable.engine.runs.failure import storable_text
-from fastapi_durable.model import Json
+from fastapi_durable.model.clock import to_millis
+from fastapi_durable.model.records import Json
 
 Level = Literal["debug", "info", "warn", "error"]
 Outcome = Literal["ok", "failed", "skipped"]
@@ -272,6 +272,6 @@ def current_step() -> StepLog:
     return _current.get()
 
 
-def logged_as_current(log: StepLog) -> Ambient[StepLog]:
+def logged_as_current(log: StepLog) -> ScopedValue[StepLog]:
     """Makes `current_step()` find the log while a step's function runs."""
-    return Ambient(_current, log)
+    return ScopedValue(_current, log)

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, NoReturn, TypeVar
 
-from fastapi_durable.engine.services import Services
-from fastapi_durable.engine.turns.blame import Blame
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.turns.failure_attribution import Blame
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.position import (
     FIRST_BRANCH_SEQ,
@@ -23,16 +23,24 @@ from fastapi_durable.engine.turns.position import (
     refuse_inside_step,
     used_too_late,
 )
-from fastapi_durable.engine.turns.rest import Rest, retrieve
+from fastapi_durable.engine.turns.quiescence import Rest, retrieve
 from fastapi_durable.engine.turns.undo import Compensation
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     LeaseLostError,
     NonDeterminismError,
     SerializationError,
     StoreConflictError,
     StoreUnavailableError,
 )
-from fastapi_durable.model import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
+from fastapi_durable.model.records import (
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    Run,
+    RunStatus,
+)
 from fastapi_durable.store.history import HistoryRow
 
 T = TypeVar("T")
@@ -55,13 +63,13 @@ class Turn:
         run: Run,
         token: str,
         history: Iterable[HistoryRow | Checkpoint],
-        services: Services,
+        kernel: Kernel,
         *,
         undoing: bool = False,
     ) -> None:
         self.run = run
         self.token = token
-        self.services = services
+        self.kernel = kernel
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
@@ -182,7 +190,7 @@ class Turn:
         parallel_group: str | None = None,
     ) -> Checkpoint:
         """A checkpoint of this run, stamped with the current time."""
-        now = self.services.clock.now()
+        now = self.kernel.clock.now()
         started_at = started_at or now
         return Checkpoint(
             run_id=self.run.id,
@@ -209,7 +217,7 @@ class Turn:
 
     async def record(self, checkpoint: Checkpoint) -> Checkpoint:
         """Store a checkpoint and return what is stored: a finished row that is there already wins."""
-        store = self.services.store
+        store = self.kernel.store
         recorded = await self.persist(lambda: store.record_checkpoint(checkpoint, token=self.token))
         self.remember(recorded.checkpoint)
         return recorded.checkpoint
@@ -233,7 +241,7 @@ class Turn:
             except (StoreUnavailableError, StoreConflictError):
                 if self._ended is not None and self._ended.ending is Ending.LEASE_LOST:
                     self.check_open()
-                await self.services.clock.sleep(delay)
+                await self.kernel.clock.sleep(delay)
                 delay = min(delay * 2, timedelta(seconds=2))
             except LeaseLostError:
                 self.lose_lease()
@@ -297,7 +305,7 @@ class Turn:
 
     def undo(self) -> "Turn":
         """A turn over the same history for undoing what this one did; not stopped by a cancel."""
-        turn = Turn(self.run, self.token, self._history.values(), self.services, undoing=True)
+        turn = Turn(self.run, self.token, self._history.values(), self.kernel, undoing=True)
         turn.put_waiters = self.put_waiters
         return turn
 
@@ -361,7 +369,7 @@ class Turn:
     async def _forget_crashes(self) -> None:
         """The run came further than where its process died, so it is no poison pill."""
         self.run = replace(self.run, recovery_attempts=0)
-        store = self.services.store
+        store = self.kernel.store
         await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
     def _diverge(self, seq: int, recorded: str, found: str) -> None:
@@ -390,7 +398,7 @@ class Turn:
         It would repeat its call for ever, or hold the run's place and lease. Its task can be ended by nobody, so the
         event loop must not wait for it when it closes.
         """
-        if self._body is None or self._body.done() or self._body in self.services.left_behind:
+        if self._body is None or self._body.done() or self._body in self.kernel.left_behind:
             return
         _log.error(
             "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
@@ -398,7 +406,7 @@ class Turn:
             self.run.id,
             self.run.workflow,
         )
-        self.services.left_behind.add(self._body)
+        self.kernel.left_behind.add(self._body)
         asyncio._unregister_task(self._body)
         self._body._log_destroy_pending = False  # type: ignore[attr-defined]
         self._let_go()

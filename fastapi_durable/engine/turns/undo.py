@@ -5,8 +5,8 @@ from typing import Generic, TypeVar
 
 from pydantic import BaseModel
 
-from fastapi_durable.definition import StepDefinition
-from fastapi_durable.model import Json
+from fastapi_durable.declare.definition import StepDefinition
+from fastapi_durable.model.records import Json
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")

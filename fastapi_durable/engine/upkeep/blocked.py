@@ -9,9 +9,9 @@ import logging
 from datetime import timedelta
 from typing import Final
 
-from fastapi_durable.engine.conflict import retry_conflicts
-from fastapi_durable.engine.services import Services
-from fastapi_durable.model import ErrorRecord, Run, RunChanges, RunStatus
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.model.records import ErrorRecord, Run, RunChanges, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -19,22 +19,22 @@ CAPABILITY_UNAVAILABLE: Final = "capability.unavailable"
 _BATCH: Final = 100
 
 
-async def show_blocked(services: Services, *, alive_within: timedelta) -> int:
+async def show_blocked(kernel: Kernel, *, alive_within: timedelta) -> int:
     """Mark one batch of runs that waited for longer than `alive_within`, and that no live worker knows."""
-    store, namespace = services.store, services.config.namespace
-    overdue = services.clock.now() - alive_within
-    served = {f"{name}@{version}" for name, version in services.registry.keys}
+    store, namespace = kernel.store, kernel.config.namespace
+    overdue = kernel.clock.now() - alive_within
+    served = {f"{name}@{version}" for name, version in kernel.registry.keys}
     for worker in await store.list_workers(since=overdue):
         if namespace is None or worker.namespace in (None, namespace):
             served.update(worker.workflows)
     shown = 0
     for run in await store.list_stranded_runs(overdue, served=served, limit=_BATCH, namespace=namespace):
-        shown += await retry_conflicts(services.clock, lambda: _show(services, run))  # noqa: B023 (awaited here)
+        shown += await retry_conflicts(kernel.clock, lambda: _show(kernel, run))  # noqa: B023 (awaited here)
     return shown
 
 
-async def _show(services: Services, run: Run) -> bool:
-    now = services.clock.now()
+async def _show(kernel: Kernel, run: Run) -> bool:
+    now = kernel.clock.now()
     error = ErrorRecord(
         message=f"no worker knows workflow {run.workflow!r} in version {run.workflow_version!r}",
         code=CAPABILITY_UNAVAILABLE,
@@ -52,7 +52,7 @@ async def _show(services: Services, run: Run) -> bool:
     if run.status is RunStatus.RUNNING and run.locked_by is not None:
         # Its process died; the next claim, of a blocked run, would not count that.
         changes["recovery_attempts"] = (run.recovery_attempts or 0) + 1
-    async with services.store.transaction() as transaction:
+    async with kernel.store.transaction() as transaction:
         # Claimed, renewed, woken or ended since it was listed: then somebody knows it.
         if await transaction.lock_run(run.id) != run:
             return False

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from fastapi_durable.definition import WorkflowDefinition, is_workflow, workflow, workflow_definition
+from fastapi_durable.declare.definition import WorkflowDefinition, is_workflow, workflow, workflow_definition
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.labels import labelled
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import InputValidationError, WorkflowNotRegisteredError
-from fastapi_durable.model import ErrorRecord, Json, Run
+from fastapi_durable.model.errors import InputValidationError, WorkflowNotRegisteredError
+from fastapi_durable.model.records import ErrorRecord, Json, Run
 from fastapi_durable.store.base import StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
@@ -58,24 +58,24 @@ def inline_handlers(definitions: Iterable[WorkflowDefinition]) -> list[WorkflowD
     return list(found.values())
 
 
-def dead_letter_of(services: Services, run: Run, error: ErrorRecord) -> Run | None:
+def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Run | None:
     """The run that is to be told of a dead one; None if nobody is."""
     if run.id.startswith(_PREFIX):
         return None
-    definition = services.registry.find(run.workflow, run.workflow_version)
-    handler = (definition and definition.dead_letter) or services.dead_letter
+    definition = kernel.registry.find(run.workflow, run.workflow_version)
+    handler = (definition and definition.dead_letter) or kernel.dead_letter
     if handler is None:
         return None
     letter = DeadLetter(dead_run_id=run.id, workflow=run.workflow, input=run.input, error=error.to_json())
     try:
-        receiver = services.registry.resolve(handler)
-        encoded = encode_input(services.codec, receiver, letter.model_dump(mode="json", by_alias=True), given=True)
-        tags = labelled(services.codec, receiver, encoded)
+        receiver = kernel.registry.resolve(handler)
+        encoded = encode_input(kernel.codec, receiver, letter.model_dump(mode="json", by_alias=True), given=True)
+        tags = labelled(kernel.codec, receiver, encoded)
     except (InputValidationError, WorkflowNotRegisteredError):
         # The dead run is buried all the same: it would be driven, and die, for ever.
         _log.exception("run %s is dead, and its dead-letter workflow cannot be started", run.id)
         return None
-    now = services.clock.now()
+    now = kernel.clock.now()
     return Run(
         id=f"{_PREFIX}{run.id}",
         workflow=receiver.name,

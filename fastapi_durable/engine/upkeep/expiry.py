@@ -6,10 +6,10 @@ cancel checks the time again under the run's lock, since a retry gives a run new
 
 import logging
 
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.cancellation import cancel
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import DurableError, RunNotFoundError
-from fastapi_durable.model import ErrorRecord, Run, RunStatus
+from fastapi_durable.model.errors import DurableError, RunNotFoundError
+from fastapi_durable.model.records import ErrorRecord, Run, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -17,10 +17,10 @@ EXECUTION_TIMEOUT = ErrorRecord(message="execution timeout", code="execution_tim
 _BATCH = 100
 
 
-async def cancel_expired(services: Services) -> int:
+async def cancel_expired(kernel: Kernel) -> int:
     """Cancel one batch of expired runs; how many of them are over now. A full batch means that there may be more."""
-    now = services.clock.now()
-    expired = await services.store.list_expired_runs(now, limit=_BATCH, namespace=services.config.namespace)
+    now = kernel.clock.now()
+    expired = await kernel.store.list_expired_runs(now, limit=_BATCH, namespace=kernel.config.namespace)
     over = 0
     for run_id in expired:
 
@@ -28,7 +28,7 @@ async def cancel_expired(services: Services) -> int:
             return run.expires_at is not None and run.expires_at <= now and run.status is not RunStatus.CANCELLING
 
         try:
-            await cancel(services, run_id, error=EXECUTION_TIMEOUT, only_if=still_expired)
+            await cancel(kernel, run_id, error=EXECUTION_TIMEOUT, only_if=still_expired)
         except RunNotFoundError:
             pass
         except DurableError as error:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.engine.services import Services
-from fastapi_durable.errors import DefinitionError
-from fastapi_durable.model import RetentionPolicy, RunStatus
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.records import RetentionPolicy, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -73,10 +73,10 @@ class Retention:
                 raise DefinitionError(f"retention: {duration!r} is not positive")
 
 
-async def sweep(services: Services, retention: Retention) -> int:
+async def sweep(kernel: Kernel, retention: Retention) -> int:
     """Delete what is given up, batch by batch; returns how much it was."""
-    store, now, size = services.store, services.clock.now(), retention.batch_size
-    namespace = services.config.namespace
+    store, now, size = kernel.store, kernel.clock.now(), retention.batch_size
+    namespace = kernel.config.namespace
     total = 0
     for policy in retention.policies:
         total += await _batches(
@@ -86,7 +86,7 @@ async def sweep(services: Services, retention: Retention) -> int:
     if retention.signals is not None:
         signals_before = now - parse_duration(retention.signals)
         total += await _batches(size, lambda: store.prune_buffered_signals(signals_before, limit=size))
-    events_before = now - services.config.event_ttl
+    events_before = now - kernel.config.event_ttl
     total += await _batches(size, lambda: store.prune_buffered_events(events_before, limit=size))
     total += await _batches(size, lambda: store.prune_workers(now - _WORKERS_FORGOTTEN_AFTER, limit=size))
     if total:

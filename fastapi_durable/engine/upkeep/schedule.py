@@ -13,9 +13,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from fastapi_durable.clock import from_millis, to_millis
-from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.errors import DefinitionError
+from fastapi_durable.model.clock import from_millis, to_millis
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import DefinitionError
 
 Overlap = Literal["allow", "skip"]
 

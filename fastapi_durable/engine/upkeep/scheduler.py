@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from fastapi_durable.engine.conflict import retry_conflicts
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.labels import labelled
-from fastapi_durable.engine.runs.limits import checked_priority, checked_tags
 from fastapi_durable.engine.runs.namespaces import namespace_of, within
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.runs.start_validation import checked_priority, checked_tags
 from fastapi_durable.engine.upkeep.schedule import NoScheduledInput, Schedule
-from fastapi_durable.errors import DefinitionError, ScheduleNotFoundError
-from fastapi_durable.model import Run, ScheduleState
+from fastapi_durable.model.errors import DefinitionError, ScheduleNotFoundError
+from fastapi_durable.model.records import Run, ScheduleState
 from fastapi_durable.store.base import StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
@@ -50,9 +50,9 @@ class ScheduleInfo:
 class Scheduler:
     """The schedules of one engine."""
 
-    def __init__(self, services: Services, schedules: Sequence[Schedule]) -> None:
-        self._services = services
-        self._namespace = namespace_of(services.config)
+    def __init__(self, kernel: Kernel, schedules: Sequence[Schedule]) -> None:
+        self._kernel = kernel
+        self._namespace = namespace_of(kernel.config)
         self._schedules: dict[str, Schedule] = {}
         for schedule in schedules:
             if schedule.key in self._schedules:
@@ -66,8 +66,8 @@ class Scheduler:
 
     async def fire(self) -> timedelta:
         """Start what is due; return how long nothing will be. One schedule that fails does not keep the others."""
-        states = {state.id: state for state in await self._services.store.list_schedules()}
-        now = self._services.clock.now()
+        states = {state.id: state for state in await self._kernel.store.list_schedules()}
+        now = self._kernel.clock.now()
         rest = _LONGEST_REST
         for schedule in self._schedules.values():
             try:
@@ -82,7 +82,7 @@ class Scheduler:
 
     async def listing(self) -> list[ScheduleInfo]:
         """The declared schedules in order, with where they stand."""
-        states = {state.id: state for state in await self._services.store.list_schedules()}
+        states = {state.id: state for state in await self._kernel.store.list_schedules()}
         return [self._info(schedule, states.get(self._id(schedule))) for schedule in self._schedules.values()]
 
     async def trigger(self, key: str) -> str:
@@ -94,16 +94,16 @@ class Scheduler:
         schedule = self._get(key)
 
         async def start() -> Run:
-            async with self._services.store.transaction() as transaction:
+            async with self._kernel.store.transaction() as transaction:
                 state = await self._locked(transaction, schedule)
                 run = self._run_of(schedule, f"manual:{uuid.uuid4().hex[:8]}")
                 await transaction.create_run(run)
                 await self._save(transaction, replace(state, last_run_id=run.id))
             return run
 
-        await know_queue(self._services, self._namespace, schedule.queue or "")
-        run = await retry_conflicts(self._services.clock, start)
-        self._services.notifications.work_available()
+        await know_queue(self._kernel, self._namespace, schedule.queue or "")
+        run = await retry_conflicts(self._kernel.clock, start)
+        self._kernel.notifications.work_available()
         return run.id
 
     async def pause(self, key: str) -> None:
@@ -123,18 +123,18 @@ class Scheduler:
         await self._set_paused(self._get(key), paused=False)
 
     async def _fire(self, schedule: Schedule) -> ScheduleState:
-        state, started = await retry_conflicts(self._services.clock, lambda: self._fire_once(schedule))
+        state, started = await retry_conflicts(self._kernel.clock, lambda: self._fire_once(schedule))
         for run_id in started:
             _log.info("schedule %r started run %s", schedule.key, run_id)
         if started:
-            self._services.notifications.work_available()
+            self._kernel.notifications.work_available()
         return state
 
     async def _fire_once(self, schedule: Schedule) -> tuple[ScheduleState, list[str]]:
         started: list[str] = []
-        async with self._services.store.transaction() as transaction:
+        async with self._kernel.store.transaction() as transaction:
             state = await self._locked(transaction, schedule)
-            for window in schedule.due_windows(state.last_window, self._services.clock.now()):
+            for window in schedule.due_windows(state.last_window, self._kernel.clock.now()):
                 # A window that was skipped is passed as one that was fired: it is not made up for later.
                 state = replace(state, last_window=window)
                 if schedule.paused or state.paused or await self._overlaps(transaction, schedule, state):
@@ -148,25 +148,25 @@ class Scheduler:
 
     async def _set_paused(self, schedule: Schedule, *, paused: bool) -> None:
         async def save() -> None:
-            async with self._services.store.transaction() as transaction:
+            async with self._kernel.store.transaction() as transaction:
                 state = await self._locked(transaction, schedule)
                 if state.paused and not paused:
                     # What passed meanwhile does not fire now, whether or not a worker was there to pass it.
-                    state = replace(state, last_window=max(state.last_window, self._services.clock.now()))
+                    state = replace(state, last_window=max(state.last_window, self._kernel.clock.now()))
                 await self._save(transaction, replace(state, paused=paused))
 
-        await retry_conflicts(self._services.clock, save)
+        await retry_conflicts(self._kernel.clock, save)
 
     async def _locked(self, transaction: StoreTransaction, schedule: Schedule) -> ScheduleState:
         """The state, with everybody else kept from it; one that is new begins now."""
         schedule_id = self._id(schedule)
         await transaction.lock_name(f"schedule:{schedule_id}")
         state = await transaction.find_schedule(schedule_id)
-        now = self._services.clock.now()
+        now = self._kernel.clock.now()
         return state or ScheduleState(id=schedule_id, last_window=now, updated_at=now)
 
     async def _save(self, transaction: StoreTransaction, state: ScheduleState) -> None:
-        await transaction.save_schedule(replace(state, updated_at=self._services.clock.now()))
+        await transaction.save_schedule(replace(state, updated_at=self._kernel.clock.now()))
 
     async def _overlaps(self, transaction: StoreTransaction, schedule: Schedule, state: ScheduleState) -> bool:
         if schedule.overlap == "allow" or state.last_run_id is None:
@@ -175,17 +175,17 @@ class Scheduler:
         return run is not None and not run.status.is_terminal
 
     def _run_of(self, schedule: Schedule, occasion: str) -> Run:
-        definition = self._services.registry.resolve(schedule.workflow)
+        definition = self._kernel.registry.resolve(schedule.workflow)
         given = schedule.input is not NoScheduledInput
-        encoded = encode_input(self._services.codec, definition, schedule.input if given else None, given=given)
-        queue, fairness_key = place_in_queue(self._services.queues, schedule.queue, schedule.fairness_key)
-        now = self._services.clock.now()
+        encoded = encode_input(self._kernel.codec, definition, schedule.input if given else None, given=given)
+        queue, fairness_key = place_in_queue(self._kernel.queues, schedule.queue, schedule.fairness_key)
+        now = self._kernel.clock.now()
         return Run(
             id=f"sched:{self._id(schedule)}:{occasion}",
             workflow=definition.name,
             workflow_version=definition.version,
             input=encoded,
-            tags=labelled(self._services.codec, definition, encoded, checked_tags(schedule.tags)),
+            tags=labelled(self._kernel.codec, definition, encoded, checked_tags(schedule.tags)),
             priority=checked_priority(schedule.priority),
             namespace=self._namespace,
             queue=queue,
@@ -198,7 +198,7 @@ class Scheduler:
 
     def _info(self, schedule: Schedule, state: ScheduleState | None) -> ScheduleInfo:
         paused = schedule.paused or (state is not None and state.paused)
-        now = self._services.clock.now()
+        now = self._kernel.clock.now()
         return ScheduleInfo(
             schedule=schedule,
             paused=paused,
@@ -208,7 +208,7 @@ class Scheduler:
         )
 
     def _next_fire(self, schedule: Schedule, state: ScheduleState | None) -> datetime:
-        last = self._services.clock.now() if state is None else state.last_window
+        last = self._kernel.clock.now() if state is None else state.last_window
         return schedule.fires_at(next(schedule.windows_after(last)))
 
     def _get(self, key: str) -> Schedule:

@@ -14,12 +14,12 @@ from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
-from fastapi_durable.duration import parse_duration
-from fastapi_durable.engine.services import Services
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.retention import Retention, sweep
 from fastapi_durable.engine.upkeep.scheduler import Scheduler
-from fastapi_durable.model import WorkerRecord
+from fastapi_durable.model.duration import parse_duration
+from fastapi_durable.model.records import WorkerRecord
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -40,26 +40,26 @@ class Upkeep:
 
     def __init__(
         self,
-        services: Services,
+        kernel: Kernel,
         scheduler: Scheduler,
         retention: Retention,
         *,
         in_flight: Callable[[], int],
         concurrency: Callable[[], int],
     ) -> None:
-        self._services = services
+        self._kernel = kernel
         self._scheduler = scheduler
         self._retention = retention
         self._in_flight = in_flight
         self._concurrency = concurrency
-        config, now = services.config, services.clock.now()
+        config, now = kernel.config, kernel.clock.now()
         self._record = WorkerRecord(
             id=config.instance_id,
             host=socket.gethostname(),
             pid=os.getpid(),
             version=_own_version(),
             namespace=config.namespace,
-            workflows=tuple(sorted(f"{name}@{number}" for name, number in services.registry.keys)),
+            workflows=tuple(sorted(f"{name}@{number}" for name, number in kernel.registry.keys)),
             concurrency=concurrency(),
             started_at=now,
             beat_at=now,
@@ -76,7 +76,7 @@ class Upkeep:
         """A worker that stops takes its row away; one that dies leaves it, and it grows old."""
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
-                await self._services.store.remove_worker(self._record.id)
+                await self._kernel.store.remove_worker(self._record.id)
         except Exception as error:
             _log.warning("the worker's row could not be removed: %s", error)
 
@@ -85,21 +85,21 @@ class Upkeep:
             self._record,
             in_flight=self._in_flight(),
             concurrency=self._concurrency(),
-            beat_at=self._services.clock.now(),
+            beat_at=self._kernel.clock.now(),
         )
-        await self._services.store.save_worker(record)
+        await self._kernel.store.save_worker(record)
         return _jittered(_HEARTBEAT)
 
     async def _sweep(self) -> timedelta:
         # The rest first: workers that start together, as after a deploy, do not sweep together.
         await asyncio.sleep(_jittered(parse_duration(self._retention.sweep_interval)).total_seconds())
-        await sweep(self._services, self._retention)
+        await sweep(self._kernel, self._retention)
         return timedelta(0)
 
     async def _show_blocked(self) -> timedelta:
         # The rest first: when a whole fleet starts, those who know a workflow shall have said so.
-        await asyncio.sleep(_jittered(self._services.config.blocked_poll).total_seconds())
-        await show_blocked(self._services, alive_within=3 * _HEARTBEAT)
+        await asyncio.sleep(_jittered(self._kernel.config.blocked_poll_interval).total_seconds())
+        await show_blocked(self._kernel, alive_within=3 * _HEARTBEAT)
         return timedelta(0)
 
 

@@ -4,8 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
 
-from fastapi_durable.errors import StoreError
-from fastapi_durable.model import Run, RunStatus, SignalWaiter
+from fastapi_durable.model.errors import StoreError
+from fastapi_durable.model.records import Run, RunStatus, SignalWaiter
 from fastapi_durable.store.memory.tables import Tables
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from fastapi_durable.activity import ActivityBucket, ActivityQuery, latency
-from fastapi_durable.clock import to_millis
-from fastapi_durable.model import Run, RunStatus
+from fastapi_durable.model.activity import ActivityBucket, ActivityQuery, latency
+from fastapi_durable.model.clock import to_millis
+from fastapi_durable.model.records import Run, RunStatus
 
 _FAILED = (RunStatus.FAILED, RunStatus.DEAD)
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from fastapi_durable.model import Run, RunStatus
+from fastapi_durable.model.records import Run, RunStatus
 
 CLAIMABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.RUNNING, RunStatus.CANCELLING)
 STRANDABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.RUNNING)

@@ -4,7 +4,14 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from fastapi_durable.model import AttributeFilter, AttributeOperator, Run, RunQuery, SearchAttributes, SearchValue
+from fastapi_durable.model.records import (
+    AttributeFilter,
+    AttributeOperator,
+    Run,
+    RunQuery,
+    SearchAttributes,
+    SearchValue,
+)
 
 _BLANK = " \t\r\n"
 _COMPARE: dict[AttributeOperator, Callable[[Any, Any], bool]] = {

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from fastapi_durable.errors import StoreError, TransactionExpiredError
+from fastapi_durable.model.errors import StoreError, TransactionExpiredError
 from fastapi_durable.store.memory.tables import Tables
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from fastapi_durable.errors import SignalTokenTakenError
-from fastapi_durable.model import BufferedEvent, BufferedSignal, Json, SignalWaiter
+from fastapi_durable.model.errors import SignalTokenTakenError
+from fastapi_durable.model.records import BufferedEvent, BufferedSignal, Json, SignalWaiter
 from fastapi_durable.store.memory.access import TableAccess
 from fastapi_durable.store.memory.tables import (
     KeptSignal,

@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import Self
 
-from fastapi_durable.activity import ActivityBucket, ActivityQuery
-from fastapi_durable.errors import LeaseLostError, StoreError
-from fastapi_durable.model import (
+from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
+from fastapi_durable.model.errors import LeaseLostError, StoreError
+from fastapi_durable.model.records import (
     LIVE_STATUSES,
     Checkpoint,
     Lease,

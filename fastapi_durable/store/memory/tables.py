@@ -11,8 +11,9 @@ from datetime import datetime
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
-from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import (
+from fastapi_durable.declare.queue import QueueState
+from fastapi_durable.model.errors import SerializationError
+from fastapi_durable.model.records import (
     BufferedEvent,
     BufferedSignal,
     Checkpoint,
@@ -22,7 +23,6 @@ from fastapi_durable.model import (
     SignalWaiter,
     WorkerRecord,
 )
-from fastapi_durable.queue import QueueState
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from fastapi_durable.model import ScheduleState, WorkerRecord
+from fastapi_durable.model.records import ScheduleState, WorkerRecord
 from fastapi_durable.store.memory.access import TableAccess
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fastapi_durable.activity import ActivityBucket, ActivityQuery, latency
-from fastapi_durable.clock import to_millis
+from fastapi_durable.model.activity import ActivityBucket, ActivityQuery, latency
+from fastapi_durable.model.clock import to_millis
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.activity import COUNTED, activity
 

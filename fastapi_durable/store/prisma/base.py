@@ -3,7 +3,7 @@
 import copy
 from typing import Any, Self, TypeVar
 
-from fastapi_durable.errors import StoreError
+from fastapi_durable.model.errors import StoreError
 from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.sql.builder import Sql

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 
 import orjson
 
-from fastapi_durable.model import Checkpoint, Run, RunChanges, RunStatus
+from fastapi_durable.model.records import Checkpoint, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
+from fastapi_durable.store.prisma.batching import Group
 from fastapi_durable.store.prisma.database import Database
-from fastapi_durable.store.prisma.echo import checkpoint_reads_back, run_reads_back
-from fastapi_durable.store.prisma.group import Group
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
+from fastapi_durable.store.prisma.read_back import checkpoint_reads_back, run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.bulk import (
     UpdateShape,

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Sequence
 
-from fastapi_durable.errors import LeaseLostError, StoreConflictError
-from fastapi_durable.model import Checkpoint
+from fastapi_durable.model.errors import LeaseLostError, StoreConflictError
+from fastapi_durable.model.records import Checkpoint
 from fastapi_durable.store.base import HistoryState, RecordedCheckpoint
 from fastapi_durable.store.prisma.base import Operations
-from fastapi_durable.store.prisma.echo import checkpoint_reads_back
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
+from fastapi_durable.store.prisma.read_back import checkpoint_reads_back
 from fastapi_durable.store.prisma.sql.statements import (
     history_state,
     latest_by_name,

@@ -11,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
 
-from fastapi_durable.errors import SchemaMismatchError
+from fastapi_durable.model.errors import SchemaMismatchError
 from fastapi_durable.store.prisma.tables import TABLES
 
 

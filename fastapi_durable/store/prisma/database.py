@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     ConfigurationError,
     SchemaMismatchError,
     StoreConflictError,

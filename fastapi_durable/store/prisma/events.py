@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from fastapi_durable.model import BufferedEvent
+from fastapi_durable.model.records import BufferedEvent
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.statements import insert_unless_known, prune, select
 from fastapi_durable.store.prisma.tables import EVENTS

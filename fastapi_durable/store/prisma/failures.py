@@ -4,7 +4,7 @@ They are told apart by Prisma's codes and the class names of the generated packa
 The text is the client's, which names host and database but never a password.
 """
 
-from fastapi_durable.errors import (
+from fastapi_durable.model.errors import (
     DurableError,
     SchemaMismatchError,
     SerializationError,

@@ -5,8 +5,8 @@ from typing import Any
 
 import orjson
 
-from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import Checkpoint, Json
+from fastapi_durable.model.errors import SerializationError
+from fastapi_durable.model.records import Checkpoint, Json
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.statements import select_histories

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from fastapi_durable.clock import from_millis
-from fastapi_durable.model import Lease, Run, RunStatus
+from fastapi_durable.model.clock import from_millis
+from fastapi_durable.model.records import Lease, Run, RunStatus
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.claims import Claimant, Line, picked
 from fastapi_durable.store.prisma.sql.predicates import where

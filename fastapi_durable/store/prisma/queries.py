@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from fastapi_durable.model import Run, RunFacet, RunQuery, RunStatus
+from fastapi_durable.model.records import Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.listing import count_runs, list_runs, run_facets
 from fastapi_durable.store.prisma.sql.predicates import (

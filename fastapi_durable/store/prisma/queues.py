@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_durable.model import Run
-from fastapi_durable.queue import Candidate, QueueClaim, QueueLoad, QueueState, admitted
+from fastapi_durable.declare.queue import Candidate, QueueClaim, QueueLoad, QueueState, admitted
+from fastapi_durable.model.records import Run
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.sql import queues

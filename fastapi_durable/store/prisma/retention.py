@@ -2,8 +2,8 @@
 
 from datetime import datetime
 
-from fastapi_durable.clock import from_millis
-from fastapi_durable.model import RetentionPolicy
+from fastapi_durable.model.clock import from_millis
+from fastapi_durable.model.records import RetentionPolicy
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.runs import delete_runs_by

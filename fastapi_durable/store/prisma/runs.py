@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from fastapi_durable.errors import StoreConflictError, StoreError
-from fastapi_durable.model import Run, RunChanges, RunStatus, SearchAttributes, SearchValue
+from fastapi_durable.model.errors import StoreConflictError, StoreError
+from fastapi_durable.model.records import Run, RunChanges, RunStatus, SearchAttributes, SearchValue
 from fastapi_durable.store.base import CreatedRun
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
-from fastapi_durable.store.prisma.echo import run_reads_back
+from fastapi_durable.store.prisma.read_back import run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import guarded_by_status, where
 from fastapi_durable.store.prisma.sql.statements import (

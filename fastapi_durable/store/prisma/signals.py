@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from fastapi_durable.errors import SignalTokenTakenError, StoreConflictError
-from fastapi_durable.model import BufferedSignal, Json, SignalWaiter
+from fastapi_durable.model.errors import SignalTokenTakenError, StoreConflictError
+from fastapi_durable.model.records import BufferedSignal, Json, SignalWaiter
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.predicates import owned_in_namespace
 from fastapi_durable.store.prisma.sql.statements import insert_unless_known, prune, select

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 
-from fastapi_durable.model import Run
+from fastapi_durable.model.records import Run
 from fastapi_durable.store.prisma.activity import ActivityOperations
 from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.checkpoints import CheckpointOperations

@@ -15,9 +15,10 @@ from typing import Any, Generic, TypeVar, cast
 
 import orjson
 
-from fastapi_durable.clock import from_millis, to_millis, truncate
-from fastapi_durable.errors import SerializationError
-from fastapi_durable.model import (
+from fastapi_durable.declare.queue import QueueState
+from fastapi_durable.model.clock import from_millis, to_millis, truncate
+from fastapi_durable.model.errors import SerializationError
+from fastapi_durable.model.records import (
     BufferedEvent,
     BufferedSignal,
     Checkpoint,
@@ -31,7 +32,6 @@ from fastapi_durable.model import (
     SignalWaiter,
     WorkerRecord,
 )
-from fastapi_durable.queue import QueueState
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from datetime import datetime
 
-from fastapi_durable.model import ScheduleState, WorkerRecord
+from fastapi_durable.model.records import ScheduleState, WorkerRecord
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.statements import insert_or_replace, prune, select
 from fastapi_durable.store.prisma.tables import SCHEDULES, WORKERS

@@ -13,9 +13,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from pydantic import SecretStr
 
-from fastapi_durable.clock import Clock, SystemClock
-from fastapi_durable.duration import Duration, parse_duration
-from fastapi_durable.errors import ConfigurationError
+from fastapi_durable.model.clock import Clock, SystemClock
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.web.login.credentials import LoginAttempt, read_attempt
 from fastapi_durable.web.login.page import HEADERS, login_page
 from fastapi_durable.web.login.session import SessionSigner

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from fastapi_durable.clock import from_millis, to_millis
-from fastapi_durable.errors import ConfigurationError
+from fastapi_durable.model.clock import from_millis, to_millis
+from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.web.login.user import ConsoleUser
 
 SHORTEST_SECRET: Final = 32

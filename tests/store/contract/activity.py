@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from fastapi_durable.activity import MOST_BUCKETS, ActivityBucket, ActivityQuery
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.activity import MOST_BUCKETS, ActivityBucket, ActivityQuery
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import T0, a_run, at, create
 

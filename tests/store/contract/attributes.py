@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastapi_durable.model import AttributeFilter, AttributeOperator, RunQuery, RunStatus, SearchValue
+from fastapi_durable.model.records import AttributeFilter, AttributeOperator, RunQuery, RunStatus, SearchValue
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import a_run, at, create, existing, listed
 

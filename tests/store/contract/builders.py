@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from fastapi_durable.model import (
+from fastapi_durable.model.records import (
     BufferedEvent,
     Checkpoint,
     CheckpointKind,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.errors import LeaseLostError
-from fastapi_durable.model import CheckpointKind, CheckpointStatus, ErrorRecord, Json
+from fastapi_durable.model.errors import LeaseLostError
+from fastapi_durable.model.records import CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import MILLISECOND, a_checkpoint, a_run, at, create
 from tests.store.contract.runs import EVERY_JSON_VALUE, same_type

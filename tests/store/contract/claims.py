@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from fastapi_durable.model import LIVE_STATUSES, TERMINAL_STATUSES, Run, RunStatus
+from fastapi_durable.model.records import LIVE_STATUSES, TERMINAL_STATUSES, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastapi_durable.model import Json
+from fastapi_durable.model.records import Json
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import an_event, at
 from tests.store.contract.runs import EVERY_JSON_VALUE, same_type

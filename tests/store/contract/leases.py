@@ -1,6 +1,6 @@
 """Leases of single runs, and the renewal of many."""
 
-from fastapi_durable.model import Lease, RunStatus
+from fastapi_durable.model.records import Lease, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from fastapi_durable.model import AttributeFilter, Run, RunFacet, RunQuery, RunStatus
+from fastapi_durable.model.records import AttributeFilter, Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import T0, a_run, at, create, listed
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_durable.model import Run, RunStatus
-from fastapi_durable.queue import QueueState
+from fastapi_durable.declare.queue import QueueState
+from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
 

@@ -8,8 +8,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError
-from fastapi_durable.model import Checkpoint, CheckpointStatus, RetentionPolicy, RunQuery, RunStatus, SignalWaiter
+from fastapi_durable.model.errors import LeaseLostError, SignalTokenTakenError
+from fastapi_durable.model.records import (
+    Checkpoint,
+    CheckpointStatus,
+    RetentionPolicy,
+    RunQuery,
+    RunStatus,
+    SignalWaiter,
+)
 from fastapi_durable.store.base import RecordedCheckpoint, StateStore
 from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create, existing, listed
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from fastapi_durable.model import RetentionPolicy, RunStatus
+from fastapi_durable.model.records import RetentionPolicy, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.attributes import found
 from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, at, create, listed

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from fastapi_durable.model import ErrorRecord, Json, RunStatus
+from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import MILLISECOND, T0, a_checkpoint, a_run, a_waiter, at, create, existing, listed
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastapi_durable.errors import SignalTokenTakenError
-from fastapi_durable.model import Json, SignalWaiter
+from fastapi_durable.model.errors import SignalTokenTakenError
+from fastapi_durable.model.records import Json, SignalWaiter
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import T0, a_run, a_waiter, at, create
 from tests.store.contract.runs import EVERY_JSON_VALUE, same_type

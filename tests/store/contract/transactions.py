@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from fastapi_durable.errors import LeaseLostError, SignalTokenTakenError, StoreError, TransactionExpiredError
-from fastapi_durable.model import RunStatus
+from fastapi_durable.model.errors import LeaseLostError, SignalTokenTakenError, StoreError, TransactionExpiredError
+from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.attributes import found
 from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create, existing, listed

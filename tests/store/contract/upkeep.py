@@ -1,6 +1,6 @@
 """Schedules and workers."""
 
-from fastapi_durable.model import ScheduleState, WorkerRecord
+from fastapi_durable.model.records import ScheduleState, WorkerRecord
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import MILLISECOND, at
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, Request
 
-from fastapi_durable.errors import InjectionError, NotStartedError
+from fastapi_durable.app.runtime import StandaloneApplication
 from fastapi_durable.injection import DependencyResolver, app_scoped
 from fastapi_durable.injection.app_scoped import entered_scope, scope_of
-from fastapi_durable.runtime import StandaloneApplication
+from fastapi_durable.model.errors import InjectionError, NotStartedError
 
 
 class Client:

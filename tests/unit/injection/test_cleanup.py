@@ -10,9 +10,9 @@ from typing import Annotated
 import pytest
 from fastapi import Depends
 
+from fastapi_durable.app.runtime import StandaloneApplication
 from fastapi_durable.injection import DependencyResolver
 from fastapi_durable.injection.lifetime import CleanupLimit
-from fastapi_durable.runtime import StandaloneApplication
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from fastapi import Depends
 from pydantic_settings import BaseSettings
 
+from fastapi_durable.app.runtime import StandaloneApplication
 from fastapi_durable.injection import DependencyResolver
-from fastapi_durable.runtime import StandaloneApplication
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from typing import Annotated
 import pytest
 from fastapi import Depends, Request
 
-from fastapi_durable.errors import InjectionError
+from fastapi_durable.app.runtime import StandaloneApplication
 from fastapi_durable.injection import DependencyResolver, app_scoped
 from fastapi_durable.injection.app_scoped import entered_scope
-from fastapi_durable.runtime import StandaloneApplication
+from fastapi_durable.model.errors import InjectionError
 
 
 async def card_gateway() -> str:

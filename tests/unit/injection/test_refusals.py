@@ -8,10 +8,10 @@ from fastapi import BackgroundTasks, Body, Cookie, Depends, Header, Path, Query,
 from fastapi.security import OAuth2PasswordBearer, SecurityScopes
 from starlette.requests import HTTPConnection
 
-from fastapi_durable.definition import step, workflow
-from fastapi_durable.errors import InjectionError
+from fastapi_durable.app.runtime import StandaloneApplication
+from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.injection import DependencyResolver
-from fastapi_durable.runtime import StandaloneApplication
+from fastapi_durable.model.errors import InjectionError
 
 if TYPE_CHECKING:
     from decimal import Decimal

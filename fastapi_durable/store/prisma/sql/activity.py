@@ -6,7 +6,7 @@ Each count reads the newest entries of its bucket in an index, and no more than 
 
 from itertools import pairwise
 
-from fastapi_durable.activity import ActivityQuery
+from fastapi_durable.model.activity import ActivityQuery
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import in_namespaces, where
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from fastapi_durable.model import AttributeFilter
+from fastapi_durable.model.records import AttributeFilter
 from fastapi_durable.store.prisma.tables import INTEGER, MILLIS, MOMENT, TEXT, Kind, Table, to_json_text
 
 Parameter = str | int | float | None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from fastapi_durable.model import PRIORITY_WORTH
+from fastapi_durable.model.records import PRIORITY_WORTH
 from fastapi_durable.store.prisma.sql.builder import Conditions, Sql
 from fastapi_durable.store.prisma.sql.predicates import claimable, in_namespaces, lease_is_free, waiting_since, where
 

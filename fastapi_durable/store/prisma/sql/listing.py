@@ -9,7 +9,7 @@ them's, for which other plans are good: they are planned each time.
 
 from collections.abc import Iterable, Sequence
 
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import (
     listed_after,

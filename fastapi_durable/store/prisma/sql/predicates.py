@@ -4,7 +4,7 @@
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from fastapi_durable.model import RunQuery, RunStatus
+from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.prisma.sql.builder import Sql
 
 LIVE = "('pending', 'running', 'suspended', 'cancelling', 'blocked')"

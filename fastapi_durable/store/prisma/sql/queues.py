@@ -9,7 +9,7 @@ the places were counted; of two that counted the same, one claims.
 from collections.abc import Sequence
 from datetime import datetime
 
-from fastapi_durable.queue import QueueState
+from fastapi_durable.declare.queue import QueueState
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.claims import Line, offers
 from fastapi_durable.store.prisma.sql.predicates import DRIVEN, WAITING, claimable, in_namespaces, lease_is_free, where

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from fastapi_durable.model import RetentionPolicy
+from fastapi_durable.model.records import RetentionPolicy
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import guarded_by_status, in_namespaces, in_statuses, where
 from fastapi_durable.store.prisma.sql.statements import delete_runs

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model import Checkpoint, CheckpointStatus, Run, RunChanges
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Run, RunChanges
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import (
     DRIVEN,

@@ -1,0 +1,1 @@
+"""What users declare: workflows, steps, entities, queues, and the types in their signatures."""

@@ -1,0 +1,188 @@
+"""Between Python values and the JSON that is stored.
+
+A value that the workflow sees was always decoded from its stored form, on the first run as on a replay, so both see
+the same. `Codec` keeps one pydantic adapter a type; build one for each engine.
+"""
+
+import json
+import math
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import orjson
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+from pydantic_core import PydanticSerializationError
+
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.model.errors import DefinitionError, SerializationError
+from fastapi_durable.model.records import Json
+
+_MISFITS = "Pydantic serializer warnings:\n"
+"""How the text begins of an error about values that are not what was declared."""
+
+_QUOTED_VALUE = re.compile(r"input_value=.*?, input_type=", re.DOTALL)
+
+_DEEPEST = 150
+"""Levels of nesting; pydantic's parser stops at 200, and the value may come to lie inside another."""
+
+_LONGEST_INTEGER = 4096
+"""Bits; Python refuses to read an integer of more than 4300 digits."""
+
+
+class Codec:
+    """Encodes and decodes values by their declared type."""
+
+    def __init__(self) -> None:
+        self._adapters: dict[Hashable, TypeAdapter[Any]] = {}
+
+    def adapter(self, declared: Any) -> TypeAdapter[Any]:
+        """The adapter of a type.
+
+        Raises:
+            DefinitionError: pydantic has no schema for it.
+        """
+        try:
+            return self._adapters[declared]
+        except (KeyError, TypeError):
+            pass
+        try:
+            adapter = _adapter(None if declared is NoInput else declared)
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
+            # Pydantic's advice, which follows the reason, is for models that are stored nowhere.
+            reason = str(error).partition("\n")[0].partition(". Set `arbitrary_types_allowed")[0]
+            raise DefinitionError(
+                f"values of type {_type_name(declared)} cannot be stored: {reason}. Take and return JSON values, "
+                "dataclasses or pydantic models"
+            ) from error
+        try:
+            self._adapters[declared] = adapter
+        except TypeError:
+            # Not hashable, as a type annotated with a list is: built anew each time.
+            pass
+        return adapter
+
+    def encode(self, value: Any, declared: Any, *, what: str) -> Json:
+        """The JSON form of `value`; `what` names it in the error.
+
+        Raises:
+            SerializationError: it has none, or one that a database cannot hold or that could not be read again (NaN, a
+                lone surrogate, NUL, nesting without end).
+        """
+        if _is_its_own_form(value, declared):
+            if problem := _unstorable(value):
+                raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+            return value
+        adapter = self.adapter(declared)
+        try:
+            encoded = adapter.dump_python(value, mode="json", warnings="error", by_alias=True)
+        except PydanticSerializationError as error:
+            # Its text, and with it the trace of a chained error, would show the value.
+            reason = _without_values(str(error))
+            if (misfits := reason.removeprefix(_MISFITS)) != reason:
+                raise SerializationError(
+                    f"{what} cannot be stored as {_type_name(declared)}, which is declared: {' '.join(misfits.split())}"
+                ) from None
+            raise SerializationError(
+                f"{what} cannot be stored: {reason}. Return or pass JSON values, or an annotated type that "
+                "pydantic serialises"
+            ) from None
+        except Exception as error:
+            # Whatever a user's serialiser or computed field raises, too.
+            raise SerializationError(
+                f"{what} cannot be stored: {error}. Return or pass JSON values, or an annotated type that "
+                "pydantic serialises"
+            ) from error
+        if problem := _unstorable(encoded):
+            raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+        return encoded
+
+    def decode(self, stored: Json, declared: Any, *, what: str) -> Any:
+        """The Python value of a stored JSON value.
+
+        Raises:
+            SerializationError: it does not fit the type. The message holds the places and reasons, not the values.
+        """
+        if _is_its_own_form(stored, declared):
+            return stored
+        adapter = self.adapter(declared)
+        try:
+            return adapter.validate_json(_dumps(stored))
+        except ValidationError as error:
+            # Not chained: the text of pydantic's error, which a stored trace would hold, shows the values.
+            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {_summary(error)}") from None
+        except Exception as error:
+            # A user's validator may raise anything.
+            reason = f"its validation raised {type(error).__name__}"
+            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {reason}") from error
+
+
+def _is_its_own_form(value: Any, declared: Any) -> bool:
+    """Whether a value is exactly of a type that JSON has, and that type is what is declared: nothing to convert."""
+    return (declared is int or declared is str or declared is bool) and type(value) is declared
+
+
+def _adapter(declared: Any) -> TypeAdapter[Any]:
+    """The adapter of a type, which leaves NaN and infinities as they are: without a word they would become null."""
+    try:
+        return TypeAdapter(declared, config=ConfigDict(ser_json_inf_nan="constants"))
+    except PydanticUserError as error:
+        if error.code != "type-adapter-config-unused":
+            raise
+        # A model, whose own configuration counts.
+        return TypeAdapter(declared)
+
+
+def _dumps(value: Json) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        # orjson stops at 64-bit integers; JSON and Python do not.
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _without_values(text: str) -> str:
+    """A text of pydantic's without the values that it quotes."""
+    return _QUOTED_VALUE.sub("input_type=", text)
+
+
+def _type_name(declared: Any) -> str:
+    return getattr(declared, "__name__", None) or str(declared)
+
+
+def _summary(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    shown = "; ".join(
+        f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}" for problem in problems[:5]
+    )
+    more = len(problems) - 5
+    return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _unstorable(value: Json, depth: int = 0) -> str | None:
+    """What in a JSON value PostgreSQL, JSON or a JSON parser cannot hold, in words."""
+    if depth > _DEEPEST:
+        return f"more than {_DEEPEST} levels of nesting"
+    if isinstance(value, int):
+        return None if value.bit_length() <= _LONGEST_INTEGER else f"an integer of {value.bit_length()} bits"
+    if isinstance(value, str):
+        if "\x00" in value:
+            return "a string with a NUL character"
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                return "a string with a lone surrogate"
+        return None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"the number {value}, which JSON does not have"
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if problem := _unstorable(key) or _unstorable(item, depth + 1):
+                return problem
+    elif isinstance(value, list):
+        for item in value:
+            if problem := _unstorable(item, depth + 1):
+                return problem
+    return None

@@ -1,0 +1,100 @@
+"""How many runs a worker drives at a time: a fixed number, or one that follows how well its event loop keeps up."""
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import DefinitionError
+
+_LARGEST = 1_000_000
+_RANGE = re.compile(r"\s*(\d{1,7})\s*-\s*(\d{1,7})\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptive:
+    """A concurrency that the worker finds by itself: `DurableOptions(concurrency=Adaptive(least=4, most=64))`.
+
+    While all places are taken, one is added four times a second, and a quarter is taken away whenever the event loop
+    wakes a timer later than `longest_lag`: then the process has more to compute than it can, and more runs at a time
+    would only make each of them slower. Runs under way are never ended because places become fewer.
+
+    Attributes:
+        least: Where it starts, and what is always kept.
+        most: What it never goes beyond, however little there is to compute; it bounds memory and database load.
+        longest_lag: By how much a timer may be late.
+
+    Raises:
+        DefinitionError: the bounds contradict each other.
+    """
+
+    least: int = 4
+    most: int = 64
+    longest_lag: Duration = timedelta(milliseconds=50)
+
+    def __post_init__(self) -> None:
+        if not (type(self.least) is int and type(self.most) is int and 1 <= self.least <= self.most <= _LARGEST):
+            raise DefinitionError(f"least={self.least!r} and most={self.most!r} are no range of 1 to {_LARGEST} runs")
+        if parse_duration(self.longest_lag) <= timedelta(0):
+            raise DefinitionError(f"longest_lag={self.longest_lag!r} is not positive")
+
+
+def parse_concurrency(value: Any) -> int | Adaptive:
+    """A number, a range such as "4-64" as environment variables have it, or an `Adaptive`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    if isinstance(value, Adaptive):
+        return value
+    text = "" if isinstance(value, bool) else str(value)
+    try:
+        if bounds := _RANGE.fullmatch(text):
+            return Adaptive(int(bounds[1]), int(bounds[2]))
+        if 1 <= (number := int(text)) <= _LARGEST:
+            return number
+    except ValueError:
+        pass
+    except DefinitionError as error:
+        raise ValueError(str(error)) from error
+    raise ValueError(
+        f"a concurrency is a number of runs, 1 to {_LARGEST}, or a range such as '4-64' within which the worker adapts,"
+        f" not {value!r:.80}"
+    )
+
+
+class Slots:
+    """The places of one worker.
+
+    Attributes:
+        number: How many there are now.
+        bounds: Between which their number changes; None: it is fixed.
+    """
+
+    def __init__(self, concurrency: int | Adaptive) -> None:
+        self.bounds = concurrency if isinstance(concurrency, Adaptive) else None
+        self.number = concurrency.least if isinstance(concurrency, Adaptive) else concurrency
+        self._wanted = False
+
+    def free(self, taken: int) -> int:
+        """How many are free, less than none after some were taken away; that none was is remembered."""
+        self._wanted = self._wanted or taken >= self.number
+        return self.number - taken
+
+    def adapt(self, lag: timedelta, taken: int) -> bool:
+        """Additive increase, multiplicative decrease, by what happened since the last time; True if there are more.
+
+        Args:
+            lag: By how much a timer was late.
+            taken: How many places are taken now.
+        """
+        wanted, self._wanted = self._wanted or taken >= self.number, False
+        # Neither says anything if there was room all the time; nor does a lag before the last decrease took effect.
+        if self.bounds is None or not wanted or taken > self.number:
+            return False
+        if lag > parse_duration(self.bounds.longest_lag):
+            self.number = max(self.bounds.least, self.number * 3 // 4)
+            return False
+        self.number = min(self.bounds.most, self.number + 1)
+        return True

@@ -1,0 +1,421 @@
+"""Workflows and steps as they are declared. A decorator describes and registers nothing; a DurableModule registers."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any, ParamSpec, TypeVar, overload
+
+from fastapi_durable.declare.methods import STEP, Method, make_durable, plain, step_methods
+from fastapi_durable.declare.retry import Backoff
+from fastapi_durable.declare.signature import function_of, input_and_output, refuse_data_as_context
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import DefinitionError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
+
+UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
+"""Looks at the value of an update: it refuses by raising, or by returning the reason."""
+
+_WORKFLOW = "__durable_workflow__"
+_DEFINITION = "__durable_definition__"
+_NAME_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepPolicy:
+    """How a step is executed.
+
+    Attributes:
+        max_attempts: Executions in all, the first one included.
+        backoff: The wait between attempts.
+        timeout: Limit of one attempt; None: no limit.
+    """
+
+    max_attempts: int = 1
+    backoff: Backoff = field(default_factory=Backoff)
+    timeout: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        attempts: Any = self.max_attempts
+        if not isinstance(attempts, int) or attempts < 1:
+            raise DefinitionError(f"max_attempts counts the first attempt too, so it is 1 or more, not {attempts!r}")
+        if not isinstance(self.backoff, Backoff):
+            raise DefinitionError(f"a backoff is made by fixed() or exponential(), {self.backoff!r} is not")
+
+    def override(
+        self, *, max_attempts: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
+    ) -> "StepPolicy":
+        """This policy with the given fields replaced; None leaves a field as it is."""
+        if max_attempts is None and backoff is None and timeout is None:
+            return self
+        return replace(
+            self,
+            max_attempts=self.max_attempts if max_attempts is None else max_attempts,
+            backoff=self.backoff if backoff is None else backoff,
+            timeout=self.timeout if timeout is None else parse_duration(timeout),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDefinition:
+    """A function that a workflow may run as a step.
+
+    Attributes:
+        input_type: Annotation of its input; `NoInput` if it takes none.
+        output_type: Its return annotation.
+        blocking: Whether it is a plain `def`, to be run in a worker thread.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    input_type: Any
+    output_type: Any
+    blocking: bool
+    policy: StepPolicy = StepPolicy()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Singleton:
+    """Runs of one key come one after the other, the oldest first: `@workflow(singleton=Singleton(key=...))`.
+
+    Attributes:
+        key: From the workflow's input to the key; a plain function, called once when a run is created.
+        limit: How many runs of a key may be under way at a time, in a namespace.
+        max_queue_depth: How many more may wait; a start beyond that is refused. None: any number.
+    """
+
+    key: Callable[[Any], object]
+    limit: int = 1
+    max_queue_depth: int | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.key):
+            raise DefinitionError(f"the key of a singleton is a function of the workflow's input, not {self.key!r}")
+        if self.limit < 1:
+            raise DefinitionError(f"the limit of a singleton is 1 or more, not {self.limit}")
+        if self.max_queue_depth is not None and self.max_queue_depth < 0:
+            raise DefinitionError(f"max_queue_depth is 0 or more, not {self.max_queue_depth}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Events that are collected before they start a run: at most `max_size`, at most `within` from the first one."""
+
+    max_size: int
+    within: Duration
+
+    def __post_init__(self) -> None:
+        if self.max_size < 1:
+            raise DefinitionError(f"the max_size of a batch is 1 or more, not {self.max_size}")
+        parse_duration(self.within)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkflowDefinition:
+    """A function `async def (ctx, input)` whose execution is durable.
+
+    Attributes:
+        search_attributes: The pydantic type that a run's attributes have to fit; None: any.
+        triggers: Names of events that start a run.
+        debounce, batch: How events are collected before they do.
+        owner: The class whose `run` is the function; injection makes an instance for each turn.
+        updates: The validators of its updates, by name.
+        dead_letter: What is started when a run is dead.
+    """
+
+    name: str
+    version: str
+    function: Callable[..., Coroutine[Any, Any, Any]]
+    input_type: Any
+    output_type: Any
+    tags: tuple[str, ...] = ()
+    execution_timeout: timedelta | None = None
+    origin: str | None = None
+    singleton: Singleton | None = None
+    search_attributes: Any = None
+    triggers: tuple[str, ...] = ()
+    debounce: timedelta | None = None
+    batch: Batch | None = None
+    owner: type | None = None
+    updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
+    dead_letter: Callable[..., Any] | str | None = None
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.name, self.version
+
+
+@overload
+def step(function: F, /) -> F: ...
+@overload
+def step(
+    *,
+    name: str | None = None,
+    max_attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+) -> Callable[[F], F]: ...
+def step(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    max_attempts: int = 1,
+    backoff: Backoff | None = None,
+    timeout: Duration | None = None,
+) -> F | Callable[[F], F]:
+    """Declare a function as a step. The function itself is returned unchanged and can be called as before.
+
+    Args:
+        name: What is recorded; by default the function's name, for a method `Class.method`.
+        max_attempts: Executions in all, the first one included.
+        backoff: Wait between attempts; by default exponential from one second to five minutes, with jitter.
+        timeout: Limit of one attempt.
+
+    Raises:
+        DefinitionError: the signature or an option cannot work.
+    """
+
+    def declare(target: F) -> F:
+        policy = StepPolicy().override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
+        options = {"name": checked_name(name or default_name(target)), "policy": policy}
+        try:
+            setattr(target, STEP, options)
+        except (AttributeError, TypeError) as error:
+            raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
+        return target
+
+    return declare if function is None else declare(function)
+
+
+@overload
+def workflow(function: F, /) -> F: ...
+@overload
+def workflow(
+    *,
+    name: str | None = None,
+    version: str = "1",
+    tags: Sequence[str] = (),
+    execution_timeout: Duration | None = None,
+    singleton: Singleton | None = None,
+    search_attributes: type | None = None,
+    on_event: str | Sequence[str] = (),
+    debounce: Duration | None = None,
+    batch: Batch | None = None,
+    updates: Mapping[str, UpdateValidator] | None = None,
+    dead_letter: Callable[..., Any] | str | None = None,
+) -> Callable[[F], F]: ...
+def workflow(
+    function: F | None = None,
+    /,
+    *,
+    name: str | None = None,
+    version: str = "1",
+    tags: Sequence[str] = (),
+    execution_timeout: Duration | None = None,
+    singleton: Singleton | None = None,
+    search_attributes: type | None = None,
+    on_event: str | Sequence[str] = (),
+    debounce: Duration | None = None,
+    batch: Batch | None = None,
+    updates: Mapping[str, UpdateValidator] | None = None,
+    dead_letter: Callable[..., Any] | str | None = None,
+) -> F | Callable[[F], F]:
+    """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
+
+    A class with `async def run(self, ctx, input)` may be declared too. Each turn of a run has an instance of its own,
+    whose constructor's parameters are dependencies, as those of any class in `Depends`. In the body, a call of one of
+    its `@step` methods on `self` is durable.
+
+    Args:
+        name: What is recorded; by default the function's name.
+        version: A run stays on the version it was started with; a new run takes the newest one.
+        tags: Put on every run.
+        execution_timeout: A run older than this is cancelled, wherever it stands.
+        singleton: Of the runs with one key only so many are under way at a time.
+        search_attributes: A pydantic model, or a TypedDict, that the search attributes of a run have to fit.
+        on_event: Names of events, each of which starts a run `evt:<event id>:<workflow>` with its payload as input.
+        debounce: Start one run when no further event came for this long, with the payload of the last one.
+        batch: Start one run for several events, with the input `{"events": [payload, ...]}`.
+        updates: Validators by the name of the update (see `ctx.on_update`): called with the value before it is
+            accepted, they refuse by raising or by returning the reason.
+        dead_letter: What is started when a run is given up as dead (see `max_recovery_attempts`): a workflow, its name,
+            or a plain `async def (ctx, letter: DeadLetter)`, which becomes the workflow `<name>.dlq`.
+
+    Raises:
+        DefinitionError: the signature or an option cannot work.
+    """
+
+    def declare(target: F) -> F:
+        if isinstance(tags, str):
+            raise DefinitionError(f"tags is a sequence of strings, not the string {tags!r}")
+        if debounce is not None and batch is not None:
+            raise DefinitionError("events are either debounced or batched: give one of debounce and batch")
+        if (debounce is not None or batch is not None) and not on_event:
+            raise DefinitionError("debounce and batch are about events: name them with on_event")
+        for validator in (updates or {}).values():
+            step_definition(validator)
+        options = {
+            "name": checked_name(name or default_name(target)),
+            "version": checked_name(version),
+            "tags": tuple(tags),
+            "execution_timeout": None if execution_timeout is None else parse_duration(execution_timeout),
+            "singleton": singleton,
+            "search_attributes": search_attributes,
+            "triggers": (on_event,) if isinstance(on_event, str) else tuple(on_event),
+            "debounce": None if debounce is None else parse_duration(debounce),
+            "batch": batch,
+            "updates": dict(updates or {}),
+            "dead_letter": dead_letter,
+        }
+        cls: Any = target
+        if inspect.isclass(cls):
+            make_durable(cls)
+        setattr(target, _WORKFLOW, options)
+        return target
+
+    return declare if function is None else declare(function)
+
+
+def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = ()) -> StepDefinition:
+    """What is declared on a step function; an undecorated function gets the defaults.
+
+    Args:
+        leading: Parameters that the engine passes before the input; the body of a transaction has one.
+
+    Raises:
+        DefinitionError: the signature does not fit a step.
+    """
+    declared = getattr(function, STEP, None)
+    if not leading and (known := _remembered(function, declared)) is not None:
+        definition: StepDefinition = known
+        return definition
+    definition = _step_definition(function, leading)
+    if not leading:
+        _remember(function, declared, definition)
+    return definition
+
+
+def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> StepDefinition:
+    function = plain(function)
+    if not callable(function):
+        raise DefinitionError(f"a step is a function, {function!r:.80} is not: pass the function, without calling it")
+    if is_workflow(function):
+        raise DefinitionError(f"{default_name(function)!r} is a workflow, not a step: ctx.child runs it")
+    written = function
+    if isinstance(function, Method):
+        written, leading = function.function, ("self",)
+    options: Mapping[str, Any] = getattr(written, STEP, None) or {"name": default_name(written)}
+    input_type, output_type = input_and_output(written, f"step {options['name']!r}", leading=leading)
+    return StepDefinition(
+        function=function,
+        input_type=input_type,
+        output_type=output_type,
+        blocking=not inspect.iscoroutinefunction(function_of(written)),
+        **options,
+    )
+
+
+def step_definitions(step: Callable[..., Any]) -> list[StepDefinition]:
+    """What is declared on a step function, or on each step method of a class.
+
+    Raises:
+        DefinitionError: a signature does not fit a step, or the class has none.
+    """
+    if not inspect.isclass(step):
+        return [step_definition(step)]
+    found = [step_definition(method) for method in step_methods(step)]
+    if not found:
+        raise DefinitionError(f"the class {default_name(step)!r} has no steps: decorate its methods with @step")
+    return found
+
+
+def is_workflow(function: Callable[..., Any]) -> bool:
+    """Whether it is decorated with `@workflow`."""
+    return _declared(function) is not None
+
+
+def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
+    """What `@workflow` declared on a function or a class.
+
+    Raises:
+        DefinitionError: it is not decorated, or its signature does not fit a workflow.
+    """
+    options = _declared(function)
+    if options is None:
+        raise DefinitionError(f"{default_name(function)!r} is not a workflow: decorate it with @workflow")
+    if (known := _remembered(function, options)) is not None:
+        definition: WorkflowDefinition = known
+        return definition
+    definition = _workflow_definition(function, options)
+    _remember(function, options, definition)
+    return definition
+
+
+def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any]) -> WorkflowDefinition:
+    label = f"workflow {options['name']!r}"
+    owner = function if inspect.isclass(function) else None
+    if owner is not None and not inspect.isfunction(inspect.getattr_static(owner, "run", None)):
+        raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
+    body = function if owner is None else Method(owner, "run")
+    written = body.function if isinstance(body, Method) else body
+    if not inspect.iscoroutinefunction(function_of(written)):
+        raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
+    leading = ("ctx",) if owner is None else ("self", "ctx")
+    input_type, output_type = input_and_output(written, label, leading=leading)
+    refuse_data_as_context(written, label, len(leading) - 1)
+    return WorkflowDefinition(
+        function=body,
+        input_type=input_type,
+        output_type=output_type,
+        origin=_origin(function),
+        owner=owner,
+        **options,
+    )
+
+
+def _declared(function: Callable[..., Any]) -> Mapping[str, Any] | None:
+    """What `@workflow` left; a class does not inherit it, since a name and a version mean one workflow."""
+    declared: Mapping[str, Any] | None
+    declared = vars(function).get(_WORKFLOW) if inspect.isclass(function) else getattr(function, _WORKFLOW, None)
+    return declared
+
+
+def default_name(function: Callable[..., Any]) -> str:
+    """The name of a function, `Class.method` for a method."""
+    qualified: str = getattr(function, "__qualname__", type(function).__qualname__)
+    return qualified.rpartition("<locals>.")[2]
+
+
+def _origin(function: Callable[..., Any]) -> str | None:
+    module: str | None = getattr(function, "__module__", None)
+    return None if module in (None, "__main__") else module.partition(".")[0] if module else None
+
+
+def checked_name(name: Any) -> str:
+    """`name`, if it can be stored and shown.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        raise DefinitionError(f"a name has 1 to {_NAME_LIMIT} printable characters, {name!r} does not")
+    return name
+
+
+def _remembered(function: Callable[..., Any], declared: object) -> Any:
+    """The definition that was made of exactly this function, as it was declared; None: not yet.
+
+    A bound method is another object each time, a class does not inherit it, and `functools.wraps` copies it onto
+    functions that it was not made of.
+    """
+    known = getattr(function, _DEFINITION, None)
+    return known[2] if known is not None and known[0] is function and known[1] is declared else None
+
+
+def _remember(function: Callable[..., Any], declared: object, definition: object) -> None:
+    if inspect.isfunction(function) or inspect.isclass(function):
+        setattr(function, _DEFINITION, (function, declared, definition))

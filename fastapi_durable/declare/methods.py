@@ -1,0 +1,120 @@
+"""Methods as steps and as bodies of workflows.
+
+`@workflow` on a class makes its `@step` methods durable: in the body of a run, `await self.charge(order)` is
+`await ctx.step(self.charge, order)`. Everywhere else, in a test or inside a step, it is the plain call that it looks
+like. Where no instance is at hand, as in `ctx.step(Payments.charge, order)`, injection makes one for each execution.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import FunctionType, MethodType
+from typing import Any
+
+from fastapi_durable.declare.scoped_value import ScopedValue
+from fastapi_durable.model.errors import DefinitionError
+
+STEP = "__durable_step__"
+"""Where `@step` puts what it declares."""
+
+_METHOD = "__durable_method__"
+
+StepRunner = Callable[..., Any]
+"""`ctx.step` of the run whose body is executed."""
+
+_runner: ContextVar[StepRunner | None] = ContextVar("durable_step_runner", default=None)
+
+
+def steps_run_by(runner: StepRunner | None) -> ScopedValue[StepRunner | None]:
+    """Says what a call of a durable method does in this context; None: it is a plain call."""
+    return ScopedValue(_runner, runner)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method of a class whose instance is injected for each call: a dependency named `self`."""
+
+    owner: type
+    name: str
+
+    @property
+    def attribute(self) -> Callable[..., Any]:
+        """What `Class.method` evaluates to."""
+        found: Callable[..., Any] = inspect.getattr_static(self.owner, self.name)
+        return found
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function as it was written."""
+        return plain(self.attribute)
+
+    def __call__(self, /, *arguments: Any, **dependencies: Any) -> Any:
+        instance = dependencies.pop("self")
+        return getattr(instance, self.name)(*arguments, **dependencies)
+
+
+def make_durable(cls: type) -> None:
+    """Let the `@step` methods of a workflow class be called on `self` in its body.
+
+    Raises:
+        DefinitionError: a step of the class has no `self`, or is overridden by what is none.
+    """
+    for name in dir(cls):
+        function = inspect.getattr_static(cls, name)
+        if not hasattr(function, STEP) and any(hasattr(vars(base).get(name), STEP) for base in cls.__mro__):
+            raise DefinitionError(
+                f"{cls.__qualname__}.{name} overrides the step of a base class: decorate it with @step as well"
+            )
+        if isinstance(function, staticmethod | classmethod) and hasattr(function.__func__, STEP):
+            raise DefinitionError(
+                f"{cls.__qualname__}.{name} is a step without `self`: make it a method, or a function outside the class"
+            )
+        if isinstance(function, FunctionType) and hasattr(function, STEP):
+            # An inherited one as well, so that `Class.method` tells which class is meant.
+            setattr(cls, name, _durable(plain(function)))
+
+
+def step_methods(cls: type) -> Iterator[Method]:
+    """The methods of a class that are decorated with `@step`."""
+    for name in dir(cls):
+        function = inspect.getattr_static(cls, name)
+        if isinstance(function, FunctionType) and hasattr(function, STEP):
+            yield Method(cls, name)
+
+
+def plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The method that a durable one stands for, bound if that is; any other function as it is."""
+    known = getattr(function, _METHOD, None)
+    # `functools.wraps` copies the mark onto other functions, which stand for themselves.
+    if known is None or known[0] is not getattr(function, "__func__", function):
+        return function
+    original: Callable[..., Any] = known[1]
+    instance = getattr(function, "__self__", None)
+    return original if instance is None else MethodType(original, instance)
+
+
+def _durable(function: Callable[..., Any]) -> Callable[..., Any]:
+    name = function.__qualname__
+    is_async = inspect.iscoroutinefunction(function)
+
+    @functools.wraps(function)
+    def method(self: Any, /, *arguments: Any, **named: Any) -> Any:
+        run_step = _runner.get()
+        if run_step is None:
+            return function(self, *arguments, **named)
+        if not is_async:
+            raise DefinitionError(
+                f"{name} is a plain `def`, and the result of a step has to be awaited: write "
+                f"`await ctx.step(self.{function.__name__}, ...)`, or make it `async def`"
+            )
+        if named:
+            raise DefinitionError(
+                f"{name} was called with {', '.join(named)} by name. A step takes its input by "
+                "position; what follows it is injected"
+            )
+        return run_step(MethodType(function, self), *arguments)
+
+    setattr(method, _METHOD, (method, function))
+    return method

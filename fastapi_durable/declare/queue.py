@@ -1,0 +1,175 @@
+"""Queues: what is declared of one, and what is stored of it for all processes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from fastapi_durable.declare.definition import checked_name
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.records import Run
+
+_LARGEST = 1_000_000
+_ENTRIES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A line in which runs wait for their turn: `DurableOptions(queues=[Queue("mail", concurrency=10)])`.
+
+    The limits hold over all processes on one database, in one namespace each. A run has a place in its queue while a
+    worker drives it; it gives the place back when it ends and when it suspends (`ctx.sleep`, a signal, a child), so a
+    run that waits for a week is in nobody's way, and takes a place again to go on.
+
+    Attributes:
+        name: What runs are started on.
+        concurrency: Runs driven at a time, over all workers; None: no limit.
+        worker_concurrency: Runs driven at a time by each worker; None: no limit but the worker's own.
+        rate_limit: Runs that begin in any `rate_period`, over all workers; a run that goes on after a pause does not
+            count again. None: no limit.
+        rate_period: The length of time that `rate_limit` speaks of.
+
+    Raises:
+        DefinitionError: a limit cannot work.
+    """
+
+    name: str
+    concurrency: int | None = None
+    worker_concurrency: int | None = None
+    rate_limit: int | None = None
+    rate_period: Duration | None = None
+
+    def __post_init__(self) -> None:
+        checked_name(self.name)
+        for option in ("concurrency", "worker_concurrency", "rate_limit"):
+            value = getattr(self, option)
+            if value is not None and not (type(value) is int and 1 <= value <= _LARGEST):
+                raise DefinitionError(f"{option} of queue {self.name!r} is 1 to {_LARGEST}, or None, not {value!r}")
+        if (self.rate_limit is None) is not (self.rate_period is None):
+            raise DefinitionError(f"queue {self.name!r}: rate_limit and rate_period go together; give both, or neither")
+        if self.rate_period is not None and parse_duration(self.rate_period) < timedelta(milliseconds=1):
+            raise DefinitionError(f"rate_period of queue {self.name!r} is a millisecond or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    """A queue as it is stored (table `durable_queues`): the limits that were declared last, and how far it has come.
+
+    Attributes:
+        id: The queue's name; in a namespace other than the default one `namespace/name`.
+        begun: When how many runs began, as far as `rate_period` reaches back.
+        last_key: The fairness key that was served last.
+        claims: Grows with each claim: of two workers that decide by the same figures, one claims.
+        claimed_at: When runs of it were claimed last.
+    """
+
+    id: str
+    namespace: str
+    name: str
+    concurrency: int | None = None
+    worker_concurrency: int | None = None
+    rate_limit: int | None = None
+    rate_period: timedelta | None = None
+    begun: tuple[tuple[datetime, int], ...] = ()
+    last_key: str = ""
+    claims: int = 0
+    claimed_at: datetime | None = None
+    updated_at: datetime
+
+    def may_begin(self, now: datetime) -> int | None:
+        """How many runs may begin now; None: any number."""
+        if self.rate_limit is None:
+            return None
+        return max(0, self.rate_limit - sum(number for _, number in self._recent(now)))
+
+    def free_places(self, running: int, running_here: int, limit: int) -> int:
+        """How many more runs may be driven by a worker that wants `limit` and drives `running_here` already."""
+        everywhere = limit if self.concurrency is None else self.concurrency - running
+        here = limit if self.worker_concurrency is None else self.worker_concurrency - running_here
+        return max(0, min(everywhere, here, limit))
+
+    def next_beginning(self, now: datetime) -> datetime | None:
+        """When one more run may begin, if none may now because of the rate limit."""
+        if self.rate_period is None or self.may_begin(now) != 0:
+            return None
+        return min(moment for moment, _ in self._recent(now)) + self.rate_period
+
+    def after_claim(self, now: datetime, *, begun: int, last_key: str) -> "QueueState":
+        """The state after `begun` new runs, and perhaps others, were claimed."""
+        entries = self._recent(now)
+        if begun and self.rate_limit is not None:
+            # A clock that is behind adds to the latest entry: it must not shorten what others have noted.
+            moment = max([now, *(each for each, _ in entries)])
+            if entries and entries[-1][0] == moment:
+                entries[-1] = (moment, entries[-1][1] + begun)
+            else:
+                entries.append((moment, begun))
+            while len(entries) > _ENTRIES:
+                # Two entries become one at the later moment: it keeps places back for longer, and never for less long.
+                (_, first), (moment, second) = entries[:2]
+                entries[:2] = [(moment, first + second)]
+        return replace(self, begun=tuple(entries), last_key=last_key, claims=self.claims + 1, claimed_at=now)
+
+    def _recent(self, now: datetime) -> list[tuple[datetime, int]]:
+        if self.rate_period is None:
+            return []
+        return [(moment, number) for moment, number in self.begun if moment > now - self.rate_period]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLoad:
+    """A queue with what is in it: runs that are driven now, and runs that could be but for its limits."""
+
+    queue: QueueState
+    running: int
+    waiting: int
+
+
+class QueueClaim(NamedTuple):
+    """Runs that were claimed from queues, and when to look again if a limit opens by itself then."""
+
+    runs: list[Run]
+    again_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A run that wants a place in a queue.
+
+    Attributes:
+        place: Where its fairness key stands in the circle, counted from the key that was served last.
+        since: Milliseconds: since when it waits, less what its priority is worth.
+        begins: It has never been driven, so that it counts for the rate limit.
+    """
+
+    run_id: str
+    key: str
+    place: int
+    since: int
+    begins: bool
+
+
+def admitted(candidates: Sequence[Candidate], places: int, beginnings: int | None) -> list[Candidate]:
+    """Who gets the free places: the keys in turn, within a key the longest wait first.
+
+    Args:
+        beginnings: How many of them may be runs that begin; None: any number.
+    """
+    lines: dict[int, list[Candidate]] = {}
+    for each in sorted(candidates, key=lambda each: (each.place, each.since, each.run_id.encode())):
+        lines.setdefault(each.place, []).append(each)
+    chosen: list[Candidate] = []
+    left = len(candidates) if beginnings is None else beginnings
+    while lines and len(chosen) < places:
+        for place, line in list(lines.items()):
+            if len(chosen) == places:
+                break
+            following = next((each for each in line if left > 0 or not each.begins), None)
+            if following is None:
+                del lines[place]
+                continue
+            line.remove(following)
+            left -= following.begins
+            chosen.append(following)
+    return chosen

@@ -1,0 +1,101 @@
+"""What the signature of a workflow or a step says: the types of its input and of its result."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, get_origin, get_type_hints
+
+from pydantic import BaseModel
+
+from fastapi_durable.model.errors import DefinitionError
+
+_TYPES = "__durable_types__"
+
+_DATA = (str, bytes, int, float, list, tuple, dict, set, BaseModel)
+"""What no context is, and inputs mostly are."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoInput:
+    """The input type of a function that takes none."""
+
+
+def input_and_output(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
+    """`_read`, remembered on the function: reading annotations costs more than a whole step."""
+    owner = getattr(function, "__func__", function)
+    # `functools.wraps` copies what is remembered onto another function, which may have other types.
+    remembered = getattr(owner, _TYPES, None)
+    if remembered is None or remembered[0] is not owner:
+        remembered = (owner, {})
+        try:
+            setattr(owner, _TYPES, remembered)
+        except (AttributeError, TypeError):
+            return _read(function, label, leading=leading)
+    types: dict[tuple[str, ...], tuple[Any, Any]] = remembered[1]
+    if leading not in types:
+        types[leading] = _read(function, label, leading=leading)
+    return types[leading]
+
+
+def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
+    """Types of the one input and of the result.
+
+    `leading` are the parameters that the engine passes before the input. Everything after the input must be
+    keyword-only: those parameters are injected.
+    """
+    try:
+        signature = inspect.signature(function)
+        hints = get_type_hints(function_of(function), include_extras=True)
+    except (NameError, TypeError, ValueError) as error:
+        raise DefinitionError(
+            f"the annotations of {label} cannot be read: {error}. Import what they name at run time, not under "
+            "TYPE_CHECKING"
+        ) from error
+    positional = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()):
+        raise DefinitionError(f"{label} takes *args; it takes one input, or none")
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
+        raise DefinitionError(f"{label} takes **kwargs; name its injected dependencies after a bare `*`")
+    if len(positional) < len(leading):
+        raise DefinitionError(f"{label} does not take {' and '.join(leading)} before its input")
+    inputs = positional[len(leading) :]
+    if len(inputs) > 1 and inputs[0].name == "self":
+        raise DefinitionError(
+            f"{label} is a method without its instance: pass that of an instance, or name the class in "
+            "DurableModule(steps=[...]), so that injection makes one"
+        )
+    if len(inputs) > 1:
+        extra = inputs[1].name
+        raise DefinitionError(
+            f"{label} takes one input, or none, but has {', '.join(parameter.name for parameter in inputs)}. Put "
+            f"several values into one model; if {extra!r} is an injected dependency, put a bare `*` before it"
+        )
+    input_type = hints.get(inputs[0].name, Any) if inputs else NoInput
+    return input_type, hints.get("return", Any)
+
+
+def refuse_data_as_context(function: Callable[..., Any], label: str, position: int) -> None:
+    """Refuse a body whose first parameter is meant for data: it would be given the context.
+
+    Raises:
+        DefinitionError: it is.
+    """
+    parameter = list(inspect.signature(function).parameters.values())[position]
+    declared = get_type_hints(function_of(function)).get(parameter.name)
+    kind = get_origin(declared) or declared
+    if inspect.isclass(kind) and issubclass(kind, _DATA):
+        raise DefinitionError(
+            f"{label} does not take its context: the first parameter, {parameter.name!r}, is declared as "
+            f"{kind.__name__}. Write `async def (ctx: WorkflowContext, {parameter.name}: {kind.__name__})`"
+        )
+
+
+def function_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A callable object stands for its `__call__`."""
+    if inspect.isfunction(function) or inspect.ismethod(function):
+        return function
+    return type(function).__call__

@@ -1,0 +1,27 @@
+"""Transactions that met another one are tried again: the database rolled them back for no fault of theirs."""
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.errors import StoreConflictError
+
+T = TypeVar("T")
+
+_RETRIES = 6
+_FIRST_DELAY = timedelta(milliseconds=10)
+
+
+async def retry_conflicts(clock: Clock, transaction: Callable[[], Awaitable[T]]) -> T:
+    """The result of `transaction`, which is called again after a conflict, a few times.
+
+    Raises:
+        StoreConflictError: every try met a conflict.
+    """
+    for attempt in range(_RETRIES):
+        try:
+            return await transaction()
+        except StoreConflictError:
+            await clock.sleep(_FIRST_DELAY * 2**attempt)
+    return await transaction()

@@ -1,0 +1,125 @@
+"""The short way of a new or a woken run: straight to the worker of the same process, without a look for work between.
+
+The transaction that creates or wakes the run leases it, too, and the worker drives it when that is committed. A process
+that dies between the two leaves a leased run, which is taken up like any other whose process died.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from fastapi_durable.model.records import Run, RunChanges, RunStatus
+from fastapi_durable.store.base import StoreTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """A free place in a worker: a run may be leased under `token` until `until`, and be driven at once."""
+
+    token: str
+    until: datetime
+
+
+class Dispatcher(Protocol):
+    """A worker, as the engine sees it when it starts or wakes a run."""
+
+    def reserve(self) -> Reservation | None:
+        """Hold a place for a run that is about to be leased; None if the worker is full or stopping."""
+        ...
+
+    def may_drive(self, run: Run) -> bool:
+        """Whether the worker could claim the run, were it awake."""
+        ...
+
+    def use(self, reservation: Reservation, run: Run, *, is_new: bool) -> None:
+        """Drive the leased run in the place; a new one has no history."""
+        ...
+
+    def give_back(self, reservation: Reservation) -> None:
+        """Free the place: no run was leased."""
+        ...
+
+    def find_out(self, reservation: Reservation, run_id: str) -> None:
+        """Look whether the run was leased, which nobody knows, and drive it in the place, or free the place."""
+        ...
+
+
+class LocalDispatch:
+    """Around one attempt at a write that creates or wakes a run: lets the run be driven here at once.
+
+    Attributes:
+        run: The one that is leased for that, if any; else the run waits for a claim.
+    """
+
+    def __init__(self, dispatcher: Dispatcher | None) -> None:
+        self.run: Run | None = None
+        self._dispatcher = dispatcher
+        self._reservation: Reservation | None = None
+        self._is_new = False
+
+    def lease_new(self, run: Run) -> Run:
+        """The run as it is to be created: leased, if it can be driven here."""
+        self._is_new = True
+        return self._lease(run, run.updated_at) or run
+
+    async def take(self, transaction: StoreTransaction, run: Run, *, now: datetime) -> bool:
+        """Wake a suspended run that the transaction has locked, and lease it; False if that is left to a claim."""
+        if run.status is not RunStatus.SUSPENDED or run.locked_by is not None:
+            return False
+        leased = self._lease(replace(run, wake_count=run.wake_count + 1), now)
+        if leased is None:
+            return False
+        changes: RunChanges = {
+            "status": leased.status,
+            "locked_by": leased.locked_by,
+            "locked_until": leased.locked_until,
+            "wake_count": leased.wake_count,
+            "updated_at": leased.updated_at,
+        }
+        await transaction.update_run(run.id, changes)
+        return True
+
+    def close(self, *, failed: bool) -> None:
+        """Drive the leased run. After a failure, which may have been of the answer to a commit, find out first."""
+        if self._dispatcher is None or self._reservation is None:
+            return
+        if self.run is None:
+            self._dispatcher.give_back(self._reservation)
+        elif failed:
+            self._dispatcher.find_out(self._reservation, self.run.id)
+        else:
+            self._dispatcher.use(self._reservation, self.run, is_new=self._is_new)
+
+    def _lease(self, run: Run, now: datetime) -> Run | None:
+        if self._dispatcher is None or not self._dispatcher.may_drive(run):
+            return None
+        self._reservation = self._dispatcher.reserve()
+        if self._reservation is None:
+            return None
+        self.run = replace(
+            run,
+            status=RunStatus.RUNNING,
+            locked_by=self._reservation.token,
+            locked_until=self._reservation.until,
+            updated_at=now,
+        )
+        return self.run
+
+
+class LocalWorker:
+    """The worker of this process, once there is one."""
+
+    dispatcher: Dispatcher | None = None
+
+    @contextmanager
+    def place(self) -> Iterator[LocalDispatch]:
+        """See `Place`."""
+        place = LocalDispatch(self.dispatcher)
+        try:
+            yield place
+        except BaseException:
+            place.close(failed=True)
+            raise
+        place.close(failed=False)

@@ -1,0 +1,67 @@
+"""What turns and operations work with; one instance an engine."""
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.declare.definition import UpdateValidator
+from fastapi_durable.declare.entity import EntityDefinition
+from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.engine.core.delay import Delay
+from fastapi_durable.engine.core.dispatch import LocalWorker
+from fastapi_durable.engine.core.injector import Injector
+from fastapi_durable.engine.core.interception import StepInterceptor
+from fastapi_durable.engine.core.live_events import LiveEvents
+from fastapi_durable.engine.core.notifications import Notifications
+from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.core.subscription import EventSubscriber
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """The engine's collaborators.
+
+    Attributes:
+        events: Told while it happens.
+        until_shown: How long a step runs before the store says that it does.
+        steps: Those that may be called by name.
+        interceptors: Surround every real execution of a step.
+        subscribers: Take part in publishing every event.
+        update_validators: Registered ones, by workflow and name of the update.
+        entities: Those that this engine can execute operations of, by name.
+        local_worker: Who drives new runs at once.
+        dead_letter: The workflow that is started for dead runs whose own workflow names none.
+        queues: Those that runs may be started on, by name.
+        namespaces_with_queues: Where the store is known to have them.
+        left_behind: Tasks of bodies that nothing can end.
+        random: Returns floats in [0, 1).
+    """
+
+    store: StateStore
+    transport: Transport
+    injector: Injector
+    clock: Clock
+    codec: Codec
+    config: EngineConfig
+    registry: WorkflowRegistry
+    notifications: Notifications
+    events: LiveEvents
+    until_shown: Delay
+    steps: StepRegistry
+    interceptors: tuple[StepInterceptor, ...] = ()
+    subscribers: list[EventSubscriber] = field(default_factory=list)
+    update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)
+    entities: Mapping[str, EntityDefinition] = field(default_factory=dict)
+    local_worker: LocalWorker = field(default_factory=LocalWorker)
+    dead_letter: Callable[..., Any] | str | None = None
+    queues: Mapping[str, Queue] = field(default_factory=dict)
+    namespaces_with_queues: set[str] = field(default_factory=set)
+    left_behind: set[asyncio.Task[Any]] = field(default_factory=set)
+    random: Callable[[], float] = random.random

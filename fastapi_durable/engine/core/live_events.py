@@ -1,0 +1,187 @@
+"""What happens to runs and steps, told inside this process while it happens.
+
+For logs, metrics and live views. Nothing durable hangs on it: an event says what was stored just before, and who must
+not miss anything reads the store.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.records import CheckpointKind, ErrorRecord, Json, Run
+
+_log = logging.getLogger("fastapi_durable")
+
+LiveEventType = Literal[
+    "run.started",
+    "run.suspended",
+    "run.blocked",
+    "run.completed",
+    "run.failed",
+    "run.cancelled",
+    "run.dead",
+    "step.started",
+    "step.progress",
+    "step.completed",
+    "step.failed",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveEvent:
+    """Something that happened to a run or one of its steps.
+
+    Attributes:
+        seq, name, kind, attempt: Of the step.
+        output, error: Of what completed or failed.
+        duration: Of a step, how long the attempt took that ended. Of a run, since it was created: how long it waited
+            for its first turn when it starts, and how long it took when it ends.
+        progress: What the step's logger said, as it is stored.
+    """
+
+    type: LiveEventType
+    at: datetime
+    run_id: str
+    workflow: str
+    namespace: str
+    seq: int | None = None
+    name: str | None = None
+    kind: CheckpointKind | None = None
+    attempt: int | None = None
+    output: Json = None
+    error: ErrorRecord | None = None
+    duration: timedelta | None = None
+    progress: Json = None
+
+
+Listener = Callable[[LiveEvent], None]
+
+
+class LiveEvents:
+    """Passes events to those who listen. A listener that raises is logged and changes nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` for every event from now on, in the event loop; returns what ends it.
+
+        A listener must be quick and must not block; one that awaits something takes `stream`.
+        """
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+    @property
+    def are_heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners)
+
+    @contextmanager
+    def stream(self, *, run_id: str | None = None, limit: int = 1000) -> Iterator[AsyncIterator[LiveEvent]]:
+        """The events while the block is open, of one run or of all.
+
+        Args:
+            limit: Events kept for a reader that is slower than what happens; the oldest ones beyond it are lost.
+        """
+        kept: deque[LiveEvent] = deque(maxlen=limit)
+        arrived = asyncio.Event()
+
+        def keep(event: LiveEvent) -> None:
+            if run_id is None or event.run_id == run_id:
+                kept.append(event)
+                arrived.set()
+
+        async def read() -> AsyncIterator[LiveEvent]:
+            while True:
+                while kept:
+                    yield kept.popleft()
+                arrived.clear()
+                await arrived.wait()
+
+        stop = self.listen(keep)
+        try:
+            yield read()
+        finally:
+            stop()
+
+    def run(self, type: LiveEventType, run: Run, *, output: Json = None, error: ErrorRecord | None = None) -> None:
+        """Tell what happened to a run."""
+        if self._listeners:
+            self._tell(type, run, output=output, error=error, since=run.created_at)
+
+    def step(
+        self,
+        type: LiveEventType,
+        run: Run,
+        seq: int,
+        name: str,
+        *,
+        attempt: int,
+        output: Json = None,
+        error: ErrorRecord | None = None,
+        duration: timedelta | None = None,
+        progress: Json = None,
+    ) -> None:
+        """Tell what happened to a step."""
+        if self._listeners:
+            self._tell(
+                type,
+                run,
+                seq=seq,
+                name=name,
+                kind=CheckpointKind.LOCAL,
+                attempt=attempt,
+                output=output,
+                error=error,
+                duration=duration,
+                progress=progress,
+            )
+
+    def _tell(
+        self,
+        type: LiveEventType,
+        run: Run,
+        *,
+        output: Json,
+        error: ErrorRecord | None,
+        seq: int | None = None,
+        name: str | None = None,
+        kind: CheckpointKind | None = None,
+        attempt: int | None = None,
+        duration: timedelta | None = None,
+        progress: Json = None,
+        since: datetime | None = None,
+    ) -> None:
+        now = self._clock.now()
+        event = LiveEvent(
+            type=type,
+            at=now,
+            run_id=run.id,
+            workflow=run.workflow,
+            namespace=run.namespace,
+            seq=seq,
+            name=name,
+            kind=kind,
+            attempt=attempt,
+            output=output,
+            error=error,
+            duration=duration if since is None else now - since,
+            progress=progress,
+        )
+        for listener in tuple(self._listeners):
+            try:
+                listener(event)
+            except Exception:
+                _log.exception("a listener failed at %s of run %s", event.type, event.run_id)

@@ -1,0 +1,137 @@
+"""Word of what happened, inside one process and, if they are joined, between several. Polling is the net beneath."""
+
+import asyncio
+import heapq
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from fastapi_durable.model.records import Run
+from fastapi_durable.wakeups.base import Publish, Topic, Wakeup
+
+_log = logging.getLogger("fastapi_durable")
+
+_PLANNED_WAKES = 10_000
+"""Wakes remembered in memory; a later one is found by polling."""
+
+
+class RunWatch:
+    """What a caller hears of one run: that it ended, and perhaps how."""
+
+    def __init__(self) -> None:
+        self.finished = asyncio.Event()
+        self.run: Run | None = None
+
+
+class Notifications:
+    """Tells the worker that there is work, and callers that a run has finished.
+
+    Attributes:
+        driven_here: Ids of the runs that a worker of this process drives now; it keeps them up to date.
+    """
+
+    def __init__(self) -> None:
+        self._work = asyncio.Event()
+        self._wakes: list[datetime] = []
+        self._cancel_listeners: list[Callable[[str], None]] = []
+        self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
+        self.driven_here: set[str] = set()
+        self._peers: list[Publish] = []
+
+    @contextmanager
+    def joined_to(self, publish: Publish) -> Iterator[None]:
+        """Tell others as well while the block is open; they are heard through `hear`."""
+        self._peers.append(publish)
+        try:
+            yield
+        finally:
+            self._peers.remove(publish)
+
+    def on_message(self, word: Wakeup) -> None:
+        """What another process tells; it is not told on."""
+        match word.topic:
+            case Topic.WORK:
+                self._work.set()
+            case Topic.FINISHED:
+                self._finished(word.run_id, None)
+            case Topic.CANCELLED:
+                self._cancelled(word.run_id)
+
+    def work_available(self) -> None:
+        """A run may be claimable now."""
+        self._work.set()
+        self._tell(Topic.WORK)
+
+    def wake_planned(self, at: datetime) -> None:
+        """A run will be claimable at `at`."""
+        if len(self._wakes) < _PLANNED_WAKES:
+            earliest = not self._wakes or at < self._wakes[0]
+            heapq.heappush(self._wakes, at)
+            if earliest:
+                self._work.set()
+
+    def next_wake(self, now: datetime) -> datetime | None:
+        """The first planned wake after `now`; those that have come are forgotten."""
+        while self._wakes and self._wakes[0] <= now:
+            heapq.heappop(self._wakes)
+        return self._wakes[0] if self._wakes else None
+
+    async def wait_for_work(self) -> None:
+        await self._work.wait()
+
+    def take_work(self) -> None:
+        """Forget the word about work; called before looking for it, so that none that comes meanwhile is lost."""
+        self._work.clear()
+
+    def on_run_cancelled(self, listener: Callable[[str], None]) -> Callable[[], None]:
+        """Have a listener hear of cancels that this process makes or meets; returns what removes it."""
+        self._cancel_listeners.append(listener)
+
+        def remove() -> None:
+            if listener in self._cancel_listeners:
+                self._cancel_listeners.remove(listener)
+
+        return remove
+
+    def run_cancelled(self, run_id: str) -> None:
+        """A run was cancelled, or is to be; whoever drives it should look."""
+        self._cancelled(run_id)
+        self._tell(Topic.CANCELLED, run_id)
+
+    def _cancelled(self, run_id: str) -> None:
+        for listener in list(self._cancel_listeners):
+            try:
+                listener(run_id)
+            except Exception:
+                # A listener of the application; the others, and the cancel itself, are not its concern.
+                _log.exception("a listener for cancelled runs failed for run %s", run_id)
+        self._finished(run_id, None)
+
+    def run_finished(self, run_id: str, run: Run | None = None) -> None:
+        """A run has ended; `run` is what is stored of it now, if that is known."""
+        self._finished(run_id, run)
+        self._tell(Topic.FINISHED, run_id)
+
+    def _tell(self, topic: Topic, run_id: str = "") -> None:
+        for publish in self._peers:
+            publish(Wakeup(topic, run_id))
+
+    def _finished(self, run_id: str, run: Run | None) -> None:
+        for watch in self._watches.get(run_id, ()):
+            watch.run = run
+            watch.finished.set()
+
+    @contextmanager
+    def watch_run(self, run_id: str) -> Iterator["RunWatch"]:
+        """Hears of the end of the run, if it happens in this process while the block is open."""
+        watch = RunWatch()
+        watches = self._watches[run_id]
+        watches.add(watch)
+        try:
+            yield watch
+        finally:
+            watches.discard(watch)
+            if not watches:
+                del self._watches[run_id]

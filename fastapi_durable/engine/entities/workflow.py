@@ -1,0 +1,156 @@
+"""Entities: a run of the engine's own for each key, which works off operations one after the other.
+
+`entity:<name>:<key>` is the run's id and the token of its signals. An operation is sent in the transaction that records
+that it was sent, and answered in the transaction that records that it was answered, so it is executed once however
+often its caller is replayed. After many operations the run goes on in place, with its state and an empty history.
+"""
+
+from collections import deque
+from functools import partial
+
+from fastapi_durable.declare.definition import StepDefinition, WorkflowDefinition
+from fastapi_durable.declare.entity import EntityDefinition
+from fastapi_durable.engine.context.base import turn_of
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.primitives.entity_message import STATE, WORKFLOW, EntityLife, Message
+from fastapi_durable.engine.primitives.signal import signal_lock, wait_for_signal
+from fastapi_durable.engine.primitives.step import call
+from fastapi_durable.engine.runs.completion import completion
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.turns.outcome import Continuation
+from fastapi_durable.engine.turns.own_run import own_run
+from fastapi_durable.engine.turns.position import inside_step
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.model.errors import EntityNotRegisteredError, FatalError
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, RunStatus
+
+_OPERATIONS_PER_LIFE = 50
+_REMEMBERED_IDS = 500
+
+
+async def live(ctx: WorkflowContext, input: EntityLife) -> None:
+    """Work off operations until the history is long enough."""
+    turn = turn_of(ctx)
+    definition = turn.kernel.entities.get(input.name)
+    if definition is None:
+        # Another worker has it, or will have it: the operations wait.
+        turn.block(EntityNotRegisteredError(input.name, sorted(turn.kernel.entities)))
+    state, seen = input.state, deque(input.seen, maxlen=_REMEMBERED_IDS)
+    for number in range(_OPERATIONS_PER_LIFE):
+        message: Message = await wait_for_signal(turn, None, turn.take_position(), turn.run.id, Message, None)
+        if message.id is not None:
+            if message.id in seen:
+                continue
+            seen.append(message.id)
+        outcome = await _operate(turn, turn.take_position(), number, definition, state, message)
+        seq = turn.take_position()
+        if outcome.status is CheckpointStatus.COMPLETED:
+            state = outcome.output["state"]
+        await _show(turn, seq, state)
+        if message.reply is not None:
+            await _answer(turn, turn.take_position(), number, message.reply, outcome)
+    last = EntityLife(name=input.name, key=input.key, state=state, seen=list(seen))
+    encoded = turn.kernel.codec.encode(last, EntityLife, what=f"the state of {turn.run.id!r}")
+    turn.continue_as_new(Continuation(input=encoded, in_place=True))
+
+
+async def _operate(
+    turn: Turn, seq: int, number: int, definition: EntityDefinition, state: Json, message: Message
+) -> Checkpoint:
+    """Execute one operation on the state; what it changed counts only if it returns."""
+    name = f"op:{number}"
+    async with turn.under_way():
+        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
+        if recorded is not None and recorded.status.is_finished:
+            return recorded
+        status, output, error = CheckpointStatus.COMPLETED, None, None
+        try:
+            output = await _execute(turn, definition, state, message)
+        except (Exception, SystemExit) as raised:
+            status, error = CheckpointStatus.FAILED, error_record(raised)
+        return await turn.record(
+            turn.checkpoint(
+                seq,
+                CheckpointKind.LOCAL,
+                name,
+                status,
+                input={"op": message.op, "arg": message.arg},
+                output=output,
+                error=error,
+            )
+        )
+
+
+async def _execute(turn: Turn, definition: EntityDefinition, state: Json, message: Message) -> dict[str, Json]:
+    codec, operation = turn.kernel.codec, definition.operations.get(message.op)
+    if operation is None:
+        known = ", ".join(sorted(definition.operations))
+        raise FatalError(
+            f"entity {definition.name!r} has no operation {message.op!r} (it has: {known})", code="unknown_operation"
+        )
+    label = f"operation {message.op!r} of entity {definition.name!r}"
+    instance = definition.state_type()
+    if state is not None:
+        instance = codec.decode(state, definition.state_type, what=f"the state of {turn.run.id!r}")
+    value = codec.decode(message.arg, operation.input_type, what=f"the input of {label}")
+    async with turn.kernel.injector.provide(operation.function) as dependencies:
+        with inside_step(message.op):
+            result = await call(_bound(operation, instance), value, dependencies)
+    return {
+        "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),
+        "state": codec.encode(instance, definition.state_type, what=f"the state of {turn.run.id!r}"),
+    }
+
+
+def _bound(operation: StepDefinition, instance: object) -> StepDefinition:
+    return StepDefinition(
+        name=operation.name,
+        function=partial(operation.function, instance),
+        input_type=operation.input_type,
+        output_type=operation.output_type,
+        blocking=operation.blocking,
+    )
+
+
+async def _show(turn: Turn, seq: int, state: Json) -> None:
+    """Record the state where it can be read from outside."""
+    async with turn.under_way():
+        if await turn.recorded(seq, CheckpointKind.LOCAL, STATE) is None:
+            shown = turn.checkpoint(seq, CheckpointKind.LOCAL, STATE, CheckpointStatus.COMPLETED, output=state)
+            await turn.record(shown)
+
+
+async def _answer(turn: Turn, seq: int, number: int, reply: str, outcome: Checkpoint) -> None:
+    name = f"reply:{number}"
+    async with turn.under_way():
+        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
+            turn.remember(await turn.persist(lambda: _hand_answer(turn, seq, name, reply, answer_of(outcome))))
+            turn.kernel.notifications.work_available()
+
+
+async def _hand_answer(turn: Turn, seq: int, name: str, reply: str, answer: Json) -> Checkpoint:
+    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
+        await transaction.lock_name(signal_lock(reply))
+        # The entity before its caller, here as where an operation is sent.
+        await own_run(turn, transaction)
+        waiter = await transaction.find_signal_waiter(reply)
+        if waiter is not None:
+            # Without one the caller has ended; nobody else will ever ask for this answer.
+            await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
+        checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED)
+        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+
+
+def answer_of(outcome: Checkpoint) -> Json:
+    """The stored shape of an answer, that of a child's completion."""
+    if outcome.status is CheckpointStatus.COMPLETED:
+        return completion(RunStatus.COMPLETED, outcome.output["result"], None)
+    return completion(RunStatus.FAILED, None, outcome.error or ErrorRecord(message="the operation failed"))
+
+
+def entity_workflow() -> WorkflowDefinition:
+    """The engine's own workflow that every entity is a run of."""
+    return WorkflowDefinition(
+        name=WORKFLOW, version="1", function=live, input_type=EntityLife, output_type=type(None), origin=None
+    )

@@ -1,0 +1,126 @@
+"""A started run, seen from outside."""
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from fastapi_durable.declare.codec import Codec
+from fastapi_durable.engine.core.notifications import Notifications
+from fastapi_durable.engine.runs.chain import head_of, may_have_gone_on
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import (
+    ResultTimeoutError,
+    RunCancelledError,
+    RunDeadError,
+    RunFailedError,
+    RunNotFoundError,
+)
+from fastapi_durable.model.records import Run, RunStatus
+from fastapi_durable.store.base import StateStore
+
+Output = TypeVar("Output")
+
+_FIRST_POLL = timedelta(milliseconds=50)
+_SLOWEST_POLL = timedelta(seconds=1)
+
+
+class RunHandle(Generic[Output]):
+    """Refers to a run by its id; cheap, and valid in any process.
+
+    Attributes:
+        run_id: The run's id.
+        created: Whether the `start` that returned this handle created the run, or found it there.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        created: bool,
+        output_type: Any,
+        store: StateStore,
+        clock: Clock,
+        codec: Codec,
+        notifications: Notifications,
+    ) -> None:
+        self.run_id = run_id
+        self.created = created
+        self._output_type = output_type
+        self._store = store
+        self._clock = clock
+        self._codec = codec
+        self._notifications = notifications
+
+    async def run(self) -> Run:
+        """The run as it is stored now.
+
+        Raises:
+            RunNotFoundError: it was deleted.
+        """
+        run = await self._store.find_run(self.run_id)
+        if run is None:
+            raise RunNotFoundError(self.run_id)
+        return run
+
+    async def status(self) -> RunStatus:
+        """The run's present status.
+
+        Raises:
+            RunNotFoundError: it was deleted.
+        """
+        return (await self.run()).status
+
+    async def result(self, timeout: Duration | None = None) -> Output:
+        """Wait until the run has ended, and return its output. A run that goes on as a new one ends with the last one.
+
+        Raises:
+            RunFailedError, RunCancelledError, RunDeadError: it ended without one.
+            ResultTimeoutError: it has not ended after `timeout`; it goes on.
+            RunNotFoundError: it does not exist.
+        """
+        limit = None if timeout is None else parse_duration(timeout)
+        deadline = None if limit is None else self._clock.now() + limit
+        run = await self._finished(self.run_id, limit, deadline)
+        while may_have_gone_on(run):
+            head = await head_of(self._store, run.id)
+            if head is None or head.id == run.id:
+                break
+            # One limit for all of them: a run may go on as new ones without end.
+            run = await self._finished(head.id, limit, deadline)
+        match run.status:
+            case RunStatus.FAILED:
+                raise RunFailedError(run.id, run.workflow, run.error)
+            case RunStatus.CANCELLED:
+                raise RunCancelledError(run.id, run.workflow, run.error)
+            case RunStatus.DEAD:
+                raise RunDeadError(run.id, run.workflow, run.error)
+        output: Output = self._codec.decode(run.output, self._output_type, what=f"the result of run {run.id!r}")
+        return output
+
+    async def _finished(self, run_id: str, timeout: timedelta | None, deadline: datetime | None) -> Run:
+        """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
+        with self._notifications.watch_run(run_id) as watch:
+            # A run that is driven in this process will be heard of.
+            look = run_id not in self._notifications.driven_here
+            look = look or (deadline is not None and deadline <= self._clock.now())
+            poll = _FIRST_POLL if look else _SLOWEST_POLL
+            while True:
+                if watch.run is not None:
+                    return watch.run
+                watch.finished.clear()
+                if look:
+                    run = await self._store.find_run(run_id)
+                    if run is None:
+                        raise RunNotFoundError(run_id)
+                    if run.status.is_terminal:
+                        return run
+                    if deadline is not None and deadline <= self._clock.now():
+                        raise ResultTimeoutError(run.id, run.status, timeout or timedelta(0))
+                look = True
+                wait = poll if deadline is None else max(min(poll, deadline - self._clock.now()), timedelta(0))
+                try:
+                    async with asyncio.timeout(wait.total_seconds()):
+                        await watch.finished.wait()
+                except TimeoutError:
+                    poll = min(poll * 2, _SLOWEST_POLL)

@@ -1,0 +1,61 @@
+"""Which calls a failed run failed by, judged while its body ends: what a retry gives up.
+
+A body may meet many failures and end with one. Those that it did not get over are given up: they are in the error that
+it ended with, or no call came after them in their branch or around it. A failure that the body got over decided its
+way, and stays. One that it raised again at its end takes along what the body did because of it, since the body will not
+come there again if the call succeeds this time.
+"""
+
+from typing import TypeVar
+
+from fastapi_durable.engine.turns.position import Positions
+from fastapi_durable.model.errors import GatherError
+
+E = TypeVar("E", bound=Exception)
+
+_CHAIN_LIMIT = 1000
+
+
+class Blame:
+    """The failures of one turn, in the order in which its body met them."""
+
+    def __init__(self, positions: Positions) -> None:
+        self._positions = positions
+        self._met: list[tuple[int, int, Exception]] = []
+
+    def met(self, seq: int, error: E) -> E:
+        """Note that the call at `seq` raises this error into the body now; returns it."""
+        self._met.append((seq, self._positions.calls_made, error))
+        return error
+
+    def given_up(self, end: BaseException) -> tuple[int, ...]:
+        """The positions that a retry gives up of a run whose body ended with this error."""
+        raised = self._raised_by(end)
+        found: set[int] = set()
+        for seq, calls, error in self._met:
+            later = self._positions.calls_after(seq, calls)
+            if id(error) in raised:
+                found |= {seq, *later}
+            elif not later:
+                found.add(seq)
+        return tuple(sorted(found))
+
+    def _raised_by(self, end: BaseException) -> set[int]:
+        """The ids of the errors within this one: its causes, the members of groups, and what it was raised over."""
+        met = {id(error) for _, _, error in self._met}
+        waiting: list[BaseException | None] = [end]
+        seen: set[int] = set()
+        while waiting and len(seen) < _CHAIN_LIMIT:
+            error = waiting.pop()
+            if error is None or id(error) in seen:
+                continue
+            seen.add(id(error))
+            waiting.append(error.__cause__)
+            if id(error) not in met and not error.__suppress_context__:
+                # A call that fails in an `except` block is a failure of its own, not the one that is handled there.
+                waiting.append(error.__context__)
+            if isinstance(error, BaseExceptionGroup):
+                waiting += error.exceptions
+            if isinstance(error, GatherError):
+                waiting += error.failures.values()
+        return seen

@@ -1,0 +1,464 @@
+"""The worker: looks for runs that want driving, leases them, and drives many at a time in one event loop."""
+
+import asyncio
+import contextvars
+import itertools
+import logging
+import random
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from fastapi_durable.declare.concurrency import Slots
+from fastapi_durable.engine.core.dispatch import Reservation
+from fastapi_durable.engine.driver import RunDriver
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.upkeep.expiry import is_full
+from fastapi_durable.model.errors import StoreUnavailableError
+from fastapi_durable.model.records import Lease, Run, RunStatus
+
+_log = logging.getLogger("fastapi_durable")
+
+_RENEWALS_PER_LEASE = 3
+_LONGEST_BACKOFF = timedelta(seconds=10)
+_SHORTEST_EXPIRY_INTERVAL = timedelta(milliseconds=50)
+_RARE_EXPIRY_INTERVAL = timedelta(seconds=30)
+_ADAPTATION = timedelta(milliseconds=250)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerHealth:
+    """How the worker is doing.
+
+    Attributes:
+        alive: Its loops run.
+        last_poll_at: When it last looked for work with success; None: not yet. A worker without a free place does not
+            look.
+        poll_overdue: For how long it has been trying to look for work without success; zero if the last look had it.
+        in_flight: Runs that it drives now.
+        last_error: Why the last look failed; None after a success.
+    """
+
+    alive: bool
+    last_poll_at: datetime | None
+    poll_overdue: timedelta
+    in_flight: int
+    last_error: str | None
+
+
+class Worker:
+    """Drives the runs of one engine. It is started once and stopped once."""
+
+    def __init__(self, engine: WorkflowEngine) -> None:
+        self._engine = engine
+        self._config = engine.config
+        self._places = Slots(engine.config.concurrency)
+        self._drivers: dict[str, RunDriver] = {}
+        self._turns: set[asyncio.Task[None]] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._leased_until: dict[str, datetime] = {}
+        self._slot_free = asyncio.Event()
+        self._reserved: set[str] = set()
+        self._held = 0
+        self._found_too_many = False
+        self._token_base = f"{uuid.uuid4().hex}."
+        self._token_numbers = itertools.count()
+        self._draining = False
+        self._claiming: asyncio.Task[list[Run]] | None = None
+        self._claimed_at: datetime | None = None
+        self._served = ""
+        self._queues_first = False
+        self._queue_opens_at: datetime | None = None
+        engine.notifications.on_run_cancelled(self._look_at)
+        self._last_poll_at: datetime | None = None
+        self._poll_due_at: datetime | None = None
+        self._last_error: str | None = None
+        self._upkeep = engine.upkeep(in_flight=lambda: len(self._drivers), concurrency=lambda: self._places.number)
+
+    async def start(self) -> None:
+        """Begin to look for work.
+
+        Raises:
+            RuntimeError: it was started before.
+        """
+        if self._loops:
+            raise RuntimeError("the worker was started already")
+        await self._engine.transport.start()
+        await self._engine.declare_queues()
+        # Runs must not see the context of whoever started the application: a request, a test, a trace.
+        context = contextvars.Context()
+        loops = [self._claim_forever, self._renew_forever, self._expire_forever]
+        if self._places.bounds is not None:
+            loops.append(self._adapt_forever)
+        for loop in loops:
+            self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
+        for name, upkeep in self._upkeep.loops().items():
+            self._loops.append(asyncio.create_task(upkeep, name=f"durable {name}", context=context))
+        self._engine.dispatcher = self
+
+    async def stop(self, timeout: timedelta | None = None) -> None:
+        """Stop looking for work, let turns come to their next checkpoint, and hand back what is not finished.
+
+        After `timeout` (by default the engine's `shutdown_timeout`) the turns are ended where they are; their runs go
+        on elsewhere from the last checkpoint.
+        """
+        limit = self._config.shutdown_timeout if timeout is None else timeout
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + limit.total_seconds()
+        self._draining = True
+        for driver in list(self._drivers.values()):
+            driver.release()
+        await _cancelled(self._loops[:1])
+        if self._claiming is not None and not self._claiming.done():
+            await asyncio.wait({self._claiming}, timeout=deadline - clock())
+            await _cancelled([self._claiming])
+        await self._reservations_end(max(0, deadline - clock()))
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=max(0, deadline - clock()))
+        for driver in list(self._drivers.values()):
+            driver.abort()
+        if self._turns:
+            await asyncio.wait(self._turns, timeout=1 + limit.total_seconds() / 10)
+        await _cancelled([*self._turns, *self._loops])
+        if self._loops:
+            await self._upkeep.farewell()
+        await self._engine.transport.stop()
+
+    def health(self) -> WorkerHealth:
+        """A snapshot; costs nothing."""
+        due = self._poll_due_at
+        return WorkerHealth(
+            alive=bool(self._loops) and not any(loop.done() for loop in self._loops),
+            last_poll_at=self._last_poll_at,
+            poll_overdue=timedelta(0) if due is None else self._engine.clock.now() - due,
+            in_flight=len(self._drivers),
+            last_error=self._last_error,
+        )
+
+    def reserve(self) -> Reservation | None:
+        """See `Dispatcher`."""
+        if self._draining or self._free_places() <= 0:
+            return None
+        reservation = Reservation(self._new_token(), self._engine.clock.now() + self._config.lease)
+        self._reserved.add(reservation.token)
+        return reservation
+
+    def may_drive(self, run: Run) -> bool:
+        """See `Dispatcher`."""
+        is_known = self._engine.registry.find(run.workflow, run.workflow_version) is not None
+        return is_known and not run.queue and self._config.namespace in (None, run.namespace)
+
+    def use(self, reservation: Reservation, run: Run, *, is_new: bool) -> None:
+        """See `Dispatcher`."""
+        self._reserved.discard(reservation.token)
+        self._leased_until[run.id] = reservation.until
+        driver = self._engine.driver(run, reservation.token, is_new=is_new)
+        self._drive(driver)
+        self._slot_free.set()
+
+    def give_back(self, reservation: Reservation) -> None:
+        """See `Dispatcher`."""
+        self._reserved.discard(reservation.token)
+        self._slot_free.set()
+
+    def find_out(self, reservation: Reservation, run_id: str) -> None:
+        """See `Dispatcher`."""
+        looking = asyncio.create_task(self._find_out(reservation, run_id), context=contextvars.Context())
+        self._turns.add(looking)
+        looking.add_done_callback(self._turns.discard)
+
+    async def _find_out(self, reservation: Reservation, run_id: str) -> None:
+        """Without the look, a lease that was committed would stand, driven by nobody, until it expires."""
+        clock, run = self._engine.clock, None
+        while clock.now() < reservation.until:
+            try:
+                run = await self._engine.store.find_run(run_id)
+            except StoreUnavailableError:
+                await clock.sleep(self._config.poll_interval)
+            except Exception:
+                _log.exception("run %s may be leased by nobody; then it is taken up when its lease expires", run_id)
+                break
+            else:
+                break
+        if run is not None and run.locked_by == reservation.token:
+            self.use(reservation, run, is_new=False)
+        else:
+            self.give_back(reservation)
+
+    async def _reservations_end(self, seconds: float) -> None:
+        """Wait until no run is being leased any more that would be driven here."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._reserved:
+                    self._slot_free.clear()
+                    await self._slot_free.wait()
+        except TimeoutError:
+            _log.warning(
+                "%s runs are still being leased; they are taken up when their lease expires", len(self._reserved)
+            )
+
+    def _free_places(self) -> int:
+        return self._places.free(len(self._drivers) + len(self._reserved) + self._held)
+
+    def _hold_places(self, free: int) -> None:
+        """Keep the places for what the look that begins now finds, if the last one found more than had a place then.
+
+        Else runs that begin in this process take them meanwhile, mostly with nothing to be found, and need no look. It
+        is every second look at the most that keeps places, so that neither starves.
+        """
+        self._held, self._found_too_many = (free if self._found_too_many else 0), False
+
+    def _new_token(self) -> str:
+        # Unique among all workers by the random part, and within this one by the number.
+        return f"{self._config.instance_id}:{self._token_base}{next(self._token_numbers):x}"
+
+    async def _claim_forever(self) -> None:
+        notifications = self._engine.notifications
+        failures = 0
+        while True:
+            free = self._free_places()
+            if free <= 0:
+                self._slot_free.clear()
+                await self._slot_free.wait()
+                continue
+            # Before the look, so that work that appears during it leads to another one.
+            notifications.take_work()
+            self._poll_due_at = self._poll_due_at or self._engine.clock.now()
+            self._hold_places(free)
+            try:
+                # Not cancelled by a stop: runs that the store has leased by then must be handed back, not left alone.
+                self._claiming = asyncio.create_task(self._claim(free), name="durable claim")
+                claimed = await asyncio.shield(self._claiming)
+            except Exception as error:
+                failures += 1
+                self._last_error = f"{type(error).__name__}: {error}"
+                delay = min(self._config.poll_interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
+                level = logging.ERROR if failures == 1 else logging.WARNING
+                _log.log(level, "looking for work failed (%s in a row), next try in %s: %s", failures, delay, error)
+                await self._back_off(delay * (0.5 + random.random() / 2))  # noqa: S311 (jitter)
+                continue
+            if failures:
+                _log.info("looking for work succeeds again")
+            failures = 0
+            self._last_error = None
+            self._poll_due_at = None
+            self._last_poll_at = self._engine.clock.now()
+            if len(claimed) < free:
+                await self._wait_for_work()
+
+    async def _back_off(self, delay: timedelta) -> None:
+        """Wait after a failed look; word of work, such as wake-ups that come again, ends a long wait."""
+        least = min(delay, self._config.poll_interval)
+        await asyncio.sleep(least.total_seconds())
+        try:
+            async with asyncio.timeout((delay - least).total_seconds()):
+                await self._engine.notifications.wait_for_work()
+        except TimeoutError:
+            pass
+
+    async def _claim(self, limit: int) -> list[Run]:
+        """Take runs from the queues and from outside them; who is asked first alternates, so neither starves."""
+        self._claimed_at = self._engine.clock.now()
+        sources = [self._claim_unqueued]
+        if self._engine.has_queues:
+            self._queues_first = not self._queues_first
+            sources.insert(0 if self._queues_first else 1, self._claim_queued)
+        claimed: list[Run] = []
+        try:
+            for source in sources:
+                claimed += await source(limit - len(claimed))
+        finally:
+            self._held = 0
+        return claimed
+
+    async def _claim_unqueued(self, limit: int) -> list[Run]:
+        token, now, until = self._new_claim()
+        claimed = await self._engine.store.claim_runs(
+            token,
+            now=now,
+            until=until,
+            limit=limit,
+            workflows=self._engine.registry.keys,
+            namespace=self._config.namespace,
+            after=self._served,
+        )
+        if claimed:
+            # The namespace whose turn came last: the next claim goes on behind it.
+            before = [run.namespace for run in claimed if run.namespace <= self._served]
+            self._served = max(before or [run.namespace for run in claimed])
+        return self._drive_all(claimed, token, until)
+
+    async def _claim_queued(self, limit: int) -> list[Run]:
+        token, now, until = self._new_claim()
+        in_flight = Counter((driver.run.namespace, driver.run.queue) for driver in self._drivers.values())
+        claim = await self._engine.store.claim_queued_runs(
+            token,
+            now=now,
+            until=until,
+            limit=limit,
+            workflows=self._engine.registry.keys,
+            namespace=self._config.namespace,
+            in_flight=in_flight,
+        )
+        if claim.again_at is not None and claim.again_at != self._queue_opens_at:
+            # Once for each: a rate that is used up for an hour says so at every look.
+            self._engine.notifications.wake_planned(claim.again_at)
+            self._queue_opens_at = claim.again_at
+        return self._drive_all(claim.runs, token, until)
+
+    def _new_claim(self) -> tuple[str, datetime, datetime]:
+        now = self._engine.clock.now()
+        return self._new_token(), now, now + self._config.lease
+
+    def _drive_all(self, claimed: list[Run], token: str, until: datetime) -> list[Run]:
+        # At once, before anything else is awaited: a stop hands back what is driven, and only that.
+        for run in claimed:
+            driver = self._engine.driver(run, token)
+            self._held = max(0, self._held - 1)
+            if self._free_places() > 0:
+                self._leased_until[run.id] = until
+                self._drive(driver)
+            else:
+                self._found_too_many = True
+                self._work_on(driver, driver.release_run)
+        return claimed
+
+    async def _wait_for_work(self) -> None:
+        """Until there is word of work, a planned wake comes, or it is time to look anyway."""
+        clock, notifications = self._engine.clock, self._engine.notifications
+        now = clock.now()
+        # Jitter keeps many workers from looking at the same moment. It only shortens: a sleeper whose own process is
+        # gone is found by the others within the interval.
+        wait = self._config.poll_interval * (0.75 + random.random() / 4)  # noqa: S311 (jitter)
+        # Counted from the last look: a wake that came since then has not been seen by it.
+        if (wake := notifications.next_wake(self._claimed_at or now)) is not None:
+            wait = min(wait, wake - now)
+        try:
+            async with asyncio.timeout(wait.total_seconds()):
+                await notifications.wait_for_work()
+        except TimeoutError:
+            pass
+
+    def _drive(self, driver: RunDriver) -> None:
+        run_id = driver.run.id
+        if (predecessor := self._drivers.get(run_id)) is not None:
+            # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
+            predecessor.lose_lease()
+        self._drivers[run_id] = driver
+        driver.when_settled = partial(self._free_place, driver)
+        self._engine.notifications.driven_here.add(run_id)
+        if self._draining:
+            # Claimed while the worker stopped: handed back untouched.
+            driver.release()
+
+        def finished(_: asyncio.Task[None]) -> None:
+            self._free_place(driver)
+            if driver.run.queue:
+                # Its place in the queue is free, whatever ended the turn.
+                self._engine.notifications.work_available()
+
+        self._work_on(driver, driver.drive).add_done_callback(finished)
+
+    def _work_on(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        name = f"durable turn {driver.run.id}"
+        task = asyncio.create_task(self._guarded(driver, work), name=name, context=contextvars.Context())
+        self._turns.add(task)
+        task.add_done_callback(self._turns.discard)
+        return task
+
+    def _free_place(self, driver: RunDriver) -> None:
+        run_id = driver.run.id
+        # The same run may have been claimed again meanwhile, under another driver.
+        if self._drivers.get(run_id) is driver:
+            del self._drivers[run_id]
+            self._engine.notifications.driven_here.discard(run_id)
+            self._leased_until.pop(run_id, None)
+        self._slot_free.set()
+
+    def _look_at(self, run_id: str) -> None:
+        """The run was cancelled in this process: do not let its steps go on until their next write is refused."""
+        driver = self._drivers.get(run_id)
+        if driver is not None:
+            driver.look_again()
+
+    async def _guarded(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> None:
+        """One bad run must not stop the others; its lease expires and it is tried again."""
+        try:
+            await work()
+        except Exception:
+            _log.exception("driving run %s failed; it is taken up again when its lease expires", driver.run.id)
+
+    async def _expire_forever(self) -> None:
+        """Cancel runs that are over their execution timeout, a batch at a time."""
+        failures = 0
+        while True:
+            # Without a timeout among the workflows there can only be runs from before it was taken away.
+            often = self._engine.registry.has_timeouts
+            interval = max(self._config.poll_interval, _SHORTEST_EXPIRY_INTERVAL if often else _RARE_EXPIRY_INTERVAL)
+            delay = min(interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
+            await asyncio.sleep(delay.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311 (jitter)
+            try:
+                full = True
+                while full:
+                    full = is_full(await self._engine.cancel_expired_runs())
+            except Exception as error:
+                failures += 1
+                _log.warning("looking for runs over their execution timeout failed: %s", repr(error))
+            else:
+                failures = 0
+
+    async def _adapt_forever(self) -> None:
+        """Measure how late the event loop wakes a timer, and give more or fewer places by it."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            began = clock()
+            await asyncio.sleep(_ADAPTATION.total_seconds())
+            lag = timedelta(seconds=clock() - began) - _ADAPTATION
+            if self._places.adapt(lag, len(self._drivers) + len(self._reserved)):
+                self._slot_free.set()
+
+    async def _renew_forever(self) -> None:
+        interval = self._config.lease / _RENEWALS_PER_LEASE
+        while True:
+            await asyncio.sleep(interval.total_seconds())
+            drivers = dict(self._drivers)
+            if not drivers:
+                continue
+            now = self._engine.clock.now()
+            until = now + self._config.lease
+            leases = [Lease(run_id, driver.token) for run_id, driver in drivers.items()]
+            try:
+                async with asyncio.timeout(interval.total_seconds()):
+                    held = await self._engine.store.renew_leases(leases, until=until)
+            except Exception as error:
+                _log.warning("renewing %s leases failed: %s", len(leases), repr(error))
+                self._drop_expired(drivers)
+                continue
+            for run_id, driver in drivers.items():
+                if self._drivers.get(run_id) is not driver:
+                    continue
+                if run_id in held:
+                    self._leased_until[run_id] = until
+                    if held[run_id] and driver.run.status is not RunStatus.CANCELLING:
+                        # Cancelled by a process of which this one hears nothing: a turn may be long.
+                        driver.look_again()
+                else:
+                    driver.lose_lease()
+
+    def _drop_expired(self, drivers: dict[str, RunDriver]) -> None:
+        """Stop what another worker may own by now: its writes would be refused, but its steps should end too."""
+        now = self._engine.clock.now()
+        for run_id, driver in drivers.items():
+            if self._leased_until.get(run_id, now) <= now and self._drivers.get(run_id) is driver:
+                driver.lose_lease()
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.gather(*tasks, return_exceptions=True)

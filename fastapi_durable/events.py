@@ -1,0 +1,16 @@
+"""What the library reports while it happens: events of runs and steps, published events, and the log of a step."""
+
+from fastapi_durable.engine.core.live_events import LiveEvent, LiveEvents, LiveEventType
+from fastapi_durable.engine.core.subscription import Event, EventSubscriber, PublishedEvent
+from fastapi_durable.engine.turns.step_log import StepLog, SubProcess
+
+__all__ = [
+    "Event",
+    "EventSubscriber",
+    "LiveEvent",
+    "LiveEventType",
+    "LiveEvents",
+    "PublishedEvent",
+    "StepLog",
+    "SubProcess",
+]

@@ -1,0 +1,1 @@
+"""What is stored and said: records, errors, activity, time."""

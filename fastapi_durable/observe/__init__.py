@@ -1,0 +1,1 @@
+"""How logs, Prometheus and OpenTelemetry learn what the engine does."""

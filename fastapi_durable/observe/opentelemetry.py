@@ -1,0 +1,86 @@
+"""OpenTelemetry metrics of what happens in this process, made of live events.
+
+Only the API is used, which FastAPI brings: without an SDK in the application the instruments do nothing.
+"""
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
+
+from fastapi_durable.engine.core.live_events import LiveEvent
+from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.observe.prometheus import RUN_ENDS, STEP_ENDS
+
+_WORKFLOW = "durable.workflow.name"
+_STEP = "durable.step.name"
+_STATUS = "durable.status"
+
+
+class RunMeters:
+    """Listens to live events, and records."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._started = meter.create_counter(
+            "durable.runs.started", unit="{run}", description="Runs driven first here."
+        )
+        self._ended = meter.create_counter("durable.runs.finished", unit="{run}", description="Runs that ended here.")
+        self._queued = meter.create_histogram(
+            "durable.run.queue.duration", unit="s", description="From the creation of a run to its first turn."
+        )
+        self._ran = meter.create_histogram(
+            "durable.run.duration", unit="s", description="From the creation of a run to its end."
+        )
+        self._attempts = meter.create_counter(
+            "durable.step.attempts", unit="{attempt}", description="Attempts that began here."
+        )
+        self._stepped = meter.create_histogram(
+            "durable.step.duration", unit="s", description="Of the attempt with which a step ended."
+        )
+
+    def hear(self, event: LiveEvent) -> None:
+        """Record an event; a listener of `LiveEvents`."""
+        attributes = {_WORKFLOW: event.workflow}
+        seconds = None if event.duration is None else event.duration.total_seconds()
+        if event.type == "run.started":
+            self._started.add(1, attributes)
+            if seconds is not None:
+                self._queued.record(seconds, attributes)
+        elif event.type in RUN_ENDS:
+            attributes[_STATUS] = RUN_ENDS[event.type]
+            self._ended.add(1, attributes)
+            if seconds is not None:
+                self._ran.record(seconds, attributes)
+        elif event.type == "step.started":
+            self._attempts.add(1, attributes | {_STEP: event.name or ""})
+        elif event.type in STEP_ENDS and seconds is not None:
+            self._stepped.record(seconds, attributes | {_STEP: event.name or "", _STATUS: STEP_ENDS[event.type]})
+
+
+@contextmanager
+def metered(engine: WorkflowEngine, provider: MeterProvider | None = None) -> Iterator[None]:
+    """Record what happens to an engine while the block is open, if the application has set up a meter provider."""
+    provider = metrics.get_meter_provider() if provider is None else provider
+    if type(provider).__module__.startswith(metrics.__name__):
+        # The API's own, which passes nothing on: making events for it would cost every step something.
+        yield
+        return
+    meter = provider.get_meter("fastapi_durable")
+    stop = engine.events.listen(RunMeters(meter).hear)
+    # Instruments are for ever, engines are not.
+    driven = weakref.ref(engine.notifications)
+
+    def observe(_: CallbackOptions) -> Iterator[Observation]:
+        notifications = driven()
+        if notifications is not None:
+            yield Observation(len(notifications.driven_here))
+
+    meter.create_observable_up_down_counter(
+        "durable.runs.active", callbacks=[observe], unit="{run}", description="Runs that this process drives now."
+    )
+    try:
+        yield
+    finally:
+        stop()

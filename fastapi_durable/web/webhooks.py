@@ -1,0 +1,123 @@
+"""The public route for callbacks: takes a body for the webhook whose token ends the address, and nothing else.
+
+It tells a caller no more than it must. A token that is unknown, malformed or wrong in its secret gets the same 404, so
+nothing can be probed; a repeated callback gets the 202 of the first, so a sender that is not sure may send again.
+"""
+
+import hashlib
+import hmac
+import json
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Depends, HTTPException, Request
+from pydantic import BaseModel, SecretStr
+
+from fastapi_durable.app.runtime import DurableRuntime, RuntimePart
+from fastapi_durable.engine.primitives.webhook import Callback
+from fastapi_durable.model.errors import (
+    SerializationError,
+    StoreConflictError,
+    StoreUnavailableError,
+    TransactionExpiredError,
+)
+from fastapi_durable.model.records import Json
+
+SIGNATURE_HEADER: Final = "X-Durable-Signature"
+"""Holds `sha256=` and the hex HMAC-SHA256 of the raw body."""
+
+
+class CallbackAccepted(BaseModel):
+    """The callback is stored, and its run will see it."""
+
+    accepted: bool = True
+
+
+def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
+    """The route of one module; see `DurableModule.webhook_router`."""
+    router = APIRouter(prefix=prefix, tags=["durable webhooks"])
+    part: RuntimePart[DurableRuntime] = RuntimePart("get_durable_runtime", lambda runtime: runtime, module)
+
+    @router.post(
+        "/{token:path}",
+        status_code=202,
+        operation_id="receiveDurableCallback",
+        summary="Receive a callback for a waiting workflow",
+        responses={
+            400: {"description": "The body cannot be read or stored."},
+            401: {"description": "The signature is missing or wrong."},
+            404: {"description": "No webhook has this token."},
+            410: {"description": "The run has ended without waiting for the callback."},
+            413: {"description": "The body is too large."},
+            415: {"description": "The body is neither JSON, nor a form, nor text."},
+            503: {"description": "The database cannot be reached, or is slow; send the callback again later."},
+        },
+    )
+    async def receive_callback(
+        token: str, request: Request, runtime: Annotated[DurableRuntime, Depends(part)]
+    ) -> CallbackAccepted:
+        if not token.startswith("wh:"):
+            raise _unknown()
+        body = await _limited(request, max_body)
+        if runtime.webhook_secret is not None:
+            _check_signature(runtime.webhook_secret, request.headers.get(SIGNATURE_HEADER), body)
+        payload = _parsed(request.headers.get("content-type", ""), body)
+        try:
+            outcome = await runtime.engine.callback(token, payload)
+        except SerializationError as error:
+            raise HTTPException(400, "the body cannot be stored") from error
+        except (StoreUnavailableError, StoreConflictError, TransactionExpiredError) as error:
+            raise HTTPException(503, "try again later", headers={"Retry-After": "5"}) from error
+        if outcome is Callback.UNKNOWN:
+            raise _unknown()
+        if outcome is Callback.ENDED:
+            raise HTTPException(410, "nobody waits for this callback any more")
+        return CallbackAccepted()
+
+    return router
+
+
+async def _limited(request: Request, max_body: int) -> bytes:
+    """The raw body; reading stops at the limit, whatever the caller says of the length."""
+    declared = request.headers.get("content-length", "")
+    body = bytearray()
+    if not (declared.isdigit() and int(declared) > max_body):
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_body:
+                break
+        else:
+            return bytes(body)
+    raise HTTPException(413, f"the body of a callback has at most {max_body} bytes")
+
+
+def _check_signature(secret: SecretStr, given: str | None, body: bytes) -> None:
+    expected = "sha256=" + hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
+    if given is None or not hmac.compare_digest(expected.encode(), given.strip().lower().encode()):
+        raise HTTPException(401, f"the header {SIGNATURE_HEADER} does not sign this body")
+
+
+def _parsed(content_type: str, body: bytes) -> Json:
+    """The body as a JSON value: JSON as it is, a form as an object of texts, anything textual as a text."""
+    media = content_type.partition(";")[0].strip().lower()
+    try:
+        if not body:
+            return None
+        if media in ("", "application/json") or media.endswith("+json"):
+            return json.loads(body, parse_constant=_refuse_constant)
+        if media == "application/x-www-form-urlencoded":
+            fields: dict[str, Any] = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=1000)
+            return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+        if media.startswith("text/"):
+            return body.decode()
+    except (ValueError, RecursionError) as error:
+        raise HTTPException(400, f"the body is not {media or 'application/json'}") from error
+    raise HTTPException(415, "send JSON, a form, or text")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _unknown() -> HTTPException:
+    return HTTPException(404, "no webhook has this token")
