@@ -8,6 +8,7 @@ from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, SignalWaiter
+from fastapi_durable.model.reserved import BREAKPOINT
 
 _NAME = "breakpoint"
 
@@ -53,4 +54,4 @@ async def pass_breakpoint(kernel: Kernel, run_id: str, label: str | None) -> boo
 
 
 def _waiter(run_id: str, seq: int) -> SignalWaiter:
-    return SignalWaiter(token=f"bp:{run_id}:{seq}", run_id=run_id, seq=seq)
+    return SignalWaiter(token=f"{BREAKPOINT}{run_id}:{seq}", run_id=run_id, seq=seq)

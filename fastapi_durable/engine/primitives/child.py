@@ -9,9 +9,19 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from fastapi_durable.engine.primitives.child_run import ChildRequest, Created, Joined, Taken, adopt, resolve_child
+from fastapi_durable.engine.primitives.child_run import (
+    ChildRequest,
+    Created,
+    Joined,
+    Refused,
+    Taken,
+    adopt,
+    new_child,
+    resolve_child,
+)
 from fastapi_durable.engine.runs.cancellation import cancel_all
 from fastapi_durable.engine.runs.completion import child_token, completion, failure_of
+from fastapi_durable.engine.runs.create import QUEUE_FULL, names_of_beginning
 from fastapi_durable.engine.runs.lineage import names_of_waiting, waits_for
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.retries import has_better_retry, success_of_retry
@@ -75,15 +85,19 @@ async def _await_child(turn: Turn, seq: int, name: str, request: ChildRequest) -
             checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, status, output=output, error=error)
             return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
 
-        for lock in names_of_waiting(turn.run, request.run_id):
+        wanted = new_child(turn, seq, request)
+        names = [*names_of_waiting(turn.run, request.run_id), *names_of_beginning(request.definition, wanted)]
+        for lock in sorted(names):
             await transaction.lock_name(lock)
         await own_run(turn, transaction)
         stored = await transaction.find_checkpoint(turn.run.id, seq)
         if stored is not None and stored.status.is_finished:
             return stored
-        match await resolve_child(turn, transaction, seq, request):
+        match await resolve_child(turn, transaction, request, wanted):
             case Taken():
                 return await settle(CheckpointStatus.FAILED, error=_taken(request))
+            case Refused(refusal):
+                return await settle(CheckpointStatus.COMPLETED, output=completion(RunStatus.FAILED, None, refusal))
             case Joined(child):
                 if stored is None and (waiting := await waits_for(transaction, child, turn.run)) is not None:
                     cycle = completion(RunStatus.FAILED, None, _cycle(child, waiting, turn.run))
@@ -127,7 +141,11 @@ async def _ending(transaction: StoreTransaction, child: Run) -> dict[str, Any] |
 
 
 async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
-    """Start the child, unless a run of its id exists, and return the id without waiting."""
+    """Start the child, unless a run of its id exists, and return the id without waiting.
+
+    Raises:
+        ChildFailedError: it is one of a bounded singleton, and no more of its key may wait.
+    """
     name = f"spawn:{request.run_id}"
     async with turn.under_way():
         recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
@@ -137,24 +155,29 @@ async def spawn_child(turn: Turn, seq: int, request: ChildRequest) -> str:
             turn.remember(recorded)
             turn.kernel.notifications.work_available()
         _refuse_other(recorded, request)
+        if recorded.error is not None and recorded.error.code == QUEUE_FULL:
+            raise turn.failed(seq, ChildFailedError(request.run_id, request.definition.name, recorded.error))
         return request.run_id
 
 
 async def _spawn(turn: Turn, seq: int, name: str, request: ChildRequest) -> Checkpoint:
     async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await transaction.lock_name(child_token(request.run_id))
+        wanted = new_child(turn, seq, request)
+        for lock in sorted([child_token(request.run_id), *names_of_beginning(request.definition, wanted)]):
+            await transaction.lock_name(lock)
         await own_run(turn, transaction)
-        child = await resolve_child(turn, transaction, seq, request)
-        if isinstance(child, Joined):
-            await adopt(turn, transaction, seq, child.run)
-        if isinstance(child, Taken):
-            checkpoint = turn.checkpoint(
-                seq, CheckpointKind.LOCAL, name, CheckpointStatus.FAILED, error=_taken(request)
-            )
-        else:
-            checkpoint = turn.checkpoint(
-                seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=child.run.id
-            )
+        status, output, error = CheckpointStatus.FAILED, None, None
+        match await resolve_child(turn, transaction, request, wanted):
+            case Taken():
+                error = _taken(request)
+            case Refused(refusal):
+                error = refusal
+            case Joined(child):
+                await adopt(turn, transaction, seq, child)
+                status, output = CheckpointStatus.COMPLETED, child.id
+            case Created(child):
+                status, output = CheckpointStatus.COMPLETED, child.id
+        checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, status, output=output, error=error)
         return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
 
 

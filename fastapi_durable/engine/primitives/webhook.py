@@ -20,6 +20,7 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import SignalTimeoutError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, SignalWaiter
+from fastapi_durable.model.reserved import WEBHOOK
 
 Payload = TypeVar("Payload")
 
@@ -96,7 +97,9 @@ async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, t
             deadline = await turn.recorded(deadline_seq, CheckpointKind.SLEEP, label, only_begun=True)
             # What was decided first counts: a callback after a timeout is for a later wait.
             if deadline is not None and deadline.status is CheckpointStatus.FAILED:
-                raise turn.failed(deadline.seq, SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0)))
+                raise turn.failed(
+                    deadline.seq, SignalTimeoutError(f"{WEBHOOK}{turn.run.id}:{seq}", timeout or timedelta(0))
+                )
         callback = await turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq))
         if deadline_seq is not None and deadline is None:
             wake_at = turn.kernel.clock.now() + (timeout or timedelta(0))
@@ -109,7 +112,9 @@ async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, t
                 await turn.park(wake_at_or_none)
             callback = await turn.persist(lambda: _decide(turn, seq, deadline))
             if callback is None:
-                raise turn.failed(deadline.seq, SignalTimeoutError(f"wh:{turn.run.id}:{seq}", timeout or timedelta(0)))
+                raise turn.failed(
+                    deadline.seq, SignalTimeoutError(f"{WEBHOOK}{turn.run.id}:{seq}", timeout or timedelta(0))
+                )
             turn.remember(callback)
         if deadline is not None and not deadline.status.is_finished:
             await turn.record(_ended(turn, deadline, CheckpointStatus.COMPLETED))
@@ -147,8 +152,8 @@ async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callbac
     """
     prefix, _, secret = token.rpartition(":")
     prefix, _, number = prefix.rpartition(":")
-    run_id = prefix.removeprefix("wh:")
-    if not prefix.startswith("wh:") or not (number.isascii() and number.isdigit() and len(number) < 10):
+    run_id = prefix.removeprefix(str(WEBHOOK))
+    if not prefix.startswith(str(WEBHOOK)) or not (number.isascii() and number.isdigit() and len(number) < 10):
         return Callback.UNKNOWN
     seq = int(number)
     if not _is_webhook(await kernel.store.find_checkpoint(run_id, seq), run_id, secret):
@@ -181,7 +186,7 @@ def _name(turn: Turn, seq: int) -> str:
 
 
 def _token(recorded: Checkpoint) -> str:
-    return f"wh:{recorded.run_id}:{recorded.seq}:{recorded.input['secret']}"
+    return f"{WEBHOOK}{recorded.run_id}:{recorded.seq}:{recorded.input['secret']}"
 
 
 def _url(address: str | Callable[[str], str] | None, token: str) -> str | None:

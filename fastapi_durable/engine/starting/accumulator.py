@@ -15,8 +15,9 @@ from pydantic import BaseModel
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.subscription import Refusal
 from fastapi_durable.engine.primitives.signal import wait_for_signal
-from fastapi_durable.engine.runs.namespaces import within
+from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginning, report
 from fastapi_durable.engine.starting.triggered_run import triggered_run
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
@@ -24,6 +25,7 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
+from fastapi_durable.model.reserved import ACCUMULATOR, engine_id
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -43,7 +45,7 @@ class Collected(BaseModel):
 
 
 def accumulator_token(namespace: str, target: str) -> str:
-    return f"__evtacc__:{within(namespace, target)}"
+    return engine_id(ACCUMULATOR, namespace, target)
 
 
 def accumulator_workflow(definition: WorkflowDefinition) -> str:
@@ -67,7 +69,7 @@ async def debounce(ctx: WorkflowContext, input: Collected) -> None:
         try:
             event = await _next_event(turn, window if held else None)
         except SignalTimeoutError:
-            await _start(turn, input.target, held[-1]["id"], held[-1]["payload"])
+            await _start(turn, input.target, held[-1], held[-1]["payload"])
             held = []
             break
         if event["id"] not in seen:
@@ -88,7 +90,7 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
             with suppress(SignalTimeoutError):
                 event = await _next_event(turn, remaining)
         if event is None:
-            await _start(turn, input.target, held[-1]["id"], {"events": [event["payload"] for event in held]})
+            await _start(turn, input.target, held[-1], {"events": [event["payload"] for event in held]})
             held, until = [], None
             break
         if event["id"] not in seen:
@@ -107,32 +109,52 @@ async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
     return event
 
 
-async def _start(turn: Turn, target: str, event_id: str, payload: Json) -> None:
-    """Start the target as a run of its own: it outlives the accumulator, and is not cancelled with it."""
+async def _start(turn: Turn, target: str, last: dict[str, Any], payload: Json) -> None:
+    """Start the target as a run of its own: it outlives the accumulator, and is not cancelled with it.
+
+    Args:
+        last: The latest of the events; the run has its id and its trace.
+    """
     seq, name = turn.take_position(), f"start:{target}"
     async with turn.under_way():
         if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
-            turn.remember(await turn.persist(lambda: _create(turn, seq, name, target, event_id, payload)))
+            checkpoint, refusal = await turn.persist(lambda: _create(turn, seq, name, target, last, payload))
+            turn.remember(checkpoint)
+            if refusal is not None:
+                report(turn.kernel, refusal)
             turn.kernel.notifications.work_available()
 
 
-async def _create(turn: Turn, seq: int, name: str, target: str, event_id: str, payload: Json) -> Checkpoint:
-    kernel, started = turn.kernel, None
+async def _create(
+    turn: Turn, seq: int, name: str, target: str, last: dict[str, Any], payload: Json
+) -> tuple[Checkpoint, Refusal | None]:
+    kernel, started, refusal, run = turn.kernel, None, None, None
     try:
         definition = kernel.registry.get(target)
-        run = triggered_run(kernel, definition, event_id, payload, turn.run.namespace)
+        run = triggered_run(kernel, definition, last["id"], payload, turn.run.namespace, last.get("traceparent"))
     except WorkflowNotRegisteredError as error:
         # Another worker has it, or will have it: what was collected must not be lost.
         turn.block(error)
     except InputValidationError as error:
         _log.error("collected events do not start workflow %r: %s", target, error)
-        run = None
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
+        if run is not None:
+            for lock in names_of_beginning(definition, run):
+                await transaction.lock_name(lock)
         await own_run(turn, transaction)
         if run is not None:
-            started = (await transaction.create_run(run)).run.id
-        checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=started)
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+            admitted = await admit_or_refuse(transaction, definition, run)
+            refusal = admitted if isinstance(admitted, Refusal) else None
+            started = None if isinstance(admitted, Refusal) else admitted.run.id
+        checkpoint = turn.checkpoint(
+            seq,
+            CheckpointKind.LOCAL,
+            name,
+            CheckpointStatus.COMPLETED,
+            output=started,
+            error=None if refusal is None else refusal.error,
+        )
+        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint, refusal
 
 
 def _go_on(turn: Turn, input: Collected, **held: Any) -> NoReturn:
