@@ -16,7 +16,8 @@ from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.model.errors import RunNotFoundError
 from fastapi_durable.model.records import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
-from fastapi_durable.store.base import HistoryState, StateStore
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.port.checkpoints import HistoryState
 
 WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint"]
 _CHILDREN_LIMIT = 1000

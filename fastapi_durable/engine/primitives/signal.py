@@ -30,7 +30,8 @@ from fastapi_durable.model.records import (
     Run,
     SignalWaiter,
 )
-from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
+from fastapi_durable.store.base import StateStore, StoreTransaction
+from fastapi_durable.store.port.runs import CreatedRun
 
 _TOKEN_LIMIT = 500
 _RESERVED = (CHAIN, "child:", "event:", "entityreply:", "singleton:", "task:", "update:", "wh:")

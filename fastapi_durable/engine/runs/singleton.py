@@ -17,7 +17,8 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.model.clock import Clock, to_millis
 from fastapi_durable.model.errors import InputValidationError, LeaseLostError, SingletonQueueFullError
 from fastapi_durable.model.records import LIVE_STATUSES, Json, Run, RunQuery, RunStatus, SignalWaiter
-from fastapi_durable.store.base import CreatedRun, StoreTransaction
+from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.store.port.runs import CreatedRun
 
 SINGLETON_TAG = "singleton:"
 

@@ -26,7 +26,7 @@ from fastapi_durable.engine.runs.start_validation import (
 )
 from fastapi_durable.model.duration import Duration
 from fastapi_durable.model.records import Run, SearchAttributes
-from fastapi_durable.store.base import CreatedRun
+from fastapi_durable.store.port.runs import CreatedRun
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
