@@ -96,7 +96,7 @@ class OurScale(OurCore):
             await self.store.update_run(run.id, {"status": RunStatus.COMPLETED, "locked_by": None}, token=owner)
 
         async def look_for_timers() -> None:
-            await self.store.list_due_timers(now, limit=100)
+            await self.store.claim_runs(owner, now=now, until=until, limit=100, workflows=keys)
 
         return {
             "start_growth": await _median(start),

@@ -16,7 +16,8 @@ from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.model.errors import RunNotFoundError
 from fastapi_durable.model.records import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.model.reserved import BREAKPOINT, CHAIN, CHILD, EVENT, SINGLETON, WEBHOOK, is_engine_token
-from fastapi_durable.store.base import HistoryState, StateStore
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.port.checkpoints import HistoryState
 
 WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint", "engine"]
 _CHILDREN_LIMIT = 1000

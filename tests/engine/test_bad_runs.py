@@ -323,7 +323,7 @@ async def test_no_more_runs_are_driven_at_a_time_than_the_configuration_says(sto
         handles = [await engine.start(flow) for _ in range(10)]
         await until(lambda: _reached(lambda: driven == 3))
         # It looks for nothing that it could not drive: the rest is there for other workers.
-        assert len(await store.list_pending_runs(limit=20)) == 7
+        assert len(await store.list_runs(RunQuery(status=RunStatus.PENDING))) == 7
         assert worker.health().in_flight == 3
         go_on.set()
         for handle in handles:

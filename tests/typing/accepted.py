@@ -117,7 +117,7 @@ async def charge_card(order: Order, *, client: ClientDep) -> Receipt:
 
 @step
 async def count(*, store: StateStoreDep) -> int:
-    return len(await store.list_pending_runs(limit=10))
+    return len(await store.list_runs(RunQuery(limit=10)))
 
 
 @step

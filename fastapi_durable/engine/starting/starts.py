@@ -32,7 +32,7 @@ from fastapi_durable.model.duration import Duration
 from fastapi_durable.model.records import Json, Run, SearchAttributes
 from fastapi_durable.model.reserved import checked_token
 from fastapi_durable.model.run_ids import checked_run_id
-from fastapi_durable.store.base import CreatedRun
+from fastapi_durable.store.port.runs import CreatedRun
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")

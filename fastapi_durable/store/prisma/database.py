@@ -13,13 +13,13 @@ from fastapi_durable.model.errors import (
     StoreError,
     TransactionExpiredError,
 )
-from fastapi_durable.store.prisma.client import Delegate, PrismaClient
+from fastapi_durable.store.prisma.client import PrismaClient
 from fastapi_durable.store.prisma.failures import is_transaction_over, translate, translate_call
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.postgresql import PostgresSql
 from fastapi_durable.store.prisma.sql.sqlite import SqliteSql
 from fastapi_durable.store.prisma.sql.statements import DIALECT_QUESTION, probe
-from fastapi_durable.store.prisma.tables import TABLES, Table
+from fastapi_durable.store.prisma.tables import TABLES
 
 T = TypeVar("T")
 Work = Callable[["Database"], Awaitable[T]]
@@ -60,10 +60,6 @@ class Database:
     async def execute(self, sql: Sql, text: str) -> int:
         """Run a statement and return the number of rows it changed."""
         return await self._attempt(lambda: self.client.execute_raw(text, *sql.parameters))
-
-    async def model(self, table: Table[Any], operation: Callable[[Delegate], Awaitable[T]]) -> T:
-        """Run an operation of the model API."""
-        return await self._attempt(lambda: operation(getattr(self.client, table.model.lower())))
 
     async def atomically(self, work: Work[T]) -> T:
         """Run several statements as one: in a transaction of their own."""

@@ -109,6 +109,14 @@ class AttributesContract:
             assert await found(store, (key, "eq", True)) == "a"
             assert await found(store, (key, "eq", "text")) == "b"
 
+    async def test_of_very_many_attributes_none_is_left_out(self, store: StateStore) -> None:
+        """More than a database takes parameters in one statement."""
+        many = {f"k{number:05}": number for number in range(9_000)}
+        await create(store, a_run(search_attributes=many))
+        for key in ("k00000", "k08999"):
+            assert await listed(store, attributes=(AttributeFilter(key, "eq", many[key]),)) == ["run-1"]
+        assert (await existing(store)).search_attributes == many
+
     async def test_an_update_replaces_the_whole_set(self, store: StateStore) -> None:
         """Removed keys stop matching."""
         await create(store, a_run("a", search_attributes={"old": 1, "both": "x"}))

@@ -212,17 +212,3 @@ class ClaimsContract:
         await create(store, a_run())
         assert await claim(store, limit=0) == []
         assert (await existing(store)).status is RunStatus.PENDING
-
-    async def test_the_next_wake_is_the_earliest_of_the_waiting_runs(self, store: StateStore) -> None:
-        assert await store.next_wake_at() is None
-        await create(
-            store,
-            a_run("a", status=RunStatus.SUSPENDED, wake_at=at(20), namespace="x"),
-            a_run("b", status=RunStatus.BLOCKED, wake_at=at(10), namespace="y"),
-            a_run("c", status=RunStatus.RUNNING, wake_at=at(1)),
-            a_run("d", status=RunStatus.COMPLETED, wake_at=at(2)),
-            a_run("e", status=RunStatus.SUSPENDED),
-        )
-        assert await store.next_wake_at() == at(10)
-        assert await store.next_wake_at(namespace="x") == at(20)
-        assert await store.next_wake_at(namespace="z") is None

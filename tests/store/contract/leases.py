@@ -1,59 +1,57 @@
-"""Leases of single runs, and the renewal of many."""
+"""Leases: who holds one, and the renewal of many."""
 
 from fastapi_durable.model.records import Lease, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
+from tests.store.contract.builders import MILLISECOND, a_run, at, create, existing
+
+
+async def taken(store: StateStore, token: str, *, now: float, until: float) -> bool:
+    """Whether a claim takes the one run that there is."""
+    return bool(await store.claim_runs(token, now=at(now), until=at(until), limit=1))
 
 
 class LeasesContract:
     async def test_a_lease_is_exclusive_while_it_lasts(self, store: StateStore) -> None:
+        """To the last millisecond, and for its own holder, too."""
         await create(store, a_run())
-        assert await store.acquire_lease("run-1", "one", now=T0, until=at(30))
-        assert not await store.acquire_lease("run-1", "two", now=at(30) - MILLISECOND, until=at(60))
-        assert not await store.acquire_lease("run-1", "one", now=at(1), until=at(60))
+        assert await taken(store, "one", now=0, until=30)
+        assert not await store.claim_runs("two", now=at(30) - MILLISECOND, until=at(60), limit=1)
+        assert not await taken(store, "one", now=1, until=60)
         stored = await existing(store)
         assert (stored.locked_by, stored.locked_until) == ("one", at(30))
 
     async def test_an_expired_lease_can_be_taken(self, store: StateStore) -> None:
         """From the very millisecond in which it ends."""
         await create(store, a_run())
-        await store.acquire_lease("run-1", "one", now=T0, until=at(30))
-        assert await store.acquire_lease("run-1", "two", now=at(30), until=at(60))
+        await taken(store, "one", now=0, until=30)
+        assert await taken(store, "two", now=30, until=60)
         assert (await existing(store)).locked_by == "two"
 
     async def test_a_released_lease_can_be_taken(self, store: StateStore) -> None:
+        """Whoever holds it gives it up with whatever else it changes of the run."""
         await create(store, a_run())
-        await store.acquire_lease("run-1", "one", now=T0, until=at(30))
-        assert await store.release_lease("run-1", "one")
+        await taken(store, "one", now=0, until=30)
+        assert await store.update_run("run-1", {"locked_by": None, "locked_until": None}, token="one")
         stored = await existing(store)
         assert (stored.locked_by, stored.locked_until) == (None, None)
-        assert await store.acquire_lease("run-1", "two", now=at(1), until=at(60))
+        assert await taken(store, "two", now=1, until=60)
 
-    async def test_a_missing_run_cannot_be_leased(self, store: StateStore) -> None:
-        assert not await store.acquire_lease("nobody", "one", now=T0, until=at(30))
-
-    async def test_only_the_owner_renews(self, store: StateStore) -> None:
+    async def test_a_renewed_lease_lasts_for_longer(self, store: StateStore) -> None:
         await create(store, a_run())
-        await store.acquire_lease("run-1", "one", now=T0, until=at(30))
-        assert not await store.renew_lease("run-1", "two", until=at(90))
-        assert await store.renew_lease("run-1", "one", until=at(60))
-        assert (await existing(store)).locked_until == at(60)
-        assert not await store.acquire_lease("run-1", "two", now=at(59), until=at(90))
-        assert not await store.renew_lease("nobody", "one", until=at(60))
+        await taken(store, "one", now=0, until=30)
+        assert await store.renew_leases([Lease("run-1", "one")], until=at(60)) == {"run-1": False}
+        assert not await taken(store, "two", now=59, until=90)
+        assert await taken(store, "two", now=60, until=90)
 
-    async def test_only_the_owner_releases(self, store: StateStore) -> None:
+    async def test_only_the_owner_renews_and_releases(self, store: StateStore) -> None:
         """A zombie leaves the new owner's lease alone."""
         await create(store, a_run())
-        await store.acquire_lease("run-1", "zombie", now=T0, until=at(30))
-        await store.acquire_lease("run-1", "owner", now=at(31), until=at(60))
-        assert not await store.release_lease("run-1", "zombie")
-        assert (await existing(store)).locked_by == "owner"
-        assert not await store.release_lease("nobody", "owner")
-
-    async def test_a_lease_says_nothing_about_the_status(self, store: StateStore) -> None:
-        await create(store, a_run(status=RunStatus.COMPLETED))
-        assert await store.acquire_lease("run-1", "one", now=T0, until=at(30))
-        assert (await existing(store)).status is RunStatus.COMPLETED
+        await taken(store, "zombie", now=0, until=30)
+        await taken(store, "owner", now=31, until=60)
+        assert await store.renew_leases([Lease("run-1", "zombie")], until=at(90)) == {}
+        assert not await store.update_run("run-1", {"locked_by": None, "locked_until": None}, token="zombie")
+        stored = await existing(store)
+        assert (stored.locked_by, stored.locked_until) == ("owner", at(60))
 
     async def test_many_leases_are_renewed_at_once(self, store: StateStore) -> None:
         """Those that are lost or gone are left out, and left alone; of the others one learns whether to undo them."""

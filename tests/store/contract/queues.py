@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.declare.queue import QueueState
-from fastapi_durable.model.records import Run, RunStatus
+from fastapi_durable.model.records import Lease, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
 
@@ -75,7 +75,7 @@ class QueuesContract:
         lost = await existing(store, "crashed")
         assert len(taken) == 1
         assert lost.recovery_attempts == 1
-        assert not await store.renew_lease("crashed", "dead", until=at(99))
+        assert await store.renew_leases([Lease("crashed", "dead")], until=at(99)) == {}
         if taken == ["next"]:
             assert not await store.update_run("crashed", {"status": RunStatus.COMPLETED}, token="t")
         assert await take(store, now=at(31)) == []

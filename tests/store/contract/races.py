@@ -17,7 +17,8 @@ from fastapi_durable.model.records import (
     RunStatus,
     SignalWaiter,
 )
-from fastapi_durable.store.base import RecordedCheckpoint, StateStore
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.port.checkpoints import RecordedCheckpoint
 from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create, existing, listed
 
 T = TypeVar("T")
@@ -95,11 +96,11 @@ class RacesContract:
         assert len(owners) == 60
         assert set(owners.values()) == {1}
 
-    async def test_a_lease_goes_to_one_caller(self, stores: list[StateStore]) -> None:
-        await create(stores[0], a_run(locked_by="dead", locked_until=at(-1)))
-        leased = await at_once(stores, 20, lambda store, n: store.acquire_lease("run-1", f"t{n}", now=T0, until=at(30)))
-        assert leased.count(True) == 1
-        assert (await existing(stores[0])).locked_by == f"t{leased.index(True)}"
+    async def test_an_expired_lease_goes_to_one_caller(self, stores: list[StateStore]) -> None:
+        await create(stores[0], a_run(status=RunStatus.RUNNING, locked_by="dead", locked_until=at(-1)))
+        claims = await at_once(stores, 20, lambda store, n: store.claim_runs(f"t{n}", now=T0, until=at(30), limit=1))
+        (winner,) = [n for n, claimed in enumerate(claims) if claimed]
+        assert (await existing(stores[0])).locked_by == f"t{winner}"
 
     async def test_the_first_write_of_a_checkpoint_wins(self, stores: list[StateStore]) -> None:
         """Everybody ends up with the same row."""
@@ -113,13 +114,14 @@ class RacesContract:
 
     async def test_nothing_is_recorded_after_the_lease_is_lost(self, stores: list[StateStore]) -> None:
         """While another caller takes the lease, each write either happens before that or not at all."""
-        await create(stores[0], a_run(locked_by="old", locked_until=at(-1)))
+        await create(stores[0], a_run(status=RunStatus.RUNNING, locked_by="old", locked_until=at(-1)))
         seen_at_takeover: list[Checkpoint] = []
 
         async def write(store: StateStore, number: int) -> int | None:
             if number == 10:
                 async with store.transaction() as transaction:
-                    assert await transaction.acquire_lease("run-1", "new", now=T0, until=at(30))
+                    await transaction.lock_run("run-1")
+                    assert await transaction.claim_runs("new", now=T0, until=at(30), limit=1)
                     seen_at_takeover.extend(await transaction.list_checkpoints("run-1"))
                 return None
             try:

@@ -1,12 +1,10 @@
 """Creating, reading, changing and deleting one run."""
 
-from datetime import timedelta
-
 import pytest
 
 from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import MILLISECOND, T0, a_checkpoint, a_run, a_waiter, at, create, existing, listed
+from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, at, create, existing, listed
 
 EVERY_JSON_VALUE: list[Json] = [
     True,
@@ -290,37 +288,6 @@ class RunsContract:
         assert not await store.delete_run("nobody")
         assert await listed(store) == ["run-1"]
 
-    async def test_the_oldest_pending_runs_come_first(self, store: StateStore) -> None:
-        """Equal times are ordered by id, byte by byte."""
-        await create(
-            store,
-            a_run("late", created_at=at(9)),
-            a_run("b", created_at=at(1)),
-            a_run("B", created_at=at(1)),
-            a_run("first", created_at=at(0)),
-            a_run("busy", status=RunStatus.RUNNING),
-        )
-        assert [run.id for run in await store.list_pending_runs(limit=10)] == ["first", "B", "b", "late"]
-        assert [run.id for run in await store.list_pending_runs(limit=2)] == ["first", "B"]
-
-    async def test_incomplete_runs_are_running_or_cancelling(self, store: StateStore) -> None:
-        for number, status in enumerate(RunStatus):
-            await create(store, a_run(status, status=status, created_at=at(-number)))
-        assert [run.id for run in await store.list_incomplete_runs(limit=10)] == ["cancelling", "running"]
-        assert [run.id for run in await store.list_incomplete_runs(limit=1)] == ["cancelling"]
-
-    async def test_due_timers_are_suspended_runs_whose_time_has_come(self, store: StateStore) -> None:
-        await create(
-            store,
-            a_run("now", status=RunStatus.SUSPENDED, wake_at=T0),
-            a_run("overdue", status=RunStatus.SUSPENDED, wake_at=T0 - timedelta(days=1)),
-            a_run("soon", status=RunStatus.SUSPENDED, wake_at=T0 + MILLISECOND),
-            a_run("never", status=RunStatus.SUSPENDED),
-            a_run("running", status=RunStatus.RUNNING, wake_at=T0),
-        )
-        assert [run.id for run in await store.list_due_timers(T0, limit=10)] == ["overdue", "now"]
-        assert [run.id for run in await store.list_due_timers(T0, limit=1)] == ["overdue"]
-
     async def test_the_namespace_is_applied_before_the_limit(self, store: StateStore) -> None:
         for number in range(3):
             for namespace in ("a", "b"):
@@ -329,12 +296,8 @@ class RunsContract:
                         store,
                         a_run(f"{namespace}-{status}-{number}", namespace=namespace, status=status, wake_at=at(number)),
                     )
-        pending = await store.list_pending_runs(limit=3, namespace="b")
-        assert [run.id for run in pending] == [f"b-pending-{number}" for number in range(3)]
-        incomplete = await store.list_incomplete_runs(limit=3, namespace="b")
-        assert [run.id for run in incomplete] == [f"b-running-{number}" for number in range(3)]
-        due = await store.list_due_timers(at(60), limit=3, namespace="b")
-        assert [run.id for run in due] == [f"b-suspended-{number}" for number in range(3)]
+        assert await listed(store, namespace="b", status=RunStatus.PENDING, limit=3) == [
+            f"b-pending-{number}" for number in (2, 1, 0)
+        ]
         assert len(await listed(store, namespace="b", limit=5)) == 5
-        assert len(await store.list_pending_runs(limit=100)) == 6
         assert len(await listed(store)) == 18

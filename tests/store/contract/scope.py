@@ -29,8 +29,6 @@ class ScopeContract:
         assert await listed(scoped, namespace="theirs") == []
         assert await scoped.count_runs(RunQuery()) == 1
         assert [facet.count for facet in await scoped.run_facets(RunQuery())] == [1]
-        assert [run.id for run in await scoped.list_pending_runs(limit=9)] == ["mine"]
-        assert await scoped.list_pending_runs(limit=9, namespace="theirs") == []
 
     async def test_it_reads_only_what_belongs_to_its_runs(self, store: StateStore) -> None:
         scoped = await scoped_to_mine(store)
@@ -51,11 +49,8 @@ class ScopeContract:
         assert not await scoped.update_run("theirs", {"output": 1})
         assert not await scoped.update_run("theirs", {"search_attributes": {}})
         assert not await scoped.delete_run("theirs")
-        assert not await scoped.acquire_lease("theirs", "x", now=at(99), until=at(100))
-        assert not await scoped.renew_lease("theirs", "turn", until=at(100))
         renewed = await scoped.renew_leases([Lease("theirs", "turn"), Lease("mine", "turn")], until=at(9))
         assert renewed == {"mine": False}
-        assert not await scoped.release_lease("theirs", "turn")
         assert not await scoped.remove_signal_waiter(a_waiter("token-theirs", "theirs"))
         assert await scoped.remove_signal_waiters_of_run("theirs") == 0
         assert await scoped.take_signal_waiter("token-theirs") is None
@@ -79,9 +74,6 @@ class ScopeContract:
         policy = RetentionPolicy(statuses=frozenset({RunStatus.COMPLETED}), max_count=0)
         assert await scoped.prune_terminal_runs(policy, now=at(100), limit=9) == 1
         assert await listed(store) == ["theirs"]
-        await store.update_run("theirs", {"status": RunStatus.SUSPENDED})
-        assert await scoped.next_wake_at() is None
-        assert await scoped.list_due_timers(at(99), limit=9) == []
 
     async def test_it_refuses_to_write_into_another_namespace(self, store: StateStore) -> None:
         """Quietly writing nothing would lose data, so it raises."""
