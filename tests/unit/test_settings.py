@@ -121,7 +121,7 @@ def test_no_dotenv_file_is_read_unless_the_application_says_so(tmp_path: Any, mo
         ("lease", 30, "a duration is a timedelta or a string"),
         ("lease", timedelta(0), "greater than"),
         ("poll_interval", "0s", "greater than"),
-        ("shutdown_timeout", timedelta(seconds=-1), "a duration cannot be negative"),
+        ("shutdown_timeout", timedelta(seconds=-1), "a duration must not be negative"),
         ("concurrency", 0, "1 to 1000000, or a range such as '4-64'"),
         ("concurrency", True, "a concurrency is a number of runs"),
         ("concurrency", "64-4", "least=64 and most=4 are no range"),
