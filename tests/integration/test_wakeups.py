@@ -211,7 +211,7 @@ async def test_one_does_not_hear_oneself_and_nothing_that_is_not_ours(
     async with wakeups.joined(heard.put_nowait) as publish, wakeups.joined(other.put_nowait) as tell_from_there:
         async with asyncio.timeout(10):
             assert await heard.get() == await other.get() == Wakeup(Topic.WORK)
-            for payload in ("", "7", '{"words": 3}', '{"from": "x", "words": [["new", "run-1"], 4]}'):
+            for payload in ("", "7", '{"wakeups": 3}', '{"from": "x", "wakeups": [["new", "run-1"], 4]}'):
                 statement = f"SELECT pg_notify('fastapi_durable', '{payload}')"
                 await asyncio.to_thread(postgres_server.sql, statement, postgres_url.rsplit("/", 1)[1])
             publish(Wakeup(Topic.FINISHED, "mine"))
@@ -254,7 +254,7 @@ async def test_a_process_on_sqlite_hears_the_others_and_nothing_that_is_not_ours
         assert await heard.get() == Wakeup(Topic.WORK)
         (path,) = sockets_in(sockets)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
-            for message in (b"", b"7", b"\xff", b'{"from": "x", "words": [["new", "run-1"], 4]}'):
+            for message in (b"", b"7", b"\xff", b'{"from": "x", "wakeups": [["new", "run-1"], 4]}'):
                 stranger.sendto(message, str(path))
         publish(Wakeup(Topic.FINISHED, "mine"))
         async with wakeups.joined(lambda _: None) as tell_from_there:

@@ -41,7 +41,7 @@ def test_jitter_takes_away_half_at_most(base: timedelta, attempts: int, uniform:
 def test_no_number_of_attempts_is_too_much(attempts: int) -> None:
     """Without a cap the delay grows to the longest duration there is, and stays there."""
     delay = exponential("1s", cap=None, jitter=False).delay(attempts, lambda: 0)
-    assert delay == (timedelta(seconds=2 ** (attempts - 1)) if attempts < 32 else LONGEST)
+    assert delay == (timedelta(seconds=2 ** (attempts - 1)) if attempts < 33 else LONGEST)
 
 
 def test_no_delay_is_none() -> None:
