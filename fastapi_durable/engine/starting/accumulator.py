@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.primitives.signal import wait_for_signal
+from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.primitives.signal import Signal
 from fastapi_durable.engine.runs.namespaces import within
 from fastapi_durable.engine.starting.triggered_run import triggered_run
 from fastapi_durable.engine.turns.outcome import Continuation
@@ -23,7 +24,7 @@ from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -67,7 +68,7 @@ async def debounce(ctx: WorkflowContext, input: Collected) -> None:
         try:
             event = await _next_event(turn, window if held else None)
         except SignalTimeoutError:
-            await _start(turn, input.target, held[-1]["id"], held[-1]["payload"])
+            await TargetStart(turn, turn.take_position(), input.target, held[-1]["id"], held[-1]["payload"]).perform()
             held = []
             break
         if event["id"] not in seen:
@@ -88,7 +89,8 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
             with suppress(SignalTimeoutError):
                 event = await _next_event(turn, remaining)
         if event is None:
-            await _start(turn, input.target, held[-1]["id"], {"events": [event["payload"] for event in held]})
+            collected = {"events": [event["payload"] for event in held]}
+            await TargetStart(turn, turn.take_position(), input.target, held[-1]["id"], collected).perform()
             held, until = [], None
             break
         if event["id"] not in seen:
@@ -101,38 +103,44 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
 
 async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
     deadline_seq = None if timeout is None else turn.take_position()
-    event: dict[str, Any] = await wait_for_signal(
-        turn, deadline_seq, turn.take_position(), turn.run.id, dict[str, Any], timeout
-    )
+    wait = Signal(turn, turn.take_position(), turn.run.id, dict[str, Any], deadline_seq, timeout)
+    event: dict[str, Any] = await wait.perform()
     return event
 
 
-async def _start(turn: Turn, target: str, event_id: str, payload: Json) -> None:
-    """Start the target as a run of its own: it outlives the accumulator, and is not cancelled with it."""
-    seq, name = turn.take_position(), f"start:{target}"
-    async with turn.under_way():
-        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
-            turn.remember(await turn.persist(lambda: _create(turn, seq, name, target, event_id, payload)))
-            turn.kernel.notifications.work_available()
+class TargetStart(Primitive[None]):
+    """Starts the target as a run of its own: it outlives the accumulator, and is not cancelled with it."""
 
+    def __init__(self, turn: Turn, seq: int, target: str, event_id: str, payload: Json) -> None:
+        super().__init__(turn, seq, f"start:{target}")
+        self._target = target
+        self._event_id = event_id
+        self._payload = payload
 
-async def _create(turn: Turn, seq: int, name: str, target: str, event_id: str, payload: Json) -> Checkpoint:
-    kernel, started = turn.kernel, None
-    try:
-        definition = kernel.registry.get(target)
-        run = triggered_run(kernel, definition, event_id, payload, turn.run.namespace)
-    except WorkflowNotRegisteredError as error:
-        # Another worker has it, or will have it: what was collected must not be lost.
-        turn.block(error)
-    except InputValidationError as error:
-        _log.error("collected events do not start workflow %r: %s", target, error)
-        run = None
-    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
-        await own_run(turn, transaction)
-        if run is not None:
-            started = (await transaction.create_run(run)).run.id
-        checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=started)
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+    async def act(self) -> Checkpoint:
+        recorded = await self.commit(self._create)
+        self.turn.kernel.notifications.work_available()
+        return recorded
+
+    async def _create(self) -> Checkpoint:
+        turn, kernel, target, started = self.turn, self.turn.kernel, self._target, None
+        try:
+            definition = kernel.registry.get(target)
+            run = triggered_run(kernel, definition, self._event_id, self._payload, turn.run.namespace)
+        except WorkflowNotRegisteredError as error:
+            # Another worker has it, or will have it: what was collected must not be lost.
+            turn.block(error)
+        except InputValidationError as error:
+            _log.error("collected events do not start workflow %r: %s", target, error)
+            run = None
+        async with turn.transaction() as transaction:
+            await own_run(turn, transaction)
+            if run is not None:
+                started = (await transaction.create_run(run)).run.id
+            return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=started))
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""
 
 
 def _go_on(turn: Turn, input: Collected, **held: Any) -> NoReturn:
