@@ -1,7 +1,7 @@
 """What the library reports while it happens: events of runs and steps, published events, and the log of a step."""
 
 from fastapi_durable.engine.core.live_events import LiveEvent, LiveEvents, LiveEventType
-from fastapi_durable.engine.core.subscription import Event, EventSubscriber, PublishedEvent
+from fastapi_durable.engine.core.subscription import Event, EventSubscriber, PublishedEvent, Reception, Refusal
 from fastapi_durable.engine.turns.step_log import StepLog, SubProcess
 
 __all__ = [
@@ -11,6 +11,8 @@ __all__ = [
     "LiveEventType",
     "LiveEvents",
     "PublishedEvent",
+    "Reception",
+    "Refusal",
     "StepLog",
     "SubProcess",
 ]

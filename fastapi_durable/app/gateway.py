@@ -3,6 +3,7 @@
 import base64
 import binascii
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Literal
@@ -10,15 +11,14 @@ from typing import Any, Literal
 from fastapi_durable.declare.queue import QueueLoad
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.runs.bulk_cancellation import BulkCancellation
-from fastapi_durable.engine.runs.chain import CHAIN
 from fastapi_durable.engine.runs.input import NO_INPUT
-from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.model.errors import RunNotFoundError
 from fastapi_durable.model.records import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
+from fastapi_durable.model.reserved import BREAKPOINT, CHAIN, CHILD, EVENT, SINGLETON, WEBHOOK, is_engine_token
 from fastapi_durable.store.base import HistoryState, StateStore
 
-WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint"]
+WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint", "engine"]
 _CHILDREN_LIMIT = 1000
 _WAITERS_LIMIT = 10_000
 _WORKER_SILENCE = timedelta(seconds=30)
@@ -30,7 +30,8 @@ class Waiting:
 
     Attributes:
         name: The signal's token, the event's name, the child's run id, "breakpoint", or the webhook's token without
-            the secret that ends it: with that, whoever looks could call it.
+            the secret that ends it: with that, whoever looks could call it. "engine": the token of an update, a task or
+            an operation of an entity, on which no signal can be sent.
     """
 
     kind: WaitKind
@@ -242,25 +243,22 @@ class RunGateway:
         if not run_ids:
             return {}
         waiters = await self._store.list_signal_waiters(run_ids=run_ids, limit=_WAITERS_LIMIT)
-        waiters = [waiter for waiter in waiters if not waiter.token.startswith((SINGLETON_TAG, CHAIN))]
+        waiters = [each for each in waiters if not (SINGLETON.begins(each.token) or CHAIN.begins(each.token))]
         waiters.sort(key=lambda waiter: waiter.seq, reverse=True)
         return {waiter.run_id: _described(waiter.token) for waiter in waiters}
 
 
 def _described(token: str) -> Waiting:
-    """The meaning of a waiter's token; the prefixes are the reference's."""
-    prefix, _, rest = token.partition(":")
-    match prefix if rest else "":
-        case "wh":
-            return Waiting("webhook", token.rpartition(":")[0])
-        case "bp":
-            return Waiting("breakpoint", "breakpoint")
-        case "child":
-            return Waiting("child", rest)
-        case "event":
-            try:
-                return Waiting("event", base64.b64decode(rest.partition(":")[0], validate=True).decode())
-            except (binascii.Error, UnicodeDecodeError):
-                return Waiting("signal", token)
-        case _:
-            return Waiting("signal", token)
+    """The meaning of a waiter's token."""
+    rest = token.partition(":")[2]
+    if WEBHOOK.begins(token):
+        return Waiting("webhook", token.rpartition(":")[0])
+    if BREAKPOINT.begins(token):
+        return Waiting("breakpoint", "breakpoint")
+    if CHILD.begins(token):
+        return Waiting("child", rest)
+    if EVENT.begins(token):
+        with suppress(binascii.Error, UnicodeDecodeError):
+            return Waiting("event", base64.b64decode(rest.partition(":")[0], validate=True).decode())
+    # What only the engine sends has no button: a signal from outside would forge it.
+    return Waiting("engine" if is_engine_token(token) else "signal", token)

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
 from fastapi_durable.declare.methods import STEP, Method, make_durable, plain, step_methods
+from fastapi_durable.declare.names import checked_name, checked_workflow_name
 from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.declare.signature import function_of, input_and_output, refuse_data_as_context
 from fastapi_durable.model.duration import Duration, parse_duration
@@ -21,7 +22,6 @@ UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
 
 _WORKFLOW = "__durable_workflow__"
 _DEFINITION = "__durable_definition__"
-_NAME_LIMIT = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +259,7 @@ def workflow(
         for validator in (updates or {}).values():
             step_definition(validator)
         options = {
-            "name": checked_name(name or default_name(target)),
+            "name": checked_workflow_name(name or default_name(target)),
             "version": checked_name(version),
             "tags": tuple(tags),
             "execution_timeout": None if execution_timeout is None else parse_duration(execution_timeout),
@@ -393,17 +393,6 @@ def default_name(function: Callable[..., Any]) -> str:
 def _origin(function: Callable[..., Any]) -> str | None:
     module: str | None = getattr(function, "__module__", None)
     return None if module in (None, "__main__") else module.partition(".")[0] if module else None
-
-
-def checked_name(name: Any) -> str:
-    """`name`, if it can be stored and shown.
-
-    Raises:
-        DefinitionError: it cannot.
-    """
-    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
-        raise DefinitionError(f"a name has 1 to {_NAME_LIMIT} printable characters, {name!r} does not")
-    return name
 
 
 def _remembered(function: Callable[..., Any], declared: object) -> Any:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.declare.definition import StepDefinition, checked_name, default_name, step_definition
+from fastapi_durable.declare.definition import StepDefinition, default_name, step_definition
+from fastapi_durable.declare.names import checked_name
 from fastapi_durable.model.errors import DefinitionError
 
 C = TypeVar("C", bound=type)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from fastapi_durable.declare.definition import checked_name
+from fastapi_durable.declare.names import checked_scoped_name
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.records import Run
@@ -41,7 +41,7 @@ class Queue:
     rate_period: Duration | None = None
 
     def __post_init__(self) -> None:
-        checked_name(self.name)
+        checked_scoped_name("name of a queue", self.name)
         for option in ("concurrency", "worker_concurrency", "rate_limit"):
             value = getattr(self, option)
             if value is not None and not (type(value) is int and 1 <= value <= _LARGEST):
@@ -57,7 +57,7 @@ class QueueState:
     """A queue as it is stored (table `durable_queues`): the limits that were declared last, and how far it has come.
 
     Attributes:
-        id: The queue's name; in a namespace other than the default one `namespace/name`.
+        id: The queue's name; in a namespace other than the default one `@6.orders:name`.
         begun: When how many runs began, as far as `rate_period` reaches back.
         last_key: The fairness key that was served last.
         claims: Grows with each claim: of two workers that decide by the same figures, one claims.

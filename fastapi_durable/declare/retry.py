@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.duration import LONGEST, Duration, parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,8 @@ class Backoff:
             try:
                 delay = self.base * 2 ** (attempts - 1)
             except OverflowError:
-                delay = timedelta.max
-        if self.cap is not None:
-            delay = min(delay, self.cap)
+                delay = LONGEST
+        delay = min(delay, LONGEST if self.cap is None else self.cap)
         return delay * (0.5 + uniform() / 2) if self.jitter else delay
 
 

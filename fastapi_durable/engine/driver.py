@@ -18,16 +18,18 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.live_events import LiveEventType
+from fastapi_durable.engine.core.subscription import Refusal
 from fastapi_durable.engine.core.tracing import turn_span
 from fastapi_durable.engine.primitives.compensation import unwind
 from fastapi_durable.engine.primitives.continuation import continue_run, restart_run
+from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginning, report
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.engine.runs.singleton import gate_of, pass_gate
 from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, sending
+from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of
 from fastapi_durable.model.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model.records import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
@@ -249,6 +251,7 @@ class RunDriver:
         *,
         put_waiters: bool,
         also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
+        locks: Sequence[str] = (),
     ) -> Awaitable[bool]:
         return settle_run(
             self._kernel.store,
@@ -261,6 +264,7 @@ class RunDriver:
             token=self.token,
             put_waiters=put_waiters,
             also=also,
+            locks=locks,
         )
 
     async def _continue(self, turn: Turn, continuation: Continuation) -> bool:
@@ -344,7 +348,18 @@ class RunDriver:
         message = f"the process that drove the run died {attempts} times without progress"
         error = ErrorRecord(message=message, code="max_recovery_attempts", retryable=False)
         letter = dead_letter_of(self._kernel, self.run, error)
-        if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True, also=sending(letter)):
+        names = [] if letter is None else names_of_beginning(letter.definition, letter.run)
+        refused: list[Refusal] = []
+
+        async def send(transaction: StoreTransaction) -> None:
+            refused.clear()
+            if letter is not None:
+                admitted = await admit_or_refuse(transaction, letter.definition, letter.run)
+                refused.extend([admitted] if isinstance(admitted, Refusal) else [])
+
+        if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True, also=send, locks=names):
+            for refusal in refused:
+                report(self._kernel, refusal)
             self._kernel.notifications.run_finished(self.run.id)
             self._kernel.notifications.work_available()
             self._kernel.events.run("run.dead", self.run, error=error)

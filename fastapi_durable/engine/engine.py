@@ -12,12 +12,12 @@ from fastapi_durable.declare.definition import (
     StepDefinition,
     UpdateValidator,
     WorkflowDefinition,
-    checked_name,
     step_definition,
     workflow_definition,
 )
 from fastapi_durable.declare.entity import entity_definition
 from fastapi_durable.declare.methods import step_methods
+from fastapi_durable.declare.names import checked_name
 from fastapi_durable.declare.queue import Queue, QueueLoad
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.conflict import retry_conflicts

@@ -7,6 +7,9 @@ from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_FIRST_MILLIS = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST_MILLIS = (datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+"""A day from either end of what `datetime` can hold, so that no time zone leads beyond it."""
 
 
 class Clock(Protocol):
@@ -46,5 +49,8 @@ def to_millis(moment: datetime) -> int:
 
 
 def from_millis(millis: int) -> datetime:
-    """The inverse of `to_millis`."""
-    return _EPOCH + millis * _MILLISECOND
+    """The inverse of `to_millis`; a moment that no `datetime` can hold becomes the last or the first that can.
+
+    Other systems write such columns too: a run that sleeps until the year 20000 can be listed and cancelled.
+    """
+    return _EPOCH + min(max(millis, _FIRST_MILLIS), _LAST_MILLIS) * _MILLISECOND

@@ -19,6 +19,9 @@ _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 
 Duration = timedelta | str
 
+LONGEST = timedelta(days=36_525)
+"""A hundred years. A moment so far ahead can be stored by every database, and be computed with."""
+
 
 def parse_duration(value: Duration) -> timedelta:
     """The duration that `value` writes.
@@ -26,17 +29,27 @@ def parse_duration(value: Duration) -> timedelta:
     A bare number is refused: it does not say its unit.
 
     Raises:
-        ValueError: `value` is negative, or not a duration.
+        ValueError: `value` is not a duration, negative, or longer than a hundred years.
     """
     if isinstance(value, timedelta):
-        if value < timedelta(0):
-            raise ValueError(f"a duration cannot be negative: {value!r}")
-        return value
+        return _checked(value, value)
     match = _PATTERN.fullmatch(str(value))
     unit = _UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None:
         raise ValueError(f"a duration is a timedelta or a string such as '200ms', '30s' or '3 days', not {value!r}")
     try:
-        return float(match[1]) * unit
+        return _checked(float(match[1]) * unit, value)
     except OverflowError as error:
-        raise ValueError(f"the duration {value!r} is longer than Python's timedelta can hold") from error
+        raise ValueError(_too_long(value)) from error
+
+
+def _checked(duration: timedelta, given: Duration) -> timedelta:
+    if duration < timedelta(0):
+        raise ValueError(f"a duration must not be negative, got {given!r}")
+    if duration > LONGEST:
+        raise ValueError(_too_long(given))
+    return duration
+
+
+def _too_long(given: Duration) -> str:
+    return f"a duration must be at most {LONGEST.days} days, got {str(given)[:80]!r}. For no limit, pass None"

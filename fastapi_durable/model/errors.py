@@ -216,8 +216,8 @@ class SingletonQueueFullError(DurableError):
 
     def __init__(self, workflow: str, key: str, alive: int) -> None:
         super().__init__(
-            f"{alive} runs of workflow {workflow!r} with the singleton key {key!r} are alive, and no more may wait. "
-            "Try again later, or raise max_queue_depth."
+            f"no more runs of workflow {workflow!r} with the singleton key {key!r} may wait: {alive} are alive. "
+            "Try again later, or raise max_queue_depth"
         )
         self.workflow = workflow
         self.key = key

@@ -20,6 +20,7 @@ PRIORITY_WORTH = timedelta(minutes=5)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+_PRIORITY_MILLIS = PRIORITY_WORTH // _MILLISECOND
 
 
 class RunStatus(StrEnum):
@@ -172,7 +173,7 @@ class Run:
 
     def aged(self, since: datetime) -> int:
         """What the run's order is decided by if it waits since then: milliseconds, the lower the earlier."""
-        return (since - (self.priority or 0) * PRIORITY_WORTH - _EPOCH) // _MILLISECOND
+        return (since - _EPOCH) // _MILLISECOND - (self.priority or 0) * _PRIORITY_MILLIS
 
 
 class RunChanges(TypedDict, total=False):
@@ -334,16 +335,18 @@ class ScheduleState:
     """How far a schedule has come (table `durable_schedules`); it outlives the runs that it started.
 
     Attributes:
-        id: The schedule's key; in a namespace other than the default one `namespace/key`.
+        id: The schedule's key; in a namespace other than the default one `@6.orders:key`.
         last_window: The latest window that was fired or skipped: no window up to it is ever fired again.
         last_run_id: The last run that was started.
         paused: Paused by an operator, whatever the declaration says.
+        refusal: Why the latest window started no run; None if it did.
     """
 
     id: str
     last_window: datetime
     last_run_id: str | None = None
     paused: bool = False
+    refusal: ErrorRecord | None = None
     updated_at: datetime
 
 

@@ -26,6 +26,11 @@ class RunMeters:
         self._started = meter.create_counter(
             "durable.runs.started", unit="{run}", description="Runs driven first here."
         )
+        self._refused = meter.create_counter(
+            "durable.runs.refused",
+            unit="{run}",
+            description="Runs that an event, a schedule or a dead letter could not start.",
+        )
         self._ended = meter.create_counter("durable.runs.finished", unit="{run}", description="Runs that ended here.")
         self._queued = meter.create_histogram(
             "durable.run.queue.duration", unit="s", description="From the creation of a run to its first turn."
@@ -48,6 +53,8 @@ class RunMeters:
             self._started.add(1, attributes)
             if seconds is not None:
                 self._queued.record(seconds, attributes)
+        elif event.type == "run.refused":
+            self._refused.add(1, attributes)
         elif event.type in RUN_ENDS:
             attributes[_STATUS] = RUN_ENDS[event.type]
             self._ended.add(1, attributes)

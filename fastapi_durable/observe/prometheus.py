@@ -85,6 +85,11 @@ class ProcessMetrics:
         self._events = events
         self._listens = False
         self._started = Counter("durable_runs_started_total", "Runs that were driven first here.", ("workflow",))
+        self._refused = Counter(
+            "durable_runs_refused_total",
+            "Runs that events, schedules and dead letters could not start.",
+            ("workflow",),
+        )
         self._ended = Counter("durable_runs_finished_total", "Runs that ended here.", ("workflow", "status"))
         self._steps = Counter(
             "durable_steps_finished_total",
@@ -108,6 +113,8 @@ class ProcessMetrics:
             self._started.add(event.workflow)
             if event.duration is not None:
                 self._queued.observe(event.duration, event.workflow)
+        elif event.type == "run.refused":
+            self._refused.add(event.workflow)
         elif event.type in RUN_ENDS:
             self._ended.add(event.workflow, RUN_ENDS[event.type])
             if event.duration is not None:
@@ -126,6 +133,7 @@ class ProcessMetrics:
             self._events.listen(self.hear)
         for each in (
             self._started,
+            self._refused,
             self._ended,
             self._attempts,
             self._steps,

@@ -138,6 +138,7 @@ model DurableSchedule {
   lastWindow BigInt  @map("last_window")
   lastRunId  String? @map("last_run_id")
   paused     Boolean @default(false)
+  refusal    Json?
   updatedAt  BigInt  @map("updated_at")
 
   @@map("durable_schedules")

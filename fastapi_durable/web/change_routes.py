@@ -37,6 +37,7 @@ async def publish_event(body: PublishEvent, scope: ScopeDep) -> EventPublished:
         event_id=published.event_id,
         receivers=list(published.receivers),
         started=list(published.started),
+        refused=list(published.refused),
         buffered=published.buffered,
         duplicate=published.duplicate,
     )

@@ -21,8 +21,9 @@ from fastapi_durable.model.records import (
     RunStatus,
     SearchValue,
 )
+from fastapi_durable.model.run_ids import RUN_ID_LIMIT
 
-RunId = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
+RunId = Annotated[str, StringConstraints(min_length=1, max_length=RUN_ID_LIMIT, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]
 EntityKey = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
 Token = Annotated[str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00]+$")]
@@ -277,6 +278,7 @@ class EventPublished(BaseModel):
     event_id: str
     receivers: list[str]
     started: list[str]
+    refused: list[str]
     buffered: bool
     duplicate: bool
 

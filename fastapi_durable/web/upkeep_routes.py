@@ -4,7 +4,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from fastapi_durable.engine.upkeep.scheduler import ScheduleInfo
 from fastapi_durable.model.duration import parse_duration
@@ -27,6 +27,7 @@ class ScheduleView(BaseModel):
     last_fire_at: datetime | None
     last_run_id: str | None
     next_fire_at: datetime | None
+    refusal: str | None = Field(description="Why the latest window that was due started no run; null if it did.")
 
     @classmethod
     def of(cls, info: ScheduleInfo, scope: ConsoleScope) -> "ScheduleView":
@@ -41,6 +42,7 @@ class ScheduleView(BaseModel):
             last_fire_at=info.last_fire_at,
             last_run_id=info.last_run_id,
             next_fire_at=info.next_fire_at,
+            refusal=None if info.refusal is None else info.refusal.message,
         )
 
 

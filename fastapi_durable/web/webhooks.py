@@ -22,6 +22,7 @@ from fastapi_durable.model.errors import (
     TransactionExpiredError,
 )
 from fastapi_durable.model.records import Json
+from fastapi_durable.model.reserved import WEBHOOK
 
 SIGNATURE_HEADER: Final = "X-Durable-Signature"
 """Holds `sha256=` and the hex HMAC-SHA256 of the raw body."""
@@ -56,7 +57,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
     async def receive_callback(
         token: str, request: Request, runtime: Annotated[DurableRuntime, Depends(part)]
     ) -> CallbackAccepted:
-        if not token.startswith("wh:"):
+        if not token.startswith(str(WEBHOOK)):
             raise _unknown()
         body = await _limited(request, max_body)
         if runtime.webhook_secret is not None:

@@ -7,9 +7,10 @@ import pytest
 
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.runs.chain import earlier_ids, next_run_id, root_of
+from fastapi_durable.engine.runs.chain import earlier_ids
 from fastapi_durable.model.errors import RunCancelledError, RunNotFoundError
 from fastapi_durable.model.records import RunQuery, RunStatus
+from fastapi_durable.model.run_ids import next_run_id, root_of
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing

@@ -332,7 +332,7 @@ async def test_children_of_children_end_where_their_ids_become_too_long_and_say_
     while deepest is not None and deepest.cause is not None:
         deepest = deepest.cause
     assert deepest is not None
-    assert "too many generations of children" in deepest.message
+    assert "Give the child a run_id of its own" in deepest.message
 
 
 async def test_children_of_all_may_be_named_and_their_inputs_generated() -> None:
@@ -482,3 +482,37 @@ async def test_cancelling_a_parent_cancels_its_children_and_theirs() -> None:
         for run_id in (handle.run_id, "middle", "leaf"):
             assert await has_status(engine.handle(run_id), RunStatus.CANCELLED)
     assert await store.list_signal_waiters() == []
+
+
+@workflow
+async def waits_for_retry(ctx: WorkflowContext) -> str:
+    await ctx.start_child(with_helper, "fail", run_id="tried")
+    await ctx.wait_for_signal("join")
+    return await ctx.child(with_helper, "fail", run_id="tried")
+
+
+@workflow
+async def with_helper(ctx: WorkflowContext, how: str) -> str:
+    if how == "fail":
+        raise FatalError("not this way")
+    await ctx.child(helper)
+    return await ctx.wait_for_signal("finish", str)
+
+
+@workflow
+async def helper(ctx: WorkflowContext) -> str:
+    return "the helper's"
+
+
+@on_every_store
+async def test_a_child_of_a_retry_does_not_answer_for_the_run_that_is_retried(store: StateStore) -> None:
+    """Its id begins with that of the retry, and it stands for nobody."""
+    async with running_engine(store, waits_for_retry, with_helper, helper) as engine:
+        handle = await engine.start(waits_for_retry, run_id="parent")
+        await until(run_has(store, "tried", RunStatus.FAILED))
+        await engine.signal("join")
+        retry = await engine.retry_with_input("tried", "with help")
+        await until(run_has(store, f"{retry.id}.child.0", RunStatus.COMPLETED))
+        await until(run_has(store, retry.id, RunStatus.SUSPENDED))
+        await engine.signal("finish", "the retry's own")
+        assert await handle.result("60s") == "the retry's own"

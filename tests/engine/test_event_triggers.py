@@ -72,7 +72,7 @@ async def test_the_same_event_id_in_another_namespace_is_another_event() -> None
     store = MemoryStateStore()
     tenant = build_engine(store, account, config=replace(FAST, namespace="tenant"))
     result = await tenant.publish_event("refunded", {}, event_id="e1")
-    assert result.started == ("evt:tenant/e1:account",)
+    assert result.started == ("evt@6.tenant:e1:account",)
 
 
 async def test_a_debounced_workflow_gets_the_last_event_after_a_quiet_time() -> None:

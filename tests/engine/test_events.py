@@ -11,7 +11,7 @@ import pytest
 
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.core.subscription import Event
+from fastapi_durable.engine.core.subscription import Event, Reception
 from fastapi_durable.engine.primitives.event import event_token, same_json
 from fastapi_durable.model.errors import (
     InputValidationError,
@@ -239,11 +239,11 @@ async def test_a_subscriber_takes_part_in_the_transaction_of_the_event(store: St
         def locks(self, event: Event) -> list[str]:
             return [f"subscriber:{event.name}"]
 
-        async def receive(self, transaction: StoreTransaction, event: Event) -> list[str]:
+        async def receive(self, transaction: StoreTransaction, event: Event) -> Reception:
             await transaction.buffer_signal("touched", event.payload, now=event.published_at)
             if self.fails:
                 raise RuntimeError("not today")
-            return ["a run"]
+            return Reception(touched=["a run"])
 
     engine, subscriber = build_engine(store), Subscriber()
     engine.add_subscriber(subscriber)

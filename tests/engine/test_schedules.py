@@ -247,7 +247,7 @@ async def test_two_namespaces_have_schedules_of_their_own_under_one_key(store: S
     for scheduler in schedulers:
         await scheduler.fire()
     bucket = int(clock.now().timestamp()) // 3600
-    assert await run_ids(store) == [f"sched:acme/hourly:{bucket}", f"sched:hourly:{bucket}"]
+    assert await run_ids(store) == [f"sched:hourly:{bucket}", f"sched@4.acme:hourly:{bucket}"]
 
 
 @pytest.mark.parametrize("wrong", [{"workflow": "unknown"}, {"workflow": other}, {"input": 7}])

@@ -6,14 +6,8 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable.declare.definition import (
-    StepPolicy,
-    checked_name,
-    step,
-    step_definition,
-    workflow,
-    workflow_definition,
-)
+from fastapi_durable.declare.definition import StepPolicy, step, step_definition, workflow, workflow_definition
+from fastapi_durable.declare.names import checked_name
 from fastapi_durable.declare.retry import fixed
 from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.model.errors import DefinitionError

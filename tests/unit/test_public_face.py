@@ -29,7 +29,7 @@ PUBLIC = {
         WorkflowNotRegisteredError
     """,
     "fastapi_durable.events": """
-        Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent StepLog SubProcess
+        Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog SubProcess
     """,
     "fastapi_durable.store": """
         AttributeFilter AttributeOperator BufferedEvent BufferedSignal Checkpoint CheckpointKind

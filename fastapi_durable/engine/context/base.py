@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from fastapi_durable.declare.definition import StepDefinition, checked_name
+from fastapi_durable.declare.definition import StepDefinition
+from fastapi_durable.declare.names import checked_name
 from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import DefinitionError

@@ -3,23 +3,21 @@
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
-from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.context.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.primitives.child import Child, SpawnedChild
 from fastapi_durable.engine.primitives.child_run import ChildRequest
 from fastapi_durable.engine.primitives.children import run_children, run_children_fail_fast
+from fastapi_durable.engine.runs.create import callers_workflow
 from fastapi_durable.engine.runs.input import encode_input
-from fastapi_durable.engine.runs.start_validation import (
-    checked_inherited_id,
-    checked_priority,
-    checked_run_id,
-    refuse_unknown,
-)
+from fastapi_durable.engine.runs.start_validation import checked_priority, refuse_unknown
 from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.run_ids import checked_run_id, derived_run_id
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+
+_SHORTER = "Give the child a run_id of its own, or go on with ctx.continue_as_new."
 
 
 class ChildOptions(TypedDict, total=False):
@@ -170,8 +168,11 @@ class ChildCalls(ContextPart):
     ) -> ChildRequest:
         refuse_unknown("child", options, ChildOptions)
         kernel, run_id = self._turn.kernel, options.get("run_id")
-        child_id = checked_inherited_id(default_id) if run_id is None else checked_run_id(run_id)
-        definition: WorkflowDefinition = kernel.registry.resolve(workflow, options.get("version"))
+        if run_id is None:
+            child_id = derived_run_id(default_id, f"a child of {self._run_id[:80]!r}", _SHORTER)
+        else:
+            child_id = checked_run_id(run_id, inside=self._run_id)
+        definition = callers_workflow(kernel, workflow, options.get("version"))
         return ChildRequest(
             run_id=child_id,
             definition=definition,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.declare.definition import StepDefinition, checked_name
+from fastapi_durable.declare.definition import StepDefinition
+from fastapi_durable.declare.names import checked_name
 from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.primitives.breakpoint import Breakpoint

@@ -3,7 +3,7 @@
 from collections.abc import Coroutine
 from typing import Any, NoReturn
 
-from fastapi_durable.declare.definition import checked_name
+from fastapi_durable.declare.names import checked_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.primitives.patch import Patch, is_older
 from fastapi_durable.engine.runs.input import encode_input

@@ -6,13 +6,14 @@ from typing import Any, TypeVar, overload
 
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.primitives.event import AwaitedEvent, checked_event_name, event_token
-from fastapi_durable.engine.primitives.signal import Signal, checked_token
+from fastapi_durable.engine.primitives.signal import Signal
 from fastapi_durable.engine.primitives.sleep import Sleep
 from fastapi_durable.engine.primitives.webhook import MintedWebhook, Webhook
 from fastapi_durable.model.clock import truncate
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import Json
+from fastapi_durable.model.reserved import checked_token
 
 T = TypeVar("T")
 

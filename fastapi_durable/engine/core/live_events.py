@@ -26,6 +26,7 @@ LiveEventType = Literal[
     "run.failed",
     "run.cancelled",
     "run.dead",
+    "run.refused",
     "step.started",
     "step.progress",
     "step.completed",

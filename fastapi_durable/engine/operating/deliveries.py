@@ -3,20 +3,22 @@
 import uuid
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.declare.definition import checked_name
+from fastapi_durable.declare.names import checked_name
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.subscription import Event, PublishedEvent
+from fastapi_durable.engine.core.tracing import current_traceparent
 from fastapi_durable.engine.primitives.breakpoint import pass_breakpoint
 from fastapi_durable.engine.primitives.event import checked_event_name, publish_event
 from fastapi_durable.engine.primitives.run_event import latest_value
-from fastapi_durable.engine.primitives.signal import checked_token, deliver_signal, deliver_within
+from fastapi_durable.engine.primitives.signal import deliver_signal, deliver_within
 from fastapi_durable.engine.primitives.task import end_task
 from fastapi_durable.engine.primitives.update import UpdateResult, offer_update
 from fastapi_durable.engine.runs.addressing import require_visible, resolve_run
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import ErrorRecord, Json
+from fastapi_durable.model.reserved import checked_token
 
 T = TypeVar("T")
 
@@ -88,6 +90,7 @@ class Deliveries:
             name=checked_event_name(name),
             payload=kernel.codec.encode(payload, Any, what=f"the payload of event {name!r}"),
             published_at=kernel.clock.now(),
+            traceparent=current_traceparent(),
         )
         published = await retry_conflicts(
             kernel.clock,

@@ -11,12 +11,13 @@ from dataclasses import replace
 
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
-from fastapi_durable.engine.runs.chain import root_of
+from fastapi_durable.engine.runs.create import admit, names_of_beginning, run_like
 from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.undo import undo_position
 from fastapi_durable.model.errors import InputValidationError, RunNotFoundError
-from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Run, RunStatus
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Run
+from fastapi_durable.model.run_ids import derived_run_id, fork_run_id, root_of
 
 _MADE_OF_RUN_ID = r"(?P<before>(?:^|:)(?:child|spawn|wh|bp|task|entityreply):){run_id}(?P<after>[.:]|$)"
 _UPDATE_OF_CHAIN = r"(?P<before>(?:^|:)update:){run_id}(?P<after>:)"
@@ -31,47 +32,37 @@ async def fork(kernel: Kernel, run_id: str, *, from_step: int) -> Run:
 
     Raises:
         RunNotFoundError: no run has this id.
-        InputValidationError: `from_step` is not a position of the body itself.
+        InputValidationError: `from_step` is not a position of the body itself, or the new id would be too long.
+        SingletonQueueFullError: no more runs of its singleton key may wait.
     """
     if not 0 <= from_step < FIRST_BRANCH_SEQ:
         raise InputValidationError(f"from_step is a position of the workflow's body, 0 or more, not {from_step}")
-    new_id = f"{run_id}~fork~{uuid.uuid4().hex[:8]}"
-    run = await retry_conflicts(kernel.clock, lambda: _fork(kernel, run_id, new_id, from_step))
+    source = await kernel.store.find_run(run_id)
+    if source is None:
+        raise RunNotFoundError(run_id)
+    new_id = derived_run_id(
+        fork_run_id(run_id, uuid.uuid4().hex[:8]), f"a fork of {run_id[:80]!r}", "Fork the run that it began with."
+    )
+    wanted = run_like(source, kernel.clock, run_id=new_id, keeps_parent=False, keeps_expiry=False)
+    run = await retry_conflicts(kernel.clock, lambda: _fork(kernel, source, wanted, from_step))
     kernel.notifications.work_available()
     return run
 
 
-async def _fork(kernel: Kernel, run_id: str, new_id: str, from_step: int) -> Run:
+async def _fork(kernel: Kernel, source: Run, wanted: Run, from_step: int) -> Run:
+    definition = kernel.registry.find(source.workflow, source.workflow_version)
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
-        source = await transaction.lock_run(run_id)
-        if source is None:
-            raise RunNotFoundError(run_id)
-        now = kernel.clock.now()
-        created = await transaction.create_run(
-            replace(
-                source,
-                id=new_id,
-                status=RunStatus.PENDING,
-                output=None,
-                error=None,
-                wake_at=None,
-                wake_count=0,
-                locked_by=None,
-                locked_until=None,
-                awaiting_decision_task_id=None,
-                recovery_attempts=None,
-                parent_run_id=None,
-                parent_seq=None,
-                expires_at=None if source.expires_at is None else now + (source.expires_at - source.created_at),
-                created_at=now,
-                updated_at=now,
-            )
-        )
-        history = await transaction.list_checkpoints(run_id)
-        for row in copied(run_id, new_id, history, from_step):
+        for name in names_of_beginning(definition, wanted):
+            await transaction.lock_name(name)
+        if await transaction.lock_run(source.id) is None:
+            raise RunNotFoundError(source.id)
+        created = await admit(transaction, definition, wanted)
+        history = await transaction.list_checkpoints(source.id)
+        for row in copied(source.id, wanted.id, history, from_step):
             await transaction.save_checkpoint(row)
-        await leave_trace(transaction, new_id, "fork", {"from_run_id": run_id, "from_step": from_step}, now=now)
-        await leave_trace(transaction, run_id, "forked", {"run_id": new_id, "from_step": from_step}, now=now)
+        now, origin = wanted.created_at, {"from_run_id": source.id, "from_step": from_step}
+        await leave_trace(transaction, wanted.id, "fork", origin, now=now)
+        await leave_trace(transaction, source.id, "forked", {"run_id": wanted.id, "from_step": from_step}, now=now)
         return created.run
 
 

@@ -7,15 +7,18 @@ with a trace of its retry.
 import uuid
 from typing import Any
 
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.chain import lock_head
 from fastapi_durable.engine.runs.completion import child_token
+from fastapi_durable.engine.runs.create import admit, names_of_beginning, run_like
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.labels import relabelled
 from fastapi_durable.engine.runs.operator_log import leave_trace
-from fastapi_durable.engine.runs.retries import retry_run_id
 from fastapi_durable.model.errors import RunNotFoundError, RunStateError
 from fastapi_durable.model.records import Run
+from fastapi_durable.model.run_ids import derived_run_id, retry_run_id
 
 
 async def retry_with_input(kernel: Kernel, run_id: str, input: Any, *, given: bool) -> Run:
@@ -23,47 +26,44 @@ async def retry_with_input(kernel: Kernel, run_id: str, input: Any, *, given: bo
 
     Raises:
         RunNotFoundError: no run has this id.
-        RunStateError: it is still alive; two runs would do the same work.
+        RunStateError: it, or what it went on as, is still alive; two runs would do the same work.
         WorkflowNotRegisteredError: its version is not registered here.
-        InputValidationError: the input does not fit; nothing was started.
+        InputValidationError: the input does not fit, or the new id would be too long; nothing was started.
+        SingletonQueueFullError: no more runs of its singleton key may wait; nothing was started.
     """
-    new_id = retry_run_id(run_id, uuid.uuid4().hex[:8])
-    run = await retry_conflicts(kernel.clock, lambda: _start(kernel, run_id, new_id, input, given))
+    origin = await kernel.store.find_run(run_id)
+    if origin is None:
+        raise RunNotFoundError(run_id)
+    definition = kernel.registry.get(origin.workflow, origin.workflow_version)
+    encoded = encode_input(kernel.codec, definition, input, given=given)
+    new_id = derived_run_id(
+        retry_run_id(run_id, uuid.uuid4().hex[:8]), f"a retry of {run_id[:80]!r}", "Retry the run that it began with."
+    )
+    wanted = run_like(
+        origin,
+        kernel.clock,
+        run_id=new_id,
+        keeps_parent=True,
+        keeps_expiry=False,
+        definition=definition,
+        input=encoded,
+        tags=relabelled(kernel.codec, definition, encoded, origin.tags),
+    )
+    run = await retry_conflicts(kernel.clock, lambda: _start(kernel, run_id, definition, wanted))
     kernel.notifications.work_available()
     return run
 
 
-async def _start(kernel: Kernel, run_id: str, new_id: str, input: Any, given: bool) -> Run:
+async def _start(kernel: Kernel, run_id: str, definition: WorkflowDefinition, wanted: Run) -> Run:
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
-        await transaction.lock_name(child_token(run_id))
-        origin = await transaction.lock_run(run_id)
-        if origin is None:
+        for name in sorted([child_token(run_id), *names_of_beginning(definition, wanted)]):
+            await transaction.lock_name(name)
+        # What it went on as is locked with it: two runs must not do the same work.
+        living = await lock_head(transaction, run_id)
+        if living is None:
             raise RunNotFoundError(run_id)
-        if not origin.status.is_terminal:
-            raise RunStateError(run_id, origin.status, "retried with another input: cancel it first")
-        definition = kernel.registry.get(origin.workflow, origin.workflow_version)
-        encoded = encode_input(kernel.codec, definition, input, given=given)
-        now = kernel.clock.now()
-        created = await transaction.create_run(
-            Run(
-                id=new_id,
-                workflow=origin.workflow,
-                workflow_version=origin.workflow_version,
-                input=encoded,
-                tags=relabelled(kernel.codec, definition, encoded, origin.tags),
-                search_attributes=origin.search_attributes,
-                priority=origin.priority,
-                queue=origin.queue,
-                fairness_key=origin.fairness_key,
-                namespace=origin.namespace,
-                origin=origin.origin,
-                parent_run_id=origin.parent_run_id,
-                parent_seq=origin.parent_seq,
-                expires_at=None if origin.expires_at is None else now + (origin.expires_at - origin.created_at),
-                traceparent=origin.traceparent,
-                created_at=now,
-                updated_at=now,
-            )
-        )
-        await leave_trace(transaction, run_id, "retry_with_input", {"run_id": new_id}, now=now)
+        if not living.status.is_terminal:
+            raise RunStateError(living.id, living.status, "retried with another input: cancel it first")
+        created = await admit(transaction, definition, wanted)
+        await leave_trace(transaction, run_id, "retry_with_input", {"run_id": wanted.id}, now=wanted.created_at)
         return created.run

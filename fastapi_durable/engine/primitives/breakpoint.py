@@ -8,6 +8,7 @@ from fastapi_durable.engine.primitives.wait import LockedWait
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.records import CheckpointKind, CheckpointStatus, Json, SignalWaiter
+from fastapi_durable.model.reserved import BREAKPOINT
 from fastapi_durable.store.base import StoreTransaction
 
 _NAME = "breakpoint"
@@ -45,4 +46,4 @@ async def pass_breakpoint(kernel: Kernel, run_id: str, label: str | None) -> boo
 
 
 def _waiter(run_id: str, seq: int) -> SignalWaiter:
-    return SignalWaiter(token=f"bp:{run_id}:{seq}", run_id=run_id, seq=seq)
+    return SignalWaiter(token=f"{BREAKPOINT}{run_id}:{seq}", run_id=run_id, seq=seq)

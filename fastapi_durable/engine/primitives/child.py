@@ -9,10 +9,20 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from fastapi_durable.engine.primitives.child_run import ChildRequest, Created, Joined, Taken, adopt, resolve_child
+from fastapi_durable.engine.primitives.child_run import (
+    ChildRequest,
+    Created,
+    Joined,
+    Refused,
+    Taken,
+    adopt,
+    new_child,
+    resolve_child,
+)
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.wait import TAKEN_CODE, LockedWait
 from fastapi_durable.engine.runs.completion import child_token, completion, failure_of, value_of
+from fastapi_durable.engine.runs.create import QUEUE_FULL, names_of_beginning
 from fastapi_durable.engine.runs.lineage import names_of_waiting, waits_for
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.retries import has_better_retry, success_of_retry
@@ -57,7 +67,11 @@ class Child(LockedWait[Any]):
         return received
 
     def locks(self) -> Sequence[str]:
-        return names_of_waiting(self.turn.run, self._request.run_id)
+        request = self._request
+        wanted = new_child(self.turn, self.seq, request)
+        return sorted(
+            [*names_of_waiting(self.turn.run, request.run_id), *names_of_beginning(request.definition, wanted)]
+        )
 
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
         """Make sure that the child exists; record its ending if it has one, else leave a waiter for it."""
@@ -68,9 +82,11 @@ class Child(LockedWait[Any]):
         ) -> Checkpoint:
             return await self.record_in(transaction, self.row(status, output=output, error=error))
 
-        match await resolve_child(turn, transaction, self.seq, request):
+        match await resolve_child(turn, transaction, request, new_child(turn, self.seq, request)):
             case Taken():
                 return await settle(CheckpointStatus.FAILED, error=_taken(request))
+            case Refused(refusal):
+                return await settle(CheckpointStatus.COMPLETED, output=completion(RunStatus.FAILED, None, refusal))
             case Joined(child):
                 if self.begun is None and (waiting := await waits_for(transaction, child, turn.run)) is not None:
                     cycle = completion(RunStatus.FAILED, None, _cycle(child, waiting, turn.run))
@@ -119,7 +135,11 @@ async def _ending(transaction: StoreTransaction, child: Run) -> dict[str, Any] |
 
 
 class SpawnedChild(Primitive[str]):
-    """Starts the child, unless a run of its id exists, and returns the id without waiting."""
+    """Starts the child, unless a run of its id exists, and returns the id without waiting.
+
+    Raises:
+        ChildFailedError: it is one of a bounded singleton, and no more of its key may wait.
+    """
 
     def __init__(self, turn: Turn, seq: int, request: ChildRequest) -> None:
         super().__init__(turn, seq, f"spawn:{request.run_id}")
@@ -133,21 +153,31 @@ class SpawnedChild(Primitive[str]):
 
     async def _spawn(self) -> Checkpoint:
         turn, request = self.turn, self._request
+        wanted = new_child(turn, self.seq, request)
         async with turn.transaction() as transaction:
-            await transaction.lock_name(child_token(request.run_id))
+            for lock in sorted([child_token(request.run_id), *names_of_beginning(request.definition, wanted)]):
+                await transaction.lock_name(lock)
             await own_run(turn, transaction)
-            child = await resolve_child(turn, transaction, self.seq, request)
-            if isinstance(child, Taken):
-                return await self.record_in(transaction, self.row(CheckpointStatus.FAILED, error=_taken(request)))
-            if isinstance(child, Joined):
-                await adopt(turn, transaction, self.seq, child.run)
-            return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=child.run.id))
+            match await resolve_child(turn, transaction, request, wanted):
+                case Taken():
+                    row = self.row(CheckpointStatus.FAILED, error=_taken(request))
+                case Refused(refusal):
+                    row = self.row(CheckpointStatus.FAILED, error=refusal)
+                case Joined(child):
+                    await adopt(turn, transaction, self.seq, child)
+                    row = self.row(CheckpointStatus.COMPLETED, output=child.id)
+                case Created(child):
+                    row = self.row(CheckpointStatus.COMPLETED, output=child.id)
+            return await self.record_in(transaction, row)
 
     def returns(self, _: Json) -> str:
         return self._request.run_id
 
-    def raises(self, _: Checkpoint) -> Exception:
-        return RunIdTakenError(self._request.run_id, self._request.definition.name)
+    def raises(self, recorded: Checkpoint) -> Exception:
+        request = self._request
+        if recorded.error is not None and recorded.error.code == QUEUE_FULL:
+            return ChildFailedError(request.run_id, request.definition.name, recorded.error)
+        return RunIdTakenError(request.run_id, request.definition.name)
 
 
 async def _know_queue(turn: Turn, request: ChildRequest) -> None:

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.chain import successor_of
-from fastapi_durable.engine.runs.labels import labelled
+from fastapi_durable.engine.runs.create import QUEUE_FULL, Parent, admit, new_run
 from fastapi_durable.engine.runs.lineage import descends
+from fastapi_durable.engine.runs.queues import Place
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.records import Json, Run
+from fastapi_durable.model.errors import SingletonQueueFullError
+from fastapi_durable.model.records import ErrorRecord, Json, Run
 from fastapi_durable.store.base import StoreTransaction
 
 
@@ -43,11 +45,21 @@ class Taken:
     """The run that was there already is none that the body means."""
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """There was no run of this id, and none may begin."""
+
+    error: ErrorRecord
+
+
 async def resolve_child(
-    turn: Turn, transaction: StoreTransaction, seq: int, request: ChildRequest
-) -> Created | Joined | Taken:
-    """See that the child of the position `seq` exists."""
-    run, created = await transaction.create_run(_new(turn, seq, request))
+    turn: Turn, transaction: StoreTransaction, request: ChildRequest, wanted: Run
+) -> Created | Joined | Taken | Refused:
+    """See that the child exists; the transaction holds the names of its beginning."""
+    try:
+        run, created = await admit(transaction, request.definition, wanted)
+    except SingletonQueueFullError as error:
+        return Refused(ErrorRecord(message=str(error), code=QUEUE_FULL, retryable=False))
     if created:
         return Created(run)
     while (run.workflow, run.namespace) == (request.definition.name, turn.run.namespace):
@@ -69,23 +81,17 @@ async def adopt(turn: Turn, transaction: StoreTransaction, seq: int, run: Run) -
     await transaction.wake_run(run.id, now=turn.kernel.clock.now())
 
 
-def _new(turn: Turn, seq: int, request: ChildRequest) -> Run:
-    parent, definition, now = turn.run, request.definition, turn.kernel.clock.now()
-    return Run(
-        id=request.run_id,
-        workflow=definition.name,
-        workflow_version=definition.version,
-        input=request.input,
-        tags=labelled(turn.kernel.codec, definition, request.input),
-        priority=parent.priority if request.priority is None else request.priority,
+def new_child(turn: Turn, seq: int, request: ChildRequest) -> Run:
+    """The run that the position `seq` asks for."""
+    parent = turn.run
+    return new_run(
+        turn.kernel,
+        request.definition,
+        request.input,
+        run_id=request.run_id,
         namespace=parent.namespace,
-        queue=request.queue or "",
-        fairness_key=request.fairness_key or "",
-        origin=definition.origin,
-        parent_run_id=parent.id,
-        parent_seq=seq,
-        expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+        priority=parent.priority if request.priority is None else request.priority,
+        place=Place(request.queue or "", request.fairness_key or ""),
+        parent=Parent(parent.id, seq),
         traceparent=parent.traceparent,
-        created_at=now,
-        updated_at=now,
     )

@@ -5,14 +5,18 @@ parent that waits goes on waiting, for the new run. Updates that were accepted a
 chain's name, so they are the new run's by the same commit.
 """
 
+from dataclasses import replace
+
 from fastapi_durable.declare.definition import WorkflowDefinition
-from fastapi_durable.engine.runs.chain import lead_chain, next_run_id
+from fastapi_durable.engine.runs.chain import lead_chain
 from fastapi_durable.engine.runs.completion import child_token
+from fastapi_durable.engine.runs.create import run_like
 from fastapi_durable.engine.runs.operator_log import is_trace
 from fastapi_durable.engine.runs.settlement import ending, lock_waiting_runs
 from fastapi_durable.engine.runs.singleton import transfer_slot
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Json, Run, RunChanges, RunStatus, SignalWaiter
+from fastapi_durable.model.run_ids import next_run_id
 from fastapi_durable.store.base import StateStore
 
 
@@ -33,27 +37,17 @@ async def continue_run(
         )
         if stored is None or not completed:
             return False
-        now = clock.now()
-        successor = Run(
-            id=next_run_id(run.id),
-            workflow=definition.name,
-            workflow_version=definition.version,
+        successor = run_like(
+            # The attributes as they are stored: the body may have changed them in this very turn.
+            replace(run, search_attributes=stored.search_attributes),
+            clock,
+            run_id=next_run_id(run.id),
+            keeps_parent=True,
+            keeps_expiry=True,
+            definition=definition,
             input=input,
-            tags=run.tags,
-            # As they are stored: the body may have changed them in this very turn.
-            search_attributes=stored.search_attributes,
-            priority=run.priority,
-            queue=run.queue,
-            fairness_key=run.fairness_key,
-            namespace=run.namespace,
-            origin=run.origin,
-            parent_run_id=run.parent_run_id,
-            parent_seq=run.parent_seq,
-            expires_at=run.expires_at,
-            traceparent=run.traceparent,
-            created_at=now,
-            updated_at=now,
         )
+        # Not admitted: it takes the place of a run that ends in this transaction.
         await transaction.create_run(successor)
         await transfer_slot(transaction, run, successor)
         await transaction.remove_signal_waiters_of_run(run.id)

@@ -12,9 +12,10 @@ from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.entity_message import WORKFLOW, EntityLife, Message, entity_run_id
 from fastapi_durable.engine.primitives.primitive import Primitive
-from fastapi_durable.engine.primitives.signal import checked_token, deliver_or_buffer, signal_lock
+from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
 from fastapi_durable.engine.primitives.wait import Wait
 from fastapi_durable.engine.runs.completion import completion, failure_of, value_of
+from fastapi_durable.engine.runs.create import engine_run
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityOperationError, InputValidationError, RunStateError, SerializationError
@@ -26,6 +27,8 @@ from fastapi_durable.model.records import (
     Run,
     SignalWaiter,
 )
+from fastapi_durable.model.reserved import checked_text
+from fastapi_durable.model.run_ids import derived_run_id
 from fastapi_durable.store.base import StoreTransaction
 
 _ENDED = "entity_ended"
@@ -53,9 +56,11 @@ def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any
     Raises:
         InputValidationError: the key cannot be part of an id, or `arg` does not fit the operation.
     """
-    checked_token(f"entity:{entity}:{key}")
-    if not key:
-        raise InputValidationError(f"the key of an entity {entity!r} is a text, not an empty one")
+    checked_text("the name of an entity", entity)
+    checked_text("the key of an entity", key)
+    derived_run_id(
+        entity_run_id(namespace_of(kernel.config), entity, key), f"entity {entity[:80]!r}", "Give it a shorter key."
+    )
     definition = kernel.entities.get(entity)
     known = None if definition is None else definition.operations.get(operation)
     label = f"the input of operation {operation!r} of entity {entity!r}"
@@ -197,17 +202,8 @@ async def _send(
     """Create the entity if need be, and hand it the operation; the entity's run instead if that has ended."""
     now = kernel.clock.now()
     life = EntityLife(name=call.entity, key=call.key)
-    run, _ = await transaction.create_run(
-        Run(
-            id=run_id,
-            workflow=WORKFLOW,
-            workflow_version="1",
-            input=life.model_dump(mode="json"),
-            namespace=namespace,
-            created_at=now,
-            updated_at=now,
-        )
-    )
+    created = engine_run(kernel, WORKFLOW, life.model_dump(mode="json"), run_id=run_id, namespace=namespace)
+    run, _ = await transaction.create_run(created)
     if run.status.is_terminal:
         return run
     message = Message(op=call.operation, arg=call.arg, reply=reply, id=operation_id)

@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fastapi_durable.engine.runs.namespaces import within
+from fastapi_durable.model.reserved import ENTITY, engine_id
 
 WORKFLOW = "__entity"
 STATE = "event:state"
@@ -29,4 +29,4 @@ class Message(BaseModel):
 
 
 def entity_run_id(namespace: str, name: str, key: str) -> str:
-    return f"entity:{within(namespace, name)}:{key}"
+    return engine_id(ENTITY, namespace, name, key)

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.subscription import Event, PublishedEvent
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, Deadline, LockedWait
+from fastapi_durable.engine.runs.create import report
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError
@@ -25,6 +26,7 @@ from fastapi_durable.model.records import (
     Json,
     SignalWaiter,
 )
+from fastapi_durable.model.reserved import EVENT
 from fastapi_durable.store.base import StoreTransaction
 
 _NAME_LIMIT = 200
@@ -161,8 +163,10 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
             for waiter in sorted(waiters, key=lambda waiter: (waiter.run_id, waiter.seq))
             if await deliver_to_waiter(transaction, waiter, event.payload, now=event.published_at)
         ]
-        started = [run_id for each in subscribers for run_id in await each.receive(transaction, event)]
-        keep = buffer and not receivers and not started
+        receptions = [await subscriber.receive(transaction, event) for subscriber in subscribers]
+        started = [run_id for reception in receptions for run_id in reception.touched]
+        refused = [refusal for reception in receptions for refusal in reception.refused]
+        keep = buffer and not receivers and not started and not refused
         if once:
             await transaction.buffer_event(BufferedEvent(id=seen, name=seen, published_at=event.published_at))
         if keep:
@@ -174,7 +178,15 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
     if once or keep:
         # What adds a row takes old ones away, so the table stays as small as the events of one `event_ttl`.
         await kernel.store.prune_buffered_events(event.published_at - kernel.config.event_ttl, limit=_PRUNED_AT_ONCE)
-    return PublishedEvent(event_id=event.id, receivers=tuple(receivers), started=tuple(started), buffered=keep)
+    for refusal in refused:
+        report(kernel, refusal)
+    return PublishedEvent(
+        event_id=event.id,
+        receivers=tuple(receivers),
+        started=tuple(started),
+        refused=tuple(refusal.run.id for refusal in refused),
+        buffered=keep,
+    )
 
 
 async def _waiters_for(transaction: StoreTransaction, event: Event, namespace: str | None) -> list[SignalWaiter]:
@@ -216,7 +228,7 @@ def _wanted(token: str, prefix: str) -> Mapping[str, Json]:
 
 
 def _prefix(name: str) -> str:
-    return f"event:{_base64(name)}:"
+    return f"{EVENT}{_base64(name)}:"
 
 
 def _lock(name: str) -> str:

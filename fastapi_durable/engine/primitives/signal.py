@@ -9,47 +9,21 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, TAKEN_CODE, Deadline, LockedWait
-from fastapi_durable.engine.runs.chain import CHAIN
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.runs.namespaces import is_visible
-from fastapi_durable.engine.runs.singleton import check_depth, gate_of
-from fastapi_durable.engine.runs.start_validation import refuse_other
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model.records import (
     Checkpoint,
     CheckpointStatus,
     ErrorRecord,
     Json,
-    Run,
     SignalWaiter,
 )
-from fastapi_durable.store.base import CreatedRun, StateStore, StoreTransaction
-
-_TOKEN_LIMIT = 500
-_RESERVED = (CHAIN, "child:", "event:", "entityreply:", "singleton:", "task:", "update:", "wh:")
-"""What tokens of the engine's own begin with: a signal on one would forge an ending, an event, a place or a run, or
-bring an update that no validator saw."""
-
-
-def checked_token(token: Any) -> str:
-    """`token`, if every database can hold it as a key, and it is not one of the engine's own.
-
-    Raises:
-        InputValidationError: it cannot, or it is.
-    """
-    if not isinstance(token, str) or not token or len(token) > _TOKEN_LIMIT or not token.isprintable():
-        raise InputValidationError(
-            f"the token of a signal has 1 to {_TOKEN_LIMIT} printable characters, {token!r:.80} does not"
-        )
-    if token.startswith(_RESERVED):
-        raise InputValidationError(f"the engine itself uses tokens such as {token[:80]!r}; choose another beginning")
-    return token
+from fastapi_durable.store.base import StoreTransaction
 
 
 class Signal(LockedWait[Any]):
@@ -143,7 +117,7 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
     with kernel.local_worker.place() as place:
         async with kernel.store.transaction() as transaction:
             await transaction.lock_name(signal_lock(token))
-            await _refuse_foreign(transaction, token, kernel.config.namespace)
+            await refuse_foreign(transaction, token, kernel.config.namespace)
             now = kernel.clock.now()
             received = await deliver_or_buffer(transaction, token, payload, now=now, signal_id=signal_id, place=place)
     if received and place.run is None:
@@ -169,36 +143,6 @@ async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Js
     return received
 
 
-async def start_with_signal(
-    store: StateStore,
-    clock: Clock,
-    definition: WorkflowDefinition,
-    run: Run,
-    token: str,
-    payload: Json,
-    *,
-    signal_id: str | None = None,
-    namespace: str | None = None,
-) -> CreatedRun:
-    """Create the run unless one of its id exists, and deliver a signal, in one transaction.
-
-    Raises:
-        SingletonQueueFullError: the run is new, and no more of its key may wait; nothing was done.
-        RunIdTakenError: the id is that of another workflow's run; nothing was done.
-        InputValidationError: a run of another namespace waits for the token; nothing was done.
-    """
-    async with store.transaction() as transaction:
-        if (gate := gate_of(run)) is not None:
-            await transaction.lock_name(gate)
-            await check_depth(transaction, definition, run)
-        await transaction.lock_name(signal_lock(token))
-        created = await transaction.create_run(run)
-        refuse_other(created.run, run)
-        await _refuse_foreign(transaction, token, namespace)
-        await deliver_or_buffer(transaction, token, payload, now=clock.now(), signal_id=signal_id)
-        return created
-
-
 async def deliver_or_buffer(
     transaction: StoreTransaction,
     token: str,
@@ -216,7 +160,7 @@ async def deliver_or_buffer(
     return False
 
 
-async def _refuse_foreign(transaction: StoreTransaction, token: str, namespace: str | None) -> None:
+async def refuse_foreign(transaction: StoreTransaction, token: str, namespace: str | None) -> None:
     """Keep a sender of one namespace from a run of another.
 
     Raises:

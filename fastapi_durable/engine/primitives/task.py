@@ -18,6 +18,7 @@ from fastapi_durable.engine.runs.completion import completion, failure_of, value
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import RunNotFoundError, RunStateError, TaskFailedError
 from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
+from fastapi_durable.model.reserved import TASK
 
 
 class TaskTicket(BaseModel, frozen=True):
@@ -31,7 +32,7 @@ class TaskTicket(BaseModel, frozen=True):
 
 def task_token(run_id: str, name: str) -> str:
     """The signal token of a task."""
-    return f"task:{run_id}:{name}"
+    return f"{TASK}{run_id}:{name}"
 
 
 class Task(Signal):

@@ -15,10 +15,12 @@ from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
-from fastapi_durable.engine.runs.chain import head_of, root_of, successor_of
+from fastapi_durable.engine.runs.chain import head_of, successor_of
 from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.model.errors import SerializationError, StoreConflictError
 from fastapi_durable.model.records import Json, Run, RunStatus
+from fastapi_durable.model.reserved import UPDATE
+from fastapi_durable.model.run_ids import root_of
 
 _HOPS_AT_MOST = 50
 """How often an update runs after a run that goes on as a new one while the update is validated."""
@@ -40,7 +42,7 @@ class UpdateResult:
 
 def update_token(run_id: str, name: str) -> str:
     """The signal token of an update point: of the whole chain, so what is kept for a run is kept for the next one."""
-    return f"update:{root_of(run_id)}:{name}"
+    return f"{UPDATE}{root_of(run_id)}:{name}"
 
 
 async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult:

@@ -22,6 +22,7 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import SignalTimeoutError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, SignalWaiter
+from fastapi_durable.model.reserved import WEBHOOK
 
 Payload = TypeVar("Payload")
 
@@ -169,8 +170,8 @@ async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callbac
     """
     prefix, _, secret = token.rpartition(":")
     prefix, _, number = prefix.rpartition(":")
-    run_id = prefix.removeprefix("wh:")
-    if not prefix.startswith("wh:") or not (number.isascii() and number.isdigit() and len(number) < 10):
+    run_id = prefix.removeprefix(str(WEBHOOK))
+    if not prefix.startswith(str(WEBHOOK)) or not (number.isascii() and number.isdigit() and len(number) < 10):
         return Callback.UNKNOWN
     seq = int(number)
     if not _is_webhook(await kernel.store.find_checkpoint(run_id, seq), run_id, secret):
@@ -200,7 +201,7 @@ def _is_webhook(row: Checkpoint | None, run_id: str, secret: str) -> bool:
 
 def _token_of(turn: Turn, seq: int) -> str:
     """The token without its secret, which must not come into messages and names."""
-    return f"wh:{turn.run.id}:{seq}"
+    return f"{WEBHOOK}{turn.run.id}:{seq}"
 
 
 def _name(turn: Turn, seq: int) -> str:
@@ -208,7 +209,7 @@ def _name(turn: Turn, seq: int) -> str:
 
 
 def _token(recorded: Checkpoint) -> str:
-    return f"wh:{recorded.run_id}:{recorded.seq}:{recorded.input['secret']}"
+    return f"{WEBHOOK}{recorded.run_id}:{recorded.seq}:{recorded.input['secret']}"
 
 
 def _url(address: str | Callable[[str], str] | None, token: str) -> str | None:

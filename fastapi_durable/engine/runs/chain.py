@@ -5,37 +5,15 @@ holds a waiter on the chain's token, so it is found with one read, also when ear
 the run's other waiters when the chain ends; then the way leads from run to run.
 """
 
-import re
-
 from fastapi_durable.model.records import Run, RunStatus, SignalWaiter
+from fastapi_durable.model.reserved import CHAIN
+from fastapi_durable.model.run_ids import hop_number, next_run_id, root_of
 from fastapi_durable.store.base import StateStore, StoreTransaction
-
-CHAIN = "chain:"
-"""What the token of a chain begins with."""
-
-_HOP = re.compile(r"(?P<root>.+)(?<!~retry)(?<!~fork)~(?P<number>[1-9][0-9]*)", re.DOTALL)
-"""The eight characters of a retry or a fork may be digits as well."""
 
 _SEQ = -1
 """No position of a body: nothing is ever delivered to this waiter."""
 
 _LOOKED_BACK = 100
-
-
-def root_of(run_id: str) -> str:
-    """The id that the chain began with; a run that never went on is a chain of one."""
-    hop = _HOP.fullmatch(run_id)
-    return run_id if hop is None else hop["root"]
-
-
-def is_hop(run_id: str) -> bool:
-    """Whether the run goes on from another one."""
-    return _HOP.fullmatch(run_id) is not None
-
-
-def next_run_id(run_id: str) -> str:
-    """The id of the run that follows: `order~1` on `order`, `order~2` on `order~1`."""
-    return f"{root_of(run_id)}~{_number(run_id) + 1}"
 
 
 async def successor_of(store: StateStore, run: Run) -> Run | None:
@@ -82,7 +60,7 @@ async def lead_chain(transaction: StoreTransaction, successor: Run) -> None:
 async def _further(store: StateStore, run_id: str) -> Run | None:
     """The run of the chain that lives, if it comes after this one; of a chain that has ended, the next."""
     leader = await store.find_signal_waiter(_token(run_id))
-    if leader is not None and _number(leader.run_id) > _number(run_id):
+    if leader is not None and hop_number(leader.run_id) > hop_number(run_id):
         run = await store.find_run(leader.run_id)
         if run is not None:
             return run
@@ -91,14 +69,9 @@ async def _further(store: StateStore, run_id: str) -> Run | None:
 
 def earlier_ids(run_id: str) -> list[str]:
     """The ids of the runs before this one, the latest first; of a long chain, the last hundred."""
-    root, number = root_of(run_id), _number(run_id)
+    root, number = root_of(run_id), hop_number(run_id)
     numbers = range(number - 1, max(-1, number - 1 - _LOOKED_BACK), -1)
     return [f"{root}~{each}" if each else root for each in numbers]
-
-
-def _number(run_id: str) -> int:
-    hop = _HOP.fullmatch(run_id)
-    return 0 if hop is None else int(hop["number"])
 
 
 def _token(run_id: str) -> str:

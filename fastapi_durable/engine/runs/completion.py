@@ -10,12 +10,13 @@ from typing import Any
 
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
+from fastapi_durable.model.reserved import CHILD
 from fastapi_durable.store.base import StoreTransaction
 
 
 def child_token(run_id: str) -> str:
     """The token on which the ending of a run is awaited."""
-    return f"child:{run_id}"
+    return f"{CHILD}{run_id}"
 
 
 def completion(status: RunStatus, output: Json, error: ErrorRecord | None) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Who waits for whom, and who descends from whom: a run that joins another one by its id must not make a ring of it."""
 
 from fastapi_durable.engine.runs.completion import child_token
-from fastapi_durable.engine.runs.retries import open_retries, origin_of
+from fastapi_durable.engine.runs.retries import open_retries
 from fastapi_durable.model.records import Run
+from fastapi_durable.model.run_ids import origin_of
 from fastapi_durable.store.base import StoreTransaction
 
 _RINGS = "rings"

@@ -1,4 +1,4 @@
-"""Ids that are made of names, not of chance: the same names in two namespaces must not mean one run."""
+"""Where an engine creates runs, and which runs its callers may see."""
 
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.model.records import DEFAULT_NAMESPACE, Run
@@ -7,11 +7,6 @@ from fastapi_durable.model.records import DEFAULT_NAMESPACE, Run
 def namespace_of(config: EngineConfig) -> str:
     """Where this engine creates runs."""
     return config.namespace or DEFAULT_NAMESPACE
-
-
-def within(namespace: str, name: str) -> str:
-    """`name` as it stands in an id: alone in the default namespace, as in the reference, else with the namespace."""
-    return name if namespace == DEFAULT_NAMESPACE else f"{namespace}/{name}"
 
 
 def is_visible(config: EngineConfig, run: Run) -> bool:

@@ -2,15 +2,26 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi_durable.declare.queue import Queue, QueueState
 from fastapi_durable.engine.core.kernel import Kernel
-from fastapi_durable.engine.runs.namespaces import namespace_of, within
+from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import DefinitionError, InputValidationError
+from fastapi_durable.model.reserved import scoped
 
 _KEY_LIMIT = 200
+
+
+class Place(NamedTuple):
+    """Where a run waits for its turn: a queue and, in it, a fairness key; "" for none."""
+
+    queue: str = ""
+    fairness_key: str = ""
+
+
+NO_PLACE = Place()
 
 
 def queues_by_name(queues: Iterable[Queue]) -> dict[str, Queue]:
@@ -26,7 +37,7 @@ def queues_by_name(queues: Iterable[Queue]) -> dict[str, Queue]:
     return known
 
 
-def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) -> tuple[str, str]:
+def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) -> Place:
     """The queue and the key of a run that is started; "" for none.
 
     Raises:
@@ -35,7 +46,7 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
     if name is None:
         if fairness_key is not None:
             raise InputValidationError("a fairness_key is about a queue: start the run with queue= as well")
-        return "", ""
+        return NO_PLACE
     if name not in queues:
         known = ", ".join(sorted(map(repr, queues))) or "none"
         raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}); add it to queues=[...]")
@@ -44,7 +55,7 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
         raise InputValidationError(
             f"a fairness_key is a text of at most {_KEY_LIMIT} printable characters, {key!r:.80} is not"
         )
-    return name, key
+    return Place(name, key)
 
 
 async def know_queue(kernel: Kernel, namespace: str, name: str) -> None:
@@ -70,7 +81,7 @@ async def declare_queues(kernel: Kernel) -> None:
 
 def _declared(queue: Queue, namespace: str, now: datetime) -> QueueState:
     return QueueState(
-        id=within(namespace, queue.name),
+        id=scoped(namespace, queue.name),
         namespace=namespace,
         name=queue.name,
         concurrency=queue.concurrency,

@@ -8,23 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.engine.runs.chain import may_have_gone_on, next_run_id
+from fastapi_durable.engine.runs.chain import may_have_gone_on
 from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
+from fastapi_durable.model.run_ids import next_run_id, origin_of
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
-_MARK = "~retry~"
 _LIMIT = 200
-
-
-def retry_run_id(origin_id: str, suffix: str) -> str:
-    return f"{origin_id}{_MARK}{suffix}"
-
-
-def origin_of(run_id: str) -> str | None:
-    """The id of the run that this one was made from by `retry_with_input`."""
-    origin, mark, _ = run_id.rpartition(_MARK)
-    return origin if mark else None
 
 
 async def retries_of(store: StateStore, run: Run) -> list[Run]:
@@ -32,7 +22,7 @@ async def retries_of(store: StateStore, run: Run) -> list[Run]:
     if run.parent_run_id is None:
         return []
     siblings = await store.list_runs(RunQuery(parent_run_id=run.parent_run_id, workflow=run.workflow, limit=_LIMIT))
-    retries = {sibling.id: sibling for sibling in siblings if sibling.id.startswith(f"{run.id}{_MARK}")}
+    retries = {sibling.id: sibling for sibling in siblings if origin_of(sibling.id) == run.id}
     # One that went on as a new run has come to nothing yet: the new one has its id, and stands in for it.
     return [each for each in retries.values() if not (may_have_gone_on(each) and next_run_id(each.id) in retries)]
 

@@ -7,12 +7,12 @@ the run's own waiters go, or a later signal would be swallowed by a finished run
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from typing import Any
 
-from fastapi_durable.engine.runs.chain import is_hop
 from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
-from fastapi_durable.engine.runs.retries import origin_of, tell_waiter_of_origin
+from fastapi_durable.engine.runs.retries import tell_waiter_of_origin
 from fastapi_durable.engine.runs.singleton import gate_of, leave_gate
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.model.run_ids import is_hop, origin_of
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
 
@@ -28,6 +28,7 @@ async def settle_run(
     token: str | None = None,
     put_waiters: bool = True,
     also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
+    locks: Collection[str] = (),
 ) -> bool:
     """Give a run its terminal status and release its lease.
 
@@ -38,6 +39,7 @@ async def settle_run(
         put_waiters: Whether the run may have left signal waiters; without them, and if nobody waits for the run, the
             ending is one statement.
         also: What else the transaction does if the run ends by it.
+        locks: Names that `also` needs locked.
 
     Returns:
         False if a guard does not hold; nothing was written then.
@@ -48,7 +50,7 @@ async def settle_run(
     if also is None and not has_waiters and not await _may_be_awaited(store, run):
         return await store.update_run(run.id, changes, **guards)
     async with store.transaction() as transaction:
-        for name in names_of_ending(run):
+        for name in sorted([*names_of_ending(run), *locks]):
             await transaction.lock_name(name)
         await lock_waiting_runs(transaction, run.id)
         if not await transaction.update_run(run.id, changes, **guards):

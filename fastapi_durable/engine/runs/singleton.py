@@ -12,14 +12,14 @@ from typing import Any
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.declare.signature import NoInput
-from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.model.clock import Clock, to_millis
 from fastapi_durable.model.errors import InputValidationError, LeaseLostError, SingletonQueueFullError
 from fastapi_durable.model.records import LIVE_STATUSES, Json, Run, RunQuery, RunStatus, SignalWaiter
-from fastapi_durable.store.base import CreatedRun, StoreTransaction
+from fastapi_durable.model.reserved import SINGLETON
+from fastapi_durable.store.base import StoreTransaction
 
-SINGLETON_TAG = "singleton:"
+SINGLETON_TAG = str(SINGLETON)
 
 _KEY_LIMIT = 200
 _SEQ = -1
@@ -81,25 +81,6 @@ async def check_depth(transaction: StoreTransaction, definition: WorkflowDefinit
     )
     if alive >= singleton.limit + singleton.max_queue_depth:
         raise SingletonQueueFullError(run.workflow, tag.removeprefix(SINGLETON_TAG), alive)
-
-
-async def create_within_depth(kernel: Kernel, definition: WorkflowDefinition, run: Run) -> CreatedRun:
-    """Create a run; one of a singleton with a bounded queue only if there is room, however many start at a time.
-
-    Raises:
-        SingletonQueueFullError: there is none, and no run of this id exists.
-    """
-    gate = gate_of(run)
-    if gate is None or definition.singleton is None or definition.singleton.max_queue_depth is None:
-        return await kernel.store.create_run(run)
-
-    async def create() -> CreatedRun:
-        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
-            await transaction.lock_name(gate)
-            await check_depth(transaction, definition, run)
-            return await transaction.create_run(run)
-
-    return await retry_conflicts(kernel.clock, create)
 
 
 async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int) -> bool:

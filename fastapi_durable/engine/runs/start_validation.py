@@ -1,15 +1,11 @@
 """What a caller may say about a run that he starts, and how much of it: refused here, before anything is written."""
 
-import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from fastapi_durable.engine.runs.chain import is_hop
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
-from fastapi_durable.model.errors import InputValidationError, RunIdTakenError
-from fastapi_durable.model.records import Run
+from fastapi_durable.model.errors import InputValidationError
 
-_ID_LIMIT = 500
 _TAG_LIMIT = 200
 _TAGS_AT_MOST = 100
 _KEY_LIMIT = 200
@@ -19,7 +15,6 @@ _LARGEST_INTEGER = 2**53
 """Numbers are indexed as doubles."""
 
 _PRIORITIES = range(-(2**31), 2**31)
-_MADE_BY_ENGINE = re.compile(r"entity:.*|__evtacc__:.*|.*~(?:retry|fork)~[^~]{8}", re.DOTALL)
 
 
 def refuse_unknown(call: str, options: Mapping[str, object], known: Any) -> None:
@@ -33,38 +28,6 @@ def refuse_unknown(call: str, options: Mapping[str, object], known: Any) -> None
             f"{call}() got an unexpected keyword argument {min(unknown)!r}; it takes "
             f"{', '.join(sorted(known.__optional_keys__))}"
         )
-
-
-def checked_run_id(run_id: Any) -> str:
-    """`run_id`, if every database can hold it, and the engine itself will never make it for another run.
-
-    Raises:
-        InputValidationError: it cannot, or the engine may.
-    """
-    if not isinstance(run_id, str) or not run_id or len(run_id) > _ID_LIMIT or not run_id.isprintable():
-        shown = repr(run_id)[:80]
-        raise InputValidationError(f"a run id is a text of 1 to {_ID_LIMIT} printable characters, {shown} is not")
-    if is_hop(run_id) or _MADE_BY_ENGINE.fullmatch(run_id):
-        raise InputValidationError(
-            f"the run id {run_id[:80]!r} looks like one that the engine makes: of an entity, of a retry or a fork, or "
-            "`~1`, `~2`, ... of a run that goes on as a new one. Choose another"
-        )
-    return run_id
-
-
-def checked_inherited_id(run_id: str) -> str:
-    """The id that is made for a child, if every database can hold it: each generation adds to its parent's.
-
-    Raises:
-        InputValidationError: it is too long.
-    """
-    if len(run_id) > _ID_LIMIT:
-        raise InputValidationError(
-            f"the id of a child of {run_id[:80]!r}... would be longer than {_ID_LIMIT} characters: too many "
-            "generations of children, each with its parent's id in its own. Give the child a run_id, or go on with "
-            "ctx.continue_as_new"
-        )
-    return run_id
 
 
 def checked_tags(tags: Any) -> tuple[str, ...]:
@@ -111,16 +74,6 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
             )
 
 
-def refuse_other(found: Run, wanted: Run) -> None:
-    """A run that was there already is the answer only if it is the one that was asked for.
-
-    Raises:
-        RunIdTakenError: it is another workflow's, or another namespace's.
-    """
-    if (found.workflow, found.namespace) != (wanted.workflow, wanted.namespace):
-        raise RunIdTakenError(found.id, wanted.workflow)
-
-
 def checked_priority(priority: Any) -> int | None:
     """The priority, if the database can hold it.
 
@@ -129,4 +82,4 @@ def checked_priority(priority: Any) -> int | None:
     """
     if priority is None or (isinstance(priority, int) and not isinstance(priority, bool) and priority in _PRIORITIES):
         return priority
-    raise InputValidationError(f"priority is an integer of 32 bits, not {priority!r:.80}")
+    raise InputValidationError(f"priority must be an integer of 32 bits, got {priority!r:.80}")

@@ -15,9 +15,10 @@ from pydantic import BaseModel
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.subscription import Refusal
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.signal import Signal
-from fastapi_durable.engine.runs.namespaces import within
+from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginning, report
 from fastapi_durable.engine.starting.triggered_run import triggered_run
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
@@ -25,6 +26,7 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
+from fastapi_durable.model.reserved import ACCUMULATOR, engine_id
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -44,7 +46,7 @@ class Collected(BaseModel):
 
 
 def accumulator_token(namespace: str, target: str) -> str:
-    return f"__evtacc__:{within(namespace, target)}"
+    return engine_id(ACCUMULATOR, namespace, target)
 
 
 def accumulator_workflow(definition: WorkflowDefinition) -> str:
@@ -68,7 +70,7 @@ async def debounce(ctx: WorkflowContext, input: Collected) -> None:
         try:
             event = await _next_event(turn, window if held else None)
         except SignalTimeoutError:
-            await TargetStart(turn, turn.take_position(), input.target, held[-1]["id"], held[-1]["payload"]).perform()
+            await TargetStart(turn, turn.take_position(), input.target, held[-1], held[-1]["payload"]).perform()
             held = []
             break
         if event["id"] not in seen:
@@ -90,7 +92,7 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
                 event = await _next_event(turn, remaining)
         if event is None:
             collected = {"events": [event["payload"] for event in held]}
-            await TargetStart(turn, turn.take_position(), input.target, held[-1]["id"], collected).perform()
+            await TargetStart(turn, turn.take_position(), input.target, held[-1], collected).perform()
             held, until = [], None
             break
         if event["id"] not in seen:
@@ -109,35 +111,53 @@ async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
 
 
 class TargetStart(Primitive[None]):
-    """Starts the target as a run of its own: it outlives the accumulator, and is not cancelled with it."""
+    """Starts the target as a run of its own: it outlives the accumulator, and is not cancelled with it.
 
-    def __init__(self, turn: Turn, seq: int, target: str, event_id: str, payload: Json) -> None:
+    Args:
+        last: The latest of the events; the run has its id and its trace.
+    """
+
+    def __init__(self, turn: Turn, seq: int, target: str, last: dict[str, Any], payload: Json) -> None:
         super().__init__(turn, seq, f"start:{target}")
         self._target = target
-        self._event_id = event_id
+        self._last = last
         self._payload = payload
+        self._refusal: Refusal | None = None
 
     async def act(self) -> Checkpoint:
+        kernel = self.turn.kernel
         recorded = await self.commit(self._create)
-        self.turn.kernel.notifications.work_available()
+        if self._refusal is not None:
+            report(kernel, self._refusal)
+        kernel.notifications.work_available()
         return recorded
 
     async def _create(self) -> Checkpoint:
-        turn, kernel, target, started = self.turn, self.turn.kernel, self._target, None
+        turn, target, last = self.turn, self._target, self._last
+        started, error, run = None, None, None
         try:
-            definition = kernel.registry.get(target)
-            run = triggered_run(kernel, definition, self._event_id, self._payload, turn.run.namespace)
-        except WorkflowNotRegisteredError as error:
+            definition = turn.kernel.registry.get(target)
+            run = triggered_run(
+                turn.kernel, definition, last["id"], self._payload, turn.run.namespace, last.get("traceparent")
+            )
+        except WorkflowNotRegisteredError as unknown:
             # Another worker has it, or will have it: what was collected must not be lost.
-            turn.block(error)
-        except InputValidationError as error:
-            _log.error("collected events do not start workflow %r: %s", target, error)
-            run = None
+            turn.block(unknown)
+        except InputValidationError as unfit:
+            _log.error("collected events do not start workflow %r: %s", target, unfit)
         async with turn.transaction() as transaction:
+            if run is not None:
+                for lock in names_of_beginning(definition, run):
+                    await transaction.lock_name(lock)
             await own_run(turn, transaction)
             if run is not None:
-                started = (await transaction.create_run(run)).run.id
-            return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=started))
+                admitted = await admit_or_refuse(transaction, definition, run)
+                if isinstance(admitted, Refusal):
+                    self._refusal, error = admitted, admitted.error
+                else:
+                    started = admitted.run.id
+            row = self.row(CheckpointStatus.COMPLETED, output=started, error=error)
+            return await self.record_in(transaction, row)
 
     def returns(self, _: Json) -> None:
         """Nothing."""

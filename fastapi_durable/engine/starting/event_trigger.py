@@ -6,11 +6,13 @@ The runs are created in the transaction that publishes the event, so each event 
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.core.kernel import Kernel
-from fastapi_durable.engine.core.subscription import Event
+from fastapi_durable.engine.core.subscription import Event, Reception, Refusal
 from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
+from fastapi_durable.engine.runs.create import admit_or_refuse, engine_run, is_bounded, names_of_beginning
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.starting.accumulator import accumulator_input, accumulator_token, accumulator_workflow
@@ -29,38 +31,50 @@ class EventTriggers:
         self._kernel = kernel
 
     def locks(self, event: Event) -> Sequence[str]:
-        """The accumulators' tokens."""
-        return [signal_lock(self._token(each)) for each in self._triggered_by(event) if _accumulates(each)]
+        """The accumulators' tokens, and the gates of bounded singletons."""
+        names: list[str] = []
+        for definition in self._triggered_by(event):
+            if _accumulates(definition):
+                names.append(signal_lock(self._token(definition)))
+            elif is_bounded(definition):
+                with suppress(InputValidationError):  # said where the run would begin
+                    names += names_of_beginning(definition, self._run_of(definition, event))
+        return names
 
-    async def receive(self, transaction: StoreTransaction, event: Event) -> Sequence[str]:
-        """Start what the event triggers; a payload that is no input of one workflow does not keep the others."""
-        touched = []
+    async def receive(self, transaction: StoreTransaction, event: Event) -> Reception:
+        """Start what the event triggers; a workflow that refuses it does not keep the others from it."""
+        touched: list[str] = []
+        refused: list[Refusal] = []
         for definition in self._triggered_by(event):
             if _accumulates(definition):
                 touched.append(await self._accumulate(transaction, definition, event))
                 continue
             try:
-                run = triggered_run(
-                    self._kernel, definition, event.id, event.payload, namespace_of(self._kernel.config)
-                )
+                run = self._run_of(definition, event)
             except InputValidationError as error:
                 _log.error("event %r does not start workflow %r: %s", event.name, definition.name, error)
                 continue
-            touched.append((await transaction.create_run(run)).run.id)
-        return touched
+            admitted = await admit_or_refuse(transaction, definition, run)
+            if isinstance(admitted, Refusal):
+                refused.append(admitted)
+            else:
+                touched.append(admitted.run.id)
+        return Reception(touched, refused)
+
+    def _run_of(self, definition: WorkflowDefinition, event: Event) -> Run:
+        namespace = namespace_of(self._kernel.config)
+        return triggered_run(self._kernel, definition, event.id, event.payload, namespace, event.traceparent)
 
     async def _accumulate(self, transaction: StoreTransaction, definition: WorkflowDefinition, event: Event) -> str:
         token, now = self._token(definition), self._kernel.clock.now()
         input = accumulator_input(definition)
         stored, created = await transaction.create_run(
-            Run(
-                id=token,
-                workflow=accumulator_workflow(definition),
-                workflow_version="1",
-                input=input,
+            engine_run(
+                self._kernel,
+                accumulator_workflow(definition),
+                input,
+                run_id=token,
                 namespace=namespace_of(self._kernel.config),
-                created_at=now,
-                updated_at=now,
             )
         )
         if not created and stored.status.is_terminal:
@@ -72,7 +86,10 @@ class EventTriggers:
                 statuses=(stored.status,),
             )
             await leave_trace(transaction, token, "ended_before", {"status": str(stored.status)}, now=now)
-        await deliver_or_buffer(transaction, token, {"id": event.id, "payload": event.payload}, now=now)
+        collected = {"id": event.id, "payload": event.payload}
+        if event.traceparent is not None:
+            collected["traceparent"] = event.traceparent
+        await deliver_or_buffer(transaction, token, collected, now=now)
         return token
 
     def _token(self, definition: WorkflowDefinition) -> str:

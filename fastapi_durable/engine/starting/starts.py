@@ -10,22 +10,28 @@ from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.tracing import current_traceparent
 from fastapi_durable.engine.primitives.search_attributes import checked_attributes
-from fastapi_durable.engine.primitives.signal import checked_token, start_with_signal
+from fastapi_durable.engine.primitives.signal import deliver_or_buffer, refuse_foreign, signal_lock
+from fastapi_durable.engine.runs.create import (
+    admit,
+    callers_workflow,
+    create,
+    names_of_beginning,
+    new_run,
+    refuse_other,
+)
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
-from fastapi_durable.engine.runs.labels import labelled
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
-from fastapi_durable.engine.runs.singleton import create_within_depth
 from fastapi_durable.engine.runs.start_validation import (
     checked_priority,
-    checked_run_id,
     checked_tags,
-    refuse_other,
     refuse_unknown,
 )
 from fastapi_durable.model.duration import Duration
-from fastapi_durable.model.records import Run, SearchAttributes
+from fastapi_durable.model.records import Json, Run, SearchAttributes
+from fastapi_durable.model.reserved import checked_token
+from fastapi_durable.model.run_ids import checked_run_id
 from fastapi_durable.store.base import CreatedRun
 
 Input = TypeVar("Input")
@@ -173,17 +179,7 @@ class Starts:
         encoded = kernel.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
         await know_queue(kernel, run.namespace, run.queue)
         stored, created = await retry_conflicts(
-            kernel.clock,
-            lambda: start_with_signal(
-                kernel.store,
-                kernel.clock,
-                definition,
-                run,
-                token,
-                encoded,
-                signal_id=signal_id,
-                namespace=kernel.config.namespace,
-            ),
+            kernel.clock, lambda: self._start_with_signal(definition, run, token, encoded, signal_id)
         )
         kernel.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
@@ -207,6 +203,20 @@ class Starts:
         refuse_other(stored, run)
         return self._handle(stored.id, definition.output_type, created=created)
 
+    async def _start_with_signal(
+        self, definition: WorkflowDefinition, run: Run, token: str, payload: Json, signal_id: str | None
+    ) -> CreatedRun:
+        """Create the run unless one of its id exists, and deliver the signal, in one transaction."""
+        kernel = self._kernel
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
+            for name in sorted([*names_of_beginning(definition, run), signal_lock(token)]):
+                await transaction.lock_name(name)
+            created = await admit(transaction, definition, run)
+            refuse_other(created.run, run)
+            await refuse_foreign(transaction, token, kernel.config.namespace)
+            await deliver_or_buffer(transaction, token, payload, now=kernel.clock.now(), signal_id=signal_id)
+            return created
+
     async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
         """Insert the run; if this process has a worker with a free place, already leased to it.
 
@@ -214,7 +224,7 @@ class Starts:
         """
         kernel = self._kernel
         with kernel.local_worker.place() as place:
-            created = await create_within_depth(kernel, definition, place.lease_new(run))
+            created = await create(kernel, definition, place.lease_new(run))
             if place.run is not None:
                 # As it is stored: a first run sees what a replay will see.
                 place.run = created.run if created.created else None
@@ -228,26 +238,19 @@ class Starts:
         """The checked run that a start asks for."""
         refuse_unknown("start", options, StartOptions)
         kernel, run_id = self._kernel, options.get("run_id")
-        definition = kernel.registry.resolve(workflow, options.get("version"))
-        now = kernel.clock.now()
-        queue, fairness_key = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
-        encoded = encode_input(kernel.codec, definition, input, given=input is not NO_INPUT)
-        return definition, Run(
-            id=str(uuid.uuid4()) if run_id is None else checked_run_id(run_id),
-            workflow=definition.name,
-            workflow_version=definition.version,
-            input=encoded,
-            tags=labelled(kernel.codec, definition, encoded, checked_tags(options.get("tags", ()))),
+        definition = callers_workflow(kernel, workflow, options.get("version"))
+        place = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
+        return definition, new_run(
+            kernel,
+            definition,
+            encode_input(kernel.codec, definition, input, given=input is not NO_INPUT),
+            run_id=str(uuid.uuid4()) if run_id is None else checked_run_id(run_id),
+            namespace=namespace_of(kernel.config),
+            tags=checked_tags(options.get("tags", ())),
             search_attributes=checked_attributes(kernel.codec, definition, options.get("search_attributes") or {}),
             priority=checked_priority(options.get("priority")),
-            namespace=namespace_of(kernel.config),
-            queue=queue,
-            fairness_key=fairness_key,
-            origin=definition.origin,
-            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+            place=place,
             traceparent=current_traceparent(),
-            created_at=now,
-            updated_at=now,
         )
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:

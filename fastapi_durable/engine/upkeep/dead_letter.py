@@ -5,22 +5,21 @@ there without the other. The dead letter's own run, should it die as well, has n
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 from fastapi_durable.declare.definition import WorkflowDefinition, is_workflow, workflow, workflow_definition
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.create import new_run
 from fastapi_durable.engine.runs.input import encode_input
-from fastapi_durable.engine.runs.labels import labelled
 from fastapi_durable.model.errors import InputValidationError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import ErrorRecord, Json, Run
-from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.model.reserved import DEAD_LETTER
 
 _log = logging.getLogger("fastapi_durable")
-
-_PREFIX = "dlq:"
 
 DeadLetterWorkflow = Callable[..., object] | str
 
@@ -58,38 +57,36 @@ def inline_handlers(definitions: Iterable[WorkflowDefinition]) -> list[WorkflowD
     return list(found.values())
 
 
-def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Run | None:
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """The run that is to be told of a dead one, and what it is a run of."""
+
+    run: Run
+    definition: WorkflowDefinition
+
+
+def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Letter | None:
     """The run that is to be told of a dead one; None if nobody is."""
-    if run.id.startswith(_PREFIX):
+    if DEAD_LETTER.begins(run.id):
         return None
     definition = kernel.registry.find(run.workflow, run.workflow_version)
     handler = (definition and definition.dead_letter) or kernel.dead_letter
     if handler is None:
         return None
-    letter = DeadLetter(dead_run_id=run.id, workflow=run.workflow, input=run.input, error=error.to_json())
+    content = DeadLetter(dead_run_id=run.id, workflow=run.workflow, input=run.input, error=error.to_json())
     try:
         receiver = kernel.registry.resolve(handler)
-        encoded = encode_input(kernel.codec, receiver, letter.model_dump(mode="json", by_alias=True), given=True)
-        tags = labelled(kernel.codec, receiver, encoded)
+        encoded = encode_input(kernel.codec, receiver, content.model_dump(mode="json", by_alias=True), given=True)
+        letter = new_run(
+            kernel,
+            receiver,
+            encoded,
+            run_id=f"{DEAD_LETTER}{run.id}",
+            namespace=run.namespace,
+            traceparent=run.traceparent,
+        )
     except (InputValidationError, WorkflowNotRegisteredError):
         # The dead run is buried all the same: it would be driven, and die, for ever.
         _log.exception("run %s is dead, and its dead-letter workflow cannot be started", run.id)
         return None
-    now = kernel.clock.now()
-    return Run(
-        id=f"{_PREFIX}{run.id}",
-        workflow=receiver.name,
-        workflow_version=receiver.version,
-        input=encoded,
-        tags=tags,
-        namespace=run.namespace,
-        origin=receiver.origin,
-        expires_at=None if receiver.execution_timeout is None else now + receiver.execution_timeout,
-        created_at=now,
-        updated_at=now,
-    )
-
-
-def sending(letter: Run | None) -> Callable[[StoreTransaction], Awaitable[object]] | None:
-    """What the transaction that buries a run does besides."""
-    return None if letter is None else lambda transaction: transaction.create_run(letter)
+    return Letter(letter, receiver)

@@ -7,21 +7,32 @@ when the run was deleted long ago.
 
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.subscription import Refusal
+from fastapi_durable.engine.core.tracing import current_traceparent
+from fastapi_durable.engine.runs.create import (
+    admit,
+    admit_or_refuse,
+    callers_workflow,
+    names_of_beginning,
+    new_run,
+    report,
+)
 from fastapi_durable.engine.runs.input import encode_input
-from fastapi_durable.engine.runs.labels import labelled
-from fastapi_durable.engine.runs.namespaces import namespace_of, within
+from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.start_validation import checked_priority, checked_tags
 from fastapi_durable.engine.upkeep.schedule import NoScheduledInput, Schedule
 from fastapi_durable.model.errors import DefinitionError, ScheduleNotFoundError
-from fastapi_durable.model.records import Run, ScheduleState
+from fastapi_durable.model.records import ErrorRecord, Run, ScheduleState
+from fastapi_durable.model.reserved import SCHEDULE_RUN, engine_id, scoped
 from fastapi_durable.store.base import StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
@@ -38,6 +49,7 @@ class ScheduleInfo:
         paused: By its declaration or by an operator.
         last_fire_at: The latest window that was fired or skipped; None: none since it was first seen, or resumed.
         next_fire_at: The next one, with its jitter; None while it is paused.
+        refusal: Why the latest window that was due started no run, if that was because no more runs may wait.
     """
 
     schedule: Schedule
@@ -45,6 +57,7 @@ class ScheduleInfo:
     last_fire_at: datetime | None
     last_run_id: str | None
     next_fire_at: datetime | None
+    refusal: ErrorRecord | None = None
 
 
 class Scheduler:
@@ -90,19 +103,20 @@ class Scheduler:
 
         Raises:
             ScheduleNotFoundError: no schedule of this engine has the key.
+            SingletonQueueFullError: no more runs of its workflow's singleton key may wait.
         """
         schedule = self._get(key)
 
-        async def start() -> Run:
+        definition, run = self._run_of(schedule, f"manual:{uuid.uuid4().hex[:8]}", current_traceparent())
+
+        async def start() -> None:
             async with self._kernel.store.transaction() as transaction:
-                state = await self._locked(transaction, schedule)
-                run = self._run_of(schedule, f"manual:{uuid.uuid4().hex[:8]}")
-                await transaction.create_run(run)
-                await self._save(transaction, replace(state, last_run_id=run.id))
-            return run
+                state = await self._locked(transaction, schedule, names_of_beginning(definition, run))
+                await admit(transaction, definition, run)
+                await self._save(transaction, replace(state, last_run_id=run.id, refusal=None))
 
         await know_queue(self._kernel, self._namespace, schedule.queue or "")
-        run = await retry_conflicts(self._kernel.clock, start)
+        await retry_conflicts(self._kernel.clock, start)
         self._kernel.notifications.work_available()
         return run.id
 
@@ -123,28 +137,37 @@ class Scheduler:
         await self._set_paused(self._get(key), paused=False)
 
     async def _fire(self, schedule: Schedule) -> ScheduleState:
-        state, started = await retry_conflicts(self._kernel.clock, lambda: self._fire_once(schedule))
+        state, started, refused = await retry_conflicts(self._kernel.clock, lambda: self._fire_once(schedule))
+        for refusal in refused:
+            report(self._kernel, refusal)
         for run_id in started:
             _log.info("schedule %r started run %s", schedule.key, run_id)
         if started:
             self._kernel.notifications.work_available()
         return state
 
-    async def _fire_once(self, schedule: Schedule) -> tuple[ScheduleState, list[str]]:
+    async def _fire_once(self, schedule: Schedule) -> tuple[ScheduleState, list[str], list[Refusal]]:
         started: list[str] = []
+        refused: list[Refusal] = []
+        # Every run of the schedule has the same input, so it passes the same gate.
+        gates = names_of_beginning(*self._run_of(schedule, "any"))
         async with self._kernel.store.transaction() as transaction:
-            state = await self._locked(transaction, schedule)
+            state = await self._locked(transaction, schedule, gates)
             for window in schedule.due_windows(state.last_window, self._kernel.clock.now()):
                 # A window that was skipped is passed as one that was fired: it is not made up for later.
                 state = replace(state, last_window=window)
                 if schedule.paused or state.paused or await self._overlaps(transaction, schedule, state):
                     continue
-                run = self._run_of(schedule, str(schedule.bucket(window)))
-                _, created = await transaction.create_run(run)
-                state = replace(state, last_run_id=run.id)
-                started += [run.id] if created else []
+                definition, run = self._run_of(schedule, str(schedule.bucket(window)))
+                admitted = await admit_or_refuse(transaction, definition, run)
+                if isinstance(admitted, Refusal):
+                    refused.append(admitted)
+                    state = replace(state, refusal=admitted.error)
+                    continue
+                state = replace(state, last_run_id=run.id, refusal=None)
+                started += [run.id] if admitted.created else []
             await self._save(transaction, state)
-        return state, started
+        return state, started, refused
 
     async def _set_paused(self, schedule: Schedule, *, paused: bool) -> None:
         async def save() -> None:
@@ -157,10 +180,13 @@ class Scheduler:
 
         await retry_conflicts(self._kernel.clock, save)
 
-    async def _locked(self, transaction: StoreTransaction, schedule: Schedule) -> ScheduleState:
+    async def _locked(
+        self, transaction: StoreTransaction, schedule: Schedule, gates: Iterable[str] = ()
+    ) -> ScheduleState:
         """The state, with everybody else kept from it; one that is new begins now."""
         schedule_id = self._id(schedule)
-        await transaction.lock_name(f"schedule:{schedule_id}")
+        for name in sorted([f"schedule:{schedule_id}", *gates]):
+            await transaction.lock_name(name)
         state = await transaction.find_schedule(schedule_id)
         now = self._kernel.clock.now()
         return state or ScheduleState(id=schedule_id, last_window=now, updated_at=now)
@@ -174,26 +200,23 @@ class Scheduler:
         run = await transaction.find_run(state.last_run_id)
         return run is not None and not run.status.is_terminal
 
-    def _run_of(self, schedule: Schedule, occasion: str) -> Run:
-        definition = self._kernel.registry.resolve(schedule.workflow)
+    def _run_of(
+        self, schedule: Schedule, occasion: str, traceparent: str | None = None
+    ) -> tuple[WorkflowDefinition, Run]:
+        definition = callers_workflow(self._kernel, schedule.workflow)
         given = schedule.input is not NoScheduledInput
         encoded = encode_input(self._kernel.codec, definition, schedule.input if given else None, given=given)
-        queue, fairness_key = place_in_queue(self._kernel.queues, schedule.queue, schedule.fairness_key)
-        now = self._kernel.clock.now()
-        return Run(
-            id=f"sched:{self._id(schedule)}:{occasion}",
-            workflow=definition.name,
-            workflow_version=definition.version,
-            input=encoded,
-            tags=labelled(self._kernel.codec, definition, encoded, checked_tags(schedule.tags)),
-            priority=checked_priority(schedule.priority),
+        place = place_in_queue(self._kernel.queues, schedule.queue, schedule.fairness_key)
+        return definition, new_run(
+            self._kernel,
+            definition,
+            encoded,
+            run_id=engine_id(SCHEDULE_RUN, self._namespace, schedule.key, occasion),
             namespace=self._namespace,
-            queue=queue,
-            fairness_key=fairness_key,
-            origin=definition.origin,
-            expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
-            created_at=now,
-            updated_at=now,
+            tags=checked_tags(schedule.tags),
+            priority=checked_priority(schedule.priority),
+            place=place,
+            traceparent=traceparent,
         )
 
     def _info(self, schedule: Schedule, state: ScheduleState | None) -> ScheduleInfo:
@@ -205,6 +228,7 @@ class Scheduler:
             last_fire_at=None if state is None else _last_fire(schedule, state),
             last_run_id=None if state is None else state.last_run_id,
             next_fire_at=None if paused else max(now, self._next_fire(schedule, state)),
+            refusal=None if state is None else state.refusal,
         )
 
     def _next_fire(self, schedule: Schedule, state: ScheduleState | None) -> datetime:
@@ -217,7 +241,7 @@ class Scheduler:
         return self._schedules[key]
 
     def _id(self, schedule: Schedule) -> str:
-        return within(self._namespace, schedule.key)
+        return scoped(self._namespace, schedule.key)
 
 
 def _last_fire(schedule: Schedule, state: ScheduleState) -> datetime | None:

@@ -375,6 +375,7 @@ SCHEDULES = Table(
         Column("last_window", "lastWindow", MILLIS),
         Column("last_run_id", "lastRunId", TEXT),
         Column("paused", "paused", BOOLEAN),
+        Column("refusal", "refusal", ERROR),
         Column("updated_at", "updatedAt", MILLIS),
     ),
     ScheduleState,

@@ -1,12 +1,12 @@
 """Schedules and workers."""
 
-from dataclasses import asdict
 from datetime import datetime
+from typing import Any
 
 from fastapi_durable.model.records import ScheduleState, WorkerRecord
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.statements import insert_or_replace, prune, select
-from fastapi_durable.store.prisma.tables import SCHEDULES, WORKERS
+from fastapi_durable.store.prisma.tables import SCHEDULES, WORKERS, Table
 
 
 class UpkeepOperations(Operations):
@@ -21,11 +21,11 @@ class UpkeepOperations(Operations):
 
     async def save_schedule(self, state: ScheduleState) -> None:
         sql = await self._database.sql()
-        await self._database.execute(sql, insert_or_replace(sql, SCHEDULES, asdict(state)))
+        await self._database.execute(sql, insert_or_replace(sql, SCHEDULES, _columns(SCHEDULES, state)))
 
     async def save_worker(self, worker: WorkerRecord) -> None:
         sql = await self._database.sql()
-        await self._database.execute(sql, insert_or_replace(sql, WORKERS, asdict(worker)))
+        await self._database.execute(sql, insert_or_replace(sql, WORKERS, _columns(WORKERS, worker)))
 
     async def list_workers(self, *, since: datetime | None = None, limit: int = 1000) -> list[WorkerRecord]:
         sql = await self._database.sql()
@@ -39,3 +39,8 @@ class UpkeepOperations(Operations):
     async def prune_workers(self, before: datetime, *, limit: int) -> int:
         sql = await self._database.sql()
         return await self._database.execute(sql, prune(sql, WORKERS, "beat_at", before, limit))
+
+
+def _columns(table: Table[Any], record: object) -> dict[str, Any]:
+    """The values of a record by column; what is itself a record stays one, for its column's kind to write."""
+    return {name: getattr(record, name) for name in table.names}

@@ -55,9 +55,6 @@ async function done(page, text) {
   page.notice(text, true);
 }
 
-// What the engine itself waits for comes by a way of its own, and the API takes no signal for it.
-const OWN_TOKEN = /^(entityreply|task|update):/;
-
 // What was decided about a run is done to the run that was seen, and not to what became of it since.
 async function asSeen(page, act) {
   try {
@@ -89,7 +86,7 @@ export function runActions(page, run) {
       title: "Continue past the breakpoint?", verb: "Continue",
       act: () => asSeen(page, async () => { await post(runPath(run.id, "/continue"), labelOf(run), run.version); await done(page, "The run goes on."); }) })) : null,
     run.waiting?.kind === "event" && may("publish") ? button("Publish event", () => publish(page, run.waiting.name, run)) : null,
-    run.waiting?.kind === "signal" && !OWN_TOKEN.test(run.waiting.name) && may("signal") ? button("Send signal", () => signal(page, run.waiting.name, run)) : null,
+    run.waiting?.kind === "signal" && may("signal") ? button("Send signal", () => signal(page, run.waiting.name, run)) : null,
     !ended(run) && may("update") ? button("Send update", () => ask({
       title: "Send an update", text: "For ctx.on_update(name) of this run; its validator may refuse.", verb: "Send",
       fields: [{ name: "name", label: "Name", required: true }, { name: "value", label: "Value (JSON)", kind: "json" }],

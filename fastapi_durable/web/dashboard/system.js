@@ -48,6 +48,7 @@ const queueRow = (each) => h("tr", {},
 const scheduleRow = (page, each) => h("tr", {},
   h("td", {}, h("span", { class: "mono" }, each.key), h("div", { class: "below" }, link({ page: "runs", workflow: each.workflow }, each.workflow))),
   h("td", {}, each.cron ? [each.cron, h("span", { class: "muted" }, ` ${each.timezone}`)] : `every ${duration(each.every_seconds * 1000)}`),
-  h("td", { class: "num" }, each.last_run_id ? link({ run: each.last_run_id }, each.last_fire_at ? when(each.last_fire_at) : each.last_run_id) : "–"),
+  h("td", { class: "num" }, each.last_run_id ? link({ run: each.last_run_id }, each.last_fire_at ? when(each.last_fire_at) : each.last_run_id) : "–",
+    each.refusal ? h("div", { class: "below" }, `not started: ${each.refusal}`) : null),
   each.paused ? h("td", {}, h("span", { class: "status", "data-status": "blocked" }, "paused")) : time(each.next_fire_at),
   h("td", {}, h("div", { class: "row" }, schedule(page, each))));

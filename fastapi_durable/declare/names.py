@@ -1,0 +1,43 @@
+"""Names that applications give: to workflows, steps, entities, queues and schedules."""
+
+from typing import Any, Final
+
+from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.reserved import is_engine_workflow
+
+_NAME_LIMIT: Final = 200
+
+
+def checked_workflow_name(name: Any) -> str:
+    """The name of a workflow of an application.
+
+    Raises:
+        DefinitionError: it cannot be stored, or belongs to the engine.
+    """
+    if is_engine_workflow(checked_name(name)):
+        raise DefinitionError(
+            f"the name of a workflow must not begin with '__', which belongs to the engine, got {name!r}"
+        )
+    return str(name)
+
+
+def checked_scoped_name(what: str, name: Any) -> str:
+    """The name of something that each namespace has for itself, as it is part of an id.
+
+    Raises:
+        DefinitionError: it cannot be stored, or looks like a name in another namespace.
+    """
+    if checked_name(name).startswith("@"):
+        raise DefinitionError(f"the {what} must not begin with '@', which names a namespace, got {name!r}")
+    return str(name)
+
+
+def checked_name(name: Any) -> str:
+    """`name`, if it can be stored and shown.
+
+    Raises:
+        DefinitionError: it cannot.
+    """
+    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        raise DefinitionError(f"a name must be a string of 1-{_NAME_LIMIT} printable characters, got {name!r:.80}")
+    return name

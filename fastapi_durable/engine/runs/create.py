@@ -1,0 +1,249 @@
+"""The one door: every run is made and admitted here, whatever begins it.
+
+A run is made in one of three ways. `new_run` begins the work of a workflow: a start, a child, an event, a schedule, a
+dead letter. `run_like` takes the place of another run: a retry with a new input, a fork, a continuation. `engine_run`
+is one of the engine's own, which hold an entity or collect events.
+
+It is admitted by `admit`, in the transaction of what begins it, or by `create`, which is a transaction of its own.
+Both hold a bounded singleton to its bound. The caller locks `names_of_beginning` first, together with its own names
+and in sorted order, as everybody does.
+"""
+
+import logging
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.subscription import Refusal
+from fastapi_durable.engine.runs.labels import labelled
+from fastapi_durable.engine.runs.queues import NO_PLACE, Place
+from fastapi_durable.engine.runs.singleton import check_depth, gate_of
+from fastapi_durable.model.clock import Clock
+from fastapi_durable.model.errors import (
+    InputValidationError,
+    RunIdTakenError,
+    SingletonQueueFullError,
+    WorkflowNotRegisteredError,
+)
+from fastapi_durable.model.records import ErrorRecord, Json, Run, RunStatus, SearchAttributes
+from fastapi_durable.model.reserved import is_engine_workflow
+from fastapi_durable.store.base import CreatedRun, StoreTransaction
+
+_log = logging.getLogger("fastapi_durable")
+
+QUEUE_FULL = "singleton_queue_full"
+"""The code with which a child is refused."""
+
+
+class Parent(NamedTuple):
+    """The run, and the position in it, that a child belongs to."""
+
+    run_id: str
+    seq: int
+
+
+def new_run(
+    kernel: Kernel,
+    definition: WorkflowDefinition,
+    input: Json,
+    *,
+    run_id: str,
+    namespace: str,
+    tags: Collection[str] = (),
+    search_attributes: SearchAttributes | None = None,
+    priority: int | None = None,
+    place: Place = NO_PLACE,
+    parent: Parent | None = None,
+    traceparent: str | None = None,
+) -> Run:
+    """A run that begins the work of a workflow; the arguments are checked, and `input` is encoded.
+
+    Raises:
+        InputValidationError: the workflow's singleton key cannot be made of the input.
+    """
+    now = kernel.clock.now()
+    return Run(
+        id=run_id,
+        workflow=definition.name,
+        workflow_version=definition.version,
+        input=input,
+        tags=labelled(kernel.codec, definition, input, tags),
+        search_attributes=search_attributes or {},
+        priority=priority,
+        namespace=namespace,
+        queue=place.queue,
+        fairness_key=place.fairness_key,
+        origin=definition.origin,
+        parent_run_id=None if parent is None else parent.run_id,
+        parent_seq=None if parent is None else parent.seq,
+        expires_at=None if definition.execution_timeout is None else now + definition.execution_timeout,
+        traceparent=traceparent,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def run_like(
+    source: Run,
+    clock: Clock,
+    *,
+    run_id: str,
+    keeps_parent: bool,
+    keeps_expiry: bool,
+    definition: WorkflowDefinition | None = None,
+    input: Json = None,
+    tags: Iterable[str] | None = None,
+) -> Run:
+    """A run that takes the place of `source`, with its namespace, labels, attributes, priority, queue and trace.
+
+    Args:
+        keeps_parent: Whether the parent of `source` waits for this one as well.
+        keeps_expiry: Whether it must have ended when `source` must; else it gets the same span from now on.
+        definition, input: Of the run, if it has others than `source`; the two go together.
+        tags: Instead of those of `source`.
+
+    Raises:
+        InputValidationError: `source` is a run of the engine's own.
+    """
+    if is_engine_workflow(source.workflow):
+        raise InputValidationError(
+            f"run {source.id[:80]!r} belongs to the engine and cannot be repeated: retry it, or delete it and it "
+            "begins anew when it is needed"
+        )
+    now = clock.now()
+    expires_at = source.expires_at
+    if expires_at is not None and not keeps_expiry:
+        expires_at = now + max(timedelta(0), expires_at - source.created_at)
+    return replace(
+        source,
+        id=run_id,
+        workflow=source.workflow if definition is None else definition.name,
+        workflow_version=source.workflow_version if definition is None else definition.version,
+        status=RunStatus.PENDING,
+        input=source.input if definition is None else input,
+        output=None,
+        error=None,
+        wake_at=None,
+        wake_count=0,
+        locked_by=None,
+        locked_until=None,
+        awaiting_decision_task_id=None,
+        recovery_attempts=None,
+        tags=source.tags if tags is None else tuple(tags),
+        parent_run_id=source.parent_run_id if keeps_parent else None,
+        parent_seq=source.parent_seq if keeps_parent else None,
+        expires_at=expires_at,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def engine_run(kernel: Kernel, workflow: str, input: Json, *, run_id: str, namespace: str) -> Run:
+    """A run of one of the engine's own workflows."""
+    now = kernel.clock.now()
+    return Run(
+        id=run_id,
+        workflow=workflow,
+        workflow_version="1",
+        input=input,
+        namespace=namespace,
+        created_at=now,
+        updated_at=now,
+    )
+
+
+def callers_workflow(
+    kernel: Kernel, workflow: Callable[..., Any] | str, version: str | None = None
+) -> WorkflowDefinition:
+    """The workflow that a caller means.
+
+    Raises:
+        WorkflowNotRegisteredError: this engine does not know it, or it is one of the engine's own.
+    """
+    definition = kernel.registry.resolve(workflow, version)
+    if is_engine_workflow(definition.name):
+        raise WorkflowNotRegisteredError(definition.name, version, [])
+    return definition
+
+
+def names_of_beginning(definition: WorkflowDefinition | None, run: Run) -> list[str]:
+    """What the transaction that admits the run locks before it locks a run.
+
+    Args:
+        definition: None if this process does not know the workflow: then it cannot know a bound either.
+    """
+    gate = _bounded_gate(definition, run)
+    return [] if gate is None else [gate]
+
+
+async def admit(transaction: StoreTransaction, definition: WorkflowDefinition | None, run: Run) -> CreatedRun:
+    """Create the run, unless one of its id exists; the caller holds `names_of_beginning`.
+
+    Raises:
+        SingletonQueueFullError: the run is new, and no more of its key may wait. Nothing was written.
+    """
+    if definition is not None and _bounded_gate(definition, run) is not None:
+        await check_depth(transaction, definition, run)
+    return await transaction.create_run(run)
+
+
+async def create(kernel: Kernel, definition: WorkflowDefinition, run: Run) -> CreatedRun:
+    """Admit the run by itself: one statement, unless it is one of a bounded singleton.
+
+    Raises:
+        SingletonQueueFullError: as `admit`.
+    """
+    gate = _bounded_gate(definition, run)
+    if gate is None:
+        return await kernel.store.create_run(run)
+
+    async def create_within_bound() -> CreatedRun:
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
+            await transaction.lock_name(gate)
+            return await admit(transaction, definition, run)
+
+    return await retry_conflicts(kernel.clock, create_within_bound)
+
+
+def refuse_other(found: Run, wanted: Run) -> None:
+    """A run that was there already is the answer only if it is the one that was asked for.
+
+    Raises:
+        RunIdTakenError: it is another workflow's, or another namespace's.
+    """
+    if (found.workflow, found.namespace) != (wanted.workflow, wanted.namespace):
+        raise RunIdTakenError(found.id, wanted.workflow)
+
+
+async def admit_or_refuse(
+    transaction: StoreTransaction, definition: WorkflowDefinition, run: Run
+) -> CreatedRun | Refusal:
+    """Admit the run of an event, a schedule or a dead letter. `report` a refusal once the transaction is committed."""
+    try:
+        created = await admit(transaction, definition, run)
+        refuse_other(created.run, run)
+    except SingletonQueueFullError as error:
+        return Refusal(run, ErrorRecord(message=str(error), code=QUEUE_FULL, retryable=False))
+    except RunIdTakenError as error:
+        return Refusal(run, ErrorRecord(message=str(error), code="run_id_taken", retryable=False))
+    return created
+
+
+def report(kernel: Kernel, refusal: Refusal) -> None:
+    """Log that a run did not begin, and tell those who count it."""
+    run, error = refusal
+    _log.warning("run %s of workflow %r was not started: %s", run.id, run.workflow, error.message)
+    kernel.events.run("run.refused", run, error=error)
+
+
+def is_bounded(definition: WorkflowDefinition) -> bool:
+    """Whether only so many runs of one singleton key may wait."""
+    return definition.singleton is not None and definition.singleton.max_queue_depth is not None
+
+
+def _bounded_gate(definition: WorkflowDefinition | None, run: Run) -> str | None:
+    return gate_of(run) if definition is not None and is_bounded(definition) else None

@@ -1,0 +1,115 @@
+"""What belongs to the engine among run ids, signal tokens and workflow names, and the one way in which it is written.
+
+Callers can neither take nor forge what stands here: `start`, `signal`, the console and the documents share this list.
+In the namespace `default` the forms are the reference's (`sched:<key>:<bucket>`). In any other namespace its name and
+length stand first, so that the names of two namespaces never run into one another: `sched@6.orders:<key>:<bucket>`.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.records import DEFAULT_NAMESPACE
+
+CALLER_ID_LIMIT: Final = 500
+"""Characters of a run id or a token that a caller chooses."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """The first word of ids or tokens of the engine's own.
+
+    Attributes:
+        of_runs: Run ids begin with it.
+        of_tokens: Signal tokens begin with it.
+        meaning: What begins with it.
+    """
+
+    word: str
+    meaning: str
+    of_runs: bool = False
+    of_tokens: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.word}:"
+
+    def begins(self, text: str) -> bool:
+        """Whether `text` begins with the word, in the default namespace's form or in that of any other."""
+        return text.startswith((f"{self.word}:", f"{self.word}@"))
+
+
+ENTITY: Final = Prefix("entity", "the run of an entity, and the operations sent to it", of_runs=True, of_tokens=True)
+ACCUMULATOR: Final = Prefix(
+    "__evtacc__", "a run that collects events for `debounce=` or `batch=`", of_runs=True, of_tokens=True
+)
+EVENT_RUN: Final = Prefix("evt", "a run that an event started", of_runs=True)
+SCHEDULE_RUN: Final = Prefix("sched", "a run that a schedule started", of_runs=True)
+DEAD_LETTER: Final = Prefix("dlq", "the dead letter of a run", of_runs=True)
+CHILD: Final = Prefix("child", "the end of a run that another one waits for", of_tokens=True)
+CHAIN: Final = Prefix("chain", "the live run of a chain", of_tokens=True)
+SINGLETON: Final = Prefix("singleton", "a place in a singleton, or the wait for one", of_tokens=True)
+BREAKPOINT: Final = Prefix("bp", "a breakpoint at which a run stands", of_tokens=True)
+WEBHOOK: Final = Prefix("wh", "the callback of a webhook", of_tokens=True)
+EVENT: Final = Prefix("event", "the wait for an event", of_tokens=True)
+TASK: Final = Prefix("task", "the end of a task", of_tokens=True)
+UPDATE: Final = Prefix("update", "an update of a run", of_tokens=True)
+ENTITY_REPLY: Final = Prefix("entityreply", "the answer of an entity", of_tokens=True)
+
+PREFIXES: Final = (
+    ENTITY, ACCUMULATOR, EVENT_RUN, SCHEDULE_RUN, DEAD_LETTER,
+    CHILD, CHAIN, SINGLETON, BREAKPOINT, WEBHOOK, EVENT, TASK,
+    UPDATE, ENTITY_REPLY,
+)  # fmt: skip
+
+ENGINE_WORKFLOWS: Final = "__"
+"""What the names of the engine's own workflows begin with."""
+
+
+def scoped(namespace: str, name: str) -> str:
+    """`name` as it stands in a namespace: alone in the default one, else `@6.orders:name`."""
+    return name if namespace == DEFAULT_NAMESPACE else f"@{len(namespace)}.{namespace}:{name}"
+
+
+def engine_id(prefix: Prefix, namespace: str, *names: str) -> str:
+    """An id or token of the engine's own that is made of names: `sched:nightly:7`, `sched@6.orders:nightly:7`."""
+    joined = ":".join(names)
+    return f"{prefix}{joined}" if namespace == DEFAULT_NAMESPACE else f"{prefix.word}{scoped(namespace, joined)}"
+
+
+def is_engine_token(token: str) -> bool:
+    """Whether only the engine itself sends signals on the token."""
+    return any(prefix.of_tokens and prefix.begins(token) for prefix in PREFIXES)
+
+
+def is_engine_workflow(name: str) -> bool:
+    """Whether the name is that of one of the engine's own workflows."""
+    return name.startswith(ENGINE_WORKFLOWS)
+
+
+def checked_token(token: object) -> str:
+    """A signal token that a caller chooses.
+
+    Raises:
+        InputValidationError: it cannot be stored, or signals on it would forge what only the engine sends.
+    """
+    checked = checked_text("token", token)
+    if is_engine_token(checked):
+        raise InputValidationError(
+            f"token must not begin with {re.split('[:@]', checked)[0]!r}, which belongs to the engine, got "
+            f"{checked[:80]!r}. Put a word of your own in front"
+        )
+    return checked
+
+
+def checked_text(what: str, text: object) -> str:
+    """A run id or a token that every database can hold as a key.
+
+    Raises:
+        InputValidationError: it is not one.
+    """
+    if not isinstance(text, str) or not text or len(text) > CALLER_ID_LIMIT or not text.isprintable():
+        raise InputValidationError(
+            f"{what} must be a string of 1-{CALLER_ID_LIMIT} printable characters, got {repr(text)[:80]}"
+        )
+    return text

@@ -1,0 +1,112 @@
+"""Run ids: which a caller may choose, and those that the engine makes of another run's.
+
+A run that goes on is `order~1`, `order~2`, ...; a retry with a new input is `order~retry~<8 characters>`, a fork
+`order~fork~<8 characters>`. The engine reads these forms, so nobody else may make them.
+"""
+
+import re
+from typing import Final
+
+from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.reserved import PREFIXES, checked_text
+
+DERIVED_ID_LIMIT: Final = 550
+"""Characters of an id that the engine makes of another one, where it can still say no: a child, a retry, a fork."""
+
+RUN_ID_LIMIT: Final = 600
+"""Characters of any run id. What is left is for ids that cannot be refused: `dlq:<id>` and `<id>~<number>`."""
+
+_SHADOWED: Final = re.compile(r"\.|\.\.|facets|(?:.*/)?stream|.*/values/[^/]*", re.DOTALL)
+"""Ids that stand in the console's addresses where a route has a word of its own, or that an HTTP client shortens."""
+
+_HOP: Final = re.compile(r"(?P<root>.+)(?<!~retry)(?<!~fork)~(?P<number>[1-9][0-9]*)", re.DOTALL)
+"""The eight characters of a retry or a fork may be digits as well."""
+
+_RETRY: Final = re.compile(r"(?P<origin>.+)~retry~[^~.]{8}(?:~[1-9][0-9]*)?", re.DOTALL)
+_FORK: Final = re.compile(r".+~fork~[^~.]{8}", re.DOTALL)
+
+
+def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
+    """A run id that a caller chooses.
+
+    Args:
+        inside: The id of the run whose body chooses it. What begins with that is the run's own to give away, also where
+            the engine made it.
+
+    Raises:
+        InputValidationError: it cannot be stored, the engine may make it for another run, or a route shadows it.
+    """
+    checked = checked_text("run_id", run_id)
+    begun = inside is not None and checked.startswith(inside) and checked != inside
+    if not begun and any(prefix.of_runs and prefix.begins(checked) for prefix in PREFIXES):
+        raise InputValidationError(
+            f"run_id must not begin with {checked.partition(':')[0]!r}, which belongs to the engine, got "
+            f"{checked[:80]!r}. Put a word of your own in front"
+        )
+    if is_hop(checked) or _RETRY.fullmatch(checked) or _FORK.fullmatch(checked):
+        raise InputValidationError(
+            f"run_id must not end like the id of a retry, a fork or a run that went on as a new one "
+            f"(~retry~..., ~fork~..., ~1), got {checked[:80]!r}"
+        )
+    if _SHADOWED.fullmatch(checked):
+        raise InputValidationError(
+            "run_id must not be '.', '..', 'facets' or 'stream', nor end with '/stream' or '/values/...', which are "
+            f"addresses of the console, got {checked[:80]!r}"
+        )
+    return checked
+
+
+def derived_run_id(run_id: str, what: str, mend: str) -> str:
+    """An id that the engine makes of a longer and longer one, while it is short enough.
+
+    Args:
+        what: Names the run in the message: "a child of".
+        mend: What the caller can do instead.
+
+    Raises:
+        InputValidationError: it is too long.
+    """
+    if len(run_id) > DERIVED_ID_LIMIT:
+        raise InputValidationError(
+            f"the id of {what} would have {len(run_id)} characters, and at most {DERIVED_ID_LIMIT} can be stored: "
+            f"{run_id[:80]!r}... {mend}"
+        )
+    return run_id
+
+
+def retry_run_id(origin_id: str, suffix: str) -> str:
+    """The id of a run that retries another one with a new input; `suffix` has eight characters."""
+    return f"{origin_id}~retry~{suffix}"
+
+
+def fork_run_id(source_id: str, suffix: str) -> str:
+    """The id of a run that begins with a copy of another one's history; `suffix` has eight characters."""
+    return f"{source_id}~fork~{suffix}"
+
+
+def origin_of(run_id: str) -> str | None:
+    """The id of the run that this one retries, or goes on from a retry of; a child of such a run retries nothing."""
+    retry = _RETRY.fullmatch(run_id)
+    return None if retry is None else retry["origin"]
+
+
+def root_of(run_id: str) -> str:
+    """The id that a chain of runs began with; a run that never went on is a chain of one."""
+    hop = _HOP.fullmatch(run_id)
+    return run_id if hop is None else hop["root"]
+
+
+def hop_number(run_id: str) -> int:
+    """How often the chain went on before this run: 0 for `order`, 2 for `order~2`."""
+    hop = _HOP.fullmatch(run_id)
+    return 0 if hop is None else int(hop["number"])
+
+
+def is_hop(run_id: str) -> bool:
+    """Whether the run goes on from another one."""
+    return _HOP.fullmatch(run_id) is not None
+
+
+def next_run_id(run_id: str) -> str:
+    """The id of the run that follows: `order~1` on `order`, `order~2` on `order~1`."""
+    return f"{root_of(run_id)}~{hop_number(run_id) + 1}"

@@ -1,0 +1,3 @@
+-- AlterTable
+ALTER TABLE "durable_schedules" ADD COLUMN     "refusal" JSONB;
+
