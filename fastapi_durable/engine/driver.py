@@ -26,6 +26,7 @@ from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginni
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.engine.runs.singleton import gate_of, pass_gate
+from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of
@@ -65,7 +66,7 @@ class RunDriver:
         self._is_new = is_new
         self._turn: Turn | None = None
         self._lost = False
-        self._stopping: Callable[[Turn], None] | None = None
+        self._stopping: Callable[[Lifetime], None] | None = None
         self.when_settled: Callable[[], None] = _nothing
         self.divergence: Exception | None = None
 
@@ -103,25 +104,25 @@ class RunDriver:
         """The lease could not be renewed: stop at once."""
         self._lost = True
         if self._turn is not None:
-            self._turn.lose_lease()
+            self._turn.life.lose_lease()
 
     def look_again(self) -> None:
         """The run was changed from outside: end what is under way and read it again."""
         if self._turn is not None:
-            self._turn.cut_short()
+            self._turn.life.cut_short()
 
     def release(self) -> None:
         """Stop at the next checkpoint and hand the run back."""
-        self._stop(Turn.release)
+        self._stop(Lifetime.release)
 
     def abort(self) -> None:
         """Stop now and hand the run back."""
-        self._stop(Turn.abort)
+        self._stop(Lifetime.abort)
 
-    def _stop(self, how: Callable[[Turn], None]) -> None:
+    def _stop(self, how: Callable[[Lifetime], None]) -> None:
         self._stopping = how
         if self._turn is not None:
-            how(self._turn)
+            how(self._turn.life)
 
     async def _take_turn(self, definition: WorkflowDefinition) -> bool:
         """One turn and its ending; False if the run wants another one at once."""
@@ -140,8 +141,8 @@ class RunDriver:
             return await self._finish(turn, definition, outcome)
         except Interrupt:
             # The ending itself could not be written: the lease was lost meanwhile, or the store refused.
-            if turn.ended is not None and turn.ended.error is not None:
-                raise turn.ended.error from None
+            if turn.life.ended is not None and turn.life.ended.error is not None:
+                raise turn.life.ended.error from None
             return True
 
     async def _read_history(self) -> Sequence[HistoryRow]:
@@ -160,9 +161,9 @@ class RunDriver:
         self._turn = turn
         # What was asked while the history was read, when there was no turn to tell.
         if self._lost:
-            turn.lose_lease()
+            turn.life.lose_lease()
         elif self._stopping is not None:
-            self._stopping(turn)
+            self._stopping(turn.life)
         with turn_span(self.run) as tell:
             outcome = await turn.execute(body)
             if isinstance(outcome, Raised):

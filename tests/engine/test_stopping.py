@@ -15,7 +15,7 @@ from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.retry import NO_DELAY, fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.turns import turn
+from fastapi_durable.engine.turns import lifetime
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
@@ -158,7 +158,7 @@ async def test_a_step_that_refuses_to_end_is_left_and_its_run_waits_for_the_leas
     store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It still works in this process, so nobody else may begin it before the lease has expired."""
-    monkeypatch.setattr(turn, "_UNWIND_TIMEOUT", 0.05)
+    monkeypatch.setattr(lifetime, "_UNWIND_TIMEOUT", 0.05)
     entered, release = asyncio.Event(), asyncio.Event()
 
     @step
@@ -278,7 +278,7 @@ async def test_a_stop_at_the_very_beginning_of_a_turn_hands_the_run_back(store: 
 
 
 async def test_a_stop_while_the_store_hangs_is_bounded(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "_UNWIND_TIMEOUT", 0.05)
+    monkeypatch.setattr(lifetime, "_UNWIND_TIMEOUT", 0.05)
     asked = asyncio.Event()
     hanging = {"record_checkpoint"}
 

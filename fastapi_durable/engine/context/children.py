@@ -5,13 +5,9 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.context.references import WorkflowOf, WorkflowReturning
-from fastapi_durable.engine.primitives.child import (
-    run_child,
-    run_children,
-    run_children_fail_fast,
-    spawn_child,
-)
+from fastapi_durable.engine.primitives.child import Child, SpawnedChild
 from fastapi_durable.engine.primitives.child_run import ChildRequest
+from fastapi_durable.engine.primitives.children import run_children, run_children_fail_fast
 from fastapi_durable.engine.runs.create import callers_workflow
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.start_validation import checked_priority, refuse_unknown
@@ -75,7 +71,7 @@ class ChildCalls(ContextPart):
         """
         position = self._take()
         request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
-        return run_child(self._turn, position, request)
+        return Child(self._turn, position, request).perform()
 
     @overload
     def start_child(
@@ -98,7 +94,7 @@ class ChildCalls(ContextPart):
         """
         position = self._take()
         request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
-        return spawn_child(self._turn, position, request)
+        return SpawnedChild(self._turn, position, request).perform()
 
     @overload
     def all(

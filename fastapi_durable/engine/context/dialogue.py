@@ -7,10 +7,10 @@ from fastapi_durable.declare.definition import StepDefinition
 from fastapi_durable.declare.names import checked_name
 from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.engine.context.base import ContextPart
-from fastapi_durable.engine.primitives.breakpoint import stop_at_breakpoint
-from fastapi_durable.engine.primitives.run_event import publish_value
-from fastapi_durable.engine.primitives.signal import wait_for_signal
-from fastapi_durable.engine.primitives.task import TaskTicket, run_task
+from fastapi_durable.engine.primitives.breakpoint import Breakpoint
+from fastapi_durable.engine.primitives.run_event import ShownValue
+from fastapi_durable.engine.primitives.signal import Signal
+from fastapi_durable.engine.primitives.task import Task, TaskTicket
 from fastapi_durable.engine.primitives.update import update_token
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
@@ -37,7 +37,7 @@ class DialogueCalls(ContextPart):
         token = update_token(self._turn.run.id, checked_name(name))
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
-        return wait_for_signal(self._turn, deadline_position, self._take(), token, type, limit)
+        return Signal(self._turn, self._take(), token, type, deadline_position, limit).perform()
 
     def set_value(self, key: str, value: Any, /) -> Coroutine[Any, Any, None]:
         """Show a value to the outside, where `get_value(run_id, key)` finds the one that was set last.
@@ -47,12 +47,12 @@ class DialogueCalls(ContextPart):
         Raises:
             SerializationError: the value has no JSON form.
         """
-        return publish_value(self._turn, self._take(), checked_name(key), value)
+        return ShownValue(self._turn, self._take(), checked_name(key), value).perform()
 
     def breakpoint(self, label: str | None = None, /) -> Coroutine[Any, Any, None]:
         """Stop until an operator calls `continue_run(run_id)`. Takes one position."""
         checked = None if label is None else checked_name(label)
-        return stop_at_breakpoint(self._turn, self._take(), checked)
+        return Breakpoint(self._turn, self._take(), checked).perform()
 
     @overload
     def task(
@@ -114,6 +114,8 @@ class DialogueCalls(ContextPart):
             )
         limit = None if timeout is None else parse_duration(timeout)
         policy = definition.policy.override(max_attempts=max_attempts, backoff=backoff)
-        positions = (self._take(), None if limit is None else self._take(), self._take())
+        dispatch_seq, deadline_seq = self._take(), None if limit is None else self._take()
         self._turn.task_names.add(name)
-        return run_task(self._turn, positions, name, definition, policy, type, limit)
+        return Task(
+            self._turn, dispatch_seq, self._take(), name, definition, policy, type, deadline_seq, limit
+        ).perform()

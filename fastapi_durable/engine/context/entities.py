@@ -5,7 +5,7 @@ from typing import Any, Concatenate, TypeVar, overload
 
 from fastapi_durable.declare.entity import entity_name, operation_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
-from fastapi_durable.engine.primitives.entity_call import Call, call_entity, checked_call, signal_entity
+from fastapi_durable.engine.primitives.entity_call import Call, EntityCall, EntitySignal, checked_call
 
 Entity = TypeVar("Entity")
 Input = TypeVar("Input")
@@ -57,7 +57,7 @@ class EntityCalls(ContextPart):
             InputValidationError: the input does not fit the operation.
         """
         call = self._call(entity, key, operation, input)
-        return call_entity(self._turn, self._take(), call)
+        return EntityCall(self._turn, self._take(), call).perform()
 
     @overload
     def signal_entity(
@@ -86,7 +86,7 @@ class EntityCalls(ContextPart):
             InputValidationError: the input does not fit the operation.
         """
         call = self._call(entity, key, operation, input)
-        return signal_entity(self._turn, self._take(), call)
+        return EntitySignal(self._turn, self._take(), call).perform()
 
     def _call(self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any) -> Call:
         name, asked = entity_name(entity), operation_name(operation)

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from fastapi_durable.declare.names import checked_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
-from fastapi_durable.engine.primitives.patch import is_older, mark_patched
+from fastapi_durable.engine.primitives.patch import Patch, is_older
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.turns.outcome import Continuation
 
@@ -37,9 +37,9 @@ class LifetimeCalls(ContextPart):
         checked_name(patch_id)
         position = self._take()
         if is_older(turn, position):
-            turn.give_back_position()
+            turn.history.positions.give_back()
             return _no()
-        return mark_patched(turn, position, patch_id)
+        return Patch(turn, position, patch_id).perform()
 
 
 async def _no() -> bool:

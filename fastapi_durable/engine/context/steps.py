@@ -6,10 +6,10 @@ from typing import Any, Concatenate, TypedDict, TypeVar, Unpack, overload
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy, step_definition
 from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart, checked_definition, given
-from fastapi_durable.engine.primitives.compensation import run_compensated_step
-from fastapi_durable.engine.primitives.local_step import run_local_step
-from fastapi_durable.engine.primitives.step import run_step
-from fastapi_durable.engine.primitives.transaction import run_transaction
+from fastapi_durable.engine.primitives.compensation import CompensatedStep
+from fastapi_durable.engine.primitives.local_step import Here
+from fastapi_durable.engine.primitives.step import Step
+from fastapi_durable.engine.primitives.transaction import Transaction
 from fastapi_durable.engine.runs.input import as_declared
 from fastapi_durable.engine.runs.start_validation import refuse_unknown
 from fastapi_durable.model.duration import Duration, parse_duration
@@ -118,9 +118,9 @@ class StepCalls(ContextPart):
         policy, compensate = _policy(definition, options), options.get("compensate")
         position = self._take()
         if compensate is None:
-            return run_step(self._turn, position, definition, policy, given(input))
+            return Step(self._turn, position, definition, policy, given(input)).perform()
         undo = self._turn.kernel.steps.resolve(compensate)
-        return run_compensated_step(self._turn, position, definition, policy, given(input), undo)
+        return CompensatedStep(self._turn, position, definition, policy, given(input), undo).perform()
 
     @overload
     def local_step(
@@ -145,8 +145,10 @@ class StepCalls(ContextPart):
         refuse_unknown("local_step", options, LocalStepOptions)
         definition = checked_definition(step_definition(function), name, NO_VALUE)
         policy, compensate = _policy(definition, options), options.get("compensate")
-        undo = None if compensate is None else self._turn.kernel.steps.resolve(compensate)
-        return run_local_step(self._turn, self._take(), definition, policy, undo)
+        if compensate is None:
+            return Step(self._turn, self._take(), definition, policy, None, Here()).perform()
+        undo = self._turn.kernel.steps.resolve(compensate)
+        return CompensatedStep(self._turn, self._take(), definition, policy, None, undo, Here()).perform()
 
     @overload
     def transaction(
@@ -188,7 +190,7 @@ class StepCalls(ContextPart):
         limit = self._turn.kernel.config.transaction_timeout if timeout is None else parse_duration(timeout)
         policy = _policy(definition, options)
         position = self._take()
-        return run_transaction(self._turn, position, definition, policy, given(input), timeout=limit)
+        return Transaction(self._turn, position, definition, policy, given(input), limit).perform()
 
 
 def _policy(definition: StepDefinition, options: AttemptOptions) -> StepPolicy:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from fastapi_durable.engine.context.base import ContextPart
-from fastapi_durable.engine.primitives.recorded_value import record_value
-from fastapi_durable.engine.primitives.search_attributes import upsert_search_attributes
+from fastapi_durable.engine.primitives.recorded_value import RecordedValue
+from fastapi_durable.engine.primitives.search_attributes import UpsertedAttributes
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import SearchAttributes
 
@@ -22,15 +22,15 @@ class ValueCalls(ContextPart):
 
     def now(self) -> Coroutine[Any, Any, datetime]:
         """The current time (aware, UTC, milliseconds), the same on every replay."""
-        return record_value(self._turn, self._take(), "now", datetime, self._turn.kernel.clock.now)
+        return RecordedValue(self._turn, self._take(), "now", datetime, self._turn.kernel.clock.now).perform()
 
     def uuid(self) -> Coroutine[Any, Any, uuid.UUID]:
         """A random UUID, the same on every replay; it cannot be guessed."""
-        return record_value(self._turn, self._take(), "uuid", uuid.UUID, uuid.uuid4)
+        return RecordedValue(self._turn, self._take(), "uuid", uuid.UUID, uuid.uuid4).perform()
 
     def random(self) -> Coroutine[Any, Any, float]:
         """A random float in [0, 1), the same on every replay."""
-        return record_value(self._turn, self._take(), "random", float, random.random)
+        return RecordedValue(self._turn, self._take(), "random", float, random.random).perform()
 
     def upsert_search_attributes(
         self, changes: Mapping[str, Any] | BaseModel, /
@@ -46,7 +46,7 @@ class ValueCalls(ContextPart):
         if not isinstance(changes, BaseModel | Mapping):
             raise InputValidationError(f"search attributes are a mapping of names to values, not {changes!r:.80}")
         given = changes.model_dump(mode="json", exclude_unset=True) if isinstance(changes, BaseModel) else dict(changes)
-        return upsert_search_attributes(self._turn, self._take(), given)
+        return UpsertedAttributes(self._turn, self._take(), given).perform()
 
     def side_effect(
         self, take: Callable[[], Awaitable[T] | T], type: type[T] | None = None, /
@@ -59,4 +59,4 @@ class ValueCalls(ContextPart):
             StepFailedError: `take` raised, or its value has no JSON form; the same error on every replay.
         """
         declared: Any = Any if type is None else type
-        return record_value(self._turn, self._take(), "sideEffect", declared, take)
+        return RecordedValue(self._turn, self._take(), "sideEffect", declared, take).perform()

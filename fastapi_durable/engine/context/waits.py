@@ -5,10 +5,10 @@ from datetime import datetime
 from typing import Any, TypeVar, overload
 
 from fastapi_durable.engine.context.base import ContextPart
-from fastapi_durable.engine.primitives.event import checked_event_name, event_token, wait_for_event
-from fastapi_durable.engine.primitives.signal import wait_for_signal
-from fastapi_durable.engine.primitives.sleep import sleep_until
-from fastapi_durable.engine.primitives.webhook import Webhook, mint_webhook
+from fastapi_durable.engine.primitives.event import AwaitedEvent, checked_event_name, event_token
+from fastapi_durable.engine.primitives.signal import Signal
+from fastapi_durable.engine.primitives.sleep import Sleep
+from fastapi_durable.engine.primitives.webhook import MintedWebhook, Webhook
 from fastapi_durable.model.clock import truncate
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import InputValidationError
@@ -28,7 +28,7 @@ class WaitCalls(ContextPart):
             ValueError: `duration` is not a duration.
         """
         deadline = self._turn.kernel.clock.now() + parse_duration(duration)
-        return sleep_until(self._turn, self._take(), deadline)
+        return Sleep(self._turn, self._take(), deadline).perform()
 
     def sleep_until(self, moment: datetime) -> Coroutine[Any, Any, None]:
         """Wait until a moment; on a replay the one of the first run counts.
@@ -38,7 +38,7 @@ class WaitCalls(ContextPart):
         """
         if getattr(moment, "tzinfo", None) is None:
             raise ValueError(f"{moment!r} is no datetime with a time zone; pass one, such as `await ctx.now() + ...`")
-        return sleep_until(self._turn, self._take(), truncate(moment))
+        return Sleep(self._turn, self._take(), truncate(moment)).perform()
 
     @overload
     def wait_for_signal(
@@ -62,7 +62,7 @@ class WaitCalls(ContextPart):
         checked_token(token)
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
-        return wait_for_signal(self._turn, deadline_position, self._take(), token, type, limit)
+        return Signal(self._turn, self._take(), token, type, deadline_position, limit).perform()
 
     @overload
     def wait_for_event(
@@ -101,7 +101,7 @@ class WaitCalls(ContextPart):
         event_token(name, wanted, self._turn.run.id, 0)
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
-        return wait_for_event(self._turn, deadline_position, self._take(), name, wanted, type, limit)
+        return AwaitedEvent(self._turn, self._take(), name, wanted, type, deadline_position, limit).perform()
 
     @overload
     def webhook(self, type: type[T], /) -> Coroutine[Any, Any, Webhook[T]]: ...
@@ -113,4 +113,4 @@ class WaitCalls(ContextPart):
         `hook = await ctx.webhook(Notice)`, give `hook.url` away, then `await hook.wait(timeout="3 days")`. A callback
         is taken from the moment the webhook is made, so none is lost before `wait`. Takes one position.
         """
-        return mint_webhook(self._turn, self._take(), type)
+        return MintedWebhook(self._turn, self._take(), type).perform()

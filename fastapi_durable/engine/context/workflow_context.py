@@ -61,7 +61,7 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
             DefinitionError: one is no coroutine.
         """
         check_branches("gather", branches)
-        return gather_branches([self._turn.open_branch() for _ in branches], branches)
+        return gather_branches([self._turn.history.positions.open_branch() for _ in branches], branches)
 
     @overload
     def race(
@@ -95,7 +95,7 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
         if not branches:
             raise DefinitionError("a race needs at least one branch")
         check_branches("race", branches)
-        entries = [self._turn.open_branch() for _ in branches]
+        entries = [self._turn.history.positions.open_branch() for _ in branches]
         try:
             seq = self._take()
         except BaseException:

@@ -13,7 +13,8 @@ from fastapi_durable.declare.entity import EntityDefinition
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.primitives.entity_message import STATE, WORKFLOW, EntityLife, Message
-from fastapi_durable.engine.primitives.signal import signal_lock, wait_for_signal
+from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.primitives.signal import Signal, signal_lock
 from fastapi_durable.engine.primitives.step import call
 from fastapi_durable.engine.runs.completion import completion
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
@@ -23,7 +24,7 @@ from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityNotRegisteredError, FatalError
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, RunStatus
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, RunStatus
 
 _OPERATIONS_PER_LIFE = 50
 _REMEMBERED_IDS = 500
@@ -38,48 +39,45 @@ async def live(ctx: WorkflowContext, input: EntityLife) -> None:
         turn.block(EntityNotRegisteredError(input.name, sorted(turn.kernel.entities)))
     state, seen = input.state, deque(input.seen, maxlen=_REMEMBERED_IDS)
     for number in range(_OPERATIONS_PER_LIFE):
-        message: Message = await wait_for_signal(turn, None, turn.take_position(), turn.run.id, Message, None)
+        message: Message = await Signal(turn, turn.take_position(), turn.run.id, Message).perform()
         if message.id is not None:
             if message.id in seen:
                 continue
             seen.append(message.id)
-        outcome = await _operate(turn, turn.take_position(), number, definition, state, message)
-        seq = turn.take_position()
+        outcome = await Operation(turn, turn.take_position(), number, definition, state, message).perform()
         if outcome.status is CheckpointStatus.COMPLETED:
             state = outcome.output["state"]
-        await _show(turn, seq, state)
+        await ShownState(turn, turn.take_position(), state).perform()
         if message.reply is not None:
-            await _answer(turn, turn.take_position(), number, message.reply, outcome)
+            await Answer(turn, turn.take_position(), number, message.reply, outcome).perform()
     last = EntityLife(name=input.name, key=input.key, state=state, seen=list(seen))
     encoded = turn.kernel.codec.encode(last, EntityLife, what=f"the state of {turn.run.id!r}")
     turn.continue_as_new(Continuation(input=encoded, in_place=True))
 
 
-async def _operate(
-    turn: Turn, seq: int, number: int, definition: EntityDefinition, state: Json, message: Message
-) -> Checkpoint:
-    """Execute one operation on the state; what it changed counts only if it returns."""
-    name = f"op:{number}"
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
-        if recorded is not None and recorded.status.is_finished:
-            return recorded
-        status, output, error = CheckpointStatus.COMPLETED, None, None
+class Operation(Primitive[Checkpoint]):
+    """One operation on the state: how it ended. What it changed counts only if it returned."""
+
+    def __init__(
+        self, turn: Turn, seq: int, number: int, definition: EntityDefinition, state: Json, message: Message
+    ) -> None:
+        super().__init__(turn, seq, f"op:{number}")
+        self._definition = definition
+        self._state = state
+        self._message = message
+
+    async def act(self) -> Checkpoint:
+        sent = {"op": self._message.op, "arg": self._message.arg}
         try:
-            output = await _execute(turn, definition, state, message)
+            output = await _execute(self.turn, self._definition, self._state, self._message)
         except (Exception, SystemExit) as raised:
-            status, error = CheckpointStatus.FAILED, error_record(raised)
-        return await turn.record(
-            turn.checkpoint(
-                seq,
-                CheckpointKind.LOCAL,
-                name,
-                status,
-                input={"op": message.op, "arg": message.arg},
-                output=output,
-                error=error,
-            )
-        )
+            row = self.row(CheckpointStatus.FAILED, input=sent, error=error_record(raised))
+        else:
+            row = self.row(CheckpointStatus.COMPLETED, input=sent, output=output)
+        return await self.turn.record(row)
+
+    def result(self, recorded: Checkpoint) -> Checkpoint:
+        return recorded
 
 
 async def _execute(turn: Turn, definition: EntityDefinition, state: Json, message: Message) -> dict[str, Json]:
@@ -113,33 +111,48 @@ def _bound(operation: StepDefinition, instance: object) -> StepDefinition:
     )
 
 
-async def _show(turn: Turn, seq: int, state: Json) -> None:
-    """Record the state where it can be read from outside."""
-    async with turn.under_way():
-        if await turn.recorded(seq, CheckpointKind.LOCAL, STATE) is None:
-            shown = turn.checkpoint(seq, CheckpointKind.LOCAL, STATE, CheckpointStatus.COMPLETED, output=state)
-            await turn.record(shown)
+class ShownState(Primitive[None]):
+    """Records the state where it can be read from outside."""
+
+    def __init__(self, turn: Turn, seq: int, state: Json) -> None:
+        super().__init__(turn, seq, STATE)
+        self._state = state
+
+    async def act(self) -> Checkpoint:
+        return await self.turn.record(self.row(CheckpointStatus.COMPLETED, output=self._state))
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""
 
 
-async def _answer(turn: Turn, seq: int, number: int, reply: str, outcome: Checkpoint) -> None:
-    name = f"reply:{number}"
-    async with turn.under_way():
-        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
-            turn.remember(await turn.persist(lambda: _hand_answer(turn, seq, name, reply, answer_of(outcome))))
-            turn.kernel.notifications.work_available()
+class Answer(Primitive[None]):
+    """Hands the outcome of an operation to the call that waits for it."""
 
+    def __init__(self, turn: Turn, seq: int, number: int, reply: str, outcome: Checkpoint) -> None:
+        super().__init__(turn, seq, f"reply:{number}")
+        self._reply = reply
+        self._outcome = outcome
 
-async def _hand_answer(turn: Turn, seq: int, name: str, reply: str, answer: Json) -> Checkpoint:
-    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await transaction.lock_name(signal_lock(reply))
-        # The entity before its caller, here as where an operation is sent.
-        await own_run(turn, transaction)
-        waiter = await transaction.find_signal_waiter(reply)
-        if waiter is not None:
-            # Without one the caller has ended; nobody else will ever ask for this answer.
-            await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
-        checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED)
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+    async def act(self) -> Checkpoint:
+        recorded = await self.commit(self._hand_over)
+        self.turn.kernel.notifications.work_available()
+        return recorded
+
+    async def _hand_over(self) -> Checkpoint:
+        turn = self.turn
+        async with turn.transaction() as transaction:
+            await transaction.lock_name(signal_lock(self._reply))
+            # The entity before its caller, here as where an operation is sent.
+            await own_run(turn, transaction)
+            waiter = await transaction.find_signal_waiter(self._reply)
+            if waiter is not None:
+                # Without one the caller has ended; nobody else will ever ask for this answer.
+                answer = answer_of(self._outcome)
+                await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
+            return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED))
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""
 
 
 def answer_of(outcome: Checkpoint) -> Json:

@@ -1,12 +1,13 @@
 """Which rows of a failed run's history a retry gives up, so that the body does that work again.
 
-Which calls the run failed by was recorded when it ended (see `blame`). Here it is joined by what belongs to them: a
-deadline, the dispatch of a task, the children of a group, and what was undone.
+Which calls the run failed by was recorded when it ended (see `failure_attribution`). Here it is joined by what belongs
+to them: a deadline, the dispatch of a task, the children of a group, and what was undone.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from fastapi_durable.engine.primitives.children import FIRST_FAILURE
 from fastapi_durable.engine.primitives.race import RACE
 from fastapi_durable.engine.runs.completion import child_token, failure_of
 from fastapi_durable.engine.runs.operator_log import is_trace
@@ -17,7 +18,6 @@ _CHILD = f"signal:{child_token('')}"
 _TASK = "signal:task:"
 _REPLY = "signal:entityreply:"
 _DEADLINE = "timeout:"
-_VERDICT = "all:first_failure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ def given_up(history: Sequence[Checkpoint], error: ErrorRecord | None) -> GivenU
     found = GivenUp()
     by_seq = {row.seq: row for row in history if not is_trace(row)}
     _give_up_undone(by_seq, found)
-    verdicts = [row for row in by_seq.values() if row.name == _VERDICT]
+    verdicts = [row for row in by_seq.values() if row.name == FIRST_FAILURE]
     for seq in _culprits(by_seq, error):
         if _failure(by_seq[seq]) is None:
             _give_up_call(by_seq[seq], found)

@@ -5,8 +5,7 @@ import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from fastapi_durable.engine.primitives.child import results_of
-from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.errors import DefinitionError, GatherError
 
 
 async def gather_branches(
@@ -23,6 +22,21 @@ async def gather_branches(
     finally:
         for task in tasks:
             task.cancel()
+
+
+def results_of(outcomes: Sequence[Any]) -> list[Any]:
+    """The outcomes of `asyncio.gather(..., return_exceptions=True)`, or one error for all that failed.
+
+    Raises:
+        GatherError: one or more are exceptions.
+    """
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException) and not isinstance(outcome, Exception):
+            raise outcome
+    failures = {index: outcome for index, outcome in enumerate(outcomes) if isinstance(outcome, Exception)}
+    if failures:
+        raise GatherError(failures, total=len(outcomes))
+    return list(outcomes)
 
 
 def check_branches(call: str, branches: Sequence[object]) -> None:

@@ -4,11 +4,12 @@ Its row and its waiter are one transaction, and so are taking the waiter, comple
 """
 
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.primitives.wait import LockedWait
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
-from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, SignalWaiter
+from fastapi_durable.model.records import CheckpointKind, CheckpointStatus, Json, SignalWaiter
 from fastapi_durable.model.reserved import BREAKPOINT
+from fastapi_durable.store.base import StoreTransaction
 
 _NAME = "breakpoint"
 
@@ -18,27 +19,18 @@ def breakpoint_name(label: str | None) -> str:
     return _NAME if label is None else f"{_NAME}:{label}"
 
 
-async def stop_at_breakpoint(turn: Turn, seq: int, label: str | None) -> None:
-    """Return once an operator let the run go on from here."""
-    name = breakpoint_name(label)
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
-        if recorded is None or not recorded.status.is_finished:
-            turn.put_waiters = True
-            recorded = await turn.persist(lambda: _stop(turn, seq, name))
-            if not recorded.status.is_finished:
-                await turn.park(None)
-            turn.remember(recorded)
+class Breakpoint(LockedWait[None]):
+    """Returns once an operator let the run go on from here."""
 
+    def __init__(self, turn: Turn, seq: int, label: str | None) -> None:
+        super().__init__(turn, seq, breakpoint_name(label))
 
-async def _stop(turn: Turn, seq: int, name: str) -> Checkpoint:
-    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await own_run(turn, transaction)
-        row = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.PENDING)
-        recorded = (await transaction.record_checkpoint(row, token=turn.token)).checkpoint
-        if not recorded.status.is_finished:
-            await transaction.put_signal_waiter(_waiter(turn.run.id, seq))
-        return recorded
+    async def take(self, transaction: StoreTransaction) -> None:
+        await self.record_in(transaction, self.row(CheckpointStatus.PENDING))
+        await transaction.put_signal_waiter(_waiter(self.turn.run.id, self.seq))
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""
 
 
 async def pass_breakpoint(kernel: Kernel, run_id: str, label: str | None) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
-from fastapi_durable.engine.primitives.step import run_step
+from fastapi_durable.engine.primitives.step import Step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.turns.undo import Compensation, undo_position
 from fastapi_durable.model.errors import SerializationError, StepFailedError
@@ -20,30 +20,37 @@ from fastapi_durable.transport.base import Transport
 _log = logging.getLogger("fastapi_durable")
 
 
-async def run_compensated_step(
-    turn: Turn,
-    seq: int,
-    definition: StepDefinition,
-    policy: StepPolicy,
-    value: Any,
-    undo: StepDefinition,
-    *,
-    transport: Transport | None = None,
-) -> Any:
+class CompensatedStep(Step):
     """A step whose success makes `undo` due, on the first run and on every replay."""
-    result = await run_step(turn, seq, definition, policy, value, transport=transport)
-    recorded = turn.peek(seq)
-    if recorded is not None and recorded.status is CheckpointStatus.COMPLETED:
-        turn.compensations.append(
-            Compensation(
-                seq=seq,
-                step=definition.name,
-                undo=undo,
-                input=recorded.input,
-                output=recorded.output,
+
+    def __init__(
+        self,
+        turn: Turn,
+        seq: int,
+        definition: StepDefinition,
+        policy: StepPolicy,
+        value: Any,
+        undo: StepDefinition,
+        transport: Transport | None = None,
+    ) -> None:
+        super().__init__(turn, seq, definition, policy, value, transport)
+        self._undo = undo
+
+    async def perform(self) -> Any:
+        """See `Step`; what is to be undone is noted once the step has succeeded."""
+        result = await super().perform()
+        recorded = self.turn.history.find(self.seq)
+        if recorded is not None and recorded.status is CheckpointStatus.COMPLETED:
+            self.turn.compensations.append(
+                Compensation(
+                    seq=self.seq,
+                    step=self.name,
+                    undo=self._undo,
+                    input=recorded.input,
+                    output=recorded.output,
+                )
             )
-        )
-    return result
+        return result
 
 
 async def unwind(turn: Turn, compensations: list[Compensation]) -> None:
@@ -62,6 +69,6 @@ async def unwind(turn: Turn, compensations: list[Compensation]) -> None:
                     definition.input_type,
                     what=f"the input of the compensation of {due.step!r}",
                 )
-            await run_step(turn, undo_position(due.seq), definition, definition.policy, value)
+            await Step(turn, undo_position(due.seq), definition, definition.policy, value).perform()
         except (StepFailedError, SerializationError) as error:
             _log.error("run %s: step %r could not be undone: %s", turn.run.id, due.step, error)

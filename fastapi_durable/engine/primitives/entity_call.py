@@ -11,15 +11,16 @@ from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.entity_message import WORKFLOW, EntityLife, Message, entity_run_id
+from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
-from fastapi_durable.engine.runs.completion import completion, failure_of
+from fastapi_durable.engine.primitives.wait import Wait
+from fastapi_durable.engine.runs.completion import completion, failure_of, value_of
 from fastapi_durable.engine.runs.create import engine_run
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityOperationError, InputValidationError, RunStateError, SerializationError
 from fastapi_durable.model.records import (
     Checkpoint,
-    CheckpointKind,
     CheckpointStatus,
     ErrorRecord,
     Json,
@@ -42,6 +43,11 @@ class Call:
     operation: str
     arg: Json
     output_type: Any
+
+    @property
+    def sent(self) -> Json:
+        """What the caller's history tells of it."""
+        return {"op": self.operation, "arg": self.arg}
 
 
 def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any, *, given: bool) -> Call:
@@ -71,91 +77,96 @@ def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any
     return Call(entity=entity, key=key, operation=operation, arg=encoded, output_type=output_type)
 
 
-async def call_entity(turn: Turn, seq: int, call: Call) -> Any:
-    """Send an operation and wait for its result.
+class EntityCall(Wait[Any]):
+    """Sends an operation and waits for its result.
 
     Raises:
         EntityOperationError: it failed; the entity's state is what it was before.
     """
-    reply = f"entityreply:{turn.step_id(seq)}"
-    name = f"signal:{reply}"
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
-        if recorded is None:
-            turn.put_waiters = True
-            recorded = await turn.persist(lambda: _ask(turn, seq, name, reply, call))
-            turn.remember(recorded)
-            turn.kernel.notifications.work_available()
-        if not recorded.status.is_finished:
-            turn.put_waiters = True
-            await turn.park(None)
-        if failure := failure_of(recorded.output):
-            raise turn.failed(seq, EntityOperationError(call.entity, call.key, call.operation, failure))
-        value = recorded.output.get("value") if isinstance(recorded.output, dict) else recorded.output
-        label = f"the result of operation {call.operation!r} of entity {call.entity!r}"
-        return turn.kernel.codec.decode(value, call.output_type, what=label)
 
+    def __init__(self, turn: Turn, seq: int, call: Call) -> None:
+        self._reply = f"entityreply:{turn.history.positions.step_id(seq)}"
+        super().__init__(turn, seq, f"signal:{self._reply}")
+        self._call = call
 
-async def _ask(turn: Turn, seq: int, name: str, reply: str, call: Call) -> Checkpoint:
-    run_id = entity_run_id(turn.run.namespace, call.entity, call.key)
-    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await transaction.lock_name(signal_lock(run_id))
-        await transaction.lock_name(signal_lock(reply))
-        sent = await transaction.find_checkpoint(turn.run.id, seq)
-        if sent is not None:
-            # By this very call, whose commit was not heard of.
-            return sent
-        ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call, reply=reply)
-        input = {"op": call.operation, "arg": call.arg}
-        if ended is not None:
-            checkpoint = turn.checkpoint(
-                seq,
-                CheckpointKind.SIGNAL,
-                name,
-                CheckpointStatus.COMPLETED,
-                input=input,
-                output=completion(ended.status, None, _ended(ended)),
+    async def act(self) -> Checkpoint:
+        if self.begun is None:
+            self.turn.put_waiters = True
+            sent = await self.commit(self._send)
+            self.turn.kernel.notifications.work_available()
+            if sent.status.is_finished:
+                return sent
+        return await super().act()
+
+    async def receive(self) -> None:
+        """The waiter was left when the operation was sent."""
+
+    async def _send(self) -> Checkpoint:
+        turn, call = self.turn, self._call
+        run_id = entity_run_id(turn.run.namespace, call.entity, call.key)
+        async with turn.transaction() as transaction:
+            await transaction.lock_name(signal_lock(run_id))
+            await transaction.lock_name(signal_lock(self._reply))
+            sent = await transaction.find_checkpoint(turn.run.id, self.seq)
+            if sent is not None:
+                # By this very call, whose commit was not heard of.
+                return sent
+            ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call, reply=self._reply)
+            if ended is not None:
+                output = completion(ended.status, None, _ended(ended))
+                row = self.row(CheckpointStatus.COMPLETED, input=call.sent, output=output)
+            else:
+                row = self.row(CheckpointStatus.RUNNING, input=call.sent)
+                await transaction.put_signal_waiter(SignalWaiter(token=self._reply, run_id=turn.run.id, seq=self.seq))
+            return await self.record_in(transaction, row)
+
+    def returns(self, output: Json) -> Any:
+        call = self._call
+        if failure := failure_of(output):
+            raise self.turn.history.failed(
+                self.seq, EntityOperationError(call.entity, call.key, call.operation, failure)
             )
-        else:
-            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, name, CheckpointStatus.RUNNING, input=input)
-            await transaction.put_signal_waiter(SignalWaiter(token=reply, run_id=turn.run.id, seq=seq))
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+        label = f"the result of operation {call.operation!r} of entity {call.entity!r}"
+        return self.turn.kernel.codec.decode(value_of(output), call.output_type, what=label)
 
 
-async def signal_entity(turn: Turn, seq: int, call: Call) -> None:
-    """Send an operation and go on.
+class EntitySignal(Primitive[None]):
+    """Sends an operation and goes on.
 
     Raises:
         EntityOperationError: an operator ended the entity.
     """
-    name = f"entitysig:{call.entity}:{call.key}"
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
-        if recorded is None:
-            recorded = await turn.persist(lambda: _tell(turn, seq, name, call))
-            turn.remember(recorded)
-            turn.kernel.notifications.work_available()
-        if recorded.error is not None:
-            raise turn.failed(seq, EntityOperationError(call.entity, call.key, call.operation, recorded.error))
 
+    def __init__(self, turn: Turn, seq: int, call: Call) -> None:
+        super().__init__(turn, seq, f"entitysig:{call.entity}:{call.key}")
+        self._call = call
 
-async def _tell(turn: Turn, seq: int, name: str, call: Call) -> Checkpoint:
-    run_id = entity_run_id(turn.run.namespace, call.entity, call.key)
-    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await transaction.lock_name(signal_lock(run_id))
-        sent = await transaction.find_checkpoint(turn.run.id, seq)
-        if sent is not None:
-            return sent
-        ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call)
-        checkpoint = turn.checkpoint(
-            seq,
-            CheckpointKind.LOCAL,
-            name,
-            CheckpointStatus.COMPLETED if ended is None else CheckpointStatus.FAILED,
-            input={"op": call.operation, "arg": call.arg},
-            error=None if ended is None else _ended(ended),
-        )
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+    async def act(self) -> Checkpoint:
+        recorded = await self.commit(self._send)
+        self.turn.kernel.notifications.work_available()
+        return recorded
+
+    async def _send(self) -> Checkpoint:
+        turn, call = self.turn, self._call
+        run_id = entity_run_id(turn.run.namespace, call.entity, call.key)
+        async with turn.transaction() as transaction:
+            await transaction.lock_name(signal_lock(run_id))
+            sent = await transaction.find_checkpoint(turn.run.id, self.seq)
+            if sent is not None:
+                return sent
+            ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call)
+            if ended is not None:
+                row = self.row(CheckpointStatus.FAILED, input=call.sent, error=_ended(ended))
+            else:
+                row = self.row(CheckpointStatus.COMPLETED, input=call.sent)
+            return await self.record_in(transaction, row)
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""
+
+    def raises(self, recorded: Checkpoint) -> Exception:
+        call, error = self._call, recorded.error or ErrorRecord(message="not sent")
+        return EntityOperationError(call.entity, call.key, call.operation, error)
 
 
 async def signal_from_outside(kernel: Kernel, call: Call, operation_id: str) -> None:

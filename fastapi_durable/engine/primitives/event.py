@@ -7,23 +7,20 @@ an id is remembered for as long as events are kept, so a publisher that is not s
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.subscription import Event, PublishedEvent
-from fastapi_durable.engine.primitives.signal import SIGNAL_TIMEOUT, recorded_deadline
+from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, Deadline, LockedWait
 from fastapi_durable.engine.runs.create import report
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
-from fastapi_durable.engine.turns.own_run import own_run
-from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError
 from fastapi_durable.model.records import (
     BufferedEvent,
     Checkpoint,
-    CheckpointKind,
     CheckpointStatus,
     ErrorRecord,
     Json,
@@ -69,69 +66,63 @@ def event_token(name: str, match: Mapping[str, Json], run_id: str, seq: int) -> 
     return token
 
 
-async def wait_for_event(
-    turn: Turn,
-    deadline_seq: int | None,
-    seq: int,
-    name: str,
-    match: Mapping[str, Json],
-    declared: Any,
-    timeout: timedelta | None,
-) -> Any:
+class AwaitedEvent(LockedWait[Any]):
     """The payload of the next event of this name whose top level equals `match`.
 
+    A kept event that fits wins over a deadline that has passed.
+
+    Args:
+        deadline_seq, timeout: Of a bounded wait.
+        declared: The type of the payload.
+
     Raises:
-        SignalTimeoutError: none came in time; a kept one that fits wins over a deadline that has passed.
+        SignalTimeoutError: none came in time.
         SerializationError: the payload does not fit the declared type.
     """
-    token = event_token(name, match, turn.run.id, seq)
-    async with turn.under_way():
-        deadline = None
+
+    def __init__(
+        self,
+        turn: Turn,
+        seq: int,
+        event: str,
+        match: Mapping[str, Json],
+        declared: Any,
+        deadline_seq: int | None = None,
+        timeout: timedelta | None = None,
+    ) -> None:
+        bounded = None
         if deadline_seq is not None and timeout is not None:
-            deadline = await recorded_deadline(turn, deadline_seq, f"timeout:event:{name}", timeout)
-        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, f"signal:{token}")
-        if recorded is None or not recorded.status.is_finished:
-            turn.put_waiters = True
-            recorded = await turn.persist(lambda: _receive(turn, seq, name, match, token, deadline))
-            if recorded is None:
-                await turn.park(deadline)
-            turn.remember(recorded)
-        if recorded.status is CheckpointStatus.FAILED:
-            raise turn.failed(seq, SignalTimeoutError(f"event:{name}", timeout or timedelta(0)))
-        return turn.kernel.codec.decode(recorded.output, declared, what=f"the payload of event {name!r}")
+            bounded = Deadline(turn, deadline_seq, f"timeout:event:{event}", timeout)
+        self._token = event_token(event, match, turn.run.id, seq)
+        super().__init__(turn, seq, f"signal:{self._token}", bounded)
+        self._event = event
+        self._match = match
+        self._declared = declared
 
+    def locks(self) -> Sequence[str]:
+        return (_lock(self._event),)
 
-async def _receive(
-    turn: Turn, seq: int, name: str, match: Mapping[str, Json], token: str, deadline: datetime | None
-) -> Checkpoint | None:
-    """Take a kept event or the timeout into the history; else leave a waiter and return None."""
-    kernel, label = turn.kernel, f"signal:{token}"
-    waiter = SignalWaiter(token=token, run_id=turn.run.id, seq=seq)
-    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
-        await transaction.lock_name(_lock(name))
-        await own_run(turn, transaction)
-        # Delivered since this turn read the history.
-        delivered = await transaction.find_checkpoint(turn.run.id, seq)
-        if delivered is not None and delivered.status.is_finished:
-            return delivered
-        now = kernel.clock.now()
-        event = await _take_kept(transaction, name, match, since=now - kernel.config.event_ttl)
+    async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
+        kernel, waiter = self.turn.kernel, SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
+        since = kernel.clock.now() - kernel.config.event_ttl
+        event = await _take_kept(transaction, self._event, self._match, since=since)
         if event is not None:
-            checkpoint = turn.checkpoint(
-                seq, CheckpointKind.SIGNAL, label, CheckpointStatus.COMPLETED, output=event.payload
-            )
-        elif deadline is not None and deadline <= now:
-            error = ErrorRecord(message=f"no event {name!r} before its deadline", code=SIGNAL_TIMEOUT)
-            checkpoint = turn.checkpoint(seq, CheckpointKind.SIGNAL, label, CheckpointStatus.FAILED, error=error)
+            row = self.row(CheckpointStatus.COMPLETED, output=event.payload)
+        elif self.is_over:
+            error = ErrorRecord(message=f"no event {self._event!r} before its deadline", code=SIGNAL_TIMEOUT)
+            row = self.row(CheckpointStatus.FAILED, error=error)
         else:
             await transaction.put_signal_waiter(waiter)
-            if seq >= FIRST_BRANCH_SEQ:
-                # The waiter names the position, so the branch has to find the same one again.
-                begun = turn.checkpoint(seq, CheckpointKind.SIGNAL, label, CheckpointStatus.PENDING)
-                await transaction.record_checkpoint(begun, token=turn.token)
+            await self.begin(transaction)
             return None
         await transaction.remove_signal_waiter(waiter)
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+        return await self.record_in(transaction, row)
+
+    def returns(self, output: Json) -> Any:
+        return self.turn.kernel.codec.decode(output, self._declared, what=f"the payload of event {self._event!r}")
+
+    def raises(self, _: Checkpoint) -> Exception:
+        return SignalTimeoutError(f"event:{self._event}", self.timeout)
 
 
 async def _take_kept(

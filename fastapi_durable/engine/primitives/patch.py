@@ -1,9 +1,23 @@
 """`ctx.patched`: tells runs that were begun before a change of the code from those begun after it."""
 
+from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.records import CheckpointKind, CheckpointStatus
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 
 _PREFIX = "patch:"
+
+
+class Patch(Primitive[bool]):
+    """Records that the run takes the new way from here on."""
+
+    def __init__(self, turn: Turn, seq: int, patch_id: str) -> None:
+        super().__init__(turn, seq, f"{_PREFIX}{patch_id}")
+
+    async def act(self) -> Checkpoint:
+        return await self.turn.record(self.row(CheckpointStatus.COMPLETED, output=True))
+
+    def returns(self, _: Json) -> bool:
+        return True
 
 
 def is_older(turn: Turn, seq: int) -> bool:
@@ -11,14 +25,5 @@ def is_older(turn: Turn, seq: int) -> bool:
 
     Such a run keeps the position for that; the call takes none.
     """
-    recorded = turn.peek(seq)
+    recorded = turn.history.find(seq)
     return recorded is not None and not recorded.name.startswith(_PREFIX)
-
-
-async def mark_patched(turn: Turn, seq: int, patch_id: str) -> bool:
-    """Record that the run takes the new way from here on."""
-    name = f"{_PREFIX}{patch_id}"
-    async with turn.under_way():
-        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
-            await turn.record(turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=True))
-        return True

@@ -4,40 +4,43 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.errors import StepFailedError
-from fastapi_durable.model.records import CheckpointKind, CheckpointStatus, ErrorRecord
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 
 
-async def record_value(turn: Turn, seq: int, name: str, declared: Any, take: Callable[[], Any]) -> Any:
+class RecordedValue(Primitive[Any]):
     """The recorded value of this position; on the first run, what `take` (sync or async) returns.
 
     A crash between taking and recording takes again, so `take` should not change the outside world.
 
+    Args:
+        declared: The type of the value.
+
     Raises:
         StepFailedError: `take` raised, or its value has no JSON form.
     """
-    codec = turn.kernel.codec
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, name)
-        if recorded is None:
-            try:
-                value = take()
-                if inspect.isawaitable(value):
-                    value = await value
-                output = codec.encode(value, declared, what=f"the value of {name}")
-            except Exception as error:
-                # Recorded, so that a body which caught the error takes the same branch on every replay.
-                failed = turn.checkpoint(
-                    seq, CheckpointKind.LOCAL, name, CheckpointStatus.FAILED, error=error_record(error)
-                )
-                recorded = await turn.record(failed)
-            else:
-                recorded = await turn.record(
-                    turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=output)
-                )
-        if recorded.status is CheckpointStatus.FAILED:
-            failure = recorded.error or ErrorRecord(message="no value")
-            raise turn.failed(seq, StepFailedError(name, failure, recorded.attempts))
-        return codec.decode(recorded.output, declared, what=f"the value of {name}")
+
+    needs_output_only = True
+
+    def __init__(self, turn: Turn, seq: int, name: str, declared: Any, take: Callable[[], Any]) -> None:
+        super().__init__(turn, seq, name)
+        self._declared = declared
+        self._take = take
+
+    async def act(self) -> Checkpoint:
+        try:
+            value = self._take()
+            if inspect.isawaitable(value):
+                value = await value
+            output = self.turn.kernel.codec.encode(value, self._declared, what=f"the value of {self.name}")
+        except Exception as error:
+            # Recorded, so that a body which caught the error takes the same branch on every replay.
+            row = self.row(CheckpointStatus.FAILED, error=error_record(error))
+        else:
+            row = self.row(CheckpointStatus.COMPLETED, output=output)
+        return await self.turn.record(row)
+
+    def returns(self, output: Json) -> Any:
+        return self.turn.kernel.codec.decode(output, self._declared, what=f"the value of {self.name}")

@@ -6,39 +6,48 @@ Where a run has branches, each value is therefore stamped later than the one bef
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
+from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.runs.chain import earlier_ids
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Run
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json, Run
 from fastapi_durable.store.base import StateStore
 
 
-async def publish_value(turn: Turn, seq: int, key: str, value: Any) -> None:
-    """Record the value of this position as the newest one of `key`.
+class ShownValue(Primitive[None]):
+    """The value of this position, as the newest one of `key`.
 
     Raises:
         SerializationError: it has no JSON form.
     """
-    name = _name(key)
-    async with turn.under_way():
-        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
-            output = turn.kernel.codec.encode(value, Any, what=f"the value of event {key!r}")
-            checkpoint = turn.checkpoint(seq, CheckpointKind.LOCAL, name, CheckpointStatus.COMPLETED, output=output)
-            if turn.has_branches:
-                checkpoint = await turn.persist(lambda: _after_the_latest(turn, checkpoint))
-            await turn.record(checkpoint)
 
+    def __init__(self, turn: Turn, seq: int, key: str, value: Any) -> None:
+        super().__init__(turn, seq, _name(key))
+        self._key = key
+        self._value = value
 
-async def _after_the_latest(turn: Turn, checkpoint: Checkpoint) -> Checkpoint:
-    # Of all values, those too that the body set before it had branches: their order was that of positions, whatever
-    # the clocks said, and from now on it is that of time.
-    store = turn.kernel.store
-    latest = await store.find_latest_checkpoint_by_name(turn.run.id, checkpoint.name, by_time=True)
-    if latest is None:
-        return checkpoint
-    return replace(checkpoint, finished_at=max(checkpoint.finished_at, latest.finished_at + timedelta(milliseconds=1)))
+    async def act(self) -> Checkpoint:
+        turn = self.turn
+        output = turn.kernel.codec.encode(self._value, Any, what=f"the value of event {self._key!r}")
+        row = self.row(CheckpointStatus.COMPLETED, output=output)
+        if turn.history.positions.has_branches:
+            row = await turn.persist(partial(self._after_the_latest, row))
+        return await turn.record(row)
+
+    async def _after_the_latest(self, row: Checkpoint) -> Checkpoint:
+        # Of all values, those too that the body set before it had branches: their order was that of positions, whatever
+        # the clocks said, and from now on it is that of time.
+        store = self.turn.kernel.store
+        latest = await store.find_latest_checkpoint_by_name(self.turn.run.id, self.name, by_time=True)
+        if latest is None:
+            return row
+        return replace(row, finished_at=max(row.finished_at, latest.finished_at + timedelta(milliseconds=1)))
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""
 
 
 async def latest_value(store: StateStore, run: Run, key: str) -> Checkpoint | None:

@@ -10,13 +10,13 @@ from typing import Any
 
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.start_validation import check_attributes
+from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.errors import InputValidationError, LeaseLostError, SerializationError
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, SearchAttributes, SearchValue
-
-_NAME = "searchAttributes"
+from fastapi_durable.model.errors import InputValidationError, SerializationError
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json, SearchAttributes, SearchValue
 
 
 def checked_attributes(
@@ -44,41 +44,42 @@ def checked_attributes(
     return values
 
 
-async def upsert_search_attributes(turn: Turn, seq: int, changes: Mapping[str, Any]) -> SearchAttributes:
-    """Set attributes of the run, and remove those that are None; returns all that it has then.
+class UpsertedAttributes(Primitive[SearchAttributes]):
+    """Sets attributes of the run, and removes those that are None; returns all that it has then.
 
     Raises:
         InputValidationError: the result does not fit the workflow's schema; nothing was changed.
     """
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, _NAME)
-        if recorded is None:
-            recorded = await turn.persist(lambda: _change(turn, seq, changes))
-            turn.remember(recorded)
-        attributes: dict[str, SearchValue] = recorded.output or {}
-        if recorded.error is not None:
-            raise turn.failed(seq, InputValidationError(recorded.error.message))
+
+    def __init__(self, turn: Turn, seq: int, changes: Mapping[str, Any]) -> None:
+        super().__init__(turn, seq, "searchAttributes")
+        self._changes = changes
+
+    async def act(self) -> Checkpoint:
+        return await self.commit(self._change)
+
+    async def _change(self) -> Checkpoint:
+        turn, kernel = self.turn, self.turn.kernel
+        definition = kernel.registry.find(turn.run.workflow, turn.run.workflow_version)
+        async with turn.transaction() as transaction:
+            run = await own_run(turn, transaction)
+            merged = {**run.search_attributes, **self._changes}
+            try:
+                attributes = checked_attributes(
+                    kernel.codec, definition, {key: value for key, value in merged.items() if value is not None}
+                )
+            except InputValidationError as error:
+                # Recorded, so that a body which caught the error takes the same branch on every replay.
+                failure = error_record(error, retryable=False)
+                return await self.record_in(transaction, self.row(CheckpointStatus.FAILED, error=failure))
+            await transaction.update_run(
+                run.id, {"search_attributes": attributes, "updated_at": kernel.clock.now()}, token=turn.token
+            )
+            return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=attributes))
+
+    def returns(self, output: Json) -> SearchAttributes:
+        attributes: dict[str, SearchValue] = output or {}
         return attributes
 
-
-async def _change(turn: Turn, seq: int, changes: Mapping[str, Any]) -> Checkpoint:
-    kernel = turn.kernel
-    definition = kernel.registry.find(turn.run.workflow, turn.run.workflow_version)
-    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
-        run = await transaction.lock_run(turn.run.id)
-        if run is None or run.locked_by != turn.token:
-            raise LeaseLostError(turn.run.id)
-        merged = {key: value for key, value in {**run.search_attributes, **changes}.items() if value is not None}
-        try:
-            attributes = checked_attributes(kernel.codec, definition, merged)
-        except InputValidationError as error:
-            # Recorded, so that a body which caught the error takes the same branch on every replay.
-            failed = turn.checkpoint(
-                seq, CheckpointKind.LOCAL, _NAME, CheckpointStatus.FAILED, error=error_record(error, retryable=False)
-            )
-            return (await transaction.record_checkpoint(failed, token=turn.token)).checkpoint
-        await transaction.update_run(
-            run.id, {"search_attributes": attributes, "updated_at": kernel.clock.now()}, token=turn.token
-        )
-        done = turn.checkpoint(seq, CheckpointKind.LOCAL, _NAME, CheckpointStatus.COMPLETED, output=attributes)
-        return (await transaction.record_checkpoint(done, token=turn.token)).checkpoint
+    def raises(self, recorded: Checkpoint) -> Exception:
+        return InputValidationError("" if recorded.error is None else recorded.error.message)

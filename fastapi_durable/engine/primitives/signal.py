@@ -5,20 +5,19 @@ the first one left: the sender a waiter, or the waiter a buffered signal. Taking
 run happen in that transaction too, so a crash at any moment leaves the signal either untouched or received.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, TAKEN_CODE, Deadline, LockedWait
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.runs.namespaces import is_visible
-from fastapi_durable.engine.turns.own_run import own_run
-from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model.records import (
     Checkpoint,
-    CheckpointKind,
     CheckpointStatus,
     ErrorRecord,
     Json,
@@ -26,99 +25,66 @@ from fastapi_durable.model.records import (
 )
 from fastapi_durable.store.base import StoreTransaction
 
-SIGNAL_TIMEOUT = "signal_timeout"
-_TAKEN_CODE = "signal_token_taken"
 
-
-async def wait_for_signal(
-    turn: Turn, deadline_seq: int | None, seq: int, token: str, declared: Any, timeout: timedelta | None
-) -> Any:
+class Signal(LockedWait[Any]):
     """The payload of the next signal on `token`.
 
-    A bounded wait takes two positions: its deadline, then the signal. A signal that is already buffered wins over a
-    deadline that has passed.
+    A signal that is already buffered wins over a deadline that has passed.
+
+    Args:
+        deadline_seq, timeout: Of a bounded wait.
+        declared: The type of the payload.
 
     Raises:
         SignalTimeoutError: none came in time.
         SignalTokenTakenError: another live run waits for the token.
         SerializationError: the payload does not fit the declared type.
     """
-    name = f"signal:{token}"
-    async with turn.under_way():
-        deadline = None
+
+    def __init__(
+        self,
+        turn: Turn,
+        seq: int,
+        token: str,
+        declared: Any,
+        deadline_seq: int | None = None,
+        timeout: timedelta | None = None,
+    ) -> None:
+        bounded = None
         if deadline_seq is not None and timeout is not None:
-            deadline = await recorded_deadline(turn, deadline_seq, f"timeout:{token}", timeout)
-        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, name)
-        if recorded is None or not recorded.status.is_finished:
-            # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
-            turn.put_waiters = True
-            recorded = await turn.persist(lambda: _receive(turn, seq, token, deadline))
-            if recorded is None:
-                await turn.park(deadline)
-            turn.remember(recorded)
-        if recorded.status is CheckpointStatus.FAILED:
-            if recorded.error is not None and recorded.error.code == _TAKEN_CODE:
-                raise turn.failed(seq, SignalTokenTakenError(token, str(recorded.output)))
-            raise turn.failed(seq, SignalTimeoutError(token, timeout or timedelta(0)))
-        return turn.kernel.codec.decode(recorded.output, declared, what=f"the payload of signal {token!r}")
+            bounded = Deadline(turn, deadline_seq, f"timeout:{token}", timeout)
+        super().__init__(turn, seq, f"signal:{token}", bounded)
+        self._token = token
+        self._declared = declared
 
+    def locks(self) -> Sequence[str]:
+        return (signal_lock(self._token),)
 
-async def recorded_deadline(turn: Turn, seq: int, name: str, timeout: timedelta) -> datetime | None:
-    """The recorded end of a bounded wait; it is fixed when the wait is reached for the first time."""
-    recorded = await turn.recorded(seq, CheckpointKind.SLEEP, name)
-    if recorded is None:
-        recorded = await turn.record(
-            turn.checkpoint(
-                seq, CheckpointKind.SLEEP, name, CheckpointStatus.COMPLETED, wake_at=turn.kernel.clock.now() + timeout
-            )
-        )
-    return recorded.wake_at
-
-
-async def _receive(turn: Turn, seq: int, token: str, deadline: datetime | None) -> Checkpoint | None:
-    """Take a buffered signal or the timeout into the history; else leave a waiter and return None."""
-    waiter = SignalWaiter(token=token, run_id=turn.run.id, seq=seq)
-    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await transaction.lock_name(signal_lock(token))
-        await own_run(turn, transaction)
-        # Delivered since this turn read the history.
-        delivered = await transaction.find_checkpoint(turn.run.id, seq)
-        if delivered is not None and delivered.status.is_finished:
-            return delivered
+    async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
+        token, waiter = self._token, SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
         signal = await transaction.take_buffered_signal(token)
         if signal is not None:
-            checkpoint = turn.checkpoint(
-                seq, CheckpointKind.SIGNAL, f"signal:{token}", CheckpointStatus.COMPLETED, output=signal.payload
-            )
-        elif deadline is not None and deadline <= turn.kernel.clock.now():
-            checkpoint = turn.checkpoint(
-                seq,
-                CheckpointKind.SIGNAL,
-                f"signal:{token}",
-                CheckpointStatus.FAILED,
-                error=ErrorRecord(message=f"no signal {token!r} before its deadline", code=SIGNAL_TIMEOUT),
-            )
+            row = self.row(CheckpointStatus.COMPLETED, output=signal.payload)
+        elif self.is_over:
+            error = ErrorRecord(message=f"no signal {token!r} before its deadline", code=SIGNAL_TIMEOUT)
+            row = self.row(CheckpointStatus.FAILED, error=error)
+        elif (owner := await _put_waiter(transaction, waiter)) is None:
+            await self.begin(transaction)
+            return None
         else:
-            owner = await _put_waiter(transaction, waiter)
-            if owner is None:
-                if seq >= FIRST_BRANCH_SEQ:
-                    # The waiter names the position, so the branch has to find the same one again.
-                    await transaction.record_checkpoint(
-                        turn.checkpoint(seq, CheckpointKind.SIGNAL, f"signal:{token}", CheckpointStatus.PENDING),
-                        token=turn.token,
-                    )
-                return None
             # Recorded, so that a body which caught the error takes the same branch on every replay.
-            checkpoint = turn.checkpoint(
-                seq,
-                CheckpointKind.SIGNAL,
-                f"signal:{token}",
-                CheckpointStatus.FAILED,
-                output=owner,
-                error=ErrorRecord(message=f"run {owner!r} waits for signal {token!r} already", code=_TAKEN_CODE),
-            )
+            error = ErrorRecord(message=f"run {owner!r} waits for signal {token!r} already", code=TAKEN_CODE)
+            row = self.row(CheckpointStatus.FAILED, output=owner, error=error)
         await transaction.remove_signal_waiter(waiter)
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint
+        return await self.record_in(transaction, row)
+
+    def returns(self, output: Json) -> Any:
+        return self.turn.kernel.codec.decode(output, self._declared, what=f"the payload of signal {self._token!r}")
+
+    def raises(self, recorded: Checkpoint) -> Exception:
+        if recorded.error is not None and recorded.error.code == TAKEN_CODE:
+            return SignalTokenTakenError(self._token, str(recorded.output))
+        return SignalTimeoutError(self._token, self.timeout)
 
 
 async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> str | None:

@@ -5,32 +5,35 @@ The deadline is recorded (`pending`) before the run suspends, so a crash does no
 
 from datetime import datetime
 
+from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.records import CheckpointKind, CheckpointStatus
-
-_NAME = "sleep"
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
 
 
-async def sleep_until(turn: Turn, seq: int, deadline: datetime) -> None:
-    """Return at `deadline`, or at the one that was recorded on the first run."""
-    async with turn.under_way():
-        now = turn.kernel.clock.now
-        recorded = await turn.recorded(seq, CheckpointKind.SLEEP, _NAME)
-        if recorded is None:
-            recorded = await turn.record(
-                turn.checkpoint(seq, CheckpointKind.SLEEP, _NAME, CheckpointStatus.PENDING, wake_at=deadline)
-            )
+class Sleep(Primitive[None]):
+    """Returns at `deadline`, or at the one that was recorded on the first run."""
+
+    kind = CheckpointKind.SLEEP
+
+    def __init__(self, turn: Turn, seq: int, deadline: datetime) -> None:
+        super().__init__(turn, seq, "sleep")
+        self._deadline = deadline
+
+    def is_answer(self, recorded: Checkpoint) -> bool:
         # The reference writes its sleep rows as completed at once: their deadline counts all the same.
-        if recorded.wake_at is not None and recorded.wake_at > now():
-            await turn.park(recorded.wake_at)
-        if not recorded.status.is_finished:
-            await turn.record(
-                turn.checkpoint(
-                    seq,
-                    CheckpointKind.SLEEP,
-                    _NAME,
-                    CheckpointStatus.COMPLETED,
-                    wake_at=recorded.wake_at,
-                    started_at=recorded.started_at,
-                )
-            )
+        return recorded.status.is_finished and not self._lies_ahead(recorded)
+
+    async def act(self) -> Checkpoint:
+        asleep = self.begun or await self.turn.record(self.row(CheckpointStatus.PENDING, wake_at=self._deadline))
+        if self._lies_ahead(asleep):
+            await self.turn.life.park(asleep.wake_at)
+        if asleep.status.is_finished:
+            return asleep
+        awake = self.row(CheckpointStatus.COMPLETED, wake_at=asleep.wake_at, started_at=asleep.started_at)
+        return await self.turn.record(awake)
+
+    def _lies_ahead(self, asleep: Checkpoint) -> bool:
+        return asleep.wake_at is not None and asleep.wake_at > self.turn.kernel.clock.now()
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""

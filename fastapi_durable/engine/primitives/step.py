@@ -7,7 +7,6 @@ once; its `step_id` is the same each time.
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -16,137 +15,111 @@ import anyio.to_thread
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.engine.primitives.attempts import Attempted
 from fastapi_durable.engine.runs.failure import error_record
-from fastapi_durable.engine.turns.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.turns.outcome import Interrupt
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 
 NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
 """What ends a step's execution from outside; everything else that it raises is its own failure."""
 
 
-async def run_step(
-    turn: Turn,
-    seq: int,
-    definition: StepDefinition,
-    policy: StepPolicy,
-    value: Any,
-    *,
-    transport: Transport | None = None,
-) -> Any:
-    """Execute the step, or return what is recorded of it.
+class Step(Attempted):
+    """One call of a step.
 
     Args:
-        transport: Instead of the engine's own.
+        transport: Carries its attempts, instead of the engine's own.
 
     Raises:
         StepFailedError: it failed for good.
         SerializationError: the input has no JSON form, or the stored output does not fit the return type.
     """
-    codec, carrier = turn.kernel.codec, transport or turn.kernel.transport
-    label = f"step {definition.name!r}"
-    if (result := turn.result_at(seq, CheckpointKind.LOCAL, definition.name)) is not None:
-        # Most of a replay.
-        turn.pass_by()
-        return codec.decode(result[0], definition.output_type, what=f"the result of {label}")
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
-        if recorded is None or not recorded.status.is_finished:
-            encoded = codec.encode(value, definition.input_type, what=f"the input of {label}")
 
-            async def attempt(number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
-                task = StepTask(
-                    run_id=turn.run.id,
-                    seq=seq,
-                    step_id=turn.step_id(seq),
-                    name=definition.name,
-                    input=encoded,
-                    attempt=number,
-                    namespace=turn.run.namespace,
-                    priority=turn.run.priority,
-                    traceparent=turn.run.traceparent,
-                )
-                log = log_of(turn, seq, definition.name, number)
-                announcement = _Announcement(turn, task, started_at, earlier)
-                try:
-                    outcome = await _within(
-                        policy, lambda: carrier.execute(task, lambda task: _execute(turn, definition, task, log))
-                    )
-                finally:
-                    if not announcement.is_over():
-                        await announcement.settle()
-                if outcome.error is not None:
-                    # An attempt that was given up did not hand in what it said.
-                    return outcome if outcome.events else replace(outcome, events=log.events)
-                return await turn.record(
-                    turn.checkpoint(
-                        seq,
-                        CheckpointKind.LOCAL,
-                        definition.name,
-                        CheckpointStatus.COMPLETED,
-                        input=encoded,
-                        output=outcome.output,
-                        events=(*earlier, *outcome.events),
-                        attempts=number,
-                        started_at=started_at,
-                    )
-                )
+    called = "step"
 
-            recorded = await run_attempts(turn, seq, definition.name, policy, recorded, attempt, input=encoded)
-        return outcome_of(turn, definition, recorded)
+    def __init__(
+        self,
+        turn: Turn,
+        seq: int,
+        definition: StepDefinition,
+        policy: StepPolicy,
+        value: Any,
+        transport: Transport | None = None,
+    ) -> None:
+        super().__init__(turn, seq, definition, policy, value)
+        self._transport = transport or turn.kernel.transport
 
+    async def attempt(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
+        run = self.turn.run
+        task = StepTask(
+            run_id=run.id,
+            seq=self.seq,
+            step_id=self.turn.history.positions.step_id(self.seq),
+            name=self.name,
+            input=self.input,
+            attempt=number,
+            namespace=run.namespace,
+            priority=run.priority,
+            traceparent=run.traceparent,
+        )
+        log = self.log_of(number)
+        announcement = _Announcement(self, number, started_at, earlier)
+        try:
+            outcome = await self._carried(task, log)
+        finally:
+            if not announcement.is_over():
+                await announcement.settle()
+        if outcome.error is not None:
+            # An attempt that was given up did not hand in what it said.
+            return outcome if outcome.events else replace(outcome, events=log.events)
+        return await self.turn.record(self.success(outcome.output, number, started_at, earlier, outcome.events))
 
-async def _within(policy: StepPolicy, execute: Callable[[], Awaitable[StepOutcome]]) -> StepOutcome:
-    """One attempt under its time limit."""
-    if policy.timeout is None:
-        return await execute()
-    limit = asyncio.timeout(policy.timeout.total_seconds())
-    try:
-        async with limit:
-            return await execute()
-    except TimeoutError:
-        if not limit.expired():
+    async def _carried(self, task: StepTask, log: RunningStepLog) -> StepOutcome:
+        """One attempt, carried to where it is executed, under its time limit."""
+        if self.policy.timeout is None:
+            return await self._transport.execute(task, lambda task: self._execute(task, log))
+        limit = asyncio.timeout(self.policy.timeout.total_seconds())
+        try:
+            async with limit:
+                return await self._transport.execute(task, lambda task: self._execute(task, log))
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            message = f"the attempt took longer than {self.policy.timeout}"
+            return StepOutcome(error=ErrorRecord(message=message, code="step_timeout", type="TimeoutError"))
+
+    async def _execute(self, task: StepTask, log: RunningStepLog) -> StepOutcome:
+        """Execute an attempt in this process, dependencies, interceptors and all."""
+        kernel, definition = self.turn.kernel, self.definition
+        codec, label = kernel.codec, f"step {definition.name!r}"
+        try:
+            value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
+            with logged_as_current(log):
+                async with (
+                    self.intercepted(task.attempt),
+                    kernel.injector.provide(definition.function) as dependencies,
+                ):
+                    with inside_step(definition.name):
+                        result = await call(definition, value, dependencies)
+            output = codec.encode(result, definition.output_type, what=f"the result of {label}")
+        except (SerializationError, InjectionError, OutsideWorkflowError) as error:
+            # Another attempt would meet the same obstacle.
+            return StepOutcome(error=error_record(error, retryable=False), events=log.events)
+        except asyncio.CancelledError as error:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+            return StepOutcome(error=error_record(error), events=log.events)
+        except NOT_A_FAILURE:
             raise
-        message = f"the attempt took longer than {policy.timeout}"
-        return StepOutcome(error=ErrorRecord(message=message, code="step_timeout", type="TimeoutError"))
-
-
-async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: RunningStepLog) -> StepOutcome:
-    """Execute an attempt in this process, dependencies, interceptors and all."""
-    codec, kernel = turn.kernel.codec, turn.kernel
-    label = f"step {definition.name!r}"
-
-    def failed(error: BaseException, *, retryable: bool | None = None) -> StepOutcome:
-        return StepOutcome(error=error_record(error, retryable=retryable), events=log.events)
-
-    try:
-        value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
-        with logged_as_current(log):
-            async with (
-                intercepted(turn, task.seq, definition.name, task.attempt),
-                kernel.injector.provide(definition.function) as dependencies,
-            ):
-                with inside_step(definition.name):
-                    result = await call(definition, value, dependencies)
-        output = codec.encode(result, definition.output_type, what=f"the result of {label}")
-    except (SerializationError, InjectionError, OutsideWorkflowError) as error:
-        # Another attempt would meet the same obstacle.
-        return failed(error, retryable=False)
-    except asyncio.CancelledError as error:
-        current = asyncio.current_task()
-        if current is not None and current.cancelling():
-            raise
-        return failed(error)
-    except NOT_A_FAILURE:
-        raise
-    except BaseException as error:
-        return failed(error)
-    return StepOutcome(output=output, events=log.events)
+        except BaseException as error:
+            return StepOutcome(error=error_record(error), events=log.events)
+        return StepOutcome(output=output, events=log.events)
 
 
 async def call(definition: StepDefinition, value: Any, dependencies: dict[str, Any]) -> Any:
@@ -164,30 +137,27 @@ async def call(definition: StepDefinition, value: Any, dependencies: dict[str, A
 class _Announcement:
     """Shows a step as running in the store, but only once it takes long: a short step costs one write."""
 
-    def __init__(self, turn: Turn, task: StepTask, started_at: datetime, earlier: tuple[Json, ...]) -> None:
-        self._turn = turn
-        self._task = task
+    def __init__(self, step: Step, attempt: int, started_at: datetime, earlier: tuple[Json, ...]) -> None:
+        self._step = step
+        self._attempt = attempt
         self._started_at = started_at
         self._earlier = earlier
         self._write: asyncio.Task[Any] | None = None
-        self._timer = turn.kernel.until_shown.call(self._begin)
+        self._timer = step.turn.kernel.until_shown.call(self._begin)
 
     def _begin(self) -> None:
         self._write = asyncio.create_task(self._announce())
 
     async def _announce(self) -> None:
-        turn, task = self._turn, self._task
-        checkpoint = turn.checkpoint(
-            task.seq,
-            CheckpointKind.LOCAL,
-            task.name,
+        step = self._step
+        row = step.row(
             CheckpointStatus.RUNNING,
-            input=task.input,
+            input=step.input,
             events=self._earlier,
-            attempts=task.attempt,
+            attempts=self._attempt,
             started_at=self._started_at,
         )
-        await turn.record(checkpoint)
+        await step.turn.record(row)
 
     def is_over(self) -> bool:
         """Make no announcement any more; False: one is being written, or was, and has to be settled."""

@@ -12,9 +12,9 @@ from pydantic import BaseModel
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.core.kernel import Kernel
-from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock, wait_for_signal
-from fastapi_durable.engine.primitives.step import run_step
-from fastapi_durable.engine.runs.completion import completion, failure_of
+from fastapi_durable.engine.primitives.signal import Signal, deliver_or_buffer, signal_lock
+from fastapi_durable.engine.primitives.step import Step
+from fastapi_durable.engine.runs.completion import completion, failure_of, value_of
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import RunNotFoundError, RunStateError, TaskFailedError
 from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
@@ -35,34 +35,50 @@ def task_token(run_id: str, name: str) -> str:
     return f"{TASK}{run_id}:{name}"
 
 
-async def run_task(
-    turn: Turn,
-    positions: tuple[int, int | None, int],
-    name: str,
-    dispatch: StepDefinition,
-    policy: StepPolicy,
-    declared: Any,
-    timeout: timedelta | None,
-) -> Any:
+class Task(Signal):
     """Dispatch once recorded, then the reported result.
 
     Args:
-        positions: Of the dispatch, of the deadline, of the wait.
+        dispatch_seq, seq, deadline_seq: Of the dispatch, of the wait, and of its deadline.
+        dispatch, policy: The step that dispatches.
+        declared: The type of the result.
 
     Raises:
         StepFailedError: it could not be dispatched.
         TaskFailedError: `fail_task` was called.
         SignalTimeoutError: nobody reported in time.
     """
-    dispatch_seq, deadline_seq, seq = positions
-    token = task_token(turn.run.id, name)
-    ticket = TaskTicket(run_id=turn.run.id, name=name, token=token, step_id=turn.step_id(dispatch_seq))
-    await run_step(turn, dispatch_seq, replace(dispatch, name=f"task:dispatch:{name}"), policy, ticket)
-    ended = await wait_for_signal(turn, deadline_seq, seq, token, Any, timeout)
-    if failure := failure_of(ended):
-        raise turn.failed(seq, TaskFailedError(turn.run.id, name, failure))
-    value = ended.get("value") if isinstance(ended, dict) else ended
-    return turn.kernel.codec.decode(value, declared, what=f"the result of task {name!r}")
+
+    def __init__(
+        self,
+        turn: Turn,
+        dispatch_seq: int,
+        seq: int,
+        name: str,
+        dispatch: StepDefinition,
+        policy: StepPolicy,
+        declared: Any,
+        deadline_seq: int | None,
+        timeout: timedelta | None,
+    ) -> None:
+        token = task_token(turn.run.id, name)
+        super().__init__(turn, seq, token, declared, deadline_seq, timeout)
+        step_id = turn.history.positions.step_id(dispatch_seq)
+        ticket = TaskTicket(run_id=turn.run.id, name=name, token=token, step_id=step_id)
+        self._task = name
+        self._dispatch = Step(turn, dispatch_seq, replace(dispatch, name=f"task:dispatch:{name}"), policy, ticket)
+
+    async def perform(self) -> Any:
+        """See `Primitive`; the dispatch comes first."""
+        await self._dispatch.perform()
+        return await super().perform()
+
+    def returns(self, output: Json) -> Any:
+        if failure := failure_of(output):
+            raise self.turn.history.failed(self.seq, TaskFailedError(self.turn.run.id, self._task, failure))
+        return self.turn.kernel.codec.decode(
+            value_of(output), self._declared, what=f"the result of task {self._task!r}"
+        )
 
 
 async def end_task(

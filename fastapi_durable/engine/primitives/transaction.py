@@ -7,13 +7,14 @@ another one was faster, rolls its own writes back.
 import asyncio
 from collections.abc import Awaitable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.engine.primitives.attempts import Attempted
 from fastapi_durable.engine.primitives.step import NOT_A_FAILURE
 from fastapi_durable.engine.runs.failure import error_record
-from fastapi_durable.engine.turns.attempts import intercepted, log_of, outcome_of, run_attempts
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
@@ -27,7 +28,7 @@ from fastapi_durable.model.errors import (
     StoreUnavailableError,
     TransactionExpiredError,
 )
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
+from fastapi_durable.model.records import Checkpoint, Json
 from fastapi_durable.transport.base import StepOutcome
 
 
@@ -38,100 +39,84 @@ class _AlreadyRecorded(Exception):
         self.checkpoint = checkpoint
 
 
-async def run_transaction(
-    turn: Turn, seq: int, definition: StepDefinition, policy: StepPolicy, value: Any, *, timeout: timedelta
-) -> Any:
-    """Execute the body in a transaction, or return what is recorded of it.
+class Transaction(Attempted):
+    """One call of a function in a transaction.
+
+    Args:
+        timeout: Of the transaction, and so of one attempt.
 
     Raises:
         StepFailedError: it failed for good; nothing that it wrote remains.
     """
-    if definition.blocking:
-        raise DefinitionError(f"the transaction {definition.name!r} must be `async def`: it awaits the database client")
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.LOCAL, definition.name)
-        if recorded is None or not recorded.status.is_finished:
-            encoded = turn.kernel.codec.encode(
-                value, definition.input_type, what=f"the input of transaction {definition.name!r}"
-            )
 
-            async def attempt(number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
-                # If the connection breaks during COMMIT, only the next try shows whether it went through.
-                return await turn.persist(
-                    lambda: _commit(turn, seq, definition, encoded, number, started_at, earlier, timeout)
-                )
+    called = "transaction"
 
-            recorded = await run_attempts(turn, seq, definition.name, policy, recorded, attempt, input=encoded)
-        return outcome_of(turn, definition, recorded)
+    def __init__(
+        self,
+        turn: Turn,
+        seq: int,
+        definition: StepDefinition,
+        policy: StepPolicy,
+        value: Any,
+        timeout: timedelta,
+    ) -> None:
+        super().__init__(turn, seq, definition, policy, value)
+        self._timeout = timeout
 
+    async def perform(self) -> Any:
+        """See `Primitive`; a function that cannot await the client is refused on every replay."""
+        if self.definition.blocking:
+            raise DefinitionError(f"the transaction {self.name!r} must be `async def`: it awaits the database client")
+        return await super().perform()
 
-async def _commit(
-    turn: Turn,
-    seq: int,
-    definition: StepDefinition,
-    encoded: Any,
-    number: int,
-    started_at: datetime,
-    earlier: tuple[Json, ...],
-    timeout: timedelta,
-) -> Checkpoint | StepOutcome:
-    codec, kernel = turn.kernel.codec, turn.kernel
-    log = log_of(turn, seq, definition.name, number)
+    async def attempt(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
+        # If the connection breaks during COMMIT, only the next try shows whether it went through.
+        return await self.turn.persist(partial(self._execute, number, started_at, earlier))
 
-    def failed(error: BaseException, *, retryable: bool | None = None) -> StepOutcome:
-        return StepOutcome(error=error_record(error, retryable=retryable), events=log.events)
+    async def _execute(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
+        kernel, definition, history = self.turn.kernel, self.definition, self.turn.history
+        codec, label = kernel.codec, f"transaction {definition.name!r}"
+        log = self.log_of(number)
+        try:
+            value = codec.decode(self.input, definition.input_type, what=f"the input of {label}")
+            with logged_as_current(log):
+                async with (
+                    self.intercepted(number),
+                    kernel.injector.provide(definition.function) as dependencies,
+                    kernel.store.transaction(timeout=self._timeout) as transaction,
+                ):
+                    arguments = () if definition.input_type is NoInput else (value,)
+                    with inside_step(definition.name):
+                        result = await self._in_time(
+                            definition.function(transaction.client, *arguments, **dependencies)
+                        )
+                    output = codec.encode(result, definition.output_type, what=f"the result of {label}")
+                    row = self.success(output, number, started_at, earlier, log.events)
+                    recorded = await transaction.record_checkpoint(row, token=self.turn.token)
+                    if not recorded.won:
+                        raise _AlreadyRecorded(recorded.checkpoint)
+        except _AlreadyRecorded as other:
+            history.add(other.checkpoint)
+            return other.checkpoint
+        except (LeaseLostError, StoreConflictError, StoreUnavailableError):
+            raise
+        except (SerializationError, InjectionError, OutsideWorkflowError) as error:
+            return StepOutcome(error=error_record(error, retryable=False), events=log.events)
+        except NOT_A_FAILURE:
+            raise
+        except BaseException as error:
+            return StepOutcome(error=error_record(error), events=log.events)
+        # As it is stored, not as it was given: a database may order an object's keys anew.
+        history.add(recorded.checkpoint)
+        return recorded.checkpoint
 
-    try:
-        value = codec.decode(encoded, definition.input_type, what=f"the input of transaction {definition.name!r}")
-        with logged_as_current(log):
-            async with (
-                intercepted(turn, seq, definition.name, number),
-                kernel.injector.provide(definition.function) as dependencies,
-                kernel.store.transaction(timeout=timeout) as transaction,
-            ):
-                arguments = () if definition.input_type is NoInput else (value,)
-                with inside_step(definition.name):
-                    result = await _within(timeout, definition.function(transaction.client, *arguments, **dependencies))
-                output = codec.encode(
-                    result, definition.output_type, what=f"the result of transaction {definition.name!r}"
-                )
-                checkpoint = turn.checkpoint(
-                    seq,
-                    CheckpointKind.LOCAL,
-                    definition.name,
-                    CheckpointStatus.COMPLETED,
-                    input=encoded,
-                    output=output,
-                    events=(*earlier, *log.events),
-                    attempts=number,
-                    started_at=started_at,
-                )
-                recorded = await transaction.record_checkpoint(checkpoint, token=turn.token)
-                if not recorded.won:
-                    raise _AlreadyRecorded(recorded.checkpoint)
-    except _AlreadyRecorded as other:
-        turn.remember(other.checkpoint)
-        return other.checkpoint
-    except (LeaseLostError, StoreConflictError, StoreUnavailableError):
-        raise
-    except (SerializationError, InjectionError, OutsideWorkflowError) as error:
-        return failed(error, retryable=False)
-    except NOT_A_FAILURE:
-        raise
-    except BaseException as error:
-        return failed(error)
-    # As it is stored, not as it was given: a database may order an object's keys anew.
-    turn.remember(recorded.checkpoint)
-    return recorded.checkpoint
-
-
-async def _within(timeout: timedelta, body: Awaitable[Any]) -> Any:
-    """The body's result. The store undoes a transaction that takes too long, but cannot stop the body that waits."""
-    limit = asyncio.timeout(timeout.total_seconds())
-    try:
-        async with limit:
-            return await body
-    except TimeoutError:
-        if limit.expired():
-            raise TransactionExpiredError(timeout) from None
-        raise
+    async def _in_time(self, body: Awaitable[Any]) -> Any:
+        """The result in time. The store undoes a transaction that takes too long, but cannot stop a body that waits."""
+        limit = asyncio.timeout(self._timeout.total_seconds())
+        try:
+            async with limit:
+                return await body
+        except TimeoutError:
+            if limit.expired():
+                raise TransactionExpiredError(self._timeout) from None
+            raise

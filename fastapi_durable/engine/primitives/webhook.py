@@ -9,11 +9,13 @@ import secrets
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from fastapi_durable.engine.core.kernel import Kernel
-from fastapi_durable.engine.primitives.signal import SIGNAL_TIMEOUT
+from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, Wait
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
@@ -58,91 +60,107 @@ class Webhook(Generic[Payload]):
             SignalTimeoutError: none came in time. One that comes later is kept for another `wait`.
             SerializationError: the body does not fit the declared type.
         """
-        limit = None if timeout is None else parse_duration(timeout)
-        deadline_seq = None if limit is None else self._turn.take_position()
-        return _wait(self._turn, deadline_seq, self._seq, self._declared, limit)
+        if timeout is None:
+            return AwaitedCallback(self._turn, self._seq, self._declared).perform()
+        limit = parse_duration(timeout)
+        return TimedCallback(self._turn, self._turn.take_position(), self._seq, self._declared, limit).perform()
 
 
-async def mint_webhook(turn: Turn, seq: int, declared: Any) -> Webhook[Any]:
+class MintedWebhook(Primitive[Webhook[Any]]):
     """The webhook of a position: made on the first run, the same on every replay."""
-    async with turn.under_way():
-        recorded = await turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq), only_begun=True)
-        if recorded is None:
-            secret = secrets.token_urlsafe(_SECRET_BYTES)
-            recorded = await turn.persist(lambda: _register(turn, seq, secret))
-            turn.remember(recorded)
+
+    kind = CheckpointKind.SIGNAL
+
+    def __init__(self, turn: Turn, seq: int, declared: Any) -> None:
+        super().__init__(turn, seq, _name(turn, seq))
+        self._declared = declared
+
+    def is_answer(self, _: Checkpoint) -> bool:
+        return True
+
+    async def act(self) -> Checkpoint:
+        return await self.commit(partial(self._register, secrets.token_urlsafe(_SECRET_BYTES)))
+
+    async def _register(self, secret: str) -> Checkpoint:
+        turn = self.turn
+        async with turn.transaction() as transaction:
+            await own_run(turn, transaction)
+            begun = self.row(CheckpointStatus.PENDING, input={"secret": secret})
+            recorded = await self.record_in(transaction, begun)
+            if not recorded.status.is_finished:
+                waiter = SignalWaiter(token=_token(recorded), run_id=turn.run.id, seq=self.seq)
+                await transaction.put_signal_waiter(waiter)
+            return recorded
+
+    def result(self, recorded: Checkpoint) -> Webhook[Any]:
         if not recorded.status.is_finished:
-            turn.put_waiters = True
-        return Webhook(turn, seq, _token(recorded), declared)
+            self.turn.put_waiters = True
+        return Webhook(self.turn, self.seq, _token(recorded), self._declared)
 
 
-async def _register(turn: Turn, seq: int, secret: str) -> Checkpoint:
-    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await own_run(turn, transaction)
-        begun = turn.checkpoint(
-            seq, CheckpointKind.SIGNAL, _name(turn, seq), CheckpointStatus.PENDING, input={"secret": secret}
+class AwaitedCallback(Wait[Any]):
+    """The callback of a webhook, at the webhook's own position."""
+
+    def __init__(self, turn: Turn, seq: int, declared: Any) -> None:
+        super().__init__(turn, seq, _name(turn, seq))
+        self._declared = declared
+
+    async def receive(self) -> None:
+        """The waiter was left when the webhook was made."""
+
+    def returns(self, output: Json) -> Any:
+        return self.turn.kernel.codec.decode(output, self._declared, what=f"the callback of webhook {self.seq}")
+
+
+class TimedCallback(Primitive[Any]):
+    """The same before a deadline, whose position says which of the two came first."""
+
+    kind = CheckpointKind.SLEEP
+
+    def __init__(self, turn: Turn, seq: int, webhook_seq: int, declared: Any, timeout: timedelta) -> None:
+        super().__init__(turn, seq, f"timeout:{_token_of(turn, webhook_seq)}")
+        self._webhook_seq = webhook_seq
+        self._declared = declared
+        self._timeout = timeout
+
+    async def act(self) -> Checkpoint:
+        turn, clock = self.turn, self.turn.kernel.clock
+        deadline = self.begun or await turn.record(
+            self.row(CheckpointStatus.PENDING, wake_at=clock.now() + self._timeout)
         )
-        recorded = await transaction.record_checkpoint(begun, token=turn.token)
-        if not recorded.checkpoint.status.is_finished:
-            waiter = SignalWaiter(token=_token(recorded.checkpoint), run_id=turn.run.id, seq=seq)
-            await transaction.put_signal_waiter(waiter)
-        return recorded.checkpoint
-
-
-async def _wait(turn: Turn, deadline_seq: int | None, seq: int, declared: Any, timeout: timedelta | None) -> Any:
-    async with turn.under_way():
-        deadline: Checkpoint | None = None
-        label = f"timeout:wh:{turn.run.id}:{seq}"
-        if deadline_seq is not None:
-            deadline = await turn.recorded(deadline_seq, CheckpointKind.SLEEP, label, only_begun=True)
-            # What was decided first counts: a callback after a timeout is for a later wait.
-            if deadline is not None and deadline.status is CheckpointStatus.FAILED:
-                raise turn.failed(
-                    deadline.seq, SignalTimeoutError(f"{WEBHOOK}{turn.run.id}:{seq}", timeout or timedelta(0))
-                )
-        callback = await turn.recorded(seq, CheckpointKind.SIGNAL, _name(turn, seq))
-        if deadline_seq is not None and deadline is None:
-            wake_at = turn.kernel.clock.now() + (timeout or timedelta(0))
-            deadline = await turn.record(
-                turn.checkpoint(deadline_seq, CheckpointKind.SLEEP, label, CheckpointStatus.PENDING, wake_at=wake_at)
-            )
+        callback = turn.history.find(self._webhook_seq)
         if callback is None or not callback.status.is_finished:
-            wake_at_or_none = None if deadline is None else deadline.wake_at
-            if deadline is None or wake_at_or_none is None or wake_at_or_none > turn.kernel.clock.now():
-                await turn.park(wake_at_or_none)
-            callback = await turn.persist(lambda: _decide(turn, seq, deadline))
-            if callback is None:
-                raise turn.failed(
-                    deadline.seq, SignalTimeoutError(f"{WEBHOOK}{turn.run.id}:{seq}", timeout or timedelta(0))
-                )
-            turn.remember(callback)
-        if deadline is not None and not deadline.status.is_finished:
-            await turn.record(_ended(turn, deadline, CheckpointStatus.COMPLETED))
-        return turn.kernel.codec.decode(callback.output, declared, what=f"the callback of webhook {seq}")
+            if deadline.wake_at is None or deadline.wake_at > clock.now():
+                await turn.life.park(deadline.wake_at)
+            return await self.commit(partial(self._decide, deadline))
+        return await turn.record(self._in_time(deadline))
 
+    async def _decide(self, deadline: Checkpoint) -> Checkpoint:
+        """At the deadline: the callback, if it came after all, or else the timeout."""
+        turn = self.turn
+        async with turn.transaction() as transaction:
+            await own_run(turn, transaction)
+            callback = await transaction.find_checkpoint(turn.run.id, self._webhook_seq)
+            if callback is not None and callback.status.is_finished:
+                turn.history.add(callback)
+                return await self.record_in(transaction, self._in_time(deadline))
+            error = ErrorRecord(message="no callback before the deadline", code=SIGNAL_TIMEOUT)
+            row = self.row(
+                CheckpointStatus.FAILED, error=error, wake_at=deadline.wake_at, started_at=deadline.started_at
+            )
+            return await self.record_in(transaction, row)
 
-async def _decide(turn: Turn, seq: int, deadline: Checkpoint) -> Checkpoint | None:
-    """At the deadline: the callback, if it came after all, or else the recorded timeout and None."""
-    async with turn.kernel.store.transaction(timeout=turn.kernel.config.transaction_timeout) as transaction:
-        await own_run(turn, transaction)
-        callback = await transaction.find_checkpoint(turn.run.id, seq)
-        if callback is not None and callback.status.is_finished:
-            return callback
-        await transaction.record_checkpoint(_ended(turn, deadline, CheckpointStatus.FAILED), token=turn.token)
-        return None
+    def _in_time(self, deadline: Checkpoint) -> Checkpoint:
+        return self.row(CheckpointStatus.COMPLETED, wake_at=deadline.wake_at, started_at=deadline.started_at)
 
+    def returns(self, _: Json) -> Any:
+        callback = self.turn.history.find(self._webhook_seq)
+        label = f"the callback of webhook {self._webhook_seq}"
+        return self.turn.kernel.codec.decode(None if callback is None else callback.output, self._declared, what=label)
 
-def _ended(turn: Turn, deadline: Checkpoint, status: CheckpointStatus) -> Checkpoint:
-    error = ErrorRecord(message="no callback before the deadline", code=SIGNAL_TIMEOUT)
-    return turn.checkpoint(
-        deadline.seq,
-        deadline.kind,
-        deadline.name,
-        status,
-        error=error if status is CheckpointStatus.FAILED else None,
-        wake_at=deadline.wake_at,
-        started_at=deadline.started_at,
-    )
+    def raises(self, _: Checkpoint) -> Exception:
+        # What was decided first counts: a callback after a timeout is for a later wait.
+        return SignalTimeoutError(_token_of(self.turn, self._webhook_seq), self._timeout)
 
 
 async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callback:
@@ -181,8 +199,13 @@ def _is_webhook(row: Checkpoint | None, run_id: str, secret: str) -> bool:
     return isinstance(known, str) and secrets.compare_digest(known.encode(), secret.encode())
 
 
+def _token_of(turn: Turn, seq: int) -> str:
+    """The token without its secret, which must not come into messages and names."""
+    return f"{WEBHOOK}{turn.run.id}:{seq}"
+
+
 def _name(turn: Turn, seq: int) -> str:
-    return f"signal:wh:{turn.run.id}:{seq}"
+    return f"signal:{_token_of(turn, seq)}"
 
 
 def _token(recorded: Checkpoint) -> str:

@@ -36,6 +36,11 @@ def failure_of(stored: Json) -> ErrorRecord | None:
     return ErrorRecord.from_json(stored.get("failure") or stored.get("error"))
 
 
+def value_of(stored: Json) -> Json:
+    """The result in a stored completion that is a success."""
+    return stored.get("value") if isinstance(stored, dict) else stored
+
+
 async def tell_waiter(transaction: StoreTransaction, run_id: str, ended: dict[str, Any], *, now: datetime) -> None:
     """Record the ending where it is awaited, and wake the run that waits; part of the transaction that ends the run."""
     waiter = await transaction.find_signal_waiter(child_token(run_id))

@@ -16,7 +16,8 @@ from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.core.subscription import Refusal
-from fastapi_durable.engine.primitives.signal import wait_for_signal
+from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.primitives.signal import Signal
 from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginning, report
 from fastapi_durable.engine.starting.triggered_run import triggered_run
 from fastapi_durable.engine.turns.outcome import Continuation
@@ -24,7 +25,7 @@ from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 from fastapi_durable.model.reserved import ACCUMULATOR, engine_id
 
 _log = logging.getLogger("fastapi_durable")
@@ -69,7 +70,7 @@ async def debounce(ctx: WorkflowContext, input: Collected) -> None:
         try:
             event = await _next_event(turn, window if held else None)
         except SignalTimeoutError:
-            await _start(turn, input.target, held[-1], held[-1]["payload"])
+            await TargetStart(turn, turn.take_position(), input.target, held[-1], held[-1]["payload"]).perform()
             held = []
             break
         if event["id"] not in seen:
@@ -90,7 +91,8 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
             with suppress(SignalTimeoutError):
                 event = await _next_event(turn, remaining)
         if event is None:
-            await _start(turn, input.target, held[-1], {"events": [event["payload"] for event in held]})
+            collected = {"events": [event["payload"] for event in held]}
+            await TargetStart(turn, turn.take_position(), input.target, held[-1], collected).perform()
             held, until = [], None
             break
         if event["id"] not in seen:
@@ -103,58 +105,62 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
 
 async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
     deadline_seq = None if timeout is None else turn.take_position()
-    event: dict[str, Any] = await wait_for_signal(
-        turn, deadline_seq, turn.take_position(), turn.run.id, dict[str, Any], timeout
-    )
+    wait = Signal(turn, turn.take_position(), turn.run.id, dict[str, Any], deadline_seq, timeout)
+    event: dict[str, Any] = await wait.perform()
     return event
 
 
-async def _start(turn: Turn, target: str, last: dict[str, Any], payload: Json) -> None:
-    """Start the target as a run of its own: it outlives the accumulator, and is not cancelled with it.
+class TargetStart(Primitive[None]):
+    """Starts the target as a run of its own: it outlives the accumulator, and is not cancelled with it.
 
     Args:
         last: The latest of the events; the run has its id and its trace.
     """
-    seq, name = turn.take_position(), f"start:{target}"
-    async with turn.under_way():
-        if await turn.recorded(seq, CheckpointKind.LOCAL, name) is None:
-            checkpoint, refusal = await turn.persist(lambda: _create(turn, seq, name, target, last, payload))
-            turn.remember(checkpoint)
-            if refusal is not None:
-                report(turn.kernel, refusal)
-            turn.kernel.notifications.work_available()
 
+    def __init__(self, turn: Turn, seq: int, target: str, last: dict[str, Any], payload: Json) -> None:
+        super().__init__(turn, seq, f"start:{target}")
+        self._target = target
+        self._last = last
+        self._payload = payload
+        self._refusal: Refusal | None = None
 
-async def _create(
-    turn: Turn, seq: int, name: str, target: str, last: dict[str, Any], payload: Json
-) -> tuple[Checkpoint, Refusal | None]:
-    kernel, started, refusal, run = turn.kernel, None, None, None
-    try:
-        definition = kernel.registry.get(target)
-        run = triggered_run(kernel, definition, last["id"], payload, turn.run.namespace, last.get("traceparent"))
-    except WorkflowNotRegisteredError as error:
-        # Another worker has it, or will have it: what was collected must not be lost.
-        turn.block(error)
-    except InputValidationError as error:
-        _log.error("collected events do not start workflow %r: %s", target, error)
-    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
-        if run is not None:
-            for lock in names_of_beginning(definition, run):
-                await transaction.lock_name(lock)
-        await own_run(turn, transaction)
-        if run is not None:
-            admitted = await admit_or_refuse(transaction, definition, run)
-            refusal = admitted if isinstance(admitted, Refusal) else None
-            started = None if isinstance(admitted, Refusal) else admitted.run.id
-        checkpoint = turn.checkpoint(
-            seq,
-            CheckpointKind.LOCAL,
-            name,
-            CheckpointStatus.COMPLETED,
-            output=started,
-            error=None if refusal is None else refusal.error,
-        )
-        return (await transaction.record_checkpoint(checkpoint, token=turn.token)).checkpoint, refusal
+    async def act(self) -> Checkpoint:
+        kernel = self.turn.kernel
+        recorded = await self.commit(self._create)
+        if self._refusal is not None:
+            report(kernel, self._refusal)
+        kernel.notifications.work_available()
+        return recorded
+
+    async def _create(self) -> Checkpoint:
+        turn, target, last = self.turn, self._target, self._last
+        started, error, run = None, None, None
+        try:
+            definition = turn.kernel.registry.get(target)
+            run = triggered_run(
+                turn.kernel, definition, last["id"], self._payload, turn.run.namespace, last.get("traceparent")
+            )
+        except WorkflowNotRegisteredError as unknown:
+            # Another worker has it, or will have it: what was collected must not be lost.
+            turn.block(unknown)
+        except InputValidationError as unfit:
+            _log.error("collected events do not start workflow %r: %s", target, unfit)
+        async with turn.transaction() as transaction:
+            if run is not None:
+                for lock in names_of_beginning(definition, run):
+                    await transaction.lock_name(lock)
+            await own_run(turn, transaction)
+            if run is not None:
+                admitted = await admit_or_refuse(transaction, definition, run)
+                if isinstance(admitted, Refusal):
+                    self._refusal, error = admitted, admitted.error
+                else:
+                    started = admitted.run.id
+            row = self.row(CheckpointStatus.COMPLETED, output=started, error=error)
+            return await self.record_in(transaction, row)
+
+    def returns(self, _: Json) -> None:
+        """Nothing."""
 
 
 def _go_on(turn: Turn, input: Collected, **held: Any) -> NoReturn:

@@ -16,7 +16,7 @@ E = TypeVar("E", bound=Exception)
 _CHAIN_LIMIT = 1000
 
 
-class Blame:
+class FailureAttribution:
     """The failures of one turn, in the order in which its body met them."""
 
     def __init__(self, positions: Positions) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NoReturn
 
@@ -12,7 +13,7 @@ _QUIET_CYCLES = 32
 A branch that needs more of them between two primitives would have to await something that is not durable."""
 
 
-class Rest:
+class Quiescence:
     """The tasks of one body, what they have under way, and which of that only waits for another turn.
 
     While everything under way is parked, the event loop's cycles are counted, from anew at each sign of life; after
@@ -36,6 +37,37 @@ class Rest:
         """The body's own task; every other one that makes a call is a branch."""
         self._body = body
 
+    def enter(self) -> None:
+        """A call is under way."""
+        self.know_task()
+        self._under_way += 1
+        self._signs_of_life += 1
+
+    def leave(self) -> None:
+        """It is not any more."""
+        self._under_way -= 1
+        self._signs_of_life += 1
+        if self._parked:
+            self._look()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """The call that is under way waits for branches: what they have under way counts, and it does not."""
+        self.leave()
+        try:
+            yield
+        finally:
+            self.enter()
+
+    def pass_by(self) -> None:
+        """A call has its answer already, and waits for nothing."""
+        self.know_task()
+        self._signs_of_life += 1
+
+    def sign_of_life(self) -> None:
+        """The body does something that may lead to another call."""
+        self._signs_of_life += 1
+
     @property
     def unfinished_tasks(self) -> Iterator[asyncio.Task[Any]]:
         """Of the branches, and last of the body."""
@@ -57,27 +89,12 @@ class Rest:
         """Whether it is a branch."""
         return task in self._branches
 
-    def sign_of_life(self) -> None:
-        """The body does something that may lead to another call."""
-        self._signs_of_life += 1
-
     def know_task(self) -> None:
         """Add the current task to the branches, if it is another one than the body's."""
         task = asyncio.current_task()
         if task is not None and task is not self._body and task not in self._branches:
             self._branches.add(task)
             task.add_done_callback(retrieve)
-
-    def enter(self) -> None:
-        """A call is under way."""
-        self._under_way += 1
-        self.sign_of_life()
-
-    def leave(self) -> None:
-        """It is not any more."""
-        self._under_way -= 1
-        self.sign_of_life()
-        self._look()
 
     async def park(self, wake_at: datetime | None) -> NoReturn:
         """Let the call that is under way wait until `interrupt`, and raise `Interrupt` then."""

@@ -1,0 +1,187 @@
+"""Attempts: tried until one succeeds or none is left, each failure recorded before the wait for the next.
+
+What happens is told live as it is stored: the start of each attempt, and how the last one ended.
+"""
+
+from abc import abstractmethod
+from datetime import datetime
+from typing import Any, ClassVar
+
+from fastapi_durable.declare.definition import StepDefinition, StepPolicy
+from fastapi_durable.engine.core.interception import Intercepted, StepExecution
+from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.turns.earlier_attempts import and_this, attempts_before
+from fastapi_durable.engine.turns.step_log import RunningStepLog
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.model.errors import StepFailedError
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
+from fastapi_durable.transport.base import StepOutcome
+
+
+class Attempted(Primitive[Any]):
+    """A call of the user's function that is tried several times; `attempt` is one try.
+
+    Args:
+        value: Its input, or None.
+
+    Attributes:
+        called: What the function is in messages.
+        input: The encoded input, once an attempt is to be made.
+    """
+
+    needs_output_only = True
+    called: ClassVar[str]
+
+    def __init__(self, turn: Turn, seq: int, definition: StepDefinition, policy: StepPolicy, value: Any) -> None:
+        self.turn = turn
+        self.seq = seq
+        self.name = definition.name
+        self.definition = definition
+        self.policy = policy
+        self.input: Json = None
+        self._value = value
+
+    @abstractmethod
+    async def attempt(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
+        """Execute one attempt; returns the recorded success, or how it failed.
+
+        Args:
+            earlier: Events that tell of earlier attempts, to be recorded with this one.
+        """
+
+    async def act(self) -> Checkpoint:
+        """Try until an attempt succeeds or none is left.
+
+        Raises:
+            SerializationError: the input has no JSON form.
+        """
+        turn, recorded = self.turn, self.begun
+        self.input = turn.kernel.codec.encode(
+            self._value, self.definition.input_type, what=f"the input of {self.called} {self.name!r}"
+        )
+        clock, events = turn.kernel.clock, turn.kernel.events
+        failed = 0
+        while True:
+            if recorded is not None and recorded.status is CheckpointStatus.PENDING:
+                failed = recorded.attempts
+                await self._wait_for_retry(recorded)
+            elif recorded is not None and recorded.status is CheckpointStatus.RUNNING:
+                # Its process died, or lost the lease, before it knew the outcome.
+                failed = recorded.attempts - 1
+            number = failed + 1
+            earlier = attempts_before(recorded)
+            started_at = clock.now()
+            events.step("step.started", turn.run, self.seq, self.name, attempt=number)
+            outcome = await self.attempt(number, started_at, earlier)
+            if isinstance(outcome, Checkpoint):
+                self._tell_end(outcome)
+                return outcome
+            recorded = await self._record_failure(outcome, number, started_at, earlier)
+            if recorded.status.is_finished:
+                self._tell_end(recorded)
+                return recorded
+            # The attempt is recorded, so a worker that stops can leave the next one to another.
+            turn.life.check_open()
+
+    def success(
+        self, output: Json, number: int, started_at: datetime, earlier: tuple[Json, ...], events: tuple[Json, ...]
+    ) -> Checkpoint:
+        """The row of an attempt that succeeded."""
+        return self.row(
+            CheckpointStatus.COMPLETED,
+            input=self.input,
+            output=output,
+            events=(*earlier, *events),
+            attempts=number,
+            started_at=started_at,
+        )
+
+    async def _record_failure(
+        self, outcome: StepOutcome, number: int, started_at: datetime, earlier: tuple[Json, ...]
+    ) -> Checkpoint:
+        """The row of an attempt that failed, and is the last one, or waits for the next."""
+        kernel, policy = self.turn.kernel, self.policy
+        error = outcome.error or ErrorRecord(message="the step failed")
+        status, wake_at = CheckpointStatus.FAILED, None
+        if error.retryable is not False and number < policy.max_attempts:
+            now = kernel.clock.now()
+            status, wake_at = CheckpointStatus.PENDING, now + policy.backoff.delay(number, kernel.random)
+            earlier = and_this(earlier, number, error, started_at, now)
+        return await self.turn.record(
+            self.row(
+                status,
+                input=self.input,
+                error=error,
+                events=(*earlier, *outcome.events),
+                attempts=number,
+                wake_at=wake_at,
+                started_at=started_at,
+            )
+        )
+
+    async def _wait_for_retry(self, recorded: Checkpoint) -> None:
+        """Return when the retry is due; a wait that is not short suspends the run instead."""
+        clock = self.turn.kernel.clock
+        remaining = None if recorded.wake_at is None else recorded.wake_at - clock.now()
+        if remaining is None or remaining.total_seconds() <= 0:
+            return
+        if remaining > self.turn.kernel.config.inline_retry_below:
+            await self.turn.life.park(recorded.wake_at)
+        await clock.sleep(remaining)
+
+    def returns(self, output: Json) -> Any:
+        codec, definition = self.turn.kernel.codec, self.definition
+        return codec.decode(output, definition.output_type, what=f"the result of step {definition.name!r}")
+
+    def raises(self, recorded: Checkpoint) -> Exception:
+        error = recorded.error or ErrorRecord(message="the step failed")
+        return StepFailedError(self.name, error, recorded.attempts)
+
+    # Around an attempt
+
+    def log_of(self, attempt: int) -> RunningStepLog:
+        """The log of an attempt that is about to run."""
+        turn, seq, name = self.turn, self.seq, self.name
+        kernel = turn.kernel
+        return RunningStepLog(
+            step_id=turn.history.positions.step_id(seq),
+            run_id=turn.run.id,
+            name=name,
+            attempt=attempt,
+            now=kernel.clock.now,
+            encode=lambda data: kernel.codec.encode(data, Any, what="the data of a step's event"),
+            tell=lambda event: kernel.events.step(
+                "step.progress", turn.run, seq, name, attempt=attempt, progress=event
+            ),
+        )
+
+    def intercepted(self, attempt: int) -> Intercepted:
+        """What surrounds a real execution."""
+        run = self.turn.run
+        execution = StepExecution(
+            run_id=run.id,
+            workflow=run.workflow,
+            workflow_version=run.workflow_version,
+            namespace=run.namespace,
+            seq=self.seq,
+            step_id=self.turn.history.positions.step_id(self.seq),
+            name=self.name,
+            attempt=attempt,
+            traceparent=run.traceparent,
+        )
+        return Intercepted(self.turn.kernel.interceptors, execution)
+
+    def _tell_end(self, ended: Checkpoint) -> None:
+        events = self.turn.kernel.events
+        if not events.are_heard:
+            return
+        events.step(
+            "step.completed" if ended.status is CheckpointStatus.COMPLETED else "step.failed",
+            self.turn.run,
+            ended.seq,
+            ended.name,
+            attempt=ended.attempts,
+            output=ended.output,
+            error=ended.error,
+            duration=ended.finished_at - ended.started_at,
+        )

@@ -1,0 +1,87 @@
+"""`ctx.all`: many children side by side, each of them a `Child`."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from fastapi_durable.engine.primitives.branches import results_of
+from fastapi_durable.engine.primitives.child import Child
+from fastapi_durable.engine.primitives.child_run import ChildRequest
+from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.runs.cancellation import cancel_all
+from fastapi_durable.engine.turns.turn import Turn
+from fastapi_durable.model.errors import ChildFailedError, GatherError
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
+
+FIRST_FAILURE = "all:first_failure"
+
+
+async def run_children(turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest]) -> list[Any]:
+    """Run children side by side and wait for all; their results in the order of the inputs.
+
+    Raises:
+        GatherError: one or more failed.
+    """
+    return results_of(await asyncio.gather(*_tasks(turn, positions, requests), return_exceptions=True))
+
+
+async def run_children_fail_fast(
+    turn: Turn, positions: Sequence[int], verdict_seq: int, requests: Sequence[ChildRequest]
+) -> list[Any]:
+    """Run children side by side; at the first failure cancel the others.
+
+    Raises:
+        GatherError: holds the first failure.
+    """
+    children, failed = _tasks(turn, positions, requests), -1
+    if not children:
+        return []
+    if turn.history.find(verdict_seq) is None:
+        done, pending = await asyncio.wait(children, return_when=asyncio.FIRST_EXCEPTION)
+        failed = next((index for index, child in enumerate(children) if child in done and _has_failed(child)), -1)
+        if failed < 0:
+            return results_of(await asyncio.gather(*children, return_exceptions=True))
+        for child in pending:
+            child.cancel()
+    first = await FirstFailure(turn, verdict_seq, failed).perform()
+    for index, child in enumerate(children):
+        if index != first:
+            child.cancel()
+    outcomes = await asyncio.gather(*children, return_exceptions=True)
+    others = [request.run_id for index, request in enumerate(requests) if index != first]
+    # Repeated on a replay, which makes good what a crash right after the verdict left undone.
+    await turn.repeat(partial(cancel_all, turn.kernel, others))
+    failure = outcomes[first]
+    if not isinstance(failure, ChildFailedError):
+        return results_of(outcomes)
+    raise GatherError({first: failure}, total=len(requests))
+
+
+class FirstFailure(Primitive[int]):
+    """Which child failed first; recorded, since a replay finds the cancelled ones failed as well.
+
+    Args:
+        index: Its place among the inputs, as this turn sees it.
+    """
+
+    def __init__(self, turn: Turn, seq: int, index: int) -> None:
+        super().__init__(turn, seq, FIRST_FAILURE)
+        self._index = index
+
+    async def act(self) -> Checkpoint:
+        return await self.turn.record(self.row(CheckpointStatus.COMPLETED, output=self._index))
+
+    def returns(self, output: Json) -> int:
+        return int(output)
+
+
+def _tasks(turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest]) -> list["asyncio.Task[Any]"]:
+    return [
+        asyncio.create_task(Child(turn, seq, request).perform())
+        for seq, request in zip(positions, requests, strict=True)
+    ]
+
+
+def _has_failed(child: "asyncio.Task[Any]") -> bool:
+    return not child.cancelled() and isinstance(child.exception(), ChildFailedError)

@@ -1,0 +1,237 @@
+"""The lifetime of one turn: its tasks, when they rest, and how it ends before its body does.
+
+A call that must do something is `under way` meanwhile; one that can only wait `park`s. When every call under way is
+parked, nothing in this process can move the body any more, and the turn ends by raising `Interrupt` in all of them. A
+cancel, a lost lease and a worker that stops end it the same way, at once or at the next call.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, NoReturn, TypeVar
+
+from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
+from fastapi_durable.engine.turns.position import used_too_late
+from fastapi_durable.engine.turns.quiescence import Quiescence, retrieve
+from fastapi_durable.model.records import Run
+
+T = TypeVar("T")
+
+_UNWIND_TIMEOUT = 5.0
+"""Seconds that an interrupted body's `finally` blocks get, and once more when they were cancelled."""
+
+_REFUSALS_AT_MOST = 1000
+"""After so many calls that were refused by an interruption, the body takes it for an error and repeats the call."""
+
+_log = logging.getLogger("fastapi_durable")
+
+
+class Lifetime:
+    """Runs the body, and knows whether the turn still goes on.
+
+    Args:
+        run: Whose turn it is.
+        left_behind: Takes the task of a body that nothing can end.
+        is_cancelling: Coming to rest means that the run has come as far as a cancelled run gets.
+
+    Attributes:
+        ended: Why the turn is over, if it is.
+        calls: What the body has under way.
+    """
+
+    def __init__(self, run: Run, left_behind: set[asyncio.Task[Any]], *, is_cancelling: bool) -> None:
+        self.ended: Ended | None = None
+        self.calls = Quiescence(self._come_to_rest)
+        self._run = run
+        self._left_behind = left_behind
+        self._is_cancelling = is_cancelling
+        self._body: asyncio.Task[Any] | None = None
+        self._body_over: asyncio.Future[None] | None = None
+        self._interrupted = False
+        self._refusals = 0
+        self._impatience: asyncio.TimerHandle | None = None
+
+    async def spend(self, body: Callable[[], Awaitable[Any]], judge: Callable[[asyncio.Task[Any]], T]) -> T:
+        """Run the body until it returns, raises, or is interrupted, and leave no task of it behind.
+
+        Args:
+            judge: Says what the ended body has come to, before its branches are cancelled.
+        """
+
+        async def run_body() -> Any:
+            try:
+                return await body()
+            except SystemExit as error:
+                # asyncio would let it end the event loop, and with it every other run of the process.
+                raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error
+
+        self._body = asyncio.create_task(run_body(), name=f"durable run {self._run.id}")
+        self.calls.watch(self._body)
+        try:
+            self._body_over = asyncio.get_running_loop().create_future()
+            self._body.add_done_callback(self._let_go)
+            await self._body_over
+            retrieve(self._body)
+            outcome = judge(self._body)
+            await self._cancel_branches()
+        except asyncio.CancelledError:
+            await self._unwind()
+            raise
+        finally:
+            if self._impatience is not None:
+                self._impatience.cancel()
+        return outcome
+
+    @property
+    def was_interrupted(self) -> bool:
+        """Whether what the body returned or raised says nothing, since it was interrupted.
+
+        One that was asked to stop at its next call, and came to its end without another, has ended by itself.
+        """
+        return self._interrupted and self.ended is not None
+
+    # What a call meets
+
+    def check_open(self) -> None:
+        """Interrupt the caller if the turn is over."""
+        if self.ended is not None:
+            self._interrupt()
+
+    async def turn_away(self) -> NoReturn:
+        """Interrupt a call that has just entered a turn that is over."""
+        self.calls.leave()
+        if self._refusals > _REFUSALS_AT_MOST:
+            self._leave_body()
+            await asyncio.get_running_loop().create_future()
+        self._interrupt()
+
+    def refuse_call(self) -> None:
+        """Interrupt a call that comes after the end; returns if that has been in vain all the time."""
+        if self._body is not None and self._body.done() and not self.calls.knows(asyncio.current_task()):
+            raise used_too_late(self._run.id)
+        self._refusals += 1
+        if self._refusals <= _REFUSALS_AT_MOST:
+            self._interrupt()
+
+    async def park(self, wake_at: datetime | None) -> NoReturn:
+        """Wait for what only another turn can bring; never returns, but raises `Interrupt`.
+
+        Args:
+            wake_at: When to wake the run without any delivery; None: only a delivery helps.
+        """
+        self.check_open()
+        await self.calls.park(wake_at)
+
+    def end(self, ended: Ended) -> NoReturn:
+        """End the turn from within a call; the first ending counts."""
+        self._end(ended)
+        self._interrupt()
+
+    # What the driver does
+
+    def cut_short(self) -> None:
+        """Stop now and have the driver look at the run again: it was cancelled."""
+        if self._end(Ended(Ending.CUT_SHORT)):
+            self.calls.cancel_all()
+
+    def lose_lease(self) -> None:
+        """Another worker may own the run: stop at once and write nothing more."""
+        if self._end(Ended(Ending.LEASE_LOST)):
+            self.calls.cancel_all()
+
+    @property
+    def lost_lease(self) -> bool:
+        """Whether the turn ended because its lease cannot be held."""
+        return self.ended is not None and self.ended.ending is Ending.LEASE_LOST
+
+    def release(self) -> None:
+        """Stop at the next primitive, so that another worker can go on from there."""
+        if self.calls.is_quiet:
+            self._end(Ended(Ending.RELEASED))
+        else:
+            self.ended = self.ended or Ended(Ending.RELEASED)
+
+    def abort(self) -> None:
+        """Stop now, whatever is under way."""
+        self._end(Ended(Ending.RELEASED))
+        self.calls.cancel_all()
+
+    # Inside
+
+    def _interrupt(self) -> NoReturn:
+        self._interrupted = True
+        raise Interrupt
+
+    def _end(self, ended: Ended) -> bool:
+        """Interrupt everything that is parked; False if the turn was over already."""
+        if self.ended is None:
+            self.ended = ended
+        elif self.ended.ending is not Ending.RELEASED:
+            return False
+        self._interrupted = True
+        self.calls.interrupt()
+        if self._impatience is None:
+            self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._lose_patience)
+        return True
+
+    def _come_to_rest(self, wake_at: datetime | None) -> None:
+        if self.ended is not None:
+            # It was released while a call was under way.
+            self._end(self.ended)
+        elif self._is_cancelling:
+            self._end(Ended(Ending.CANCELLED))
+        else:
+            self._end(Ended(Ending.SUSPENDED, wake_at=wake_at))
+
+    def _lose_patience(self) -> None:
+        self.calls.cancel_all()
+        self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._lose_all_patience)
+
+    def _lose_all_patience(self) -> None:
+        if self.calls.is_idle:
+            self._leave_body()
+        else:
+            # A step that refuses to end still works here: nobody else may begin it before the lease has expired.
+            self._lose_patience()
+
+    def _leave_body(self) -> None:
+        """Go on without a body that catches the interruption and whatever else would end it.
+
+        It would repeat its call for ever, or hold the run's place and lease. Its task can be ended by nobody, so the
+        event loop must not wait for it when it closes.
+        """
+        body = self._body
+        if body is None or body.done() or body in self._left_behind:
+            return
+        _log.error(
+            "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
+            "`except BaseException` and a bare `except` raise it again, or catch Exception",
+            self._run.id,
+            self._run.workflow,
+        )
+        self._left_behind.add(body)
+        asyncio._unregister_task(body)
+        body._log_destroy_pending = False  # type: ignore[attr-defined]
+        self._let_go(body)
+
+    def _let_go(self, _: asyncio.Task[Any]) -> None:
+        if self._body_over is not None and not self._body_over.done():
+            self._body_over.set_result(None)
+
+    async def _cancel_branches(self) -> None:
+        """Leave no task of the body behind."""
+        if self.ended is None:
+            self.ended = Ended(Ending.SUSPENDED)
+        branches = [task for task in self.calls.unfinished_tasks if task is not self._body]
+        for task in branches:
+            task.cancel()
+        if branches:
+            await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT)
+
+    async def _unwind(self) -> None:
+        self.abort()
+        if self._body is not None:
+            self._body.add_done_callback(retrieve)
+            await asyncio.wait({self._body}, timeout=_UNWIND_TIMEOUT)
+        await self._cancel_branches()
