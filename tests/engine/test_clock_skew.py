@@ -6,7 +6,6 @@ A clock that is ahead by more than two thirds of a lease sees leases as over tha
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,7 +20,7 @@ from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import Lease, Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
-from tests.support.engine_rig import FAST, NothingInjected, running_engine, until
+from tests.support.engine_rig import FAST, NothingInjected, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 
@@ -42,7 +41,7 @@ async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIter
         workflows=[workflow_definition(flow)],
         injector=NothingInjected(),
         transport=InProcessTransport(),
-        config=replace(FAST, lease=timedelta(seconds=3)),
+        config=tuned(FAST, lease=timedelta(seconds=3)),
         clock=SkewedClock(skew),
         codec=Codec(),
     )
@@ -103,7 +102,7 @@ async def test_a_machine_whose_clock_is_an_hour_off_records_nothing_twice(store:
         await ctx.sleep("10ms")
         return [first, await ctx.step(work)]
 
-    right = replace(FAST, lease=timedelta(seconds=3))
+    right = tuned(FAST, lease=timedelta(seconds=3))
     async with running_engine(store, flow, config=right) as engine:
         async with machine(store, flow, skew=timedelta(hours=hours)):
             handle = await engine.start(flow)

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,10 +13,10 @@ from fastapi_durable.model.errors import WorkflowNotRegisteredError
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
-POISONED = replace(FAST, max_recovery_attempts=1)
+POISONED = tuned(FAST, max_recovery_attempts=1)
 
 
 async def die(store: StateStore, times: int) -> None:

@@ -1,6 +1,5 @@
 """A run is handed back in writes that may each be the last thing its process does: another worker goes on with it."""
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -17,11 +16,11 @@ from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import FAST, build_engine, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
-PATIENT = replace(FAST, lease=timedelta(seconds=30))
+PATIENT = tuned(FAST, lease=timedelta(seconds=30))
 MINUTE = timedelta(minutes=1)
 QUEUES = (Queue("narrow", concurrency=1),)
 

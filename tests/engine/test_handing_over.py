@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -20,12 +19,21 @@ from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    has_status,
+    is_idle,
+    running_engine,
+    running_worker,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 
 # Nothing is found by polling.
-SELDOM = replace(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
-ONE_PLACE = replace(SELDOM, concurrency=1)
+SELDOM = tuned(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
+ONE_PLACE = tuned(SELDOM, concurrency=1)
 
 
 @workflow
@@ -258,7 +266,7 @@ async def test_runs_that_begin_while_a_worker_looks_for_work_do_not_overfill_its
 
     outside = build_engine(store, counted)
     found = [await outside.start(counted) for _ in range(4)]
-    config = replace(SELDOM, concurrency=4)
+    config = tuned(SELDOM, concurrency=4)
     async with running_worker(interposed(store, look.between), counted, config=config) as (engine, worker):
         await look.begun.wait()
         begun = [await engine.start(counted) for _ in range(4)]

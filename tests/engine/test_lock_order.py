@@ -20,12 +20,12 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.store.prisma.store import PrismaTransaction
 from tests.support.crossing import Crossing, crossing
-from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
 pytestmark = pytest.mark.postgres
 
-PATIENT = replace(FAST, lease=timedelta(minutes=5))
+PATIENT = tuned(FAST, lease=timedelta(minutes=5))
 
 
 class Held:

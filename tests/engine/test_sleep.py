@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,10 +11,10 @@ from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
-from tests.support.engine_rig import FAST, has_status, killed_worker, run_has, running_engine, until
+from tests.support.engine_rig import FAST, has_status, killed_worker, run_has, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
-PATIENT = replace(FAST, lease=timedelta(days=1))
+PATIENT = tuned(FAST, lease=timedelta(days=1))
 """Nothing is taken for dead when the clock is moved."""
 
 

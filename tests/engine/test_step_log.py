@@ -22,7 +22,7 @@ from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.errors import RunCancelledError, RunFailedError, StepFailedError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 
 
 async def events_of(store: StateStore, run_id: str, seq: int = 0) -> list[dict[str, Any]]:
@@ -312,7 +312,7 @@ async def test_a_run_that_is_parked_and_one_that_is_given_up_are_told_as_such(st
         await store.save_checkpoint(replace(row, run_id="diverged"))
     poison = replace(again, id="poison", status=RunStatus.RUNNING, recovery_attempts=5, locked_until=parked.created_at)
     await store.create_run(poison)
-    engine = build_engine(store, after, config=replace(FAST, max_recovery_attempts=1))
+    engine = build_engine(store, after, config=tuned(FAST, max_recovery_attempts=1))
     with heard_by(engine) as heard:
         worker = Worker(engine)
         await worker.start()

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,10 +18,10 @@ from fastapi_durable.engine.turns import turn
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
-PATIENT = replace(FAST, lease=timedelta(minutes=5), shutdown_timeout=timedelta(seconds=5))
+PATIENT = tuned(FAST, lease=timedelta(minutes=5), shutdown_timeout=timedelta(seconds=5))
 """A run that is not handed back stays untouched for longer than any test takes."""
 
 
@@ -175,7 +174,7 @@ async def test_a_step_that_refuses_to_end_is_left_and_its_run_waits_for_the_leas
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(stubborn)
 
-    config = replace(PATIENT, lease=timedelta(milliseconds=300))
+    config = tuned(PATIENT, lease=timedelta(milliseconds=300))
     async with _started(store, flow, config=config) as (engine, worker):
         handle = await engine.start(flow)
         await entered.wait()

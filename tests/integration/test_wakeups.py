@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,11 +23,11 @@ from fastapi_durable.engine.worker import Worker
 from fastapi_durable.errors import RunCancelledError
 from fastapi_durable.wakeups import Wakeups
 from fastapi_durable.wakeups.base import Topic, Wakeup
-from tests.support.engine_rig import FAST, build_engine, has_status, until
+from tests.support.engine_rig import FAST, build_engine, has_status, tuned, until
 from tests.support.postgres import LocalPostgresServer, PostgresServer
 
 # Whatever happens within a test's time happens because somebody was told.
-SELDOM = replace(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
+SELDOM = tuned(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
 
 
 @workflow(name="greeting")

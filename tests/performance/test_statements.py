@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,10 +12,10 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.support.engine_rig import FAST, has_status, running_engine, until
+from tests.support.engine_rig import FAST, has_status, running_engine, tuned, until
 
 # The worker looks once, when it starts, and then only when it is told: its polling is not what is counted.
-QUIET = replace(FAST, poll_interval=timedelta(minutes=5), lease=timedelta(minutes=5), concurrency=64)
+QUIET = tuned(FAST, poll_interval=timedelta(minutes=5), lease=timedelta(minutes=5), concurrency=64)
 
 
 @step

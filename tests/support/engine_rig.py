@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +21,12 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
 
+
+def tuned(config: EngineConfig, **settings: Any) -> EngineConfig:
+    """A configuration with other settings."""
+    return EngineConfig(**{**dict(config), **settings})
+
+
 FAST = EngineConfig(
     lease=timedelta(seconds=2),
     poll_interval=timedelta(milliseconds=20),
@@ -29,7 +34,7 @@ FAST = EngineConfig(
 )
 """Short times, so that a test which depends on polling or on an expired lease is quick."""
 
-SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
+SHORT_LEASE = tuned(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
 """For runs whose process dies, and is to be missed soon."""
 
 
@@ -62,7 +67,7 @@ def build_engine(
         workflows=[workflow_definition(workflow) for workflow in workflows],
         injector=injector or NothingInjected(),
         transport=transport or InProcessTransport(),
-        config=replace(config),
+        config=config,
         clock=clock or SystemClock(),
         codec=Codec(),
         steps=[step_definition(each) for each in steps],

@@ -323,7 +323,7 @@ app = FastAPI(lifespan=durable.lifespan)
 
 async def factory(client: ClientDep, settings: SettingsDep) -> DurableOptions:
     adaptive = DurableOptions(store=MemoryStateStore(), concurrency=Adaptive(least=2, most=8, longest_lag="50ms"))
-    assert_type(adaptive.concurrency, int | Adaptive | None)
+    assert_type(adaptive.concurrency, int | Adaptive)
     return DurableOptions(store=MemoryStateStore(), role="api", lease="30s", settings=DurableSettings())
 
 
