@@ -11,7 +11,6 @@ from typing import Any, Literal, Self
 from fastapi import APIRouter, params
 from starlette.applications import Starlette
 
-from fastapi_durable.app.gateway import RunGateway
 from fastapi_durable.app.options import DurableOptions, described
 from fastapi_durable.app.runtime import (
     DurableHealth,
@@ -22,7 +21,6 @@ from fastapi_durable.app.runtime import (
     entries_of,
     runtime_of,
 )
-from fastapi_durable.app.service import WorkflowService
 from fastapi_durable.app.settings import Role
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import (
@@ -37,7 +35,7 @@ from fastapi_durable.declare.methods import step_methods
 from fastapi_durable.engine.context.body_check import unsafe_calls
 from fastapi_durable.engine.context.references import AnyWorkflow
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
@@ -46,6 +44,7 @@ from fastapi_durable.injection.resolver import Execution
 from fastapi_durable.model.errors import ConfigurationError, StoreUnavailableError
 from fastapi_durable.observe.opentelemetry import metered
 from fastapi_durable.observe.prometheus import ProcessMetrics
+from fastapi_durable.service.facade import RunGateway, WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.web.login import ConsoleLogin
@@ -91,10 +90,10 @@ class DurableModule:
         self.workflow_service: RuntimePart[WorkflowService] = RuntimePart(
             "workflow_service", lambda runtime: runtime.service, self
         )
-        self.workflow_engine: RuntimePart[WorkflowEngine] = RuntimePart(
-            "workflow_engine", lambda runtime: runtime.engine, self
+        self.workflow_engine: RuntimePart[WorkflowService] = RuntimePart(
+            "workflow_engine", lambda runtime: runtime.service, self
         )
-        self.run_gateway: RuntimePart[RunGateway] = RuntimePart("run_gateway", lambda runtime: runtime.gateway, self)
+        self.run_gateway: RuntimePart[RunGateway] = RuntimePart("run_gateway", lambda runtime: runtime.service, self)
 
     @classmethod
     def for_root(
@@ -314,7 +313,7 @@ class DurableModule:
             cleanup.seconds = 5 + 3 * options.shutdown_timeout.total_seconds()
             await self._enter_app_scoped(resolver, scope)
             await _check_store(options)
-            engine = WorkflowEngine(
+            engine = Engine(
                 store=options.store,
                 workflows=self._workflows,
                 entities=self._entities,
@@ -334,18 +333,17 @@ class DurableModule:
             runtime = DurableRuntime(
                 role=options.role,
                 store=_store_of_routes(options),
-                engine=engine,
-                service=WorkflowService(engine),
-                gateway=RunGateway(engine),
+                service=WorkflowService(engine.kernel),
+                kernel=engine.kernel,
                 schedules=engine.scheduler,
                 worker=worker,
-                metrics=ProcessMetrics(engine.events),
+                metrics=ProcessMetrics(engine.kernel.events),
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
-            stack.enter_context(metered(engine))
+            stack.enter_context(metered(engine.kernel))
             if options.wakeups is not None:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))

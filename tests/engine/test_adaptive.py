@@ -3,11 +3,10 @@
 import asyncio
 from datetime import timedelta
 
-from fastapi_durable.app.gateway import RunGateway
 from fastapi_durable.declare.concurrency import Adaptive
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, running_worker, tuned, until
 
@@ -55,12 +54,12 @@ async def test_no_place_is_added_while_the_loop_is_late() -> None:
     assert most == 2
 
 
-async def shown(engine: WorkflowEngine) -> int:
+async def shown(engine: WorkflowService) -> int:
     """The number that the worker's row shows, once it has one."""
 
     async def is_listed() -> bool:
-        return bool(await RunGateway(engine).workers())
+        return bool(await engine.workers())
 
     await until(is_listed)
-    (me,) = await RunGateway(engine).workers()
+    (me,) = await engine.workers()
     return me.concurrency

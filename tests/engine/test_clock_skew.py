@@ -14,10 +14,11 @@ import pytest
 from fastapi_durable import RunStatus, WorkflowContext, step, workflow
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.worker import _RENEWALS_PER_LEASE, Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import Lease, Run
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
 from tests.support.engine_rig import FAST, NothingInjected, running_engine, tuned, until
@@ -35,8 +36,8 @@ class SkewedClock(SystemClock):
 
 
 @asynccontextmanager
-async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIterator[WorkflowEngine]:
-    engine = WorkflowEngine(
+async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIterator[WorkflowService]:
+    engine = Engine(
         store=store,
         workflows=[workflow_definition(flow)],
         injector=NothingInjected(),
@@ -48,7 +49,7 @@ async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIter
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine
+        yield WorkflowService(engine.kernel)
     finally:
         await worker.stop()
 

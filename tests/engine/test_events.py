@@ -125,10 +125,10 @@ async def test_a_kept_event_is_gone_after_its_time(store: StateStore) -> None:
     config = tuned(FAST, event_ttl=timedelta(milliseconds=1))
     async with running_engine(store, wait_for_any, config=config) as engine:
         await engine.publish_event("paid", "old", event_id="e")
-        moment = engine.clock.now()
+        moment = engine._kernel.clock.now()
 
         async def is_old() -> bool:
-            return engine.clock.now() > moment + timedelta(milliseconds=5)
+            return engine._kernel.clock.now() > moment + timedelta(milliseconds=5)
 
         await until(is_old)
         handle = await engine.start(wait_for_any)

@@ -93,7 +93,7 @@ async def _is_over(store: StateStore, run_id: str) -> bool:
     run = await store.find_run(run_id)
     assert run is not None
     assert run.expires_at is not None
-    return build_engine(store).clock.now() > run.expires_at
+    return build_engine(store)._kernel.clock.now() > run.expires_at
 
 
 @workflow

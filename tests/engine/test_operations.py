@@ -147,7 +147,7 @@ async def test_a_dead_run_is_retried_with_its_count_of_crashes_at_zero() -> None
     config = tuned(FAST, max_recovery_attempts=0, lease=timedelta(milliseconds=30))
     outside = build_engine(store, three)
     handle = await outside.start(three, ["a"])
-    now = outside.clock.now()
+    now = outside._kernel.clock.now()
     await store.claim_runs("dead process", now=now, until=now, limit=1)
     async with running_engine(store, three, config=config) as engine:
         await until(lambda: has_status(handle, RunStatus.DEAD))

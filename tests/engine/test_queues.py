@@ -11,6 +11,7 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.queue import Queue, QueueState
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.runs.queues import declare_queues
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import DefinitionError, InputValidationError
 from fastapi_durable.model.records import RunStatus
@@ -108,7 +109,7 @@ async def test_the_place_of_a_killed_worker_is_free_after_its_lease(stores: tupl
         return looks > before
 
     killed = build_engine(stores[0], working_once, queues=queues, clock=clock)
-    await killed.declare_queues()
+    await declare_queues(killed._kernel)
     crashed = await killed.start(working_once, "crashed", queue="q")
     claim = await stores[0].claim_queued_runs("dead", now=clock.now(), until=clock.now() + lease, limit=1)
     assert [run.id for run in claim.runs] == [crashed.run_id]
@@ -129,10 +130,10 @@ async def test_a_rate_limit_spreads_the_beginnings() -> None:
     store = MemoryStateStore()
     queues = [Queue("q", rate_limit=2, rate_period="300ms")]
     async with running_engine(store, working, queues=queues, config=tuned(FAST, concurrency=9)) as engine:
-        started = engine.clock.now()
+        started = engine._kernel.clock.now()
         handles = [await engine.start(working, str(n), queue="q") for n in range(5)]
         await asyncio.gather(*[handle.result("10s") for handle in handles])
-        assert engine.clock.now() - started >= timedelta(milliseconds=600)
+        assert engine._kernel.clock.now() - started >= timedelta(milliseconds=600)
 
 
 async def test_a_rate_that_is_used_up_for_long_keeps_no_sleeper_from_being_woken_in_time(
@@ -236,12 +237,12 @@ async def test_a_run_in_a_queue_whose_process_dies_again_and_again_is_dead_in_th
     store, queues = MemoryStateStore(), [Queue("q", concurrency=1)]
     config = tuned(FAST, max_recovery_attempts=2, lease=timedelta(milliseconds=20))
     engine = build_engine(store, working, queues=queues, config=config)
-    await engine.declare_queues()
+    await declare_queues(engine._kernel)
     handle = await engine.start(working, "poison", queue="q")
     for _ in range(3):
 
         async def claimed() -> bool:
-            now = engine.clock.now()
+            now = engine._kernel.clock.now()
             return bool((await store.claim_queued_runs("dead", now=now, until=now + config.lease, limit=1)).runs)
 
         await until(claimed)
@@ -327,5 +328,5 @@ async def test_a_first_start_leaves_limits_alone_that_a_newer_worker_sets_at_tha
     engine = build_engine(interposed(store, between), working, queues=[Queue("q", concurrency=1)])
     await engine.start(working, "first", queue="q")
     await engine.start(working, "second", queue="q")
-    assert [load.queue.concurrency for load in await store.list_queues(engine.clock.now())] == [9]
+    assert [load.queue.concurrency for load in await store.list_queues(engine._kernel.clock.now())] == [9]
     assert asked == ["add_queue", "create_run", "create_run"]

@@ -14,8 +14,18 @@ from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import RunDeadError
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, tuned, until
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    build_machinery,
+    has_status,
+    killed_worker,
+    running_engine,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -127,7 +137,7 @@ async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_goin
     for name in ("_FAILURE_PAUSE", "_HEARTBEAT"):
         monkeypatch.setattr(upkeep, name, timedelta(milliseconds=5))
     config = tuned(FAST, blocked_poll_interval=timedelta(milliseconds=5))
-    engine = build_engine(interposed(store, fail_once), flow, config=config)
+    engine = build_machinery(interposed(store, fail_once), flow, config=config)
     engine.retention = Retention(sweep_interval="5ms")
     worker = Worker(engine)
     await worker.start()
@@ -138,6 +148,6 @@ async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_goin
 
         await until(each_was_tried_again)
         assert worker.health().alive
-        assert await (await engine.start(flow)).result("20s") == "done"
+        assert await WorkflowService(engine.kernel).execute(flow, timeout="20s") == "done"
     finally:
         await worker.stop()

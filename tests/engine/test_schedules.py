@@ -15,12 +15,13 @@ from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.upkeep import upkeep
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
 from fastapi_durable.model.records import RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
 from fastapi_durable.transport.in_process import InProcessTransport
@@ -40,8 +41,8 @@ async def other(ctx: Any) -> None:
     pass
 
 
-def engine_with(store: StateStore, clock: Any, *schedules: Schedule, config: EngineConfig = FAST) -> WorkflowEngine:
-    return WorkflowEngine(
+def engine_with(store: StateStore, clock: Any, *schedules: Schedule, config: EngineConfig = FAST) -> Engine:
+    return Engine(
         store=store,
         workflows=[workflow_definition(report), workflow_definition(other)],
         injector=NothingInjected(),
@@ -335,7 +336,7 @@ async def test_schedules_fire_while_every_place_of_the_worker_is_taken() -> None
         await asyncio.Event().wait()
 
     config = tuned(FAST, concurrency=1, shutdown_timeout=timedelta(0))
-    engine = WorkflowEngine(
+    engine = Engine(
         store=store,
         workflows=[workflow_definition(report), workflow_definition(hang)],
         injector=NothingInjected(),
@@ -346,7 +347,7 @@ async def test_schedules_fire_while_every_place_of_the_worker_is_taken() -> None
         schedules=[hourly(every="50ms")],
     )
     worker = Worker(engine)
-    await engine.start(hang)
+    await WorkflowService(engine.kernel).start(hang)
     await worker.start()
     try:
         await entered.wait()

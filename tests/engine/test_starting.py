@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.app.service import WorkflowService
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.errors import InputValidationError, RunIdTakenError, RunNotFoundError
 from fastapi_durable.model.records import RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, running_engine, tuned, until
@@ -192,7 +191,7 @@ class Counter(BaseModel):
         self.number += number
 
 
-def engine_of(store: StateStore, namespace: str | None) -> WorkflowEngine:
+def engine_of(store: StateStore, namespace: str | None) -> WorkflowService:
     return build_engine(store, talk, order, entities=[Counter], config=tuned(FAST, namespace=namespace))
 
 
@@ -201,7 +200,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
     async with running_engine(store, talk, order, config=tuned(FAST, namespace="a")) as own:
         handle = await own.start(talk, run_id="talk")
         await until(lambda: store.find_signal_waiter("bp:talk:1"))
-        other = WorkflowService(engine_of(store, "b"))
+        other = engine_of(store, "b")
         for refused in (
             other.get_value("talk", "secret"),
             other.continue_run("talk"),
@@ -223,7 +222,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
         with pytest.raises(RunIdTakenError, match="in another namespace"):
             await other.start(talk, run_id="talk")
 
-        operator = WorkflowService(engine_of(store, None))
+        operator = engine_of(store, None)
         assert await operator.get_value("talk", "secret", int) == 7
         assert await operator.continue_run("talk")
         assert (await operator.update("talk", "name", "x")).accepted
@@ -298,7 +297,7 @@ async def test_entities_of_two_namespaces_are_two() -> None:
         await a.signal_entity(Counter, "k", Counter.add, 1)
         await b.signal_entity(Counter, "k", Counter.add, 2)
 
-        async def number(engine: WorkflowEngine) -> int:
+        async def number(engine: WorkflowService) -> int:
             state = await engine.get_entity_state(Counter, "k")
             return 0 if state is None else state.number
 

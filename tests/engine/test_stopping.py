@@ -13,12 +13,21 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.retry import NO_DELAY, fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns import turn
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, tuned, until
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    build_machinery,
+    has_status,
+    is_idle,
+    running_engine,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 
 PATIENT = tuned(FAST, lease=timedelta(minutes=5), shutdown_timeout=timedelta(seconds=5))
@@ -28,13 +37,13 @@ PATIENT = tuned(FAST, lease=timedelta(minutes=5), shutdown_timeout=timedelta(sec
 @asynccontextmanager
 async def _started(
     store: StateStore, *workflows: Any, config: Any = PATIENT
-) -> AsyncIterator[tuple[WorkflowEngine, Worker]]:
+) -> AsyncIterator[tuple[WorkflowService, Worker]]:
     """A worker that the test itself stops."""
-    engine = build_engine(store, *workflows, config=config)
+    engine = build_machinery(store, *workflows, config=config)
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine, worker
+        yield WorkflowService(engine.kernel), worker
     finally:
         await worker.stop(timedelta(0))
 

@@ -12,6 +12,7 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.retry import NO_DELAY
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.upkeep.expiry import cancel_expired
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import StepFailedError, StoreConflictError, StoreError, StoreUnavailableError
 from fastapi_durable.model.records import RunStatus
@@ -306,9 +307,9 @@ async def test_expired_runs_that_cannot_be_cancelled_are_no_reason_to_look_again
     for _ in range(100):
         await engine.start(brief)
     await until(lambda: has_expired(store, 100))
-    assert await engine.cancel_expired_runs() == 97
-    assert await engine.cancel_expired_runs() == 3
-    assert await engine.cancel_expired_runs() == 0
+    assert await cancel_expired(engine._kernel) == 97
+    assert await cancel_expired(engine._kernel) == 3
+    assert await cancel_expired(engine._kernel) == 0
 
 
 async def has_expired(store: StateStore, number: int) -> bool:

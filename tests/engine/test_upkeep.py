@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable import Retention, RunGateway, keep, workflow
+from fastapi_durable import Retention, keep, workflow
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.retention import sweep
 from fastapi_durable.model.clock import SystemClock
@@ -171,10 +171,10 @@ async def test_a_worker_is_listed_while_it_lives_with_what_it_drives(store: Stat
     async with running_engine(store, known, config=tuned(FAST, instance_id="me")) as engine:
 
         async def is_listed() -> bool:
-            return bool(await RunGateway(engine).workers())
+            return bool(await engine.workers())
 
         await until(is_listed)
-        (me,) = await RunGateway(engine).workers()
+        (me,) = await engine.workers()
         assert (me.id, me.workflows, me.concurrency) == ("me", ("known@1",), FAST.concurrency)
         handle = await engine.start(known)
         await until(lambda: has_status(handle, RunStatus.COMPLETED))
