@@ -16,7 +16,7 @@ from typing import Any
 from fastapi_durable.declare.concurrency import Slots
 from fastapi_durable.engine.core.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.upkeep.expiry import is_full
 from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import Lease, Run, RunStatus
@@ -53,7 +53,7 @@ class WorkerHealth:
 class Worker:
     """Drives the runs of one engine. It is started once and stopped once."""
 
-    def __init__(self, engine: WorkflowEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._config = engine.config
         self._places = Slots(engine.config.concurrency)

@@ -6,7 +6,6 @@ A clock that is ahead by more than two thirds of a lease sees leases as over tha
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,13 +14,14 @@ import pytest
 from fastapi_durable import RunStatus, WorkflowContext, step, workflow
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.worker import _RENEWALS_PER_LEASE, Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import Lease, Run
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
-from tests.support.engine_rig import FAST, NothingInjected, running_engine, until
+from tests.support.engine_rig import FAST, NothingInjected, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 
@@ -36,20 +36,20 @@ class SkewedClock(SystemClock):
 
 
 @asynccontextmanager
-async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIterator[WorkflowEngine]:
-    engine = WorkflowEngine(
+async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIterator[WorkflowService]:
+    engine = Engine(
         store=store,
         workflows=[workflow_definition(flow)],
         injector=NothingInjected(),
         transport=InProcessTransport(),
-        config=replace(FAST, lease=timedelta(seconds=3)),
+        config=tuned(FAST, lease=timedelta(seconds=3)),
         clock=SkewedClock(skew),
         codec=Codec(),
     )
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine
+        yield WorkflowService(engine.kernel)
     finally:
         await worker.stop()
 
@@ -103,7 +103,7 @@ async def test_a_machine_whose_clock_is_an_hour_off_records_nothing_twice(store:
         await ctx.sleep("10ms")
         return [first, await ctx.step(work)]
 
-    right = replace(FAST, lease=timedelta(seconds=3))
+    right = tuned(FAST, lease=timedelta(seconds=3))
     async with running_engine(store, flow, config=right) as engine:
         async with machine(store, flow, skew=timedelta(hours=hours)):
             handle = await engine.start(flow)

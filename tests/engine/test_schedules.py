@@ -4,7 +4,6 @@ import asyncio
 import itertools
 from collections.abc import Awaitable
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,17 +15,18 @@ from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.upkeep import upkeep
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
 from fastapi_durable.model.records import RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
 from fastapi_durable.transport.in_process import InProcessTransport
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import FAST, NothingInjected, until
+from tests.support.engine_rig import FAST, NothingInjected, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -41,13 +41,13 @@ async def other(ctx: Any) -> None:
     pass
 
 
-def engine_with(store: StateStore, clock: Any, *schedules: Schedule, config: EngineConfig = FAST) -> WorkflowEngine:
-    return WorkflowEngine(
+def engine_with(store: StateStore, clock: Any, *schedules: Schedule, config: EngineConfig = FAST) -> Engine:
+    return Engine(
         store=store,
         workflows=[workflow_definition(report), workflow_definition(other)],
         injector=NothingInjected(),
         transport=InProcessTransport(),
-        config=replace(config),
+        config=config,
         clock=clock,
         codec=Codec(),
         schedules=schedules,
@@ -238,7 +238,7 @@ async def test_a_schedule_that_cannot_be_fired_keeps_no_other_from_firing(store:
 @on_every_store
 async def test_two_namespaces_have_schedules_of_their_own_under_one_key(store: StateStore, clock: HandClock) -> None:
     schedulers = [
-        engine_with(store, clock, hourly(), config=replace(FAST, namespace=name)).scheduler
+        engine_with(store, clock, hourly(), config=tuned(FAST, namespace=name)).scheduler
         for name in (None, "default", "acme")
     ]
     for scheduler in schedulers:
@@ -335,8 +335,8 @@ async def test_schedules_fire_while_every_place_of_the_worker_is_taken() -> None
         entered.set()
         await asyncio.Event().wait()
 
-    config = replace(FAST, concurrency=1, shutdown_timeout=timedelta(0))
-    engine = WorkflowEngine(
+    config = tuned(FAST, concurrency=1, shutdown_timeout=timedelta(0))
+    engine = Engine(
         store=store,
         workflows=[workflow_definition(report), workflow_definition(hang)],
         injector=NothingInjected(),
@@ -347,7 +347,7 @@ async def test_schedules_fire_while_every_place_of_the_worker_is_taken() -> None
         schedules=[hourly(every="50ms")],
     )
     worker = Worker(engine)
-    await engine.start(hang)
+    await WorkflowService(engine.kernel).start(hang)
     await worker.start()
     try:
         await entered.wait()

@@ -105,8 +105,8 @@ async def test_two_applications_with_one_module_do_not_see_each_other() -> None:
                 await receipt_of(stranger, "7")
         async with serving(other):
             assert durable.runtime(one).store is not durable.runtime(other).store
-            assert await durable.runtime(other).gateway.list_runs() == []
-            assert len(await durable.runtime(one).gateway.list_runs()) == 1
+            assert await durable.runtime(other).service.list_runs() == []
+            assert len(await durable.runtime(one).service.list_runs()) == 1
         assert await receipt_of(client, "8") == "order 8 by card gateway"
 
 

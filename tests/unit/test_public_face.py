@@ -14,7 +14,7 @@ PUBLIC = {
         PrismaStateStore Queue Retention Role Run RunContextFilter RunFailedError RunGateway RunGatewayDep
         RunHandle RunQuery RunStatus Schedule ScheduleInfo Scheduler SchedulerDep SignalTimeoutError
         Singleton SqliteWakeups StateStore StateStoreDep StepExecution StepFailedError StepInterceptor
-        TaskTicket Undo UpdateResult Webhook Winner WorkflowContext WorkflowEngine WorkflowEngineDep
+        TaskTicket Undo UpdateResult Webhook Winner WorkflowContext WorkflowEngineDep
         WorkflowService WorkflowServiceDep app_scoped current_context current_step entity exponential fixed
         keep log_context operation step workflow
     """,

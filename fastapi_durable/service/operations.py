@@ -1,6 +1,5 @@
-"""What operators do to runs: the engine's side of retry, fork, cancel and delete."""
+"""What operators do to runs: cancel, retry, fork and delete."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,7 @@ from fastapi_durable.model.records import Run, RunQuery
 
 
 class Operations:
-    """The part of the engine that acts on runs as a whole."""
+    """The part of the façade that acts on runs as a whole."""
 
     _kernel: Kernel
 
@@ -121,15 +120,3 @@ class Operations:
         except RunNotFoundError:
             return 0
         return await delete_run(self._kernel, run_id, force=force)
-
-    def on_cancel(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Have `listener` called with a run's id when this process learns that the run was cancelled, or is to be.
-
-        That is at once for a cancel made here, and otherwise when the worker that drives the run finds out: at its
-        next write or renewal of the lease. For work that cannot be interrupted, such as a thread's. The listener is
-        called in the event loop and must not block; the same cancel may be told twice.
-
-        Returns:
-            Removes the listener.
-        """
-        return self._kernel.notifications.on_run_cancelled(listener)

@@ -1,4 +1,4 @@
-"""The engine's side of entities, for callers outside of workflows."""
+"""Entities, for callers outside of workflows."""
 
 import uuid
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Input = TypeVar("Input")
 
 
 class Entities:
-    """The part of the engine that speaks to entities."""
+    """The part of the façade that speaks to entities."""
 
     _kernel: Kernel
 

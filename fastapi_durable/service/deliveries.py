@@ -1,4 +1,4 @@
-"""What the outside can say to runs: the part of the engine that delivers."""
+"""What the outside can say to runs."""
 
 import uuid
 from typing import Any, TypeVar, overload
@@ -14,6 +14,7 @@ from fastapi_durable.engine.primitives.run_event import latest_value
 from fastapi_durable.engine.primitives.signal import deliver_signal, deliver_within
 from fastapi_durable.engine.primitives.task import end_task
 from fastapi_durable.engine.primitives.update import UpdateResult, offer_update
+from fastapi_durable.engine.primitives.webhook import Callback, deliver_callback
 from fastapi_durable.engine.runs.addressing import require_visible, resolve_run
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.model.errors import InputValidationError
@@ -148,6 +149,16 @@ class Deliveries:
         if passed:
             kernel.notifications.work_available()
         return passed
+
+    async def callback(self, token: str, payload: Any = None) -> Callback:
+        """Deliver a callback to the webhook of this token; what the public route does.
+
+        Raises:
+            SerializationError: the payload has no JSON form.
+        """
+        kernel = self._kernel
+        encoded = kernel.codec.encode(payload, Any, what="the body of a callback")
+        return await retry_conflicts(kernel.clock, lambda: deliver_callback(kernel, token, encoded))
 
     async def complete_task(self, run_id: str, name: str, value: Any = None) -> bool:
         """Report the result of a `ctx.task`, also before the run waits for it; False if its end was reported before.

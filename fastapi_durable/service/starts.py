@@ -11,6 +11,7 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.tracing import current_traceparent
 from fastapi_durable.engine.primitives.search_attributes import checked_attributes
 from fastapi_durable.engine.primitives.signal import deliver_or_buffer, refuse_foreign, signal_lock
+from fastapi_durable.engine.runs.addressing import visible_store
 from fastapi_durable.engine.runs.create import (
     admit,
     callers_workflow,
@@ -74,7 +75,7 @@ class SignalWithStartOptions(StartOptions, total=False):
 
 
 class Starts:
-    """The part of the engine that starts runs."""
+    """The part of the façade that starts runs."""
 
     _kernel: Kernel
 
@@ -254,12 +255,12 @@ class Starts:
         )
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
-        kernel, namespace = self._kernel, self._kernel.config.namespace
+        kernel = self._kernel
         return RunHandle(
             run_id,
             created=created,
             output_type=output_type,
-            store=kernel.store if namespace is None else kernel.store.with_scope(namespace),
+            store=visible_store(kernel),
             clock=kernel.clock,
             codec=kernel.codec,
             notifications=kernel.notifications,
