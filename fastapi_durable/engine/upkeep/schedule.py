@@ -46,12 +46,13 @@ class Schedule:
         cron: Five fields, or six with the seconds first. When clocks change, a time of day fires once, and an
             expression with `*` in its seconds, minutes or hours follows the clock.
         timezone: Of the cron expression, by its IANA name.
-        overlap: "skip" leaves a window out while the run that was started last has not ended.
+        overlap: "skip" leaves a window out while a run of the schedule has not ended: one of an earlier window, one
+            that was triggered, or one that either continued as.
         jitter: Each window fires up to so much later, by an offset of its own that every worker computes alike.
         backfill: After a time in which no worker ran, the latest window that was missed fires, and up to so many
             before it (0-1000).
         paused: Windows pass without a run.
-        tags, priority, queue, fairness_key: Of every run, as a start takes them.
+        tags, priority, queue, fairness_key: Of every run, as a start takes them. The tag `schedule:<key>` is added.
 
     Raises:
         DefinitionError: it can never fire, or the parts contradict each other.
