@@ -15,7 +15,7 @@ export PRISMA_HIDE_UPDATE_MESSAGE := 1
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
+.PHONY: bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
 	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores: a quarter of an hour"
 	@echo "make soak         a minute of steady load, in which nothing may grow"
+	@echo "make zones        cron expressions in every time zone, compared with a walk through the minutes: half an hour"
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
@@ -61,6 +62,10 @@ roll: setup
 soak: setup
 	scripts/with_node .venv/bin/python -m tests.chaos.soak --database postgresql $(ARGS)
 	scripts/with_node .venv/bin/python -m tests.chaos.soak --database sqlite $(ARGS)
+
+zones: setup
+	.venv/bin/python -m tests.zones
+	.venv/bin/python -m tests.zones --first 2006 --last 2015 --changes-only
 
 check: setup
 	.venv/bin/ruff check .
