@@ -17,6 +17,7 @@ from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.upkeep import upkeep
+from fastapi_durable.engine.upkeep.scheduler import Scheduler
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import DefinitionError, InputValidationError, ScheduleNotFoundError
