@@ -73,7 +73,7 @@ def test_every_runtime_dependency_is_imported_and_every_import_declared() -> Non
     third_party = imported - sys.stdlib_module_names - {"fastapi_durable", "prisma_inprocess"}
     distributions = {PROVIDED_BY.get(name, name) for name in third_party}
     assert {canonicalize_name(name) for name in distributions | served_by} == {
-        canonicalize_name(r.name) for r in [*RUNTIME, *EXTRAS["cli"]]
+        canonicalize_name(r.name) for r in [*RUNTIME, *EXTRAS["cli"], *EXTRAS["testing"]]
     }
 
 
