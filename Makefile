@@ -161,9 +161,9 @@ lock: setup
 	.venv/bin/python -m venv .make/lock
 	.make/lock/bin/python -m pip install --quiet uv
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra test pyproject.toml -o requirements/dev.txt
+		--custom-compile-command 'make lock' --extra check --extra test pyproject.toml -o requirements/dev.txt
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
+		--custom-compile-command 'make lock' --extra check --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
 		-o requirements/console.txt
 	.venv/bin/python scripts/locked_tools.py | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --resolution lowest-direct --extra cli \

@@ -48,10 +48,10 @@ class Declarations:
         """The declarations of the project at `root`."""
         content: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
         optional = content["project"].get("optional-dependencies", {})
-        folders: dict[str, str] = content.get("tool", {}).get("fastapi-durable", {}).get("extra-folders", {})
+        folders: dict[str, list[str]] = content.get("tool", {}).get("fastapi-durable", {}).get("extra-folders", {})
         return cls(
             runtime=_names(content["project"]["dependencies"]),
-            extras={folder: _names(optional[extra]) for extra, folder in folders.items()},
+            extras={folder: _names(optional[extra]) for extra, own in folders.items() for folder in own},
         )
 
     def allowed(self, file: str) -> frozenset[str]:
