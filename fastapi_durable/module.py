@@ -305,9 +305,7 @@ class DurableModule:
         """Start every part in order; leaving undoes it in reverse."""
         async with entered_scope(app) as scope, AsyncExitStack() as stack:
             resolver = DependencyResolver(app, module=self)
-            options = await self._options(resolver, Execution(stack, scope.cleanup))
-            if role is not None:
-                options = options.model_copy(update={"role": role})
+            options = (await self._options(resolver, Execution(stack, scope.cleanup))).of_one_start(role)
             scope.cleanup.seconds = max(1.0, options.shutdown_timeout.total_seconds())
             # The worker's own limit comes first, then that of each instance.
             cleanup.seconds = 5 + 3 * options.shutdown_timeout.total_seconds()

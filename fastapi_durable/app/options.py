@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainValidator
 from pydantic_settings import (
@@ -13,8 +13,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from fastapi_durable.app.settings import DurableSettings
+from fastapi_durable.app.settings import DurableSettings, Role
 from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.core.config import random_id
 from fastapi_durable.engine.core.interception import StepInterceptor
 from fastapi_durable.engine.core.setting import rule
 from fastapi_durable.engine.upkeep.retention import Retention
@@ -146,8 +147,21 @@ class DurableOptions(DurableSettings):
         settings = init_settings().get("settings")
         if not isinstance(settings, DurableSettings):
             return init_settings, EnvSettingsSource(DurableSettings)
-        values = {name: getattr(settings, name) for name in DurableSettings.model_fields}
+        values = {
+            name: getattr(settings, name) for name in settings.model_fields_set & DurableSettings.model_fields.keys()
+        }
         return init_settings, InitSettingsSource(settings_cls, values)
+
+    def of_one_start(self, role: Role | None) -> Self:
+        """The options as one start of the module has them: an `instance_id` that is unset is another one each time.
+
+        Args:
+            role: What the process does, whatever the options say.
+        """
+        changes: dict[str, Any] = {} if role is None else {"role": role}
+        if "instance_id" not in self.model_fields_set:
+            changes["instance_id"] = random_id()
+        return self.model_copy(update=changes)
 
 
 def _with_tenant(given: Mapping[str, Any]) -> dict[str, Any]:

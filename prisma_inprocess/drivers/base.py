@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from prisma_inprocess.drivers.lists import WholeList
+
 Row = Mapping[str, Any]
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
@@ -60,6 +62,16 @@ class Dialect(Protocol):
     def decoder(self, kind: str) -> Decoder | None:
         """A function from the driver's value (never None) to what the client's models are built from, or None if they
         are the same.
+        """
+        ...
+
+    def whole_list(self, values: Sequence[Any], item: tuple[str, str], *, negated: bool) -> WholeList:
+        """What follows a column instead of `IN (...)` or `NOT IN (...)`, with a single parameter.
+
+        Args:
+            values: The list, encoded for the driver.
+            item: What the plan writes before and after each item.
+            negated: Whether the condition is `NOT IN`.
         """
         ...
 

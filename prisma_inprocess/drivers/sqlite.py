@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from prisma_inprocess.drivers.base import RawResult, Row, Transaction
+from prisma_inprocess.drivers.lists import register_unpacking
 from prisma_inprocess.drivers.pool import Pool, PoolClosed
 from prisma_inprocess.drivers.sqlite_errors import DATABASE_ERRORS, query_error
 from prisma_inprocess.drivers.sqlite_thread import SqliteThread
@@ -255,6 +256,7 @@ def _open(url: SqliteUrl, *, read_only: bool) -> sqlite3.Connection:
     )
     try:
         connection.row_factory = _as_dict
+        register_unpacking(connection)
         if not read_only:
             connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA foreign_keys = ON")

@@ -19,8 +19,8 @@ from fastapi_durable.model.records import (
     RunStatus,
 )
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, at
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store.contract.builders import a_checkpoint, a_run, at
 from tests.support.past import add_finished_runs
 
 PAST = 20_000

@@ -9,7 +9,7 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,7 +23,7 @@ from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.wakeups.base import Topic, Wakeup
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, PAUSE, Case, Desk, has_ended, runs_of
 from tests.support.crashing_store import Frost, Fuse, Moment, crashing
-from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker
+from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker, tuned
 
 LIVES_AT_A_TIME = 8
 _PATIENCE = 200.0  # many long lives share one SQLite file in `make crashes`
@@ -85,7 +85,7 @@ class Line:
 
 def config_of(key: str, name: str) -> EngineConfig:
     """One process of one life."""
-    return replace(
+    return tuned(
         FAST,
         namespace=key,
         instance_id=f"{name} of {key}",

@@ -11,9 +11,9 @@ from example_app.clients.postgresql import Prisma as PostgresPrisma
 from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.model.errors import SerializationError, StoreConflictError, StoreError, StoreUnavailableError
 from fastapi_durable.model.records import Lease, RunStatus
+from fastapi_durable.store.contract.suite.builders import a_run, at, create, existing
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of
-from tests.store.contract.builders import a_run, at, create, existing
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer
 

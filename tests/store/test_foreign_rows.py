@@ -20,9 +20,18 @@ from fastapi_durable.model.records import (
     RunStatus,
 )
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import (
+    T0,
+    a_checkpoint,
+    a_run,
+    an_event,
+    at,
+    create,
+    existing,
+    listed,
+)
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import emptied, prisma_of
-from tests.store.contract.builders import T0, a_checkpoint, a_run, an_event, at, create, existing, listed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -9,10 +9,10 @@ import pytest_asyncio
 from example_app.clients.postgresql import Prisma
 from fastapi_durable.model.records import BufferedSignal, RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract import StateStoreContract
+from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, at, create, existing
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store import contract
 from tests.store.conftest import emptied
-from tests.store.contract.builders import a_checkpoint, a_run, at, create, existing
 
 pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="module")]
 
@@ -40,49 +40,10 @@ def other_store(other_client: Prisma) -> StateStore:
     return PrismaStateStore(other_client)
 
 
-class TestActivity(contract.ActivityContract): ...
-
-
-class TestAttributes(contract.AttributesContract): ...
-
-
-class TestCheckpoints(contract.CheckpointsContract): ...
-
-
-class TestClaims(contract.ClaimsContract): ...
-
-
-class TestEvents(contract.EventsContract): ...
-
-
-class TestLeases(contract.LeasesContract): ...
-
-
-class TestQueries(contract.QueriesContract): ...
-
-
-class TestQueues(contract.QueuesContract): ...
-
-
-class TestRaces(contract.RacesContract): ...
-
-
-class TestRetention(contract.RetentionContract): ...
-
-
-class TestRuns(contract.RunsContract): ...
-
-
-class TestScope(contract.ScopeContract): ...
-
-
-class TestSignals(contract.SignalsContract): ...
-
-
-class TestTransactions(contract.TransactionsContract): ...
-
-
-class TestUpkeep(contract.UpkeepContract): ...
+class TestPrismaOnPostgresql(StateStoreContract):
+    @pytest.fixture
+    def other_store(self, other_client: Prisma) -> StateStore:
+        return PrismaStateStore(other_client)
 
 
 async def test_a_claim_passes_by_what_an_open_transaction_has_claimed(

@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from fastapi_durable.model.records import CheckpointStatus, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import emptied, prisma_of
-from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

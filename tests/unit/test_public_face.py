@@ -37,11 +37,17 @@ PUBLIC = {
         RecordedCheckpoint RetentionPolicy Run RunChanges RunFacet RunQuery RunStatus ScheduleState
         SearchAttributes SignalWaiter StateStore StoreTransaction WorkerRecord
     """,
+    "fastapi_durable.store.contract": """
+        StateStoreContract
+    """,
     "fastapi_durable.testing": """
         Clock HandClock History assert_replayable record_history settled
     """,
     "fastapi_durable.transport": """
         StepHandler StepOutcome StepTask Transport
+    """,
+    "fastapi_durable.transport.contract": """
+        TransportContract
     """,
     "fastapi_durable.wakeups": """
         OnMessage Publish Topic Wakeup Wakeups

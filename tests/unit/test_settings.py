@@ -118,11 +118,12 @@ def test_an_option_that_is_none_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_given_settings_are_used_instead_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = DurableSettings(concurrency=2)
+    settings, named = DurableSettings(concurrency=2), DurableSettings(instance_id="pod-7")
     for name, value in {"CONCURRENCY": "64", "NAMESPACE": "shop", "LEASE": "no duration"}.items():
         monkeypatch.setenv(f"DURABLE_{name}", value)
     found = options(settings=settings, poll_interval="3s")
-    assert (found.concurrency, found.namespace, found.instance_id) == (2, None, settings.instance_id)
+    assert (found.concurrency, found.namespace) == (2, None)
+    assert options(settings=named).of_one_start(None).instance_id == "pod-7"
     assert found.poll_interval == timedelta(seconds=3)
 
 

@@ -10,6 +10,11 @@ from fastapi_durable.declare.concurrency import Adaptive, parse_concurrency
 from fastapi_durable.engine.core.setting import DurationSetting, Setting, between, name, setting, url, whole_number
 
 
+def random_id() -> str:
+    """An id for a process that was given none."""
+    return uuid.uuid4().hex
+
+
 class EngineConfig(BaseModel):
     """Settings of one engine: here stand the type, the rule, the default and the text of each, and nowhere else.
 
@@ -21,9 +26,7 @@ class EngineConfig(BaseModel):
     namespace: Annotated[str | None, name] = setting(
         "runs are created in it, and only they are driven and shown; unset: created in `default`, all are driven"
     )
-    instance_id: Annotated[Setting[str, str | None], name] = setting(
-        "names this process in leases", made=lambda: uuid.uuid4().hex
-    )
+    instance_id: Annotated[Setting[str, str | None], name] = setting("names this process in leases", made=random_id)
     lease: Annotated[DurationSetting, between("10ms", "1 day")] = setting(
         "how long a dead process's runs wait until another one takes them", default="30s"
     )

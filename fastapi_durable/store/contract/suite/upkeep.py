@@ -2,7 +2,7 @@
 
 from fastapi_durable.model.records import ScheduleState, WorkerRecord
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import MILLISECOND, at
+from fastapi_durable.store.contract.suite.builders import MILLISECOND, at
 
 
 def a_worker(name: str, *, seconds: float = 0) -> WorkerRecord:

@@ -1,10 +1,21 @@
 """Creating, reading, changing and deleting one run."""
 
+from typing import Any, cast
+
 import pytest
 
-from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
+from fastapi_durable.model.records import ErrorRecord, Json, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, at, create, existing, listed
+from fastapi_durable.store.contract.suite.builders import (
+    T0,
+    a_checkpoint,
+    a_run,
+    a_waiter,
+    at,
+    create,
+    existing,
+    listed,
+)
 
 EVERY_JSON_VALUE: list[Json] = [
     True,
@@ -89,7 +100,7 @@ class RunsContract:
         assert await store.find_run("nobody") is None
 
     @pytest.mark.parametrize("value", EVERY_JSON_VALUE, ids=lambda value: str(value)[:20])
-    async def test_every_json_value_comes_back_equal(self, store: StateStore, value: Json) -> None:
+    async def test_every_json_value_of_a_run_comes_back_equal(self, store: StateStore, value: Json) -> None:
         await create(store, a_run(input=value, output=value))
         stored = await existing(store)
         assert stored.input == value
@@ -104,6 +115,17 @@ class RunsContract:
         assert first.input == {"items": [1]}
         first.input["items"].append(3)
         assert (await existing(store)).input == {"items": [1]}
+
+    async def test_stored_attributes_do_not_change_with_the_callers_object(self, store: StateStore) -> None:
+        attributes: dict[str, Any] = {"k": 1}
+        await create(store, a_run(search_attributes=attributes))
+        attributes["k"] = 2
+        for found in (await existing(store), *await store.list_runs(RunQuery())):
+            assert found.search_attributes == {"k": 1}
+            cast(dict[str, Any], found.search_attributes)["k"] = 3
+        await store.update_run("run-1", {"search_attributes": attributes})
+        attributes["k"] = 4
+        assert (await existing(store)).search_attributes == {"k": 2}
 
     async def test_times_keep_their_milliseconds(self, store: StateStore) -> None:
         moments = [T0.replace(microsecond=0), T0.replace(microsecond=999000), T0.replace(microsecond=1000)]

@@ -5,8 +5,8 @@ import pytest
 from fastapi_durable.model.errors import SignalTokenTakenError
 from fastapi_durable.model.records import Json, SignalWaiter
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import T0, a_run, a_waiter, at, create
-from tests.store.contract.runs import EVERY_JSON_VALUE, same_type
+from fastapi_durable.store.contract.suite.builders import T0, a_run, a_waiter, at, create
+from fastapi_durable.store.contract.suite.runs import EVERY_JSON_VALUE, same_type
 
 
 async def tokens(store: StateStore, prefix: str | None = None, run_ids: list[str] | None = None) -> list[str]:
@@ -103,7 +103,7 @@ class SignalsContract:
         assert await taken(store, "other") == "x"
 
     @pytest.mark.parametrize("value", [*EVERY_JSON_VALUE, None], ids=lambda value: str(value)[:20])
-    async def test_every_payload_comes_back_equal(self, store: StateStore, value: Json) -> None:
+    async def test_every_payload_of_a_signal_comes_back_equal(self, store: StateStore, value: Json) -> None:
         await store.buffer_signal("t", value, now=T0)
         payload = await taken(store, "t")
         assert payload == value

@@ -8,7 +8,7 @@ import pytest
 from fastapi_durable.model.activity import MOST_BUCKETS, ActivityBucket, ActivityQuery
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import T0, a_run, at, create
+from fastapi_durable.store.contract.suite.builders import T0, a_run, at, create
 
 TEN = timedelta(seconds=10)
 

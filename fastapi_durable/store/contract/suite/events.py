@@ -4,8 +4,8 @@ import pytest
 
 from fastapi_durable.model.records import Json
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import an_event, at
-from tests.store.contract.runs import EVERY_JSON_VALUE, same_type
+from fastapi_durable.store.contract.suite.builders import an_event, at
+from fastapi_durable.store.contract.suite.runs import EVERY_JSON_VALUE, same_type
 
 
 async def ids(store: StateStore, name: str = "paid", limit: int = 50) -> list[str]:
@@ -49,7 +49,7 @@ class EventsContract:
         assert await store.list_buffered_events("paid") == [an_event("a", payload=1)]
 
     @pytest.mark.parametrize("value", [*EVERY_JSON_VALUE, None], ids=lambda value: str(value)[:20])
-    async def test_every_payload_comes_back_equal(self, store: StateStore, value: Json) -> None:
+    async def test_every_payload_of_an_event_comes_back_equal(self, store: StateStore, value: Json) -> None:
         await store.buffer_event(an_event("a", payload=value))
         (event,) = await store.list_buffered_events("paid")
         assert event == an_event("a", payload=value)

@@ -8,8 +8,18 @@ import pytest
 from fastapi_durable.model.errors import LeaseLostError, SignalTokenTakenError, StoreError, TransactionExpiredError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.attributes import found
-from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create, existing, listed
+from fastapi_durable.store.contract.suite.attributes import found
+from fastapi_durable.store.contract.suite.builders import (
+    T0,
+    a_checkpoint,
+    a_run,
+    a_waiter,
+    an_event,
+    at,
+    create,
+    existing,
+    listed,
+)
 
 
 class BodyError(Exception):

@@ -5,7 +5,16 @@ import pytest
 from fastapi_durable.model.errors import StoreError
 from fastapi_durable.model.records import Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, at, create, existing, listed
+from fastapi_durable.store.contract.suite.builders import (
+    T0,
+    a_checkpoint,
+    a_run,
+    a_waiter,
+    at,
+    create,
+    existing,
+    listed,
+)
 
 
 async def scoped_to_mine(store: StateStore) -> StateStore:

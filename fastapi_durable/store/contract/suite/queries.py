@@ -7,7 +7,7 @@ import pytest
 
 from fastapi_durable.model.records import AttributeFilter, Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import T0, a_run, at, create, listed
+from fastapi_durable.store.contract.suite.builders import T0, a_run, at, create, listed
 
 
 def key_of(seen: list[Run]) -> tuple[datetime, str] | None:

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from fastapi_durable.model.records import RetentionPolicy, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.attributes import found
-from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, at, create, listed
+from fastapi_durable.store.contract.suite.attributes import found
+from fastapi_durable.store.contract.suite.builders import T0, a_checkpoint, a_run, a_waiter, at, create, listed
 
 COMPLETED = frozenset({RunStatus.COMPLETED})
 HOUR = timedelta(hours=1)

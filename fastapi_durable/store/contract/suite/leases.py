@@ -2,7 +2,7 @@
 
 from fastapi_durable.model.records import Lease, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import MILLISECOND, a_run, at, create, existing
+from fastapi_durable.store.contract.suite.builders import MILLISECOND, a_run, at, create, existing
 
 
 async def taken(store: StateStore, token: str, *, now: float, until: float) -> bool:

@@ -5,10 +5,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
+
 from fastapi_durable.declare.queue import QueueState
 from fastapi_durable.model.records import Lease, Run, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
+from fastapi_durable.store.contract.suite.builders import MILLISECOND, T0, a_run, at, create, existing
+from fastapi_durable.store.contract.suite.claims import EVERY_REASON_TO_BE_CLAIMED
 
 MANY = 12
 
@@ -139,6 +142,21 @@ class QueuesContract:
         await create(store, in_queue("a"), in_queue("b"), in_queue("c", namespace="x"), in_queue("d", namespace="x"))
         assert await take(store, namespace="x") == ["c"]
         assert await take(store) == ["a"]
+
+    @pytest.mark.parametrize("fields", EVERY_REASON_TO_BE_CLAIMED, ids=lambda fields: str(fields["status"]))
+    async def test_runs_of_a_queue_of_one_name_in_another_namespace_are_left_alone(
+        self, store: StateStore, fields: dict[str, Any]
+    ) -> None:
+        """Not even the place that somebody lost there is taken away."""
+        for name in "abc":
+            await declare(store, namespace=name, concurrency=9)
+            await create(store, in_queue(name, namespace=name, **fields))
+        others = [await existing(store, name) for name in "ac"]
+        assert await take(store, now=at(1), namespace="b") == ["b"]
+        assert [await existing(store, name) for name in "ac"] == others
+        assert await take(store.with_scope("c"), now=at(1)) == ["c"]
+        assert await existing(store, "a") == others[0]
+        assert await take(store, now=at(1)) == ["a"]
 
     async def test_a_store_of_one_namespace_lists_the_queues_of_it(self, store: StateStore) -> None:
         await declare(store)

@@ -18,8 +18,18 @@ from fastapi_durable.model.records import (
     SignalWaiter,
 )
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import (
+    T0,
+    a_checkpoint,
+    a_run,
+    a_waiter,
+    an_event,
+    at,
+    create,
+    existing,
+    listed,
+)
 from fastapi_durable.store.port.checkpoints import RecordedCheckpoint
-from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create, existing, listed
 
 T = TypeVar("T")
 

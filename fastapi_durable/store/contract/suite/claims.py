@@ -2,12 +2,13 @@
 
 from collections.abc import Collection
 from datetime import datetime
+from typing import Any
 
 import pytest
 
 from fastapi_durable.model.records import LIVE_STATUSES, TERMINAL_STATUSES, Run, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import MILLISECOND, T0, a_run, at, create, existing
+from fastapi_durable.store.contract.suite.builders import MILLISECOND, T0, a_run, at, create, existing
 
 
 async def claim(
@@ -26,6 +27,15 @@ async def claim(
 
 async def claimed_ids(store: StateStore, *, now: datetime = T0, limit: int = 100) -> list[str]:
     return [run.id for run in await claim(store, now=now, limit=limit)]
+
+
+EVERY_REASON_TO_BE_CLAIMED: list[dict[str, Any]] = [
+    {"status": RunStatus.PENDING},
+    {"status": RunStatus.SUSPENDED, "wake_at": T0},
+    {"status": RunStatus.BLOCKED, "wake_at": T0},
+    {"status": RunStatus.CANCELLING, "wake_at": T0},
+    {"status": RunStatus.RUNNING, "locked_by": "dead", "locked_until": T0},
+]
 
 
 class ClaimsContract:
@@ -165,9 +175,13 @@ class ClaimsContract:
         assert [run.id for run in await claim(store, workflows=pairs)] == ["b", "c"]
         assert [run.id for run in await claim(store)] == ["a", "d"]
 
-    async def test_only_one_namespace_is_claimed(self, store: StateStore) -> None:
-        await create(store, a_run("a", namespace="x"), a_run("b", namespace="y"))
-        assert [run.id for run in await claim(store, namespace="y")] == ["b"]
+    @pytest.mark.parametrize("fields", EVERY_REASON_TO_BE_CLAIMED, ids=lambda fields: str(fields["status"]))
+    async def test_only_one_namespace_is_claimed(self, store: StateStore, fields: dict[str, Any]) -> None:
+        """Whatever makes a run claimable; the caller's choice and the store's scope mean the same."""
+        await create(store, *(a_run(name, namespace=name, **fields) for name in "abc"))
+        assert [run.id for run in await claim(store, namespace="b")] == ["b"]
+        assert await claim(store.with_scope("c"), namespace="a") == []
+        assert [run.id for run in await claim(store.with_scope("c"))] == ["c"]
         assert [run.id for run in await claim(store)] == ["a"]
 
     async def test_namespaces_take_turns(self, store: StateStore) -> None:

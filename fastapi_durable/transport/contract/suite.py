@@ -1,4 +1,4 @@
-"""What every transport has to do, judged by what comes back. A test module gives the fixture `transport`."""
+"""What every transport has to do, judged by what comes back."""
 
 import asyncio
 from dataclasses import replace
@@ -22,6 +22,8 @@ TASK = StepTask(
 
 
 class TransportContract:
+    """The tests that a transport has to pass. Subclass it, and provide the fixture `transport`: one that is started."""
+
     async def test_the_handler_gets_the_task_as_it_was_sent_and_its_outcome_comes_back(
         self, transport: Transport
     ) -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from fastapi_durable.model.records import AttributeFilter, AttributeOperator, RunQuery, RunStatus, SearchValue
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import a_run, at, create, existing, listed
+from fastapi_durable.store.contract.suite.builders import a_run, at, create, existing, listed
 
 OPERATORS: list[AttributeOperator] = ["eq", "ne", "gt", "gte", "lt", "lte"]
 

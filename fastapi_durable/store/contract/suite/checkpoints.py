@@ -8,8 +8,8 @@ import pytest
 from fastapi_durable.model.errors import LeaseLostError
 from fastapi_durable.model.records import CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.store.base import StateStore
-from tests.store.contract.builders import MILLISECOND, a_checkpoint, a_run, at, create
-from tests.store.contract.runs import EVERY_JSON_VALUE, same_type
+from fastapi_durable.store.contract.suite.builders import MILLISECOND, a_checkpoint, a_run, at, create
+from fastapi_durable.store.contract.suite.runs import EVERY_JSON_VALUE, same_type
 
 FINISHED = [CheckpointStatus.COMPLETED, CheckpointStatus.FAILED]
 UNFINISHED = [CheckpointStatus.PENDING, CheckpointStatus.RUNNING]
@@ -176,7 +176,7 @@ class CheckpointsContract:
             assert [row.name for row in found] == [name for name in names if name.startswith(prefix)], prefix
 
     @pytest.mark.parametrize("value", EVERY_JSON_VALUE, ids=lambda value: str(value)[:20])
-    async def test_every_json_value_comes_back_equal(self, store: StateStore, value: Json) -> None:
+    async def test_every_json_value_of_a_checkpoint_comes_back_equal(self, store: StateStore, value: Json) -> None:
         checkpoint = a_checkpoint(0, input=value, output=value, events=(value, value))
         recorded = await store.record_checkpoint(checkpoint)
         assert recorded.checkpoint == checkpoint
