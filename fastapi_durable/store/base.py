@@ -90,6 +90,15 @@ class StateStore(Protocol):
         """
         ...
 
+    def separate_connection(self) -> AbstractAsyncContextManager["StateStore"] | None:
+        """The same data over a connection of its own, which opens with the block and closes with it.
+
+        For another thread and its event loop: what blocks the event loop of this store, or uses up its connections,
+        does not reach the other one. None: there is no such connection, and the store has said so in the log unless
+        nothing is lost by it.
+        """
+        ...
+
     def with_scope(self, namespace: str) -> Self:
         """The same store, seeing and touching only runs of one namespace, their checkpoints and their waiters.
 
@@ -250,6 +259,14 @@ class StateStore(Protocol):
 
     async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> dict[str, bool]:
         """Prolong many leases in one statement; return which runs are still held, and whether each is `cancelling`."""
+        ...
+
+    async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
+        """Prolong every lease that is held under one of these tokens; return the token by the id of each such run.
+
+        Runs that a transaction has locked are passed over, and the call waits for none of them: no claim takes them
+        meanwhile. For a process that is late with its renewals, and may not know yet what it has leased.
+        """
         ...
 
     async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:

@@ -90,7 +90,7 @@ async def _commit(
                 kernel.store.transaction(timeout=timeout) as transaction,
             ):
                 arguments = () if definition.input_type is NoInput else (value,)
-                with inside_step(definition.name):
+                with inside_step(definition.name), kernel.executions.noted(turn.run.id, definition.name):
                     result = await _within(timeout, definition.function(transaction.client, *arguments, **dependencies))
                 output = codec.encode(
                     result, definition.output_type, what=f"the result of transaction {definition.name!r}"

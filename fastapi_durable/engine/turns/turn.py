@@ -315,7 +315,8 @@ class Turn:
         async def run_body() -> Any:
             self._positions.enter_body()
             try:
-                return await body()
+                with self.kernel.executions.noted(self.run.id):
+                    return await body()
             except SystemExit as error:
                 # asyncio would let it end the event loop, and with it every other run of the process.
                 raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error

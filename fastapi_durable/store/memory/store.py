@@ -23,7 +23,7 @@ from fastapi_durable.model.records import (
     RunQuery,
     RunStatus,
 )
-from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint
+from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint, StateStore
 from fastapi_durable.store.history import WholeRow
 from fastapi_durable.store.memory.activity import activity
 from fastapi_durable.store.memory.claims import (
@@ -62,6 +62,10 @@ class _Operations(SignalOperations, UpkeepOperations, QueueOperations):
     async def ping(self) -> None:
         async with self._access():
             pass
+
+    def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
+        """None: the tables belong to one event loop, and no other process could take a lease meanwhile."""
+        return None
 
     def with_scope(self, namespace: str) -> Self:
         if self._scope not in (None, namespace):
@@ -248,6 +252,15 @@ class _Operations(SignalOperations, UpkeepOperations, QueueOperations):
                     tables.runs.put(row.id, replace(row, locked_until=until))
                     held[row.id] = row.status is RunStatus.CANCELLING
             return held
+
+    async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
+        async with self._access() as tables:
+            prolonged = {}
+            for row in list(self._runs(tables, [RunStatus.RUNNING, RunStatus.CANCELLING])):
+                if row.locked_by is not None and row.locked_by in tokens:
+                    tables.runs.put(row.id, replace(row, locked_until=until))
+                    prolonged[row.id] = row.locked_by
+            return prolonged
 
     async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:
         async with self._access() as tables:
