@@ -56,6 +56,15 @@ class StateStore(RunStore, LeaseStore, QueueStore, CheckpointStore, SignalStore,
         """
         ...
 
+    def separate_connection(self) -> AbstractAsyncContextManager["StateStore"] | None:
+        """The same data over a connection of its own, which opens with the block and closes with it.
+
+        For another thread and its event loop: what blocks the event loop of this store, or uses up its connections,
+        does not reach the other one. None: there is no such connection, and the store has said so in the log unless
+        nothing is lost by it.
+        """
+        ...
+
     def with_scope(self, namespace: str) -> Self:
         """The same store, seeing and touching only runs of one namespace, their checkpoints and their waiters.
 

@@ -15,7 +15,8 @@ from fastapi_durable import RunStatus, WorkflowContext, step, workflow
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
 from fastapi_durable.engine.engine import Engine
-from fastapi_durable.engine.worker import _RENEWALS_PER_LEASE, Worker
+from fastapi_durable.engine.upkeep.renewal import RENEWALS_PER_LEASE
+from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import Lease, Run
 from fastapi_durable.service.facade import WorkflowService
@@ -62,10 +63,10 @@ async def test_clocks_that_differ_by_less_than_two_thirds_of_a_lease_take_no_liv
 ) -> None:
     """The worst moment: a third of the lease has passed, and its renewal is about to be written."""
     lease, true = timedelta(seconds=30), SystemClock().now()
-    margin = lease - lease / _RENEWALS_PER_LEASE
+    margin = lease - lease / RENEWALS_PER_LEASE
     skew = margin if beyond else margin - timedelta(milliseconds=1)
     owners, others = (true, true + skew) if who == "the other is ahead" else (true - skew, true)
-    claimed_at = owners - lease / _RENEWALS_PER_LEASE
+    claimed_at = owners - lease / RENEWALS_PER_LEASE
     run = Run(id="r", workflow="flow", workflow_version="1", created_at=claimed_at, updated_at=claimed_at)
     await store.create_run(run)
     assert await store.claim_runs("owner", now=claimed_at, until=claimed_at + lease, limit=1)

@@ -138,7 +138,7 @@ async def test_a_parent_is_told_that_its_child_timed_out() -> None:
 
 async def test_a_pending_run_that_nobody_drives_times_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to by a worker that does not know its workflow, and has no other that can expire: it looks seldom."""
-    monkeypatch.setattr("fastapi_durable.engine.worker._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
+    monkeypatch.setattr("fastapi_durable.engine.upkeep.upkeep._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
 
     @workflow(execution_timeout="1ms")
     async def elsewhere(ctx: WorkflowContext) -> None: ...

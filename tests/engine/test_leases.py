@@ -328,7 +328,7 @@ async def test_a_worker_keeps_nothing_of_a_run_that_ends_while_its_lease_is_rene
         await engine.start(flow)
         async with asyncio.timeout(10):
             await answered.wait()
-        assert worker._leased_until == {}
+        assert worker._held_leases.tokens() == set()
 
 
 @on_every_store

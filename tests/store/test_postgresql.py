@@ -60,6 +60,21 @@ async def test_a_claim_passes_by_what_an_open_transaction_has_claimed(
     assert (await existing(store, "run-0")).locked_by == "one"
 
 
+async def test_leases_that_are_prolonged_wait_for_no_run_that_is_locked(
+    store: StateStore, other_store: StateStore
+) -> None:
+    """It may be this very process, whose event loop is blocked, that holds the lock. A claim passes the run by, too."""
+    leased = {"status": RunStatus.RUNNING, "locked_by": "one", "locked_until": at(10)}
+    await create(store, *(a_run(f"run-{number}", **leased) for number in range(3)))
+    async with store.transaction() as transaction:
+        await transaction.lock_run("run-1")
+        async with asyncio.timeout(5):
+            prolonged = await other_store.prolong_leases(["one"], until=at(99))
+            assert await other_store.claim_runs("two", now=at(50), until=at(60), limit=9) == []
+    assert sorted(prolonged) == ["run-0", "run-2"]
+    assert (await existing(store, "run-1")).locked_until == at(10)
+
+
 @pytest.mark.parametrize("commit", [True, False])
 async def test_whoever_takes_a_signal_waits_for_an_open_transaction_that_took_one(
     store: StateStore, other_store: StateStore, commit: bool

@@ -168,6 +168,9 @@ class _CrashingStore:
             await self._fate.after(await self._fate.before(within=self._within))
         return claim
 
+    def separate_connection(self) -> None:
+        """None: nothing reaches the store but through the fate of its process."""
+
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)
         if not callable(attribute) or name == "client":

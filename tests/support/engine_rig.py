@@ -149,3 +149,4 @@ async def killed_worker(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await worker._keeper.stop()

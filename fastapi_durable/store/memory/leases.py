@@ -41,3 +41,12 @@ class LeaseOperations(TableAccess):
                     tables.runs.put(row.id, replace(row, locked_until=until))
                     held[row.id] = row.status is RunStatus.CANCELLING
             return held
+
+    async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
+        async with self._access() as tables:
+            prolonged = {}
+            for row in list(self._runs(tables, [RunStatus.RUNNING, RunStatus.CANCELLING])):
+                if row.locked_by is not None and row.locked_by in tokens:
+                    tables.runs.put(row.id, replace(row, locked_until=until))
+                    prolonged[row.id] = row.locked_by
+            return prolonged

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from fastapi_durable.model.records import Run, RunStatus
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory.checkpoints import CheckpointOperations
 from fastapi_durable.store.memory.leases import LeaseOperations
 from fastapi_durable.store.memory.queues import QueueOperations
@@ -41,6 +42,10 @@ class _Operations(
         scoped = copy.copy(self)
         scoped._scope = namespace
         return scoped
+
+    def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
+        """None: the tables belong to one event loop, and no other process could take a lease meanwhile."""
+        return None
 
 
 class MemoryStateStore(_Operations):

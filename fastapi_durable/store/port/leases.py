@@ -41,3 +41,11 @@ class LeaseStore(Protocol):
     async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> dict[str, bool]:
         """Prolong many leases in one statement; return which runs are still held, and whether each is `cancelling`."""
         ...
+
+    async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
+        """Prolong every lease that is held under one of these tokens; return the token by the id of each such run.
+
+        Runs that a transaction has locked are passed over, and the call waits for none of them: no claim takes them
+        meanwhile. For a process that is late with its renewals, and may not know yet what it has leased.
+        """
+        ...

@@ -4,7 +4,8 @@ A client is generated for each schema, so no library can import one. Any class t
 Client Python on its native engine, one of `prisma_inprocess`, or a subclass of either.
 """
 
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from importlib import import_module
@@ -23,6 +24,31 @@ class PrismaClient(Protocol):
     async def query_raw(self, query: Any, *args: Any) -> Any: ...
 
     async def execute_raw(self, query: Any, *args: Any) -> int: ...
+
+
+ConnectableClient = AbstractAsyncContextManager[PrismaClient]
+"""A client that connects as its block begins, and disconnects as it ends."""
+
+
+def unconnected_twin(client: object) -> ConnectableClient | None:
+    """A client of the same class and data source with connections of its own; None if none can be made."""
+    construct: Callable[..., object] = type(client)
+    names = {
+        "datasource": "_datasource",
+        "http": "_http_config",
+        "log_queries": "_log_queries",
+        "connect_timeout": "_connect_timeout",
+    }
+    try:
+        settings = {name: getattr(client, attribute) for name, attribute in names.items()}
+        if ":memory:" in str((settings["datasource"] or {}).get("url", "")):
+            return None  # a database that its connection takes along
+        # First, since the generated class complains of an instance whose construction ends half-way.
+        inspect.signature(construct).bind(use_dotenv=False, **settings)
+        twin = construct(use_dotenv=False, **settings)
+    except Exception:  # an application's own class may ask for anything
+        return None
+    return twin if isinstance(twin, AbstractAsyncContextManager) else None
 
 
 def check_models(client: object) -> None:

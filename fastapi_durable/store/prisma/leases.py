@@ -6,7 +6,7 @@ from datetime import datetime
 from fastapi_durable.model.records import Lease, Run, RunStatus
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.claims import Claimant, Line, picked
-from fastapi_durable.store.prisma.sql.statements import claimed
+from fastapi_durable.store.prisma.sql.statements import claimed, prolong_leases
 from fastapi_durable.store.prisma.tables import RUNS
 
 
@@ -46,6 +46,13 @@ class LeaseOperations(Operations):
         pairs = [(lease.run_id, lease.token) for lease in leases]
         rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope))
         return {row["id"]: row["status"] == RunStatus.CANCELLING for row in rows}
+
+    async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
+        if not tokens:
+            return {}
+        sql = await self._database.sql()
+        rows = await self._database.query(sql, prolong_leases(sql, tokens, until, self._scope))
+        return {row["id"]: row["token"] for row in rows}
 
 
 def _waited_since(run: Run, known: int | None) -> int:

@@ -76,6 +76,26 @@ class LeasesContract:
         assert (await existing(store, "free")).locked_until is None
         assert await store.renew_leases([], until=at(99)) == {}
 
+    async def test_all_leases_under_a_token_are_prolonged_whatever_their_runs(self, store: StateStore) -> None:
+        """For a worker that does not know yet which runs it has claimed."""
+        await create(
+            store,
+            a_run("mine", status=RunStatus.RUNNING, locked_by="one", locked_until=at(10)),
+            a_run("mine too", status=RunStatus.CANCELLING, locked_by="one", locked_until=at(10)),
+            a_run("under another", status=RunStatus.RUNNING, locked_by="two", locked_until=at(10)),
+            a_run("lost", status=RunStatus.RUNNING, locked_by="somebody", locked_until=at(10)),
+            a_run("handed back", status=RunStatus.RUNNING),
+            a_run("elsewhere", status=RunStatus.RUNNING, locked_by="one", locked_until=at(10), namespace="other"),
+        )
+        assert await store.with_scope("other").prolong_leases(["one"], until=at(11)) == {"elsewhere": "one"}
+        prolonged = await store.prolong_leases({"one", "two", "three"}, until=at(99))
+        assert prolonged == {"mine": "one", "mine too": "one", "under another": "two", "elsewhere": "one"}
+        for run_id in prolonged:
+            assert (await existing(store, run_id)).locked_until == at(99)
+        assert (await existing(store, "lost")).locked_until == at(10)
+        assert (await existing(store, "handed back")).locked_until is None
+        assert await store.prolong_leases(set(), until=at(99)) == {}
+
     async def test_a_token_of_another_run_renews_nothing(self, store: StateStore) -> None:
         """Each lease is a pair: two runs with swapped tokens are both lost."""
         await create(store, a_run("a", locked_by="one"), a_run("b", locked_by="two"))

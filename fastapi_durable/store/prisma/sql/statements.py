@@ -4,7 +4,7 @@
 `r` is a run and `c` a checkpoint. What differs in more than a fragment is in `postgresql` and `sqlite`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -93,6 +93,16 @@ def delete_runs(conditions: str) -> str:
 
 def delete_rows_of_runs(sql: Sql, table: str, run_ids: Sequence[str]) -> str:
     return f"DELETE FROM {table} WHERE run_id IN {sql.texts(run_ids)}"
+
+
+def prolong_leases(sql: Sql, tokens: Collection[str], until: datetime, *namespaces: str | None) -> str:
+    """Prolong what is leased under one of the tokens and locked by nobody; return each run's `id` and `token`."""
+    leased = [f"r.status IN {DRIVEN}", f"r.locked_by IN {sql.texts(tokens)}", *in_namespaces(sql, *namespaces)]
+    return (
+        f"WITH held AS {sql.once} (SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(leased)}"
+        f" {sql.passing_locked('r')}) UPDATE durable_workflow_runs SET locked_until = {sql.moment(until)}"
+        " WHERE id IN (SELECT id FROM held) RETURNING id, locked_by AS token"
+    )
 
 
 def wake_run(sql: Sql, now: datetime) -> str:
