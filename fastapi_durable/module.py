@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -55,6 +56,7 @@ from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.web.webhooks import webhook_router
 
 _log = logging.getLogger("fastapi_durable")
+_SHORTEST_STORE_TIMEOUT = timedelta(seconds=2)
 
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
@@ -308,7 +310,7 @@ class DurableModule:
         """Start every part in order; leaving undoes it in reverse."""
         async with entered_scope(app) as scope, AsyncExitStack() as stack:
             resolver = DependencyResolver(app, module=self)
-            options = (await self._options(resolver, Execution(stack, scope.cleanup))).resolve(role=role)
+            options = _within_lease((await self._options(resolver, Execution(stack, scope.cleanup))).resolve(role=role))
             config = options.config
             scope.cleanup.seconds = max(1.0, config.shutdown_timeout.total_seconds())
             # The worker's own limit comes first, then that of each instance.
@@ -382,6 +384,12 @@ class DurableModule:
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)
+
+
+def _within_lease(options: ResolvedOptions) -> ResolvedOptions:
+    """The same, with a store that does not wait for an answer for so long that leases are lost meanwhile."""
+    limit = max(options.config.lease / 3, _SHORTEST_STORE_TIMEOUT)
+    return replace(options, store=options.store.with_timeout(limit))
 
 
 def _store_of_routes(options: ResolvedOptions) -> StateStore:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -29,6 +30,9 @@ class _InterposedStore:
             yield _InterposedStore(transaction, self._between)
             await self._between("commit", _NOTHING)
         await self._between("after commit", _NOTHING)
+
+    def with_timeout(self, limit: timedelta) -> "_InterposedStore":
+        return _InterposedStore(self._inner.with_timeout(limit), self._between)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)

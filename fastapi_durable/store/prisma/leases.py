@@ -44,7 +44,7 @@ class LeaseOperations(Operations):
             return {}
         sql = await self._database.sql()
         pairs = [(lease.run_id, lease.token) for lease in leases]
-        rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope))
+        rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope), urgent=True)
         return {row["id"]: row["status"] == RunStatus.CANCELLING for row in rows}
 
 

@@ -1,8 +1,10 @@
 """The two faces of the store: standing alone, and within a transaction."""
 
+import copy
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Self
 
 from fastapi_durable.model.records import Run
 from fastapi_durable.store.prisma.activity import ActivityOperations
@@ -66,12 +68,21 @@ class PrismaStateStore(_AllOperations):
         database = Database(client)
         super().__init__(database, bulk=BulkCalls(database))
 
+    def with_timeout(self, limit: timedelta) -> Self:
+        limited = copy.copy(self)
+        limited._database = self._database.limited(limit)
+        limited._bulk = BulkCalls(limited._database)
+        return limited
+
 
 class PrismaTransaction(_AllOperations):
     """The store within a transaction."""
 
     def __init__(self, database: DatabaseTransaction, scope: str | None) -> None:
         super().__init__(database, scope)
+
+    def with_timeout(self, limit: timedelta) -> Self:  # noqa: ARG002 - it began under a limit, and has one of its own
+        return self
 
     @property
     def client(self) -> object:
