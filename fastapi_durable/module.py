@@ -53,6 +53,7 @@ from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.web.webhooks import webhook_router
 
 _log = logging.getLogger("fastapi_durable")
+_SHORTEST_STORE_TIMEOUT = timedelta(seconds=2)
 
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
@@ -305,7 +306,7 @@ class DurableModule:
         """Start every part in order; leaving undoes it in reverse."""
         async with entered_scope(app) as scope, AsyncExitStack() as stack:
             resolver = DependencyResolver(app, module=self)
-            options = (await self._options(resolver, Execution(stack, scope.cleanup))).of_one_start(role)
+            options = _within_lease((await self._options(resolver, Execution(stack, scope.cleanup))).of_one_start(role))
             scope.cleanup.seconds = max(1.0, options.shutdown_timeout.total_seconds())
             # The worker's own limit comes first, then that of each instance.
             cleanup.seconds = 5 + 3 * options.shutdown_timeout.total_seconds()
@@ -377,6 +378,12 @@ class DurableModule:
             for dependency in resolver.app_bound_in(function):
                 if isinstance(dependency, AppScoped):
                     await scope.value_of(dependency)
+
+
+def _within_lease(options: DurableOptions) -> DurableOptions:
+    """The same, with a store that does not wait for an answer for so long that leases are lost meanwhile."""
+    limit = max(options.lease / 3, _SHORTEST_STORE_TIMEOUT)
+    return options.model_copy(update={"store": options.store.with_timeout(limit)})
 
 
 def _store_of_routes(options: DurableOptions) -> StateStore:

@@ -65,6 +65,14 @@ class StateStore(RunStore, LeaseStore, QueueStore, CheckpointStore, SignalStore,
         """
         ...
 
+    def with_timeout(self, limit: timedelta) -> Self:
+        """The same store, whose calls raise `StoreUnavailableError` when the database gives no answer for `limit`.
+
+        Whether it did what was asked is unknown then. The engine's own limit is a third of its lease: leases must not
+        end while a call waits. A store that never waits returns itself.
+        """
+        ...
+
     def with_scope(self, namespace: str) -> Self:
         """The same store, seeing and touching only runs of one namespace, their checkpoints and their waiters.
 

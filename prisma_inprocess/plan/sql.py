@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from prisma_inprocess.drivers.base import ArgumentType, Dialect, Encoder
 from prisma_inprocess.drivers.lists import WholeList
-from prisma_inprocess.errors import EngineError
+from prisma_inprocess.errors import parameters_exceeded
 from prisma_inprocess.plan.records import as_list
 from prisma_inprocess.plan.values import Run, Scope, Value, compile_value
 
@@ -58,10 +58,6 @@ def _fixed(text: str, values: list[Value], encoders: list[Encoder | None], limit
         return [(text, [value(run, scope) if encode is None else encode(value(run, scope)) for value, encode in pairs])]
 
     return render
-
-
-def parameters_exceeded() -> EngineError:
-    return EngineError("The query parameter limit supported by your database is exceeded.", "P2029")
 
 
 class _Template:

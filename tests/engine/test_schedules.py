@@ -369,6 +369,29 @@ async def test_a_schedule_that_is_paused_between_a_look_and_its_transaction_does
 
 
 @on_every_store
+async def test_a_schedule_that_is_paused_while_a_window_fires_stays_paused(store: StateStore, clock: HandClock) -> None:
+    """The worker saves how far it has come, and must not save over the pause that came while it was at it."""
+    operator = engine_with(store, clock, hourly()).scheduler
+    await operator.fire()
+    pausing: list[asyncio.Task[None]] = []
+
+    async def pause_meanwhile(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name == "save_schedule" and not pausing:
+            pausing.append(asyncio.create_task(operator.pause("hourly")))
+            # It waits for the name that the worker holds: here it does not end, however long this waits.
+            done, _ = await asyncio.wait(pausing, timeout=0.3)
+            assert not done
+        return await call()
+
+    clock.move(hours=1)
+    await engine_with(interposed(store, pause_meanwhile), clock, hourly()).scheduler.fire()
+    await asyncio.gather(*pausing)
+    (info,) = await operator.listing()
+    assert info.paused
+    assert info.last_run_id == (await run_ids(store))[0]
+
+
+@on_every_store
 async def test_a_window_that_another_worker_fires_between_a_look_and_its_transaction_fires_once(
     store: StateStore, clock: HandClock
 ) -> None:
@@ -517,6 +540,8 @@ async def test_a_schedule_can_be_triggered_beside_its_windows(store: StateStore,
     run = await store.find_run(run_id)
     assert run is not None
     assert (run.workflow, run.input, run.status) == ("report", "today", RunStatus.PENDING)
+    (info,) = await engine.scheduler.listing()
+    assert info.last_run_id == run_id
     with pytest.raises(ScheduleNotFoundError):
         await engine.scheduler.trigger("yearly")
 
@@ -535,6 +560,9 @@ async def test_the_listing_tells_the_last_and_the_next_fire(store: StateStore, c
     assert (first.last_fire_at, first.next_fire_at) == (noon + timedelta(hours=1), noon + timedelta(hours=2))
     assert first.last_run_id == (await run_ids(store))[0]
     assert (paused.paused, paused.next_fire_at, paused.last_run_id) == (True, None, None)
+    clock.move(hours=1, minutes=5)
+    (late, _) = await scheduler.listing()
+    assert late.next_fire_at == clock.now(), "the window of 14:00 is due, and no worker has looked"
 
 
 @on_every_store

@@ -88,8 +88,27 @@ def test_retention_that_contradicts_itself_is_refused() -> None:
         keep("running", max_age="1d")
     with pytest.raises(DefinitionError):
         keep("completed")
-    with pytest.raises(DefinitionError):
-        Retention(signals="0s")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"signals": "0s"}, "signals must be a positive duration of at most 36525 days, got '0s'"),
+        (
+            {"signals": timedelta.max},
+            f"signals must be a positive duration of at most 36525 days, got {timedelta.max!r}",
+        ),
+        ({"sweep_interval": "2 days"}, "sweep_interval must be a positive duration of at most 1 days, got '2 days'"),
+        ({"sweep_interval": "soon"}, "sweep_interval must be a positive duration of at most 1 days, got 'soon'"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1 to 100000, got 0"),
+        ({"batch_size": 10**20}, f"batch_size must be a whole number from 1 to 100000, got {10**20}"),
+        ({"batch_size": True}, "batch_size must be a whole number from 1 to 100000, got True"),
+    ],
+)
+def test_retention_beyond_what_can_be_kept_or_computed_with_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        Retention(**given)
+    assert str(caught.value) == said
 
 
 @on_every_store

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Literal, Protocol, cast
 
 from fastapi_durable.store.base import StateStore
@@ -149,6 +150,9 @@ class _CrashingStore:
             yield _CrashingStore(transaction, self._fate, within=True)
             number = await self._fate.before(within=True)
         await self._fate.after(number)
+
+    def with_timeout(self, limit: timedelta) -> "_CrashingStore":
+        return _CrashingStore(self._inner.with_timeout(limit), self._fate, within=self._within)
 
     def with_scope(self, namespace: str) -> "_CrashingStore":
         return _CrashingStore(self._inner.with_scope(namespace), self._fate, within=self._within)

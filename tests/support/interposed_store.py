@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -39,6 +40,9 @@ class _InterposedStore:
     def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
         connection: AbstractAsyncContextManager[StateStore] | None = self._inner.separate_connection()
         return connection if self._separate else None
+
+    def with_timeout(self, limit: timedelta) -> "_InterposedStore":
+        return _InterposedStore(self._inner.with_timeout(limit), self._between, separate=self._separate)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)

@@ -98,6 +98,22 @@ def test_an_expression_may_match_once_in_forty_years() -> None:
     assert rhythm.until(utc("2128-02-28")) == utc("2088-02-29T11:59")
 
 
+@pytest.mark.parametrize("timezone", ["Pacific/Kiritimati", "Pacific/Pago_Pago", "Pacific/Chatham"])
+@pytest.mark.parametrize("expression", ["0,30 12 1 1 *", "*/30 12 1 1 *"])
+def test_what_fires_once_a_year_is_found_from_every_hour_around_it(expression: str, timezone: str) -> None:
+    """Local time is up to 14 hours ahead of UTC and 11 behind it: the match may be on another day than the moment."""
+    parsed = CronExpression(expression, timezone)
+    windows = [
+        datetime(year, 1, 1, 12, minute, tzinfo=ZoneInfo(timezone)).astimezone(UTC)
+        for year in (2026, 2027, 2028)
+        for minute in (0, 30)
+    ]
+    for hours in range(-80, 80):
+        moment = windows[2] + timedelta(hours=hours, minutes=7)
+        assert parsed.until(moment) == max(window for window in windows if window <= moment)
+        assert parsed.after(moment) == min(window for window in windows if window > moment)
+
+
 @pytest.mark.parametrize("expression", ["0 0 1 1 *", "*/30 * * * *"])
 @pytest.mark.parametrize("timezone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
 def test_at_the_ends_of_the_calendar_there_is_no_window_rather_than_an_error(expression: str, timezone: str) -> None:

@@ -36,6 +36,9 @@ class _Operations(
         async with self._access():
             pass
 
+    def with_timeout(self, limit: timedelta) -> Self:  # noqa: ARG002 - nothing is far away
+        return self
+
     def with_scope(self, namespace: str) -> Self:
         if self._scope not in (None, namespace):
             raise ValueError(f"the store is already restricted to namespace {self._scope!r}, not {namespace!r}")

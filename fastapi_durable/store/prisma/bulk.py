@@ -57,11 +57,11 @@ class BulkCalls:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._creations: Group[_Write, CreatedRun] = Group(self._create)
-        self._records: Group[_Write, RecordedCheckpoint] = Group(self._record)
-        self._updates: Group[_Write, bool] = Group(self._update)
-        self._runs: Group[_Read, tuple[Run | None]] = Group(self._find)
-        self._histories: Group[_Read, list[StoredRow]] = Group(self._read)
+        self._creations: Group[_Write, CreatedRun] = Group(self._create, database.limit)
+        self._records: Group[_Write, RecordedCheckpoint] = Group(self._record, database.limit)
+        self._updates: Group[_Write, bool] = Group(self._update, database.limit)
+        self._runs: Group[_Read, tuple[Run | None]] = Group(self._find, database.limit)
+        self._histories: Group[_Read, list[StoredRow]] = Group(self._read, database.limit)
 
     async def create_run(self, run: Run, alone: Callable[[], Awaitable[CreatedRun]]) -> CreatedRun:
         def encode() -> _Write | None:

@@ -5,12 +5,14 @@ Client Python on its native engine, one of `prisma_inprocess`, or a subclass of 
 """
 
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from importlib import import_module
 from types import ModuleType
 from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 from fastapi_durable.model.errors import SchemaMismatchError
 from fastapi_durable.store.prisma.tables import TABLES
@@ -65,6 +67,17 @@ def check_models(client: object) -> None:
             "generate`) and migrate the database.",
             missing,
         )
+
+
+def connections_of(client: object) -> int:
+    """How many connections the client's pool has at most: what its URL says, or Prisma's own default."""
+    try:
+        # The client was given a URL, or reads the environment variable that its schema names.
+        source = getattr(client, "_datasource", None) or getattr(client, "_default_datasource", None) or {}
+        options = dict(parse_qsl(urlsplit(str(source.get("url"))).query))
+        return int(options["connection_limit"])
+    except (KeyError, ValueError, AttributeError, RuntimeError):
+        return (os.cpu_count() or 1) * 2 + 1
 
 
 def _models_of(client: object) -> ModuleType:

@@ -44,14 +44,14 @@ class LeaseOperations(Operations):
             return {}
         sql = await self._database.sql()
         pairs = [(lease.run_id, lease.token) for lease in leases]
-        rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope))
+        rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope), urgent=True)
         return {row["id"]: row["status"] == RunStatus.CANCELLING for row in rows}
 
     async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
         if not tokens:
             return {}
         sql = await self._database.sql()
-        rows = await self._database.query(sql, prolong_leases(sql, tokens, until, self._scope))
+        rows = await self._database.query(sql, prolong_leases(sql, tokens, until, self._scope), urgent=True)
         return {row["id"]: row["token"] for row in rows}
 
 

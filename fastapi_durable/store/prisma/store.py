@@ -1,9 +1,11 @@
 """The two faces of the store: standing alone, and within a transaction."""
 
+import copy
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Self
 
 from fastapi_durable.model.records import Run
 from fastapi_durable.store.base import StateStore
@@ -94,12 +96,21 @@ class PrismaStateStore(_AllOperations):
             store = PrismaStateStore(client)
             yield store if self._scope is None else store.with_scope(self._scope)
 
+    def with_timeout(self, limit: timedelta) -> Self:
+        limited = copy.copy(self)
+        limited._database = self._database.limited(limit)
+        limited._bulk = BulkCalls(limited._database)
+        return limited
+
 
 class PrismaTransaction(_AllOperations):
     """The store within a transaction."""
 
     def __init__(self, database: DatabaseTransaction, scope: str | None) -> None:
         super().__init__(database, scope)
+
+    def with_timeout(self, limit: timedelta) -> Self:  # noqa: ARG002 - it began under a limit, and has one of its own
+        return self
 
     @property
     def client(self) -> object:

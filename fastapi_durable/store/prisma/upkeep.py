@@ -25,7 +25,7 @@ class UpkeepOperations(Operations):
 
     async def save_worker(self, worker: WorkerRecord) -> None:
         sql = await self._database.sql()
-        await self._database.execute(sql, insert_or_replace(sql, WORKERS, _columns(WORKERS, worker)))
+        await self._database.execute(sql, insert_or_replace(sql, WORKERS, _columns(WORKERS, worker)), urgent=True)
 
     async def list_workers(self, *, since: datetime | None = None, limit: int = 1000) -> list[WorkerRecord]:
         sql = await self._database.sql()

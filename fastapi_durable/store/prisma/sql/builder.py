@@ -35,6 +35,9 @@ class Sql(ABC):
     writes_in_tables: ClassVar[bool]
     """Whether a common table may write."""
 
+    one_writer: ClassVar[bool]
+    """Whether one transaction writes at a time."""
+
     @abstractmethod
     def bind(self, value: Parameter, kind: Kind) -> str:
         """A placeholder for the value."""

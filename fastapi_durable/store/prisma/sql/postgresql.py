@@ -15,6 +15,7 @@ from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Table
 
 class PostgresSql(Sql):
     writes_in_tables = True
+    one_writer = False
 
     def bind(self, value: Parameter, kind: Kind) -> str:
         self.parameters.append(value)

@@ -14,6 +14,7 @@ from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Column, 
 
 class SqliteSql(Sql):
     writes_in_tables = False
+    one_writer = True
 
     def bind(self, value: Parameter, kind: Kind) -> str:  # noqa: ARG002 - values have types here, parameters have not
         self.parameters.append(value)
