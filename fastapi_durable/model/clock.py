@@ -7,9 +7,8 @@ from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-_FIRST_MILLIS = (datetime(1, 1, 2, tzinfo=UTC) - _EPOCH) // _MILLISECOND
-_LAST_MILLIS = (datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH) // _MILLISECOND
-"""A day from either end of what `datetime` can hold, so that no time zone leads beyond it."""
+_FIRST_MILLIS = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_LAST_MILLIS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 class Clock(Protocol):

@@ -47,7 +47,7 @@ def compiled(statements: list[ast.stmt]) -> CodeType:
 
 
 def is_declaration(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+    return isinstance(statement, ast.ImportFrom | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
 
 
 @pytest.mark.parametrize("title", EXAMPLES)

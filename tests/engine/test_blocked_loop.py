@@ -14,7 +14,7 @@ import pytest
 
 from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable import PrismaStateStore, WorkflowContext, step, workflow
-from fastapi_durable.engine.turns import turn
+from fastapi_durable.engine.turns import lifetime
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.service.facade import WorkflowService
@@ -261,7 +261,7 @@ async def test_nothing_is_renewed_any_more_once_the_worker_has_stopped(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What it could not hand back is found by others when the lease ends."""
-    monkeypatch.setattr(turn, "_UNWIND_TIMEOUT", 0.05)
+    monkeypatch.setattr(lifetime, "_UNWIND_TIMEOUT", 0.05)
     released = asyncio.Event()
 
     @step

@@ -243,21 +243,6 @@ async def test_a_run_stops_at_a_breakpoint_until_an_operator_lets_it_go_on(store
             await engine.continue_run("nobody")
 
 
-async def test_a_breakpoint_is_passed_by_its_token_as_well(store: StateStore) -> None:
-    """As the reference's dashboard does."""
-
-    @workflow
-    async def flow(ctx: WorkflowContext) -> str:
-        await ctx.breakpoint("b")
-        return "done"
-
-    async with running_engine(store, flow) as engine:
-        handle = await engine.start(flow, run_id="r")
-        await until(lambda: store.find_signal_waiter("bp:r:0"))
-        assert await engine.signal("bp:r:0")
-        assert await handle.result("5s") == "done"
-
-
 async def test_a_task_is_handed_out_once_and_its_end_comes_back(store: StateStore) -> None:
     tickets: list[TaskTicket] = []
 

@@ -20,6 +20,7 @@ from fastapi_durable.model.records import (
     SignalWaiter,
 )
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.prisma.isolation import ReadCommitted
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import build_engine
 from tests.support.stores import on_every_store
@@ -132,12 +133,13 @@ async def test_a_process_that_dies_within_a_batch_leaves_all_of_its_runs_whole(s
     client, at, died = database.client, 1, True
     while died:
         dying = database.client = Dying(client, at)
+        database._learnt.isolation = ReadCommitted(dying)  # which begins the transactions on PostgreSQL
         try:
             await store.prune_terminal_runs(policy, now=SystemClock().now(), limit=2)
         except ProcessDied:
             pass
         finally:
-            database.client = client
+            database.client, database._learnt.isolation = client, ReadCommitted(client)
         assert len(await _whole(store)) == await client.durablerunattribute.count() == (6 if dying.died else 4)
         at, died = at + 1, dying.died
     assert at > 5, "a run, its checkpoints, waiters and attributes are four statements"

@@ -105,8 +105,8 @@ async def test_runs_are_listed_newest_first_with_what_they_wait_for(runtime: Dur
         ("bp:run:3", Waiting("breakpoint", "breakpoint")),
         ("child:run.child.1", Waiting("child", "run.child.1")),
         (f"event:{base64.b64encode('größe.changed'.encode()).decode()}:e30=:run#1", Waiting("event", "größe.changed")),
-        ("event:!!!:e30=:run#1", Waiting("signal", "event:!!!:e30=:run#1")),
-        ("event:", Waiting("signal", "event:")),
+        ("event:!!!:e30=:run#1", Waiting("engine", "event:!!!:e30=:run#1")),
+        ("event:", Waiting("event", "")),
     ],
 )
 async def test_the_token_of_a_waiter_says_what_it_waits_for(

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +14,7 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.contract.suite.builders import a_waiter, at
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.support.engine_rig import FAST, running_engine
+from tests.support.engine_rig import FAST, running_engine, tuned
 from tests.support.postgres import PostgresServer
 
 pytestmark = pytest.mark.postgres
@@ -88,7 +87,7 @@ async def answered(ctx: WorkflowContext, number: int) -> int:
 
 async def test_no_signal_misses_the_run_that_waits_for_it(store: StateStore, caplog: pytest.LogCaptureFixture) -> None:
     """Each is sent while its run comes to the wait; none is stranded, and no turn fails on the way."""
-    config = replace(FAST, lease=timedelta(seconds=30), concurrency=64)
+    config = tuned(FAST, lease=timedelta(seconds=30), concurrency=64)
     caplog.set_level(logging.INFO, "fastapi_durable")
     async with running_engine(store, answered, config=config) as engine:
 

@@ -163,7 +163,6 @@ class Schedule:
 
 
 def _moment(millis: int) -> datetime | None:
-    try:
-        return from_millis(millis)
-    except OverflowError:  # beyond the calendar, which ends with the year 9999
-        return None
+    moment = from_millis(millis)
+    # Another one beyond the calendar, which ends with the year 9999.
+    return moment if to_millis(moment) == millis else None
