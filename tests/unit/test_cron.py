@@ -93,6 +93,11 @@ def test_an_expression_may_match_once_in_forty_years() -> None:
         utc("2128-02-29"),
     ]
     assert parsed.until(utc("2128-02-28")) == utc("2088-02-29")
+    on_a_monday = CronExpression("0 0 * 2 MON#5", "UTC")
+    assert (on_a_monday.until(utc("2033-01-01")), on_a_monday.after(utc("2033-01-01"))) == (
+        utc("2016-02-29"),
+        utc("2044-02-29"),
+    )
     rhythm = CronExpression("* 12 29 2 */7", "Europe/Berlin")
     assert rhythm.after(utc("2088-03-01")) == utc("2128-02-29T11:00")
     assert rhythm.until(utc("2128-02-28")) == utc("2088-02-29T11:59")
