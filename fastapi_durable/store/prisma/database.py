@@ -24,7 +24,6 @@ from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.postgresql import PostgresSql
 from fastapi_durable.store.prisma.sql.sqlite import SqliteSql
 from fastapi_durable.store.prisma.sql.statements import DIALECT_QUESTION, probe
-from fastapi_durable.store.prisma.tables import TABLES
 
 T = TypeVar("T")
 Work = Callable[["Database"], Awaitable[T]]
@@ -202,34 +201,8 @@ class Database:
             )
         return _DIALECTS[answer]
 
-    async def check_tables(self) -> None:
-        """Refuse a database that lacks a table or a column.
-
-        Raises:
-            SchemaMismatchError: it names what is missing and the command that adds it.
-        """
-        missing: list[str] = []
-        for table in TABLES:
-            if not await self._has(table.name, ", ".join(table.names)):
-                if not await self._has(table.name, "1"):
-                    missing.append(table.name)
-                else:
-                    missing += [f"{table.name}.{name}" for name in table.names if not await self._has(table.name, name)]
-        if missing == [table.name for table in TABLES]:
-            raise SchemaMismatchError(
-                f"the database has none of the durable tables ({', '.join(missing)}). Either it is not the one that is "
-                "meant, or `prisma migrate deploy` was not run on it, or no migration creates them yet, which `prisma "
-                "migrate diff` and `migrate dev` write. (The store creates no tables itself.)",
-                missing,
-            )
-        if missing:
-            raise SchemaMismatchError(
-                f"the database lacks {', '.join(missing)}. Its migrations are behind the Prisma schema: run "
-                "`prisma migrate deploy`. (The store creates no tables itself; `auto_schema` has no effect on it.)",
-                missing,
-            )
-
-    async def _has(self, table: str, columns: str) -> bool:
+    async def has(self, table: str, columns: str) -> bool:
+        """Whether the table and its columns exist."""
         try:
             await self._attempt(lambda: self.client.query_raw(probe(table, columns)))
         except SchemaMismatchError:

@@ -1,6 +1,8 @@
 """What the client's errors mean for the caller of the store.
 
-They are told apart by Prisma's codes and the class names of the generated package: its classes cannot be imported.
+A client of `prisma_inprocess` says by an attribute, `fault`, what went wrong between it and its database. The errors
+of other clients are told apart by Prisma's codes and by the class names of the generated package, which cannot be
+imported.
 The text is the client's, which names host and database but never a password.
 """
 
@@ -13,8 +15,26 @@ from fastapi_durable.model.errors import (
     StoreUnavailableError,
 )
 
+# Nothing was kept, and another try at once may succeed.
+_CONFLICT_FAULTS = frozenset({"write_conflict", "lock_timeout", "plan_changed"})
+# What the caller did itself: a transaction that took too long, that is over, or that waits for its own connection.
+_OWN_FAULTS = frozenset({"transaction_expired", "transaction_closed", "transaction_failed", "waits_for_itself"})
 _UNAVAILABLE_CODES = frozenset(
-    {"P1000", "P1001", "P1002", "P1003", "P1008", "P1009", "P1010", "P1011", "P1017", "P2024", "P2037"}
+    {
+        "P1000",
+        "P1001",
+        "P1002",
+        "P1003",
+        "P1008",
+        "P1009",
+        "P1010",
+        "P1011",
+        "P1017",
+        "P2024",
+        "P2037",
+        "25006",
+        "57014",
+    }
 )
 _UNAVAILABLE_CLASSES = frozenset(
     {"ClientNotConnectedError", "EngineConnectionError", "HTTPClientClosedError", "NotConnectedError"}
@@ -40,9 +60,20 @@ def translate(error: BaseException) -> DurableError | None:
         return None
     codes = _codes(error)
     text = str(error)
-    if codes & _CONFLICT_CODES or _is_busy(codes, text):
+    fault = _fault(error)
+    if fault in _OWN_FAULTS:
+        return StoreError(f"the database refused a statement: {text}")
+    # Whether it was done is unknown, so another try at once could do it twice.
+    in_doubt = getattr(error, "in_doubt", False)
+    if not in_doubt and (fault in _CONFLICT_FAULTS or codes & _CONFLICT_CODES or _is_busy(codes, text)):
         return StoreConflictError(f"the transaction was undone because another one was in its way: {text}")
-    if codes & _UNAVAILABLE_CODES or names & _UNAVAILABLE_CLASSES or any(_is_connection_state(code) for code in codes):
+    if (
+        fault is not None
+        or in_doubt
+        or codes & _UNAVAILABLE_CODES
+        or names & _UNAVAILABLE_CLASSES
+        or any(_is_state_of_the_server(code) for code in codes)
+    ):
         return StoreUnavailableError(f"the database cannot be reached: {text}")
     if codes & _SCHEMA_CODES or text.startswith(("no such table", "no such column")):
         return SchemaMismatchError(
@@ -59,8 +90,15 @@ def translate(error: BaseException) -> DurableError | None:
 
 
 def is_transaction_over(error: BaseException) -> bool:
-    """Whether the client says that the transaction has been closed already."""
+    """Whether the client says that the transaction has been closed already, for no fault of the database."""
+    if (fault := _fault(error)) is not None:
+        return fault in _OWN_FAULTS and fault != "waits_for_itself"
     return type(error).__name__ in ("TransactionExpiredError", "TransactionError")
+
+
+def _fault(error: BaseException) -> str | None:
+    fault = getattr(error, "fault", None)
+    return None if fault is None else str(fault)
 
 
 def _codes(error: BaseException) -> set[str]:
@@ -79,5 +117,6 @@ def _is_busy(codes: set[str], text: str) -> bool:
     )
 
 
-def _is_connection_state(code: str) -> bool:
-    return len(code) == 5 and code.startswith(("08", "57P", "53300"))
+def _is_state_of_the_server(code: str) -> bool:
+    """A broken connection, a server that starts or stops, and one without memory or disk."""
+    return len(code) == 5 and code.startswith(("08", "53", "57P", "58"))

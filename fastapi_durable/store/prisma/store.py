@@ -12,7 +12,7 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma.activity import ActivityOperations
 from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.checkpoints import CheckpointOperations
-from fastapi_durable.store.prisma.client import ConnectableClient, PrismaClient, check_models, unconnected_twin
+from fastapi_durable.store.prisma.client import ConnectableClient, PrismaClient, unconnected_twin
 from fastapi_durable.store.prisma.database import Database, DatabaseTransaction
 from fastapi_durable.store.prisma.events import EventOperations
 from fastapi_durable.store.prisma.leases import LeaseOperations
@@ -20,6 +20,7 @@ from fastapi_durable.store.prisma.queries import QueryOperations
 from fastapi_durable.store.prisma.queues import QueueOperations
 from fastapi_durable.store.prisma.retention import RetentionOperations
 from fastapi_durable.store.prisma.runs import RunOperations
+from fastapi_durable.store.prisma.schema_check import check_models, check_tables
 from fastapi_durable.store.prisma.signals import SignalOperations
 from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.sql.statements import wake_run
@@ -42,7 +43,7 @@ class _AllOperations(
     QueueOperations,
 ):
     async def ensure_schema(self) -> None:
-        await self._database.check_tables()
+        await check_tables(self._database)
 
     async def ping(self) -> None:
         sql = await self._database.sql()

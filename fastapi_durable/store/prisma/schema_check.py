@@ -1,0 +1,82 @@
+"""Whether a client and its database fit the schema of the store: asked at the start, instead of failing in a run."""
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from types import ModuleType
+
+from fastapi_durable.model.errors import SchemaMismatchError
+from fastapi_durable.store.prisma.database import Database
+from fastapi_durable.store.prisma.tables import TABLES
+
+
+def check_models(client: object) -> None:
+    """Refuse a client whose schema lacks a model or a field.
+
+    Raises:
+        SchemaMismatchError: it names what is missing, and the commands that add it.
+    """
+    missing = sorted(_missing_from(_models_of(client), client))
+    if missing:
+        raise SchemaMismatchError(
+            f"the Prisma client {_name(client)} lacks {', '.join(missing)}. Paste what `python -m fastapi_durable "
+            "schema` prints into your schema.prisma, then run `prisma generate` (or `python -m prisma_inprocess "
+            "generate`) and migrate the database.",
+            missing,
+        )
+
+
+async def check_tables(database: Database) -> None:
+    """Refuse a database that lacks a table or a column.
+
+    Raises:
+        SchemaMismatchError: it names what is missing and the command that adds it.
+    """
+    missing: list[str] = []
+    for table in TABLES:
+        if not await database.has(table.name, ", ".join(table.names)):
+            if not await database.has(table.name, "1"):
+                missing.append(table.name)
+            else:
+                missing += [f"{table.name}.{name}" for name in table.names if not await database.has(table.name, name)]
+    if missing == [table.name for table in TABLES]:
+        raise SchemaMismatchError(
+            f"the database has none of the durable tables ({', '.join(missing)}). Either it is not the one that is "
+            "meant, or `prisma migrate deploy` was not run on it, or no migration creates them yet, which `prisma "
+            "migrate diff` and `migrate dev` write. (The store creates no tables itself.)",
+            missing,
+        )
+    if missing:
+        raise SchemaMismatchError(
+            f"the database lacks {', '.join(missing)}. Its migrations are behind the Prisma schema: run "
+            "`prisma migrate deploy`. (The store creates no tables itself; `auto_schema` has no effect on it.)",
+            missing,
+        )
+
+
+def _models_of(client: object) -> ModuleType:
+    """The `models` module of the generated package that defines the client's class, or a class that it extends."""
+    for cls in type(client).__mro__:
+        for package in (cls.__module__, cls.__module__.rpartition(".")[0]):
+            if package and package != "builtins":
+                try:
+                    return import_module(f"{package}.models")
+                except ImportError:
+                    continue
+    raise SchemaMismatchError(
+        f"{_name(client)} is no generated Prisma client: no class that it extends comes from a package with models. "
+        "Pass the client itself (an instance of the `Prisma` class that `prisma generate` wrote, or of a subclass)."
+    )
+
+
+def _missing_from(models: ModuleType, client: object) -> Iterator[str]:
+    for table in TABLES:
+        model = getattr(models, table.model, None)
+        fields: Mapping[str, object] | None = getattr(model, "model_fields", None)
+        if fields is None or not hasattr(client, table.model.lower()):
+            yield table.model
+            continue
+        yield from (f"{table.model}.{column.field}" for column in table.columns if column.field not in fields)
+
+
+def _name(client: object) -> str:
+    return f"{type(client).__module__}.{type(client).__qualname__}"
