@@ -49,6 +49,7 @@ from fastapi_durable.observe.opentelemetry import metered
 from fastapi_durable.observe.prometheus import ProcessMetrics
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.transport.threads import Threads
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.router import console_router
 from fastapi_durable.web.scope import TenantDependency
@@ -307,9 +308,12 @@ class DurableModule:
     ) -> AsyncIterator[DurableRuntime]:
         """Start every part in order; leaving undoes it in reverse."""
         async with entered_scope(app) as scope, AsyncExitStack() as stack:
-            resolver = DependencyResolver(app, module=self)
+            threads = Threads()
+            resolver = DependencyResolver(app, module=self, threads=threads)
             options = (await self._options(resolver, Execution(stack, scope.cleanup))).resolve(role=role)
             config = options.config
+            threads.grace = config.thread_grace
+            stack.callback(threads.give_up)
             scope.cleanup.seconds = max(1.0, config.shutdown_timeout.total_seconds())
             # The worker's own limit comes first, then that of each instance.
             cleanup.seconds = 5 + 3 * config.shutdown_timeout.total_seconds()
@@ -330,6 +334,7 @@ class DurableModule:
                 queues=options.queues,
                 retention=options.retention,
                 dead_letter=options.dead_letter_workflow,
+                threads=threads,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(

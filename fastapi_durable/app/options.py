@@ -76,6 +76,7 @@ class DurableOptions:
     concurrency: int | Adaptive | None = None
     max_recovery_attempts: int | None = None
     shutdown_timeout: Duration | None = None
+    thread_grace: Duration | None = None
     startup_timeout: Duration | None = None
     show_running_after: Duration | None = None
     inline_retry_below: Duration | None = None

@@ -65,6 +65,8 @@ class DurableSettings(BaseSettings):
         max_recovery_attempts: Crashes without progress after which a run is given up as dead. Unset: never.
         shutdown_timeout: How long a stopping worker lets runs reach their next checkpoint, and how long each
             app-scoped dependency may take to clean up.
+        thread_grace: How long a run waits for the thread of a plain `def` step that was given up, because its time was
+            up or its run was cancelled. Nothing can end a thread.
         startup_timeout: How long the database may take to answer at the start.
         show_running_after: A step that takes longer is shown as running.
         inline_retry_below: A retry due sooner is waited for in memory; a later one gives the worker's place away.
@@ -89,6 +91,7 @@ class DurableSettings(BaseSettings):
     concurrency: Annotated[int | Adaptive, PlainValidator(parse_concurrency)] = 32
     max_recovery_attempts: Annotated[int, Field(ge=1)] | None = None
     shutdown_timeout: DurationSetting = timedelta(seconds=10)
+    thread_grace: DurationSetting = timedelta(seconds=30)
     startup_timeout: PositiveDuration = timedelta(seconds=10)
     show_running_after: DurationSetting = timedelta(milliseconds=200)
     inline_retry_below: DurationSetting = timedelta(seconds=2)

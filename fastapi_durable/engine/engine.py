@@ -51,6 +51,7 @@ from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
+from fastapi_durable.transport.threads import Threads
 
 
 class WorkflowEngine(Starts, Deliveries, Operations, Entities):
@@ -77,6 +78,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         retention: Retention | None = None,
         dead_letter: Callable[..., Any] | str | None = None,
         queues: Sequence[Queue] = (),
+        threads: Threads | None = None,
     ) -> None:
         self.store = store
         self.transport = transport
@@ -105,6 +107,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,
             queues=queues_by_name(queues),
+            threads=threads or Threads(config.thread_grace),
         )
         self._kernel.subscribers.append(EventTriggers(self._kernel))
         for step in (*steps, *methods):

@@ -28,6 +28,7 @@ class EngineConfig:
         webhook_url: The address of the public webhook route, or a function from a token, quoted for a path, to the
             whole address.
         shutdown_timeout: How long a stopping worker lets turns reach their next checkpoint.
+        thread_grace: How long a run waits for the thread of a plain `def` step that was given up.
     """
 
     namespace: str | None = None
@@ -43,3 +44,4 @@ class EngineConfig:
     event_ttl: timedelta = timedelta(days=7)
     webhook_url: str | Callable[[str], str] | None = None
     shutdown_timeout: timedelta = timedelta(seconds=10)
+    thread_grace: timedelta = timedelta(seconds=30)

@@ -24,6 +24,7 @@ from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityNotRegisteredError, FatalError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json, RunStatus
+from fastapi_durable.transport.threads import Called
 
 _OPERATIONS_PER_LIFE = 50
 _REMEMBERED_IDS = 500
@@ -66,7 +67,7 @@ async def _operate(
             return recorded
         status, output, error = CheckpointStatus.COMPLETED, None, None
         try:
-            output = await _execute(turn, definition, state, message)
+            output = await _execute(turn, seq, definition, state, message)
         except (Exception, SystemExit) as raised:
             status, error = CheckpointStatus.FAILED, error_record(raised)
         return await turn.record(
@@ -82,7 +83,9 @@ async def _operate(
         )
 
 
-async def _execute(turn: Turn, definition: EntityDefinition, state: Json, message: Message) -> dict[str, Json]:
+async def _execute(
+    turn: Turn, seq: int, definition: EntityDefinition, state: Json, message: Message
+) -> dict[str, Json]:
     codec, operation = turn.kernel.codec, definition.operations.get(message.op)
     if operation is None:
         known = ", ".join(sorted(definition.operations))
@@ -96,7 +99,10 @@ async def _execute(turn: Turn, definition: EntityDefinition, state: Json, messag
     value = codec.decode(message.arg, operation.input_type, what=f"the input of {label}")
     async with turn.kernel.injector.provide(operation.function) as dependencies:
         with inside_step(message.op):
-            result = await call(_bound(operation, instance), value, dependencies)
+            called = Called(name=f"{label} (run {turn.run.id})", key=turn.step_id(seq), owner=turn.run.id)
+            result = await call(
+                _bound(operation, instance), value, dependencies, threads=turn.kernel.threads, called=called
+            )
     return {
         "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),
         "state": codec.encode(instance, definition.state_type, what=f"the state of {turn.run.id!r}"),

@@ -4,6 +4,7 @@ An undo is a step like any other, with its own retries, recorded at the negative
 undoes. One that fails for good is recorded and passed over: the others are undone all the same.
 """
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,17 @@ async def run_compensated_step(
     transport: Transport | None = None,
 ) -> Any:
     """A step whose success makes `undo` due, on the first run and on every replay."""
-    result = await run_step(turn, seq, definition, policy, value, transport=transport)
+    try:
+        result = await run_step(turn, seq, definition, policy, value, transport=transport)
+    except asyncio.CancelledError:
+        # A step that was given up may have come to its end in its thread all the same.
+        _note_success(turn, seq, definition, undo)
+        raise
+    _note_success(turn, seq, definition, undo)
+    return result
+
+
+def _note_success(turn: Turn, seq: int, definition: StepDefinition, undo: StepDefinition) -> None:
     recorded = turn.peek(seq)
     if recorded is not None and recorded.status is CheckpointStatus.COMPLETED:
         turn.compensations.append(
@@ -43,7 +54,6 @@ async def run_compensated_step(
                 output=recorded.output,
             )
         )
-    return result
 
 
 async def unwind(turn: Turn, compensations: list[Compensation]) -> None:

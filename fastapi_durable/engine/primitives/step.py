@@ -7,12 +7,11 @@ once; its `step_id` is the same each time.
 
 import asyncio
 import inspect
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-
-import anyio.to_thread
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
@@ -25,6 +24,9 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
+from fastapi_durable.transport.threads import Called, StillWorkingError, Threads
+
+_log = logging.getLogger("fastapi_durable")
 
 NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
 """What ends a step's execution from outside; everything else that it raises is its own failure."""
@@ -72,19 +74,9 @@ async def run_step(
                     traceparent=turn.run.traceparent,
                 )
                 log = log_of(turn, seq, definition.name, number)
-                announcement = _Announcement(turn, task, started_at, earlier)
-                try:
-                    outcome = await _within(
-                        policy, lambda: carrier.execute(task, lambda task: _execute(turn, definition, task, log))
-                    )
-                finally:
-                    if not announcement.is_over():
-                        await announcement.settle()
-                if outcome.error is not None:
-                    # An attempt that was given up did not hand in what it said.
-                    return outcome if outcome.events else replace(outcome, events=log.events)
-                return await turn.record(
-                    turn.checkpoint(
+
+                def success(outcome: StepOutcome) -> Checkpoint:
+                    return turn.checkpoint(
                         seq,
                         CheckpointKind.LOCAL,
                         definition.name,
@@ -95,7 +87,26 @@ async def run_step(
                         attempts=number,
                         started_at=started_at,
                     )
-                )
+
+                announcement = _Announcement(turn, task, started_at, earlier)
+                late: list[StepOutcome] = []
+                try:
+                    outcome = await _within(
+                        policy,
+                        lambda: carrier.execute(task, lambda task: _execute(turn, definition, task, log, late.append)),
+                    )
+                except asyncio.CancelledError:
+                    for outcome in late:
+                        # It was given up, but its thread did all of it: a cancel with compensation has to undo that.
+                        await turn.record(success(outcome))
+                    raise
+                finally:
+                    if not announcement.is_over():
+                        await announcement.settle()
+                if outcome.error is not None:
+                    # An attempt that was given up did not hand in what it said.
+                    return outcome if outcome.events else replace(outcome, events=log.events)
+                return await turn.record(success(outcome))
 
             recorded = await run_attempts(turn, seq, definition.name, policy, recorded, attempt, input=encoded)
         return outcome_of(turn, definition, recorded)
@@ -116,13 +127,32 @@ async def _within(policy: StepPolicy, execute: Callable[[], Awaitable[StepOutcom
         return StepOutcome(error=ErrorRecord(message=message, code="step_timeout", type="TimeoutError"))
 
 
-async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: RunningStepLog) -> StepOutcome:
-    """Execute an attempt in this process, dependencies, interceptors and all."""
+async def _execute(
+    turn: Turn, definition: StepDefinition, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]
+) -> StepOutcome:
+    """Execute an attempt in this process, dependencies, interceptors and all.
+
+    Args:
+        late: Gets the success of an attempt that was given up while it went on in its thread.
+    """
     codec, kernel = turn.kernel.codec, turn.kernel
     label = f"step {definition.name!r}"
 
     def failed(error: BaseException, *, retryable: bool | None = None) -> StepOutcome:
         return StepOutcome(error=error_record(error, retryable=retryable), events=log.events)
+
+    def succeeded(result: Any) -> StepOutcome:
+        output = codec.encode(result, definition.output_type, what=f"the result of {label}")
+        return StepOutcome(output=output, events=log.events)
+
+    def hand_in_late(result: Any) -> None:
+        if inspect.iscoroutine(result):
+            result.close()
+            return
+        try:
+            late(succeeded(result))
+        except SerializationError as error:
+            _log.warning("%s of run %s was given up, and returned too late: %s", label, task.run_id, error)
 
     try:
         value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
@@ -132,8 +162,17 @@ async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: 
                 kernel.injector.provide(definition.function) as dependencies,
             ):
                 with inside_step(definition.name), kernel.executions.noted(task.run_id, definition.name):
-                    result = await call(definition, value, dependencies)
-        output = codec.encode(result, definition.output_type, what=f"the result of {label}")
+                    result = await call(
+                        definition,
+                        value,
+                        dependencies,
+                        threads=kernel.threads,
+                        called=Called(name=f"{label} of run {task.run_id}", key=task.step_id, owner=task.run_id),
+                        late=hand_in_late,
+                    )
+        return succeeded(result)
+    except StillWorkingError as error:
+        return StepOutcome(error=ErrorRecord(message=str(error), code="step_still_working", type="TimeoutError"))
     except (SerializationError, InjectionError, OutsideWorkflowError) as error:
         # Another attempt would meet the same obstacle.
         return failed(error, retryable=False)
@@ -146,17 +185,26 @@ async def _execute(turn: Turn, definition: StepDefinition, task: StepTask, log: 
         raise
     except BaseException as error:
         return failed(error)
-    return StepOutcome(output=output, events=log.events)
 
 
-async def call(definition: StepDefinition, value: Any, dependencies: dict[str, Any]) -> Any:
-    """Call the step's function; a plain `def` in a worker thread."""
+async def call(
+    definition: StepDefinition,
+    value: Any,
+    dependencies: dict[str, Any],
+    *,
+    threads: Threads,
+    called: Called,
+    late: Callable[[Any], None] | None = None,
+) -> Any:
+    """Call the step's function; a plain `def` in a thread, where it goes on if the call is given up.
+
+    Args:
+        late: Gets what such a thread returns after all.
+    """
     arguments = () if definition.input_type is NoInput else (value,)
     if not definition.blocking:
         return await definition.function(*arguments, **dependencies)
-    result = await anyio.to_thread.run_sync(
-        lambda: definition.function(*arguments, **dependencies), abandon_on_cancel=True
-    )
+    result = await threads.call(lambda: definition.function(*arguments, **dependencies), called, late=late)
     # Of a lambda, only the result shows that it is asynchronous.
     return await result if inspect.isawaitable(result) else result
 

@@ -479,7 +479,10 @@ class Turn:
         for task in branches:
             task.cancel()
         if branches:
-            await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT)
+            threads = self.kernel.threads
+            # What works in a thread nothing can end, and what it does is to be undone if the run fails.
+            grace = threads.grace.total_seconds() if threads.work_for(self.run.id) else 0
+            await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT + grace)
 
     async def _unwind(self) -> None:
         self.abort()
