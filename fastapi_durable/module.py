@@ -47,6 +47,7 @@ from fastapi_durable.observe.prometheus import ProcessMetrics
 from fastapi_durable.service.facade import RunGateway, WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from fastapi_durable.transport.threads import Threads
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.router import console_router
 from fastapi_durable.web.scope import TenantDependency
@@ -305,8 +306,11 @@ class DurableModule:
     ) -> AsyncIterator[DurableRuntime]:
         """Start every part in order; leaving undoes it in reverse."""
         async with entered_scope(app) as scope, AsyncExitStack() as stack:
-            resolver = DependencyResolver(app, module=self)
+            threads = Threads()
+            resolver = DependencyResolver(app, module=self, threads=threads)
             options = _within_lease((await self._options(resolver, Execution(stack, scope.cleanup))).of_one_start(role))
+            threads.grace = options.thread_grace
+            stack.callback(threads.give_up)
             scope.cleanup.seconds = max(1.0, options.shutdown_timeout.total_seconds())
             # The worker's own limit comes first, then that of each instance.
             cleanup.seconds = 5 + 3 * options.shutdown_timeout.total_seconds()
@@ -327,6 +331,7 @@ class DurableModule:
                 queues=options.queues,
                 retention=options.retention,
                 dead_letter=options.dead_letter_workflow,
+                threads=threads,
             )
             worker = Worker(engine) if options.role.drives else None
             runtime = DurableRuntime(

@@ -40,6 +40,7 @@ from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Run
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
+from fastapi_durable.transport.threads import Threads
 
 
 class Engine:
@@ -62,6 +63,7 @@ class Engine:
         retention: Retention | None = None,
         dead_letter: Callable[..., Any] | str | None = None,
         queues: Sequence[Queue] = (),
+        threads: Threads | None = None,
     ) -> None:
         self.store = store
         self.transport = transport
@@ -89,6 +91,7 @@ class Engine:
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,
             queues=queues_by_name(queues),
+            threads=threads or Threads(config.thread_grace),
         )
         self.kernel.subscribers.append(EventTriggers(self.kernel))
         for step in (*steps, *methods):

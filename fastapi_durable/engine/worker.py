@@ -120,6 +120,8 @@ class Worker:
         await self._reservations_end(max(0, deadline - clock()))
         if self._turns:
             await asyncio.wait(self._turns, timeout=max(0, deadline - clock()))
+        # What works in a thread by now may do so until the process exits: its run goes on elsewhere.
+        self._engine.kernel.threads.give_up()
         for driver in list(self._drivers.values()):
             driver.abort()
         if self._turns:
@@ -129,6 +131,7 @@ class Worker:
         await self._keeper.stop()
         if self._loops:
             await self._upkeep.farewell()
+        self._engine.kernel.threads.close()
         await self._engine.transport.stop()
 
     def health(self) -> WorkerHealth:

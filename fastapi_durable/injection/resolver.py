@@ -1,23 +1,26 @@
 """FastAPI's dependency injection without a request: for steps, workflows and the options factory."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
+    AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
     contextmanager,
     nullcontext,
 )
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
-
-from fastapi.concurrency import contextmanager_in_threadpool, run_in_threadpool
 
 from fastapi_durable.injection.application import AppBound, Application, overrides_of
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.plan import Kind, Limit, Plan, Refusal, name_of, plan_of_dependency, plan_of_step
 from fastapi_durable.model.errors import InjectionError
+from fastapi_durable.transport.threads import Called, Threads
 
 Trail = tuple[tuple[Callable[..., Any], str, str], ...]
 """How a dependency was reached: each function on the way, its label, and its parameter that leads on."""
@@ -43,12 +46,21 @@ class DependencyResolver:
         app: The application whose overrides and app-scoped instances are used.
         module: The module on whose behalf; it decides what `StateStoreDep` and its like mean.
         cleanup: How long the clean-up of a step's dependencies may take once a cancellation waits for it.
+        threads: Where `def` dependencies are called. By default nobody waits for a thread that was given up.
     """
 
-    def __init__(self, app: Application, *, module: object | None = None, cleanup: CleanupLimit | None = None) -> None:
+    def __init__(
+        self,
+        app: Application,
+        *,
+        module: object | None = None,
+        cleanup: CleanupLimit | None = None,
+        threads: Threads | None = None,
+    ) -> None:
         self._app = app
         self._module = module
         self._cleanup = cleanup or CleanupLimit()
+        self._threads = threads or Threads(timedelta(0))
         self._steps: WeakKeyDictionary[Callable[..., Any], Plan] = WeakKeyDictionary()
         self._dependencies: WeakKeyDictionary[Callable[..., Any], Plan] = WeakKeyDictionary()
         self._checked: WeakSet[Callable[..., Any]] = WeakSet()
@@ -116,14 +128,15 @@ class DependencyResolver:
             async with limit.get_semaphore() if limit is not None else nullcontext():
                 if plan.kind is Kind.COROUTINE:
                     return await function(**arguments)
-                return await run_in_threadpool(function, **arguments)
+                called = Called(name=f"dependency {name_of(function)!r}")
+                return await self._threads.call(partial(function, **arguments), called)
         if limit is not None:
             await execution.stack.enter_async_context(limit.get_semaphore())
         manager: AbstractAsyncContextManager[Any]
         if plan.kind is Kind.ASYNC_GENERATOR:
             manager = asynccontextmanager(function)(**arguments)
         else:
-            manager = contextmanager_in_threadpool(contextmanager(function)(**arguments))
+            manager = _in_threads(contextmanager(function)(**arguments), self._threads, name_of(function))
         held = Held(manager, name=name_of(function), cleanup=execution.cleanup)
         return await execution.stack.enter_async_context(held)
 
@@ -170,6 +183,36 @@ class DependencyResolver:
 
     def _plan_of_dependency(self, function: Callable[..., Any]) -> Plan:
         return _planned(self._dependencies, function, plan_of_dependency)
+
+
+@asynccontextmanager
+async def _in_threads(manager: AbstractContextManager[Any], threads: Threads, name: str) -> AsyncIterator[Any]:
+    """Enter and leave a context in threads. What is left waits for no place: others may hold one until it is."""
+    called = Called(name=f"dependency {name!r}")
+
+    async def leave(error: BaseException | None) -> bool | None:
+        return await threads.call(
+            lambda: manager.__exit__(
+                None if error is None else type(error), error, None if error is None else error.__traceback__
+            ),
+            called,
+            limited=False,
+        )
+
+    late: list[Any] = []
+    try:
+        value = await threads.call(manager.__enter__, called, late=late.append)
+    except asyncio.CancelledError as error:
+        if late:
+            await leave(error)
+        raise
+    try:
+        yield value
+    except BaseException as error:
+        if not await leave(error):
+            raise
+    else:
+        await leave(None)
 
 
 def _planned(

@@ -179,35 +179,41 @@ async def test_an_attempt_that_a_crash_cut_off_is_made_again_under_its_number(st
 async def test_each_attempt_has_its_time_limit(store: StateStore, blocking: bool) -> None:
     """A thread cannot be ended; what it returns too late counts for nothing."""
     attempts = 0
-    release = threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
 
-    @step(name="slow", max_attempts=2, timeout="20 ms", backoff=NO_DELAY)
+    @step(name="slow", max_attempts=2, timeout="200 ms", backoff=NO_DELAY)
     async def slow() -> int:
         nonlocal attempts
         attempts += 1
         if attempts == 1:
+            begun.set()
             await asyncio.Event().wait()
         return attempts
 
-    @step(name="slow", max_attempts=2, timeout="20 ms", backoff=NO_DELAY)
+    @step(name="slow", max_attempts=2, timeout="200 ms", backoff=NO_DELAY)
     def slow_thread() -> int:
         nonlocal attempts
         attempts += 1
         mine = attempts
         if mine == 1:
-            release.wait(10)
+            begun.set()
+            go_on.wait(60)
         return mine
 
     @workflow
     async def flow(ctx: WorkflowContext) -> int:
         return await ctx.step(slow_thread) if blocking else await ctx.step(slow)
 
-    try:
-        async with running_engine(store, flow) as engine:
-            handle = await engine.start(flow)
-            assert await handle.result("5s") == 2
-    finally:
-        release.set()
+    async def has_begun() -> bool:
+        return begun.is_set()
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        await until(has_begun)
+        # The limit passes meanwhile, in the same event loop.
+        await asyncio.sleep(0.3)
+        go_on.set()
+        assert await handle.result("20s") == 2
 
 
 async def test_a_step_out_of_time_for_good_fails_with_a_code_of_its_own(store: StateStore) -> None:

@@ -60,8 +60,35 @@ async def never() -> DurableOptions:
 slow = DurableModule.for_root_async(use_factory=never)
 """
 
+THREADS = """
+import asyncio, threading
+from typing import Annotated
+from fastapi import Depends
+from fastapi_durable import *
+
+def sit() -> None:
+    print("in the thread", flush=True)
+    threading.Event().wait()
+
+@step(name="sit")
+def sitting_step() -> None:
+    sit()
+
+@step
+async def dependent_step(*, _: Annotated[None, Depends(sit)]) -> None: ...
+
+@workflow
+async def flow(ctx: WorkflowContext) -> None:
+    await asyncio.gather(ctx.step(sitting_step), ctx.step(dependent_step))
+
+schedules = [Schedule(key="now", workflow=flow, every="100ms")]
+options = DurableOptions(store=MemoryStateStore(), shutdown_timeout="500ms", schedules=schedules)
+durable = DurableModule.for_root(options, workflows=[flow])
+"""
+
 DESKS = {
     "desk": DESK,
+    "threads": THREADS,
     "broken_desk": "import no_such_package",
     "raising_desk": "raise ValueError('not today')",
 }
@@ -149,6 +176,19 @@ async def test_the_second_signal_ends_the_process_at_once(command: Command) -> N
         process.send_signal(signal.SIGTERM)
         code, output = await ending(process)
     assert (code, output) == (128 + signal.SIGTERM, "")
+
+
+async def test_no_thread_of_a_step_or_of_its_dependency_keeps_a_process_from_ending(command: Command) -> None:
+    """Neither ever comes to its end; the log says of the step that it was left."""
+    async with limit():
+        process = await command("worker", "threads:durable")
+        for _ in range(2):
+            await line_with(process, "in the thread")
+        process.send_signal(signal.SIGTERM)
+        code, output = await ending(process)
+    assert code == 0
+    assert "step 'sit' of run " in output
+    assert "dependency 'sit' was given up, and its thread still works" in output
 
 
 async def test_a_signal_during_the_start_ends_the_process_in_order(command: Command) -> None:

@@ -45,6 +45,10 @@ class EngineConfig(BaseModel):
         "how long a stopping worker lets runs reach their next checkpoint, and each app-scoped dependency clean up",
         default="10s",
     )
+    thread_grace: Annotated[DurationSetting, between("0s", "1 day")] = setting(
+        "how long a run waits for the thread of a plain `def` step that was given up; nothing can end a thread",
+        default="30s",
+    )
     show_running_after: Annotated[DurationSetting, between("0s", "1 day")] = setting(
         "a step that takes longer is shown as running", default="200ms"
     )

@@ -23,6 +23,7 @@ from fastapi_durable.engine.core.subscription import EventSubscriber
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
+from fastapi_durable.transport.threads import Threads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +44,7 @@ class Kernel:
         namespaces_with_queues: Where the store is known to have them.
         left_behind: Tasks of bodies that nothing can end.
         executions: The steps and bodies that execute now.
+        threads: Those in which plain `def` functions are called.
         random: Returns floats in [0, 1).
     """
 
@@ -67,4 +69,5 @@ class Kernel:
     namespaces_with_queues: set[str] = field(default_factory=set)
     left_behind: set[asyncio.Task[Any]] = field(default_factory=set)
     executions: Executions = field(default_factory=Executions)
+    threads: Threads = field(default_factory=Threads)
     random: Callable[[], float] = random.random

@@ -25,6 +25,7 @@ from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityNotRegisteredError, FatalError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, RunStatus
+from fastapi_durable.transport.threads import Called
 
 _OPERATIONS_PER_LIFE = 50
 _REMEMBERED_IDS = 500
@@ -69,7 +70,7 @@ class Operation(Primitive[Checkpoint]):
     async def act(self) -> Checkpoint:
         sent = {"op": self._message.op, "arg": self._message.arg}
         try:
-            output = await _execute(self.turn, self._definition, self._state, self._message)
+            output = await _execute(self.turn, self.seq, self._definition, self._state, self._message)
         except (Exception, SystemExit) as raised:
             row = self.row(CheckpointStatus.FAILED, input=sent, error=error_record(raised))
         else:
@@ -80,7 +81,9 @@ class Operation(Primitive[Checkpoint]):
         return recorded
 
 
-async def _execute(turn: Turn, definition: EntityDefinition, state: Json, message: Message) -> dict[str, Json]:
+async def _execute(
+    turn: Turn, seq: int, definition: EntityDefinition, state: Json, message: Message
+) -> dict[str, Json]:
     codec, operation = turn.kernel.codec, definition.operations.get(message.op)
     if operation is None:
         known = ", ".join(sorted(definition.operations))
@@ -94,7 +97,12 @@ async def _execute(turn: Turn, definition: EntityDefinition, state: Json, messag
     value = codec.decode(message.arg, operation.input_type, what=f"the input of {label}")
     async with turn.kernel.injector.provide(operation.function) as dependencies:
         with inside_step(message.op):
-            result = await call(_bound(operation, instance), value, dependencies)
+            called = Called(
+                name=f"{label} (run {turn.run.id})", key=turn.history.positions.step_id(seq), owner=turn.run.id
+            )
+            result = await call(
+                _bound(operation, instance), value, dependencies, threads=turn.kernel.threads, called=called
+            )
     return {
         "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),
         "state": codec.encode(instance, definition.state_type, what=f"the state of {turn.run.id!r}"),

@@ -4,6 +4,7 @@ An undo is a step like any other, with its own retries, recorded at the negative
 undoes. One that fails for good is recorded and passed over: the others are undone all the same.
 """
 
+import asyncio
 import logging
 from dataclasses import replace
 from typing import Any
@@ -38,7 +39,16 @@ class CompensatedStep(Step):
 
     async def perform(self) -> Any:
         """See `Step`; what is to be undone is noted once the step has succeeded."""
-        result = await super().perform()
+        try:
+            result = await super().perform()
+        except asyncio.CancelledError:
+            # A step that was given up may have come to its end in its thread all the same.
+            self._note_success()
+            raise
+        self._note_success()
+        return result
+
+    def _note_success(self) -> None:
         recorded = self.turn.history.find(self.seq)
         if recorded is not None and recorded.status is CheckpointStatus.COMPLETED:
             self.turn.compensations.append(
@@ -50,7 +60,6 @@ class CompensatedStep(Step):
                     output=recorded.output,
                 )
             )
-        return result
 
 
 async def unwind(turn: Turn, compensations: list[Compensation]) -> None:

@@ -7,11 +7,11 @@ once; its `step_id` is the same each time.
 
 import asyncio
 import inspect
+import logging
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
-
-import anyio.to_thread
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
@@ -24,6 +24,9 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
+from fastapi_durable.transport.threads import Called, StillWorkingError, Threads
+
+_log = logging.getLogger("fastapi_durable")
 
 NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
 """What ends a step's execution from outside; everything else that it raises is its own failure."""
@@ -69,8 +72,14 @@ class Step(Attempted):
         )
         log = self.log_of(number)
         announcement = _Announcement(self, number, started_at, earlier)
+        late: list[StepOutcome] = []
         try:
-            outcome = await self._carried(task, log)
+            outcome = await self._carried(task, log, late.append)
+        except asyncio.CancelledError:
+            for given_up in late:
+                # It was given up, but its thread did all of it: a cancel with compensation has to undo that.
+                await self.turn.record(self.success(given_up.output, number, started_at, earlier, given_up.events))
+            raise
         finally:
             if not announcement.is_over():
                 await announcement.settle()
@@ -79,24 +88,40 @@ class Step(Attempted):
             return outcome if outcome.events else replace(outcome, events=log.events)
         return await self.turn.record(self.success(outcome.output, number, started_at, earlier, outcome.events))
 
-    async def _carried(self, task: StepTask, log: RunningStepLog) -> StepOutcome:
+    async def _carried(self, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]) -> StepOutcome:
         """One attempt, carried to where it is executed, under its time limit."""
         if self.policy.timeout is None:
-            return await self._transport.execute(task, lambda task: self._execute(task, log))
+            return await self._transport.execute(task, lambda task: self._execute(task, log, late))
         limit = asyncio.timeout(self.policy.timeout.total_seconds())
         try:
             async with limit:
-                return await self._transport.execute(task, lambda task: self._execute(task, log))
+                return await self._transport.execute(task, lambda task: self._execute(task, log, late))
         except TimeoutError:
             if not limit.expired():
                 raise
             message = f"the attempt took longer than {self.policy.timeout}"
             return StepOutcome(error=ErrorRecord(message=message, code="step_timeout", type="TimeoutError"))
 
-    async def _execute(self, task: StepTask, log: RunningStepLog) -> StepOutcome:
-        """Execute an attempt in this process, dependencies, interceptors and all."""
+    async def _execute(self, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]) -> StepOutcome:
+        """Execute an attempt in this process, dependencies, interceptors and all.
+
+        Args:
+            late: Gets the success of an attempt that was given up while it went on in its thread.
+        """
         kernel, definition = self.turn.kernel, self.definition
         codec, label = kernel.codec, f"step {definition.name!r}"
+
+        def hand_in_late(result: Any) -> None:
+            if inspect.iscoroutine(result):
+                result.close()
+                return
+            try:
+                output = codec.encode(result, definition.output_type, what=f"the result of {label}")
+            except SerializationError as error:
+                _log.warning("%s of run %s was given up, and returned too late: %s", label, task.run_id, error)
+            else:
+                late(StepOutcome(output=output, events=log.events))
+
         try:
             value = codec.decode(task.input, definition.input_type, what=f"the input of {label}")
             with logged_as_current(log):
@@ -105,8 +130,17 @@ class Step(Attempted):
                     kernel.injector.provide(definition.function) as dependencies,
                 ):
                     with inside_step(definition.name), kernel.executions.noted(task.run_id, definition.name):
-                        result = await call(definition, value, dependencies)
+                        result = await call(
+                            definition,
+                            value,
+                            dependencies,
+                            threads=kernel.threads,
+                            called=Called(name=f"{label} of run {task.run_id}", key=task.step_id, owner=task.run_id),
+                            late=hand_in_late,
+                        )
             output = codec.encode(result, definition.output_type, what=f"the result of {label}")
+        except StillWorkingError as error:
+            return StepOutcome(error=ErrorRecord(message=str(error), code="step_still_working", type="TimeoutError"))
         except (SerializationError, InjectionError, OutsideWorkflowError) as error:
             # Another attempt would meet the same obstacle.
             return StepOutcome(error=error_record(error, retryable=False), events=log.events)
@@ -122,14 +156,24 @@ class Step(Attempted):
         return StepOutcome(output=output, events=log.events)
 
 
-async def call(definition: StepDefinition, value: Any, dependencies: dict[str, Any]) -> Any:
-    """Call the step's function; a plain `def` in a worker thread."""
+async def call(
+    definition: StepDefinition,
+    value: Any,
+    dependencies: dict[str, Any],
+    *,
+    threads: Threads,
+    called: Called,
+    late: Callable[[Any], None] | None = None,
+) -> Any:
+    """Call the step's function; a plain `def` in a thread, where it goes on if the call is given up.
+
+    Args:
+        late: Gets what such a thread returns after all.
+    """
     arguments = () if definition.input_type is NoInput else (value,)
     if not definition.blocking:
         return await definition.function(*arguments, **dependencies)
-    result = await anyio.to_thread.run_sync(
-        lambda: definition.function(*arguments, **dependencies), abandon_on_cancel=True
-    )
+    result = await threads.call(lambda: definition.function(*arguments, **dependencies), called, late=late)
     # Of a lambda, only the result shows that it is asynchronous.
     return await result if inspect.isawaitable(result) else result
 

@@ -15,6 +15,7 @@ from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
 from fastapi_durable.engine.turns.position import used_too_late
 from fastapi_durable.engine.turns.quiescence import Quiescence, retrieve
 from fastapi_durable.model.records import Run
+from fastapi_durable.transport.threads import Threads
 
 T = TypeVar("T")
 
@@ -40,11 +41,12 @@ class Lifetime:
         calls: What the body has under way.
     """
 
-    def __init__(self, run: Run, left_behind: set[asyncio.Task[Any]], *, is_cancelling: bool) -> None:
+    def __init__(self, run: Run, left_behind: set[asyncio.Task[Any]], threads: Threads, *, is_cancelling: bool) -> None:
         self.ended: Ended | None = None
         self.calls = Quiescence(self._come_to_rest)
         self._run = run
         self._left_behind = left_behind
+        self._threads = threads
         self._is_cancelling = is_cancelling
         self._body: asyncio.Task[Any] | None = None
         self._body_over: asyncio.Future[None] | None = None
@@ -227,7 +229,9 @@ class Lifetime:
         for task in branches:
             task.cancel()
         if branches:
-            await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT)
+            # What works in a thread nothing can end, and what it does is to be undone if the run fails.
+            grace = self._threads.grace.total_seconds() if self._threads.work_for(self._run.id) else 0
+            await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT + grace)
 
     async def _unwind(self) -> None:
         self.abort()

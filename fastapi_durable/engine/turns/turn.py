@@ -51,7 +51,7 @@ class Turn:
         self.token = token
         self.kernel = kernel
         self.is_cancelling = run.status is RunStatus.CANCELLING and not undoing
-        self.life = Lifetime(run, kernel.left_behind, is_cancelling=self.is_cancelling)
+        self.life = Lifetime(run, kernel.left_behind, kernel.threads, is_cancelling=self.is_cancelling)
         self.history = History(run.id, history, self._abandon)
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING

@@ -3,8 +3,10 @@
 import asyncio
 import contextvars
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
+from datetime import timedelta
 from typing import Annotated
 
 import pytest
@@ -13,6 +15,7 @@ from fastapi import Depends
 from fastapi_durable.app.runtime import StandaloneApplication
 from fastapi_durable.injection import DependencyResolver
 from fastapi_durable.injection.lifetime import CleanupLimit
+from fastapi_durable.transport.threads import Threads
 
 
 @pytest.fixture
@@ -220,6 +223,43 @@ async def test_a_cancellation_while_a_dependency_is_entered_leaves_it_again(reso
     with pytest.raises(asyncio.CancelledError):
         await task
     assert events == ["left"]
+
+
+@pytest.mark.parametrize("kind", ["def", "generator"])
+async def test_a_cancellation_waits_for_the_thread_in_which_a_dependency_is_entered(kind: str) -> None:
+    """Or the next attempt would enter it beside the first one. A generator that was entered too late is left again."""
+    entering, go_on = threading.Event(), threading.Event()
+    events: list[str] = []
+
+    def enter() -> None:
+        entering.set()
+        assert go_on.wait(60)
+        events.append("entered")
+
+    def generator() -> Iterator[None]:
+        enter()
+        try:
+            yield
+        finally:
+            events.append("left")
+
+    async def step(*, _: Annotated[None, Depends(enter if kind == "def" else generator)]) -> None: ...
+
+    resolver = DependencyResolver(StandaloneApplication(), threads=Threads(timedelta(seconds=60)))
+
+    async def execute() -> None:
+        async with resolver.provide(step):
+            pytest.fail("the step was executed")
+
+    task = asyncio.create_task(execute())
+    await asyncio.to_thread(entering.wait, 60)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=0.05)
+    assert not done
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert events == (["entered"] if kind == "def" else ["entered", "left"])
 
 
 async def test_a_clean_up_that_hangs_does_not_hold_a_cancelled_step_for_ever(caplog: pytest.LogCaptureFixture) -> None:
