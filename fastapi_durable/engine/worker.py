@@ -74,6 +74,7 @@ class Worker:
         self._queues_first = False
         self._queue_opens_at: datetime | None = None
         engine.notifications.on_run_cancelled(self._look_at)
+        engine.notifications.on_delivery(self._hear_of)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
         self._last_error: str | None = None
@@ -384,6 +385,12 @@ class Worker:
         driver = self._drivers.get(run_id)
         if driver is not None:
             driver.look_again()
+
+    def _hear_of(self, run_id: str) -> None:
+        """Something was delivered to a run; its turn may go on with that at once."""
+        driver = self._drivers.get(run_id)
+        if driver is not None:
+            driver.hear()
 
     async def _guarded(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> None:
         """One bad run must not stop the others; its lease expires and it is tried again."""

@@ -304,7 +304,8 @@ class StateStore(Protocol):
     async def remove_checkpoints(self, run_id: str, seqs: Collection[int] | None = None) -> int:
         """Remove those at the given positions, or all of a run; return how many there were.
 
-        For what an operator asks for, and for a run that goes on with an empty history: a turn never removes a result.
+        For what an operator asks for, for a run that goes on with an empty history, and for a delivery to a wait that
+        was cancelled: a turn never removes what its body has read.
         """
         ...
 

@@ -17,14 +17,14 @@ from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.signal import Signal, signal_lock
 from fastapi_durable.engine.primitives.step import call
 from fastapi_durable.engine.runs.completion import completion
-from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityNotRegisteredError, FatalError
-from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, RunStatus
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
 
 _OPERATIONS_PER_LIFE = 50
 _REMEMBERED_IDS = 500
@@ -132,10 +132,12 @@ class Answer(Primitive[None]):
         super().__init__(turn, seq, f"reply:{number}")
         self._reply = reply
         self._outcome = outcome
+        self._receiver: Run | None = None
 
     async def act(self) -> Checkpoint:
         recorded = await self.commit(self._hand_over)
-        self.turn.kernel.notifications.work_available()
+        if self._receiver is not None:
+            tell_receiver(self.turn.kernel.notifications, self._receiver)
         return recorded
 
     async def _hand_over(self) -> Checkpoint:
@@ -148,7 +150,7 @@ class Answer(Primitive[None]):
             if waiter is not None:
                 # Without one the caller has ended; nobody else will ever ask for this answer.
                 answer = answer_of(self._outcome)
-                await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
+                self._receiver = await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED))
 
     def returns(self, _: Json) -> None:

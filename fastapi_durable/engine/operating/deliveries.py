@@ -96,7 +96,7 @@ class Deliveries:
             kernel.clock,
             lambda: publish_event(kernel, event, once=event_id is not None, buffer=buffer),
         )
-        if published.receivers or published.started:
+        if published.started:
             kernel.notifications.work_available()
         return published
 
@@ -144,10 +144,7 @@ class Deliveries:
         """
         kernel = self._kernel
         run = await resolve_run(kernel, run_id)
-        passed = await retry_conflicts(kernel.clock, lambda: pass_breakpoint(kernel, run.id, label))
-        if passed:
-            kernel.notifications.work_available()
-        return passed
+        return await retry_conflicts(kernel.clock, lambda: pass_breakpoint(kernel, run.id, label))
 
     async def complete_task(self, run_id: str, name: str, value: Any = None) -> bool:
         """Report the result of a `ctx.task`, also before the run waits for it; False if its end was reported before.

@@ -125,9 +125,11 @@ class Attempted(Primitive[Any]):
         remaining = None if recorded.wake_at is None else recorded.wake_at - clock.now()
         if remaining is None or remaining.total_seconds() <= 0:
             return
-        if remaining > self.turn.kernel.config.inline_retry_below:
+        if remaining <= self.turn.kernel.config.inline_retry_below:
+            await clock.sleep(remaining)
+            return
+        while recorded.wake_at is not None and recorded.wake_at > clock.now():
             await self.turn.life.park(recorded.wake_at)
-        await clock.sleep(remaining)
 
     def returns(self, output: Json) -> Any:
         codec, definition = self.turn.kernel.codec, self.definition

@@ -67,6 +67,14 @@ def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) 
     return task
 
 
+async def cancel_and_wait(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks, and wait until they are gone: they give up what they wait for, or are about to leave a waiter."""
+    for task in tasks:
+        task.cancel()
+    if unfinished := [task for task in tasks if not task.done()]:
+        await asyncio.wait(unfinished)
+
+
 async def _enter(enter: Callable[[], None], branch: Coroutine[Any, Any, Any]) -> Any:
     enter()
     return await branch

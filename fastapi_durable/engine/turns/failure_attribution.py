@@ -21,12 +21,16 @@ class FailureAttribution:
 
     def __init__(self, positions: Positions) -> None:
         self._positions = positions
-        self._met: list[tuple[int, int, Exception]] = []
+        self._met: list[tuple[int, int, Exception | None]] = []
 
     def met(self, seq: int, error: E) -> E:
         """Note that the call at `seq` raises this error into the body now; returns it."""
         self._met.append((seq, self._positions.calls_made, error))
         return error
+
+    def cancelled(self, seq: int) -> None:
+        """Note that the wait at `seq` is cancelled now."""
+        self._met.append((seq, self._positions.calls_made, None))
 
     def given_up(self, end: BaseException) -> tuple[int, ...]:
         """The positions that a retry gives up of a run whose body ended with this error."""
@@ -34,7 +38,11 @@ class FailureAttribution:
         found: set[int] = set()
         for seq, calls, error in self._met:
             later = self._positions.calls_after(seq, calls)
-            if id(error) in raised:
+            if error is None:
+                # What was cancelled after a failure that is given up may have been cancelled because of it.
+                if found:
+                    found.add(seq)
+            elif id(error) in raised:
                 found |= {seq, *later}
             elif not later:
                 found.add(seq)

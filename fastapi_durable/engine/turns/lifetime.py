@@ -1,8 +1,9 @@
 """The lifetime of one turn: its tasks, when they rest, and how it ends before its body does.
 
-A call that must do something is `under way` meanwhile; one that can only wait `park`s. When every call under way is
-parked, nothing in this process can move the body any more, and the turn ends by raising `Interrupt` in all of them. A
-cancel, a lost lease and a worker that stops end it the same way, at once or at the next call.
+A call that must do something is `under way` meanwhile; one that can only wait `park`s, and goes on when what it waits
+for has come. When every call under way is parked, nothing in this process can move the body any more, and the turn ends
+by raising `Interrupt` in all of them. A cancel, a lost lease and a worker that stops end it the same way, at once or at
+the next call.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.turns.live_waits import LiveWaits
 from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
 from fastapi_durable.engine.turns.position import used_too_late
-from fastapi_durable.engine.turns.quiescence import Quiescence, retrieve
+from fastapi_durable.engine.turns.quiescence import Parked, Quiescence, retrieve
 from fastapi_durable.model.records import Run
 
 T = TypeVar("T")
@@ -32,19 +35,21 @@ class Lifetime:
 
     Args:
         run: Whose turn it is.
-        left_behind: Takes the task of a body that nothing can end.
+        look: Takes in what was delivered to the run meanwhile; whether there was something.
         is_cancelling: Coming to rest means that the run has come as far as a cancelled run gets.
 
     Attributes:
         ended: Why the turn is over, if it is.
         calls: What the body has under way.
+        waits: Lets parked calls go on while others are under way.
     """
 
-    def __init__(self, run: Run, left_behind: set[asyncio.Task[Any]], *, is_cancelling: bool) -> None:
+    def __init__(self, run: Run, kernel: Kernel, look: Callable[[], Awaitable[bool]], *, is_cancelling: bool) -> None:
         self.ended: Ended | None = None
-        self.calls = Quiescence(self._come_to_rest)
+        self.calls = Quiescence(self._come_to_rest, self._keep_going)
+        self.waits = LiveWaits(self.calls, kernel.clock, kernel.config.poll_interval, look)
         self._run = run
-        self._left_behind = left_behind
+        self._left_behind = kernel.left_behind
         self._is_cancelling = is_cancelling
         self._body: asyncio.Task[Any] | None = None
         self._body_over: asyncio.Future[None] | None = None
@@ -79,6 +84,7 @@ class Lifetime:
             await self._unwind()
             raise
         finally:
+            self.waits.close()
             if self._impatience is not None:
                 self._impatience.cancel()
         return outcome
@@ -114,14 +120,33 @@ class Lifetime:
         if self._refusals <= _REFUSALS_AT_MOST:
             self._interrupt()
 
-    async def park(self, wake_at: datetime | None) -> NoReturn:
-        """Wait for what only another turn can bring; never returns, but raises `Interrupt`.
+    async def park(self, until: datetime | None, seq: int | None = None) -> None:
+        """Wait until a moment, or for a delivery to a position, in this turn or, by an `Interrupt`, in another one.
+
+        It may return before either has come.
 
         Args:
-            wake_at: When to wake the run without any delivery; None: only a delivery helps.
+            until: The moment; None: only a delivery helps.
+            seq: The position; None: only time helps.
         """
         self.check_open()
-        await self.calls.park(wake_at)
+        await self.calls.park(until, seq)
+        self.check_open()
+
+    async def await_cancel(self) -> NoReturn:
+        """Wait to be cancelled, as the call was in an earlier turn; at the latest when the body rests.
+
+        Raises:
+            CancelledError: in any case.
+        """
+        self.check_open()
+        await self.calls.park(to_be_cancelled=True)
+        raise asyncio.CancelledError
+
+    async def hold(self) -> NoReturn:
+        """Wait for the end of the turn."""
+        while True:
+            await self.park(None)
 
     def end(self, ended: Ended) -> NoReturn:
         """End the turn from within a call; the first ending counts."""
@@ -163,6 +188,10 @@ class Lifetime:
         self._interrupted = True
         raise Interrupt
 
+    def _keep_going(self, parked: Parked | None) -> None:
+        if self.ended is None:
+            self.waits.keep_going(parked)
+
     def _end(self, ended: Ended) -> bool:
         """Interrupt everything that is parked; False if the turn was over already."""
         if self.ended is None:
@@ -170,6 +199,7 @@ class Lifetime:
         elif self.ended.ending is not Ending.RELEASED:
             return False
         self._interrupted = True
+        self.waits.close()
         self.calls.interrupt()
         if self._impatience is None:
             self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._lose_patience)
