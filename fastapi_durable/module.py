@@ -11,8 +11,7 @@ from typing import Any, Literal, Self
 from fastapi import APIRouter, params
 from starlette.applications import Starlette
 
-from fastapi_durable.app.gateway import RunGateway
-from fastapi_durable.app.options import DurableOptions, ResolvedOptions
+from fastapi_durable.app.options import DurableOptions, described
 from fastapi_durable.app.runtime import (
     DurableHealth,
     DurableRuntime,
@@ -22,7 +21,6 @@ from fastapi_durable.app.runtime import (
     entries_of,
     runtime_of,
 )
-from fastapi_durable.app.service import WorkflowService
 from fastapi_durable.app.settings import Role
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import (
@@ -36,9 +34,8 @@ from fastapi_durable.declare.entity import entity_definition
 from fastapi_durable.declare.methods import step_methods
 from fastapi_durable.engine.context.body_check import unsafe_calls
 from fastapi_durable.engine.context.references import AnyWorkflow
-from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
@@ -47,6 +44,7 @@ from fastapi_durable.injection.resolver import Execution
 from fastapi_durable.model.errors import ConfigurationError, StoreUnavailableError
 from fastapi_durable.observe.opentelemetry import metered
 from fastapi_durable.observe.prometheus import ProcessMetrics
+from fastapi_durable.service.facade import RunGateway, WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.web.login import ConsoleLogin
@@ -55,6 +53,7 @@ from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.web.webhooks import webhook_router
 
 _log = logging.getLogger("fastapi_durable")
+_SHORTEST_STORE_TIMEOUT = timedelta(seconds=2)
 
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
@@ -92,10 +91,10 @@ class DurableModule:
         self.workflow_service: RuntimePart[WorkflowService] = RuntimePart(
             "workflow_service", lambda runtime: runtime.service, self
         )
-        self.workflow_engine: RuntimePart[WorkflowEngine] = RuntimePart(
-            "workflow_engine", lambda runtime: runtime.engine, self
+        self.workflow_engine: RuntimePart[WorkflowService] = RuntimePart(
+            "workflow_engine", lambda runtime: runtime.service, self
         )
-        self.run_gateway: RuntimePart[RunGateway] = RuntimePart("run_gateway", lambda runtime: runtime.gateway, self)
+        self.run_gateway: RuntimePart[RunGateway] = RuntimePart("run_gateway", lambda runtime: runtime.service, self)
 
     @classmethod
     def for_root(
@@ -109,18 +108,17 @@ class DurableModule:
         """A module from options that are at hand.
 
         Args:
-            options: Checked now, the environment included.
+            options: Checked when they were constructed, the environment included.
             workflows: Functions and classes decorated with `@workflow` that this application drives.
             entities: Classes decorated with `@entity` whose operations this application executes.
             steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
                 class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
 
         Raises:
-            ConfigurationError: an option or a variable of the environment is wrong.
+            ConfigurationError: `options` are none.
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
         _checked_options(options, "for_root takes")
-        options.resolve()
         return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps, entities=entities)
 
     @classmethod
@@ -308,20 +306,19 @@ class DurableModule:
         """Start every part in order; leaving undoes it in reverse."""
         async with entered_scope(app) as scope, AsyncExitStack() as stack:
             resolver = DependencyResolver(app, module=self)
-            options = (await self._options(resolver, Execution(stack, scope.cleanup))).resolve(role=role)
-            config = options.config
-            scope.cleanup.seconds = max(1.0, config.shutdown_timeout.total_seconds())
+            options = _within_lease((await self._options(resolver, Execution(stack, scope.cleanup))).of_one_start(role))
+            scope.cleanup.seconds = max(1.0, options.shutdown_timeout.total_seconds())
             # The worker's own limit comes first, then that of each instance.
-            cleanup.seconds = 5 + 3 * config.shutdown_timeout.total_seconds()
+            cleanup.seconds = 5 + 3 * options.shutdown_timeout.total_seconds()
             await self._enter_app_scoped(resolver, scope)
             await _check_store(options)
-            engine = WorkflowEngine(
+            engine = Engine(
                 store=options.store,
                 workflows=self._workflows,
                 entities=self._entities,
                 injector=resolver,
                 transport=options.transport,
-                config=config,
+                config=options,
                 clock=options.clock,
                 codec=Codec(),
                 steps=self._steps,
@@ -335,26 +332,25 @@ class DurableModule:
             runtime = DurableRuntime(
                 role=options.role,
                 store=_store_of_routes(options),
-                engine=engine,
-                service=WorkflowService(engine),
-                gateway=RunGateway(engine),
+                service=WorkflowService(engine.kernel),
+                kernel=engine.kernel,
                 schedules=engine.scheduler,
                 worker=worker,
-                metrics=ProcessMetrics(engine.events),
+                metrics=ProcessMetrics(engine.kernel.events),
                 webhook_secret=options.webhook_secret,
             )
             # Before the worker starts: a step may ask for the service at once.
             entry.runtime = runtime
             stack.callback(setattr, entry, "runtime", None)
-            stack.enter_context(metered(engine))
+            stack.enter_context(metered(engine.kernel))
             if options.wakeups is not None:
                 # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))
                 stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
                 await worker.start()
-                stack.push_async_callback(worker.stop, config.shutdown_timeout)
-            _announce(runtime, config)
+                stack.push_async_callback(worker.stop, options.shutdown_timeout)
+            _announce(runtime, options)
             _warn_of_unsafe_bodies(self._workflows)
             yield runtime
 
@@ -384,14 +380,20 @@ class DurableModule:
                     await scope.value_of(dependency)
 
 
-def _store_of_routes(options: ResolvedOptions) -> StateStore:
+def _within_lease(options: DurableOptions) -> DurableOptions:
+    """The same, with a store that does not wait for an answer for so long that leases are lost meanwhile."""
+    limit = max(options.lease / 3, _SHORTEST_STORE_TIMEOUT)
+    return options.model_copy(update={"store": options.store.with_timeout(limit)})
+
+
+def _store_of_routes(options: DurableOptions) -> StateStore:
     """What routes and steps get; the engine and the gateway know the namespace themselves."""
-    namespace = options.config.namespace
+    namespace = options.namespace
     return options.store.with_scope(namespace) if options.scope_reads and namespace is not None else options.store
 
 
-async def _check_store(options: ResolvedOptions) -> None:
-    limit = options.startup_timeout
+async def _check_store(options: DurableOptions) -> None:
+    limit = options.startup_timeout.total_seconds()
     try:
         async with asyncio.timeout(limit):
             await options.store.ensure_schema()
@@ -402,13 +404,13 @@ async def _check_store(options: ResolvedOptions) -> None:
         ) from error
 
 
-def _announce(runtime: DurableRuntime, config: EngineConfig) -> None:
+def _announce(runtime: DurableRuntime, options: DurableOptions) -> None:
     _log.info(
         "started with role %s on %s, namespace %s, instance %s",
         runtime.role,
         type(runtime.store).__name__,
-        config.namespace or "any",
-        config.instance_id,
+        options.namespace or "any",
+        options.instance_id,
     )
     if isinstance(runtime.store, MemoryStateStore):
         _log.warning("runs are kept in memory and end with the process; give DurableOptions a PrismaStateStore")
@@ -423,7 +425,7 @@ def _warn_of_unsafe_bodies(workflows: Sequence[WorkflowDefinition]) -> None:
 def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:
     if not callable(factory):
         raise ConfigurationError(
-            f"use_factory is a function that returns DurableOptions, not {_described(factory)}; ready options go to "
+            f"use_factory is a function that returns DurableOptions, not {described(factory)}; ready options go to "
             "DurableModule.for_root"
         )
     if inject is None:
@@ -452,8 +454,4 @@ def _checked_options(value: Any, what: str) -> None:
     hint = "; write DurableOptions(store=...) around it" if hasattr(value, "claim_runs") else ""
     if isinstance(value, dict):
         hint = "; write DurableOptions(**...) around it"
-    raise ConfigurationError(f"{what} {_described(value)}, but DurableOptions are expected{hint}")
-
-
-def _described(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__qualname__}"
+    raise ConfigurationError(f"{what} {described(value)}, but DurableOptions are expected{hint}")

@@ -7,7 +7,15 @@ standard library: no engine binary, no Node when it runs.
 
 from __future__ import annotations
 
-from prisma_inprocess.errors import ConfigurationError, EngineError, GenerationError, PrismaInProcessError
+from prisma_inprocess.errors import ConfigurationError, EngineError, Fault, GenerationError, PrismaInProcessError
 from prisma_inprocess.generator import Generated, generate
 
-__all__ = ["ConfigurationError", "EngineError", "Generated", "GenerationError", "PrismaInProcessError", "generate"]
+__all__ = [
+    "ConfigurationError",
+    "EngineError",
+    "Fault",
+    "Generated",
+    "GenerationError",
+    "PrismaInProcessError",
+    "generate",
+]

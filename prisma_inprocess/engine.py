@@ -6,38 +6,30 @@ import asyncio
 import json
 import logging
 import os
-import uuid
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from prisma_inprocess.compiler.plan_cache import PlanCache
-from prisma_inprocess.drivers.base import Driver, Session, Transaction
-from prisma_inprocess.errors import ConfigurationError, EngineError
+from prisma_inprocess.drivers.base import Driver, Session
+from prisma_inprocess.errors import ConfigurationError, EngineError, Fault, not_connected
+from prisma_inprocess.open_transactions import OpenTransactions
 from prisma_inprocess.operation import Operation, OperationEncoder
 from prisma_inprocess.package import GeneratedPackage
 from prisma_inprocess.plan.bulk_insert import MINIMUM_ROWS
 from prisma_inprocess.plan.nodes import execute_all, in_transaction
 from prisma_inprocess.plan.values import Run
+from prisma_inprocess.transaction_control import refuse_control
 from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
 
 log = logging.getLogger(__name__)
 
-_REMEMBERED: Final = 100
 _RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
-_NOT_FOUND = (
-    "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed "
-    "transaction Prisma doesn't have information about anymore, or was obtained before disconnecting."
+_WAITS_FOR_ITSELF = (
+    "Timed out fetching a new connection from the connection pool: this call was made outside of a transaction that "
+    "its own task holds open, and waited for a connection while the transaction kept one. Make the call through the "
+    "transaction's own client (`tx`), or after its end."
 )
-
-
-@dataclass(slots=True)
-class _OpenTransaction:
-    transaction: Transaction
-    timer: asyncio.TimerHandle
-    timeout: int
 
 
 class InProcessEngine:
@@ -58,11 +50,7 @@ class InProcessEngine:
         self._process = 0
         self._left_behind: list[Driver] = []
         self._plans: PlanCache | None = None
-        self._transactions: dict[str, _OpenTransaction] = {}
-        # The last transactions that ran out of time, with their timeouts in milliseconds: they get a better message.
-        self._expired: OrderedDict[str, int] = OrderedDict()
-        # Strong references: asyncio keeps only weak ones to its tasks.
-        self._endings: set[asyncio.Task[None]] = set()
+        self._transactions = OpenTransactions()
         self._encoder = OperationEncoder(package)
 
     async def connect(
@@ -92,7 +80,7 @@ class InProcessEngine:
                 await driver.connect()
         except TimeoutError as error:
             message = "Can't reach the database: the client's own `connect_timeout` is over"
-            raise self._failure(EngineError(message, "P1001")) from error
+            raise self._failure(EngineError(message, "P1001", fault=Fault.UNREACHABLE)) from error
         except EngineError as error:
             raise self._failure(error) from error
         if self._has_driver():  # somebody else connected meanwhile
@@ -106,10 +94,9 @@ class InProcessEngine:
         driver, self._driver = self._driver, None
         if driver is not None and not self._belongs_here():
             self._left_behind.append(driver)
-            self._transactions.clear()
+            self._transactions.forget_all()
             return
-        for transaction_id in list(self._transactions):
-            await self._expire(transaction_id)
+        await self._transactions.end_all()
         if driver is not None:
             await driver.close()
 
@@ -145,12 +132,7 @@ class InProcessEngine:
     async def run_batch(self, operations: Sequence[Operation], *, tx_id: str | None) -> None:
         """Run several operations so that all happen or none does. Raises: the client's own exceptions."""
         try:
-            session = self._session(tx_id)
-            if session.in_transaction:
-                for operation in operations:
-                    await self._run(operation, session)
-                return
-            await self._run_in_transaction(operations)
+            await in_transaction(Run(self._session(tx_id)), lambda inner: self._run_all(operations, inner.session))
         except EngineError as error:
             raise self._failure(error) from error
 
@@ -165,31 +147,20 @@ class InProcessEngine:
             )
         except TimeoutError as error:
             message = "Transaction API error: Unable to start a transaction in the given time."
-            raise self._failure(EngineError(message, "P2028")) from error
+            raise self._failure(EngineError(message, "P2028", fault=Fault.POOL_TIMEOUT)) from error
         except EngineError as error:
             raise self._failure(error) from error
-        transaction_id = uuid.uuid4().hex
-        timer = asyncio.get_running_loop().call_later(options["timeout"] / 1000, self._expire_later, transaction_id)
-        self._transactions[transaction_id] = _OpenTransaction(transaction, timer, options["timeout"])
-        return transaction_id
+        return self._transactions.add(transaction, options["timeout"] / 1000)
 
     async def commit_transaction(self, tx_id: str) -> None:
-        opened = self._take(tx_id)
-        if opened is None:
-            raise self._failure(self._closed(tx_id, "commit"))
         try:
-            await opened.transaction.commit()
+            await self._transactions.commit(tx_id)
         except EngineError as error:
             raise self._failure(error) from error
 
     async def rollback_transaction(self, tx_id: str) -> None:
-        opened = self._take(tx_id)
-        if opened is None:
-            if tx_id in self._expired:
-                return  # it is rolled back; the caller is about to learn why
-            raise self._failure(self._closed(tx_id, "rollback"))
         try:
-            await opened.transaction.rollback()
+            await self._transactions.roll_back(tx_id)
         except EngineError as error:
             raise self._failure(error) from error
 
@@ -223,6 +194,10 @@ class InProcessEngine:
         plan = await self._connected_plans().plan(request)
         return await plan(Run(session), values)
 
+    async def _run_all(self, operations: Sequence[Operation], session: Session) -> None:
+        for operation in operations:
+            await self._run(operation, session)
+
     async def _insert_rows(self, operation: Operation, session: Session) -> int | None:
         """Insert many rows of one shape, or return None if they are not."""
         encoded = self._encoder.rows(operation)
@@ -241,6 +216,7 @@ class InProcessEngine:
 
     async def _run_raw(self, operation: Operation, session: Session) -> Any:
         sql, parameters = operation.arguments["query"], operation.arguments.get("parameters") or ()
+        refuse_control(sql, in_transaction=session.in_transaction)
         if self._log_queries:
             log.info("%s: %s", operation.method, sql)
         if operation.method == "execute_raw":
@@ -248,22 +224,14 @@ class InProcessEngine:
         result = await session.fetch_raw(sql, parameters, for_model=operation.model is not None)
         return {"columns": result.columns, "types": result.types, "rows": result.rows}
 
-    async def _run_in_transaction(self, operations: Sequence[Operation]) -> None:
-        transaction = await self._connected().begin()
-        try:
-            for operation in operations:
-                await self._run(operation, transaction)
-        except BaseException:
-            await transaction.rollback()
-            raise
-        await transaction.commit()
-
     def _connected(self) -> Driver:
         if self._driver is None:
-            raise EngineError("The client is not connected: call connect() first", "P1017")
+            raise not_connected("call connect() first")
         if not self._belongs_here():
             raise EngineError(
-                "The client was connected on another event loop or before a fork: call connect() here first", "P1017"
+                "The client was connected on another event loop or before a fork: call connect() here first",
+                "P1017",
+                fault=Fault.NOT_CONNECTED,
             )
         return self._driver
 
@@ -275,50 +243,13 @@ class InProcessEngine:
 
     def _connected_plans(self) -> PlanCache:
         if self._plans is None:
-            raise EngineError("The client is not connected: call connect() first", "P1017")
+            raise not_connected("call connect() first")
         return self._plans
 
     def _session(self, tx_id: str | None) -> Session:
-        if tx_id is None:
-            return self._connected()
-        opened = self._transactions.get(tx_id)
-        if opened is None:
-            raise self._closed(tx_id, "query")
-        return opened.transaction
-
-    def _closed(self, tx_id: str, attempt: str) -> EngineError:
-        timeout = self._expired.get(tx_id)
-        if timeout is None:
-            return EngineError(_NOT_FOUND, "P2028")
-        message = (
-            f"Transaction already closed: A {attempt} cannot be executed on an expired transaction. The timeout for "
-            f"this transaction was {timeout} ms. Consider increasing the interactive transaction timeout or doing less "
-            "work in the transaction."
-        )
-        return EngineError(message, "P2028", {"operation": attempt, "timeout": timeout})
-
-    def _take(self, transaction_id: str) -> _OpenTransaction | None:
-        opened = self._transactions.pop(transaction_id, None)
-        if opened is not None:
-            opened.timer.cancel()
-        return opened
-
-    def _expire_later(self, transaction_id: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._expire(transaction_id))
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-
-    async def _expire(self, transaction_id: str) -> None:
-        opened = self._take(transaction_id)
-        if opened is None:
-            return
-        self._expired[transaction_id] = opened.timeout
-        while len(self._expired) > _REMEMBERED:
-            self._expired.popitem(last=False)
-        try:
-            await opened.transaction.abandon()
-        except EngineError as error:
-            log.warning("an expired transaction could not be rolled back, its connection was closed: %s", error)
+        return self._connected() if tx_id is None else self._transactions.get(tx_id)
 
     def _failure(self, error: EngineError) -> Exception:
-        return self._package.failure([error.response()])
+        if error.fault is Fault.POOL_TIMEOUT and self._transactions.is_held_by_caller():
+            error = EngineError(_WAITS_FOR_ITSELF, error.code, error.meta, fault=Fault.WAITS_FOR_ITSELF)
+        return self._package.failure(error)

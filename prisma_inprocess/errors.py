@@ -3,17 +3,18 @@
     PrismaInProcessError
     ├── GenerationError          a schema, a wasm file or an option that `generate` cannot work with
     ├── ConfigurationError       a connection URL that cannot be used
-    └── EngineError              a query, a transaction or a connection failed (carries Prisma's code and meta)
+    └── EngineError              a query, a transaction or a connection failed (carries Prisma's code, meta and a fault)
 
 A user of a generated client never sees `EngineError`: the client's own exception classes (`UniqueViolationError`,
-`RawQueryError`, ...) are raised in its place, with the same code and meta. `ConfigurationError` and `GenerationError`
-are raised as they are.
+`RawQueryError`, ...) are raised in its place, with the same attributes. `ConfigurationError` and `GenerationError` are
+raised as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
 
 class PrismaInProcessError(Exception):
@@ -28,6 +29,53 @@ class ConfigurationError(PrismaInProcessError):
     """A connection URL or one of its options cannot be used; the message never contains the URL's password."""
 
 
+class Fault(StrEnum):
+    """What went wrong between the client and its database. An error of the operation itself has no fault."""
+
+    UNREACHABLE = "unreachable"
+    """The server or file could not be opened: address, credentials or database."""
+    SERVER_NOT_READY = "server_not_ready"
+    """The server is starting up, shutting down or recovering (SQLSTATE 57P03)."""
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    """The server has no place for another connection (53300)."""
+    NOT_CONNECTED = "not_connected"
+    """The client is not connected, or was disconnected meanwhile."""
+    POOL_TIMEOUT = "pool_timeout"
+    """No connection of the pool became free in time."""
+    WAITS_FOR_ITSELF = "waits_for_itself"
+    """The same as `POOL_TIMEOUT`, while the caller itself held a connection: its transaction's."""
+    CONNECTION_LOST = "connection_lost"
+    """The connection was cut."""
+    SERVER_SHUTDOWN = "server_shutdown"
+    """The server or an administrator ended the connection (57P01, 57P02)."""
+    NO_ANSWER = "no_answer"
+    """A statement was not answered within its limit; its connection is closed."""
+    STATEMENT_CANCELLED = "statement_cancelled"
+    """The server cancelled the statement, for instance by `statement_timeout` (57014)."""
+    LOCK_TIMEOUT = "lock_timeout"
+    """A lock was not granted in time (55P03; on SQLite, another process kept the file locked)."""
+    WRITE_CONFLICT = "write_conflict"
+    """Another transaction was in the way: deadlock or serialization failure (40P01, 40001)."""
+    PLAN_CHANGED = "plan_changed"
+    """A prepared statement no longer fits its tables, because they were altered (0A000, 26000)."""
+    READ_ONLY = "read_only"
+    """The server takes no writes, for instance after a failover (25006)."""
+    INSUFFICIENT_RESOURCES = "insufficient_resources"
+    """The server or file lacks memory or disk, or its input and output fails (classes 53 and 58)."""
+    TRANSACTION_EXPIRED = "transaction_expired"
+    """The time that the transaction was given is up."""
+    TRANSACTION_CLOSED = "transaction_closed"
+    """The transaction was committed or rolled back before, or one of its statements was cancelled by its caller."""
+    TRANSACTION_FAILED = "transaction_failed"
+    """An earlier statement of the transaction failed, so that the database keeps nothing of it."""
+
+
+# These are the caller's own doing: a repetition would end in the same way.
+_OWN: Final = frozenset(
+    (Fault.WAITS_FOR_ITSELF, Fault.TRANSACTION_EXPIRED, Fault.TRANSACTION_CLOSED, Fault.TRANSACTION_FAILED)
+)
+
+
 class EngineError(PrismaInProcessError):
     """A failure with one of Prisma's codes (`P1xxx` connections, `P2xxx` queries).
 
@@ -35,13 +83,44 @@ class EngineError(PrismaInProcessError):
         message: Text for people, in Prisma's own words where Prisma has them.
         code: Prisma's code, or None where Prisma has none for it.
         meta: Prisma's machine-readable details, for instance `{"target": ["email"]}`.
+        fault: What went wrong with the database or on the way to it, or None if the operation itself was at fault.
+        in_doubt: Whether the statement or COMMIT may have been done, because its answer was lost.
+        database_code: The database's own code: PostgreSQL's SQLSTATE, SQLite's extended result code.
     """
 
-    def __init__(self, message: str, code: str | None = None, meta: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        code: str | None = None,
+        meta: Mapping[str, Any] | None = None,
+        *,
+        fault: Fault | None = None,
+        in_doubt: bool = False,
+        database_code: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
         self.meta: dict[str, Any] = dict(meta or {})
+        self.fault = fault
+        self.in_doubt = in_doubt
+        self.database_code = database_code
+
+    @property
+    def retryable(self) -> bool:
+        """Whether nothing was done and the same operation, or its whole transaction, may succeed when repeated."""
+        return self.fault is not None and self.fault not in _OWN and not self.in_doubt
+
+    def again(self) -> EngineError:
+        """The same error for another caller, who gets a traceback of its own."""
+        return EngineError(
+            self.message,
+            self.code,
+            self.meta,
+            fault=self.fault,
+            in_doubt=self.in_doubt,
+            database_code=self.database_code,
+        )
 
     def response(self) -> dict[str, Any]:
         """The error as the native engine would send it: what the client's error classes are built from."""
@@ -54,3 +133,34 @@ class EngineError(PrismaInProcessError):
                 "error_code": self.code,
             },
         }
+
+
+def parameters_exceeded() -> EngineError:
+    return EngineError("The query parameter limit supported by your database is exceeded.", "P2029")
+
+
+def not_connected(message: str = "it was disconnected meanwhile") -> EngineError:
+    return EngineError(f"The client is not connected: {message}", "P1017", fault=Fault.NOT_CONNECTED)
+
+
+def transaction_closed() -> EngineError:
+    """The error for a statement that comes after the end of its transaction."""
+    return EngineError(
+        "Transaction already closed: A query cannot be executed on a closed transaction.",
+        "P2028",
+        fault=Fault.TRANSACTION_CLOSED,
+    )
+
+
+def transaction_failed(cause: EngineError | None) -> EngineError:
+    """The error for a transaction that the database gave up after an earlier error, which somebody ignored.
+
+    If that was a fault of the database, this is still one.
+    """
+    inherited = cause.fault if cause is not None and cause.retryable else None
+    return EngineError(
+        "Transaction already closed: the database rolled it back after an earlier error.",
+        "P2028",
+        fault=inherited or Fault.TRANSACTION_FAILED,
+        database_code=cause.database_code if cause is not None else None,
+    )

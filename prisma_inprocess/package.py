@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn, Protocol
@@ -13,7 +13,7 @@ from prisma_inprocess.compiler.input_graph import InputGraph
 from prisma_inprocess.compiler.plan_cache import PlanCache
 from prisma_inprocess.compiler.query_compiler import QueryCompiler
 from prisma_inprocess.drivers.base import Dialect
-from prisma_inprocess.errors import GenerationError
+from prisma_inprocess.errors import EngineError, GenerationError
 
 ENGINE_FOLDER: Final = "_engine"
 GRAPH_FILE: Final = "graph.json"
@@ -72,12 +72,17 @@ class GeneratedPackage:
             cache.size = max(cache.size, size)
             return cache
 
-    def failure(self, responses: Sequence[Mapping[str, Any]]) -> Exception:
-        """The client's own exception for an engine's error."""
+    def failure(self, error: EngineError) -> Exception:
+        """The client's own exception for an engine's error, with the same attributes."""
         try:
-            self.raise_error(None, list(responses))
-        except Exception as error:
-            return error
+            self.raise_error(None, [error.response()])
+        except Exception as failure:
+            # Set one by one: the client's own classes do not take them, and some keep neither code nor meta.
+            attributes: Any = failure
+            attributes.code, attributes.meta = error.code, error.meta
+            attributes.fault, attributes.retryable, attributes.in_doubt = error.fault, error.retryable, error.in_doubt
+            attributes.database_code = error.database_code
+            return failure
 
     def _make_compiler(self, schema_name: str | None) -> QueryCompiler:
         return QueryCompiler(

@@ -102,6 +102,45 @@ TransactionManager = InProcessTransactionManager[Prisma]
     ),
 )
 
+_ERROR_CHANGES: Final = (
+    (
+        """\
+from typing import Any, Optional
+""",
+        """\
+from typing import Any, Optional
+
+from prisma_inprocess.errors import Fault
+""",
+    ),
+    (
+        """\
+class PrismaError(Exception):
+    pass
+""",
+        """\
+class PrismaError(Exception):
+    code: Any = None
+    meta: Any = None
+    fault: Optional[Fault] = None
+    retryable: bool = False
+    in_doubt: bool = False
+    database_code: Optional[str] = None
+""",
+    ),
+    (
+        """\
+class ClientNotConnectedError(PrismaError):
+""",
+        """\
+class ClientNotConnectedError(PrismaError):
+    fault: Optional[Fault] = Fault.NOT_CONNECTED
+    retryable: bool = True
+
+""",
+    ),
+)
+
 
 def patch_package(root: Path, provider: str) -> None:
     """Make a freshly generated package use the in-process engine. Raises: GenerationError if it is not as expected."""
@@ -117,7 +156,8 @@ def patch_package(root: Path, provider: str) -> None:
     (root / "generator" / "__init__.py").write_text(_file("generator"), encoding="utf-8")
     (root / "generator" / "models.py").write_text(_file("generator_models"), encoding="utf-8")
     (root / "_inprocess.py").write_text(_file("inprocess").replace("@provider@", provider), encoding="utf-8")
-    _change_client(root / "client.py")
+    _change(root / "client.py", _CLIENT_CHANGES)
+    _change(root / "errors.py", _ERROR_CHANGES)
     for file in root.rglob("*.py"):
         file.write_text(f"{_NOT_JUDGED}{file.read_text(encoding='utf-8')}", encoding="utf-8")
 
@@ -126,13 +166,13 @@ def _file(name: str) -> str:
     return (_FILES / f"{name}.py.txt").read_text(encoding="utf-8")
 
 
-def _change_client(client: Path) -> None:
-    text = client.read_text(encoding="utf-8")
-    for old, new in _CLIENT_CHANGES:
+def _change(file: Path, changes: tuple[tuple[str, str], ...]) -> None:
+    text = file.read_text(encoding="utf-8")
+    for old, new in changes:
         if text.count(old) != 1:
             raise GenerationError(
-                f"the generated client.py does not contain once:\n{old}"
+                f"the generated {file.name} does not contain once:\n{old}"
                 "is another version of `prisma` installed than 0.15.0?"
             )
         text = text.replace(old, new)
-    client.write_text(text, encoding="utf-8")
+    file.write_text(text, encoding="utf-8")

@@ -30,10 +30,16 @@ class PostgresUrl:
         connect_timeout: Seconds to wait for a new connection (`connect_timeout=`, default 5).
         pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever
             (`pool_timeout=0`).
-        statement_timeout: Seconds that a statement may take (`socket_timeout=`), or None.
+        statement_timeout: Seconds to wait for the answer to a statement (`socket_timeout=`), or None.
         statement_cache_size: Prepared statements kept per connection (`statement_cache_size=`, default 100; 0
             with `pgbouncer=true`).
         pgbouncer: Whether a transaction-pooling proxy stands between (`pgbouncer=true`).
+        keepalives: Whether the kernel asks a silent server whether it is there (`keepalives=`, default 1).
+        keepalives_idle: Seconds of silence before it asks (`keepalives_idle=`, default 15).
+        keepalives_interval: Seconds between two questions (`keepalives_interval=`, default 5).
+        keepalives_count: Unanswered questions after which the connection is lost (`keepalives_count=`, default 3).
+        tcp_user_timeout: Seconds that sent data may stay unacknowledged (`tcp_user_timeout=` in milliseconds, as in
+            libpq; default 30000; 0 leaves it to the system).
     """
 
     host: str | None
@@ -48,6 +54,11 @@ class PostgresUrl:
     statement_timeout: float | None
     statement_cache_size: int
     pgbouncer: bool
+    keepalives: bool
+    keepalives_idle: int
+    keepalives_interval: int
+    keepalives_count: int
+    tcp_user_timeout: float
     ssl_mode: str | None
     ssl_root_certificate: str | None
     application_name: str | None
@@ -118,6 +129,11 @@ def parse_postgres_url(url: str) -> PostgresUrl:
         statement_timeout=options.seconds("socket_timeout", 0.0) or None,
         statement_cache_size=0 if pgbouncer else options.integer("statement_cache_size", 100, minimum=0),
         pgbouncer=pgbouncer,
+        keepalives=options.integer("keepalives", 1, minimum=0) > 0,
+        keepalives_idle=options.integer("keepalives_idle", 15, minimum=1),
+        keepalives_interval=options.integer("keepalives_interval", 5, minimum=1),
+        keepalives_count=options.integer("keepalives_count", 3, minimum=1),
+        tcp_user_timeout=options.integer("tcp_user_timeout", 30_000, minimum=0) / 1000,
         ssl_mode=ssl_mode,
         ssl_root_certificate=options.text("sslcert") or options.text("sslrootcert"),
         application_name=options.text("application_name"),

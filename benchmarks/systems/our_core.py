@@ -5,11 +5,11 @@ from datetime import timedelta
 from typing import Any
 
 from benchmarks.systems.our_workflows import CONFIG, WORKFLOWS, flow, many
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.support.engine_rig import build_engine
+from tests.support.engine_rig import build_machinery
 
 
 class OurCore:
@@ -47,9 +47,9 @@ class OurCore:
     async def steps(self, number: int) -> int:
         return await (await self.engine.start(many, number)).result()
 
-    def _new_worker(self) -> tuple[WorkflowEngine, Worker]:
-        engine = build_engine(self.store, *WORKFLOWS, config=CONFIG)
-        return engine, Worker(engine)
+    def _new_worker(self) -> tuple[WorkflowService, Worker]:
+        engine = build_machinery(self.store, *WORKFLOWS, config=CONFIG)
+        return WorkflowService(engine.kernel), Worker(engine)
 
     async def until_waiting(self, run_id: str) -> None:
         async with asyncio.timeout(60):
@@ -63,7 +63,7 @@ class OurCore:
             await asyncio.sleep(0.02)
 
 
-async def started(engine: WorkflowEngine, number: int) -> list[Any]:
+async def started(engine: WorkflowService, number: int) -> list[Any]:
     """Runs that nobody drives yet."""
     handles: list[Any] = []
     for batch in range(0, number, 200):

@@ -35,11 +35,11 @@ class OurScale(OurCore):
         await self.worker.stop()
         starter = build_engine(self.store, *WORKFLOWS, config=CONFIG)
         await started(starter, operations)
-        now = starter.clock.now()
+        now = starter._kernel.clock.now()
         until = now + timedelta(seconds=1)
         while await self.store.claim_runs("dead", now=now, until=until, limit=500):
             pass
-        await starter.clock.sleep(until - starter.clock.now())
+        await starter._kernel.clock.sleep(until - starter._kernel.clock.now())
         meter = Meter(self.statements)
         await self.restart()
         await self.until_none_is(RunStatus.PENDING, RunStatus.RUNNING)
@@ -81,9 +81,9 @@ class OurScale(OurCore):
 
     async def _costs(self, prefix: str) -> dict[str, float]:
         starter = build_engine(self.store, *WORKFLOWS, config=CONFIG)
-        now = starter.clock.now()
+        now = starter._kernel.clock.now()
         until = now + timedelta(minutes=1)
-        keys, owner = starter.registry.keys, "bench"
+        keys, owner = starter._kernel.registry.keys, "bench"
         numbers = iter(range(10 * _REPEATS))
 
         async def start() -> None:
@@ -96,7 +96,7 @@ class OurScale(OurCore):
             await self.store.update_run(run.id, {"status": RunStatus.COMPLETED, "locked_by": None}, token=owner)
 
         async def look_for_timers() -> None:
-            await self.store.list_due_timers(now, limit=100)
+            await self.store.claim_runs(owner, now=now, until=until, limit=100, workflows=keys)
 
         return {
             "start_growth": await _median(start),

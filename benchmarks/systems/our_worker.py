@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import Any
 
 from benchmarks.systems.our_workflows import CONFIG, WORKFLOWS
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.worker import Worker
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.wakeups.sqlite import SqliteWakeups
-from tests.support.engine_rig import build_engine
+from tests.support.engine_rig import build_machinery
 
 
 def client_of(url: str) -> Any:
@@ -24,19 +24,19 @@ def client_of(url: str) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def heard_by_others(engine: WorkflowEngine, url: str) -> AsyncIterator[None]:
+async def heard_by_others(engine: WorkflowService, url: str) -> AsyncIterator[None]:
     """Exchange word with other processes."""
     wakeups = SqliteWakeups(url) if url.startswith("file:") else PostgresWakeups(url)
-    async with wakeups.joined(engine.notifications.on_message) as tell:
-        with engine.notifications.joined_to(tell):
+    async with wakeups.joined(engine._kernel.notifications.on_message) as tell:
+        with engine._kernel.notifications.joined_to(tell):
             yield
 
 
 async def serve(url: str) -> None:
     async with client_of(url)(datasource={"url": url}) as client:
-        engine = build_engine(PrismaStateStore(client), *WORKFLOWS, config=CONFIG)
+        engine = build_machinery(PrismaStateStore(client), *WORKFLOWS, config=CONFIG)
         worker = Worker(engine)
-        async with heard_by_others(engine, url):
+        async with heard_by_others(WorkflowService(engine.kernel), url):
             await worker.start()
             print("ready", flush=True)
             await asyncio.to_thread(sys.stdin.read)

@@ -7,11 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from fastapi_durable.app.gateway import RunGateway
 from fastapi_durable.app.runtime import DurableHealth, DurableRuntime, RuntimePart
-from fastapi_durable.app.service import WorkflowService
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.upkeep.scheduler import Scheduler
+from fastapi_durable.service.facade import RunGateway, WorkflowService
 from fastapi_durable.store.base import StateStore
 
 get_durable_runtime: RuntimePart[DurableRuntime] = RuntimePart("get_durable_runtime", lambda runtime: runtime)
@@ -19,13 +17,13 @@ get_state_store: RuntimePart[StateStore] = RuntimePart("get_state_store", lambda
 get_workflow_service: RuntimePart[WorkflowService] = RuntimePart(
     "get_workflow_service", lambda runtime: runtime.service
 )
-get_workflow_engine: RuntimePart[WorkflowEngine] = RuntimePart("get_workflow_engine", lambda runtime: runtime.engine)
-get_run_gateway: RuntimePart[RunGateway] = RuntimePart("get_run_gateway", lambda runtime: runtime.gateway)
+get_workflow_engine: RuntimePart[WorkflowService] = RuntimePart("get_workflow_engine", lambda runtime: runtime.service)
+get_run_gateway: RuntimePart[RunGateway] = RuntimePart("get_run_gateway", lambda runtime: runtime.service)
 get_schedules: RuntimePart[Scheduler] = RuntimePart("get_schedules", lambda runtime: runtime.schedules)
 
 StateStoreDep = Annotated[StateStore, Depends(get_state_store)]
 WorkflowServiceDep = Annotated[WorkflowService, Depends(get_workflow_service)]
-WorkflowEngineDep = Annotated[WorkflowEngine, Depends(get_workflow_engine)]
+WorkflowEngineDep = Annotated[WorkflowService, Depends(get_workflow_engine)]
 RunGatewayDep = Annotated[RunGateway, Depends(get_run_gateway)]
 SchedulerDep = Annotated[Scheduler, Depends(get_schedules)]
 

@@ -1,23 +1,26 @@
-"""What a module is built from, and its validation: every mistake is named before the application takes a request."""
+"""What a module is built from: the settings, and the parts that are code. Every mistake is named at construction."""
 
 import inspect
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import ConfigDict, SecretStr, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, PlainValidator
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from fastapi_durable.app.settings import SECRETS, DurableSettings, Role
-from fastapi_durable.declare.concurrency import Adaptive
+from fastapi_durable.app.settings import DurableSettings, Role
 from fastapi_durable.declare.queue import Queue
-from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.engine.core.config import random_id
 from fastapi_durable.engine.core.interception import StepInterceptor
+from fastapi_durable.engine.core.setting import rule
 from fastapi_durable.engine.upkeep.retention import Retention
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.model.clock import Clock, SystemClock
-from fastapi_durable.model.duration import Duration
 from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
@@ -27,12 +30,50 @@ from fastapi_durable.wakeups.base import Wakeups
 Topology = Literal["control-plane", "tenant"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DurableOptions:
-    """The options of a `DurableModule`.
+def described(value: Any) -> str:
+    """A value of the wrong kind, without its content."""
+    return "None" if value is None else f"a {type(value).__qualname__}"
 
-    An option that is left out, or None, comes from `settings`, or else from the environment (`DURABLE_LEASE=30s`); see
-    `DurableSettings` for what each one means. Durations are a `timedelta` or a string such as "30s".
+
+def _port(port: type, advice: str) -> PlainValidator:
+    """An object with the methods of a port; its behaviour is the contract tests' business."""
+
+    def checked(value: Any) -> Any:
+        if inspect.isclass(value):
+            raise ValueError(f"must be an instance, got the class {value.__name__} itself")
+        missing = [each for each in vars(port) if not each.startswith("_") and not callable(getattr(value, each, None))]
+        if missing:
+            shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+            raise ValueError(f"must be a {port.__name__}, got {described(value)}, which lacks {shown}. {advice}")
+        return value
+
+    return PlainValidator(checked)
+
+
+def _instance(kind: type, advice: str) -> PlainValidator:
+    def checked(value: Any) -> Any:
+        if not isinstance(value, kind):
+            raise ValueError(f"must be a {kind.__name__}, got {described(value)}. {advice}")
+        return value
+
+    return PlainValidator(checked)
+
+
+def _several(what: str, fits: Callable[[Any], bool]) -> PlainValidator:
+    def parse(values: Any) -> tuple[Any, ...]:
+        several = tuple(values)
+        if not all(map(fits, several)):
+            raise ValueError
+        return several
+
+    return rule(f"a list of {what}", parse)
+
+
+class DurableOptions(DurableSettings):
+    """The options of a `DurableModule`: every setting of `DurableSettings`, and what is code.
+
+    A setting that is left out, or None, comes from `settings`, or else from the environment (`DURABLE_LEASE=30s`). The
+    environment is read when the options are constructed. Durations are a `timedelta` or a string such as "30s".
 
     Attributes:
         store: Where runs live, for example `PrismaStateStore(client)`.
@@ -57,192 +98,92 @@ class DurableOptions:
         clock: Where the time comes from.
 
     Raises:
-        ConfigurationError: names the option and the mend.
+        ConfigurationError: names the option, or the variable of the environment, and the rule for it.
     """
 
-    store: StateStore
-    transport: Transport = field(default_factory=InProcessTransport)
-    wakeups: Wakeups | None = None
-    schedules: Sequence[Schedule] = ()
-    queues: Sequence[Queue] = ()
-    retention: Retention = field(default_factory=Retention)
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        extra="forbid", arbitrary_types_allowed=True, validate_default=False
+    )
+
+    store: Annotated[StateStore, _port(StateStore, "Wrap your client: store=PrismaStateStore(client)")]
+    transport: Annotated[Transport, _port(Transport, "Leave it out for InProcessTransport()")] = Field(
+        default_factory=InProcessTransport
+    )
+    wakeups: Annotated[
+        Wakeups | None, _port(Wakeups, "Pass PostgresWakeups(url) or SqliteWakeups(url), or leave it out")
+    ] = None
+    schedules: Annotated[Sequence[Schedule], _several("Schedule", lambda each: isinstance(each, Schedule))] = ()
+    queues: Annotated[Sequence[Queue], _several("Queue", lambda each: isinstance(each, Queue))] = ()
+    retention: Annotated[Retention, _instance(Retention, "Leave it out to keep every run")] = Field(
+        default_factory=Retention
+    )
     dead_letter_workflow: Callable[..., Any] | str | None = None
-    settings: DurableSettings | None = None
-    role: Role | Literal["api", "worker", "all"] | None = None
-    namespace: str | None = None
-    instance_id: str | None = None
-    lease: Duration | None = None
-    poll_interval: Duration | None = None
-    concurrency: int | Adaptive | None = None
-    max_recovery_attempts: int | None = None
-    shutdown_timeout: Duration | None = None
-    startup_timeout: Duration | None = None
-    show_running_after: Duration | None = None
-    inline_retry_below: Duration | None = None
-    blocked_poll_interval: Duration | None = None
-    transaction_timeout: Duration | None = None
-    event_ttl: Duration | None = None
-    webhook_url: str | Callable[[str], str] | None = None
-    webhook_secret: SecretStr | str | None = field(default=None, repr=False)
+    settings: Annotated[DurableSettings | None, _instance(DurableSettings, "Leave it out for the environment")] = None
     scope_reads: bool = False
     topology: Topology | None = None
     tenant: str | None = None
     auto_schema: bool = True
-    interceptors: Sequence[StepInterceptor] = ()
-    clock: Clock = field(default_factory=SystemClock)
+    interceptors: Annotated[
+        Sequence[StepInterceptor],
+        _several("functions that take a StepExecution and return an async context manager", callable),
+    ] = ()
+    clock: Annotated[Clock, _port(Clock, "Leave it out for the machine's clock")] = Field(default_factory=SystemClock)
 
-    def __post_init__(self) -> None:
-        self._check_topology()
-        _check_port("store", self.store, StateStore, mend="wrap your client: store=PrismaStateStore(client)")
-        _check_port("transport", self.transport, Transport, mend="leave it out for InProcessTransport()")
-        if self.wakeups is not None:
-            _check_port(
-                "wakeups",
-                self.wakeups,
-                Wakeups,
-                mend="pass PostgresWakeups(url) or SqliteWakeups(url), or leave it out",
-            )
-        _check_port("clock", self.clock, Clock, mend="leave it out for the machine's clock")
-        if not all(callable(each) for each in self.interceptors):
-            raise ConfigurationError(
-                "option interceptors lists functions that take a StepExecution and return an async context manager"
-            )
-        if self.settings is not None and not isinstance(self.settings, DurableSettings):
-            raise ConfigurationError(f"option settings is a DurableSettings, not {_described(self.settings)}")
-        for name, value in self._overrides().items():
-            try:
-                _checked(name, value)
-            except ValidationError as error:
-                shown = name if name in SECRETS else f"{name}={value!r}"
-                raise ConfigurationError(f"option {shown} is refused: {_reason(error)}") from error
+    if not TYPE_CHECKING:  # where the signature is that of the fields
 
-    def resolve(self, *, role: Role | None = None) -> "ResolvedOptions":
-        """Fill in from settings or the environment what is left out.
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**_with_tenant(given))
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given wins over `settings`, or over the environment, of which only the settings are read."""
+        settings = init_settings().get("settings")
+        if not isinstance(settings, DurableSettings):
+            return init_settings, EnvSettingsSource(DurableSettings)
+        values = {
+            name: getattr(settings, name) for name in settings.model_fields_set & DurableSettings.model_fields.keys()
+        }
+        return init_settings, InitSettingsSource(settings_cls, values)
+
+    def of_one_start(self, role: Role | None) -> Self:
+        """The options as one start of the module has them: an `instance_id` that is unset is another one each time.
 
         Args:
-            role: What the process does, whatever options and settings say.
-
-        Raises:
-            ConfigurationError: names the variable of the environment that is wrong.
+            role: What the process does, whatever the options say.
         """
-        settings = self.settings if self.settings is not None else _settings_from_environment()
-        values = {name: getattr(settings, name) for name in DurableSettings.model_fields}
-        values |= {name: _checked(name, value) for name, value in self._overrides().items()}
-        if role is not None:
-            values["role"] = role
-        values["instance_id"] = values["instance_id"] or uuid.uuid4().hex
-        config = {each.name: values[each.name] for each in fields(EngineConfig)}
-        return ResolvedOptions(
-            store=self.store,
-            transport=self.transport,
-            wakeups=self.wakeups,
-            schedules=tuple(self.schedules),
-            queues=tuple(self.queues),
-            retention=self.retention,
-            dead_letter_workflow=self.dead_letter_workflow,
-            scope_reads=self.scope_reads,
-            clock=self.clock,
-            role=values["role"],
-            startup_timeout=values["startup_timeout"].total_seconds(),
-            webhook_secret=values["webhook_secret"],
-            interceptors=tuple(self.interceptors),
-            config=EngineConfig(**config),
+        changes: dict[str, Any] = {} if role is None else {"role": role}
+        if "instance_id" not in self.model_fields_set:
+            changes["instance_id"] = random_id()
+        return self.model_copy(update=changes)
+
+
+def _with_tenant(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options, with the tenant's name as the namespace."""
+    topology, tenant, namespace = given.get("topology"), given.get("tenant"), given.get("namespace")
+    if topology not in (None, "control-plane", "tenant"):
+        raise ConfigurationError(f"topology must be 'control-plane' or left out, which is the same, got {topology!r}")
+    if topology == "tenant":
+        raise ConfigurationError(
+            "topology='tenant' is not available: a tenant is store-less by definition, and every process of this "
+            "library reaches the store. Use topology='control-plane' with tenant=..., and role='worker' for a process "
+            "that only drives runs"
         )
-
-    def _overrides(self) -> Mapping[str, Any]:
-        """The settings that are given as options."""
-        given = {name: getattr(self, name) for name in DurableSettings.model_fields if getattr(self, name) is not None}
-        if self.tenant is not None:
-            given["namespace"] = self.tenant
-        return given
-
-    def _check_topology(self) -> None:
-        if self.topology not in (None, "control-plane", "tenant"):
-            raise ConfigurationError(
-                f"option topology={self.topology!r} is unknown: it is 'control-plane', or left out for the same"
-            )
-        if self.topology == "tenant":
-            raise ConfigurationError(
-                "option topology='tenant' is refused: a tenant is store-less by definition, and every process of this "
-                "library reaches the store. Use topology='control-plane' with tenant=..., and role='worker' for a "
-                "process that only drives runs"
-            )
-        if self.tenant is None:
-            return
-        if self.topology is None:
-            raise ConfigurationError(
-                f"option tenant={self.tenant!r} needs topology='control-plane'; without a topology, set namespace="
-            )
-        if self.namespace is not None and self.namespace != self.tenant:
-            raise ConfigurationError(
-                f"options tenant={self.tenant!r} and namespace={self.namespace!r} contradict each other: a tenant is "
-                "the namespace of its control plane. Leave one of them out"
-            )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ResolvedOptions:
-    """Options with every value in place; `startup_timeout` is in seconds."""
-
-    store: StateStore
-    transport: Transport
-    wakeups: Wakeups | None
-    schedules: tuple[Schedule, ...]
-    queues: tuple[Queue, ...]
-    retention: Retention
-    dead_letter_workflow: Callable[..., Any] | str | None
-    scope_reads: bool
-    clock: Clock
-    role: Role
-    startup_timeout: float
-    webhook_secret: SecretStr | None
-    interceptors: tuple[StepInterceptor, ...]
-    config: EngineConfig
-
-
-def _checked(name: str, value: Any) -> Any:
-    field_info = DurableSettings.model_fields[name]
-    # The validation's own error is the cause of ours, and tracebacks show causes.
-    adapter: TypeAdapter[Any] = TypeAdapter(
-        field_info.rebuild_annotation(), config=ConfigDict(hide_input_in_errors=True)
-    )
-    return adapter.validate_python(value)
-
-
-def _settings_from_environment() -> DurableSettings:
-    try:
-        return DurableSettings()
-    except ValidationError as error:
-        problems = "; ".join(
-            f"DURABLE_{_variable(problem)}: {_message(problem['msg'])}"
-            for problem in error.errors(include_url=False, include_context=False)
+    if tenant is None:
+        return dict(given)
+    if topology is None:
+        raise ConfigurationError(
+            f"tenant={tenant!r} needs topology='control-plane'. Without a topology, set namespace= instead"
         )
-        raise ConfigurationError(f"the environment is set up wrongly: {problems}") from error
-
-
-def _variable(problem: ErrorDetails) -> str:
-    """A variable that is wrong, with its value unless that is a secret."""
-    name = str(problem["loc"][0])
-    return name.upper() if name in SECRETS else f"{name.upper()}={problem['input']!r}"
-
-
-def _reason(error: ValidationError) -> str:
-    return "; ".join(_message(problem["msg"]) for problem in error.errors(include_url=False, include_context=False))
-
-
-def _message(text: str) -> str:
-    return text.removeprefix("Value error, ")
-
-
-def _check_port(name: str, value: Any, port: type, *, mend: str) -> None:
-    """Whether the object has the methods of a port; its behaviour is the contract tests' business."""
-    if inspect.isclass(value):
-        raise ConfigurationError(f"option {name} is the class {value.__name__} itself: pass an instance")
-    missing = [each for each in vars(port) if not each.startswith("_") and not callable(getattr(value, each, None))]
-    if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-        raise ConfigurationError(f"option {name} is {_described(value)}, which lacks {shown}; {mend}")
-
-
-def _described(value: Any) -> str:
-    return "None" if value is None else f"of type {type(value).__qualname__}"
+    if namespace not in (None, tenant):
+        raise ConfigurationError(
+            f"tenant={tenant!r} and namespace={namespace!r} contradict each other: a tenant is the namespace of its "
+            "control plane. Leave one of them out"
+        )
+    return {**given, "namespace": tenant}

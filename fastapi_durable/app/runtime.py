@@ -9,16 +9,15 @@ from typing import Any, TypeVar
 from pydantic import SecretStr
 from starlette.datastructures import State
 
-from fastapi_durable.app.gateway import RunGateway
-from fastapi_durable.app.service import WorkflowService
 from fastapi_durable.app.settings import Role
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.upkeep.scheduler import Scheduler
 from fastapi_durable.engine.worker import Worker, WorkerHealth
 from fastapi_durable.injection import AppBound, Application
 from fastapi_durable.injection.lifetime import Held
 from fastapi_durable.model.errors import ConfigurationError, NotStartedError
 from fastapi_durable.observe.prometheus import ProcessMetrics
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 
 T = TypeVar("T")
@@ -49,6 +48,8 @@ class DurableRuntime:
     """The started parts of a module in one application.
 
     Attributes:
+        service: Everything that one can ask of runs; `RunGatewayDep` and `WorkflowEngineDep` hand it out, too.
+        kernel: The engine's collaborators; internal.
         worker: None in a process that drives no runs.
         metrics: Counters and histograms of this process, for Prometheus.
         webhook_secret: The key that signatures of callbacks are checked with; None: none are asked for.
@@ -56,9 +57,8 @@ class DurableRuntime:
 
     role: Role
     store: StateStore
-    engine: WorkflowEngine
     service: WorkflowService
-    gateway: RunGateway
+    kernel: Kernel
     schedules: Scheduler
     worker: Worker | None
     metrics: ProcessMetrics

@@ -1,15 +1,15 @@
 """Settings from the environment: `DURABLE_LEASE=30s`, `DURABLE_ROLE=api`, ..."""
 
-from collections.abc import Callable
-from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, SecretStr
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from fastapi_durable.declare.concurrency import Adaptive, parse_concurrency
-from fastapi_durable.model.duration import parse_duration
+from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.engine.core.setting import DurationSetting, Setting, between, rule, setting
+from fastapi_durable.model.errors import ConfigurationError
 
 
 class Role(StrEnum):
@@ -24,76 +24,67 @@ class Role(StrEnum):
         return self is not Role.API
 
 
-def _duration(value: Any) -> timedelta:
-    # A number is refused by its text, with the message that says why.
-    return parse_duration(value if isinstance(value, timedelta) else str(value))
-
-
-ZERO = timedelta(0)
-DurationSetting = Annotated[timedelta, BeforeValidator(_duration)]
-PositiveDuration = Annotated[timedelta, BeforeValidator(_duration), Field(gt=ZERO)]
-Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00-\x1f\x7f](.*[^\s\x00-\x1f\x7f])?$")]
-
-
-SECRETS: Final = frozenset({"webhook_secret"})
-"""Settings whose values no message may show."""
 _SHORTEST_KEY: Final = 32
 
 
-def _key(value: SecretStr) -> SecretStr:
-    if len(value.get_secret_value()) < _SHORTEST_KEY:
-        raise ValueError(
-            f"a key has {_SHORTEST_KEY} characters or more, random ones; make one with `openssl rand -hex 32`"
-        )
-    return value
+def _key(value: Any) -> SecretStr:
+    key = value if isinstance(value, SecretStr) else SecretStr(value)
+    if not isinstance(value, str | SecretStr) or len(key.get_secret_value()) < _SHORTEST_KEY:
+        raise ValueError
+    return key
 
 
-class DurableSettings(BaseSettings):
-    """What can be set from outside, one variable `DURABLE_<NAME>` each; options given in code win over it.
+_role = rule("'api', 'worker' or 'all'", Role)
+_secret = rule(
+    f"{_SHORTEST_KEY} or more random characters. Make a key with `openssl rand -hex 32`", _key, is_secret=True
+)
+
+
+class DurableSettings(EngineConfig, BaseSettings):
+    """What can be set from outside, one variable `DURABLE_<NAME>` each; docs/application.md lists them.
 
     No `.env` file is read unless you say so: `DurableSettings(_env_file=".env")`, passed as `settings=`.
 
-    Attributes:
-        role: `api` starts and reads runs, `worker` drives them, `all` does both.
-        namespace: Runs created here belong to it, and only they are driven and listed. Unset: they are created in
-            "default", and runs of every namespace are driven.
-        instance_id: Names this process in leases; by default random.
-        lease: How long a dead process's runs wait until another one takes them.
-        poll_interval: How often a worker looks for work that nobody told it about.
-        concurrency: Runs driven at the same time in this process: a number, or a range such as "4-64" within which the
-            worker adapts to how well its event loop keeps up; see `Adaptive`.
-        max_recovery_attempts: Crashes without progress after which a run is given up as dead. Unset: never.
-        shutdown_timeout: How long a stopping worker lets runs reach their next checkpoint, and how long each
-            app-scoped dependency may take to clean up.
-        startup_timeout: How long the database may take to answer at the start.
-        show_running_after: A step that takes longer is shown as running.
-        inline_retry_below: A retry due sooner is waited for in memory; a later one gives the worker's place away.
-        blocked_poll_interval: How often a blocked run looks whether code that fits its history was deployed.
-        transaction_timeout: Limit of a `ctx.transaction` body.
-        event_ttl: How long an event that nobody waited for is kept, and how long the id of an event is remembered.
-        webhook_url: Where the public webhook route is, such as "https://shop.example/webhooks"; `Webhook.url` is this
-            with the token behind it. In code, also a function of the token, which is quoted for a path.
-        webhook_secret: The key with which callers sign the body of a callback (HMAC-SHA256), of 32 characters or more.
-            Unset: no signature is asked for.
+    Raises:
+        ConfigurationError: names each variable, or argument, that is wrong, and the rule for it.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix="DURABLE_", env_nested_delimiter="__", extra="ignore"
     )
 
-    role: Role = Role.ALL
-    namespace: Name | None = None
-    instance_id: Name | None = None
-    lease: PositiveDuration = timedelta(seconds=30)
-    poll_interval: PositiveDuration = timedelta(seconds=1)
-    concurrency: Annotated[int | Adaptive, PlainValidator(parse_concurrency)] = 32
-    max_recovery_attempts: Annotated[int, Field(ge=1)] | None = None
-    shutdown_timeout: DurationSetting = timedelta(seconds=10)
-    startup_timeout: PositiveDuration = timedelta(seconds=10)
-    show_running_after: DurationSetting = timedelta(milliseconds=200)
-    inline_retry_below: DurationSetting = timedelta(seconds=2)
-    blocked_poll_interval: PositiveDuration = timedelta(seconds=30)
-    transaction_timeout: PositiveDuration = timedelta(seconds=10)
-    event_ttl: PositiveDuration = timedelta(days=7)
-    webhook_url: Annotated[str, Field(pattern=r"^https?://\S+$")] | Callable[[str], str] | None = None
-    webhook_secret: Annotated[SecretStr, AfterValidator(_key)] | None = None
+    role: Annotated[Setting[Role, Role | Literal["api", "worker", "all"] | None], _role] = setting(
+        "`api` starts and reads runs, `worker` drives them, `all` does both", default="all"
+    )
+    startup_timeout: Annotated[DurationSetting, between("1ms", "1 day")] = setting(
+        "how long the store may take to answer at the start", default="10s"
+    )
+    webhook_secret: Annotated[Setting[SecretStr | None, SecretStr | str | None], _secret] = setting(
+        "the key with which callers sign a callback (HMAC-SHA256), 32 characters or more; "
+        "unset: no signature is asked for"
+    )
+
+    if not TYPE_CHECKING:  # where the signature is that of the fields
+
+        def __init__(self, **given: Any) -> None:
+            # What is None is left out here already: the environment has a say then.
+            given = {name: value for name, value in given.items() if value is not None}
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                problems = error.errors(include_url=False, include_context=False)
+                refusals = "; ".join(_refusal(type(self).__name__, problem, given) for problem in problems)
+                raise ConfigurationError(refusals) from error
+
+
+def _refusal(owner: str, problem: ErrorDetails, given: dict[str, Any]) -> str:
+    name, message = str(problem["loc"][0]), problem["msg"]
+    subject = name if name in given else f"DURABLE_{name.upper()}"
+    match problem["type"]:
+        case "missing":
+            return f"{owner} needs {name}=..."
+        case "extra_forbidden":
+            return f"{owner} has no option {name!r}"
+        case "value_error":  # a rule's own
+            return f"{subject} {message.removeprefix('Value error, ')}"
+    return f"{subject} {message.replace('Input should be', 'must be')}, got {problem['input']!r:.80}"

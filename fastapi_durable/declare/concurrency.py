@@ -9,6 +9,7 @@ from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
 
 _LARGEST = 1_000_000
+_NUMBER = re.compile(r"\s*\d{1,7}\s*")
 _RANGE = re.compile(r"\s*(\d{1,7})\s*-\s*(\d{1,7})\s*")
 
 
@@ -34,34 +35,36 @@ class Adaptive:
     longest_lag: Duration = timedelta(milliseconds=50)
 
     def __post_init__(self) -> None:
-        if not (type(self.least) is int and type(self.most) is int and 1 <= self.least <= self.most <= _LARGEST):
-            raise DefinitionError(f"least={self.least!r} and most={self.most!r} are no range of 1 to {_LARGEST} runs")
+        if refusal := _refusal(self.least, self.most):
+            raise DefinitionError(f"concurrency {refusal}")
         if parse_duration(self.longest_lag) <= timedelta(0):
-            raise DefinitionError(f"longest_lag={self.longest_lag!r} is not positive")
+            raise DefinitionError(f"longest_lag must be a positive duration, got {self.longest_lag!r}")
 
 
 def parse_concurrency(value: Any) -> int | Adaptive:
     """A number, a range such as "4-64" as environment variables have it, or an `Adaptive`.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is none of these; the message goes on after the setting's name.
     """
     if isinstance(value, Adaptive):
         return value
     text = "" if isinstance(value, bool) else str(value)
-    try:
-        if bounds := _RANGE.fullmatch(text):
-            return Adaptive(int(bounds[1]), int(bounds[2]))
-        if 1 <= (number := int(text)) <= _LARGEST:
-            return number
-    except ValueError:
-        pass
-    except DefinitionError as error:
-        raise ValueError(str(error)) from error
-    raise ValueError(
-        f"a concurrency is a number of runs, 1 to {_LARGEST}, or a range such as '4-64' within which the worker adapts,"
-        f" not {value!r:.80}"
-    )
+    if bounds := _RANGE.fullmatch(text):
+        least, most = int(bounds[1]), int(bounds[2])
+        if refusal := _refusal(least, most):
+            raise ValueError(refusal)
+        return Adaptive(least, most)
+    if _NUMBER.fullmatch(text) and 1 <= int(text) <= _LARGEST:
+        return int(text)
+    raise ValueError(f"must be a number of runs from 1 to {_LARGEST}, or a range such as '4-64', got {value!r:.80}")
+
+
+def _refusal(least: Any, most: Any) -> str | None:
+    """Why these are no bounds of an `Adaptive`, as it goes on after the setting's name."""
+    if type(least) is int and type(most) is int and 1 <= least <= most <= _LARGEST:
+        return None
+    return f"must satisfy 1 <= least <= most <= {_LARGEST}, got least={least!r}, most={most!r}"
 
 
 class Slots:

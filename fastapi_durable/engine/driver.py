@@ -24,6 +24,7 @@ from fastapi_durable.engine.primitives.compensation import unwind
 from fastapi_durable.engine.primitives.continuation import continue_run, restart_run
 from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginning, report
 from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.runs.hand_back import hand_back
 from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.engine.runs.singleton import gate_of, pass_gate
 from fastapi_durable.engine.turns.lifetime import Lifetime
@@ -31,7 +32,7 @@ from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, In
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of
 from fastapi_durable.model.errors import LeaseLostError, SerializationError, StoreUnavailableError
-from fastapi_durable.model.records import ErrorRecord, Json, Run, RunChanges, RunStatus
+from fastapi_durable.model.records import ErrorRecord, Json, Lease, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.history import HistoryRow
 
@@ -56,6 +57,7 @@ class RunDriver:
 
     Attributes:
         when_settled: Is called when the run has ended, before anybody is told of it.
+        holds_lease: Whether the lease is still held for certain; asked before a body begins.
         divergence: Why the run was parked, if it was.
     """
 
@@ -68,7 +70,13 @@ class RunDriver:
         self._lost = False
         self._stopping: Callable[[Lifetime], None] | None = None
         self.when_settled: Callable[[], None] = _nothing
+        self.holds_lease: Callable[[], Awaitable[bool]] = _always
         self.divergence: Exception | None = None
+
+    @property
+    def lease(self) -> Lease:
+        """Under which the run is driven."""
+        return Lease(self.run.id, self.token)
 
     async def drive(self) -> None:
         """Run turns until this worker has nothing more to do for the run."""
@@ -133,6 +141,9 @@ class RunDriver:
         """One turn and its ending; False if the run wants another one at once."""
         history = [] if self._is_new else await self._read_history()
         self._is_new = False
+        if not await self.holds_lease():
+            # It ended while the run waited for the event loop or for its history: nothing of it is begun here.
+            self._lost = True
         if not history and not self.run.wake_count and not self.run.recovery_attempts:
             self._kernel.events.run("run.started", self.run)
         turn = Turn(self.run, self.token, history, self._kernel)
@@ -310,21 +321,9 @@ class RunDriver:
 
     async def release_run(self) -> None:
         """Let another worker, or this one after a restart, go on at once."""
-        now = self._kernel.clock.now()
-        # In a queue, pending runs are those that have not begun, which its rate limit counts.
-        handed: RunChanges = {"status": RunStatus.PENDING}
-        if self.run.queue:
-            # One that had no turn keeps its place among those that wait.
-            since = now if self._turn is not None else self.run.wake_at or self.run.created_at
-            handed = {"status": RunStatus.SUSPENDED, "wake_at": since}
-        if self.run.status is RunStatus.CANCELLING or not await self._release(handed):
-            await self._kernel.store.update_run(
-                self.run.id,
-                {"locked_by": None, "locked_until": None, "wake_at": now, "updated_at": now},
-                statuses=(RunStatus.CANCELLING,),
-                token=self.token,
-            )
-        self._kernel.notifications.work_available()
+        kernel = self._kernel
+        await hand_back(kernel.store, kernel.clock, self.run, self.token, had_turn=self._turn is not None)
+        kernel.notifications.work_available()
 
     async def _release(self, changes: RunChanges, *, wake_count: int | None = None) -> bool:
         changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._kernel.clock.now()}
@@ -401,3 +400,8 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
 
 def _nothing() -> None:
     """Nobody waits for the end."""
+
+
+async def _always() -> bool:
+    """Nobody watches over the lease."""
+    return True

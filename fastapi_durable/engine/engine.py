@@ -1,7 +1,6 @@
-"""The engine: starts and cancels runs, delivers to them, and hands out drivers for claimed runs.
+"""The machinery of one process: the kernel, made of the parts that a module was given, and what works with it.
 
-What applications and operators may ask for stands in its parts, which `WorkflowService` shares; here is what processes
-are made of.
+It is internal. Applications ask `WorkflowService`, which needs the kernel alone; workers ask for drivers and upkeep.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,17 +9,13 @@ from typing import Any
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import (
     StepDefinition,
-    UpdateValidator,
     WorkflowDefinition,
     step_definition,
-    workflow_definition,
 )
 from fastapi_durable.declare.entity import entity_definition
 from fastapi_durable.declare.methods import step_methods
-from fastapi_durable.declare.names import checked_name
-from fastapi_durable.declare.queue import Queue, QueueLoad
+from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.delay import Delay
 from fastapi_durable.engine.core.dispatch import Dispatcher
 from fastapi_durable.engine.core.injector import Injector
@@ -29,18 +24,12 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.live_events import LiveEvents
 from fastapi_durable.engine.core.notifications import Notifications
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
-from fastapi_durable.engine.core.subscription import EventSubscriber
 from fastapi_durable.engine.core.tracing import step_span
 from fastapi_durable.engine.driver import RunDriver
-from fastapi_durable.engine.entities.calls import Entities
 from fastapi_durable.engine.entities.workflow import entity_workflow
-from fastapi_durable.engine.operating.deliveries import Deliveries
-from fastapi_durable.engine.operating.operations import Operations
-from fastapi_durable.engine.primitives.webhook import Callback, deliver_callback
 from fastapi_durable.engine.runs.queues import declare_queues, queues_by_name
 from fastapi_durable.engine.starting.accumulator import accumulators
 from fastapi_durable.engine.starting.event_trigger import EventTriggers
-from fastapi_durable.engine.starting.starts import Starts
 from fastapi_durable.engine.upkeep.dead_letter import inline_handlers
 from fastapi_durable.engine.upkeep.expiry import cancel_expired
 from fastapi_durable.engine.upkeep.retention import Retention
@@ -53,12 +42,8 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 
 
-class WorkflowEngine(Starts, Deliveries, Operations, Entities):
-    """Durable execution over one store. Several engines, in one process or in many, may share the store.
-
-    Attributes:
-        events: What happens to runs and steps that this process drives, told while it happens.
-    """
+class Engine:
+    """Durable execution over one store. Several engines, in one process or in many, may share the store."""
 
     def __init__(
         self,
@@ -88,8 +73,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
         methods = [step_definition(method) for owner in owners for method in step_methods(owner)]
         self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
         self.notifications = Notifications()
-        self.events = LiveEvents(clock)
-        self._kernel = Kernel(
+        self.kernel = Kernel(
             store=store,
             transport=transport,
             injector=injector,
@@ -98,7 +82,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             config=config,
             registry=self.registry,
             notifications=self.notifications,
-            events=self.events,
+            events=LiveEvents(clock),
             until_shown=Delay(config.show_running_after.total_seconds()),
             steps=StepRegistry(steps, methods),
             interceptors=(step_span, *interceptors),
@@ -106,12 +90,12 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             dead_letter=dead_letter,
             queues=queues_by_name(queues),
         )
-        self._kernel.subscribers.append(EventTriggers(self._kernel))
+        self.kernel.subscribers.append(EventTriggers(self.kernel))
         for step in (*steps, *methods):
             injector.check(step.function)
             codec.adapter(step.input_type)
             codec.adapter(step.output_type)
-        for entity in self._kernel.entities.values():
+        for entity in self.kernel.entities.values():
             codec.adapter(entity.state_type)
             for operation in entity.operations.values():
                 injector.check(operation.function)
@@ -123,7 +107,7 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
             codec.adapter(definition.input_type)
             codec.adapter(definition.output_type)
         self.retention = retention or Retention()
-        self.scheduler = Scheduler(self._kernel, schedules)
+        self.scheduler = Scheduler(self.kernel, schedules)
         for handler in {definition.dead_letter for definition in workflows} | {dead_letter}:
             if handler is not None:
                 self.registry.resolve(handler)
@@ -131,66 +115,32 @@ class WorkflowEngine(Starts, Deliveries, Operations, Entities):
     @property
     def has_queues(self) -> bool:
         """Whether this process declares queues; only then its worker looks at any, at those of its namespaces."""
-        return bool(self._kernel.queues)
+        return bool(self.kernel.queues)
 
     async def declare_queues(self) -> None:
         """Tell the store the limits of the queues; done at the start of every worker."""
-        await declare_queues(self._kernel)
-
-    async def queues(self) -> list[QueueLoad]:
-        """The queues with their limits, the runs that are driven, and those that wait."""
-        return await self.store.list_queues(self.clock.now(), namespace=self.config.namespace)
-
-    @property
-    def kernel(self) -> Kernel:
-        """The collaborators, which `WorkflowService` shares."""
-        return self._kernel
+        await declare_queues(self.kernel)
 
     @property
     def dispatcher(self) -> Dispatcher | None:
         """The worker of this process; it sets itself."""
-        return self._kernel.local_worker.dispatcher
+        return self.kernel.local_worker.dispatcher
 
     @dispatcher.setter
     def dispatcher(self, worker: Dispatcher | None) -> None:
-        self._kernel.local_worker.dispatcher = worker
-
-    def add_subscriber(self, subscriber: EventSubscriber) -> None:
-        """Have somebody take part in publishing every event."""
-        self._kernel.subscribers.append(subscriber)
-
-    def register_update_validator(
-        self, workflow: Callable[..., Any] | str, name: str, validator: UpdateValidator
-    ) -> None:
-        """Have updates of a workflow validated in this process; takes the place of a declared validator.
-
-        Raises:
-            DefinitionError: the validator does not take the value, or nothing.
-        """
-        step_definition(validator)
-        workflow_name = workflow if isinstance(workflow, str) else workflow_definition(workflow).name
-        self._kernel.update_validators[workflow_name, checked_name(name)] = validator
-
-    async def callback(self, token: str, payload: Any = None) -> Callback:
-        """Deliver a callback to the webhook of this token; what the public route does.
-
-        Raises:
-            SerializationError: the payload has no JSON form.
-        """
-        encoded = self._kernel.codec.encode(payload, Any, what="the body of a callback")
-        return await retry_conflicts(self.clock, lambda: deliver_callback(self._kernel, token, encoded))
+        self.kernel.local_worker.dispatcher = worker
 
     async def cancel_expired_runs(self) -> int:
         """Cancel one batch of runs whose execution timeout has passed; the worker calls it. Returns how many."""
-        return await cancel_expired(self._kernel)
+        return await cancel_expired(self.kernel)
 
     def upkeep(self, *, in_flight: Callable[[], int], concurrency: Callable[[], int]) -> Upkeep:
         """What a worker does beside driving runs; see `Upkeep`."""
-        return Upkeep(self._kernel, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
+        return Upkeep(self.kernel, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
         """What drives a run that is leased under `token`; a new one has no history to read."""
-        return RunDriver(run, token, self._kernel, is_new=is_new)
+        return RunDriver(run, token, self.kernel, is_new=is_new)
 
 
 def _own_workflows(workflows: Sequence[WorkflowDefinition], entities: Sequence[type]) -> list[WorkflowDefinition]:

@@ -7,7 +7,8 @@ import logging
 import random
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,17 +17,16 @@ from typing import Any
 from fastapi_durable.declare.concurrency import Slots
 from fastapi_durable.engine.core.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
-from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.upkeep.expiry import is_full
+from fastapi_durable.engine.engine import Engine
+from fastapi_durable.engine.upkeep.lease_keeper import LeaseKeeper
+from fastapi_durable.engine.upkeep.leases import HeldLeases
+from fastapi_durable.engine.upkeep.renewal import LeaseRenewal
 from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import Lease, Run, RunStatus
 
 _log = logging.getLogger("fastapi_durable")
 
-_RENEWALS_PER_LEASE = 3
 _LONGEST_BACKOFF = timedelta(seconds=10)
-_SHORTEST_EXPIRY_INTERVAL = timedelta(milliseconds=50)
-_RARE_EXPIRY_INTERVAL = timedelta(seconds=30)
 _ADAPTATION = timedelta(milliseconds=250)
 
 
@@ -53,14 +53,15 @@ class WorkerHealth:
 class Worker:
     """Drives the runs of one engine. It is started once and stopped once."""
 
-    def __init__(self, engine: WorkflowEngine) -> None:
+    def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._config = engine.config
         self._places = Slots(engine.config.concurrency)
         self._drivers: dict[str, RunDriver] = {}
         self._turns: set[asyncio.Task[None]] = set()
         self._loops: list[asyncio.Task[None]] = []
-        self._leased_until: dict[str, datetime] = {}
+        self._held_leases = HeldLeases()
+        self._renewal = LeaseRenewal(engine.kernel, self._held_leases, self)
         self._slot_free = asyncio.Event()
         self._reserved: set[str] = set()
         self._held = 0
@@ -79,6 +80,7 @@ class Worker:
         self._poll_due_at: datetime | None = None
         self._last_error: str | None = None
         self._upkeep = engine.upkeep(in_flight=lambda: len(self._drivers), concurrency=lambda: self._places.number)
+        self._keeper = LeaseKeeper(engine.kernel, self._held_leases, beat=self._upkeep.beat_if_late)
 
     async def start(self) -> None:
         """Begin to look for work.
@@ -92,13 +94,12 @@ class Worker:
         await self._engine.declare_queues()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
-        loops = [self._claim_forever, self._renew_forever, self._expire_forever]
+        loops = {"claims": self._claim_forever(), "renewal": self._renewal.go_on(), **self._upkeep.loops()}
         if self._places.bounds is not None:
-            loops.append(self._adapt_forever)
-        for loop in loops:
-            self._loops.append(asyncio.create_task(loop(), name=f"durable {loop.__name__}", context=context))
-        for name, upkeep in self._upkeep.loops().items():
-            self._loops.append(asyncio.create_task(upkeep, name=f"durable {name}", context=context))
+            loops["adaptation"] = self._adapt_forever()
+        for name, loop in loops.items():
+            self._loops.append(asyncio.create_task(loop, name=f"durable {name}", context=context))
+        self._keeper.start()
         self._engine.dispatcher = self
 
     async def stop(self, timeout: timedelta | None = None) -> None:
@@ -125,6 +126,8 @@ class Worker:
         if self._turns:
             await asyncio.wait(self._turns, timeout=1 + limit.total_seconds() / 10)
         await _cancelled([*self._turns, *self._loops])
+        # To the last, so that another worker begins nothing that still works here.
+        await self._keeper.stop()
         if self._loops:
             await self._upkeep.farewell()
         await self._engine.transport.stop()
@@ -146,6 +149,7 @@ class Worker:
             return None
         reservation = Reservation(self._new_token(), self._engine.clock.now() + self._config.lease)
         self._reserved.add(reservation.token)
+        self._held_leases.expect(reservation.token, reservation.until)
         return reservation
 
     def may_drive(self, run: Run) -> bool:
@@ -156,14 +160,14 @@ class Worker:
     def use(self, reservation: Reservation, run: Run, *, is_new: bool) -> None:
         """See `Dispatcher`."""
         self._reserved.discard(reservation.token)
-        self._leased_until[run.id] = reservation.until
-        driver = self._engine.driver(run, reservation.token, is_new=is_new)
-        self._drive(driver)
+        until = self._held_leases.expect_no_more(reservation.token) or reservation.until
+        self._drive(self._engine.driver(run, reservation.token, is_new=is_new), until)
         self._slot_free.set()
 
     def give_back(self, reservation: Reservation) -> None:
         """See `Dispatcher`."""
         self._reserved.discard(reservation.token)
+        self._held_leases.expect_no_more(reservation.token)
         self._slot_free.set()
 
     def find_out(self, reservation: Reservation, run_id: str) -> None:
@@ -229,6 +233,8 @@ class Worker:
             # Before the look, so that work that appears during it leads to another one.
             notifications.take_work()
             self._poll_due_at = self._poll_due_at or self._engine.clock.now()
+            # Or after a time in which the event loop was blocked, this look would find its own runs abandoned.
+            await self._renewal.catch_up()
             self._hold_places(free)
             try:
                 # Not cancelled by a stop: runs that the store has leased by then must be handed back, not left alone.
@@ -277,56 +283,64 @@ class Worker:
         return claimed
 
     async def _claim_unqueued(self, limit: int) -> list[Run]:
-        token, now, until = self._new_claim()
-        claimed = await self._engine.store.claim_runs(
-            token,
-            now=now,
-            until=until,
-            limit=limit,
-            workflows=self._engine.registry.keys,
-            namespace=self._config.namespace,
-            after=self._served,
-        )
+        with self._new_claim() as (token, now, until):
+            claimed = await self._engine.store.claim_runs(
+                token,
+                now=now,
+                until=until,
+                limit=limit,
+                workflows=self._engine.registry.keys,
+                namespace=self._config.namespace,
+                after=self._served,
+            )
+            self._drive_all(claimed, token, until)
         if claimed:
             # The namespace whose turn came last: the next claim goes on behind it.
             before = [run.namespace for run in claimed if run.namespace <= self._served]
             self._served = max(before or [run.namespace for run in claimed])
-        return self._drive_all(claimed, token, until)
+        return claimed
 
     async def _claim_queued(self, limit: int) -> list[Run]:
-        token, now, until = self._new_claim()
         in_flight = Counter((driver.run.namespace, driver.run.queue) for driver in self._drivers.values())
-        claim = await self._engine.store.claim_queued_runs(
-            token,
-            now=now,
-            until=until,
-            limit=limit,
-            workflows=self._engine.registry.keys,
-            namespace=self._config.namespace,
-            in_flight=in_flight,
-        )
+        with self._new_claim() as (token, now, until):
+            claim = await self._engine.store.claim_queued_runs(
+                token,
+                now=now,
+                until=until,
+                limit=limit,
+                workflows=self._engine.registry.keys,
+                namespace=self._config.namespace,
+                in_flight=in_flight,
+            )
+            self._drive_all(claim.runs, token, until)
         if claim.again_at is not None and claim.again_at != self._queue_opens_at:
             # Once for each: a rate that is used up for an hour says so at every look.
             self._engine.notifications.wake_planned(claim.again_at)
             self._queue_opens_at = claim.again_at
-        return self._drive_all(claim.runs, token, until)
+        return claim.runs
 
-    def _new_claim(self) -> tuple[str, datetime, datetime]:
-        now = self._engine.clock.now()
-        return self._new_token(), now, now + self._config.lease
+    @contextmanager
+    def _new_claim(self) -> Iterator[tuple[str, datetime, datetime]]:
+        """A token, and the time of a claim under it; while the block is open, its leases are kept like those held."""
+        now, token = self._engine.clock.now(), self._new_token()
+        until = now + self._config.lease
+        self._held_leases.expect(token, until)
+        try:
+            yield token, now, until
+        finally:
+            self._held_leases.expect_no_more(token)
 
-    def _drive_all(self, claimed: list[Run], token: str, until: datetime) -> list[Run]:
+    def _drive_all(self, claimed: list[Run], token: str, until: datetime) -> None:
         # At once, before anything else is awaited: a stop hands back what is driven, and only that.
+        until = self._held_leases.expect_no_more(token) or until
         for run in claimed:
             driver = self._engine.driver(run, token)
             self._held = max(0, self._held - 1)
             if self._free_places() > 0:
-                self._leased_until[run.id] = until
-                self._drive(driver)
+                self._drive(driver, until)
             else:
                 self._found_too_many = True
                 self._work_on(driver, driver.release_run)
-        return claimed
 
     async def _wait_for_work(self) -> None:
         """Until there is word of work, a planned wake comes, or it is time to look anyway."""
@@ -344,12 +358,14 @@ class Worker:
         except TimeoutError:
             pass
 
-    def _drive(self, driver: RunDriver) -> None:
+    def _drive(self, driver: RunDriver, until: datetime) -> None:
         run_id = driver.run.id
         if (predecessor := self._drivers.get(run_id)) is not None:
             # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
             predecessor.lose_lease()
         self._drivers[run_id] = driver
+        self._held_leases.hold(driver.lease, until)
+        driver.holds_lease = partial(self._renewal.is_held, driver.lease)
         driver.when_settled = partial(self._free_place, driver)
         self._engine.notifications.driven_here.add(run_id)
         if self._draining:
@@ -377,7 +393,7 @@ class Worker:
         if self._drivers.get(run_id) is driver:
             del self._drivers[run_id]
             self._engine.notifications.driven_here.discard(run_id)
-            self._leased_until.pop(run_id, None)
+            self._held_leases.drop(driver.lease)
         self._slot_free.set()
 
     def _look_at(self, run_id: str) -> None:
@@ -399,25 +415,6 @@ class Worker:
         except Exception:
             _log.exception("driving run %s failed; it is taken up again when its lease expires", driver.run.id)
 
-    async def _expire_forever(self) -> None:
-        """Cancel runs that are over their execution timeout, a batch at a time."""
-        failures = 0
-        while True:
-            # Without a timeout among the workflows there can only be runs from before it was taken away.
-            often = self._engine.registry.has_timeouts
-            interval = max(self._config.poll_interval, _SHORTEST_EXPIRY_INTERVAL if often else _RARE_EXPIRY_INTERVAL)
-            delay = min(interval * 2 ** min(failures, 10), _LONGEST_BACKOFF)
-            await asyncio.sleep(delay.total_seconds() * (0.75 + random.random() / 2))  # noqa: S311 (jitter)
-            try:
-                full = True
-                while full:
-                    full = is_full(await self._engine.cancel_expired_runs())
-            except Exception as error:
-                failures += 1
-                _log.warning("looking for runs over their execution timeout failed: %s", repr(error))
-            else:
-                failures = 0
-
     async def _adapt_forever(self) -> None:
         """Measure how late the event loop wakes a timer, and give more or fewer places by it."""
         clock = asyncio.get_running_loop().time
@@ -428,40 +425,26 @@ class Worker:
             if self._places.adapt(lag, len(self._drivers) + len(self._reserved)):
                 self._slot_free.set()
 
-    async def _renew_forever(self) -> None:
-        interval = self._config.lease / _RENEWALS_PER_LEASE
-        while True:
-            await asyncio.sleep(interval.total_seconds())
-            drivers = dict(self._drivers)
-            if not drivers:
-                continue
-            now = self._engine.clock.now()
-            until = now + self._config.lease
-            leases = [Lease(run_id, driver.token) for run_id, driver in drivers.items()]
-            try:
-                async with asyncio.timeout(interval.total_seconds()):
-                    held = await self._engine.store.renew_leases(leases, until=until)
-            except Exception as error:
-                _log.warning("renewing %s leases failed: %s", len(leases), repr(error))
-                self._drop_expired(drivers)
-                continue
-            for run_id, driver in drivers.items():
-                if self._drivers.get(run_id) is not driver:
-                    continue
-                if run_id in held:
-                    self._leased_until[run_id] = until
-                    if held[run_id] and driver.run.status is not RunStatus.CANCELLING:
-                        # Cancelled by a process of which this one hears nothing: a turn may be long.
-                        driver.look_again()
-                else:
-                    driver.lose_lease()
+    # What its renewals ask of it; see `Holder`
 
-    def _drop_expired(self, drivers: dict[str, RunDriver]) -> None:
-        """Stop what another worker may own by now: its writes would be refused, but its steps should end too."""
-        now = self._engine.clock.now()
-        for run_id, driver in drivers.items():
-            if self._leased_until.get(run_id, now) <= now and self._drivers.get(run_id) is driver:
-                driver.lose_lease()
+    def leases(self) -> list[Lease]:
+        """See `Holder`."""
+        return [driver.lease for driver in self._drivers.values()]
+
+    def lose(self, lease: Lease) -> None:
+        """See `Holder`."""
+        if (driver := self._driver_under(lease)) is not None:
+            driver.lose_lease()
+
+    def look_again(self, lease: Lease) -> None:
+        """See `Holder`."""
+        driver = self._driver_under(lease)
+        if driver is not None and driver.run.status is not RunStatus.CANCELLING:
+            driver.look_again()
+
+    def _driver_under(self, lease: Lease) -> RunDriver | None:
+        driver = self._drivers.get(lease.run_id)
+        return driver if driver is not None and driver.token == lease.token else None
 
 
 async def _cancelled(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.live_events import LiveEvent
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.observe.prometheus import RUN_ENDS, STEP_ENDS
 
 _WORKFLOW = "durable.workflow.name"
@@ -67,17 +67,17 @@ class RunMeters:
 
 
 @contextmanager
-def metered(engine: WorkflowEngine, provider: MeterProvider | None = None) -> Iterator[None]:
-    """Record what happens to an engine while the block is open, if the application has set up a meter provider."""
+def metered(kernel: Kernel, provider: MeterProvider | None = None) -> Iterator[None]:
+    """Record what happens in an engine while the block is open, if the application has set up a meter provider."""
     provider = metrics.get_meter_provider() if provider is None else provider
     if type(provider).__module__.startswith(metrics.__name__):
         # The API's own, which passes nothing on: making events for it would cost every step something.
         yield
         return
     meter = provider.get_meter("fastapi_durable")
-    stop = engine.events.listen(RunMeters(meter).hear)
+    stop = kernel.events.listen(RunMeters(meter).hear)
     # Instruments are for ever, engines are not.
-    driven = weakref.ref(engine.notifications)
+    driven = weakref.ref(kernel.notifications)
 
     def observe(_: CallbackOptions) -> Iterator[Observation]:
         notifications = driven()

@@ -23,7 +23,9 @@ from fastapi_durable.model.records import (
     SignalWaiter,
     WorkerRecord,
 )
-from fastapi_durable.store.base import CreatedRun, HistoryState, RecordedCheckpoint, StateStore, StoreTransaction
+from fastapi_durable.store.base import StateStore, StoreTransaction
+from fastapi_durable.store.port.checkpoints import HistoryState, RecordedCheckpoint
+from fastapi_durable.store.port.runs import CreatedRun
 
 __all__ = [
     "AttributeFilter",

@@ -15,7 +15,7 @@ from typing import Any, Self
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import RunNotFoundError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Run, RunStatus
@@ -129,7 +129,7 @@ async def assert_replayable(
             f"{definition.name!r} in version {definition.version!r}"
         )
     transport = _Refusing()
-    engine = WorkflowEngine(
+    engine = Engine(
         store=store,
         workflows=[definition, *(workflow_definition(each) for each in related)],
         injector=_NothingInjected(),

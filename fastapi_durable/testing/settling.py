@@ -28,7 +28,7 @@ async def settled(runtime: DurableRuntime, *, timeout: Duration = "10s") -> None
         async with asyncio.timeout(limit.total_seconds()):
             while under_way := await _under_way(runtime):
                 # Time that a test moved tells nobody: the worker would find what is due now with its next look.
-                runtime.engine.notifications.work_available()
+                runtime.kernel.notifications.work_available()
                 await asyncio.sleep(_LOOK.total_seconds())
     except TimeoutError:
         named = ", ".join(f"{run.id!r} ({run.workflow}, {run.status})" for run in under_way)
@@ -36,7 +36,7 @@ async def settled(runtime: DurableRuntime, *, timeout: Duration = "10s") -> None
 
 
 async def _under_way(runtime: DurableRuntime) -> list[Run]:
-    now, found = runtime.engine.clock.now(), list[Run]()
+    now, found = runtime.kernel.clock.now(), list[Run]()
     query = RunQuery(statuses=_ALIVE, limit=_PAGE)
     while page := await runtime.store.list_runs(query):
         found += [run for run in page if not _waits(run) or (run.wake_at is not None and run.wake_at <= now)]

@@ -1,8 +1,8 @@
-"""The port through which processes tell each other what happened, so that nobody waits for the next poll.
+"""The port through which processes notify each other, so that none of them waits for its next poll.
 
-Nothing depends on it: a word that is lost, late or repeated costs a look at the store, or the wait for the next one.
-Words are said after the commit of what they tell. A process that dies between the two leaves its word unsaid, and
-polling finds what it would have told.
+Correctness never depends on it. A wake-up that is lost, late or repeated costs one poll of the store, or the wait for
+the next one. A process publishes a wake-up after the commit that it reports. If it dies between the two, the others
+find the change by polling.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wakeup:
-    """What is told; `run_id` is empty for work."""
+    """One notification; `run_id` is empty for work."""
 
     topic: Topic
     run_id: str = ""
@@ -38,17 +38,18 @@ Publish = Callable[[Wakeup], None]
 
 
 class Wakeups(Protocol):
-    """Carries words between the processes that share a store. One object may be joined several times."""
+    """Carries wake-ups between the processes that share a store. One object may be joined several times."""
 
     def joined(self, on_message: OnMessage) -> AbstractAsyncContextManager[Publish]:
         """Take part while the block is open.
 
-        Joining does not fail because the others cannot be reached: it goes on trying, and meanwhile everybody polls.
+        Joining does not fail when the other processes cannot be reached: it tries again, and every process polls.
 
         Args:
-            hear: Is called with what others tell, and with `Word(Topic.WORK)` after words may have been missed.
+            on_message: Is called with each wake-up of the others, and with `Wakeup(Topic.WORK)` when some may have been
+                missed.
 
         Returns:
-            What tells the others; it returns at once and never raises.
+            The function that publishes a wake-up to the others. It returns at once and never raises.
         """
         ...

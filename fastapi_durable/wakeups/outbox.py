@@ -1,4 +1,4 @@
-"""Words as they travel: several in one message, each said once."""
+"""Wake-ups on their way to other processes: several in one message, each sent once."""
 
 import json
 import logging
@@ -9,56 +9,56 @@ from fastapi_durable.wakeups.base import Topic, Wakeup
 
 _log = logging.getLogger("fastapi_durable")
 
-_MOST_WORDS: Final = 10_000
+_MOST_WAKEUPS: Final = 10_000
 _MOST_BYTES: Final = 7000
 """PostgreSQL takes less than 8000 bytes in one notification; a datagram takes more."""
 
 
 class Outbox:
-    """What one participant has still to say, in order, each word once.
+    """The wake-ups that one participant has not sent yet, in order, each once.
 
     Attributes:
-        name: Tells the participant's own messages from those of the others.
+        name: Marks the participant's own messages.
     """
 
     def __init__(self) -> None:
         self.name = uuid.uuid4().hex
-        self._unsaid: dict[Wakeup, None] = {}
+        self._unsent: dict[Wakeup, None] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._unsaid)
+        return bool(self._unsent)
 
-    def add(self, word: Wakeup) -> None:
-        """Keep a word to be said; beyond ten thousand it is dropped, and the others find out by polling."""
-        if len(self._unsaid) < _MOST_WORDS:
-            self._unsaid[word] = None
+    def add(self, wakeup: Wakeup) -> None:
+        """Keep a wake-up until it is sent. Beyond ten thousand it is dropped, and the others find out by polling."""
+        if len(self._unsent) < _MOST_WAKEUPS:
+            self._unsent[wakeup] = None
 
     def next_message(self) -> tuple[list[Wakeup], str]:
-        """The words that fit into one message, and the message. They stay until they are `said`."""
-        words: list[Wakeup] = []
+        """The wake-ups that fit into one message, and the message. They stay until `sent` is called."""
+        wakeups: list[Wakeup] = []
         size = 0
-        for word in self._unsaid:
-            size += len(json.dumps([word.topic, word.run_id]).encode()) + 2
-            if words and size > _MOST_BYTES:
+        for wakeup in self._unsent:
+            size += len(json.dumps([wakeup.topic, wakeup.run_id]).encode()) + 2
+            if wakeups and size > _MOST_BYTES:
                 break
-            words.append(word)
-        said = [[str(word.topic), word.run_id] for word in words]
-        return words, json.dumps({"from": self.name, "words": said}, separators=(",", ":"))
+            wakeups.append(wakeup)
+        content = [[str(wakeup.topic), wakeup.run_id] for wakeup in wakeups]
+        return wakeups, json.dumps({"from": self.name, "wakeups": content}, separators=(",", ":"))
 
-    def said(self, words: list[Wakeup]) -> None:
-        """Forget words that were sent."""
-        for word in words:
-            del self._unsaid[word]
+    def sent(self, wakeups: list[Wakeup]) -> None:
+        """Forget wake-ups that were sent."""
+        for wakeup in wakeups:
+            del self._unsent[wakeup]
 
 
-def wakeups_in(message: str, *, besides: str) -> list[Wakeup]:
-    """The words of a message; one's own are left out, and so is what a newer version may say."""
+def wakeups_in(message: str, *, except_from: str) -> list[Wakeup]:
+    """The wake-ups of a message. Those of `except_from` are left out, and so are topics of a newer version."""
     try:
         content = json.loads(message)
-        if content["from"] == besides:
+        if content["from"] == except_from:
             return []
-        known = [(topic, run_id) for topic, run_id in content["words"] if topic in set(Topic)]
+        known = [(topic, run_id) for topic, run_id in content["wakeups"] if topic in set(Topic)]
         return [Wakeup(Topic(topic), str(run_id)) for topic, run_id in known]
     except (ValueError, TypeError, KeyError):
-        _log.warning("a wake-up for fastapi_durable is not one of ours: %.100r", message)
+        _log.warning("ignored a notification that fastapi_durable did not write: %.100r", message)
         return []

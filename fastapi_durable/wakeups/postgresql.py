@@ -1,8 +1,8 @@
 """`LISTEN` and `NOTIFY` on a connection of their own.
 
-The words are sent on this connection after the commit, not inside the transactions that they tell of: PostgreSQL takes
-one lock for the whole server when a transaction that notified commits, which would queue up all commits of the fleet.
-Words that come within a few milliseconds leave in one notification, so a busy process costs the others little.
+A wake-up is sent on this connection after the commit, and not inside the transaction that it reports. PostgreSQL takes
+one lock for the whole server when a transaction that notified commits, which would queue up every commit of the fleet.
+Wake-ups of a few milliseconds leave in one notification, so a busy process costs the others little.
 """
 
 import asyncio
@@ -23,18 +23,18 @@ _GAP_SECONDS: Final = 0.005
 _SILENCE_SECONDS: Final = 15.0
 _ANSWER_SECONDS: Final = 5.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
-_LAST_WORDS_SECONDS: Final = 0.5
+_FLUSH_SECONDS: Final = 0.5
 
 
 class PostgresWakeups:
-    """Word between processes by way of their PostgreSQL server.
+    """Wake-ups between processes, through their PostgreSQL server.
 
     It costs each process one connection beside the client's pool, which has to reach the server itself: a proxy that
     lends connections for one transaction at a time (PgBouncer in that mode) does not pass notifications on.
 
     Args:
         url: As the Prisma client has it; what only Prisma understands in it is left out.
-        channel: The same for all who shall hear each other. A notification never leaves its database.
+        channel: The same in all processes that notify each other. A notification never leaves its database.
     """
 
     def __init__(self, url: str, *, channel: str = "fastapi_durable") -> None:
@@ -44,45 +44,45 @@ class PostgresWakeups:
     @asynccontextmanager
     async def joined(self, on_message: OnMessage) -> AsyncIterator[Publish]:
         """See `Wakeups`."""
-        conversation = _Conversation(self._url, self._channel, on_message)
-        task = asyncio.create_task(conversation.go_on(), name="durable wakeups")
+        participant = _Participant(self._url, self._channel, on_message)
+        task = asyncio.create_task(participant.run(), name="durable wakeups")
         try:
-            yield conversation.publish
-            # The last words: what this process hands back, others may take up at once.
-            await conversation.say_all(_LAST_WORDS_SECONDS)
+            yield participant.publish
+            # Other processes take up at once what this one released.
+            await participant.flush(_FLUSH_SECONDS)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
 
-class _Conversation:
-    """One participant."""
+class _Participant:
+    """One process that takes part."""
 
     def __init__(self, url: str, channel: str, on_message: OnMessage) -> None:
         self._url = url
         self._channel = channel
-        self._hear = on_message
-        # A word leaves it when it was sent, so a broken connection loses none.
+        self._on_message = on_message
+        # A wake-up leaves it when it was sent, so a broken connection loses none.
         self._outbox = Outbox()
         self._wake = asyncio.Event()
-        self._all_said = asyncio.Event()
+        self._all_sent = asyncio.Event()
 
-    def publish(self, word: Wakeup) -> None:
-        self._outbox.add(word)
-        self._all_said.clear()
+    def publish(self, wakeup: Wakeup) -> None:
+        self._outbox.add(wakeup)
+        self._all_sent.clear()
         self._wake.set()
 
-    async def say_all(self, seconds: float) -> None:
-        """Wait until nothing is left to say, but not for long."""
+    async def flush(self, seconds: float) -> None:
+        """Wait until everything is sent, but not longer than `seconds`."""
         if self._outbox:
             try:
                 async with asyncio.timeout(seconds):
-                    await self._all_said.wait()
+                    await self._all_sent.wait()
             except TimeoutError:
                 pass
 
-    async def go_on(self) -> None:
-        """Connect, talk, and connect again when the connection breaks."""
+    async def run(self) -> None:
+        """Connect, exchange wake-ups, and connect again when the connection breaks."""
         import asyncpg  # here, because applications without wake-ups import this module too
 
         failures = 0
@@ -92,31 +92,31 @@ class _Conversation:
                 try:
                     await connection.add_listener(self._channel, self._received)
                     if failures:
-                        _log.info("wake-ups from other processes come again")
+                        _log.info("wake-ups from other processes arrive again")
                     failures = 0
-                    # What was said before we listened was missed.
-                    self._hear(Wakeup(Topic.WORK))
-                    await self._talk(connection)
+                    # What others published before this process listened was missed.
+                    self._on_message(Wakeup(Topic.WORK))
+                    await self._exchange(connection)
                 finally:
                     connection.terminate()
-            except Exception as error:  # whatever it is, polling goes on and so does this
+            except Exception as error:  # polling covers whatever it is
                 failures += 1
                 if failures == 1:
                     _log.warning("wake-ups are interrupted, polling goes on: %s: %s", type(error).__name__, error)
             pause = min(0.1 * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 (jitter)
 
-    async def _talk(self, connection: Any) -> None:
-        """Say what there is to say; raises when the connection is lost."""
+    async def _exchange(self, connection: Any) -> None:
+        """Send what is in the outbox; raises when the connection is lost."""
         connection.add_termination_listener(lambda _: self._wake.set())
         while not connection.is_closed():
             self._wake.clear()
             if self._outbox:
-                words, message = self._outbox.next_message()
+                wakeups, message = self._outbox.next_message()
                 await connection.execute("SELECT pg_notify($1, $2)", self._channel, message, timeout=_ANSWER_SECONDS)
-                self._outbox.said(words)
+                self._outbox.sent(wakeups)
                 if not self._outbox:
-                    self._all_said.set()
+                    self._all_sent.set()
                 # Whatever comes meanwhile leaves together.
                 await asyncio.sleep(_GAP_SECONDS)
                 continue
@@ -124,13 +124,13 @@ class _Conversation:
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
-                # A connection whose other end vanished looks like one on which nobody speaks.
+                # A connection whose other end vanished looks like an idle one.
                 await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS)
         raise ConnectionError("the server closed the connection")
 
     def _received(self, _connection: Any, _process: int, _channel: str, payload: object) -> None:
-        for word in wakeups_in(str(payload), besides=self._outbox.name):
-            self._hear(word)
+        for wakeup in wakeups_in(str(payload), except_from=self._outbox.name):
+            self._on_message(wakeup)
 
 
 def _without_prisma_options(url: str) -> str:

@@ -1,7 +1,7 @@
-"""Datagrams between the processes of one machine that share an SQLite file, which carries no word itself.
+"""Datagrams between the processes of one machine that share an SQLite file, which itself notifies nobody.
 
-Each process listens on a Unix socket of its own, in a folder that stands for the database; what one says, it sends to
-every socket there. A socket whose process is gone refuses, and is removed by whoever meets it.
+Each process listens on a Unix socket of its own, in one folder for each database, and sends its wake-ups to every
+socket there. The socket of a process that is gone refuses them, and the sender removes it.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ _ATTEMPTS: Final = 3
 
 
 class SqliteWakeups:
-    """Word between the processes of one machine and one user that share an SQLite file.
+    """Wake-ups between the processes of one machine and one user that share an SQLite file.
 
-    A process of another user, or one that sees another temporary folder, is not reached, and finds out by polling.
-    So is one whose queue of unread words is full, because it is paused, until it has read them. Where there are no Unix
-    sockets, as on Windows, everybody polls.
+    Three kinds of process are not reached and find out by polling: one of another user, one that sees another temporary
+    folder, and a paused one whose queue of unread datagrams is full. Without Unix sockets, as on Windows, every process
+    polls.
 
     Args:
         url: As the Prisma client has it; a relative path is taken from the current folder.
@@ -51,28 +51,28 @@ class SqliteWakeups:
     @asynccontextmanager
     async def joined(self, on_message: OnMessage) -> AsyncIterator[Publish]:
         """See `Wakeups`."""
-        conversation = _Conversation(self._name, self._folder, on_message)
-        if not conversation.begin():
+        participant = _Participant(self._name, self._folder, on_message)
+        if not participant.begin():
             yield lambda _: None
             return
-        # What was said before we listened was missed.
+        # What others published before this process listened was missed.
         on_message(Wakeup(Topic.WORK))
-        care = asyncio.create_task(conversation.take_care(), name="durable wakeups")
+        care = asyncio.create_task(participant.take_care(), name="durable wakeups")
         try:
-            yield conversation.publish
+            yield participant.publish
         finally:
             care.cancel()
             await asyncio.gather(care, return_exceptions=True)
-            conversation.end()
+            participant.end()
 
 
-class _Conversation:
-    """One participant."""
+class _Participant:
+    """One process that takes part."""
 
     def __init__(self, name: str, folder: Path | None, on_message: OnMessage) -> None:
         self._name = name
         self._folder = folder
-        self._hear = on_message
+        self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox()
         self._sending: asyncio.Handle | None = None
@@ -81,18 +81,18 @@ class _Conversation:
         self._path = Path()
 
     def begin(self) -> bool:
-        """Listen; whether that is possible."""
+        """Listen; return whether that is possible."""
         try:
             self._listen()
         except (OSError, AttributeError) as error:
             _log.warning(
-                "no wake-ups from other processes, they are found by polling: %s: %s", type(error).__name__, error
+                "cannot receive wake-ups from other processes, so this one polls: %s: %s", type(error).__name__, error
             )
             return False
         return True
 
     def end(self) -> None:
-        """Say the last words, and leave. What this process hands back, others may take up at once."""
+        """Send what is left, and leave. Other processes take up at once what this one released."""
         if self._sending is not None:
             self._sending.cancel()
         while self._outbox:
@@ -103,10 +103,10 @@ class _Conversation:
         with contextlib.suppress(OSError):
             self._path.parent.rmdir()  # unless others are in it
 
-    def publish(self, word: Wakeup) -> None:
-        self._outbox.add(word)
+    def publish(self, wakeup: Wakeup) -> None:
+        self._outbox.add(wakeup)
         if self._sending is None:
-            # Words of one moment leave together, and at most so many messages a second.
+            # Wake-ups of one moment leave together, so there are at most 500 messages a second.
             self._sending = self._loop.call_at(max(self._loop.time(), self._sent_at + _GAP_SECONDS), self._send_later)
 
     async def take_care(self) -> None:
@@ -119,7 +119,7 @@ class _Conversation:
                 self._close()
                 if not self.begin():
                     return
-                self._hear(Wakeup(Topic.WORK))
+                self._on_message(Wakeup(Topic.WORK))
 
     def _listen(self) -> None:
         for attempt in range(_ATTEMPTS):
@@ -131,7 +131,7 @@ class _Conversation:
                 listening.setblocking(False)
                 listening.bind(str(path))
             except FileNotFoundError:
-                # The last one who left removed the folder in between.
+                # The last process that left removed the folder in between.
                 listening.close()
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -156,8 +156,8 @@ class _Conversation:
             self._sending = self._loop.call_later(_GAP_SECONDS, self._send_later)
 
     def _send(self) -> None:
-        words, message = self._outbox.next_message()
-        self._outbox.said(words)
+        wakeups, message = self._outbox.next_message()
+        self._outbox.sent(wakeups)
         self._sent_at = self._loop.time()
         if self._socket is None:
             return
@@ -178,8 +178,8 @@ class _Conversation:
                 message = self._socket.recv(_LARGEST_MESSAGE)
             except OSError:
                 return
-            for word in wakeups_in(message.decode(errors="replace"), besides=self._outbox.name):
-                self._hear(word)
+            for wakeup in wakeups_in(message.decode(errors="replace"), except_from=self._outbox.name):
+                self._on_message(wakeup)
 
 
 def _private_folder(folder: Path | None) -> Path:

@@ -43,7 +43,7 @@ async def read_console(scope: ScopeDep) -> ConsoleInfo:
 
 async def list_workflows(scope: ScopeDep) -> WorkflowList:
     """List the workflows that this application knows, with the JSON Schema of what each takes."""
-    registry = scope.runtime.engine.registry
+    registry = scope.runtime.kernel.registry
     codec = Codec()
     return WorkflowList(
         workflows=[

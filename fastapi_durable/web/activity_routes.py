@@ -62,7 +62,7 @@ async def read_series(
     width = _window(window) // buckets
     step = max(1, width // timedelta(milliseconds=1))
     # Points begin at multiples of their width, so that a chart that is drawn again does not shift within them.
-    last = to_millis(scope.runtime.engine.clock.now()) // step
+    last = to_millis(scope.runtime.kernel.clock.now()) // step
     query = ActivityQuery(
         start=from_millis((last - buckets + 1) * step),
         width=timedelta(milliseconds=step),
@@ -70,7 +70,7 @@ async def read_series(
         namespace=namespace,
         workflow=workflow,
     )
-    found = await scope.gateway.activity(query)
+    found = await scope.store.run_activity(query)
     return Series(bucket_seconds=step / 1000, points=[SeriesPoint.of(each) for each in found])
 
 

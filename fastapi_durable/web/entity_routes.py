@@ -113,7 +113,7 @@ def _known(known: dict[str, EntityDefinition], name: str) -> EntityDefinition:
 
 
 def _run_id(scope: ConsoleScope, definition: EntityDefinition, key: str) -> str:
-    return entity_run_id(namespace_of(scope.runtime.engine.config), definition.name, key)
+    return entity_run_id(namespace_of(scope.runtime.kernel.config), definition.name, key)
 
 
 def _view(definition: EntityDefinition, codec: Codec) -> EntityView:

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import Final
 
-from fastapi_durable.app.gateway import RunGateway
 from fastapi_durable.app.runtime import DurableRuntime
 from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.observe.prometheus import label_set
+from fastapi_durable.service.facade import RunGateway
 
 MEDIA_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _COUNTED: Final = 10_000

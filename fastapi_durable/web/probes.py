@@ -64,7 +64,7 @@ async def _response(runtime: DurableRuntime, head: bytes) -> bytes:
         return _encoded(HTTPStatus.METHOD_NOT_ALLOWED, {"detail": "only GET"})
     if path == "/metrics":
         try:
-            text = await exposition(runtime, runtime.gateway, of_process=True)
+            text = await exposition(runtime, runtime.service, of_process=True)
         except StoreError as error:
             _log.warning("no metrics: %s", error)
             return _encoded(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "the database cannot be used at the moment"})

@@ -54,7 +54,7 @@ class QueueList(BaseModel):
 
 async def list_queues(scope: ScopeDep) -> QueueList:
     """List the queues with their limits and what is in them."""
-    now = scope.runtime.engine.clock.now()
+    now = scope.runtime.kernel.clock.now()
     return QueueList(queues=[QueueView.of(each, now) for each in await scope.gateway.queues(at_most=_COUNTED + 1)])
 
 

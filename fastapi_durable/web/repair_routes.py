@@ -49,7 +49,7 @@ async def delete_run(
     force: Annotated[bool, Query(description="Cancel first what is alive.")] = False,
 ) -> RunsDeleted:
     """Remove a run and everything below it."""
-    deleted = await scope.gateway.delete(run_id, force=force)
+    deleted = await scope.gateway.delete_run(run_id, force=force)
     if deleted == 0:
         raise RunNotFoundError(run_id)
     return RunsDeleted(deleted=deleted)
@@ -94,7 +94,7 @@ def _action(
     gateway = scope.gateway
 
     async def delete(run_id: str) -> None:
-        if await gateway.delete(run_id, force=body.force) == 0:
+        if await gateway.delete_run(run_id, force=body.force) == 0:
             raise RunNotFoundError(run_id)
 
     async def cancel(run_id: str) -> None:

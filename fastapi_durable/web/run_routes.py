@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from fastapi_durable.model.records import Run, RunQuery
+from fastapi_durable.service.waiting import waits_of
 from fastapi_durable.web.bodies import RunFilter
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.run_filters import after_cursor, cursor_of, run_filter, run_query
@@ -83,7 +84,7 @@ async def read_run(
         below = await scope.gateway.count_runs(RunQuery(parent_run_id=run_id), at_most=COUNTED)
     return RunDetailView.of_run(
         run,
-        (await scope.gateway.waiting_of([run])).get(run_id),
+        (await waits_of(scope.store, [run])).get(run_id),
         version=version,
         timeline=[StepView.of(step) for step in timeline.steps],
         timeline_total=timeline.total,
@@ -115,7 +116,7 @@ def version_of(run: Run, history: str, children: Sequence[Run]) -> str:
 
 async def current_version(scope: ConsoleScope, run: Run) -> str:
     """The version of a run as `readRun` tells it."""
-    history = await scope.gateway.history_state(run.id)
+    history = await scope.store.history_state(run.id)
     children = await scope.gateway.list_children(run.id, limit=MOST_CHILDREN)
     return version_of(run, history.version, [each.run for each in children])
 

@@ -8,7 +8,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, StringConstraints
 from pydantic.errors import PydanticInvalidForJsonSchema
 
-from fastapi_durable.app.gateway import ListedRun, Waiting, WaitKind
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.model.records import (
@@ -22,6 +21,8 @@ from fastapi_durable.model.records import (
     SearchValue,
 )
 from fastapi_durable.model.run_ids import RUN_ID_LIMIT
+from fastapi_durable.service.inspection import ListedRun
+from fastapi_durable.service.waiting import Waiting, WaitKind
 
 RunId = Annotated[str, StringConstraints(min_length=1, max_length=RUN_ID_LIMIT, pattern=r"^[^\x00]+$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]+$")]

@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from fastapi_durable.app.gateway import RunGateway
 from fastapi_durable.app.runtime import DurableRuntime, RuntimePart
 from fastapi_durable.model.errors import RunNotFoundError
 from fastapi_durable.model.records import DEFAULT_NAMESPACE, Run
+from fastapi_durable.service.facade import RunGateway
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.web.login.user import ConsoleUser, signed_in
 from fastapi_durable.web.problems import NotPermittedError
@@ -51,12 +51,12 @@ class ConsoleScope:
     @property
     def sees_everything(self) -> bool:
         """Whether the caller is confined no more than the module itself."""
-        return self.namespace is None or self.namespace == self.runtime.engine.config.namespace
+        return self.namespace is None or self.namespace == self.runtime.kernel.config.namespace
 
     @property
     def may_start(self) -> bool:
         """A run is created in the module's namespace, so only who sees that may start one."""
-        return self.namespace in (None, self.runtime.engine.config.namespace or DEFAULT_NAMESPACE)
+        return self.namespace in (None, self.runtime.kernel.config.namespace or DEFAULT_NAMESPACE)
 
 
 def scope_dependency(
@@ -74,7 +74,7 @@ def scope_dependency(
         given: Annotated[object, Depends(tenant or nobody)],
     ) -> None:
         namespace = _namespace(given)
-        own = runtime.engine.config.namespace
+        own = runtime.kernel.config.namespace
         if tenant is not None and namespace is not None and own not in (None, namespace):
             raise NotPermittedError(f"this console serves another namespace than {namespace!r}")
         user = signed_in(request)
@@ -85,7 +85,7 @@ def scope_dependency(
         request.state.durable_scope = ConsoleScope(
             runtime=runtime,
             namespace=visible,
-            gateway=runtime.gateway.within(visible),
+            gateway=runtime.service.within(visible),
             store=runtime.store if visible is None else runtime.store.with_scope(visible),
             may_operate=may_operate and (user is None or user.may_operate),
             user=user,

@@ -65,7 +65,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
             return State("runs", _digest(data), data)
 
         follow = Follow(scope.namespace)
-        live = scope.runtime.engine.events
+        live = scope.runtime.service.events
         key = (scope.namespace, query)
         return await streams.open(key, read, last_event_id, live=live, follow=follow, owner=_owner(scope))
 
@@ -77,7 +77,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
             return await _run_state(scope, run_id)
 
         follow = Follow(scope.namespace, run_id, passed_on=True)
-        live = scope.runtime.engine.events
+        live = scope.runtime.service.events
         key = (scope.namespace, run_id)
         return await streams.open(key, read, last_event_id, live=live, follow=follow, owner=_owner(scope))
 

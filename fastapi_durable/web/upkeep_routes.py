@@ -34,7 +34,7 @@ class ScheduleView(BaseModel):
         schedule = info.schedule
         return cls(
             key=schedule.key,
-            workflow=scope.runtime.engine.registry.resolve(schedule.workflow).name,
+            workflow=scope.runtime.kernel.registry.resolve(schedule.workflow).name,
             cron=schedule.cron,
             every_seconds=None if schedule.every is None else parse_duration(schedule.every).total_seconds(),
             timezone=schedule.timezone,

@@ -64,7 +64,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
             _check_signature(runtime.webhook_secret, request.headers.get(SIGNATURE_HEADER), body)
         payload = _parsed(request.headers.get("content-type", ""), body)
         try:
-            outcome = await runtime.engine.callback(token, payload)
+            outcome = await runtime.service.callback(token, payload)
         except SerializationError as error:
             raise HTTPException(400, "the body cannot be stored") from error
         except (StoreUnavailableError, StoreConflictError, TransactionExpiredError) as error:

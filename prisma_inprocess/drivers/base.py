@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from prisma_inprocess.drivers.lists import WholeList
+from prisma_inprocess.errors import EngineError
+
 Row = Mapping[str, Any]
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
@@ -63,6 +66,16 @@ class Dialect(Protocol):
         """
         ...
 
+    def whole_list(self, values: Sequence[Any], item: tuple[str, str], *, negated: bool) -> WholeList:
+        """What follows a column instead of `IN (...)` or `NOT IN (...)`, with a single parameter.
+
+        Args:
+            values: The list, encoded for the driver.
+            item: What the plan writes before and after each item.
+            negated: Whether the condition is `NOT IN`.
+        """
+        ...
+
 
 class Session(Protocol):
     """Something that runs statements: a transaction, or the driver itself, where each statement commits alone.
@@ -97,12 +110,22 @@ class Transaction(Session, Protocol):
     connection.
     """
 
-    async def commit(self) -> None: ...
+    async def commit(self, *, within: float | None = None) -> None:
+        """Commit.
 
-    async def rollback(self) -> None: ...
+        Args:
+            within: Seconds to wait for the answer; None for the driver's own limit. SQLite's commit cannot be left.
 
-    async def abandon(self) -> None:
-        """End the transaction now, even while a statement runs in it: its time is up, or its state unknown."""
+        Raises: EngineError, `in_doubt` where the answer was lost.
+        """
+        ...
+
+    async def rollback(self) -> None:
+        """Roll back, within a limit. It does not fail: a connection that cannot roll back is closed, which does so."""
+        ...
+
+    async def abandon(self, reason: EngineError) -> None:
+        """End the transaction now, even while a statement runs in it. That one, and every later one, gets `reason`."""
         ...
 
 

@@ -9,7 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
+
+from prisma_inprocess.errors import EngineError, Fault
+
+# Closing waits this long for connections that are being opened or closed; each limits itself, too.
+_CLOSE_LIMIT: Final = 10.0
 
 
 class Poolable(Protocol):
@@ -27,6 +32,17 @@ C = TypeVar("C", bound=Poolable)
 
 class PoolClosed(Exception):
     """The pool was closed while a connection was wanted."""
+
+
+def pool_timeout(wait: float | None, limit: int) -> EngineError:
+    """Prisma's error for a caller that found no free connection within `wait` seconds."""
+    return EngineError(
+        "Timed out fetching a new connection from the connection pool. (Current connection pool timeout: "
+        f"{wait or 0:g}, connection limit: {limit})",
+        "P2024",
+        {"connection_limit": limit, "timeout": wait},
+        fault=Fault.POOL_TIMEOUT,
+    )
 
 
 class Pool(Generic[C]):
@@ -48,6 +64,9 @@ class Pool(Generic[C]):
         self._closing: set[asyncio.Task[None]] = set()
         # Connections whose caller went away while they were being opened.
         self._opening: set[asyncio.Future[C]] = set()
+        # Everything that is open, and what of it is closed instead of being handed out once more.
+        self._members: set[C] = set()
+        self._retired: set[C] = set()
         self._closed = False
 
     @property
@@ -86,7 +105,7 @@ class Pool(Generic[C]):
 
     def release(self, connection: C) -> None:
         """Give a connection back that is known to be idle and clean."""
-        if self._closed or not connection.usable():
+        if self._closed or connection in self._retired or not connection.usable():
             self.discard(connection)
             return
         waiter = self._next_waiter()
@@ -100,18 +119,30 @@ class Pool(Generic[C]):
         self._close_later(connection)
         self._free_place()
 
-    async def close(self) -> None:
-        """Close what is idle and turn waiters away; connections that are handed out are closed when they come back."""
+    def retire(self) -> None:
+        """Hand out none of today's connections again: they lead to a server that is no longer the right one."""
+        self._retired |= self._members
+        self._close_idle()
+
+    def shut(self) -> None:
+        """Turn waiters away and begin to close what is idle. What is handed out is closed when it comes back."""
         self._closed = True
         while (waiter := self._next_waiter()) is not None:
             waiter.set_exception(PoolClosed())
+        self._close_idle()
+
+    async def close(self) -> None:
+        """The same, and wait for the end of it, within a limit."""
+        self.shut()
+        if self._opening:
+            await asyncio.wait(self._opening, timeout=_CLOSE_LIMIT)
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_CLOSE_LIMIT)
+
+    def _close_idle(self) -> None:
         while self._idle:
             self._count -= 1
             self._close_later(self._idle.pop())
-        if self._opening:
-            await asyncio.wait(self._opening)
-        if self._closing:
-            await asyncio.gather(*self._closing, return_exceptions=True)
 
     async def _open(self) -> C:
         """Open a connection whose place is already counted.
@@ -129,6 +160,7 @@ class Pool(Generic[C]):
         except BaseException:
             self._free_place()
             raise
+        self._members.add(connection)
         if self._closed:
             self.discard(connection)
             raise PoolClosed
@@ -139,6 +171,7 @@ class Pool(Generic[C]):
         if opening.cancelled() or opening.exception() is not None:
             self._free_place()
         else:
+            self._members.add(opening.result())
             self.release(opening.result())
 
     def _free_place(self) -> None:
@@ -169,6 +202,8 @@ class Pool(Generic[C]):
             self.release(given)
 
     def _close_later(self, connection: C) -> None:
+        self._members.discard(connection)
+        self._retired.discard(connection)
         task = asyncio.get_running_loop().create_task(connection.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

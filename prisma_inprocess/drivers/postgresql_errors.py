@@ -3,55 +3,119 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Final
 
 import asyncpg
 
-from prisma_inprocess.errors import EngineError
+from prisma_inprocess.errors import EngineError, Fault
 from prisma_inprocess.url import PostgresUrl
 
 _KEY = re.compile(r"Key \(([^)]+)\)")
+_VALUE = re.compile(r"'.*'|\".*\"", re.DOTALL)
 _QUOTED = re.compile(r'"([^"]+)"')
-_CLOSED = "Server has closed the connection."
+
+# What a statement can fail with: the server's errors, asyncpg's refusal to encode an argument, a broken connection.
+DATABASE_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # TimeoutError is one of them
+    TypeError,
+    ValueError,
+    OverflowError,
+)
+# After these, a connection cannot be used any more.
+GONE: Final = frozenset((Fault.CONNECTION_LOST, Fault.SERVER_SHUTDOWN, Fault.SERVER_NOT_READY, Fault.NO_ANSWER))
+_FAULTS: Final[Mapping[str, Fault]] = {
+    "25006": Fault.READ_ONLY,
+    "25P02": Fault.TRANSACTION_FAILED,
+    "26000": Fault.PLAN_CHANGED,
+    "40001": Fault.WRITE_CONFLICT,
+    "40P01": Fault.WRITE_CONFLICT,
+    "53300": Fault.TOO_MANY_CONNECTIONS,
+    "55P03": Fault.LOCK_TIMEOUT,
+    "57014": Fault.STATEMENT_CANCELLED,
+    "57P01": Fault.SERVER_SHUTDOWN,
+    "57P02": Fault.SERVER_SHUTDOWN,
+    "57P03": Fault.SERVER_NOT_READY,
+}
+_CLASS_FAULTS: Final[Mapping[str, Fault]] = {
+    "08": Fault.CONNECTION_LOST,
+    "53": Fault.INSUFFICIENT_RESOURCES,
+    "58": Fault.INSUFFICIENT_RESOURCES,
+}
 
 
-def is_connection_lost(error: BaseException) -> bool:
-    """Whether the connection is gone or useless, rather than the statement wrong."""
-    if isinstance(error, asyncpg.PostgresConnectionError | OSError | TimeoutError):
-        return True
-    # asyncpg's protocol lost count when the connection was cut in the middle of an operation.
-    if isinstance(error, asyncpg.InternalClientError):
-        return True
-    # 57P01..57P03: the server shuts down or starts up.
-    if isinstance(error, asyncpg.PostgresError):
-        return str(getattr(error, "sqlstate", None) or "").startswith(("08", "57P0"))
-    return isinstance(error, asyncpg.InterfaceError) and not isinstance(error, asyncpg.DataError)
+def query_error(error: BaseException, *, raw: bool, unanswered: bool = False) -> EngineError:
+    """Prisma's error for a failed statement.
 
-
-def query_error(error: BaseException, *, raw: bool) -> EngineError:
-    """Prisma's error for a failed statement; `raw` for the user's own statements."""
-    if isinstance(error, TimeoutError):
-        return EngineError("Operation has timed out", "P1008")
-    if is_connection_lost(error):
-        return EngineError(_CLOSED, "P1017")
-    if not isinstance(error, asyncpg.PostgresError):
-        return _argument_error(error, raw=raw)
-    state, message = str(getattr(error, "sqlstate", None)), str(error.args[0] if error.args else error)
-    if raw:
+    Args:
+        error: One of `DATABASE_ERRORS`.
+        raw: Whether it is the user's own statement.
+        unanswered: Whether the statement may have been done if the connection is gone: outside a transaction, and at
+            its COMMIT.
+    """
+    fault, state = _fault(error)
+    if fault is Fault.NO_ANSWER:
+        return EngineError("Operation has timed out", "P1008", fault=fault, in_doubt=unanswered)
+    if fault in GONE:
+        never_sent = isinstance(error, asyncpg.InterfaceError)
+        text = "Server has closed the connection."
         return EngineError(
-            f"Raw query failed. Code: `{state}`. Message: `{message}`", "P2010", {"code": state, "message": message}
+            text, "P1017", fault=fault, in_doubt=unanswered and not never_sent, database_code=state or None
         )
-    return _planned(error, state, message)
+    if isinstance(error, asyncpg.PostgresError) and not _is_refused_argument(error):
+        message = str(error.args[0] if error.args else error)
+        failure = _raw(state, message) if raw else _planned(error, state, message)
+    elif isinstance(error, asyncpg.OutdatedSchemaCacheError):
+        # A type was altered, which asyncpg found when it read the rows: the statement was done.
+        failure = EngineError("Database error: a type was altered since the statement was prepared", "P2039")
+        failure.in_doubt = unanswered
+    else:
+        failure = _argument_error(error, raw=raw)
+    failure.fault, failure.database_code = fault, state or None
+    return failure
+
+
+def _fault(error: BaseException) -> tuple[Fault | None, str]:
+    """What is wrong with the database, if anything, and its own code for it."""
+    if isinstance(error, TimeoutError):
+        return Fault.NO_ANSWER, ""
+    if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(error.__cause__, asyncpg.PostgresError):
+        error = error.__cause__  # what the server said before it closed the connection
+    if isinstance(error, asyncpg.PostgresError):
+        state = str(getattr(error, "sqlstate", None) or "")
+        found = _FAULTS.get(state) or _CLASS_FAULTS.get(state[:2])
+        if found not in GONE and getattr(error, "severity_en", None) in ("FATAL", "PANIC"):
+            found = Fault.CONNECTION_LOST
+        return (Fault.PLAN_CHANGED if isinstance(error, asyncpg.InvalidCachedStatementError) else found), state
+    if isinstance(error, asyncpg.OutdatedSchemaCacheError):
+        return Fault.PLAN_CHANGED, ""
+    # asyncpg's protocol loses count when the connection is cut in the middle of an operation (InternalClientError).
+    if isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError | OSError):
+        return Fault.CONNECTION_LOST, ""
+    return None, ""
+
+
+def _is_refused_argument(error: asyncpg.PostgresError) -> bool:
+    """Whether asyncpg itself refused to encode an argument. It raises what the server would, with the value in it."""
+    return type(error) is asyncpg.DataError and getattr(error, "severity", None) is None
+
+
+def _raw(state: str, message: str) -> EngineError:
+    return EngineError(
+        f"Raw query failed. Code: `{state}`. Message: `{message}`", "P2010", {"code": state, "message": message}
+    )
 
 
 def _argument_error(error: BaseException, *, raw: bool) -> EngineError:
-    # asyncpg quotes the value; a message must not.
+    # asyncpg quotes the value, and sometimes its reason does so too; a message must not.
     reason = str(error).rpartition("(")[2].rstrip(")") if "(" in str(error) else type(error).__name__
+    reason = _VALUE.sub("...", reason)
     if raw:
-        message = f"a parameter does not fit its type: {reason}"
-        return EngineError(
-            f"Raw query failed. Code: `22P02`. Message: `{message}`", "P2010", {"code": "22P02", "message": message}
-        )
-    if "out of range" in reason or isinstance(error, OverflowError):
+        return _raw("22P02", f"a parameter does not fit its type: {reason}")
+    if "out of range" in reason or isinstance(error, OverflowError) or isinstance(error.__cause__, OverflowError):
         return EngineError(f"Value out of range for the type: {reason}", "P2020")
     return EngineError(f"Invalid input value: {reason}", "P2007")
 
@@ -109,23 +173,26 @@ def connection_error(error: BaseException, url: PostgresUrl) -> EngineError:
     """Prisma's error for a connection that could not be opened: host, port and database, never the password."""
     meta = {"database_host": url.host, "database_port": url.port, "database_name": url.database}
     state = str(getattr(error, "sqlstate", None) or "")
+    fault, code = Fault.UNREACHABLE, "P1001"
     if state in ("28P01", "28000"):
+        code = "P1000"
         text = (
             f"Authentication failed against the database server at `{url.address}` (database `{url.database}`), "
             f"the provided database credentials for `{url.user or '(not available)'}` are not valid"
         )
-        return EngineError(text, "P1000", meta)
-    if state == "3D000":
-        return EngineError(
-            f"Database `{url.database}` does not exist on the database server at `{url.address}`", "P1003", meta
-        )
-    if state == "53300":
-        return EngineError(
-            f"Too many database connections opened at `{url.address}` (database `{url.database}`)", "P2037", meta
-        )
-    reason = f"no answer within {url.connect_timeout:g} s" if isinstance(error, TimeoutError) else _reason(error, url)
-    text = f"Can't reach database server at `{url.address}` (database `{url.database}`): {reason}"
-    return EngineError(text, "P1001", meta)
+    elif state == "3D000":
+        code = "P1003"
+        text = f"Database `{url.database}` does not exist on the database server at `{url.address}`"
+    elif state == "53300":
+        fault, code = Fault.TOO_MANY_CONNECTIONS, "P2037"
+        text = f"Too many database connections opened at `{url.address}` (database `{url.database}`)"
+    else:
+        if state == "57P03":
+            fault = Fault.SERVER_NOT_READY
+        no_answer = isinstance(error, TimeoutError)
+        reason = f"no answer within {url.connect_timeout:g} s" if no_answer else _reason(error, url)
+        text = f"Can't reach database server at `{url.address}` (database `{url.database}`): {reason}"
+    return EngineError(text, code, meta, fault=fault, database_code=state or None)
 
 
 def _reason(error: BaseException, url: PostgresUrl) -> str:

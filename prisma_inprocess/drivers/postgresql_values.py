@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult
+from prisma_inprocess.drivers.lists import postgres_list
 from prisma_inprocess.errors import EngineError
 from prisma_inprocess.request import dump_json
 
@@ -19,6 +20,7 @@ class PostgresDialect:
     """Conversions for PostgreSQL through asyncpg, which wants each parameter as the Python type of its column."""
 
     max_parameters = 32766
+    whole_list = staticmethod(postgres_list)
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
         encode_one = _encoder(kind)

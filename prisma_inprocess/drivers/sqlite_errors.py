@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Mapping
+from typing import Final
 
-from prisma_inprocess.errors import EngineError
+from prisma_inprocess.errors import EngineError, Fault, parameters_exceeded
 
 # What sqlite3 raises besides sqlite3.Error: a number beyond 64 bits, a lone surrogate, several statements at once
 # (before Python 3.12).
@@ -14,14 +16,61 @@ _UNIQUE = re.compile(r"^UNIQUE constraint failed: (.+)$")
 _NOT_NULL = re.compile(r"^NOT NULL constraint failed: (.+)$")
 
 
-def query_error(error: BaseException, *, raw: bool) -> EngineError:
-    """Prisma's error for one of `DATABASE_ERRORS`; `raw` for the user's own statements."""
+# By primary result code, which is the last byte of an extended one.
+_FAULTS: Final[Mapping[int, Fault]] = {
+    5: Fault.LOCK_TIMEOUT,  # SQLITE_BUSY
+    6: Fault.LOCK_TIMEOUT,  # SQLITE_LOCKED
+    7: Fault.INSUFFICIENT_RESOURCES,  # SQLITE_NOMEM
+    8: Fault.READ_ONLY,
+    9: Fault.STATEMENT_CANCELLED,  # SQLITE_INTERRUPT
+    10: Fault.INSUFFICIENT_RESOURCES,  # SQLITE_IOERR
+    13: Fault.INSUFFICIENT_RESOURCES,  # SQLITE_FULL
+    14: Fault.INSUFFICIENT_RESOURCES,  # SQLITE_CANTOPEN
+    17: Fault.PLAN_CHANGED,  # SQLITE_SCHEMA
+}
+_IOERR: Final = 10
+_LOCKED: Final = (5, 6)
+_TOO_MANY: Final = ("too many SQL variables", "variable number must be between")
+
+
+def query_error(error: BaseException, *, raw: bool, committing: bool = False) -> EngineError:
+    """Prisma's error for one of `DATABASE_ERRORS`.
+
+    Args:
+        error: What sqlite3 raised.
+        raw: Whether it is the user's own statement.
+        committing: Whether it may have happened in a commit, whose outcome is unknown when the disk fails.
+    """
+    failure = _described(error, raw=raw)
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is not None:
+        primary = code & 0xFF
+        failure.fault, failure.database_code = _FAULTS.get(primary), str(code)
+        failure.in_doubt = committing and primary == _IOERR
+    return failure
+
+
+def open_error(error: sqlite3.Error, path: str) -> EngineError:
+    """Prisma's error for a file that cannot be opened."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return EngineError(
+        f"Can't open the database file {path}: {error}",
+        "P1003",
+        {"database_file_path": path},
+        fault=Fault.LOCK_TIMEOUT if code & 0xFF in _LOCKED else Fault.UNREACHABLE,
+        database_code=str(code),
+    )
+
+
+def _described(error: BaseException, *, raw: bool) -> EngineError:
     message = str(error)
     code = str(getattr(error, "sqlite_errorcode", "N/A"))
     if isinstance(error, UnicodeEncodeError):
         return EngineError("Input error: a text contains a lone surrogate, which SQLite cannot store", "P2019")
     if isinstance(error, OverflowError):
         return EngineError("Value out of range for the type: an integer does not fit into 64 bits", "P2020")
+    if message.startswith(_TOO_MANY):
+        return parameters_exceeded()
     if raw:
         return EngineError(
             f"Raw query failed. Code: `{code}`. Message: `{message}`", "P2010", {"code": code, "message": message}

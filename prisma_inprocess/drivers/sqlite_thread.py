@@ -12,13 +12,30 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from prisma_inprocess.errors import EngineError
+from prisma_inprocess.errors import not_connected
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], Any]
-_Entry = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Job]
+_CLOSE_LIMIT: Final = 5.0
+# SQLite forgets an interruption that comes just before a statement begins, so it is repeated.
+_INTERRUPT_EVERY: Final = 0.05
+
+
+class _Entry:
+    """A function that waits for its turn, or has it."""
+
+    __slots__ = ("future", "has_begun", "has_ended", "is_unwanted", "job", "loop")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, job: Job) -> None:
+        self.loop = loop
+        self.job = job
+        self.future: asyncio.Future[Any] = loop.create_future()
+        self.has_begun = False
+        self.has_ended = False
+        # Its caller went away before its turn came: it is not done any more.
+        self.is_unwanted = False
 
 
 class SqliteThread:
@@ -33,7 +50,8 @@ class SqliteThread:
         self._jobs: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._closed = False
-        self._order = threading.Lock()  # nothing is queued behind the end, where nobody would do it
+        # Nothing is queued behind the end, where nobody would do it; and who is interrupted is the one that was meant.
+        self._order = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="prisma-inprocess-sqlite", daemon=True)
 
     @classmethod
@@ -48,42 +66,41 @@ class SqliteThread:
             raise
         return worker
 
-    async def run(self, job: Callable[[sqlite3.Connection], T], *, interruptible: bool = True) -> T:
+    async def run(
+        self, job: Callable[[sqlite3.Connection], T], *, interruptible: bool = True, urgent: bool = False
+    ) -> T:
         """Run a function in the thread.
 
         When the caller is cancelled, the statement is interrupted (unless it must not be) and waited for before the
         cancellation goes on: afterwards nothing of it is still running.
 
+        Args:
+            job: The function.
+            interruptible: Whether it may be broken off, or left out, when the caller is cancelled.
+            urgent: Whether what runs before it is interrupted.
+
         Raises:
             EngineError: P1017, it was closed.
         """
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[T] = loop.create_future()
-        with self._order:
-            if self._closed:
-                raise EngineError("The client is not connected: it was disconnected meanwhile", "P1017")
-            self._jobs.put((loop, future, job))
+        entry = _Entry(asyncio.get_running_loop(), job)
+        self._put(entry)
+        if urgent:
+            self._interrupt_before(entry)
         try:
-            return await asyncio.shield(future)
+            return await asyncio.shield(entry.future)
         except asyncio.CancelledError:
-            if interruptible and not future.done():
-                self.interrupt()
-            while not future.done():
+            if interruptible and self._withdraw(entry):
+                raise
+            while not entry.future.done():
                 with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([future])
-            if not future.cancelled():
-                future.exception()  # looked at, so that asyncio does not report it as never retrieved
+                    await asyncio.wait([entry.future])
+            if not entry.future.cancelled():
+                entry.future.exception()  # looked at, so that asyncio does not report it as never retrieved
             raise
 
     def usable(self) -> bool:
         connection = self._connection
         return not self._closed and connection is not None and not connection.in_transaction
-
-    def interrupt(self) -> None:
-        """Make the running statement fail."""
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.interrupt()
 
     def stop(self) -> None:
         """Close the connection after what is queued, without waiting."""
@@ -93,29 +110,81 @@ class SqliteThread:
                 self._jobs.put(None)
 
     async def close(self) -> None:
-        """Close the connection and wait for the thread, at most five seconds."""
-        self.stop()
-        self.interrupt()
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join, 5.0)
+        """Close the connection after what is queued; the statement that runs is interrupted. Waits within a limit."""
+        closing = _Entry(asyncio.get_running_loop(), _close)
+        with self._order:
+            if self._closed:
+                return
+            self._closed = True
+            self._jobs.put(closing)
+            self._jobs.put(None)
+            self._interrupt()
+        await asyncio.wait([closing.future], timeout=_CLOSE_LIMIT)
+
+    def _put(self, entry: _Entry) -> None:
+        with self._order:
+            if self._closed:
+                raise not_connected()
+            self._jobs.put(entry)
+
+    def _withdraw(self, entry: _Entry) -> bool:
+        """Break off a function that nobody waits for. Returns whether it had not begun, and never will."""
+        with self._order:
+            if not entry.has_begun:
+                entry.is_unwanted = True
+                return True
+            if entry.has_ended:
+                return False
+            self._interrupt()
+        entry.loop.call_later(_INTERRUPT_EVERY, self._withdraw, entry)
+        return False
+
+    def _interrupt_before(self, entry: _Entry) -> None:
+        """Make everything fail that stands before a function, until it has begun."""
+        with self._order:
+            if entry.has_begun:
+                return
+            self._interrupt()
+        entry.loop.call_later(_INTERRUPT_EVERY, self._interrupt_before, entry)
+
+    def _interrupt(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.interrupt()
+
+    def _begin(self, entry: _Entry) -> bool:
+        with self._order:
+            entry.has_begun = not entry.is_unwanted
+            return entry.has_begun
 
     def _work(self) -> None:
         while (entry := self._jobs.get()) is not None:
-            loop, future, job = entry
-            result: Any = None
-            failure: BaseException | None = None
-            try:
-                if self._connection is None:
-                    self._connection = self._open_connection()
-                result = job(self._connection)
-            except BaseException as error:
-                failure = error
-            # A closed loop has nobody left who waits for the answer.
-            with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(_resolve, future, result, failure)
-            del entry, loop, future, job, result, failure
+            if self._begin(entry):
+                self._do(entry)
+            del entry
         if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
+            _close(self._connection)
+
+    def _do(self, entry: _Entry) -> None:
+        result: Any = None
+        failure: BaseException | None = None
+        try:
+            if self._connection is None:
+                self._connection = self._open_connection()
+            result = entry.job(self._connection)
+        except BaseException as error:
+            failure = error
+        with self._order:
+            entry.has_ended = True
+        # A closed loop has nobody left who waits for the answer.
+        with contextlib.suppress(RuntimeError):
+            entry.loop.call_soon_threadsafe(_resolve, entry.future, result, failure)
+        del result, failure  # an error must not keep itself alive through this frame
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):
+        connection.close()
 
 
 def _nothing(_: sqlite3.Connection) -> None:

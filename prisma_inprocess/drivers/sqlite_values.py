@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult
+from prisma_inprocess.drivers.lists import sqlite_list
 from prisma_inprocess.errors import EngineError
 from prisma_inprocess.request import dump_json, to_utc
 
@@ -56,6 +57,7 @@ class SqliteDialect:
 
     # SQLite's own default limit since 3.32; Prisma's adapters use 999, the limit of older versions.
     max_parameters = 32766
+    whole_list = staticmethod(sqlite_list)
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
         encoders: dict[str, Encoder] = {

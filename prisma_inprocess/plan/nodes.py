@@ -9,10 +9,10 @@ folded into the call's function, so that the usual plan (map the rows of one sta
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from prisma_inprocess.drivers.base import Dialect, Driver
-from prisma_inprocess.errors import EngineError
+from prisma_inprocess.errors import EngineError, Fault
 from prisma_inprocess.plan.data_map import compile_data_map
 from prisma_inprocess.plan.records import JoinChild, Operations, as_list, attach, difference, is_empty, map_field
 from prisma_inprocess.plan.rules import holds, violation
@@ -21,6 +21,7 @@ from prisma_inprocess.plan.values import Run, Scope, compile_value
 
 Plan = Callable[[Run, Scope], Awaitable[Any]]
 Transform = Callable[[Any, Run, Scope], Any]
+T = TypeVar("T")
 
 
 def compile_plan(raw: Any, dialect: Dialect) -> Plan:
@@ -237,15 +238,26 @@ class _Compiler:
         return transaction
 
 
-async def in_transaction(run: Run, body: Callable[[Run], Awaitable[Any]]) -> Any:
-    """Run something in the transaction that is open, or in one of its own."""
+async def in_transaction(run: Run, body: Callable[[Run], Awaitable[T]]) -> T:
+    """Run something in the transaction that is open, or in one of its own.
+
+    In one of its own, it is repeated once when a table was altered since a statement was prepared.
+    """
     if run.session.in_transaction:
         return await body(run)
+    try:
+        return await _in_own_transaction(run, body)
+    except EngineError as error:
+        if error.fault is not Fault.PLAN_CHANGED or error.in_doubt:
+            raise
+    return await _in_own_transaction(run, body)
+
+
+async def _in_own_transaction(run: Run, body: Callable[[Run], Awaitable[T]]) -> T:
     driver = cast(Driver, run.session)  # a session outside a transaction is the driver itself
     transaction = await driver.begin()
-    inner = run.within(transaction)
     try:
-        result = await body(inner)
+        result = await body(run.within(transaction))
     except BaseException:
         await transaction.rollback()
         raise

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from fastapi_durable import WorkflowEngine
+from fastapi_durable import WorkflowService
 from tests.chaos.databases import ChaosDatabase, chaos_database
 
 _DANGERS = ("kill", "kill", "kill", "freeze", "drain")
@@ -52,7 +52,7 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
             for result in await asyncio.gather(*shopping, return_exceptions=True):
                 if isinstance(result, Exception):
                     customers.wrong.append(f"a customer was told {result!r}")
-            tallies = await count_by_entities(runtime.engine)
+            tallies = await count_by_entities(runtime.service)
         await fleet.drain_all()
     finally:
         fleet.kill_all()
@@ -76,7 +76,7 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
     return not (found.lost or found.duplicated or found.stuck or found.left or found.broken or fleet.faults)
 
 
-async def count_by_entities(engine: WorkflowEngine) -> dict[str, int]:
+async def count_by_entities(engine: WorkflowService) -> dict[str, int]:
     """What the jobs' entities counted."""
     from tests.chaos.workload import TALLIES, Tally
 

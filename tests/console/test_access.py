@@ -98,7 +98,7 @@ async def snapshot(found: Desk) -> Any:
         await store.find_run(ID),
         await found.runtime.service.get_entity_state("Counter", "stage"),
         await store.list_checkpoints(ID),
-        await found.runtime.gateway.count_runs(),
+        await found.runtime.service.count_runs(),
         await store.find_signal_waiter("t"),
     )
 

@@ -52,7 +52,7 @@ async def test_a_start_that_cannot_work_creates_no_run(workflow: str, body: dict
         response = await found.client.post(f"workflows/{workflow}/runs", json=body)
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
-        assert await found.runtime.gateway.count_runs() == 0
+        assert await found.runtime.service.count_runs() == 0
 
 
 async def test_every_workflow_has_its_input_in_the_document() -> None:

@@ -13,7 +13,7 @@ from fastapi_durable import MemoryStateStore, RunStatus
 from fastapi_durable.engine.core.live_events import LiveEvents
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import Run
-from fastapi_durable.store.base import HistoryState
+from fastapi_durable.store.port.checkpoints import HistoryState
 from fastapi_durable.web.streams import Follow, State, Streams
 from tests.console.desk import Desk, Parcel, desk, failing, send
 

@@ -125,6 +125,6 @@ async def test_nobody_learns_from_the_console_how_to_call_a_webhook(
             return "".join(answers) + capsys.readouterr().out
 
         assert secret not in await told()
-        await found.runtime.engine.callback(waiter.token, 1)
+        await found.runtime.service.callback(waiter.token, 1)
         await found.until("a:b", RunStatus.COMPLETED)
         assert secret not in await told()

@@ -14,10 +14,8 @@ from fastapi import Depends
 from pydantic import BaseModel
 
 import fastapi_durable
-from fastapi_durable import errors
-from fastapi_durable.app.gateway import RunGateway
+from fastapi_durable import WorkflowService, errors
 from fastapi_durable.app.runtime import StandaloneApplication
-from fastapi_durable.app.service import WorkflowService
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.injection import DependencyResolver
@@ -62,8 +60,8 @@ async def test_an_example_does_what_it_says(title: str) -> None:
     assert calls, "the example shows no call"
     injector = DependencyResolver(StandaloneApplication())
     running = running_engine(MemoryStateStore(), *workflows, entities=entities, injector=injector)
-    async with asyncio.timeout(10), running as engine:
-        names |= {"engine": engine, "service": WorkflowService(engine), "gateway": RunGateway(engine)}
+    async with asyncio.timeout(10), running as service:
+        names |= {"service": service, "gateway": service}
         done = eval(compiled(calls), names)  # noqa: S307 (as above)
         if inspect.iscoroutine(done):
             await done

@@ -1,16 +1,14 @@
 """A worker that finds its concurrency: what it drives follows its places."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
-from fastapi_durable.app.gateway import RunGateway
 from fastapi_durable.declare.concurrency import Adaptive
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, running_worker, until
+from tests.support.engine_rig import FAST, running_worker, tuned, until
 
 NEVER_LATE = timedelta(days=1)
 ALWAYS_LATE = timedelta(microseconds=1)
@@ -23,7 +21,7 @@ async def test_places_are_added_while_all_are_taken_and_the_loop_is_prompt() -> 
     async def flow(ctx: WorkflowContext) -> None:
         await go_on.wait()
 
-    config = replace(FAST, concurrency=Adaptive(least=1, most=3, longest_lag=NEVER_LATE))
+    config = tuned(FAST, concurrency=Adaptive(least=1, most=3, longest_lag=NEVER_LATE))
     async with running_worker(MemoryStateStore(), flow, config=config) as (engine, worker):
         handles = [await engine.start(flow) for _ in range(5)]
 
@@ -48,7 +46,7 @@ async def test_no_place_is_added_while_the_loop_is_late() -> None:
         await asyncio.sleep(0.1)
         at_once -= 1
 
-    config = replace(FAST, concurrency=Adaptive(least=2, most=9, longest_lag=ALWAYS_LATE))
+    config = tuned(FAST, concurrency=Adaptive(least=2, most=9, longest_lag=ALWAYS_LATE))
     async with running_worker(MemoryStateStore(), flow, config=config) as (engine, _):
         handles = [await engine.start(flow) for _ in range(20)]
         for handle in handles:
@@ -56,12 +54,12 @@ async def test_no_place_is_added_while_the_loop_is_late() -> None:
     assert most == 2
 
 
-async def shown(engine: WorkflowEngine) -> int:
+async def shown(engine: WorkflowService) -> int:
     """The number that the worker's row shows, once it has one."""
 
     async def is_listed() -> bool:
-        return bool(await RunGateway(engine).workers())
+        return bool(await engine.workers())
 
     await until(is_listed)
-    (me,) = await RunGateway(engine).workers()
+    (me,) = await engine.workers()
     return me.concurrency

@@ -3,7 +3,6 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -32,6 +31,7 @@ from tests.support.engine_rig import (
     is_idle,
     running_engine,
     running_worker,
+    tuned,
     until,
 )
 from tests.support.interposed_store import interposed
@@ -140,7 +140,7 @@ async def test_a_body_that_hangs_holds_one_place_and_nobody_up(store: StateStore
         await asyncio.Event().wait()
 
     async with running_engine(
-        store, hang, good, config=replace(FAST, concurrency=2, shutdown_timeout=timedelta(0))
+        store, hang, good, config=tuned(FAST, concurrency=2, shutdown_timeout=timedelta(0))
     ) as engine:
         await engine.start(hang)
         await entered.wait()
@@ -198,7 +198,7 @@ async def test_runs_of_a_workflow_that_is_not_deployed_wait_untouched(store: Sta
     yesterday = build_engine(store, removed, good_of_old)
     waiting = [await yesterday.start(flow, priority=9) for flow in (removed, good_of_old) for _ in range(5)]
     snapshot = [await handle.run() for handle in waiting]
-    async with running_engine(store, good, config=replace(FAST, concurrency=1)) as engine:
+    async with running_engine(store, good, config=tuned(FAST, concurrency=1)) as engine:
         assert await (await engine.start(good)).result("5s") == "good"
         assert [await handle.run() for handle in waiting] == snapshot
     async with running_engine(store, removed, good_of_old) as engine:
@@ -226,7 +226,7 @@ async def test_an_input_that_no_longer_decodes_waits_for_code_that_fits_it(store
         assert "card-number-4242" not in str(error.to_json())
         assert await other.result("5s") == "good"
     async with running_engine(
-        store, before, config=replace(FAST, blocked_poll_interval=timedelta(milliseconds=1))
+        store, before, config=tuned(FAST, blocked_poll_interval=timedelta(milliseconds=1))
     ) as engine:
         await store.update_run(handle.run_id, {"wake_at": None, "status": RunStatus.PENDING})
         assert await engine.handle(handle.run_id, before).result("5s") == "done"
@@ -284,7 +284,7 @@ async def test_a_history_of_which_one_row_cannot_be_read_is_not_taken_for_a_shor
     async with Prisma(datasource={"url": sqlite_url}) as client:
         store = PrismaStateStore(client)
         # Long enough for a slow disk: a lease that expires during the step would have it executed twice, rightly.
-        lease = replace(SHORT_LEASE, lease=timedelta(seconds=1))
+        lease = tuned(SHORT_LEASE, lease=timedelta(seconds=1))
         async with running_worker(store, flow, good, config=lease) as (engine, worker):
             handle = await engine.start(flow)
             await until(lambda: has_status(handle, RunStatus.SUSPENDED))
@@ -319,11 +319,11 @@ async def test_no_more_runs_are_driven_at_a_time_than_the_configuration_says(sto
         await go_on.wait()
         driven -= 1
 
-    async with running_worker(store, flow, config=replace(FAST, concurrency=3)) as (engine, worker):
+    async with running_worker(store, flow, config=tuned(FAST, concurrency=3)) as (engine, worker):
         handles = [await engine.start(flow) for _ in range(10)]
         await until(lambda: _reached(lambda: driven == 3))
         # It looks for nothing that it could not drive: the rest is there for other workers.
-        assert len(await store.list_pending_runs(limit=20)) == 7
+        assert len(await store.list_runs(RunQuery(status=RunStatus.PENDING))) == 7
         assert worker.health().in_flight == 3
         go_on.set()
         for handle in handles:
@@ -340,7 +340,7 @@ async def test_a_higher_priority_is_driven_first(store: StateStore) -> None:
 
     engine = build_engine(store, flow)
     handles = [await engine.start(flow, number, priority=number) for number in (1, 3, 2)]
-    async with running_engine(store, flow, config=replace(FAST, concurrency=1)):
+    async with running_engine(store, flow, config=tuned(FAST, concurrency=1)):
         for handle in handles:
             await handle.result("5s")
     assert order == [3, 2, 1]

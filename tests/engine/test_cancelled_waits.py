@@ -10,10 +10,10 @@ import pytest
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.model.errors import FatalError, RunFailedError, StepFailedError
 from fastapi_durable.model.records import CheckpointStatus, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import build_engine, has_status, running_engine, until
 from tests.support.interposed_store import interposed
@@ -51,21 +51,21 @@ class Kind:
 
     name: str
     wait: Callable[[WorkflowContext], Any]
-    answer: Callable[[WorkflowEngine, str], Awaitable[bool]]
+    answer: Callable[[WorkflowService, str], Awaitable[bool]]
 
     def __str__(self) -> str:
         return self.name
 
 
-async def _signal(engine: WorkflowEngine, run_id: str) -> bool:
+async def _signal(engine: WorkflowService, run_id: str) -> bool:
     return await engine.signal("answer", 7)
 
 
-async def _event(engine: WorkflowEngine, run_id: str) -> bool:
+async def _event(engine: WorkflowService, run_id: str) -> bool:
     return bool((await engine.publish_event("answer", 7)).receivers)
 
 
-async def _update(engine: WorkflowEngine, run_id: str) -> bool:
+async def _update(engine: WorkflowService, run_id: str) -> bool:
     return (await engine.update(run_id, "answer", 7)).received
 
 

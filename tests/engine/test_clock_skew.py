@@ -6,7 +6,6 @@ A clock that is ahead by more than two thirds of a lease sees leases as over tha
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,13 +14,15 @@ import pytest
 from fastapi_durable import RunStatus, WorkflowContext, step, workflow
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
-from fastapi_durable.engine.engine import WorkflowEngine
-from fastapi_durable.engine.worker import _RENEWALS_PER_LEASE, Worker
+from fastapi_durable.engine.engine import Engine
+from fastapi_durable.engine.upkeep.renewal import RENEWALS_PER_LEASE
+from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import Lease, Run
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.in_process import InProcessTransport
-from tests.support.engine_rig import FAST, NothingInjected, running_engine, until
+from tests.support.engine_rig import FAST, NothingInjected, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 
@@ -36,20 +37,20 @@ class SkewedClock(SystemClock):
 
 
 @asynccontextmanager
-async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIterator[WorkflowEngine]:
-    engine = WorkflowEngine(
+async def machine(store: StateStore, flow: Any, *, skew: timedelta) -> AsyncIterator[WorkflowService]:
+    engine = Engine(
         store=store,
         workflows=[workflow_definition(flow)],
         injector=NothingInjected(),
         transport=InProcessTransport(),
-        config=replace(FAST, lease=timedelta(seconds=3)),
+        config=tuned(FAST, lease=timedelta(seconds=3)),
         clock=SkewedClock(skew),
         codec=Codec(),
     )
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine
+        yield WorkflowService(engine.kernel)
     finally:
         await worker.stop()
 
@@ -62,10 +63,10 @@ async def test_clocks_that_differ_by_less_than_two_thirds_of_a_lease_take_no_liv
 ) -> None:
     """The worst moment: a third of the lease has passed, and its renewal is about to be written."""
     lease, true = timedelta(seconds=30), SystemClock().now()
-    margin = lease - lease / _RENEWALS_PER_LEASE
+    margin = lease - lease / RENEWALS_PER_LEASE
     skew = margin if beyond else margin - timedelta(milliseconds=1)
     owners, others = (true, true + skew) if who == "the other is ahead" else (true - skew, true)
-    claimed_at = owners - lease / _RENEWALS_PER_LEASE
+    claimed_at = owners - lease / RENEWALS_PER_LEASE
     run = Run(id="r", workflow="flow", workflow_version="1", created_at=claimed_at, updated_at=claimed_at)
     await store.create_run(run)
     assert await store.claim_runs("owner", now=claimed_at, until=claimed_at + lease, limit=1)
@@ -103,7 +104,7 @@ async def test_a_machine_whose_clock_is_an_hour_off_records_nothing_twice(store:
         await ctx.sleep("10ms")
         return [first, await ctx.step(work)]
 
-    right = replace(FAST, lease=timedelta(seconds=3))
+    right = tuned(FAST, lease=timedelta(seconds=3))
     async with running_engine(store, flow, config=right) as engine:
         async with machine(store, flow, skew=timedelta(hours=hours)):
             handle = await engine.start(flow)

@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,12 +11,13 @@ from fastapi_durable import DeadLetter, workflow
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import WorkflowNotRegisteredError
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, build_machinery, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
-POISONED = replace(FAST, max_recovery_attempts=1)
+POISONED = tuned(FAST, max_recovery_attempts=1)
 
 
 async def die(store: StateStore, times: int) -> None:
@@ -71,7 +71,7 @@ async def test_a_worker_that_dies_while_it_buries_a_run_leaves_one_letter(store:
         now = SystemClock().now()
         (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
         with suppress(ProcessDied):
-            await build_engine(crashing(store, fuse), poison, config=POISONED).driver(run, "t").drive()
+            await build_machinery(crashing(store, fuse), poison, config=POISONED).driver(run, "t").drive()
         async with running_engine(store, poison, undertaker, config=POISONED) as engine:
             await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
             await engine.handle(f"dlq:p{number}", undertaker).result("20s")
@@ -89,7 +89,7 @@ async def test_of_many_workers_that_find_a_run_dead_one_starts_the_letter(store:
 
     await build_engine(store, poison).start(poison, run_id="p")
     await die(store, 3)
-    engine = build_engine(store, poison, config=POISONED)
+    engine = build_machinery(store, poison, config=POISONED)
     now = SystemClock().now()
     (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
     await asyncio.gather(*(engine.driver(run, "t").drive() for _ in range(5)))
@@ -121,8 +121,8 @@ async def test_a_letter_that_dies_itself_is_not_told_of(store: StateStore) -> No
     async def poison(ctx: Any) -> None:
         pass
 
-    engine = build_engine(store, poison, config=POISONED)
-    await engine.start(poison, run_id="p")
+    engine = build_machinery(store, poison, config=POISONED)
+    await WorkflowService(engine.kernel).start(poison, run_id="p")
     for run_id in ("p", "dlq:p"):
         await die(store, 3)
         now = SystemClock().now()

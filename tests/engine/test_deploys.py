@@ -1,7 +1,6 @@
 """Code that does not fit the history of a run: what it leaves alone until code comes that does."""
 
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +11,10 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, has_status, running_engine, until
+from tests.support.engine_rig import FAST, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
-IMPATIENT = replace(FAST, blocked_poll_interval=timedelta(milliseconds=20))
+IMPATIENT = tuned(FAST, blocked_poll_interval=timedelta(milliseconds=20))
 
 done: Counter[str] = Counter()
 

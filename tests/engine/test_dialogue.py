@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -28,7 +27,7 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
 from tests.support.conversation import RESULT, answer, conversation
-from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -183,7 +182,7 @@ async def test_a_value_from_a_branch_is_the_last_one_though_an_earlier_one_came_
         await ctx.wait_for_signal("go")
         await _show(ctx, 4)
 
-    async with running_engine(store, flow, clock=clock, config=replace(FAST, lease=timedelta(hours=1))) as engine:
+    async with running_engine(store, flow, clock=clock, config=tuned(FAST, lease=timedelta(hours=1))) as engine:
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         assert await engine.get_value(handle.run_id, "progress", int) == 3

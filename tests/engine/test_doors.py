@@ -7,7 +7,7 @@ the run is in the namespace of what began it, in its trace, and under an id that
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -17,8 +17,9 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import Batch, Singleton, workflow, workflow_definition
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.upkeep.schedule import Schedule
+from fastapi_durable.engine.upkeep.scheduler import Scheduler
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.errors import (
     InputValidationError,
@@ -30,14 +31,15 @@ from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import LIVE_STATUSES, Run, RunQuery, RunStatus
 from fastapi_durable.model.reserved import PREFIXES
 from fastapi_durable.observe.prometheus import ProcessMetrics
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
 from fastapi_durable.transport.in_process import InProcessTransport
-from tests.support.engine_rig import FAST, NothingInjected, run_has, running_engine, until
+from tests.support.engine_rig import FAST, NothingInjected, run_has, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
-CONFIG = replace(FAST, namespace="orders", max_recovery_attempts=1, lease=timedelta(minutes=5))
+CONFIG = tuned(FAST, namespace="orders", max_recovery_attempts=1, lease=timedelta(minutes=5))
 TRACE = "00-0000000000000000000000000000abcd-000000000000ef01-01"
 SPAN = NonRecordingSpan(SpanContext(0xABCD, 0xEF01, is_remote=False, trace_flags=TraceFlags(1)))
 
@@ -86,7 +88,8 @@ async def poison(ctx: WorkflowContext) -> None: ...
 class Rig:
     """A process, and the run that began before: `source` has ended."""
 
-    engine: WorkflowEngine
+    engine: WorkflowService
+    scheduler: Scheduler
     store: StateStore
     clock: HandClock
 
@@ -112,9 +115,9 @@ class Door:
 
 
 async def fire(rig: Rig) -> None:
-    await rig.engine.scheduler.fire()
+    await rig.scheduler.fire()
     rig.clock.move(hours=1)
-    await rig.engine.scheduler.fire()
+    await rig.scheduler.fire()
 
 
 async def settle(rig: Rig) -> None:
@@ -154,7 +157,7 @@ DOORS = [
     Door(name="debounce", begin=settle, workflow="settled"),
     Door(name="batch", begin=lambda rig: rig.engine.publish_event("collect", 1), workflow="batched"),
     Door(name="schedule", begin=fire, trace=False),
-    Door(name="schedule trigger", begin=lambda rig: rig.engine.scheduler.trigger("hourly"), raised=True),
+    Door(name="schedule trigger", begin=lambda rig: rig.scheduler.trigger("hourly"), raised=True),
     Door(name="retry_with_input", begin=lambda rig: rig.engine.retry_with_input("source", 2), raised=True),
     Door(name="fork", begin=lambda rig: rig.engine.fork("source", from_step=0), raised=True),
     Door(name="dead letter", begin=bury),
@@ -165,7 +168,7 @@ every_door = pytest.mark.parametrize("door", DOORS, ids=lambda door: door.name)
 @asynccontextmanager
 async def rig_on(store: StateStore) -> AsyncIterator[Rig]:
     clock = HandClock(SystemClock().now())
-    engine = WorkflowEngine(
+    machinery = Engine(
         store=store,
         workflows=[
             workflow_definition(each)
@@ -178,12 +181,12 @@ async def rig_on(store: StateStore) -> AsyncIterator[Rig]:
         codec=Codec(),
         schedules=[Schedule(key="hourly", workflow="one", input=1, every="1h")],
     )
-    worker = Worker(engine)
+    engine, worker = WorkflowService(machinery.kernel), Worker(machinery)
     await worker.start()
     try:
         with use_span(SPAN):
             await (await engine.start(one, 0, run_id="source")).result("60s")
-        yield Rig(engine=engine, store=store, clock=clock)
+        yield Rig(engine=engine, scheduler=machinery.scheduler, store=store, clock=clock)
     finally:
         await worker.stop()
 
@@ -220,7 +223,7 @@ async def test_a_full_singleton_is_kept_whatever_begins_a_run(
                 assert published.refused
                 assert not published.buffered
             if door.name == "schedule":
-                (info,) = await rig.engine.scheduler.listing()
+                (info,) = await rig.scheduler.listing()
                 assert info.refusal is not None
                 assert info.refusal.code == "singleton_queue_full"
         assert await runs_of(store, door.workflow) == []

@@ -15,7 +15,7 @@ from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import ChildFailedError, RunStateError
 from fastapi_durable.model.records import ErrorRecord, Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 NEVER = "never"
@@ -64,7 +64,7 @@ async def test_a_parent_is_told_that_its_child_is_dead(store: StateStore) -> Non
             return error.error.code
         return None
 
-    config = replace(FAST, max_recovery_attempts=1)
+    config = tuned(FAST, max_recovery_attempts=1)
     outside = build_engine(store, parent, patient)
     async with running_engine(store, parent, patient, config=config) as engine:
         handle = await engine.start(parent)

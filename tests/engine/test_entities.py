@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from fastapi_durable.model.errors import DefinitionError, EntityOperationError, 
 from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 executed: Counter[str] = Counter()
@@ -151,7 +151,7 @@ async def test_the_state_of_an_entity_that_nobody_used_is_none() -> None:
 
 async def test_operations_wait_for_a_worker_that_knows_the_entity() -> None:
     store = MemoryStateStore()
-    config = replace(FAST, blocked_poll_interval=FAST.poll_interval)
+    config = tuned(FAST, blocked_poll_interval=FAST.poll_interval)
     async with running_engine(store, entities=[Account], config=config) as engine:
         await engine.signal_entity("Tally", "x", "add")
         await until(lambda: has_status(engine.handle("entity:Tally:x"), RunStatus.BLOCKED))

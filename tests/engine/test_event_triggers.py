@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from pydantic import BaseModel
@@ -13,7 +12,7 @@ from fastapi_durable.model.errors import DefinitionError, RunCancelledError
 from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 
@@ -70,7 +69,7 @@ async def test_a_payload_that_is_no_input_of_one_workflow_does_not_keep_the_othe
 async def test_the_same_event_id_in_another_namespace_is_another_event() -> None:
 
     store = MemoryStateStore()
-    tenant = build_engine(store, account, config=replace(FAST, namespace="tenant"))
+    tenant = build_engine(store, account, config=tuned(FAST, namespace="tenant"))
     result = await tenant.publish_event("refunded", {}, event_id="e1")
     assert result.started == ("evt@6.tenant:e1:account",)
 

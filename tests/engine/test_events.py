@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from fastapi_durable.model.errors import (
 )
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 
 
 @workflow
@@ -123,13 +122,13 @@ async def test_of_two_runs_that_ask_at_once_one_gets_the_kept_event(store: State
 
 
 async def test_a_kept_event_is_gone_after_its_time(store: StateStore) -> None:
-    config = replace(FAST, event_ttl=timedelta(milliseconds=1))
+    config = tuned(FAST, event_ttl=timedelta(milliseconds=1))
     async with running_engine(store, wait_for_any, config=config) as engine:
         await engine.publish_event("paid", "old", event_id="e")
-        moment = engine.clock.now()
+        moment = engine._kernel.clock.now()
 
         async def is_old() -> bool:
-            return engine.clock.now() > moment + timedelta(milliseconds=5)
+            return engine._kernel.clock.now() > moment + timedelta(milliseconds=5)
 
         await until(is_old)
         handle = await engine.start(wait_for_any)

@@ -1,7 +1,6 @@
 """A run that is over its execution timeout ends, whatever it and its worker are doing."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,11 +11,11 @@ from fastapi_durable.model.errors import ChildFailedError, RunCancelledError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 HOUR = timedelta(hours=1)
-LONG_LEASE = replace(FAST, lease=HOUR, show_running_after=HOUR, concurrency=1, shutdown_timeout=timedelta(0))
+LONG_LEASE = tuned(FAST, lease=HOUR, show_running_after=HOUR, concurrency=1, shutdown_timeout=timedelta(0))
 """Neither a renewal nor a row that shows the step would find out that the run has ended."""
 
 
@@ -94,7 +93,7 @@ async def _is_over(store: StateStore, run_id: str) -> bool:
     run = await store.find_run(run_id)
     assert run is not None
     assert run.expires_at is not None
-    return build_engine(store).clock.now() > run.expires_at
+    return build_engine(store)._kernel.clock.now() > run.expires_at
 
 
 @workflow
@@ -139,7 +138,7 @@ async def test_a_parent_is_told_that_its_child_timed_out() -> None:
 
 async def test_a_pending_run_that_nobody_drives_times_out_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """Seen to by a worker that does not know its workflow, and has no other that can expire: it looks seldom."""
-    monkeypatch.setattr("fastapi_durable.engine.worker._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
+    monkeypatch.setattr("fastapi_durable.engine.upkeep.upkeep._RARE_EXPIRY_INTERVAL", timedelta(milliseconds=20))
 
     @workflow(execution_timeout="1ms")
     async def elsewhere(ctx: WorkflowContext) -> None: ...

@@ -1,6 +1,5 @@
 """A run is handed back in writes that may each be the last thing its process does: another worker goes on with it."""
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,18 +9,20 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.driver import RunDriver
+from fastapi_durable.engine.runs.queues import declare_queues
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import Run, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import FAST, build_engine, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, build_machinery, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
-PATIENT = replace(FAST, lease=timedelta(seconds=30))
+PATIENT = tuned(FAST, lease=timedelta(seconds=30))
 MINUTE = timedelta(minutes=1)
 QUEUES = (Queue("narrow", concurrency=1),)
 
@@ -71,7 +72,7 @@ async def test_a_process_that_dies_while_it_hands_a_run_back_leaves_it_to_anothe
     if "cancel" not in situation:
         await engine.signal("go")
     fuse = Fuse(at, moment)
-    doomed = build_engine(crashing(store, fuse), flow, queues=queues).driver(leased, "token of the dead")
+    doomed = build_machinery(crashing(store, fuse), flow, queues=queues).driver(leased, "token of the dead")
     try:
         await doomed.release_run()
     except ProcessDied:
@@ -115,7 +116,7 @@ async def test_a_worker_that_looks_right_behind_the_hand_back_is_not_disturbed_b
             raise StoreUnavailableError("the connection broke before the answer came")
         return answer
 
-    driver = build_engine(interposed(store, between), flow).driver(leased, "token of the dead")
+    driver = build_machinery(interposed(store, between), flow).driver(leased, "token of the dead")
     with pytest.raises(StoreUnavailableError):
         await driver.release_run()
     await driver.release_run()
@@ -135,7 +136,7 @@ async def test_a_run_that_is_handed_back_without_a_turn_keeps_its_place_in_its_q
 
     queues = (Queue("strict", rate_limit=1, rate_period="1h"), *QUEUES)
     engine = build_engine(store, flow, queues=queues)
-    await engine.declare_queues()
+    await declare_queues(engine._kernel)
 
     async def claimed() -> dict[str, list[Run]]:
         now = SystemClock().now()
@@ -152,10 +153,10 @@ async def test_a_run_that_is_handed_back_without_a_turn_keeps_its_place_in_its_q
             "narrow": ["narrow 0"],
         }
         for runs in found.values():
-            await engine.driver(runs[0], "token").release_run()
+            await RunDriver(runs[0], "token", engine._kernel).release_run()
 
 
-async def _half_way(store: StateStore, flow: Any, engine: WorkflowEngine, *, queue: str | None) -> Run:
+async def _half_way(store: StateStore, flow: Any, engine: WorkflowService, *, queue: str | None) -> Run:
     """A run whose step is done, and that waits."""
     queues = QUEUES if queue else ()
     async with running_engine(store, flow, config=PATIENT, queues=queues) as first:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,20 +11,29 @@ import pytest
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    has_status,
+    is_idle,
+    running_engine,
+    running_worker,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 
 # Nothing is found by polling.
-SELDOM = replace(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
-ONE_PLACE = replace(SELDOM, concurrency=1)
+SELDOM = tuned(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
+ONE_PLACE = tuned(SELDOM, concurrency=1)
 
 
 @workflow
@@ -47,15 +55,15 @@ async def _dispatched(ticket: TaskTicket) -> None:
     """The outside ends the task."""
 
 
-async def send_signal(engine: WorkflowEngine, run_id: str) -> object:
+async def send_signal(engine: WorkflowService, run_id: str) -> object:
     return await engine.signal("go", "on")
 
 
-async def send_update(engine: WorkflowEngine, run_id: str) -> object:
+async def send_update(engine: WorkflowService, run_id: str) -> object:
     return await engine.update(run_id, "go", "on")
 
 
-async def end_task(engine: WorkflowEngine, run_id: str) -> object:
+async def end_task(engine: WorkflowService, run_id: str) -> object:
     return await engine.complete_task(run_id, "go", "on")
 
 
@@ -83,7 +91,7 @@ async def has_place(worker: Worker) -> bool:
     return reservation is not None
 
 
-async def waiting(engine: WorkflowEngine, body: Callable[..., Any], **options: Any) -> RunHandle[Any]:
+async def waiting(engine: WorkflowService, body: Callable[..., Any], **options: Any) -> RunHandle[Any]:
     handle = await engine.start(body, **options)
     await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     return handle
@@ -111,7 +119,7 @@ async def test_a_run_of_another_workflow_is_left_to_those_who_know_it() -> None:
         async with running_engine(store, updated, config=SELDOM) as ignorant:
             await ignorant.signal("go", "on")
             assert await handle.status() is RunStatus.SUSPENDED, "woken, and nobody's yet"
-        knowing.notifications.work_available()
+        knowing._kernel.notifications.work_available()
         assert await handle.result("5s") == "on"
 
 
@@ -155,7 +163,7 @@ async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_
     async with running_worker(inner, signalled, config=ONE_PLACE) as (engine, worker):
         handle = await waiting(engine, signalled)
         await until(lambda: is_idle(worker))
-        outside.dispatcher = worker
+        outside._kernel.local_worker.dispatcher = worker
         with pytest.raises(StoreUnavailableError):
             await outside.signal("go", "on")
         await until(lambda: has_place(worker))
@@ -258,7 +266,7 @@ async def test_runs_that_begin_while_a_worker_looks_for_work_do_not_overfill_its
 
     outside = build_engine(store, counted)
     found = [await outside.start(counted) for _ in range(4)]
-    config = replace(SELDOM, concurrency=4)
+    config = tuned(SELDOM, concurrency=4)
     async with running_worker(interposed(store, look.between), counted, config=config) as (engine, worker):
         await look.begun.wait()
         begun = [await engine.start(counted) for _ in range(4)]

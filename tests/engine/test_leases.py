@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,12 +12,12 @@ from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import SHORT_LEASE, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import SHORT_LEASE, has_status, is_idle, running_engine, running_worker, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
 # Its step says nothing while it runs: the row that shows a longer one as running would be refused, and end it.
-STALE = replace(SHORT_LEASE, show_running_after=timedelta(hours=1))
+STALE = tuned(SHORT_LEASE, show_running_after=timedelta(hours=1))
 CUT_OFF = "the stale execution was cut off: it tests nothing"
 
 
@@ -79,7 +78,7 @@ async def test_a_stale_worker_neither_overwrites_a_result_nor_ends_the_run(store
     async with running_worker(interposed(store, _Stale().between), flow, config=STALE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
-        async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
+        async with running_engine(store, flow, config=tuned(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
             assert await fresh.handle(handle.run_id).result("20s") == ["execution 2", "execution 3"]
             run, history = await store.find_run(handle.run_id), await store.list_checkpoints(handle.run_id)
             place.go_on.set()
@@ -101,7 +100,7 @@ async def test_a_stale_worker_does_not_free_the_lease_of_its_successor(store: St
     async with running_worker(interposed(store, _Stale().between), flow, config=STALE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
-        async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))):
+        async with running_engine(store, flow, config=tuned(SHORT_LEASE, lease=timedelta(seconds=30))):
             await successor.entered.wait()
             owned = await handle.run()
             place.go_on.set()
@@ -128,7 +127,7 @@ async def test_a_stale_body_that_comes_to_its_end_does_not_end_the_run(store: St
     async with running_worker(interposed(store, _Stale().between), flow, config=STALE) as (stale, stale_worker):
         handle = await stale.start(flow)
         await place.entered.wait()
-        async with running_engine(store, flow, config=replace(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
+        async with running_engine(store, flow, config=tuned(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
             await successor.entered.wait()
             place.go_on.set()
             await until(lambda: is_idle(stale_worker))
@@ -182,7 +181,7 @@ async def test_a_step_under_way_is_ended_when_the_lease_is_lost(store: StateStor
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(work)
 
-    async with running_worker(store, flow, config=replace(SHORT_LEASE, lease=timedelta(milliseconds=300))) as (
+    async with running_worker(store, flow, config=tuned(SHORT_LEASE, lease=timedelta(milliseconds=300))) as (
         engine,
         _,
     ):
@@ -217,7 +216,7 @@ async def test_a_step_under_way_is_ended_when_no_renewal_succeeds_until_the_leas
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(work)
 
-    async with running_worker(interposed(store, hang), flow, config=replace(SHORT_LEASE, concurrency=1)) as (engine, _):
+    async with running_worker(interposed(store, hang), flow, config=tuned(SHORT_LEASE, concurrency=1)) as (engine, _):
         handle = await engine.start(flow)
         async with asyncio.timeout(5):
             await cut_off.wait()
@@ -267,7 +266,7 @@ async def test_a_long_step_keeps_its_lease_by_renewal(store: StateStore) -> None
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.step(work)
 
-    config = replace(SHORT_LEASE, lease=timedelta(milliseconds=150))
+    config = tuned(SHORT_LEASE, lease=timedelta(milliseconds=150))
     async with running_engine(store, flow, config=config) as engine, running_engine(store, flow, config=config):
         await (await engine.start(flow)).result("5s")
     assert executions == 1
@@ -299,7 +298,7 @@ async def test_one_renewal_that_fails_costs_no_lease(store: StateStore) -> None:
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.step(work)
 
-    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
+    config = tuned(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
     async with running_engine(interposed(store, fail_once), flow, config=config) as engine:
         handle = await engine.start(flow)
         await handle.result("10s")
@@ -324,12 +323,12 @@ async def test_a_worker_keeps_nothing_of_a_run_that_ends_while_its_lease_is_rene
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.local_step("wait", go_on.wait)
 
-    config = replace(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
+    config = tuned(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
     async with running_worker(interposed(store, between), flow, config=config) as (engine, worker):
         await engine.start(flow)
         async with asyncio.timeout(10):
             await answered.wait()
-        assert worker._leased_until == {}
+        assert worker._held_leases.tokens() == set()
 
 
 @on_every_store

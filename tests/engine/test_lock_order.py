@@ -12,20 +12,20 @@ import pytest
 from example_app.clients.postgresql import Prisma
 from fastapi_durable.declare.definition import Singleton, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import StoreConflictError
 from fastapi_durable.model.records import TERMINAL_STATUSES, Lease, Run, RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.store.prisma.store import PrismaTransaction
 from tests.support.crossing import Crossing, crossing
-from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
 pytestmark = pytest.mark.postgres
 
-PATIENT = replace(FAST, lease=timedelta(minutes=5))
+PATIENT = tuned(FAST, lease=timedelta(minutes=5))
 
 
 class Held:
@@ -75,17 +75,17 @@ async def child(ctx: WorkflowContext) -> str:
     return await ctx.wait_for_signal("go", str)
 
 
-async def by_itself(engine: WorkflowEngine) -> None:
+async def by_itself(engine: WorkflowService) -> None:
     await engine.signal("go", "on")
 
 
-async def by_an_operator(engine: WorkflowEngine) -> None:
+async def by_an_operator(engine: WorkflowService) -> None:
     await engine.cancel("child")
 
 
 @pytest.mark.parametrize("end_child", [by_itself, by_an_operator])
 async def test_a_child_that_ends_while_its_parent_is_cancelled_waits_for_that_or_comes_first(
-    postgres_url: str, end_child: Callable[[WorkflowEngine], Awaitable[None]]
+    postgres_url: str, end_child: Callable[[WorkflowService], Awaitable[None]]
 ) -> None:
     async with Prisma(datasource={"url": postgres_url}) as client, crossing(postgres_url, 2) as meeting:
         store, held = PrismaStateStore(client), Held(meeting)

@@ -1,7 +1,6 @@
 """Runs that go on as new ones, and code that changes under them."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -12,7 +11,7 @@ from fastapi_durable.model.errors import ResultTimeoutError
 from fastapi_durable.model.records import RunStatus, SearchAttributes
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 
@@ -75,7 +74,7 @@ async def test_the_next_run_of_a_chain_is_of_the_newest_version_and_where_the_ch
 
     store, queues = MemoryStateStore(), [Queue("narrow", concurrency=1)]
     versions = (first, newest, between)
-    tenant = build_engine(store, *versions, queues=queues, config=replace(FAST, namespace="tenant"))
+    tenant = build_engine(store, *versions, queues=queues, config=tuned(FAST, namespace="tenant"))
     handle = await tenant.start(first, 3, run_id="c", queue="narrow", fairness_key="k")
     async with running_engine(store, *versions, queues=queues):
         assert await handle.result("5s") == "the newest, 2 left"

@@ -115,10 +115,10 @@ async def test_open_telemetry_gets_the_same_under_its_own_names() -> None:
     store = MemoryStateStore()
     provider = Kept()
     async with running_engine(store, send) as engine:
-        with metered(engine, provider):
+        with metered(engine._kernel, provider):
             await happened(engine, store)
             (observed,) = provider.callbacks["durable.runs.active"](CallbackOptions())
-            assert observed.value == len(engine.notifications.driven_here)
+            assert observed.value == len(engine._kernel.notifications.driven_here)
         before = {name: len(values) for name, values in provider.values.items()}
         await engine.start(send, "later", run_id="later")
         await until(run_has(store, "later", RunStatus.SUSPENDED))

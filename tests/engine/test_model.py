@@ -21,8 +21,9 @@ from hypothesis.stateful import (
 )
 
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.model.records import Checkpoint, Run, RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
@@ -55,7 +56,7 @@ class Lives(RuleBasedStateMachine):
         self.finished: dict[tuple[str, int], Checkpoint] = {}
         self.ended: dict[str, Run] = {}
 
-    def process(self, store: Any) -> WorkflowEngine:
+    def process(self, store: Any) -> WorkflowService:
         return build_engine(store, *WORKFLOWS, entities=(Counter,), config=CONFIG, clock=self.clock)
 
     def do(self, what: Coroutine[Any, Any, T]) -> T:
@@ -129,11 +130,11 @@ class Lives(RuleBasedStateMachine):
     async def turn(self) -> bool:
         """Drive one run until it rests, if one wants to; a process that dies is followed by another one."""
         process, now = self.inside, self.clock.now()
-        token = f"{process.config.instance_id}:{now}"
+        token = f"{process._kernel.config.instance_id}:{now}"
         try:
-            claimed = await process.store.claim_runs(token, now=now, until=now + LEASE, limit=1)
+            claimed = await process._kernel.store.claim_runs(token, now=now, until=now + LEASE, limit=1)
             for run in claimed:
-                await process.driver(run, token).drive()
+                await RunDriver(run, token, process._kernel).drive()
         except ProcessDied:
             self.inside = self.outside
             return True

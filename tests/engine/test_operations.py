@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -23,7 +22,7 @@ from fastapi_durable.model.errors import (
 from fastapi_durable.model.records import Checkpoint, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 
 done: Counter[str] = Counter()
 broken: set[str] = set()
@@ -145,11 +144,12 @@ async def test_only_a_failed_dead_or_blocked_run_is_retried(status: RunStatus) -
 
 async def test_a_dead_run_is_retried_with_its_count_of_crashes_at_zero() -> None:
     store = MemoryStateStore()
-    config = replace(FAST, max_recovery_attempts=0, lease=timedelta(milliseconds=30))
+    config = tuned(FAST, max_recovery_attempts=1, lease=timedelta(milliseconds=30))
     outside = build_engine(store, three)
     handle = await outside.start(three, ["a"])
-    now = outside.clock.now()
-    await store.claim_runs("dead process", now=now, until=now, limit=1)
+    now = outside._kernel.clock.now()
+    for process in ("dead process", "another dead process"):
+        await store.claim_runs(process, now=now, until=now, limit=1)
     async with running_engine(store, three, config=config) as engine:
         await until(lambda: has_status(handle, RunStatus.DEAD))
         assert (await engine.retry(handle.run_id)).recovery_attempts == 0

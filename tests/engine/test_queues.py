@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,13 +11,14 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.queue import Queue, QueueState
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.runs.queues import declare_queues
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import DefinitionError, InputValidationError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
-from tests.support.engine_rig import FAST, build_engine, has_status, run_has, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
 under_way: list[str] = []
@@ -109,11 +109,11 @@ async def test_the_place_of_a_killed_worker_is_free_after_its_lease(stores: tupl
         return looks > before
 
     killed = build_engine(stores[0], working_once, queues=queues, clock=clock)
-    await killed.declare_queues()
+    await declare_queues(killed._kernel)
     crashed = await killed.start(working_once, "crashed", queue="q")
     claim = await stores[0].claim_queued_runs("dead", now=clock.now(), until=clock.now() + lease, limit=1)
     assert [run.id for run in claim.runs] == [crashed.run_id]
-    watched, config = interposed(stores[1], between), replace(FAST, lease=lease)
+    watched, config = interposed(stores[1], between), tuned(FAST, lease=lease)
     async with running_engine(watched, working_once, queues=queues, clock=clock, config=config) as engine:
         next_run = await engine.start(working_once, "next", queue="q")
         before = looks
@@ -129,11 +129,11 @@ async def test_the_place_of_a_killed_worker_is_free_after_its_lease(stores: tupl
 async def test_a_rate_limit_spreads_the_beginnings() -> None:
     store = MemoryStateStore()
     queues = [Queue("q", rate_limit=2, rate_period="300ms")]
-    async with running_engine(store, working, queues=queues, config=replace(FAST, concurrency=9)) as engine:
-        started = engine.clock.now()
+    async with running_engine(store, working, queues=queues, config=tuned(FAST, concurrency=9)) as engine:
+        started = engine._kernel.clock.now()
         handles = [await engine.start(working, str(n), queue="q") for n in range(5)]
         await asyncio.gather(*[handle.result("10s") for handle in handles])
-        assert engine.clock.now() - started >= timedelta(milliseconds=600)
+        assert engine._kernel.clock.now() - started >= timedelta(milliseconds=600)
 
 
 async def test_a_rate_that_is_used_up_for_long_keeps_no_sleeper_from_being_woken_in_time(
@@ -142,7 +142,7 @@ async def test_a_rate_that_is_used_up_for_long_keeps_no_sleeper_from_being_woken
     """That the queue opens in an hour is noted once, not at every look; what a process notes of wakes is bounded."""
     monkeypatch.setattr("fastapi_durable.engine.core.notifications._PLANNED_WAKES", 3)
     queues = [Queue("q", rate_limit=1, rate_period="1h")]
-    patient = replace(FAST, poll_interval=timedelta(minutes=1), lease=timedelta(minutes=1))
+    patient = tuned(FAST, poll_interval=timedelta(minutes=1), lease=timedelta(minutes=1))
     async with running_engine(MemoryStateStore(), working, working_once, queues=queues, config=patient) as engine:
         for name in ("begins", "has to wait"):
             await engine.start(working_once, name, queue="q")
@@ -186,7 +186,7 @@ async def delegating(ctx: WorkflowContext, name: str) -> str:
 
 async def test_a_child_waits_in_a_queue_of_its_parents_namespace(stores: tuple[StateStore, StateStore]) -> None:
     """Though no process of that namespace ever declared it, and the worker is one of all namespaces."""
-    abroad = build_engine(stores[0], delegating, working_once, config=replace(FAST, namespace="abroad"))
+    abroad = build_engine(stores[0], delegating, working_once, config=tuned(FAST, namespace="abroad"))
     async with running_engine(stores[1], delegating, working_once, queues=[Queue("q", concurrency=1)]):
         assert await abroad.execute(delegating, "a", timeout="10s") == "a"
     child = await stores[0].find_run("a-child")
@@ -235,14 +235,14 @@ async def test_a_queue_that_is_given_up_fails_no_run_whose_child_waits_in_it() -
 async def test_a_run_in_a_queue_whose_process_dies_again_and_again_is_dead_in_the_end() -> None:
     """Its place is taken back before it is claimed anew; that counts as a crash all the same."""
     store, queues = MemoryStateStore(), [Queue("q", concurrency=1)]
-    config = replace(FAST, max_recovery_attempts=2, lease=timedelta(milliseconds=20))
+    config = tuned(FAST, max_recovery_attempts=2, lease=timedelta(milliseconds=20))
     engine = build_engine(store, working, queues=queues, config=config)
-    await engine.declare_queues()
+    await declare_queues(engine._kernel)
     handle = await engine.start(working, "poison", queue="q")
     for _ in range(3):
 
         async def claimed() -> bool:
-            now = engine.clock.now()
+            now = engine._kernel.clock.now()
             return bool((await store.claim_queued_runs("dead", now=now, until=now + config.lease, limit=1)).runs)
 
         await until(claimed)
@@ -276,7 +276,7 @@ async def test_cancelling_a_run_that_waits_for_its_turn_leaves_nothing_behind() 
 async def test_a_queue_is_there_before_its_first_run_whoever_starts_it(with_signal: bool) -> None:
     """Also an engine that was never started with a worker, in a namespace that nobody else serves."""
     store = MemoryStateStore()
-    caller = build_engine(store, waiting, queues=[Queue("q")], config=replace(FAST, namespace="shop"))
+    caller = build_engine(store, waiting, queues=[Queue("q")], config=tuned(FAST, namespace="shop"))
     if with_signal:
         await caller.signal_with_start(waiting, "a", token="go:a", run_id="a", queue="q")
     else:
@@ -328,5 +328,5 @@ async def test_a_first_start_leaves_limits_alone_that_a_newer_worker_sets_at_tha
     engine = build_engine(interposed(store, between), working, queues=[Queue("q", concurrency=1)])
     await engine.start(working, "first", queue="q")
     await engine.start(working, "second", queue="q")
-    assert [load.queue.concurrency for load in await store.list_queues(engine.clock.now())] == [9]
+    assert [load.queue.concurrency for load in await store.list_queues(engine._kernel.clock.now())] == [9]
     assert asked == ["add_queue", "create_run", "create_run"]

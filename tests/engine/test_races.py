@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,9 +13,9 @@ from fastapi_durable.model.errors import ResultTimeoutError, RunFailedError, Run
 from fastapi_durable.model.records import CheckpointStatus, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 
-BUSY = replace(FAST, lease=timedelta(seconds=10), concurrency=50)
+BUSY = tuned(FAST, lease=timedelta(seconds=10), concurrency=50)
 
 
 @step

@@ -1,7 +1,6 @@
 """Runs whose process died: taken up by others, and given up when every process that takes them dies."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +14,18 @@ from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import RunDeadError
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    build_machinery,
+    has_status,
+    killed_worker,
+    running_engine,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -36,7 +45,7 @@ async def test_a_run_whose_process_dies_again_and_again_is_dead_in_the_end(store
 
     handle = await build_engine(store, flow).start(flow)
     assert [await die(store, number) for number in range(3)] == [None, 1, 2]
-    async with running_engine(store, flow, config=replace(FAST, max_recovery_attempts=2)) as engine:
+    async with running_engine(store, flow, config=tuned(FAST, max_recovery_attempts=2)) as engine:
         with pytest.raises(RunDeadError, match="3 times without progress"):
             await engine.handle(handle.run_id).result("20s")
 
@@ -60,7 +69,7 @@ async def test_a_process_that_dies_in_a_later_turn_is_noticed_and_counted_like_i
         await ctx.sleep("50ms")
         await ctx.step(hang)
 
-    short = replace(FAST, lease=timedelta(milliseconds=500))
+    short = tuned(FAST, lease=timedelta(milliseconds=500))
     async with killed_worker(store, flow, config=short) as first:
         handle = await first.start(flow)
         await entered.wait()
@@ -72,7 +81,7 @@ async def test_a_process_that_dies_in_a_later_turn_is_noticed_and_counted_like_i
 
     await until(is_free)
     assert [await die(store, number) for number in range(2)] == [1, 2]
-    async with running_engine(store, flow, config=replace(FAST, max_recovery_attempts=2)) as engine:
+    async with running_engine(store, flow, config=tuned(FAST, max_recovery_attempts=2)) as engine:
         with pytest.raises(RunDeadError, match="3 times without progress"):
             await engine.handle(handle.run_id).result("20s")
 
@@ -98,7 +107,7 @@ async def test_progress_forgets_the_crashes_before_it(store: StateStore) -> None
     handle = await build_engine(store, flow).start(flow)
     for number in range(3):
         await die(store, number)
-    async with running_engine(store, flow, config=replace(FAST, max_recovery_attempts=5)) as engine:
+    async with running_engine(store, flow, config=tuned(FAST, max_recovery_attempts=5)) as engine:
         await entered.wait()
         await until(lambda: has_status(handle, RunStatus.RUNNING))
         assert (await handle.run()).recovery_attempts == 0
@@ -127,8 +136,8 @@ async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_goin
 
     for name in ("_FAILURE_PAUSE", "_HEARTBEAT"):
         monkeypatch.setattr(upkeep, name, timedelta(milliseconds=5))
-    config = replace(FAST, blocked_poll_interval=timedelta(milliseconds=5))
-    engine = build_engine(interposed(store, fail_once), flow, config=config)
+    config = tuned(FAST, blocked_poll_interval=timedelta(milliseconds=5))
+    engine = build_machinery(interposed(store, fail_once), flow, config=config)
     engine.retention = Retention(sweep_interval="5ms")
     worker = Worker(engine)
     await worker.start()
@@ -139,6 +148,6 @@ async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_goin
 
         await until(each_was_tried_again)
         assert worker.health().alive
-        assert await (await engine.start(flow)).result("20s") == "done"
+        assert await WorkflowService(engine.kernel).execute(flow, timeout="20s") == "done"
     finally:
         await worker.stop()

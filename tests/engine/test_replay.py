@@ -2,7 +2,6 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,9 +12,9 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.model.errors import RunFailedError, SignalTimeoutError, StepFailedError
 from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, tuned, until
 
-IMPATIENT = replace(FAST, blocked_poll_interval=timedelta(milliseconds=20), lease=timedelta(milliseconds=60))
+IMPATIENT = tuned(FAST, blocked_poll_interval=timedelta(milliseconds=20), lease=timedelta(milliseconds=60))
 
 
 @step
@@ -470,7 +469,7 @@ async def test_a_parked_run_is_tried_again_by_the_same_deployment_but_not_all_th
     handle = await build_engine(store, recorded).start(recorded)
     async with running_engine(store, recorded) as engine:
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
-    async with running_engine(store, found, config=replace(FAST, blocked_poll_interval=timedelta(hours=1))) as engine:
+    async with running_engine(store, found, config=tuned(FAST, blocked_poll_interval=timedelta(hours=1))) as engine:
         await engine.signal("go")
         await until(lambda: has_status(handle, RunStatus.BLOCKED))
         run = await handle.run()

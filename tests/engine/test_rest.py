@@ -1,7 +1,6 @@
 """When a body counts as waiting, so that its turn ends: all it has under way waits, in whatever order that came."""
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +11,9 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.model.errors import RunCancelledError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import FAST, has_status, is_idle, running_engine, running_worker, tuned, until
 
-SELDOM = replace(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
+SELDOM = tuned(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
 
 
 @step

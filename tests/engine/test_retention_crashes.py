@@ -75,12 +75,12 @@ async def test_a_process_that_dies_between_batches_leaves_whole_runs_and_another
     await _fill(store)
     doomed, living = build_engine(crashing(store, Fuse(at, moment))), build_engine(store)
     with pytest.raises(ProcessDied):
-        await sweep(doomed.kernel, RETENTION)
+        await sweep(doomed._kernel, RETENTION)
     batches = at if moment == "after" else at - 1
     assert len(await _whole(store)) == 6 - min(5, 2 * batches)
-    assert await sweep(living.kernel, RETENTION) == 5 - min(5, 2 * batches)
+    assert await sweep(living._kernel, RETENTION) == 5 - min(5, 2 * batches)
     assert await _whole(store) == ["new"]
-    assert await sweep(living.kernel, RETENTION) == 0
+    assert await sweep(living._kernel, RETENTION) == 0
 
 
 class Dying:
@@ -141,5 +141,5 @@ async def test_a_process_that_dies_within_a_batch_leaves_all_of_its_runs_whole(s
         assert len(await _whole(store)) == await client.durablerunattribute.count() == (6 if dying.died else 4)
         at, died = at + 1, dying.died
     assert at > 5, "a run, its checkpoints, waiters and attributes are four statements"
-    assert await sweep(living.kernel, RETENTION) == 3
+    assert await sweep(living._kernel, RETENTION) == 3
     assert await _whole(store) == ["new"]

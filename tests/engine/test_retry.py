@@ -9,7 +9,6 @@ import pytest
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.errors import (
     ChildFailedError,
@@ -19,6 +18,7 @@ from fastapi_durable.model.errors import (
     StepFailedError,
 )
 from fastapi_durable.model.records import ErrorRecord, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import build_engine, running_engine
 
@@ -45,7 +45,7 @@ async def take_back(undo: Undo[str, str]) -> None:
     done[f"undo {undo.input}"] += 1
 
 
-async def _fails(engine: WorkflowEngine, flow: Callable[..., Any], *names: str) -> str:
+async def _fails(engine: WorkflowService, flow: Callable[..., Any], *names: str) -> str:
     """A run of `flow` that failed while these were broken; now they are mended."""
     broken.update(names)
     handle = await engine.start(flow, run_id="run")

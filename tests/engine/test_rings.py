@@ -1,7 +1,6 @@
 """Runs that join one another at the same moment: whatever the order of their commits, a ring of waits is refused."""
 
 from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -16,13 +15,13 @@ from fastapi_durable.model.errors import ChildFailedError, FatalError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.support.crossing import Crossing, crossing
-from tests.support.engine_rig import FAST, run_has, running_engine, until
+from tests.support.engine_rig import FAST, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
 pytestmark = pytest.mark.postgres
 
 # Nobody waits for a row that a held transaction has locked in order to renew its lease.
-PATIENT = replace(FAST, lease=timedelta(minutes=5))
+PATIENT = tuned(FAST, lease=timedelta(minutes=5))
 
 
 class Joins:

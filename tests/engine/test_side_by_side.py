@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -14,20 +14,20 @@ from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.declare.retry import fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.model.errors import SignalTimeoutError
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
-PATIENT = replace(FAST, lease=timedelta(minutes=1), poll_interval=timedelta(minutes=1))
+PATIENT = tuned(FAST, lease=timedelta(minutes=1), poll_interval=timedelta(minutes=1))
 """Nothing is found by polling: what goes on, goes on by a timer or a notification."""
 
-DEAF = replace(FAST, lease=timedelta(minutes=1), poll_interval=timedelta(milliseconds=50))
+DEAF = tuned(FAST, lease=timedelta(minutes=1), poll_interval=timedelta(milliseconds=50))
 """Where nobody tells, a poll finds it."""
 
 
@@ -81,7 +81,7 @@ class Delivery:
 
     name: str
     wait: Callable[[WorkflowContext], Awaitable[Any]]
-    answer: Callable[[WorkflowEngine, str], Awaitable[object]]
+    answer: Callable[[WorkflowService, str], Awaitable[object]]
 
     def __str__(self) -> str:
         return self.name
@@ -93,12 +93,12 @@ async def _hook(ctx: WorkflowContext, **limit: Any) -> Any:
     return await hook.wait(**limit)
 
 
-async def _call_back(engine: WorkflowEngine, run_id: str) -> None:
+async def _call_back(engine: WorkflowService, run_id: str) -> None:
     await until(lambda: engine.get_value(run_id, "hook"))
     assert await engine.callback(await engine.get_value(run_id, "hook", str) or "", "sent") is Callback.RECEIVED
 
 
-async def _when_awaited(engine: WorkflowEngine, send: Callable[[], Awaitable[object]]) -> None:
+async def _when_awaited(engine: WorkflowService, send: Callable[[], Awaitable[object]]) -> None:
     async def is_received() -> object:
         answer = await send()
         return getattr(answer, "receivers", answer)
@@ -181,14 +181,14 @@ async def test_so_does_a_delivery_by_another_process(
         return await ctx.gather(ctx.local_step("work", hold.work), _lets_go(ctx, delivery, hold))
 
     # With one place here, a child is the other process's to drive.
-    config = replace(PATIENT if told else DEAF, concurrency=1)
+    config = tuned(PATIENT if told else DEAF, concurrency=1)
     async with (
         running_engine(stores[0], flow, other, config=config) as here,
         running_engine(stores[1], other, config=FAST) as away,
     ):
         with ExitStack() as joined:
             if told:
-                joined.enter_context(away.notifications.joined_to(here.notifications.on_message))
+                joined.enter_context(away._kernel.notifications.joined_to(here._kernel.notifications.on_message))
             handle = await here.start(flow)
             await hold.begun.wait()
             await until(lambda: stores[1].list_signal_waiters(run_ids=[handle.run_id]))
@@ -266,7 +266,7 @@ async def test_an_attempt_that_waits_longer_than_a_turn_would_comes_while_anothe
     async def flow(ctx: WorkflowContext) -> list[str]:
         return await ctx.gather(ctx.local_step("work", hold.work), ctx.step(flaky))
 
-    config = replace(PATIENT, inline_retry_below=timedelta(0))
+    config = tuned(PATIENT, inline_retry_below=timedelta(0))
     async with running_engine(store, flow, config=config) as engine:
         assert await (await engine.start(flow)).result("20s") == ["worked", "released"]
     assert hold.executions == 1
@@ -302,7 +302,7 @@ async def test_a_signal_wins_a_race_against_a_step_at_work(store: StateStore, ho
         await ctx.sleep("1ms")
         return [winner.index, winner.value]
 
-    async with running_engine(store, flow, config=replace(PATIENT, poll_interval=timedelta(seconds=5))) as engine:
+    async with running_engine(store, flow, config=tuned(PATIENT, poll_interval=timedelta(seconds=5))) as engine:
         handle = await engine.start(flow)
         await hold.begun.wait()
         await until(lambda: store.find_signal_waiter("go"))

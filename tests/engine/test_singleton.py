@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -20,7 +19,7 @@ from fastapi_durable.model.errors import (
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 under_way: Counter[str] = Counter()
@@ -134,7 +133,7 @@ async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit(stor
     outside = build_engine(store, alone)
     older = await outside.start(alone, "k/older")
     newer = await outside.start(alone, "k/newer", priority=9)
-    async with running_engine(store, alone, config=replace(FAST, concurrency=1)):
+    async with running_engine(store, alone, config=tuned(FAST, concurrency=1)):
         await older.result("20s")
         await newer.result("20s")
     assert most["k"] == 1
@@ -144,7 +143,7 @@ async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit(stor
 @pytest.mark.parametrize("ending", ["failed", "cancelled", "cancelled with compensation", "died"])
 async def test_a_slot_is_free_however_its_run_ends(store: StateStore, ending: str) -> None:
     if ending == "died":
-        async with killed_worker(store, holding, config=replace(FAST, lease=timedelta(milliseconds=50))) as first:
+        async with killed_worker(store, holding, config=tuned(FAST, lease=timedelta(milliseconds=50))) as first:
             await first.start(holding, "k/first", run_id="first")
             await until(lambda: store.find_signal_waiter("go:k/first"))
     async with running_engine(store, holding) as engine:
@@ -206,7 +205,7 @@ async def test_the_key_is_a_tag_of_the_run() -> None:
 
 async def test_keys_of_different_workflows_and_namespaces_do_not_meet() -> None:
     store = MemoryStateStore()
-    other = replace(FAST, namespace="other")
+    other = tuned(FAST, namespace="other")
     async with (
         running_engine(store, holding, alone) as engine,
         running_engine(store, holding, alone, config=other) as elsewhere,

@@ -2,30 +2,29 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Run, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
-from tests.support.engine_rig import FAST, has_status, killed_worker, run_has, running_engine, until
+from tests.support.engine_rig import FAST, has_status, killed_worker, run_has, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
-PATIENT = replace(FAST, lease=timedelta(days=1))
+PATIENT = tuned(FAST, lease=timedelta(days=1))
 """Nothing is taken for dead when the clock is moved."""
 
 
 @asynccontextmanager
-async def by_hand(store: StateStore, clock: HandClock, *flows: Any) -> AsyncIterator[WorkflowEngine]:
+async def by_hand(store: StateStore, clock: HandClock, *flows: Any) -> AsyncIterator[WorkflowService]:
     async with running_engine(store, *flows, clock=clock, config=PATIENT) as engine:
         yield engine
 
 
-async def result(store: StateStore, engine: WorkflowEngine, run_id: str, flow: Any) -> Any:
+async def result(store: StateStore, engine: WorkflowService, run_id: str, flow: Any) -> Any:
     """A limit of `result` would be one of the clock that stands still."""
     await until(run_has(store, run_id, RunStatus.COMPLETED))
     return await engine.handle(run_id, flow).result()

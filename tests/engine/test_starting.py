@@ -7,16 +7,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.app.service import WorkflowService
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.errors import InputValidationError, RunIdTakenError, RunNotFoundError
 from fastapi_durable.model.records import RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 
@@ -192,16 +191,16 @@ class Counter(BaseModel):
         self.number += number
 
 
-def engine_of(store: StateStore, namespace: str | None) -> WorkflowEngine:
-    return build_engine(store, talk, order, entities=[Counter], config=replace(FAST, namespace=namespace))
+def engine_of(store: StateStore, namespace: str | None) -> WorkflowService:
+    return build_engine(store, talk, order, entities=[Counter], config=tuned(FAST, namespace=namespace))
 
 
 @on_every_store
 async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: StateStore) -> None:
-    async with running_engine(store, talk, order, config=replace(FAST, namespace="a")) as own:
+    async with running_engine(store, talk, order, config=tuned(FAST, namespace="a")) as own:
         handle = await own.start(talk, run_id="talk")
         await until(lambda: store.find_signal_waiter("bp:talk:1"))
-        other = WorkflowService(engine_of(store, "b"))
+        other = engine_of(store, "b")
         for refused in (
             other.get_value("talk", "secret"),
             other.continue_run("talk"),
@@ -223,7 +222,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
         with pytest.raises(RunIdTakenError, match="in another namespace"):
             await other.start(talk, run_id="talk")
 
-        operator = WorkflowService(engine_of(store, None))
+        operator = engine_of(store, None)
         assert await operator.get_value("talk", "secret", int) == 7
         assert await operator.continue_run("talk")
         assert (await operator.update("talk", "name", "x")).accepted
@@ -246,7 +245,7 @@ async def test_a_driven_run_keeps_its_lease_whatever_another_namespace_asks_for(
         return await ctx.gather(ctx.step(work), ctx.wait_for_signal("go", str))
 
     def of(namespace: str) -> Any:
-        return running_engine(store, flow, config=replace(FAST, namespace=namespace, show_running_after=FAST.lease))
+        return running_engine(store, flow, config=tuned(FAST, namespace=namespace, show_running_after=FAST.lease))
 
     async with of("a") as own, of("b") as other:
         handle = await own.start(flow)
@@ -273,7 +272,7 @@ async def test_signals_and_events_stay_in_the_namespace_of_an_engine_that_has_on
     async def listen(ctx: WorkflowContext, what: str) -> Any:
         return await ctx.wait_for_signal("go") if what == "signal" else await ctx.wait_for_event("paid")
 
-    async with running_engine(store, listen, config=replace(FAST, namespace="a")) as own:
+    async with running_engine(store, listen, config=tuned(FAST, namespace="a")) as own:
         signalled, told = await own.start(listen, "signal", run_id="s"), await own.start(listen, "event", run_id="e")
         await until(lambda: store.find_signal_waiter("go"))
         await until(lambda: store.list_signal_waiters(run_ids=["e"]))
@@ -292,13 +291,13 @@ async def test_signals_and_events_stay_in_the_namespace_of_an_engine_that_has_on
 async def test_entities_of_two_namespaces_are_two() -> None:
     store = MemoryStateStore()
     async with (
-        running_engine(store, entities=[Counter], config=replace(FAST, namespace="a")) as a,
-        running_engine(store, entities=[Counter], config=replace(FAST, namespace="b")) as b,
+        running_engine(store, entities=[Counter], config=tuned(FAST, namespace="a")) as a,
+        running_engine(store, entities=[Counter], config=tuned(FAST, namespace="b")) as b,
     ):
         await a.signal_entity(Counter, "k", Counter.add, 1)
         await b.signal_entity(Counter, "k", Counter.add, 2)
 
-        async def number(engine: WorkflowEngine) -> int:
+        async def number(engine: WorkflowService) -> int:
             state = await engine.get_entity_state(Counter, "k")
             return 0 if state is None else state.number
 

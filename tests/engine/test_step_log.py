@@ -16,13 +16,13 @@ from fastapi_durable.declare.retry import fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.core.interception import StepExecution, StepInterceptor
 from fastapi_durable.engine.core.live_events import LiveEvent
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.errors import RunCancelledError, RunFailedError, StepFailedError
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_machinery, has_status, running_engine, tuned, until
 
 
 async def events_of(store: StateStore, run_id: str, seq: int = 0) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ async def test_a_log_is_bounded_and_never_fails_its_step(store: StateStore) -> N
 
 
 @contextmanager
-def heard_by(engine: WorkflowEngine) -> Iterator[list[LiveEvent]]:
+def heard_by(engine: WorkflowService) -> Iterator[list[LiveEvent]]:
     heard: list[LiveEvent] = []
     stop = engine.events.listen(heard.append)
     try:
@@ -312,9 +312,9 @@ async def test_a_run_that_is_parked_and_one_that_is_given_up_are_told_as_such(st
         await store.save_checkpoint(replace(row, run_id="diverged"))
     poison = replace(again, id="poison", status=RunStatus.RUNNING, recovery_attempts=5, locked_until=parked.created_at)
     await store.create_run(poison)
-    engine = build_engine(store, after, config=replace(FAST, max_recovery_attempts=1))
-    with heard_by(engine) as heard:
-        worker = Worker(engine)
+    machinery = build_machinery(store, after, config=tuned(FAST, max_recovery_attempts=1))
+    with heard_by(WorkflowService(machinery.kernel)) as heard:
+        worker = Worker(machinery)
         await worker.start()
         await until(lambda: _heard(heard, "run.blocked"))
         await until(lambda: _heard(heard, "run.dead"))

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +14,9 @@ from fastapi_durable.model.errors import DefinitionError, FatalError, RunFailedE
 from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
-from tests.support.engine_rig import FAST, has_status, killed_worker, running_engine, until
+from tests.support.engine_rig import FAST, has_status, killed_worker, running_engine, tuned, until
 
-SUSPENDING = replace(FAST, inline_retry_below=timedelta(0), lease=timedelta(milliseconds=60))
+SUSPENDING = tuned(FAST, inline_retry_below=timedelta(0), lease=timedelta(milliseconds=60))
 
 
 class Unreadable(Exception):
@@ -91,7 +90,7 @@ async def test_attempts_survive_a_crash(store: StateStore) -> None:
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.step(fail)
 
-    config = replace(SUSPENDING, inline_retry_below=timedelta(seconds=2))
+    config = tuned(SUSPENDING, inline_retry_below=timedelta(seconds=2))
     async with killed_worker(store, flow, config=config) as first:
         handle = await first.start(flow)
         await second_failed.wait()
@@ -129,7 +128,7 @@ async def test_a_crash_in_a_later_attempt_loses_nothing_of_the_earlier_ones(stor
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(work)
 
-    config = replace(SUSPENDING, inline_retry_below=timedelta(seconds=2), show_running_after=timedelta(0))
+    config = tuned(SUSPENDING, inline_retry_below=timedelta(seconds=2), show_running_after=timedelta(0))
     async with killed_worker(store, flow, config=config) as first:
         handle = await first.start(flow)
         await entered.wait()
@@ -161,7 +160,7 @@ async def test_an_attempt_that_a_crash_cut_off_is_made_again_under_its_number(st
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(work)
 
-    config = replace(SUSPENDING, show_running_after=timedelta(0))
+    config = tuned(SUSPENDING, show_running_after=timedelta(0))
     async with killed_worker(store, flow, config=config) as first:
         handle = await first.start(flow)
         await entered.wait()

@@ -4,7 +4,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -14,28 +13,37 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.retry import NO_DELAY, fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns import lifetime
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, until
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    build_machinery,
+    has_status,
+    is_idle,
+    running_engine,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 
-PATIENT = replace(FAST, lease=timedelta(minutes=5), shutdown_timeout=timedelta(seconds=5))
+PATIENT = tuned(FAST, lease=timedelta(minutes=5), shutdown_timeout=timedelta(seconds=5))
 """A run that is not handed back stays untouched for longer than any test takes."""
 
 
 @asynccontextmanager
 async def _started(
     store: StateStore, *workflows: Any, config: Any = PATIENT
-) -> AsyncIterator[tuple[WorkflowEngine, Worker]]:
+) -> AsyncIterator[tuple[WorkflowService, Worker]]:
     """A worker that the test itself stops."""
-    engine = build_engine(store, *workflows, config=config)
+    engine = build_machinery(store, *workflows, config=config)
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine, worker
+        yield WorkflowService(engine.kernel), worker
     finally:
         await worker.stop(timedelta(0))
 
@@ -175,7 +183,7 @@ async def test_a_step_that_refuses_to_end_is_left_and_its_run_waits_for_the_leas
     async def flow(ctx: WorkflowContext) -> str:
         return await ctx.step(stubborn)
 
-    config = replace(PATIENT, lease=timedelta(milliseconds=300))
+    config = tuned(PATIENT, lease=timedelta(milliseconds=300))
     async with _started(store, flow, config=config) as (engine, worker):
         handle = await engine.start(flow)
         await entered.wait()

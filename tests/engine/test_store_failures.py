@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -13,15 +12,25 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.retry import NO_DELAY
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.upkeep.expiry import cancel_expired
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import StepFailedError, StoreConflictError, StoreError, StoreUnavailableError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    has_status,
+    is_idle,
+    running_engine,
+    running_worker,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 
-QUICK = replace(FAST, lease=timedelta(milliseconds=300), poll_interval=timedelta(milliseconds=2))
+QUICK = tuned(FAST, lease=timedelta(milliseconds=300), poll_interval=timedelta(milliseconds=2))
 
 _executions: Counter[str] = Counter()
 
@@ -121,7 +130,7 @@ async def test_a_run_survives_the_failure_of_any_one_call(moment: str, error: ty
     """
     at, failed = 1, True
     seen: set[str] = set()
-    config = replace(QUICK, lease=timedelta(milliseconds=25))
+    config = tuned(QUICK, lease=timedelta(milliseconds=25))
     while failed:
         key = f"{moment}-{error.__name__}-{at}"
         store, fault = MemoryStateStore(), FailsOnce(at, moment, error)
@@ -156,7 +165,7 @@ async def test_an_outage_in_the_middle_loses_nothing_and_is_over_when_it_is_over
         return await ctx.step(work)
 
     outage = Outage()
-    config = replace(QUICK, lease=timedelta(seconds=30))
+    config = tuned(QUICK, lease=timedelta(seconds=30))
     async with running_worker(interposed(store, outage.between), flow, everything, config=config) as (engine, worker):
         handle = await engine.start(flow)
         await entered.wait()
@@ -189,7 +198,7 @@ async def _true(condition: bool) -> bool:
 async def test_the_worker_backs_off_while_the_database_is_away(store: StateStore) -> None:
     outage = Outage(RuntimeError)
     outage.on = True
-    config = replace(FAST, poll_interval=timedelta(milliseconds=4))
+    config = tuned(FAST, poll_interval=timedelta(milliseconds=4))
     async with running_worker(interposed(store, outage.between), everything, config=config) as (_, worker):
         loop = asyncio.get_running_loop()
         begin = loop.time()
@@ -219,7 +228,7 @@ async def test_an_outage_that_outlasts_the_lease_repeats_the_step_once_it_is_ove
         return await ctx.step(work)
 
     outage = Outage()
-    config = replace(QUICK, lease=timedelta(milliseconds=60), show_running_after=timedelta(0))
+    config = tuned(QUICK, lease=timedelta(milliseconds=60), show_running_after=timedelta(0))
     async with running_worker(interposed(store, outage.between), flow, config=config) as (engine, worker):
         handle = await engine.start(flow)
         await entered.wait()
@@ -242,7 +251,7 @@ async def test_a_store_that_cannot_end_one_run_does_not_keep_the_others_from_end
     async def flow(ctx: WorkflowContext, number: int) -> int:
         return number
 
-    config = replace(QUICK, lease=timedelta(milliseconds=40))
+    config = tuned(QUICK, lease=timedelta(milliseconds=40))
     async with running_worker(interposed(store, refuse), flow, config=config) as (engine, worker):
         bad.add("bad")
         refused = await engine.start(flow, -1, run_id="bad")
@@ -271,7 +280,7 @@ async def test_an_outage_while_a_history_is_read_costs_no_lease() -> None:
     # Started by another process, since a worker does not read the history of a run that it starts itself.
     await build_engine(store, flow).start(flow, run_id="r")
     async with running_engine(
-        interposed(store, between), flow, config=replace(QUICK, lease=timedelta(minutes=1))
+        interposed(store, between), flow, config=tuned(QUICK, lease=timedelta(minutes=1))
     ) as engine:
         assert await engine.handle("r", flow).result("5s") == "read"
     run = await store.find_run("r")
@@ -298,9 +307,9 @@ async def test_expired_runs_that_cannot_be_cancelled_are_no_reason_to_look_again
     for _ in range(100):
         await engine.start(brief)
     await until(lambda: has_expired(store, 100))
-    assert await engine.cancel_expired_runs() == 97
-    assert await engine.cancel_expired_runs() == 3
-    assert await engine.cancel_expired_runs() == 0
+    assert await cancel_expired(engine._kernel) == 97
+    assert await cancel_expired(engine._kernel) == 3
+    assert await cancel_expired(engine._kernel) == 0
 
 
 async def has_expired(store: StateStore, number: int) -> bool:

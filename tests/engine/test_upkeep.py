@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable import Retention, RunGateway, keep, workflow
+from fastapi_durable import Retention, keep, workflow
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.retention import sweep
 from fastapi_durable.model.clock import SystemClock
@@ -17,7 +17,7 @@ from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.records import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -63,7 +63,7 @@ async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store
         await store.buffer_event(BufferedEvent(id=f"e{days}", name="paid", published_at=now - days * DAY))
     engine = build_engine(store, known)
     assert await sweep(engine._kernel, Retention()) == 2
-    brief = build_engine(store, known, config=replace(FAST, event_ttl=DAY))
+    brief = build_engine(store, known, config=tuned(FAST, event_ttl=DAY))
     assert await sweep(brief._kernel, Retention(signals=None)) == 1
     first, second = await store.take_buffered_signal("token"), await store.take_buffered_signal("token")
     assert first is not None
@@ -76,7 +76,7 @@ async def test_signals_and_events_that_nobody_fetched_are_forgotten_by_age(store
 async def test_a_sweep_of_one_namespace_leaves_the_others_alone(store: StateStore) -> None:
     await store.create_run(replace(a_run("theirs", RunStatus.COMPLETED, days=9), namespace="theirs"))
     await store.create_run(a_run("ours", RunStatus.COMPLETED, days=9))
-    engine = build_engine(store, known, config=replace(FAST, namespace="default"))
+    engine = build_engine(store, known, config=tuned(FAST, namespace="default"))
     assert await sweep(engine._kernel, Retention(policies=(keep("completed", max_age="1 day"),))) == 1
     assert await ids(store) == ["theirs"]
 
@@ -88,8 +88,27 @@ def test_retention_that_contradicts_itself_is_refused() -> None:
         keep("running", max_age="1d")
     with pytest.raises(DefinitionError):
         keep("completed")
-    with pytest.raises(DefinitionError):
-        Retention(signals="0s")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"signals": "0s"}, "signals must be a positive duration of at most 36525 days, got '0s'"),
+        (
+            {"signals": timedelta.max},
+            f"signals must be a positive duration of at most 36525 days, got {timedelta.max!r}",
+        ),
+        ({"sweep_interval": "2 days"}, "sweep_interval must be a positive duration of at most 1 days, got '2 days'"),
+        ({"sweep_interval": "soon"}, "sweep_interval must be a positive duration of at most 1 days, got 'soon'"),
+        ({"batch_size": 0}, "batch_size must be a whole number from 1 to 100000, got 0"),
+        ({"batch_size": 10**20}, f"batch_size must be a whole number from 1 to 100000, got {10**20}"),
+        ({"batch_size": True}, "batch_size must be a whole number from 1 to 100000, got True"),
+    ],
+)
+def test_retention_beyond_what_can_be_kept_or_computed_with_is_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(DefinitionError) as caught:
+        Retention(**given)
+    assert str(caught.value) == said
 
 
 @on_every_store
@@ -168,13 +187,13 @@ async def test_a_run_that_another_live_worker_knows_is_not_blocked(store: StateS
 @on_every_store
 async def test_a_worker_is_listed_while_it_lives_with_what_it_drives(store: StateStore) -> None:
     await store.save_worker(a_worker("died long ago", "known@1", days=1))
-    async with running_engine(store, known, config=replace(FAST, instance_id="me")) as engine:
+    async with running_engine(store, known, config=tuned(FAST, instance_id="me")) as engine:
 
         async def is_listed() -> bool:
-            return bool(await RunGateway(engine).workers())
+            return bool(await engine.workers())
 
         await until(is_listed)
-        (me,) = await RunGateway(engine).workers()
+        (me,) = await engine.workers()
         assert (me.id, me.workflows, me.concurrency) == ("me", ("known@1",), FAST.concurrency)
         handle = await engine.start(known)
         await until(lambda: has_status(handle, RunStatus.COMPLETED))

@@ -8,12 +8,12 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import RunCancelledError, RunFailedError, SignalTimeoutError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
 
@@ -34,7 +34,7 @@ async def slow_caller(ctx: WorkflowContext) -> Any:
     return await hook.wait()
 
 
-async def token_of(engine: WorkflowEngine, run_id: str) -> str:
+async def token_of(engine: WorkflowService, run_id: str) -> str:
     await until(lambda: engine.get_value(run_id, "token"))
     return str(await engine.get_value(run_id, "token"))
 

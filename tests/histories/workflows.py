@@ -11,7 +11,6 @@ from fastapi_durable.declare.definition import Singleton, step, workflow
 from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.declare.retry import fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.errors import (
@@ -22,6 +21,7 @@ from fastapi_durable.model.errors import (
     StepFailedError,
     TaskFailedError,
 )
+from fastapi_durable.service.facade import WorkflowService
 from tests.support.engine_rig import until
 
 
@@ -167,13 +167,13 @@ async def events(ctx: WorkflowContext) -> list[object]:
     return []
 
 
-async def publish(engine: WorkflowEngine, run_id: str) -> None:
+async def publish(engine: WorkflowService, run_id: str) -> None:
     await engine.publish_event("history:kept", 1)
-    await until(lambda: engine.store.list_signal_waiters(prefix="event:"))
+    await until(lambda: engine._kernel.store.list_signal_waiters(prefix="event:"))
     await until(lambda: _received(engine, "history:paid", {"id": 7, "cents": 5}))
 
 
-async def _received(engine: WorkflowEngine, name: str, payload: object) -> bool:
+async def _received(engine: WorkflowService, name: str, payload: object) -> bool:
     return bool((await engine.publish_event(name, payload, buffer=False)).receivers)
 
 
@@ -199,7 +199,7 @@ async def dialogue(ctx: WorkflowContext) -> list[object]:
     return [address, late, done, failed, await hook.wait(), await hook.wait(timeout="1h")]
 
 
-async def answer(engine: WorkflowEngine, run_id: str) -> None:
+async def answer(engine: WorkflowService, run_id: str) -> None:
     await until(lambda: _accepted(engine, run_id, "address"))
     await until(lambda: _accepted(engine, run_id, "street"))
     for label in ("look", None):
@@ -210,7 +210,7 @@ async def answer(engine: WorkflowEngine, run_id: str) -> None:
     await engine.callback(await engine.get_value(run_id, "hook", str) or "", 4)
 
 
-async def _accepted(engine: WorkflowEngine, run_id: str, name: str) -> bool:
+async def _accepted(engine: WorkflowService, run_id: str, name: str) -> bool:
     return (await engine.update(run_id, name, "Main Street")).accepted
 
 
@@ -271,7 +271,7 @@ class Recorded:
     related: tuple[Any, ...] = ()
     signals: Mapping[str, Any] = field(default_factory=dict)
     waits_for: str | None = None
-    outside: Callable[[WorkflowEngine, str], Awaitable[None]] | None = None
+    outside: Callable[[WorkflowService, str], Awaitable[None]] | None = None
     entities: tuple[type, ...] = ()
 
     @property

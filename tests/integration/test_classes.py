@@ -96,7 +96,7 @@ class OrderWorkflow:
 
 
 async def waits(runtime: DurableRuntime, run_id: str) -> bool:
-    return bool(await runtime.gateway.waiting_for([run_id]))
+    return bool(await runtime.service.waiting_for([run_id]))
 
 
 async def test_a_step_of_a_class_is_recorded_and_not_executed_again_in_the_next_process() -> None:
@@ -108,7 +108,7 @@ async def test_a_step_of_a_class_is_recorded_and_not_executed_again_in_the_next_
     async with running(OrderWorkflow, store=store, gateway=gateway) as runtime:
         await runtime.service.signal("go")
         assert await runtime.service.handle("run", OrderWorkflow).result("5s") == "charged 7, packed 7"
-        detail = await runtime.gateway.get_run_detail("run")
+        detail = await runtime.service.get_run_detail("run")
     assert detail is not None
     assert [row.name for row in detail.timeline] == ["OrderWorkflow.charge", "signal:go", "pack it"]
     assert gateway.charged == [7]
@@ -154,7 +154,7 @@ async def test_calls_side_by_side_take_their_positions_in_the_order_of_the_calls
 
     async with running(Pair) as runtime:
         assert await runtime.service.execute(Pair, run_id="run", timeout="5s") == [4, 2, 6, 8]
-        detail = await runtime.gateway.get_run_detail("run")
+        detail = await runtime.service.get_run_detail("run")
     assert detail is not None
     assert [(row.seq, row.input) for row in detail.timeline] == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
@@ -296,7 +296,7 @@ async def test_a_subclass_has_its_parent_s_steps_and_is_a_workflow_of_its_own() 
     workflow(name="gift")(Gift)
     async with running(OrderWorkflow, Gift) as runtime:
         assert await runtime.service.execute(Gift, 7, run_id="run", timeout="5s") == "gift: packed 7"
-        detail = await runtime.gateway.get_run_detail("run")
+        detail = await runtime.service.get_run_detail("run")
     assert detail is not None
     assert [row.name for row in detail.timeline] == ["OrderWorkflow.wrap"]
 

@@ -21,6 +21,7 @@ import asyncio, pathlib
 from datetime import UTC, datetime
 from fastapi import FastAPI
 from fastapi_durable import *
+from fastapi_durable.errors import StoreUnavailableError
 
 store = MemoryStateStore()
 now = datetime.now(UTC).replace(microsecond=0)

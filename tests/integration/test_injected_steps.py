@@ -166,7 +166,7 @@ async def test_steps_get_the_parts_of_the_library_that_routes_get() -> None:
 
     async with running(flow) as runtime:
         await runtime.service.execute(flow, timeout="5s")
-        assert given == [runtime.store, runtime.service, runtime.engine, runtime.gateway]
+        assert given == [runtime.store, runtime.service, runtime.service, runtime.service]
 
 
 class Desk:
@@ -196,7 +196,7 @@ async def test_methods_of_an_injected_object_are_steps() -> None:
             "7 by card gateway",
             "refunded 7",
         ]
-        detail = await runtime.gateway.get_run_detail("run")
+        detail = await runtime.service.get_run_detail("run")
         assert detail is not None
         assert [checkpoint.name for checkpoint in detail.timeline] == ["Desk.charge", "refund it"]
 
@@ -219,7 +219,7 @@ async def test_a_workflow_s_own_dependencies_are_made_for_each_turn_and_cleaned_
     async with running(flow) as runtime:
         handle = await runtime.service.start(flow, run_id="run")
         async with asyncio.timeout(5):
-            while not await runtime.gateway.waiting_for(["run"]):  # noqa: ASYNC110 (the store has no event for it)
+            while not await runtime.service.waiting_for(["run"]):  # noqa: ASYNC110 (the store has no event for it)
                 await asyncio.sleep(0.002)
         assert await runtime.service.signal("go")
         assert await handle.result("5s") == "resource"

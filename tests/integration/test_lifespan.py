@@ -12,6 +12,8 @@ from fastapi import APIRouter, Depends, FastAPI
 from fastapi_durable import (
     DurableModule,
     DurableOptions,
+    DurableRuntime,
+    DurableSettings,
     MemoryStateStore,
     RunStatus,
     StateStoreDep,
@@ -22,6 +24,7 @@ from fastapi_durable import (
 )
 from fastapi_durable.errors import NotStartedError, SchemaMismatchError, StoreUnavailableError
 from tests.integration.order_desk import Order, calling, charge, checkout, order_desk, receipt_of, serving
+from tests.support.engine_rig import until
 
 
 def ready_module(**options: Any) -> DurableModule:
@@ -105,9 +108,28 @@ async def test_two_applications_with_one_module_do_not_see_each_other() -> None:
                 await receipt_of(stranger, "7")
         async with serving(other):
             assert durable.runtime(one).store is not durable.runtime(other).store
-            assert await durable.runtime(other).gateway.list_runs() == []
-            assert len(await durable.runtime(one).gateway.list_runs()) == 1
+            assert await durable.runtime(other).service.list_runs() == []
+            assert len(await durable.runtime(one).service.list_runs()) == 1
         assert await receipt_of(client, "8") == "order 8 by card gateway"
+
+
+@pytest.mark.parametrize("settings", [None, DurableSettings()])
+async def test_two_applications_with_the_same_ready_options_are_two_workers(settings: DurableSettings | None) -> None:
+    """Each has a row of its own that says that it lives, which the other one's end does not take away."""
+    options = DurableOptions(store=MemoryStateStore(), settings=settings)
+    durable = DurableModule.for_root(options, workflows=[checkout])
+    async with durable.running() as one:
+        async with durable.running():
+            await until(lambda: workers_are(one, 2))
+        await until(lambda: workers_are(one, 1))
+    named = DurableModule.for_root(DurableOptions(store=MemoryStateStore(), instance_id="pod-7"), workflows=[checkout])
+    async with named.running() as named_one:
+        await until(lambda: workers_are(named_one, 1))
+        assert [worker.id for worker in await named_one.service.workers()] == ["pod-7"]
+
+
+async def workers_are(runtime: DurableRuntime, number: int) -> bool:
+    return len(await runtime.service.workers()) == number
 
 
 async def test_two_modules_in_one_application_are_told_apart_by_their_own_dependencies() -> None:

@@ -67,9 +67,9 @@ async def test_a_namespace_hides_the_runs_of_others_from_the_gateway() -> None:
     shop, bank = module_on(store, namespace="shop"), module_on(store, namespace="bank")
     async with shop.running() as runtime, bank.running() as other:
         await runtime.service.execute(checkout, Order(id="7"), run_id="7", timeout="5s")
-        assert [listed.run.id for listed in await runtime.gateway.list_runs()] == ["7"]
-        assert await other.gateway.list_runs() == []
-        assert await other.gateway.get_run_detail("7") is None
+        assert [listed.run.id for listed in await runtime.service.list_runs()] == ["7"]
+        assert await other.service.list_runs() == []
+        assert await other.service.get_run_detail("7") is None
 
 
 async def test_scoped_reads_hide_the_runs_of_others_from_whoever_asks_the_store() -> None:

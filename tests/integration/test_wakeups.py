@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,16 @@ from typing import Any
 import pytest
 
 from fastapi_durable import PostgresWakeups, PrismaStateStore, RunStatus, SqliteWakeups, step, workflow
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.errors import RunCancelledError
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.wakeups import Wakeups
 from fastapi_durable.wakeups.base import Topic, Wakeup
-from tests.support.engine_rig import FAST, build_engine, has_status, until
+from tests.support.engine_rig import FAST, build_machinery, has_status, tuned, until
 from tests.support.postgres import LocalPostgresServer, PostgresServer
 
 # Whatever happens within a test's time happens because somebody was told.
-SELDOM = replace(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
+SELDOM = tuned(FAST, poll_interval=timedelta(hours=1), lease=timedelta(hours=1))
 
 
 @workflow(name="greeting")
@@ -66,21 +66,21 @@ def shared(request: pytest.FixtureRequest) -> Shared:
 
 
 @asynccontextmanager
-async def process(shared: Shared, *workflows: Any, drives: bool = True) -> AsyncIterator[WorkflowEngine]:
+async def process(shared: Shared, *workflows: Any, drives: bool = True) -> AsyncIterator[WorkflowService]:
     """What one process of an application has; it hardly ever polls."""
     from example_app.clients import postgresql, sqlite
 
     client_class: Any = sqlite.Prisma if shared.server is None else postgresql.Prisma
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(client_class(datasource={"url": shared.url}))
-        engine = build_engine(PrismaStateStore(client), *workflows, config=SELDOM)
+        engine = build_machinery(PrismaStateStore(client), *workflows, config=SELDOM)
         joined = shared.wakeups.joined(engine.notifications.on_message)
         stack.enter_context(engine.notifications.joined_to(await stack.enter_async_context(joined)))
         if drives:
             worker = Worker(engine)
             await worker.start()
             stack.push_async_callback(worker.stop)
-        yield engine
+        yield WorkflowService(engine.kernel)
 
 
 async def listeners(server: PostgresServer, url: str) -> int:
@@ -100,7 +100,7 @@ async def test_a_run_and_its_signal_reach_the_worker_of_another_process_and_the_
         await shared.until_heard_by(2)
         handle = await asking.start(greeting, "ada")
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
-        with asking.notifications.watch_run(handle.run_id) as watch:
+        with asking._kernel.notifications.watch_run(handle.run_id) as watch:
             assert await asking.signal("word:ada", "good day")
             async with asyncio.timeout(5):
                 await watch.finished.wait()
@@ -146,7 +146,7 @@ async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_wit
 
     @step
     async def more() -> bool:
-        return handle.run_id in leaving.notifications.driven_here
+        return handle.run_id in leaving._kernel.notifications.driven_here
 
     @workflow(name="restless")
     async def restless(ctx: Any) -> bool:
@@ -162,7 +162,7 @@ async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_wit
             await shared.until_heard_by(3)
             stopping = asyncio.create_task(old.aclose())
             await asyncio.sleep(0)
-            with asking.notifications.watch_run(handle.run_id) as watch:
+            with asking._kernel.notifications.watch_run(handle.run_id) as watch:
                 go_on.set()
                 async with asyncio.timeout(10):
                     await watch.finished.wait()
@@ -211,7 +211,7 @@ async def test_one_does_not_hear_oneself_and_nothing_that_is_not_ours(
     async with wakeups.joined(heard.put_nowait) as publish, wakeups.joined(other.put_nowait) as tell_from_there:
         async with asyncio.timeout(10):
             assert await heard.get() == await other.get() == Wakeup(Topic.WORK)
-            for payload in ("", "7", '{"words": 3}', '{"from": "x", "words": [["new", "run-1"], 4]}'):
+            for payload in ("", "7", '{"wakeups": 3}', '{"from": "x", "wakeups": [["new", "run-1"], 4]}'):
                 statement = f"SELECT pg_notify('fastapi_durable', '{payload}')"
                 await asyncio.to_thread(postgres_server.sql, statement, postgres_url.rsplit("/", 1)[1])
             publish(Wakeup(Topic.FINISHED, "mine"))
@@ -254,7 +254,7 @@ async def test_a_process_on_sqlite_hears_the_others_and_nothing_that_is_not_ours
         assert await heard.get() == Wakeup(Topic.WORK)
         (path,) = sockets_in(sockets)
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
-            for message in (b"", b"7", b"\xff", b'{"from": "x", "words": [["new", "run-1"], 4]}'):
+            for message in (b"", b"7", b"\xff", b'{"from": "x", "wakeups": [["new", "run-1"], 4]}'):
                 stranger.sendto(message, str(path))
         publish(Wakeup(Topic.FINISHED, "mine"))
         async with wakeups.joined(lambda _: None) as tell_from_there:

@@ -19,8 +19,8 @@ from fastapi_durable.model.records import (
     RunStatus,
 )
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, at
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store.contract.builders import a_checkpoint, a_run, at
 from tests.support.past import add_finished_runs
 
 PAST = 20_000
@@ -47,7 +47,6 @@ async def hot_path(store: StateStore) -> None:
     )
     await store.claim_runs("u", now=at(1), until=at(60), limit=8, workflows=[("checkout", "1")], namespace="default")
     await store.claim_runs("u", now=at(1), until=at(60), limit=8)
-    await store.next_wake_at()
 
 
 async def queues(store: StateStore) -> None:
@@ -67,9 +66,6 @@ async def queues(store: StateStore) -> None:
 
 async def upkeep(store: StateStore) -> None:
     """What every worker does again and again, and what an operator looks at."""
-    await store.list_pending_runs(limit=100)
-    await store.list_incomplete_runs(limit=100, namespace="default")
-    await store.list_due_timers(at(1), limit=100)
     await store.list_expired_runs(at(1), limit=100)
     await store.list_stranded_runs(at(1), served=["checkout@1", "other@2"], limit=100)
     await store.list_runs(RunQuery(limit=50))

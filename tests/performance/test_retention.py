@@ -3,8 +3,8 @@
 from typing import Any
 
 from fastapi_durable.model.records import RetentionPolicy, RunQuery, RunStatus
+from fastapi_durable.store.contract.suite.builders import T0
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store.contract.builders import T0
 from tests.support.past import add_finished_runs
 
 PAST = 1100

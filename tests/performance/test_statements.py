@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,13 +9,13 @@ import pytest_asyncio
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.support.engine_rig import FAST, has_status, running_engine, until
+from tests.support.engine_rig import FAST, has_status, running_engine, tuned, until
 
 # The worker looks once, when it starts, and then only when it is told: its polling is not what is counted.
-QUIET = replace(FAST, poll_interval=timedelta(minutes=5), lease=timedelta(minutes=5), concurrency=64)
+QUIET = tuned(FAST, poll_interval=timedelta(minutes=5), lease=timedelta(minutes=5), concurrency=64)
 
 
 @step
@@ -55,7 +54,7 @@ def statements_of_runs(client: Any) -> list[str]:
 
 
 @pytest_asyncio.fixture
-async def engine(client: Any) -> AsyncIterator[WorkflowEngine]:
+async def engine(client: Any) -> AsyncIterator[WorkflowService]:
     store = PrismaStateStore(client)
     async with running_engine(store, steps, replayed, positions, config=QUIET) as engine:
         assert await (await engine.start(steps, 1)).result("10s") == 1
@@ -63,18 +62,18 @@ async def engine(client: Any) -> AsyncIterator[WorkflowEngine]:
         yield engine
 
 
-async def test_a_workflow_of_one_step_costs_three_statements(engine: WorkflowEngine, client: Any) -> None:
+async def test_a_workflow_of_one_step_costs_three_statements(engine: WorkflowService, client: Any) -> None:
     """The run, leased; the step's result; the ending, which releases the lease."""
     assert await (await engine.start(steps, 1)).result("10s") == 1
     assert len(statements_of_runs(client)) == 3, client.asked
 
 
-async def test_every_further_step_costs_one_statement(engine: WorkflowEngine, client: Any) -> None:
+async def test_every_further_step_costs_one_statement(engine: WorkflowService, client: Any) -> None:
     assert await (await engine.start(steps, 21)).result("10s") == 21
     assert len(statements_of_runs(client)) == 3 + 20
 
 
-async def test_a_workflow_of_one_step_writes_seven_hundred_bytes(engine: WorkflowEngine, client: Any) -> None:
+async def test_a_workflow_of_one_step_writes_seven_hundred_bytes(engine: WorkflowService, client: Any) -> None:
     """Names, ids, times and values of three rows, as parameters; no column is sent twice.
 
     The least of some: on a busy machine a step lasts long enough to be shown as running, which is a row more.
@@ -87,17 +86,17 @@ async def test_a_workflow_of_one_step_writes_seven_hundred_bytes(engine: Workflo
     assert min(sent) <= 700, client.asked
 
 
-async def test_calls_take_the_positions_that_the_documents_say(engine: WorkflowEngine) -> None:
+async def test_calls_take_the_positions_that_the_documents_say(engine: WorkflowService) -> None:
     """A row each: what a history costs, and what a change of this number would do to runs under way."""
     handle = await engine.start(positions)
     await engine.signal("first", 1)
     await engine.signal("second", 2)
     assert await handle.result("10s") == 3
-    rows = await engine.store.list_checkpoints(handle.run_id)
+    rows = await engine._kernel.store.list_checkpoints(handle.run_id)
     assert [row.seq for row in rows] == list(range(6))
 
 
-async def test_a_signal_to_a_run_that_waits_costs_twelve_statements(engine: WorkflowEngine, client: Any) -> None:
+async def test_a_signal_to_a_run_that_waits_costs_twelve_statements(engine: WorkflowService, client: Any) -> None:
     """A transaction that also leases the run, a read of the history, and the ending with its look for who waits."""
     handle = await engine.start(replayed, 0)
     await until(lambda: has_status(handle, RunStatus.SUSPENDED))
@@ -107,13 +106,13 @@ async def test_a_signal_to_a_run_that_waits_costs_twelve_statements(engine: Work
     assert len(statements_of_runs(client)) <= 12, client.asked
 
 
-async def test_many_workflows_at_once_cost_less_than_one_statement_each(engine: WorkflowEngine, client: Any) -> None:
+async def test_many_workflows_at_once_cost_less_than_one_statement_each(engine: WorkflowService, client: Any) -> None:
     handles = await asyncio.gather(*(engine.start(steps, 1) for _ in range(64)))
     assert await asyncio.gather(*(handle.result("30s") for handle in handles)) == [1] * 64
     assert len(client.asked) <= 64
 
 
-async def test_a_replay_reads_its_whole_history_in_one_statement(engine: WorkflowEngine, client: Any) -> None:
+async def test_a_replay_reads_its_whole_history_in_one_statement(engine: WorkflowService, client: Any) -> None:
     handle = await engine.start(replayed, 50)
     await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     client.asked.clear()

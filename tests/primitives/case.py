@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi_durable.declare.queue import Queue
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.errors import RunCancelledError, RunFailedError
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.crashing_store import ProcessDied
 
@@ -22,7 +22,7 @@ PAUSE = 0.02
 CRASHES_OF_A_DEAD_RUN = 1000
 """So many no life comes to, however often its leases end."""
 
-Call = Callable[[WorkflowEngine], Awaitable[Any]]
+Call = Callable[[WorkflowService], Awaitable[Any]]
 
 
 async def eventually(condition: Callable[[], Awaitable[Any]]) -> Any:
@@ -40,14 +40,14 @@ class Desk:
         twice: Ask two of them at the same time instead.
     """
 
-    def __init__(self, key: str, store: StateStore, engines: list[WorkflowEngine], *, twice: bool = False) -> None:
+    def __init__(self, key: str, store: StateStore, engines: list[WorkflowService], *, twice: bool = False) -> None:
         self.key = key
         self.store = store
         self._engines = engines
         self._twice = twice
 
     @property
-    def last(self) -> WorkflowEngine:
+    def last(self) -> WorkflowService:
         """The process that is asked last, and lives to the end."""
         return self._engines[-1]
 
@@ -85,7 +85,7 @@ class Desk:
         """One signal to whoever waits. A sender that dies looks whether it was received before it sends it again."""
         await eventually(lambda: self.store.find_signal_waiter(token))
 
-        async def send(engine: WorkflowEngine) -> None:
+        async def send(engine: WorkflowService) -> None:
             if await self.store.find_signal_waiter(token) is not None:
                 await engine.signal(token, payload, signal_id=token)
 
@@ -102,17 +102,17 @@ class Desk:
         await eventually(has_it)
 
 
-async def start_it(case: "Case", engine: WorkflowEngine, key: str) -> object:
+async def start_it(case: "Case", engine: WorkflowService, key: str) -> object:
     """Begin a case by starting its first workflow; the key is both its input and its id."""
     return await engine.start(case.workflows[0].__name__, key, run_id=key)
 
 
-async def its_result(engine: WorkflowEngine, key: str) -> object:
+async def its_result(engine: WorkflowService, key: str) -> object:
     """What run `key` returned, or the message of its failure."""
     return await result_of(engine, key)
 
 
-async def result_of(engine: WorkflowEngine, run_id: str) -> object:
+async def result_of(engine: WorkflowService, run_id: str) -> object:
     """What a run returned, or the message of its failure."""
     try:
         return await engine.handle(run_id).result("10s")
@@ -140,8 +140,8 @@ class Case:
     result: object
     writes: int
     outside: Callable[[Desk], Awaitable[object]] | None = None
-    begin: Callable[["Case", WorkflowEngine, str], Awaitable[object]] = start_it
-    outcome: Callable[[WorkflowEngine, str], Awaitable[object]] = its_result
+    begin: Callable[["Case", WorkflowService, str], Awaitable[object]] = start_it
+    outcome: Callable[[WorkflowService, str], Awaitable[object]] = its_result
     entities: tuple[type, ...] = ()
     queues: tuple[Queue, ...] = ()
     runs: int = 1

@@ -5,8 +5,8 @@ from pydantic import BaseModel
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.errors import EntityOperationError
+from fastapi_durable.service.facade import WorkflowService
 from tests.primitives.case import Case, Desk, result_of
 
 
@@ -54,7 +54,7 @@ async def rivals(ctx: WorkflowContext, key: str) -> int:
     return await ctx.call_entity(Account, "ada", Account.deposit, 0)
 
 
-async def with_state(engine: WorkflowEngine, key: str) -> object:
+async def with_state(engine: WorkflowService, key: str) -> object:
     state = await engine.get_entity_state(Account, "ada")
     return [await result_of(engine, key), None if state is None else state.balance]
 
@@ -67,18 +67,18 @@ async def deposit_from_outside(desk: Desk) -> None:
             )
         )
 
-    async def balance(engine: WorkflowEngine) -> bool:
+    async def balance(engine: WorkflowService) -> bool:
         state = await engine.get_entity_state(Account, "ada")
         return state is not None and state.balance == 20
 
     await desk.until(balance)
 
 
-async def begin_outside(case: Case, engine: WorkflowEngine, key: str) -> None:
+async def begin_outside(case: Case, engine: WorkflowService, key: str) -> None:
     """Nothing: the first operation creates the entity."""
 
 
-async def state_alone(engine: WorkflowEngine, key: str) -> object:
+async def state_alone(engine: WorkflowService, key: str) -> object:
     state = await engine.get_entity_state(Account, "ada")
     return None if state is None else state.balance
 

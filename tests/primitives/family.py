@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.errors import ChildFailedError, GatherError
+from fastapi_durable.service.facade import WorkflowService
 from tests.primitives.case import Case, eventually, result_of
 from tests.primitives.work import double
 
@@ -65,11 +65,11 @@ async def chain(ctx: WorkflowContext, left: int) -> str:
     return ctx.run_id
 
 
-async def begin_chain(case: Case, engine: WorkflowEngine, key: str) -> None:
+async def begin_chain(case: Case, engine: WorkflowService, key: str) -> None:
     await engine.start(chain, 2, run_id=key)
 
 
-async def end_of_chain(engine: WorkflowEngine, key: str) -> object:
+async def end_of_chain(engine: WorkflowService, key: str) -> object:
     return [await result_of(engine, key), await result_of(engine, f"{key}~2")]
 
 
@@ -93,7 +93,7 @@ async def cancel_the_family(desk: Any) -> None:
     await desk.ask(lambda engine: engine.cancel(desk.key))
 
 
-async def statuses(engine: WorkflowEngine, key: str) -> object:
+async def statuses(engine: WorkflowService, key: str) -> object:
     ids = [key, f"{key}.child.0", f"{key}.child.0.child.0"]
     return [str(await engine.handle(run_id).status()) for run_id in ids]
 

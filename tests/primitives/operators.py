@@ -5,9 +5,9 @@ from pathlib import Path
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.errors import RunStateError
 from fastapi_durable.model.records import RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from tests.primitives.case import Case, Desk, eventually, result_of, runs_of
 from tests.primitives.family import leaf
 from tests.primitives.work import double, undo
@@ -70,7 +70,7 @@ async def picky(ctx: WorkflowContext, key: str) -> str:
 async def retry_better(desk: Desk) -> None:
     await desk.until_status(desk.key, RunStatus.FAILED)
 
-    async def once(engine: WorkflowEngine) -> None:
+    async def once(engine: WorkflowService) -> None:
         if len(await runs_of(desk.store, desk.key)) == 1:
             await engine.retry_with_input(desk.key, "better")
 
@@ -87,16 +87,16 @@ async def forked(ctx: WorkflowContext, key: str) -> list[object]:
 async def fork(desk: Desk) -> None:
     await desk.until_status(desk.key, RunStatus.COMPLETED)
 
-    async def once(engine: WorkflowEngine) -> None:
+    async def once(engine: WorkflowService) -> None:
         if len(await runs_of(desk.store, desk.key)) == 2:
             await engine.fork(desk.key, from_step=2)
 
     await desk.ask(once, alone=True)
 
 
-async def results(engine: WorkflowEngine, key: str) -> object:
+async def results(engine: WorkflowService, key: str) -> object:
     """Of all runs without a parent, the oldest first."""
-    runs = [run for run in await runs_of(engine.store, key) if run.parent_run_id is None]
+    runs = [run for run in await runs_of(engine._kernel.store, key) if run.parent_run_id is None]
     return [await result_of(engine, run.id) for run in reversed(runs)]
 
 
@@ -111,8 +111,8 @@ async def cancel_and_undo(desk: Desk) -> None:
     await desk.ask(lambda engine: engine.cancel(desk.key, compensate=True))
 
 
-async def what_was_undone(engine: WorkflowEngine, key: str) -> object:
-    rows = await engine.store.list_checkpoints(key)
+async def what_was_undone(engine: WorkflowService, key: str) -> object:
+    rows = await engine._kernel.store.list_checkpoints(key)
     undone = [str(row.status) for row in rows if row.seq < 0 and row.name == "compensate:double"]
     return [str(await engine.handle(key).status()), undone]
 
@@ -123,7 +123,7 @@ async def reserved_by_child(ctx: WorkflowContext, key: str) -> None:
     await ctx.child(reserved, key)
 
 
-async def what_all_undid(engine: WorkflowEngine, key: str) -> object:
+async def what_all_undid(engine: WorkflowService, key: str) -> object:
     return [await what_was_undone(engine, run_id) for run_id in (key, f"{key}.child.1")]
 
 
@@ -136,8 +136,8 @@ async def start_others(desk: Desk) -> None:
     await desk.ask(lambda engine: engine.cancel_where(RunQuery(namespace=desk.key)))
 
 
-async def all_statuses(engine: WorkflowEngine, key: str) -> object:
-    return [str(run.status) for run in await runs_of(engine.store, key)]
+async def all_statuses(engine: WorkflowService, key: str) -> object:
+    return [str(run.status) for run in await runs_of(engine._kernel.store, key)]
 
 
 async def delete(desk: Desk) -> None:
@@ -145,8 +145,8 @@ async def delete(desk: Desk) -> None:
     await desk.ask(lambda engine: engine.delete_run(desk.key))
 
 
-async def what_is_left(engine: WorkflowEngine, key: str) -> object:
-    return [await engine.store.find_run(run_id) is None for run_id in (key, f"{key}.child.1")]
+async def what_is_left(engine: WorkflowService, key: str) -> object:
+    return [await engine._kernel.store.find_run(run_id) is None for run_id in (key, f"{key}.child.1")]
 
 
 CASES = [

@@ -5,14 +5,13 @@ It says `ready` once it does.
 
 import asyncio
 import sys
-from dataclasses import replace
 from datetime import timedelta
 
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN
 from tests.primitives.catalogue import CASES
-from tests.support.engine_rig import FAST, running_engine
+from tests.support.engine_rig import FAST, running_engine, tuned
 
 LEASE = timedelta(seconds=1)
 WORKFLOWS = list({workflow.__name__: workflow for case in CASES for workflow in case.workflows}.values())
@@ -22,7 +21,7 @@ QUEUES = list({queue.name: queue for case in CASES for queue in case.queues}.val
 
 def config_of(name: str) -> EngineConfig:
     """Of a process that drives the runs of every namespace."""
-    return replace(
+    return tuned(
         FAST,
         instance_id=name,
         lease=LEASE,

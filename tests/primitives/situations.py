@@ -9,21 +9,21 @@ import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from example_app.clients import postgresql, sqlite
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.records import Checkpoint, Run
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.wakeups.base import Topic, Wakeup
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, PAUSE, Case, Desk, has_ended, runs_of
 from tests.support.crashing_store import Frost, Fuse, Moment, crashing
-from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker
+from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker, tuned
 
 LIVES_AT_A_TIME = 8
 _PATIENCE = 200.0  # many long lives share one SQLite file in `make crashes`
@@ -56,22 +56,22 @@ class Line:
 
     def __init__(self) -> None:
         self.ended = asyncio.Event()
-        self._engines: list[WorkflowEngine] = []
+        self._engines: list[WorkflowService] = []
 
     @contextmanager
-    def joins(self, *engines: WorkflowEngine) -> Iterator[None]:
+    def joins(self, *engines: WorkflowService) -> Iterator[None]:
         with ExitStack() as stack:
             for engine in engines:
                 self._engines.append(engine)
                 stack.callback(self._engines.remove, engine)
-                stack.enter_context(engine.notifications.joined_to(self.tell))
+                stack.enter_context(engine._kernel.notifications.joined_to(self.tell))
             yield
 
     def tell(self, word: Wakeup) -> None:
         if word.topic is not Topic.WORK:
             self.ended.set()
         for engine in self._engines:
-            engine.notifications.on_message(word)
+            engine._kernel.notifications.on_message(word)
 
     async def until_a_run_ends(self) -> None:
         """Or for a while: not everything that comes to rest tells of it."""
@@ -85,7 +85,7 @@ class Line:
 
 def config_of(key: str, name: str) -> EngineConfig:
     """One process of one life."""
-    return replace(
+    return tuned(
         FAST,
         namespace=key,
         instance_id=f"{name} of {key}",
@@ -220,7 +220,7 @@ async def _rows(store: StateStore, key: str) -> list[tuple[Run, list[Checkpoint]
     return [(run, await store.list_checkpoints(run.id)) for run in runs]
 
 
-async def _check(case: Case, stores: Stores, engine: WorkflowEngine, key: str) -> None:
+async def _check(case: Case, stores: Stores, engine: WorkflowService, key: str) -> None:
     """The outcome is the case's, nothing was started twice, and nothing is left behind."""
     outcome = await case.outcome(engine, key)
     assert outcome == json.loads(json.dumps(case.result).replace("{key}", key))

@@ -5,10 +5,10 @@ import asyncio
 from fastapi_durable.declare.definition import Batch, Singleton, workflow
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
 from fastapi_durable.model.errors import SingletonQueueFullError
 from fastapi_durable.model.records import Run, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, Case, Desk, eventually, result_of, runs_of
 from tests.primitives.work import double
 
@@ -28,7 +28,7 @@ async def batched(ctx: WorkflowContext, collected: dict[str, list[int]]) -> list
     return sorted(collected["events"])
 
 
-async def begin_nothing(case: Case, engine: WorkflowEngine, key: str) -> None:
+async def begin_nothing(case: Case, engine: WorkflowService, key: str) -> None:
     """The first event begins it."""
 
 
@@ -55,9 +55,9 @@ async def measure(desk: Desk) -> None:
         )
 
 
-async def outputs(engine: WorkflowEngine, key: str) -> object:
+async def outputs(engine: WorkflowService, key: str) -> object:
     """Of the runs that were triggered, the last one first."""
-    return [run.output for run in await runs_of(engine.store, key) if not run.workflow.startswith("__")]
+    return [run.output for run in await runs_of(engine._kernel.store, key) if not run.workflow.startswith("__")]
 
 
 @workflow(singleton=Singleton(key=lambda _: "the one"))
@@ -88,12 +88,12 @@ async def doubling(ctx: WorkflowContext, value: int) -> int:
     return await ctx.step(double, value)
 
 
-async def start_in_line(case: Case, engine: WorkflowEngine, key: str) -> None:
+async def start_in_line(case: Case, engine: WorkflowService, key: str) -> None:
     await engine.start(lined_up, key, run_id=key, queue="line")
 
 
-async def all_had_their_turn(engine: WorkflowEngine, key: str) -> object:
-    return [run.output for run in await runs_of(engine.store, key)]
+async def all_had_their_turn(engine: WorkflowService, key: str) -> object:
+    return [run.output for run in await runs_of(engine._kernel.store, key)]
 
 
 @workflow(singleton=Singleton(key=lambda _: "the one", max_queue_depth=1))
@@ -105,7 +105,7 @@ async def crowd(desk: Desk) -> None:
     """One is under way, one may wait, and the third is told that there is no place."""
     await desk.ask(lambda engine: engine.start(crowded, desk.key, run_id=f"{desk.key}.second"))
 
-    async def third(engine: WorkflowEngine) -> bool:
+    async def third(engine: WorkflowService) -> bool:
         try:
             await engine.start(crowded, desk.key, run_id=f"{desk.key}.third")
         except SingletonQueueFullError:
@@ -124,7 +124,7 @@ async def hurried(ctx: WorkflowContext, key: str) -> None:
     await ctx.wait_for_signal(f"never:{key}")
 
 
-async def how_it_ended(engine: WorkflowEngine, key: str) -> object:
+async def how_it_ended(engine: WorkflowService, key: str) -> object:
     run = await engine.handle(key).run()
     return [str(run.status), run.error and run.error.code]
 
@@ -137,9 +137,9 @@ async def mourn(ctx: WorkflowContext, letter: DeadLetter) -> str:
 async def poisonous(ctx: WorkflowContext, dose: int) -> None: ...
 
 
-async def begin_deadly(case: Case, engine: WorkflowEngine, key: str) -> None:
+async def begin_deadly(case: Case, engine: WorkflowService, key: str) -> None:
     """With a run whose process died again and again, and whose last lease is over."""
-    now = engine.clock.now()
+    now = engine._kernel.clock.now()
     run = Run(
         id=key,
         workflow=poisonous.__name__,
@@ -153,10 +153,10 @@ async def begin_deadly(case: Case, engine: WorkflowEngine, key: str) -> None:
         created_at=now,
         updated_at=now,
     )
-    await engine.store.create_run(run)
+    await engine._kernel.store.create_run(run)
 
 
-async def what_the_letter_said(engine: WorkflowEngine, key: str) -> object:
+async def what_the_letter_said(engine: WorkflowService, key: str) -> object:
     return [str(await engine.handle(key).status()), await result_of(engine, f"dlq:{key}")]
 
 

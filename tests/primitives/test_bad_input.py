@@ -8,7 +8,6 @@ import pytest
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.model.errors import (
     DefinitionError,
@@ -21,6 +20,7 @@ from fastapi_durable.model.errors import (
     WorkflowNotRegisteredError,
 )
 from fastapi_durable.model.records import RunQuery
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.primitives.dialogue import hand_out
 from tests.primitives.entities import Account
@@ -125,7 +125,7 @@ async def test_a_call_of_a_body(name: str) -> None:
     assert await store.list_signal_waiters(run_ids=[handle.run_id]) == []
 
 
-FROM_OUTSIDE: dict[str, tuple[Callable[[WorkflowEngine], Awaitable[Any]], type[Exception]]] = {
+FROM_OUTSIDE: dict[str, tuple[Callable[[WorkflowService], Awaitable[Any]], type[Exception]]] = {
     "start: input": (lambda engine: engine.start("leaf", "two"), InputValidationError),
     "start: id": (lambda engine: engine.start("leaf", 1, run_id=""), InputValidationError),
     "start: unknown": (lambda engine: engine.start("nobody knows it"), WorkflowNotRegisteredError),

@@ -2,8 +2,8 @@
 
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.model.errors import SignalTimeoutError
+from fastapi_durable.service.facade import WorkflowService
 from tests.primitives.case import Case, Desk
 
 
@@ -31,10 +31,10 @@ async def signal(desk: Desk) -> None:
     await desk.signal_when_awaited(f"in time:{desk.key}", 3)
 
 
-async def begin_with_signal(case: Case, engine: WorkflowEngine, key: str) -> None:
+async def begin_with_signal(case: Case, engine: WorkflowService, key: str) -> None:
     """Repeated as a whole by a caller that does not know whether it was heard."""
     token = f"early:{key}"
-    run = await engine.store.find_run(key)
+    run = await engine._kernel.store.find_run(key)
     if run is None:
         await engine.signal_with_start(signalled, key, token=token, payload=1, signal_id=token, run_id=key)
 

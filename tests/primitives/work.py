@@ -6,10 +6,10 @@ import itertools
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.retry import fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.errors import FatalError, StepFailedError
+from fastapi_durable.service.facade import WorkflowService
 from tests.primitives.case import Case
 
 _numbers = itertools.count()
@@ -137,8 +137,8 @@ async def branched_saga(ctx: WorkflowContext, key: str) -> None:
     await ctx.step(refuse, key, compensate=undo)
 
 
-async def what_was_undone(engine: WorkflowEngine, key: str) -> object:
-    rows = await engine.store.list_checkpoints(key)
+async def what_was_undone(engine: WorkflowService, key: str) -> object:
+    rows = await engine._kernel.store.list_checkpoints(key)
     return sorted([row.name, str(row.status)] for row in rows if row.seq < 0)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from prisma_inprocess import ConfigurationError
+from prisma_inprocess import ConfigurationError, Fault
 from tests.prisma_inprocess.conftest import only_postgres, only_sqlite
 from tests.prisma_inprocess.workbench import Rich
 from tests.support.postgres import LocalPostgresServer
@@ -211,8 +211,9 @@ def test_a_client_says_when_it_was_connected_on_another_event_loop(
         return await use()
 
     assert asyncio.run(connect_and_use()) == [{"x": 1}]
-    with pytest.raises(package.errors.DataError, match="another event loop"):
+    with pytest.raises(package.errors.DataError, match="another event loop") as failure:
         asyncio.run(use())
+    assert (failure.value.code, failure.value.fault) == ("P1017", Fault.NOT_CONNECTED)
     assert asyncio.run(connect_and_use()) == [{"x": 1}]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.prisma_inprocess.conftest import only_postgres
 from tests.prisma_inprocess.test_operations import make_user
 from tests.prisma_inprocess.workbench import Rich
 
@@ -88,7 +89,31 @@ async def test_no_message_holds_a_value(db: Any, rich: Rich) -> None:
         make_user(db, rich, "x", meta=secret),
         db.post.create(data={"title": "t", "userId": secret}),
     ]
+    if rich.provider == "postgresql":
+        attempts += [
+            db.user.find_many(where={"uid": secret}),
+            db.user.find_many(where={"uid": {"in": [secret]}}),
+            make_user(db, rich, "x", uid=secret),
+        ]
     for attempt in attempts:
         with pytest.raises(rich.errors.DataError) as failure:
             await attempt
-        assert secret not in str(failure.value)
+        assert secret not in str(failure.value) + str(failure.value.meta)
+        assert failure.value.fault is None
+
+
+@only_postgres
+async def test_a_value_that_does_not_fit_its_column_is_named_by_its_fault_only(db: Any, rich: Rich) -> None:
+    """The driver refuses some values before the server sees them."""
+    await db.execute_raw("ALTER TABLE steps ALTER COLUMN seq TYPE SMALLINT")
+    try:
+        with pytest.raises(rich.errors.DataError) as too_large:
+            await db.step.count(where={"seq": 123_456})
+        assert (too_large.value.code, too_large.value.fault) == ("P2020", None)
+        assert "123456" not in str(too_large.value)
+        async with db.tx() as tx:
+            with pytest.raises(rich.errors.DataError):
+                await tx.step.count(where={"seq": 123_456})
+            assert await tx.step.count() == 0  # it was never sent
+    finally:
+        await db.execute_raw("ALTER TABLE steps ALTER COLUMN seq TYPE INTEGER")

@@ -135,6 +135,37 @@ async def test_a_connection_opened_for_a_cancelled_caller_goes_to_the_next() -> 
     assert len(opener.opened) == 1
 
 
+async def test_retired_connections_are_closed_and_new_ones_are_not() -> None:
+    opener = Opener()
+    pool = Pool(opener, 3)
+    used = await pool.acquire(1)
+    idle = await pool.acquire(1)
+    pool.release(idle)
+    pool.retire()
+    fresh = await pool.acquire(1)
+    assert idle.is_closed
+    assert fresh not in (idle, used)
+    pool.release(used)
+    pool.release(fresh)
+    assert await pool.acquire(1) is fresh
+    await asyncio.sleep(0)
+    assert used.is_closed
+    assert (pool.open, pool.busy) == (1, 1)
+
+
+async def test_a_pool_that_is_shut_while_it_opens_a_connection_closes_it() -> None:
+    opener = Opener(delay=0.02)
+    pool = Pool(opener, 1)
+    caller = asyncio.create_task(pool.acquire(1))
+    await asyncio.sleep(0.005)
+    caller.cancel()
+    await asyncio.gather(caller, return_exceptions=True)
+    pool.shut()
+    await pool.close()
+    assert [connection.is_closed for connection in opener.opened] == [True]
+    assert pool.open == 0
+
+
 async def test_closing_turns_waiters_away_and_closes_what_comes_back() -> None:
     pool = Pool(Opener(), 1)
     connection = await pool.acquire(1)

@@ -26,6 +26,14 @@ def test_a_short_postgresql_url_has_defaults() -> None:
     assert (url.host, url.port, url.schema, url.ssl_mode) == ("localhost", 5432, None, None)
     assert (url.connect_timeout, url.pool_timeout, url.statement_timeout) == (5.0, 10.0, None)
     assert (url.pgbouncer, url.statement_cache_size) == (False, 100)
+    assert (url.keepalives, url.keepalives_idle, url.keepalives_interval, url.keepalives_count) == (True, 15, 5, 3)
+    assert url.tcp_user_timeout == 30
+
+
+def test_the_kernels_watch_over_connections_is_spelt_as_in_libpq() -> None:
+    url = parse_postgres_url("postgresql://h/d?keepalives=0&keepalives_idle=7&keepalives_count=2&tcp_user_timeout=1500")
+    assert (url.keepalives, url.keepalives_idle, url.keepalives_interval, url.keepalives_count) == (False, 7, 5, 2)
+    assert url.tcp_user_timeout == 1.5
 
 
 def test_a_unix_socket_is_named_by_the_host_option() -> None:

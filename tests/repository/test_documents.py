@@ -2,12 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path
 
 import pytest
 
 from tests.support.migrations import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+IGNORED = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").split()
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 
@@ -44,3 +49,19 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
         if not (document.parent / target).exists()
     ]
     assert broken == []
+
+
+def folders(parent: Path) -> Iterator[Path]:
+    """Those of the repository itself, without what set-up and tools leave behind."""
+    for path in parent.iterdir():
+        left_behind = path.name.startswith(".") or any(fnmatch(f"{path.name}/", each) for each in IGNORED)
+        if path.is_dir() and not left_behind:
+            yield path
+
+
+def test_the_layout_lists_every_folder() -> None:
+    """A newcomer finds what each folder is for; one that is gone is not listed any more."""
+    layout = CONTRIBUTING.partition("## Layout\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", layout, re.MULTILINE)
+    listed = {REPOSITORY / name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+    assert listed == {*folders(REPOSITORY), *folders(REPOSITORY / "tests")}

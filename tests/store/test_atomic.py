@@ -9,8 +9,8 @@ import pytest_asyncio
 
 from fastapi_durable.model.records import RetentionPolicy, RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, a_waiter, at, create
 from tests.store.conftest import TABLES, emptied, prisma_of
-from tests.store.contract.builders import a_checkpoint, a_run, a_waiter, at, create
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -10,10 +10,10 @@ import pytest
 from example_app.clients.postgresql import Prisma as PostgresPrisma
 from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.model.errors import SerializationError, StoreConflictError, StoreError, StoreUnavailableError
-from fastapi_durable.model.records import RunStatus
+from fastapi_durable.model.records import Lease, RunStatus
+from fastapi_durable.store.contract.suite.builders import a_run, at, create, existing
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of
-from tests.store.contract.builders import a_run, at, create, existing
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer
 
@@ -41,7 +41,7 @@ async def test_a_store_works_again_when_its_database_is_back(stoppable_postgres:
             lambda: store.find_run("run-1"),
             lambda: store.create_run(a_run("run-2", search_attributes={"k": 1})),
             lambda: store.claim_runs("t", now=at(0), until=at(9), limit=1),
-            lambda: store.renew_lease("run-1", "t", until=at(9)),
+            lambda: store.renew_leases([Lease("run-1", "t")], until=at(9)),
         ):
             with pytest.raises(StoreUnavailableError) as unavailable:
                 await operation()

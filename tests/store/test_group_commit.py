@@ -9,9 +9,10 @@ import pytest_asyncio
 
 from fastapi_durable.model.errors import LeaseLostError, SerializationError
 from fastapi_durable.model.records import Checkpoint, Run, RunStatus
-from fastapi_durable.store.base import RecordedCheckpoint, StateStore
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, create
+from fastapi_durable.store.port.checkpoints import RecordedCheckpoint
 from tests.store.conftest import emptied, prisma_of
-from tests.store.contract.builders import a_checkpoint, a_run, create
 from tests.store.test_statements import counting
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

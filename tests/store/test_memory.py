@@ -6,9 +6,9 @@ import pytest
 
 from fastapi_durable.model.errors import SerializationError, StoreError
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract import StateStoreContract
+from fastapi_durable.store.contract.suite.builders import a_run, create
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.store import contract
-from tests.store.contract.builders import a_run, create
 
 
 @pytest.fixture
@@ -16,54 +16,7 @@ def store() -> StateStore:
     return MemoryStateStore()
 
 
-@pytest.fixture
-def other_store(store: StateStore) -> StateStore:
-    return store
-
-
-class TestActivity(contract.ActivityContract): ...
-
-
-class TestAttributes(contract.AttributesContract): ...
-
-
-class TestCheckpoints(contract.CheckpointsContract): ...
-
-
-class TestClaims(contract.ClaimsContract): ...
-
-
-class TestEvents(contract.EventsContract): ...
-
-
-class TestLeases(contract.LeasesContract): ...
-
-
-class TestQueries(contract.QueriesContract): ...
-
-
-class TestQueues(contract.QueuesContract): ...
-
-
-class TestRaces(contract.RacesContract): ...
-
-
-class TestRetention(contract.RetentionContract): ...
-
-
-class TestRuns(contract.RunsContract): ...
-
-
-class TestScope(contract.ScopeContract): ...
-
-
-class TestSignals(contract.SignalsContract): ...
-
-
-class TestTransactions(contract.TransactionsContract): ...
-
-
-class TestUpkeep(contract.UpkeepContract): ...
+class TestMemory(StateStoreContract): ...
 
 
 async def test_others_wait_while_a_transaction_is_open(store: StateStore) -> None:

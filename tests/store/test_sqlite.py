@@ -7,8 +7,8 @@ import pytest_asyncio
 
 from example_app.clients.sqlite import Prisma
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract import StateStoreContract
 from fastapi_durable.store.prisma import PrismaStateStore
-from tests.store import contract
 from tests.store.conftest import emptied
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -32,51 +32,7 @@ async def store(client: Prisma) -> StateStore:
     return await emptied(client)
 
 
-@pytest.fixture
-def other_store(other_client: Prisma) -> StateStore:
-    return PrismaStateStore(other_client)
-
-
-class TestActivity(contract.ActivityContract): ...
-
-
-class TestAttributes(contract.AttributesContract): ...
-
-
-class TestCheckpoints(contract.CheckpointsContract): ...
-
-
-class TestClaims(contract.ClaimsContract): ...
-
-
-class TestEvents(contract.EventsContract): ...
-
-
-class TestLeases(contract.LeasesContract): ...
-
-
-class TestQueries(contract.QueriesContract): ...
-
-
-class TestQueues(contract.QueuesContract): ...
-
-
-class TestRaces(contract.RacesContract): ...
-
-
-class TestRetention(contract.RetentionContract): ...
-
-
-class TestRuns(contract.RunsContract): ...
-
-
-class TestScope(contract.ScopeContract): ...
-
-
-class TestSignals(contract.SignalsContract): ...
-
-
-class TestTransactions(contract.TransactionsContract): ...
-
-
-class TestUpkeep(contract.UpkeepContract): ...
+class TestPrismaOnSqlite(StateStoreContract):
+    @pytest.fixture
+    def other_store(self, other_client: Prisma) -> StateStore:
+        return PrismaStateStore(other_client)

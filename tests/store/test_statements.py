@@ -9,9 +9,9 @@ import pytest_asyncio
 
 from fastapi_durable.model.records import CheckpointStatus, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import emptied, prisma_of
-from tests.store.contract.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,10 +66,6 @@ ONE_STATEMENT: dict[str, Operation] = {
     ),
     "claim_runs": lambda store: store.claim_runs("t", now=at(1), until=at(9), limit=9, workflows=[("checkout", "1")]),
     "renew_leases": lambda store: store.renew_leases([Lease("run-1", "mine"), Lease("b", "x")], until=at(9)),
-    "acquire_lease": lambda store: store.acquire_lease("pending", "t", now=at(1), until=at(9)),
-    "renew_lease": lambda store: store.renew_lease("run-1", "mine", until=at(9)),
-    "release_lease": lambda store: store.release_lease("run-1", "mine"),
-    "next_wake_at": lambda store: store.next_wake_at(),
     "record_checkpoint": lambda store: store.record_checkpoint(a_checkpoint(1), token="mine"),
     "record a start": lambda store: store.record_checkpoint(a_checkpoint(2, status=CheckpointStatus.RUNNING)),
     "list_checkpoints": lambda store: store.list_checkpoints("run-1"),
@@ -86,7 +82,10 @@ ONE_STATEMENT: dict[str, Operation] = {
     "page_checkpoints": lambda store: store.page_checkpoints("run-1", limit=9),
     "history_state": lambda store: store.history_state("run-1"),
     "list_stranded_runs": lambda store: store.list_stranded_runs(T0, served=["checkout@1"], limit=9),
-    "list_due_timers": lambda store: store.list_due_timers(T0, limit=9),
+    "remove_checkpoints": lambda store: store.remove_checkpoints("run-1", [0, 7]),
+    "remove_signal_waiter": lambda store: store.remove_signal_waiter(a_waiter("t")),
+    "remove_signal_waiters_of_run": lambda store: store.remove_signal_waiters_of_run("run-1"),
+    "find_signal_waiter": lambda store: store.find_signal_waiter("t"),
 }
 MORE_STATEMENTS: dict[str, tuple[int, Operation]] = {
     # BEGIN, run, attributes, COMMIT

@@ -5,10 +5,10 @@ from typing import Any
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.model.errors import SignalTimeoutError, TaskFailedError
+from fastapi_durable.service.facade import WorkflowService
 from tests.support.engine_rig import until
 
 
@@ -70,7 +70,7 @@ RESULT: list[object] = [
 ]
 
 
-async def answer(engine: WorkflowEngine, key: str) -> None:
+async def answer(engine: WorkflowService, key: str) -> None:
     """Everything that run `key` waits for, each answer repeated until it is taken."""
 
     async def taken(delivery: Any) -> bool:
@@ -91,17 +91,17 @@ async def answer(engine: WorkflowEngine, key: str) -> None:
             group.create_task(_call(engine, key, f"hook:{side}", f"call {side}"))
 
 
-async def _received(engine: WorkflowEngine, name: str, payload: object) -> bool:
+async def _received(engine: WorkflowService, name: str, payload: object) -> bool:
     return bool((await engine.publish_event(name, payload, buffer=False)).receivers)
 
 
-async def _updated(engine: WorkflowEngine, key: str) -> bool:
+async def _updated(engine: WorkflowService, key: str) -> bool:
     assert (await engine.update(key, "address", "")).reason == "an address is not empty"
     result = await engine.update(key, "address", "Main Street")
     return result.accepted
 
 
-async def _call(engine: WorkflowEngine, key: str, event: str, payload: object) -> None:
+async def _call(engine: WorkflowService, key: str, event: str, payload: object) -> None:
     await until(lambda: engine.get_value(key, event))
     token = await engine.get_value(key, event, str)
     assert token is not None

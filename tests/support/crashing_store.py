@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Literal, Protocol, cast
 
 from fastapi_durable.store.base import StateStore
@@ -16,12 +17,8 @@ _READS = frozenset(
         "list_runs",
         "count_runs",
         "run_facets",
-        "list_pending_runs",
-        "list_incomplete_runs",
-        "list_due_timers",
         "list_expired_runs",
         "list_stranded_runs",
-        "next_wake_at",
         "find_checkpoint",
         "list_checkpoints",
         "read_history",
@@ -154,6 +151,9 @@ class _CrashingStore:
             number = await self._fate.before(within=True)
         await self._fate.after(number)
 
+    def with_timeout(self, limit: timedelta) -> "_CrashingStore":
+        return _CrashingStore(self._inner.with_timeout(limit), self._fate, within=self._within)
+
     def with_scope(self, namespace: str) -> "_CrashingStore":
         return _CrashingStore(self._inner.with_scope(namespace), self._fate, within=self._within)
 
@@ -171,6 +171,9 @@ class _CrashingStore:
         if claim.runs:
             await self._fate.after(await self._fate.before(within=self._within))
         return claim
+
+    def separate_connection(self) -> None:
+        """None: nothing reaches the store but through the fate of its process."""
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,14 +12,21 @@ from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.injector import Injector
 from fastapi_durable.engine.core.interception import StepInterceptor
-from fastapi_durable.engine.engine import WorkflowEngine
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import Clock, SystemClock
 from fastapi_durable.model.records import RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.transport.base import Transport
 from fastapi_durable.transport.in_process import InProcessTransport
+
+
+def tuned(config: EngineConfig, **settings: Any) -> EngineConfig:
+    """A configuration with other settings."""
+    return EngineConfig(**{**dict(config), **settings})
+
 
 FAST = EngineConfig(
     lease=timedelta(seconds=2),
@@ -29,7 +35,7 @@ FAST = EngineConfig(
 )
 """Short times, so that a test which depends on polling or on an expired lease is quick."""
 
-SHORT_LEASE = replace(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
+SHORT_LEASE = tuned(FAST, lease=timedelta(milliseconds=60), poll_interval=timedelta(milliseconds=5))
 """For runs whose process dies, and is to be missed soon."""
 
 
@@ -44,7 +50,7 @@ class NothingInjected:
         yield {}
 
 
-def build_engine(
+def build_machinery(
     store: StateStore,
     *workflows: Callable[..., Any],
     config: EngineConfig = FAST,
@@ -55,14 +61,14 @@ def build_engine(
     injector: Injector | None = None,
     queues: Sequence[Queue] = (),
     clock: Clock | None = None,
-) -> WorkflowEngine:
-    """An engine as one process would have it."""
-    return WorkflowEngine(
+) -> Engine:
+    """The machinery of an engine, as one process would have it."""
+    return Engine(
         store=store,
         workflows=[workflow_definition(workflow) for workflow in workflows],
         injector=injector or NothingInjected(),
         transport=transport or InProcessTransport(),
-        config=replace(config),
+        config=config,
         clock=clock or SystemClock(),
         codec=Codec(),
         steps=[step_definition(each) for each in steps],
@@ -72,10 +78,15 @@ def build_engine(
     )
 
 
+def build_engine(store: StateStore, *workflows: Callable[..., Any], **parts: Any) -> WorkflowService:
+    """What one process would say to an engine that drives nothing."""
+    return WorkflowService(build_machinery(store, *workflows, **parts).kernel)
+
+
 @asynccontextmanager
 async def running_engine(
     store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any
-) -> AsyncIterator[WorkflowEngine]:
+) -> AsyncIterator[WorkflowService]:
     """An engine whose worker drives runs while the block is open."""
     async with running_worker(store, *workflows, config=config, **parts) as (engine, _):
         yield engine
@@ -84,13 +95,13 @@ async def running_engine(
 @asynccontextmanager
 async def running_worker(
     store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any
-) -> AsyncIterator[tuple[WorkflowEngine, Worker]]:
+) -> AsyncIterator[tuple[WorkflowService, Worker]]:
     """An engine and its worker, which drives runs while the block is open."""
-    engine = build_engine(store, *workflows, config=config, **parts)
+    engine = build_machinery(store, *workflows, config=config, **parts)
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine, worker
+        yield WorkflowService(engine.kernel), worker
     finally:
         await worker.stop()
 
@@ -125,16 +136,17 @@ def run_has(store: StateStore, run_id: str, *statuses: RunStatus) -> Callable[[]
 @asynccontextmanager
 async def killed_worker(
     store: StateStore, *workflows: Callable[..., Any], config: EngineConfig = FAST, **parts: Any
-) -> AsyncIterator[WorkflowEngine]:
+) -> AsyncIterator[WorkflowService]:
     """An engine whose worker is killed, not stopped, at the end of the block: nothing is released or handed back."""
-    engine = build_engine(store, *workflows, config=config, **parts)
+    engine = build_machinery(store, *workflows, config=config, **parts)
     worker = Worker(engine)
     await worker.start()
     try:
-        yield engine
+        yield WorkflowService(engine.kernel)
     finally:
         # Its own tasks and no others: several processes live in one test.
         tasks = [*worker._loops, *worker._turns, *filter(None, [worker._claiming])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await worker._keeper.stop()

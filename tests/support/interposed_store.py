@@ -1,7 +1,8 @@
 """A store with something between: calls that are counted, held up, answered wrongly, or fail, as a test wants it."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, cast
 
@@ -12,15 +13,21 @@ Call = Callable[[str, "partial[Awaitable[Any]]"], Awaitable[Any]]
 `after commit`."""
 
 
-def interposed(store: StateStore, between: Call) -> StateStore:
-    """`store`, with `between` asked at every call, those within transactions included."""
-    return cast(StateStore, _InterposedStore(store, between))
+def interposed(store: StateStore, between: Call, *, separate: bool = False) -> StateStore:
+    """`store`, with `between` asked at every call, those within transactions included.
+
+    Args:
+        separate: Whether a worker may also open a connection to it that `between` hears nothing of. Else all its calls
+            come from the test's own event loop.
+    """
+    return cast(StateStore, _InterposedStore(store, between, separate=separate))
 
 
 class _InterposedStore:
-    def __init__(self, inner: Any, between: Call) -> None:
+    def __init__(self, inner: Any, between: Call, *, separate: bool = False) -> None:
         self._inner = inner
         self._between = between
+        self._separate = separate
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncIterator["_InterposedStore"]:
@@ -29,6 +36,13 @@ class _InterposedStore:
             yield _InterposedStore(transaction, self._between)
             await self._between("commit", _NOTHING)
         await self._between("after commit", _NOTHING)
+
+    def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
+        connection: AbstractAsyncContextManager[StateStore] | None = self._inner.separate_connection()
+        return connection if self._separate else None
+
+    def with_timeout(self, limit: timedelta) -> "_InterposedStore":
+        return _InterposedStore(self._inner.with_timeout(limit), self._between, separate=self._separate)
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)

@@ -14,7 +14,6 @@ from pydantic import BaseModel
 from fastapi_durable.declare.definition import Singleton, step, workflow
 from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.engine import WorkflowEngine
 from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.errors import (
@@ -27,6 +26,7 @@ from fastapi_durable.model.errors import (
     StepFailedError,
     TaskFailedError,
 )
+from fastapi_durable.service.facade import WorkflowService
 
 _numbers = itertools.count()
 
@@ -173,46 +173,46 @@ class Instruction:
     result: Callable[[int, int], Any]
     runs: int = 0
     counts: int = 0
-    delivered: Callable[[WorkflowEngine, str, int], Awaitable[Any]] | None = None
+    delivered: Callable[[WorkflowService, str, int], Awaitable[Any]] | None = None
 
 
-async def _signal(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _signal(engine: WorkflowService, run_id: str, number: int) -> bool:
     await engine.signal(f"{run_id}:{number}", number, signal_id=f"{run_id}:{number}")
     return True
 
 
-async def _publish(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _publish(engine: WorkflowService, run_id: str, number: int) -> bool:
     await engine.publish_event(_event(run_id), {"number": number}, event_id=f"{run_id}:{number}")
     return True
 
 
-async def _signal_and_publish(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _signal_and_publish(engine: WorkflowService, run_id: str, number: int) -> bool:
     await _signal(engine, run_id, number)
     await engine.publish_event(f"{_event(run_id)} {number}", number, event_id=f"{run_id}:{number}")
     return True
 
 
-async def _update(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _update(engine: WorkflowService, run_id: str, number: int) -> bool:
     return (await engine.update(run_id, f"update {number}", number)).accepted
 
 
-async def _call_back(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _call_back(engine: WorkflowService, run_id: str, number: int) -> bool:
     token = await engine.get_value(run_id, f"hook {number}", str)
     if token is not None:
         await engine.callback(token, number)
     return token is not None
 
 
-async def _continue(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _continue(engine: WorkflowService, run_id: str, number: int) -> bool:
     return await engine.continue_run(run_id, f"stop {number}")
 
 
-async def _complete(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _complete(engine: WorkflowService, run_id: str, number: int) -> bool:
     await engine.complete_task(run_id, f"task {number}", number)
     return True
 
 
-async def _fail_task(engine: WorkflowEngine, run_id: str, number: int) -> bool:
+async def _fail_task(engine: WorkflowService, run_id: str, number: int) -> bool:
     await engine.fail_task(run_id, f"task {number}", "not done")
     return True
 
@@ -307,7 +307,7 @@ def awaited(program: list[str]) -> list[int]:
     return [number for number, name in enumerate(program) if INSTRUCTIONS[name].delivered is not None]
 
 
-async def deliver(engine: WorkflowEngine, run_id: str, program: list[str], number: int) -> bool:
+async def deliver(engine: WorkflowService, run_id: str, program: list[str], number: int) -> bool:
     """Answer an instruction, perhaps again; False: it cannot be answered yet."""
     delivered = INSTRUCTIONS[program[number]].delivered
     assert delivered is not None

@@ -8,7 +8,8 @@ import pytest
 
 from fastapi_durable import InProcessTransport
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
-from tests.transport.contract import TASK, TransportContract
+from fastapi_durable.transport.contract import TransportContract
+from fastapi_durable.transport.contract.suite import TASK
 
 
 @pytest.fixture

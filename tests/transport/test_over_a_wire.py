@@ -11,8 +11,8 @@ from fastapi_durable import FatalError, WorkflowContext, fixed, step, workflow
 from fastapi_durable.model.errors import StepFailedError
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.transport.base import Transport
+from fastapi_durable.transport.contract import TransportContract
 from tests.support.engine_rig import running_engine
-from tests.transport.contract import TransportContract
 from tests.transport.wire import WireTransport
 
 

@@ -3,7 +3,7 @@
 Checked, never executed: mypy runs over it with the rest of the repository.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Annotated, Any, Never, assert_type
@@ -36,7 +36,6 @@ from fastapi_durable import (
     Webhook,
     Winner,
     WorkflowContext,
-    WorkflowEngine,
     WorkflowEngineDep,
     WorkflowService,
     WorkflowServiceDep,
@@ -50,9 +49,19 @@ from fastapi_durable import (
     step,
     workflow,
 )
-from fastapi_durable.events import LiveEvent, PublishedEvent, StepLog
+from fastapi_durable.engine.primitives.webhook import Callback
+from fastapi_durable.events import Event, LiveEvent, PublishedEvent, Reception, StepLog
 from fastapi_durable.injection import AppScoped
-from fastapi_durable.model.records import SearchAttributes
+from fastapi_durable.service.inspection import ListedRun, RunDetail
+from fastapi_durable.service.waiting import Waiting
+from fastapi_durable.store import (
+    Checkpoint,
+    QueueLoad,
+    RunFacet,
+    SearchAttributes,
+    StoreTransaction,
+    WorkerRecord,
+)
 
 
 class Client:
@@ -117,7 +126,7 @@ async def charge_card(order: Order, *, client: ClientDep) -> Receipt:
 
 @step
 async def count(*, store: StateStoreDep) -> int:
-    return len(await store.list_pending_runs(limit=10))
+    return len(await store.list_runs(RunQuery(limit=10)))
 
 
 @step
@@ -268,6 +277,14 @@ async def rest(ctx: WorkflowContext, order: Order) -> Receipt:
     assert_type(ctx.continue_as_new(order), Never)
 
 
+class Ledger:
+    def locks(self, event: Event) -> list[str]:
+        return [f"ledger of {event.name}"]
+
+    async def receive(self, transaction: StoreTransaction, event: Event) -> Reception:
+        return Reception()
+
+
 async def operate(workflows: WorkflowService) -> None:
     assert_type(await workflows.cancel("1", compensate=True), Run)
     assert_type(await workflows.cancel_where(RunQuery(tag="night")), BulkCancellation)
@@ -276,6 +293,16 @@ async def operate(workflows: WorkflowService) -> None:
     assert_type(await workflows.fork("1", from_step=3), Run)
     assert_type(await workflows.delete_run("1", force=True), int)
     assert_type(workflows.on_cancel(print), Callable[[], None])
+    assert_type((await workflows.list_runs(RunQuery(tag="night")))[0].run, Run)
+    assert_type(await workflows.count_runs(at_most=5), int)
+    assert_type(await workflows.run_facets(at_most=5), list[RunFacet])
+    assert_type(await workflows.list_children("1", limit=5), list[ListedRun])
+    assert_type(await workflows.get_run_detail("1"), RunDetail | None)
+    assert_type((await workflows.get_timeline("1", after=3, limit=5)).steps, Sequence[Checkpoint])
+    assert_type(await workflows.waiting_for(["1"]), dict[str, Waiting])
+    assert_type(await workflows.workers(), list[WorkerRecord])
+    assert_type(await workflows.queues(at_most=5), list[QueueLoad])
+    assert_type(workflows.within("tenant-a"), RunGateway)
     assert_type(await workflows.signal_entity(Account, "a", Account.deposit, 5, operation_id="1"), None)
     await workflows.signal_entity(Account, "a", Account.close)
     await workflows.signal_entity("Account", "a", "deposit", 5)
@@ -283,7 +310,7 @@ async def operate(workflows: WorkflowService) -> None:
     assert_type(await workflows.get_entity_state("Account", "a"), Any)
 
 
-async def outside(workflows: WorkflowService, engine: WorkflowEngine, order: Order) -> None:
+async def outside(workflows: WorkflowService, order: Order) -> None:
     assert_type(
         await workflows.signal_with_start(dialogue, order, token="go", payload=order, run_id="1"), RunHandle[list[int]]
     )
@@ -295,8 +322,10 @@ async def outside(workflows: WorkflowService, engine: WorkflowEngine, order: Ord
     assert_type(await workflows.continue_run("1"), bool)
     assert_type(await workflows.complete_task("1", "pick", 3), bool)
     assert_type(await workflows.fail_task("1", "pick", ValueError("none left")), bool)
-    engine.register_update_validator(dialogue, "address", known_address)
-    with engine.events.stream(run_id="1") as events:
+    assert_type(workflows.register_update_validator(dialogue, "address", known_address), None)
+    assert_type(await workflows.callback("wh:1", {"paid": 1}), Callback)
+    assert_type(workflows.add_subscriber(Ledger()), None)
+    with workflows.events.stream(run_id="1") as events:
         async for event in events:
             assert_type(event, LiveEvent)
 
@@ -323,7 +352,7 @@ app = FastAPI(lifespan=durable.lifespan)
 
 async def factory(client: ClientDep, settings: SettingsDep) -> DurableOptions:
     adaptive = DurableOptions(store=MemoryStateStore(), concurrency=Adaptive(least=2, most=8, longest_lag="50ms"))
-    assert_type(adaptive.concurrency, int | Adaptive | None)
+    assert_type(adaptive.concurrency, int | Adaptive)
     return DurableOptions(store=MemoryStateStore(), role="api", lease="30s", settings=DurableSettings())
 
 
@@ -367,7 +396,7 @@ async def parts(
     store: StateStoreDep, engine: WorkflowEngineDep, gateway: RunGatewayDep, health: DurableHealthDep, client: ClientDep
 ) -> None:
     assert_type(store, StateStore)
-    assert_type(engine, WorkflowEngine)
+    assert_type(engine, WorkflowService)
     assert_type(gateway, RunGateway)
     assert_type(health, DurableHealth)
     assert_type(client, Client)

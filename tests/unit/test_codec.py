@@ -285,7 +285,7 @@ def test_no_value_is_shown_by_the_trace_of_a_refusal() -> None:
     with pytest.raises(SerializationError) as decoding:
         Codec().decode({"number": "4242"}, Card, what="a card")
     wrong = Card.model_construct(number="4242", limit="4343")
-    with pytest.raises(SerializationError, match="limit") as encoding:
+    with pytest.raises(SerializationError, match="stored as Card") as encoding:
         Codec().encode(wrong, Card, what="a card")
     for caught in (decoding, encoding):
         assert not re.search("4242|4343", "".join(traceback.format_exception(caught.value)).rpartition("File")[2])

@@ -14,7 +14,7 @@ PUBLIC = {
         PrismaStateStore Queue Retention Role Run RunContextFilter RunFailedError RunGateway RunGatewayDep
         RunHandle RunQuery RunStatus Schedule ScheduleInfo Scheduler SchedulerDep SignalTimeoutError
         Singleton SqliteWakeups StateStore StateStoreDep StepExecution StepFailedError StepInterceptor
-        TaskTicket Undo UpdateResult Webhook Winner WorkflowContext WorkflowEngine WorkflowEngineDep
+        TaskTicket Undo UpdateResult Webhook Winner WorkflowContext WorkflowEngineDep
         WorkflowService WorkflowServiceDep app_scoped current_context current_step entity exponential fixed
         keep log_context operation step workflow
     """,
@@ -37,11 +37,17 @@ PUBLIC = {
         RecordedCheckpoint RetentionPolicy Run RunChanges RunFacet RunQuery RunStatus ScheduleState
         SearchAttributes SignalWaiter StateStore StoreTransaction WorkerRecord
     """,
+    "fastapi_durable.store.contract": """
+        StateStoreContract
+    """,
     "fastapi_durable.testing": """
         Clock HandClock History assert_replayable record_history settled
     """,
     "fastapi_durable.transport": """
         StepHandler StepOutcome StepTask Transport
+    """,
+    "fastapi_durable.transport.contract": """
+        TransportContract
     """,
     "fastapi_durable.wakeups": """
         OnMessage Publish Topic Wakeup Wakeups

@@ -1,8 +1,10 @@
 """The windows of a schedule: intervals, cron expressions, clock changes, jitter, what was missed."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -96,22 +98,79 @@ def test_a_window_is_not_due_before_its_jitter_has_passed() -> None:
     assert late.due_windows(NOON, fire) == [window]
 
 
+def test_an_interval_keeps_its_length_when_clocks_change() -> None:
+    """It counts in UTC: by the clock of Berlin it fires an hour later in summer."""
+    daily = schedule(every="1 day")
+    windows = list(islice(daily.windows_after(utc("2026-03-27T12:00")), 4))
+    assert {later - earlier for earlier, later in pairwise(windows)} == {timedelta(days=1)}
+    assert [f"{each.astimezone(ZoneInfo('Europe/Berlin')):%H:%M}" for each in windows[:3]] == [
+        "01:00",
+        "01:00",
+        "02:00",
+    ]
+
+
+def test_nothing_is_due_for_a_clock_that_jumped_back() -> None:
+    for each in (schedule(every="1h", backfill=9), schedule(cron="0 * * * *", backfill=9)):
+        for back in (timedelta(seconds=1), timedelta(hours=5), timedelta(days=5000)):
+            assert each.due_windows(NOON, NOON - back) == []
+
+
+def test_the_calendar_ends_with_the_year_9999_and_schedules_with_it() -> None:
+    last = datetime(9999, 12, 31, 23, 30, tzinfo=UTC)
+    for each in (schedule(every="1h", jitter="30 min"), schedule(cron="0 * * * *", jitter="30 min")):
+        assert each.window_after(last) is None
+        assert list(each.windows_after(last)) == []
+        assert each.window_until(last) == last - timedelta(minutes=30)
+        assert each.due_windows(last - timedelta(hours=1), last + timedelta(minutes=29)) == [
+            last - timedelta(minutes=30)
+        ]
+    assert schedule(every="3650 days").window_after(last) is None
+    assert schedule(every="3650 days").window_until(datetime.min.replace(tzinfo=UTC)) is None
+
+
+def test_a_jitter_that_is_longer_than_the_distance_of_two_windows_keeps_their_order_over_a_clock_change() -> None:
+    spread = schedule(cron="0,15,30,45 * * * *", timezone="Australia/Lord_Howe", jitter="10 h")
+    windows = list(islice(spread.windows_after(utc("2026-04-04T10:00")), 30))
+    fires = [spread.fires_at(window) for window in windows]
+    assert all(window <= fire < following for window, fire, following in zip(windows, fires, windows[1:], strict=False))
+
+
 @pytest.mark.parametrize(
-    "options",
+    ("options", "reason"),
     [
-        {},
-        {"every": "1h", "cron": "* * * * *"},
-        {"every": "0s"},
-        {"every": "1h", "jitter": "1h"},
-        {"every": "1h", "backfill": -1},
-        {"every": "1h", "overlap": "wait"},
-        {"cron": "61 * * * *"},
-        {"cron": "every day"},
-        {"cron": "0 0 31 2 *"},
-        {"cron": "0 0 * * *", "timezone": "Mars/Olympus"},
-        {"cron": "0 0 * * *", "timezone": "../etc/passwd"},
+        ({"every": None}, "schedule 'k': either every= or cron= must be given, got neither"),
+        ({"cron": "* * * * *"}, "schedule 'k': either every= or cron= must be given, got both"),
+        ({"every": "0s"}, "every must be a whole number of milliseconds, at most 3650 days, got '0s'"),
+        ({"every": timedelta(microseconds=1500)}, "every must be a whole number of milliseconds, at most 3650 days"),
+        ({"every": "3651 days"}, "every must be a whole number of milliseconds, at most 3650 days, got '3651 days'"),
+        ({"every": "soon"}, "schedule 'k': .*'soon'"),
+        ({"every": 5}, "schedule 'k': .*'200ms'"),
+        ({"jitter": "1h"}, "jitter must be shorter than every='1h', got '1h'"),
+        ({"jitter": "-1s"}, "schedule 'k': .*'-1s'"),
+        ({"every": None, "cron": "* * * * *", "jitter": timedelta.max}, "jitter must be at most 3650 days, got "),
+        ({"backfill": -1}, "backfill must be 0-1000 windows, got -1"),
+        ({"backfill": 1001}, "backfill must be 0-1000 windows, got 1001"),
+        ({"backfill": "3"}, "backfill must be 0-1000 windows, got '3'"),
+        ({"overlap": "wait"}, "overlap must be 'allow' or 'skip', got 'wait'"),
+        ({"timezone": "Europe/Berlin"}, "timezone must be left out with every=, which counts in UTC, got "),
+        ({"every": None, "cron": "61 * * * *"}, "schedule 'k': cron must be five fields .*: Bad minute"),
+        ({"every": None, "cron": "0 0 30 2 *"}, "schedule 'k': cron must be five fields .*: Bad day-of-month"),
+        ({"every": None, "cron": "0 0 * * *", "timezone": "Mars/Olympus"}, "timezone must be the name of .*'Mars/Olym"),
+        ({"key": ""}, "the key of a schedule must be 1-200 printable characters, got ''"),
+        ({"key": "a\n"}, "the key of a schedule must be 1-200 printable characters, got "),
+        ({"key": "k" * 201}, "the key of a schedule must be 1-200 printable characters, got "),
+        ({"key": 7}, "the key of a schedule must be 1-200 printable characters, got 7"),
     ],
 )
-def test_a_schedule_that_cannot_fire_or_contradicts_itself_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(DefinitionError):
-        schedule(**options)
+def test_a_schedule_that_cannot_fire_or_contradicts_itself_is_refused(options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DefinitionError, match=reason):
+        Schedule(**{"key": "k", "workflow": "w", "every": "1h"} | options)
+
+
+def test_a_schedule_may_be_copied_with_another_expression() -> None:
+    nightly = schedule(cron="0 3 * * *", timezone="Europe/Berlin")
+    later = replace(nightly, cron="0 4 * * *")
+    assert next(later.windows_after(NOON)) == next(nightly.windows_after(NOON)) + timedelta(hours=1)
+    assert replace(later, cron="0 3 * * *") == nightly
+    assert "CronExpression" not in repr(nightly)

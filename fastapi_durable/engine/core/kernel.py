@@ -13,6 +13,7 @@ from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.delay import Delay
 from fastapi_durable.engine.core.dispatch import LocalWorker
+from fastapi_durable.engine.core.executing import Executions
 from fastapi_durable.engine.core.injector import Injector
 from fastapi_durable.engine.core.interception import StepInterceptor
 from fastapi_durable.engine.core.live_events import LiveEvents
@@ -41,6 +42,7 @@ class Kernel:
         queues: Those that runs may be started on, by name.
         namespaces_with_queues: Where the store is known to have them.
         left_behind: Tasks of bodies that nothing can end.
+        executions: The steps and bodies that execute now.
         random: Returns floats in [0, 1).
     """
 
@@ -64,4 +66,5 @@ class Kernel:
     queues: Mapping[str, Queue] = field(default_factory=dict)
     namespaces_with_queues: set[str] = field(default_factory=set)
     left_behind: set[asyncio.Task[Any]] = field(default_factory=set)
+    executions: Executions = field(default_factory=Executions)
     random: Callable[[], float] = random.random

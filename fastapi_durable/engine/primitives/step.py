@@ -104,7 +104,7 @@ class Step(Attempted):
                     self.intercepted(task.attempt),
                     kernel.injector.provide(definition.function) as dependencies,
                 ):
-                    with inside_step(definition.name):
+                    with inside_step(definition.name), kernel.executions.noted(task.run_id, definition.name):
                         result = await call(definition, value, dependencies)
             output = codec.encode(result, definition.output_type, what=f"the result of {label}")
         except (SerializationError, InjectionError, OutsideWorkflowError) as error:

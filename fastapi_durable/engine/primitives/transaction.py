@@ -86,7 +86,7 @@ class Transaction(Attempted):
                     kernel.store.transaction(timeout=self._timeout) as transaction,
                 ):
                     arguments = () if definition.input_type is NoInput else (value,)
-                    with inside_step(definition.name):
+                    with inside_step(definition.name), kernel.executions.noted(self.turn.run.id, definition.name):
                         result = await self._in_time(
                             definition.function(transaction.client, *arguments, **dependencies)
                         )

@@ -8,6 +8,13 @@ from fastapi_durable.engine.runs.chain import head_of
 from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.model.errors import RunNotFoundError
 from fastapi_durable.model.records import Run
+from fastapi_durable.store.base import StateStore
+
+
+def visible_store(kernel: Kernel) -> StateStore:
+    """The store as callers of this engine see it: confined to the namespace, if the engine has one."""
+    namespace = kernel.config.namespace
+    return kernel.store if namespace is None else kernel.store.with_scope(namespace)
 
 
 async def resolve_run(kernel: Kernel, run_id: str) -> Run:

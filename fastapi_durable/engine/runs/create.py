@@ -31,7 +31,8 @@ from fastapi_durable.model.errors import (
 )
 from fastapi_durable.model.records import ErrorRecord, Json, Run, RunStatus, SearchAttributes
 from fastapi_durable.model.reserved import is_engine_workflow
-from fastapi_durable.store.base import CreatedRun, StoreTransaction
+from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.store.port.runs import CreatedRun
 
 _log = logging.getLogger("fastapi_durable")
 

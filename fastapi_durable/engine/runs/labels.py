@@ -1,11 +1,14 @@
-"""The tags of a new run: what the workflow declares, what the caller adds, and the key of a singleton."""
+"""The tags of a new run: what the workflow declares, what the caller adds, and the engine's own."""
 
 from collections.abc import Collection
+from typing import Final
 
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG, singleton_tag
 from fastapi_durable.model.records import Json
+
+SCHEDULE_TAG: Final = "schedule:"
 
 
 def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str] = ()) -> tuple[str, ...]:
@@ -21,3 +24,8 @@ def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Co
 def relabelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
     """The tags of a run that takes those of another one over; the singleton key is that of its own input."""
     return labelled(codec, definition, input, [tag for tag in tags if not tag.startswith(SINGLETON_TAG)])
+
+
+def schedule_tag(key: str) -> str:
+    """The tag of every run of a schedule, by which those that have not ended are found."""
+    return f"{SCHEDULE_TAG}{key}"

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from fastapi_durable.engine.runs.labels import SCHEDULE_TAG
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.model.errors import InputValidationError
 
@@ -46,6 +47,10 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
         if tag.startswith(SINGLETON_TAG):
             raise InputValidationError(
                 f"the engine makes the tag {tag[:80]!r} of a singleton's key; declare `singleton=` on the workflow"
+            )
+        if tag.startswith(SCHEDULE_TAG):
+            raise InputValidationError(
+                f"a tag must not begin with {SCHEDULE_TAG!r}, which marks the runs of a schedule, got {tag[:80]!r}"
             )
     return tuple(tags)
 

@@ -159,9 +159,10 @@ class Turn:
     async def execute(self, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
         """Run the body until it returns, raises, or rests."""
 
-        def placed() -> Awaitable[Any]:
+        async def placed() -> Any:
             self.history.positions.enter_body()
-            return body()
+            with self.kernel.executions.noted(self.run.id):
+                return await body()
 
         return await self.life.spend(placed, self._outcome)
 

@@ -14,6 +14,9 @@ from fastapi_durable.model.records import RetentionPolicy, RunStatus
 _log = logging.getLogger("fastapi_durable")
 
 _MOST_BATCHES: Final = 100
+_LARGEST_BATCH: Final = 100_000
+_LONGEST_AGE: Final = timedelta(days=36_525)
+_LONGEST_PAUSE: Final = timedelta(days=1)
 _WORKERS_FORGOTTEN_AFTER: Final = timedelta(days=1)
 
 
@@ -51,7 +54,7 @@ class Retention:
         batch_size: Rows in one transaction; at most a hundred batches a policy and sweep.
 
     Raises:
-        DefinitionError: two policies share a status, or a limit is not positive.
+        DefinitionError: two policies share a status, or a number or duration is beyond its limits.
     """
 
     policies: Sequence[RetentionPolicy] = ()
@@ -66,11 +69,22 @@ class Retention:
             if shared := seen & policy.statuses:
                 raise DefinitionError(f"retention: two policies speak of {', '.join(sorted(shared))} runs")
             seen |= policy.statuses
-        if self.batch_size < 1:
-            raise DefinitionError(f"retention: batch_size={self.batch_size} is not positive")
-        for duration in (self.signals, self.sweep_interval):
-            if duration is not None and parse_duration(duration) <= timedelta(0):
-                raise DefinitionError(f"retention: {duration!r} is not positive")
+        if type(self.batch_size) is not int or not 1 <= self.batch_size <= _LARGEST_BATCH:
+            raise DefinitionError(
+                f"batch_size must be a whole number from 1 to {_LARGEST_BATCH}, got {self.batch_size!r:.80}"
+            )
+        if self.signals is not None:
+            _check_duration("signals", self.signals, _LONGEST_AGE)
+        _check_duration("sweep_interval", self.sweep_interval, _LONGEST_PAUSE)
+
+
+def _check_duration(name: str, value: Duration, longest: timedelta) -> None:
+    try:
+        fits = timedelta(0) < parse_duration(value) <= longest
+    except ValueError:
+        fits = False
+    if not fits:
+        raise DefinitionError(f"{name} must be a positive duration of at most {longest.days} days, got {value!r:.80}")
 
 
 async def sweep(kernel: Kernel, retention: Retention) -> int:

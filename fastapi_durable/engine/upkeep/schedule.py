@@ -6,13 +6,11 @@ of intervals since 1970, for a cron expression the moment itself in milliseconds
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from cronsim import CronSim, CronSimError
-
+from fastapi_durable.engine.upkeep.cron import CronExpression
 from fastapi_durable.model.clock import from_millis, to_millis
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
@@ -20,6 +18,11 @@ from fastapi_durable.model.errors import DefinitionError
 Overlap = Literal["allow", "skip"]
 
 _KEY_LIMIT: Final = 200
+_BACKFILL_LIMIT: Final = 1000
+"""Missed windows are started in one transaction."""
+
+_LONGEST: Final = timedelta(days=3650)
+_LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
 _ZERO: Final = timedelta(0)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 
@@ -39,16 +42,17 @@ class Schedule:
         key: Names the schedule. Under another key it begins anew.
         workflow: The decorated function or a registered name; its newest version is started.
         input: For every run.
-        every: An interval, counted from 1970, so that all workers agree; or
-        cron: Five fields, or six with the seconds first. In the hour that a clock change skips, a daily window fires
-            when the hour would have ended; in the one it repeats, once.
+        every: An interval, counted from 1970 in UTC, so that all workers agree and no clock change matters; or
+        cron: Five fields, or six with the seconds first. When clocks change, a time of day fires once, and an
+            expression with `*` in its seconds, minutes or hours follows the clock.
         timezone: Of the cron expression, by its IANA name.
-        overlap: "skip" leaves a window out while the run that was started last has not ended.
+        overlap: "skip" leaves a window out while a run of the schedule has not ended: one of an earlier window, one
+            that was triggered, or one that either continued as.
         jitter: Each window fires up to so much later, by an offset of its own that every worker computes alike.
         backfill: After a time in which no worker ran, the latest window that was missed fires, and up to so many
-            before it.
+            before it (0-1000).
         paused: Windows pass without a run.
-        tags, priority, queue, fairness_key: Of every run, as a start takes them.
+        tags, priority, queue, fairness_key: Of every run, as a start takes them. The tag `schedule:<key>` is added.
 
     Raises:
         DefinitionError: it can never fire, or the parts contradict each other.
@@ -69,84 +73,86 @@ class Schedule:
     queue: str | None = None
     fairness_key: str | None = None
 
-    def __post_init__(self) -> None:
-        if not self.key or len(self.key) > _KEY_LIMIT or not self.key.isprintable():
-            raise DefinitionError(
-                f"the key of a schedule has 1 to {_KEY_LIMIT} printable characters: {self.key[:80]!r}"
-            )
-        if (self.every is None) == (self.cron is None):
-            raise DefinitionError(f"schedule {self.key!r} needs either every= or cron=")
-        if self.overlap not in ("allow", "skip"):
-            raise DefinitionError(f"overlap={self.overlap!r} of schedule {self.key!r} is unknown: 'allow' or 'skip'")
-        if self.backfill < 0:
-            raise DefinitionError(f"backfill={self.backfill} of schedule {self.key!r} is negative")
-        jitter = parse_duration(self.jitter)
-        if self.every is not None:
-            interval = parse_duration(self.every)
-            if interval < _MILLISECOND:
-                raise DefinitionError(f"every={self.every!r} of schedule {self.key!r} is no interval")
-            if jitter >= interval:
-                raise DefinitionError(
-                    f"jitter={self.jitter!r} of schedule {self.key!r} is not shorter than its interval"
-                )
-        else:
-            self._check_cron()
+    _cron: CronExpression | None = field(init=False, repr=False, compare=False, default=None)
 
-    def _check_cron(self) -> None:
+    def __post_init__(self) -> None:
+        key: Any = self.key
+        if not isinstance(key, str) or not key or len(key) > _KEY_LIMIT or not key.isprintable():
+            raise DefinitionError(f"the key of a schedule must be 1-{_KEY_LIMIT} printable characters, got {key!r:.80}")
         try:
-            zone = ZoneInfo(self.timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise DefinitionError(f"timezone={self.timezone!r} of schedule {self.key!r} is unknown") from error
-        try:
-            next(CronSim(self.cron or "", datetime(2024, 1, 1, tzinfo=zone)))
-        except (CronSimError, StopIteration) as error:
-            raise DefinitionError(f"cron={self.cron!r} of schedule {self.key!r} is refused: {error}") from error
+            self._check()
+        except ValueError as error:
+            raise DefinitionError(f"schedule {self.key!r}: {error}") from error
+
+    def _check(self) -> None:
+        if (self.every is None) == (self.cron is None):
+            raise ValueError(f"either every= or cron= must be given, got {'neither' if self.cron is None else 'both'}")
+        if self.overlap not in ("allow", "skip"):
+            raise ValueError(f"overlap must be 'allow' or 'skip', got {self.overlap!r:.80}")
+        backfill: Any = self.backfill
+        if not isinstance(backfill, int) or not 0 <= backfill <= _BACKFILL_LIMIT:
+            raise ValueError(f"backfill must be 0-{_BACKFILL_LIMIT} windows, got {backfill!r:.80}")
+        if parse_duration(self.jitter) > _LONGEST:
+            raise ValueError(f"jitter must be at most {_LONGEST.days} days, got {self.jitter!r}")
+        if self.every is not None:
+            self._check_interval(parse_duration(self.every))
+        elif self.cron is not None:
+            object.__setattr__(self, "_cron", CronExpression(self.cron, self.timezone))
+
+    def _check_interval(self, interval: timedelta) -> None:
+        if not _MILLISECOND <= interval <= _LONGEST or interval % _MILLISECOND:
+            raise ValueError(
+                f"every must be a whole number of milliseconds, at most {_LONGEST.days} days, got {self.every!r}"
+            )
+        if parse_duration(self.jitter) >= interval:
+            raise ValueError(f"jitter must be shorter than every={self.every!r}, got {self.jitter!r}")
+        if self.timezone != "UTC":
+            raise ValueError(f"timezone must be left out with every=, which counts in UTC, got {self.timezone!r:.80}")
 
     def bucket(self, window: datetime) -> int:
-        """The number of a window in its run's id."""
+        """Return the number of a window in its run's id."""
         millis = to_millis(window)
-        return millis if self.every is None else millis // (parse_duration(self.every) // _MILLISECOND)
+        return millis if self._cron else millis // self._interval
 
     def fires_at(self, window: datetime) -> datetime:
-        """The window with its jitter; never after the next window, so that windows keep their order."""
+        """Return the window with its jitter; never after the next window, so that windows keep their order."""
         jitter = parse_duration(self.jitter)
         if not jitter:
             return window
-        room = min(jitter + _MILLISECOND, next(self.windows_after(window)) - window) // _MILLISECOND
+        room = min(jitter + _MILLISECOND, (self.window_after(window) or _LAST_MOMENT) - window)
         digest = hashlib.sha256(f"{self.key}:{to_millis(window)}".encode()).digest()
-        return window + timedelta(milliseconds=int.from_bytes(digest[:6], "big") % room)
+        return window + timedelta(milliseconds=int.from_bytes(digest[:6], "big") % (room // _MILLISECOND))
+
+    def window_after(self, moment: datetime) -> datetime | None:
+        """Return the first window after a moment; None if there is none within 50 years."""
+        if self._cron:
+            return self._cron.after(moment)
+        return _moment((to_millis(moment) // self._interval + 1) * self._interval)
+
+    def window_until(self, moment: datetime) -> datetime | None:
+        """Return the last window before a moment or at it; None if there is none within 50 years."""
+        if self._cron:
+            return self._cron.until(moment)
+        return _moment(to_millis(moment) // self._interval * self._interval)
 
     def windows_after(self, moment: datetime) -> Iterator[datetime]:
-        """The windows after a moment, the earliest first."""
-        if self.every is None:
-            for fire in CronSim(self.cron or "", moment.astimezone(ZoneInfo(self.timezone))):
-                window = fire.astimezone(UTC)
-                if window > moment:
-                    yield window
-            return
-        interval = parse_duration(self.every) // _MILLISECOND
-        bucket = to_millis(moment) // interval
-        while True:
-            bucket += 1
-            yield from_millis(bucket * interval)
+        """Yield the windows after a moment, the earliest first."""
+        while (window := self.window_after(moment)) is not None:
+            yield window
+            moment = window
 
     def windows_until(self, moment: datetime) -> Iterator[datetime]:
-        """The windows up to a moment and at it, the latest first."""
-        if self.every is None:
-            begin = (moment + timedelta(seconds=1)).astimezone(ZoneInfo(self.timezone))
-            for fire in CronSim(self.cron or "", begin, reverse=True):
-                window = fire.astimezone(UTC)
-                if window <= moment:
-                    yield window
-            return
-        interval = parse_duration(self.every) // _MILLISECOND
-        bucket = to_millis(moment) // interval
-        while True:
-            yield from_millis(bucket * interval)
-            bucket -= 1
+        """Yield the windows before a moment and at it, the latest first."""
+        while (window := self.window_until(moment)) is not None:
+            yield window
+            moment = window - _MILLISECOND
+
+    @property
+    def _interval(self) -> int:
+        return parse_duration(self.every or _ZERO) // _MILLISECOND
 
     def due_windows(self, last: datetime, now: datetime) -> list[datetime]:
-        """The windows after `last` that fire by now, the earliest first; at most `backfill` before the latest."""
+        """Return the windows after `last` that fire by now, the earliest first: the latest and `backfill` before it."""
         due: list[datetime] = []
         for window in self.windows_until(now):
             if window <= last or len(due) > self.backfill:
@@ -154,3 +160,10 @@ class Schedule:
             if due or self.fires_at(window) <= now:
                 due.append(window)
         return due[::-1]
+
+
+def _moment(millis: int) -> datetime | None:
+    try:
+        return from_millis(millis)
+    except OverflowError:  # beyond the calendar, which ends with the year 9999
+        return None

@@ -5,6 +5,7 @@ the schedule's name, so a crash leaves a window either fired and passed or neith
 when the run was deleted long ago.
 """
 
+import asyncio
 import logging
 import uuid
 from collections.abc import Iterable, Sequence
@@ -26,12 +27,13 @@ from fastapi_durable.engine.runs.create import (
     report,
 )
 from fastapi_durable.engine.runs.input import encode_input
+from fastapi_durable.engine.runs.labels import schedule_tag
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
 from fastapi_durable.engine.runs.start_validation import checked_priority, checked_tags
 from fastapi_durable.engine.upkeep.schedule import NoScheduledInput, Schedule
 from fastapi_durable.model.errors import DefinitionError, ScheduleNotFoundError
-from fastapi_durable.model.records import ErrorRecord, Run, ScheduleState
+from fastapi_durable.model.records import LIVE_STATUSES, ErrorRecord, Run, RunQuery, ScheduleState
 from fastapi_durable.model.reserved import SCHEDULE_RUN, engine_id, scoped
 from fastapi_durable.store.base import StoreTransaction
 
@@ -39,6 +41,9 @@ _log = logging.getLogger("fastapi_durable")
 
 _LONGEST_REST: Final = timedelta(seconds=10)
 """A schedule that was resumed or moved on elsewhere is seen after this time at the latest."""
+
+_CLOCKS_APART: Final = timedelta(hours=1)
+"""A schedule that is ahead of this worker's clock by more was fired by a clock that was wrong, or this one is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +53,7 @@ class ScheduleInfo:
     Attributes:
         paused: By its declaration or by an operator.
         last_fire_at: The latest window that was fired or skipped; None: none since it was first seen, or resumed.
-        next_fire_at: The next one, with its jitter; None while it is paused.
+        next_fire_at: The next one, with its jitter; None while it is paused, or if none follows.
         refusal: Why the latest window that was due started no run, if that was because no more runs may wait.
     """
 
@@ -67,9 +72,10 @@ class Scheduler:
         self._kernel = kernel
         self._namespace = namespace_of(kernel.config)
         self._schedules: dict[str, Schedule] = {}
+        self._ahead: set[str] = set()
         for schedule in schedules:
             if schedule.key in self._schedules:
-                raise DefinitionError(f"two schedules have the key {schedule.key!r}")
+                raise DefinitionError(f"the key of a schedule must be unique, got {schedule.key!r} twice")
             self._schedules[schedule.key] = schedule
             # A schedule of an unknown workflow, or with an input that does not fit, is found at the start.
             self._run_of(schedule, "checked")
@@ -77,26 +83,41 @@ class Scheduler:
     def __bool__(self) -> bool:
         return bool(self._schedules)
 
+    def for_schedules(self, schedules: Sequence[Schedule]) -> "Scheduler":
+        """Return a scheduler of the same engine for other schedules, such as ones that the application stores.
+
+        Nobody fires them but the caller of `fire`. Where each stands is kept by its key, as for declared ones.
+
+        Raises:
+            DefinitionError: two have the same key, or one names a workflow that is not registered.
+            InputValidationError: an input or an option of a run is refused.
+        """
+        return Scheduler(self._kernel, schedules)
+
     async def fire(self) -> timedelta:
         """Start what is due; return how long nothing will be. One schedule that fails does not keep the others."""
-        states = {state.id: state for state in await self._kernel.store.list_schedules()}
-        now = self._kernel.clock.now()
+        states = await self._states()
         rest = _LONGEST_REST
-        for schedule in self._schedules.values():
+        for key, schedule in self._schedules.items():
             try:
-                state = states.get(self._id(schedule))
-                if state is None or schedule.due_windows(state.last_window, now):
+                state = states.get(key)
+                if state is None or schedule.due_windows(state.last_window, self._kernel.clock.now()):
                     state = await self._fire(schedule)
-                rest = min(rest, self._next_fire(schedule, state) - now)
+                self._warn_of_clock(schedule, state)
+                next_fire = self._next_fire(schedule, state)
+                if next_fire is not None:
+                    rest = min(rest, next_fire - self._kernel.clock.now())
             except Exception:
                 _log.exception("schedule %r could not be fired; the next look tries again", schedule.key)
                 rest = min(rest, timedelta(seconds=1))
+            # Computing windows takes a fraction of a millisecond; of a thousand schedules it would be felt.
+            await asyncio.sleep(0)
         return max(rest, timedelta(0))
 
     async def listing(self) -> list[ScheduleInfo]:
         """The declared schedules in order, with where they stand."""
-        states = {state.id: state for state in await self._kernel.store.list_schedules()}
-        return [self._info(schedule, states.get(self._id(schedule))) for schedule in self._schedules.values()]
+        states = await self._states()
+        return [self._info(schedule, states.get(key)) for key, schedule in self._schedules.items()]
 
     async def trigger(self, key: str) -> str:
         """Start a run now, beside the windows; returns its id.
@@ -156,7 +177,7 @@ class Scheduler:
             for window in schedule.due_windows(state.last_window, self._kernel.clock.now()):
                 # A window that was skipped is passed as one that was fired: it is not made up for later.
                 state = replace(state, last_window=window)
-                if schedule.paused or state.paused or await self._overlaps(transaction, schedule, state):
+                if schedule.paused or state.paused or await self._overlaps(transaction, schedule):
                     continue
                 definition, run = self._run_of(schedule, str(schedule.bucket(window)))
                 admitted = await admit_or_refuse(transaction, definition, run)
@@ -174,8 +195,9 @@ class Scheduler:
             async with self._kernel.store.transaction() as transaction:
                 state = await self._locked(transaction, schedule)
                 if state.paused and not paused:
-                    # What passed meanwhile does not fire now, whether or not a worker was there to pass it.
-                    state = replace(state, last_window=max(state.last_window, self._kernel.clock.now()))
+                    # What passed meanwhile does not fire now, whether or not a worker was there to pass it. A schedule
+                    # that a wrong clock moved into the future comes back.
+                    state = replace(state, last_window=self._kernel.clock.now())
                 await self._save(transaction, replace(state, paused=paused))
 
         await retry_conflicts(self._kernel.clock, save)
@@ -194,11 +216,17 @@ class Scheduler:
     async def _save(self, transaction: StoreTransaction, state: ScheduleState) -> None:
         await transaction.save_schedule(replace(state, updated_at=self._kernel.clock.now()))
 
-    async def _overlaps(self, transaction: StoreTransaction, schedule: Schedule, state: ScheduleState) -> bool:
-        if schedule.overlap == "allow" or state.last_run_id is None:
+    async def _overlaps(self, transaction: StoreTransaction, schedule: Schedule) -> bool:
+        """Whether a window is to be left out because a run of the schedule, however it came about, has not ended."""
+        if schedule.overlap == "allow":
             return False
-        run = await transaction.find_run(state.last_run_id)
-        return run is not None and not run.status.is_terminal
+        live = RunQuery(
+            workflow=self._kernel.registry.resolve(schedule.workflow).name,
+            namespace=self._namespace,
+            tag=schedule_tag(schedule.key),
+            statuses=LIVE_STATUSES,
+        )
+        return await transaction.count_runs(live, at_most=1) > 0
 
     def _run_of(
         self, schedule: Schedule, occasion: str, traceparent: str | None = None
@@ -213,27 +241,53 @@ class Scheduler:
             encoded,
             run_id=engine_id(SCHEDULE_RUN, self._namespace, schedule.key, occasion),
             namespace=self._namespace,
-            tags=checked_tags(schedule.tags),
+            tags=(*checked_tags(schedule.tags), schedule_tag(schedule.key)),
             priority=checked_priority(schedule.priority),
             place=place,
             traceparent=traceparent,
         )
 
+    async def _states(self) -> dict[str, ScheduleState]:
+        """Where the schedules stand, by key; those that nobody has seen yet are not in it."""
+        store = self._kernel.store
+        listed = {state.id: state for state in await store.list_schedules()}
+        states: dict[str, ScheduleState] = {}
+        for key, schedule in self._schedules.items():
+            schedule_id = self._id(schedule)
+            # The listing has an end, and rows of other namespaces and of schedules that are no longer declared.
+            state = listed.get(schedule_id) or await store.find_schedule(schedule_id)
+            if state is not None:
+                states[key] = state
+        return states
+
     def _info(self, schedule: Schedule, state: ScheduleState | None) -> ScheduleInfo:
         paused = schedule.paused or (state is not None and state.paused)
-        now = self._kernel.clock.now()
+        next_fire = None if paused else self._next_fire(schedule, state)
         return ScheduleInfo(
             schedule=schedule,
             paused=paused,
             last_fire_at=None if state is None else _last_fire(schedule, state),
             last_run_id=None if state is None else state.last_run_id,
-            next_fire_at=None if paused else max(now, self._next_fire(schedule, state)),
+            next_fire_at=None if next_fire is None else max(self._kernel.clock.now(), next_fire),
             refusal=None if state is None else state.refusal,
         )
 
-    def _next_fire(self, schedule: Schedule, state: ScheduleState | None) -> datetime:
-        last = self._kernel.clock.now() if state is None else state.last_window
-        return schedule.fires_at(next(schedule.windows_after(last)))
+    def _next_fire(self, schedule: Schedule, state: ScheduleState | None) -> datetime | None:
+        window = schedule.window_after(self._kernel.clock.now() if state is None else state.last_window)
+        return None if window is None else schedule.fires_at(window)
+
+    def _warn_of_clock(self, schedule: Schedule, state: ScheduleState) -> None:
+        """Say once, each time a schedule is found there, that it stands in the future and will not fire until then."""
+        if state.last_window - self._kernel.clock.now() <= _CLOCKS_APART:
+            self._ahead.discard(schedule.key)
+        elif schedule.key not in self._ahead:
+            self._ahead.add(schedule.key)
+            _log.warning(
+                "schedule %r will not fire before %s: a worker's clock was ahead and fired it up to then, or this "
+                "worker's clock is behind. Once the clocks are right, pause and resume the schedule",
+                schedule.key,
+                state.last_window.isoformat(),
+            )
 
     def _get(self, key: str) -> Schedule:
         if key not in self._schedules:
@@ -246,5 +300,4 @@ class Scheduler:
 
 def _last_fire(schedule: Schedule, state: ScheduleState) -> datetime | None:
     """The window where the schedule stands; None between two of them, where it was first seen or resumed."""
-    just_before = state.last_window - timedelta(milliseconds=1)
-    return state.last_window if next(schedule.windows_after(just_before)) == state.last_window else None
+    return state.last_window if schedule.window_until(state.last_window) == state.last_window else None

@@ -1,4 +1,4 @@
-"""What a worker does beside driving runs: it fires schedules, forgets old rows, and says that it is alive.
+"""What a worker does beside driving runs: it fires schedules, ends expired runs, forgets old rows, says that it lives.
 
 Each is a loop of its own that no error ends, so a slow sweep delays no schedule, and none of them a run.
 """
@@ -10,22 +10,26 @@ import random
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.upkeep.blocked import show_blocked
+from fastapi_durable.engine.upkeep.expiry import cancel_expired, is_full
 from fastapi_durable.engine.upkeep.retention import Retention, sweep
 from fastapi_durable.engine.upkeep.scheduler import Scheduler
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.records import WorkerRecord
+from fastapi_durable.store.base import StateStore
 
 _log = logging.getLogger("fastapi_durable")
 
 _FAILURE_PAUSE: Final = timedelta(seconds=5)
 _FAREWELL_SECONDS: Final = 1.0
 _HEARTBEAT: Final = timedelta(seconds=10)
+_SHORTEST_EXPIRY_INTERVAL: Final = timedelta(milliseconds=50)
+_RARE_EXPIRY_INTERVAL: Final = timedelta(seconds=30)
 
 Work = Callable[[], Awaitable[timedelta]]
 
@@ -64,10 +68,16 @@ class Upkeep:
             started_at=now,
             beat_at=now,
         )
+        self._beaten_at: datetime | None = None
 
     def loops(self) -> dict[str, Coroutine[Any, Any, None]]:
         """The loops, by name; each goes on until it is cancelled."""
-        works: dict[str, Work] = {"heartbeat": self._beat, "retention": self._sweep, "blocked": self._show_blocked}
+        works: dict[str, Work] = {
+            "heartbeat": self._beat,
+            "expiry": self._expire,
+            "retention": self._sweep,
+            "blocked": self._show_blocked,
+        }
         if self._scheduler:
             works["schedules"] = self._scheduler.fire
         return {name: _forever(name, work) for name, work in works.items()}
@@ -80,15 +90,34 @@ class Upkeep:
         except Exception as error:
             _log.warning("the worker's row could not be removed: %s", error)
 
+    async def beat_if_late(self, store: StateStore) -> None:
+        """Say that the worker lives, over another connection, if its own loop has not done so in time."""
+        if self._beaten_at is not None and self._kernel.clock.now() - self._beaten_at > 2 * _HEARTBEAT:
+            await self._save(store)
+
     async def _beat(self) -> timedelta:
+        await self._save(self._kernel.store)
+        return _jittered(_HEARTBEAT)
+
+    async def _save(self, store: StateStore) -> None:
+        now = self._kernel.clock.now()
         record = replace(
             self._record,
             in_flight=self._in_flight(),
             concurrency=self._concurrency(),
-            beat_at=self._kernel.clock.now(),
+            beat_at=now,
         )
-        await self._kernel.store.save_worker(record)
-        return _jittered(_HEARTBEAT)
+        await store.save_worker(record)
+        self._beaten_at = now
+
+    async def _expire(self) -> timedelta:
+        # Without a timeout among the workflows there can only be runs from before it was taken away.
+        often = self._kernel.registry.has_timeouts
+        interval = max(self._kernel.config.poll_interval, _SHORTEST_EXPIRY_INTERVAL if often else _RARE_EXPIRY_INTERVAL)
+        await asyncio.sleep(_jittered(interval).total_seconds())
+        while is_full(await cancel_expired(self._kernel)):
+            pass
+        return timedelta(0)
 
     async def _sweep(self) -> timedelta:
         # The rest first: workers that start together, as after a deploy, do not sweep together.

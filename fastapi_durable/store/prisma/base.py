@@ -1,14 +1,15 @@
 """What all groups of operations share: the database and the scope."""
 
 import copy
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 from fastapi_durable.model.errors import StoreError
 from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import in_namespaces
-from fastapi_durable.store.prisma.tables import RUNS, Table
+from fastapi_durable.store.prisma.sql.statements import meets
+from fastapi_durable.store.prisma.tables import Table
 
 T = TypeVar("T")
 
@@ -35,26 +36,23 @@ class Operations:
 
     async def _rows(self, table: Table[T], sql: Sql, text: str) -> list[T]:
         rows = await self._database.query(sql, text)
-        return table.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text)
+        return table.read_all(row["row"] for row in rows)
 
     async def _first_row(self, table: Table[T], sql: Sql, text: str) -> T | None:
         rows = await self._database.query(sql, text)
-        return table.from_row(rows[0]["row"], json_is_text=sql.json_is_text) if rows else None
+        return table.read(rows[0]["row"]) if rows else None
 
     def _in_scope(self, sql: Sql) -> list[str]:
         """The scope as conditions on a run `r`."""
         return in_namespaces(sql, self._scope)
 
-    def _where_run(self, run_id: str, **conditions: Any) -> dict[str, Any]:
-        """A run as a filter of the model API."""
-        return {"id": run_id, **conditions, **({} if self._scope is None else {"namespace": self._scope})}
-
     async def _may_touch(self, run_id: str) -> bool:
         """Whether what belongs to this run may be read and changed."""
         if self._scope is None:
             return True
-        where = self._where_run(run_id)
-        return await self._database.model(RUNS, lambda runs: runs.find_first(where=where)) is not None
+        sql = await self._database.sql()
+        conditions = [f"r.id = {sql.text(run_id)}", *self._in_scope(sql)]
+        return bool(await self._database.query(sql, meets(conditions)))
 
     async def _require_touchable(self, *run_ids: str) -> None:
         for run_id in run_ids:

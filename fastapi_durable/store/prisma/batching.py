@@ -7,6 +7,7 @@ come while it runs gather, and are written together when it is done; while that 
 import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from fastapi_durable.model.errors import StoreConflictError, StoreUnavailableError
@@ -37,37 +38,62 @@ T = TypeVar("T")
 _LARGEST_BATCH = 200
 _LONGEST_BATCH = 1_000_000
 """Characters of a batch's parameter; a call that is longer than that is a batch by itself."""
+_PATIENCE = 0.5
+"""Seconds until the next batch no longer waits for one that is under way: much longer than a statement takes."""
+_MOST_LATE = 3
+"""Batches that may be under way in addition; with the one that is waited for, Prisma's pool on two processors."""
 
 
-class _Batch:
-    """What is being written, and how many callers still want to know."""
+class _Flight:
+    """A call, or a batch of them, that is under way.
 
-    def __init__(self) -> None:
-        self.callers = 0
+    Attributes:
+        is_late: It has taken so long that the others no longer wait for it.
+    """
+
+    def __init__(self, timer: asyncio.TimerHandle | None = None) -> None:
+        self.timer = timer
+        self.is_late = False
+
+
+class _Batch(_Flight):
+    """What is being written together, and how many callers still want to know."""
+
+    def __init__(self, callers: int) -> None:
+        super().__init__()
+        self.callers = callers
         self.task: asyncio.Task[Any] | None = None
+        self.is_given_up = False
 
 
 class _Member(Generic[C]):
-    def __init__(self, call: C, future: "asyncio.Future[Any]") -> None:
+    def __init__(self, call: C, future: "asyncio.Future[Any]", joined_at: float) -> None:
         self.call = call
         self.future = future
+        self.joined_at = joined_at
         self.batch: _Batch | None = None
 
 
 class Group(Generic[C, T]):
     """Gathers calls of one kind in one event loop.
 
+    One batch is written at a time, so that the others grow meanwhile. A batch without an answer does not hold up the
+    next ones, though: they go on over other connections, up to a few, until the limit of its statement gives it up.
+
     Args:
         together: Makes some calls in one statement; returns the answer to each, or None to a call that had no effect or
             may not be answered from a batch: that one is made by itself then.
+        limit: How long a statement may stay without an answer; whoever makes it sees to that.
     """
 
-    def __init__(self, together: Callable[[Sequence[C]], Awaitable[Sequence[T | None]]]) -> None:
+    def __init__(self, together: Callable[[Sequence[C]], Awaitable[Sequence[T | None]]], limit: timedelta) -> None:
         self._together = together
+        self._limit = limit.total_seconds()
+        self._patience = min(_PATIENCE, self._limit / 4)
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._busy = False
+        self._awaited: _Flight | None = None
+        self._late = 0
         self._waiting: list[_Member[C]] = []
-        self._pump: asyncio.Task[None] | None = None
 
     async def call(self, encode: Callable[[], C | None], alone: Callable[[], Awaitable[T]]) -> T:
         """Make a call, by itself or with others; return, or raise, what it would by itself.
@@ -78,21 +104,27 @@ class Group(Generic[C, T]):
         Args:
             encode: The call as a member of a batch; None if it cannot be one.
             alone: Makes it by itself.
+
+        Raises:
+            StoreUnavailableError: no answer came within the limit. Of a call that had been sent, whether it was done is
+                unknown.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # A loop that was closed in the middle of a batch never comes back to it.
-            self._loop, self._busy, self._waiting = loop, False, []
-        if not self._busy:
-            self._busy = True
+            self._loop = loop
+            self._forget()
+        if self._awaited is None:
+            flight = _Flight()
+            self._depart(flight, loop)
             try:
                 return await alone()
             finally:
-                self._go_on(loop)
+                self._land(flight, loop)
         call = encode()
         if call is None:
             return await alone()
-        member = _Member(call, loop.create_future())
+        member = _Member(call, loop.create_future(), loop.time())
         self._waiting.append(member)
         try:
             answer: T | None = await member.future
@@ -101,56 +133,85 @@ class Group(Generic[C, T]):
             raise
         return await alone() if answer is None else answer
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _depart(self, flight: _Flight, loop: asyncio.AbstractEventLoop) -> None:
+        self._awaited = flight
+        flight.timer = loop.call_later(self._patience, self._grow_impatient, flight, loop)
+
+    def _land(self, flight: _Flight, loop: asyncio.AbstractEventLoop) -> None:
+        if flight.timer is not None:
+            flight.timer.cancel()
         if loop is not self._loop:
             return
-        if not self._waiting:
-            self._busy = False
+        if flight.is_late:
+            self._late -= 1
+        elif flight is self._awaited:
+            self._awaited = None
+        self._go_on(loop)
+
+    def _grow_impatient(self, flight: _Flight, loop: asyncio.AbstractEventLoop) -> None:
+        if loop is not self._loop:
             return
-        # Not in the context of one of the callers: the batch belongs to all of them.
-        self._pump = loop.create_task(self._write_all(), name="group commit", context=contextvars.Context())
+        if self._late < _MOST_LATE:
+            flight.is_late = True
+            self._late += 1
+            self._awaited = None
+            self._go_on(loop)
+            return
+        # Nothing gets through on any connection. Who has waited for the whole limit is told so.
+        flight.timer = loop.call_later(self._patience, self._grow_impatient, flight, loop)
+        overdue = [each for each in self._waiting if loop.time() - each.joined_at >= self._limit]
+        self._waiting = [each for each in self._waiting if each not in overdue]
+        for member in overdue:
+            if not member.future.done():
+                member.future.set_exception(
+                    StoreUnavailableError(
+                        f"the database gave no answer within {self._limit:g} s to the calls before this one, which was "
+                        "not sent"
+                    )
+                )
 
-    async def _write_all(self) -> None:
-        """Write batch after batch until nothing waits."""
-        try:
-            while members := self._next_batch():
-                await self._write(members)
-        except asyncio.CancelledError:
-            # The event loop is being closed, and everybody who waits is cancelled with it.
-            for member in self._waiting:
-                member.future.cancel()
-            self._waiting = []
-            raise
-        finally:
-            self._busy = False
-
-    async def _write(self, members: Sequence[_Member[C]]) -> None:
-        batch = _Batch()
-        batch.callers = len(members)
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._awaited is not None or not self._waiting:
+            return
+        members = self._next_batch()
+        batch = _Batch(len(members))
         for member in members:
             member.batch = batch
-        # A task of its own, so that it can be given up when nobody waits for it any more.
-        batch.task = asyncio.create_task(self._made_together([member.call for member in members]))
-        try:
-            await asyncio.wait({batch.task})
-        except asyncio.CancelledError:
-            batch.task.cancel()
-            for member in members:
-                member.future.cancel()
-            raise
-        if batch.task.cancelled():
-            return
-        error = batch.task.exception()
-        answers: Sequence[T | None] = [None] * len(members) if error is not None else batch.task.result()
-        for member, answer in zip(members, answers, strict=True):
-            if member.future.done():
-                continue
-            if isinstance(error, StoreUnavailableError | StoreConflictError):
-                # Nobody knows more by asking again at once, and each caller has its own way to go on.
-                member.future.set_exception(type(error)(*error.args))
-            else:
-                # Anything else is the fault of one call: by itself, each gets its own answer or its own error.
-                member.future.set_result(answer)
+        self._depart(batch, loop)
+        # Not in the context of one of the callers: the batch belongs to all of them.
+        batch.task = loop.create_task(
+            self._made_together([member.call for member in members]),
+            name="group commit",
+            context=contextvars.Context(),
+        )
+        batch.task.add_done_callback(lambda task: self._answer(batch, members, task, loop))
+
+    def _answer(
+        self,
+        batch: _Batch,
+        members: Sequence[_Member[C]],
+        task: "asyncio.Task[Sequence[T | None]]",
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        if task.cancelled():
+            if not batch.is_given_up and loop is self._loop:
+                # The event loop is being closed, and everybody who waits is cancelled with it.
+                for member in (*members, *self._waiting):
+                    member.future.cancel()
+                self._forget()
+        else:
+            error = task.exception()
+            answers: Sequence[T | None] = [None] * len(members) if error is not None else task.result()
+            for member, answer in zip(members, answers, strict=True):
+                if member.future.done():
+                    continue
+                if isinstance(error, StoreUnavailableError | StoreConflictError):
+                    # Nobody knows more by asking again at once, and each caller has its own way to go on.
+                    member.future.set_exception(type(error)(*error.args))
+                else:
+                    # Anything else is the fault of one call: by itself, each gets its own answer or its own error.
+                    member.future.set_result(answer)
+        self._land(batch, loop)
 
     async def _made_together(self, calls: Sequence[C]) -> Sequence[T | None]:
         return await self._together(calls)
@@ -182,5 +243,11 @@ class Group(Generic[C, T]):
             return
         batch.callers -= 1
         if batch.callers == 0 and batch.task is not None and not batch.task.done():
+            batch.is_given_up = True
             batch.task.cancel()
             await asyncio.wait({batch.task})
+
+    def _forget(self) -> None:
+        self._awaited = None
+        self._late = 0
+        self._waiting = []

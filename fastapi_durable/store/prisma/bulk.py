@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 import orjson
 
 from fastapi_durable.model.records import Checkpoint, Run, RunChanges, RunStatus
-from fastapi_durable.store.base import CreatedRun, RecordedCheckpoint
+from fastapi_durable.store.port.checkpoints import RecordedCheckpoint
+from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.batching import Group
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
+from fastapi_durable.store.prisma.kinds import Conversions, conversions
 from fastapi_durable.store.prisma.read_back import checkpoint_reads_back, run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.bulk import (
@@ -26,7 +28,7 @@ from fastapi_durable.store.prisma.sql.bulk import (
     update_runs,
 )
 from fastapi_durable.store.prisma.sql.statements import select
-from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Conversions, Table, conversions
+from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Table
 
 T = TypeVar("T")
 
@@ -55,11 +57,11 @@ class BulkCalls:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._creations: Group[_Write, CreatedRun] = Group(self._create)
-        self._records: Group[_Write, RecordedCheckpoint] = Group(self._record)
-        self._updates: Group[_Write, bool] = Group(self._update)
-        self._runs: Group[_Read, tuple[Run | None]] = Group(self._find)
-        self._histories: Group[_Read, list[StoredRow]] = Group(self._read)
+        self._creations: Group[_Write, CreatedRun] = Group(self._create, database.limit)
+        self._records: Group[_Write, RecordedCheckpoint] = Group(self._record, database.limit)
+        self._updates: Group[_Write, bool] = Group(self._update, database.limit)
+        self._runs: Group[_Read, tuple[Run | None]] = Group(self._find, database.limit)
+        self._histories: Group[_Read, list[StoredRow]] = Group(self._read, database.limit)
 
     async def create_run(self, run: Run, alone: Callable[[], Awaitable[CreatedRun]]) -> CreatedRun:
         def encode() -> _Write | None:
@@ -117,7 +119,7 @@ class BulkCalls:
         rows = await self._query(sql, insert_runs(type(sql), with_rows=with_rows), calls)
         found = {row["id"]: row for row in rows}
         return [
-            CreatedRun(_stored(RUNS, call, found[call.key], sql), created=True) if call.key in found else None
+            CreatedRun(_stored(RUNS, call, found[call.key]), created=True) if call.key in found else None
             for call in calls
         ]
 
@@ -127,9 +129,7 @@ class BulkCalls:
         rows = await self._query(sql, record_checkpoints(type(sql), with_rows=with_rows), calls)
         found: dict[Hashable, Any] = {(row["run_id"], int(row["seq"])): row for row in rows}
         return [
-            RecordedCheckpoint(_stored(CHECKPOINTS, call, found[call.key], sql), won=True)
-            if call.key in found
-            else None
+            RecordedCheckpoint(_stored(CHECKPOINTS, call, found[call.key]), won=True) if call.key in found else None
             for call in calls
         ]
 
@@ -145,7 +145,7 @@ class BulkCalls:
         sql = await self._database.sql()
         text = select(sql, RUNS, [f"r.id IN {sql.texts(call.key for call in calls)}"])
         rows = await self._database.query(sql, text)
-        runs = {run.id: run for run in RUNS.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text)}
+        runs = {run.id: run for run in RUNS.read_all(row["row"] for row in rows)}
         return [(runs.get(call.key),) for call in calls]
 
     async def _read(self, calls: Sequence[_Read]) -> list[list[StoredRow]]:
@@ -204,8 +204,8 @@ def _conversions_of(columns: tuple[str, ...]) -> Conversions:
     return conversions(RUNS.column(name).kind for name in columns)
 
 
-def _stored(table: Table[T], call: _Write, row: dict[str, Any], sql: Sql) -> T:
+def _stored(table: Table[T], call: _Write, row: dict[str, Any]) -> T:
     if call.reads_back:
         brought: T = call.subject
         return brought
-    return table.from_row(row["row"], json_is_text=sql.json_is_text)
+    return table.read(row["row"])

@@ -4,11 +4,12 @@ from collections.abc import Collection, Sequence
 
 from fastapi_durable.model.errors import LeaseLostError, StoreConflictError
 from fastapi_durable.model.records import Checkpoint
-from fastapi_durable.store.base import HistoryState, RecordedCheckpoint
+from fastapi_durable.store.port.checkpoints import HistoryState, RecordedCheckpoint
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
 from fastapi_durable.store.prisma.read_back import checkpoint_reads_back
 from fastapi_durable.store.prisma.sql.statements import (
+    delete,
     history_state,
     latest_by_name,
     record_checkpoint,
@@ -40,7 +41,7 @@ class CheckpointOperations(Operations):
             if rows and checkpoint_reads_back(checkpoint):
                 return RecordedCheckpoint(checkpoint, won=True)
             if rows:
-                written = CHECKPOINTS.from_row(rows[0]["row"], json_is_text=sql.json_is_text)
+                written = CHECKPOINTS.read(rows[0]["row"])
                 return RecordedCheckpoint(written, won=True)
             stored = await self._read_what_was_in_the_way(checkpoint, token)
             if stored is not None and stored.status.is_finished:
@@ -63,7 +64,7 @@ class CheckpointOperations(Operations):
         text = select(sql, CHECKPOINTS, [f"r.run_id = {sql.text(run_id)}"], order="r.seq")
         # A history is whole or it is none: without the row that cannot be read, its step would be executed again.
         rows = await self._database.query(sql, text)
-        return [CHECKPOINTS.from_row(row["row"], json_is_text=sql.json_is_text) for row in rows]
+        return [CHECKPOINTS.read(row["row"]) for row in rows]
 
     async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
         if not await self._may_touch(run_id):
@@ -111,8 +112,11 @@ class CheckpointOperations(Operations):
     async def remove_checkpoints(self, run_id: str, seqs: Collection[int] | None = None) -> int:
         if not await self._may_touch(run_id):
             return 0
-        rows = {"runId": run_id} if seqs is None else {"runId": run_id, "seq": {"in": sorted(seqs)}}
-        return await self._database.model(CHECKPOINTS, lambda table: table.delete_many(where=rows))
+        sql = await self._database.sql()
+        conditions = [f"r.run_id = {sql.text(run_id)}"]
+        if seqs is not None:
+            conditions.append(f"r.seq IN {sql.integers(sorted(seqs))}")
+        return await self._database.execute(sql, delete(CHECKPOINTS, conditions))
 
     async def _read_what_was_in_the_way(self, checkpoint: Checkpoint, token: str | None) -> Checkpoint | None:
         sql = await self._database.sql()
@@ -121,4 +125,4 @@ class CheckpointOperations(Operations):
             raise LeaseLostError(checkpoint.run_id)
         if found["row"] is None:
             return None
-        return CHECKPOINTS.from_row(found["row"], json_is_text=sql.json_is_text)
+        return CHECKPOINTS.read(found["row"])

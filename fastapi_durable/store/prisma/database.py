@@ -1,6 +1,8 @@
 """Running statements: the database's dialect, errors in our terms, retries, transactions."""
 
 import asyncio
+import copy
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
@@ -11,21 +13,46 @@ from fastapi_durable.model.errors import (
     SchemaMismatchError,
     StoreConflictError,
     StoreError,
+    StoreUnavailableError,
     TransactionExpiredError,
 )
-from fastapi_durable.store.prisma.client import Delegate, PrismaClient
+from fastapi_durable.store.prisma.client import PrismaClient, connections_of
 from fastapi_durable.store.prisma.failures import is_transaction_over, translate, translate_call
+from fastapi_durable.store.prisma.isolation import READ_COMMITTED, ReadCommitted
+from fastapi_durable.store.prisma.lanes import Lanes
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.postgresql import PostgresSql
 from fastapi_durable.store.prisma.sql.sqlite import SqliteSql
 from fastapi_durable.store.prisma.sql.statements import DIALECT_QUESTION, probe
-from fastapi_durable.store.prisma.tables import TABLES, Table
+from fastapi_durable.store.prisma.tables import TABLES
 
 T = TypeVar("T")
 Work = Callable[["Database"], Awaitable[T]]
+logger = logging.getLogger(__name__)
 
 _DIALECTS: dict[int, type[Sql]] = {2: SqliteSql, 3: PostgresSql}
 _OWN_TRANSACTION = timedelta(seconds=30)
+DEFAULT_LIMIT = timedelta(seconds=10)
+"""A third of the default lease; see `StateStore.with_timeout`."""
+
+
+class _Learnt:
+    """What is known of a client and its database, however many limits its calls have.
+
+    Attributes:
+        dialect: None until it was asked for.
+        lanes: None until the first call that needs a place.
+    """
+
+    def __init__(self, client: PrismaClient, dialect: type[Sql] | None = None) -> None:
+        self.isolation = ReadCommitted(client)
+        self.dialect = dialect
+        self.lanes: Lanes | None = None
+
+    def lanes_for(self, sql: Sql, client: PrismaClient) -> Lanes:
+        if self.lanes is None:
+            self.lanes = Lanes.of_one_writer() if sql.one_writer else Lanes.of_pool(connections_of(client))
+        return self.lanes
 
 
 class Database:
@@ -33,37 +60,51 @@ class Database:
 
     Outside a transaction, what the database undid because of a conflict is tried again a few times. Inside, only the
     whole transaction can be, so the conflict goes to the caller.
+
+    Args:
+        limit: How long a statement may stay without an answer.
     """
 
     attempts: ClassVar[int] = 6
     first_pause: ClassVar[timedelta] = timedelta(milliseconds=10)
 
-    def __init__(self, client: PrismaClient) -> None:
+    def __init__(
+        self, client: PrismaClient, limit: timedelta = DEFAULT_LIMIT, dialect: type[Sql] | None = None
+    ) -> None:
         self.client = client
-        self._dialect: type[Sql] | None = None
+        self.limit = limit
+        self._learnt = _Learnt(client, dialect)
+
+    def limited(self, limit: timedelta) -> "Database":
+        """The same database, with the same places for calls, under another limit."""
+        limited = copy.copy(self)
+        limited.limit = limit
+        return limited
 
     async def sql(self) -> Sql:
         """A new statement in the database's dialect, which is asked for once."""
-        if self._dialect is None:
-            self._dialect = await self._ask_for_dialect()
-        return self._dialect()
+        if self._learnt.dialect is None:
+            self._learnt.dialect = await self._ask_for_dialect()
+        return self._learnt.dialect()
 
     def known_sql(self) -> Sql | None:
         """The same, if the dialect is known already."""
-        return None if self._dialect is None else self._dialect()
+        return None if self._learnt.dialect is None else self._learnt.dialect()
 
-    async def query(self, sql: Sql, text: str) -> list[dict[str, Any]]:
-        """Run a statement and return its rows."""
-        rows: list[dict[str, Any]] = await self._attempt(lambda: self.client.query_raw(text, *sql.parameters))
+    async def query(self, sql: Sql, text: str, *, urgent: bool = False) -> list[dict[str, Any]]:
+        """Run a statement and return its rows.
+
+        Args:
+            urgent: It does not wait for a place among the others.
+        """
+        rows: list[dict[str, Any]] = await self._attempt(
+            lambda: self.client.query_raw(text, *sql.parameters), urgent=urgent
+        )
         return rows
 
-    async def execute(self, sql: Sql, text: str) -> int:
-        """Run a statement and return the number of rows it changed."""
-        return await self._attempt(lambda: self.client.execute_raw(text, *sql.parameters))
-
-    async def model(self, table: Table[Any], operation: Callable[[Delegate], Awaitable[T]]) -> T:
-        """Run an operation of the model API."""
-        return await self._attempt(lambda: operation(getattr(self.client, table.model.lower())))
+    async def execute(self, sql: Sql, text: str, *, urgent: bool = False) -> int:
+        """Run a statement and return the number of rows it changed; `urgent` as for `query`."""
+        return await self._attempt(lambda: self.client.execute_raw(text, *sql.parameters), urgent=urgent)
 
     async def atomically(self, work: Work[T]) -> T:
         """Run several statements as one: in a transaction of their own."""
@@ -77,25 +118,69 @@ class Database:
     @asynccontextmanager
     async def transaction(self, timeout: timedelta) -> AsyncIterator["DatabaseTransaction"]:
         """Open a transaction, commit it at the end of the block, and undo it if the block raises."""
-        manager = self.client.tx(max_wait=timeout, timeout=timeout)
-        deadline = asyncio.get_running_loop().time() + timeout.total_seconds()
-        client = await _translated(manager.__aenter__)
-        transaction = DatabaseTransaction(client, self._dialect, timeout, deadline)
+        lanes = await self._places()
+        lane = await lanes.enter(self.limit, transaction=True)
         try:
-            yield transaction
-            transaction.raise_if_doomed()
-        except BaseException as error:
-            await manager.__aexit__(type(error), error, error.__traceback__)
-            # The body may have used the client itself: a conflict there undid this transaction like any other.
-            failure = transaction.over(error) or translate(error)
-            if failure is None:
-                raise
-            raise failure from error
-        await transaction.commit(manager)
-        self._dialect = self._dialect or transaction.known_dialect
+            manager, transaction, must_be_said = await self._begin(timeout)
+            try:
+                if must_be_said:
+                    await transaction.execute(await transaction.sql(), READ_COMMITTED)
+                yield transaction
+                transaction.raise_if_doomed()
+            except BaseException as error:
+                await self._roll_back(manager, error)
+                # The body may have used the client itself: a conflict there undid this transaction like any other.
+                failure = transaction.over(error) or translate(error)
+                if failure is None:
+                    raise
+                raise failure from error
+            await transaction.commit(manager)
+        finally:
+            lanes.leave(lane)
 
-    async def _attempt(self, operation: Callable[[], Awaitable[T]]) -> T:
-        return await self._retry(lambda: _translated(operation))
+    async def _begin(self, timeout: timedelta) -> "tuple[AbstractAsyncContextManager[Any], DatabaseTransaction, bool]":
+        """The client's transaction, ours, and whether its isolation level has yet to be said."""
+        sql = await self.sql()
+        max_wait = min(timeout, self.limit)
+        if sql.one_writer:
+            must_be_said = False
+            manager = self.client.tx(max_wait=max_wait, timeout=timeout)
+        else:
+            manager = self._learnt.isolation.begun(max_wait=max_wait, timeout=timeout)
+            must_be_said = await self._learnt.isolation.must_be_said()
+        try:
+            client = await answered(manager.__aenter__, self.limit)
+        except StoreError as error:
+            if error.__cause__ is None or not is_transaction_over(error.__cause__):
+                raise
+            raise StoreUnavailableError(
+                f"no transaction could be begun within {max_wait.total_seconds():g} s: {error.__cause__}"
+            ) from error.__cause__
+        deadline = asyncio.get_running_loop().time() + timeout.total_seconds()
+        transaction = DatabaseTransaction(client, self.limit, type(sql), timeout, deadline)
+        return manager, transaction, must_be_said
+
+    async def _roll_back(self, manager: AbstractAsyncContextManager[Any], error: BaseException) -> None:
+        try:
+            async with asyncio.timeout(self.limit.total_seconds()):
+                await manager.__aexit__(type(error), error, error.__traceback__)
+        except Exception as failure:
+            # What ended the transaction may have ended its connection, and with that the database undoes it. The error
+            # that counts is the block's.
+            logger.debug("a transaction could not be rolled back: %s: %s", type(failure).__name__, failure)
+
+    async def _attempt(self, operation: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
+        return await self._retry(lambda: self._asked(operation, urgent=urgent))
+
+    async def _asked(self, operation: Callable[[], Awaitable[T]], *, urgent: bool) -> T:
+        if urgent:
+            return await answered(operation, self.limit)
+        lanes = await self._places()
+        lane = await lanes.enter(self.limit)
+        try:
+            return await answered(operation, self.limit)
+        finally:
+            lanes.leave(lane)
 
     async def _retry(self, operation: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(self.attempts - 1):
@@ -105,8 +190,11 @@ class Database:
                 await asyncio.sleep(self.first_pause.total_seconds() * 2**attempt)
         return await operation()
 
+    async def _places(self) -> Lanes:
+        return self._learnt.lanes or self._learnt.lanes_for(await self.sql(), self.client)
+
     async def _ask_for_dialect(self) -> type[Sql]:
-        rows = await self._attempt(lambda: self.client.query_raw(DIALECT_QUESTION))
+        rows = await self._attempt(lambda: self.client.query_raw(DIALECT_QUESTION), urgent=True)
         answer = int(rows[0]["answer"])
         if answer not in _DIALECTS:
             raise ConfigurationError(
@@ -150,20 +238,17 @@ class Database:
 
 
 class DatabaseTransaction(Database):
-    """Statements of one transaction."""
+    """Statements of one transaction, which has its connection already."""
 
     attempts = 1
 
-    def __init__(self, client: PrismaClient, dialect: type[Sql] | None, timeout: timedelta, deadline: float) -> None:
-        super().__init__(client)
-        self._dialect = dialect
+    def __init__(
+        self, client: PrismaClient, limit: timedelta, dialect: type[Sql], timeout: timedelta, deadline: float
+    ) -> None:
+        super().__init__(client, limit, dialect)
         self._timeout = timeout
         self._deadline = deadline
         self._doomed = False
-
-    @property
-    def known_dialect(self) -> type[Sql] | None:
-        return self._dialect
 
     async def commit(self, manager: AbstractAsyncContextManager[Any]) -> None:
         await self._attempt(lambda: manager.__aexit__(None, None, None))
@@ -192,9 +277,9 @@ class DatabaseTransaction(Database):
             self._doomed = True
             raise
 
-    async def _attempt(self, operation: Callable[[], Awaitable[T]]) -> T:
+    async def _asked(self, operation: Callable[[], Awaitable[T]], *, urgent: bool) -> T:  # noqa: ARG002 - no place is needed
         try:
-            return await super()._attempt(operation)
+            return await answered(operation, self.limit)
         except StoreError as error:
             failure = self.over(error.__cause__)
             if failure is None:
@@ -202,10 +287,17 @@ class DatabaseTransaction(Database):
             raise failure from error.__cause__
 
 
-async def _translated(operation: Callable[[], Awaitable[T]]) -> T:
+async def answered(operation: Callable[[], Awaitable[T]], limit: timedelta) -> T:
+    """The answer of the client, or one of our errors for its error, or for none within the limit."""
     try:
-        return await operation()
+        async with asyncio.timeout(limit.total_seconds()) as clock:
+            return await operation()
     except Exception as error:
+        if clock.expired():
+            raise StoreUnavailableError(
+                f"the database gave no answer within {limit.total_seconds():g} s. Whether it did what was asked is "
+                "unknown; the connection was given up"
+            ) from error
         failure = translate_call(error)
         if failure is None:
             raise

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from fastapi_durable.model.records import BufferedEvent
 from fastapi_durable.store.prisma.base import Operations
-from fastapi_durable.store.prisma.sql.statements import insert_unless_known, prune, select
+from fastapi_durable.store.prisma.sql.statements import delete, insert_unless_known, prune, select
 from fastapi_durable.store.prisma.tables import EVENTS
 
 
@@ -28,7 +28,8 @@ class EventOperations(Operations):
         return await self._rows(EVENTS, sql, f"{text} LIMIT {sql.integer(limit)}")
 
     async def remove_buffered_event(self, event_id: str) -> bool:
-        return await self._database.model(EVENTS, lambda rows: rows.delete_many(where={"id": event_id})) > 0
+        sql = await self._database.sql()
+        return await self._database.execute(sql, delete(EVENTS, [f"r.id = {sql.text(event_id)}"])) > 0
 
     async def prune_buffered_events(self, before: datetime, *, limit: int) -> int:
         sql = await self._database.sql()

@@ -35,7 +35,7 @@ class StoredRow:
         return CHECKPOINTS.read_json(self.values, _OUTPUT)
 
     def read(self) -> Checkpoint:
-        return CHECKPOINTS.from_values(self.values)
+        return CHECKPOINTS.read_values(self.values)
 
 
 async def read_histories(database: Database, run_ids: Sequence[str]) -> dict[str, list[StoredRow]]:

@@ -3,30 +3,14 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from fastapi_durable.model.clock import from_millis
 from fastapi_durable.model.records import Lease, Run, RunStatus
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.claims import Claimant, Line, picked
-from fastapi_durable.store.prisma.sql.predicates import where
-from fastapi_durable.store.prisma.sql.statements import acquire_lease, claimed, next_wake_at
+from fastapi_durable.store.prisma.sql.statements import claimed, prolong_leases
 from fastapi_durable.store.prisma.tables import RUNS
 
 
 class LeaseOperations(Operations):
-    async def acquire_lease(self, run_id: str, token: str, *, now: datetime, until: datetime) -> bool:
-        sql = await self._database.sql()
-        text = acquire_lease(sql, token, now, until) + where([f"r.id = {sql.text(run_id)}", *self._in_scope(sql)])
-        return await self._database.execute(sql, text) > 0
-
-    async def renew_lease(self, run_id: str, token: str, *, until: datetime) -> bool:
-        held = self._where_run(run_id, lockedBy=token)
-        return await self._database.model(RUNS, lambda runs: runs.update_many({"lockedUntil": until}, held)) > 0
-
-    async def release_lease(self, run_id: str, token: str) -> bool:
-        held = self._where_run(run_id, lockedBy=token)
-        free = {"lockedBy": None, "lockedUntil": None}
-        return await self._database.model(RUNS, lambda runs: runs.update_many(free, held)) > 0
-
     async def claim_runs(
         self,
         token: str,
@@ -51,7 +35,7 @@ class LeaseOperations(Operations):
         tables = picked(sql, line, now, limit)
         rows = await self._database.query(sql, sql.claim_picked(tables, claimed(sql, token, now, until)))
         # The database chose in order, but returns in any.
-        runs = RUNS.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text)
+        runs = RUNS.read_all(row["row"] for row in rows)
         since = {row["id"]: row["since"] for row in rows}
         return sorted(runs, key=lambda run: (_waited_since(run, since[run.id]), run.id.encode()))
 
@@ -60,13 +44,15 @@ class LeaseOperations(Operations):
             return {}
         sql = await self._database.sql()
         pairs = [(lease.run_id, lease.token) for lease in leases]
-        rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope))
+        rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope), urgent=True)
         return {row["id"]: row["status"] == RunStatus.CANCELLING for row in rows}
 
-    async def next_wake_at(self, *, namespace: str | None = None) -> datetime | None:
+    async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
+        if not tokens:
+            return {}
         sql = await self._database.sql()
-        (row,) = await self._database.query(sql, next_wake_at(sql, self._scope, namespace))
-        return min((from_millis(int(millis)) for millis in row.values() if millis is not None), default=None)
+        rows = await self._database.query(sql, prolong_leases(sql, tokens, until, self._scope), urgent=True)
+        return {row["id"]: row["token"] for row in rows}
 
 
 def _waited_since(run: Run, known: int | None) -> int:

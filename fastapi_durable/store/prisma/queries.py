@@ -6,12 +6,7 @@ from datetime import datetime
 from fastapi_durable.model.records import Run, RunFacet, RunQuery, RunStatus
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.listing import count_runs, list_runs, run_facets
-from fastapi_durable.store.prisma.sql.predicates import (
-    in_namespaces,
-    in_statuses,
-    stranded,
-    waiting_since,
-)
+from fastapi_durable.store.prisma.sql.predicates import in_namespaces, stranded, waiting_since
 from fastapi_durable.store.prisma.sql.statements import expired_runs, select
 from fastapi_durable.store.prisma.tables import RUNS
 
@@ -40,19 +35,6 @@ class QueryOperations(Operations):
         ]
         return sorted(facets, key=lambda facet: (facet.status, facet.origin or ""))
 
-    async def list_pending_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
-        return await self._list_oldest([RunStatus.PENDING], limit, namespace)
-
-    async def list_incomplete_runs(self, *, limit: int, namespace: str | None = None) -> list[Run]:
-        return await self._list_oldest([RunStatus.RUNNING, RunStatus.CANCELLING], limit, namespace)
-
-    async def list_due_timers(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[Run]:
-        sql = await self._database.sql()
-        conditions = [in_statuses(sql, [RunStatus.SUSPENDED]), f"r.wake_at <= {sql.millis(now)}"]
-        conditions += in_namespaces(sql, self._scope, namespace)
-        text = select(sql, RUNS, conditions, f"r.wake_at, {sql.bytewise('r.id')}")
-        return await self._rows(RUNS, sql, f"{text} LIMIT {sql.integer(limit)}")
-
     async def list_expired_runs(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[str]:
         sql = await self._database.sql()
         rows = await self._database.query(sql, expired_runs(sql, now, limit, self._scope, namespace))
@@ -64,10 +46,4 @@ class QueryOperations(Operations):
         sql = await self._database.sql()
         conditions = [*stranded(sql, before, served), *in_namespaces(sql, self._scope, namespace)]
         text = select(sql, RUNS, conditions, f"{waiting_since(sql)}, {sql.bytewise('r.id')}")
-        return await self._rows(RUNS, sql, f"{text} LIMIT {sql.integer(limit)}")
-
-    async def _list_oldest(self, statuses: list[RunStatus], limit: int, namespace: str | None) -> list[Run]:
-        sql = await self._database.sql()
-        conditions = [in_statuses(sql, statuses), *in_namespaces(sql, self._scope, namespace)]
-        text = select(sql, RUNS, conditions, f"r.created_at, {sql.bytewise('r.id')}")
         return await self._rows(RUNS, sql, f"{text} LIMIT {sql.integer(limit)}")

@@ -87,7 +87,7 @@ class QueueOperations(Operations):
         rows = await self._database.query(sql, queues.queue_loads(sql, now, self._scope, namespace, limit=limit))
         return [
             (
-                QUEUES.from_row(row["row"], json_is_text=sql.json_is_text),
+                QUEUES.read(row["row"]),
                 int(row["running"]),
                 bool(row["waiting"]),
                 bool(row["lost"]),
@@ -141,5 +141,5 @@ class QueueOperations(Operations):
         else:
             rows = await self._database.atomically(take)
         order = {run_id: position for position, run_id in enumerate(run_ids)}
-        runs = RUNS.from_rows((row["row"] for row in rows), json_is_text=sql.json_is_text)
+        runs = RUNS.read_all(row["row"] for row in rows)
         return sorted(runs, key=lambda run: order[run.id])

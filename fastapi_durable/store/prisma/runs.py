@@ -1,25 +1,29 @@
 """Creating, reading, changing and deleting single runs."""
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection
 
 from fastapi_durable.model.errors import StoreConflictError, StoreError
 from fastapi_durable.model.records import Run, RunChanges, RunStatus, SearchAttributes, SearchValue
-from fastapi_durable.store.base import CreatedRun
+from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.read_back import run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.predicates import guarded_by_status, where
 from fastapi_durable.store.prisma.sql.statements import (
+    delete,
     delete_rows_of_runs,
     delete_runs,
+    insert_attributes,
     insert_run,
     meets,
     select,
     update_run,
 )
 from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, WAITERS
+
+_ATTRIBUTES_AT_ONCE = 1000
+"""Rows of a statement; each has four parameters, of which PostgreSQL takes 32,767."""
 
 
 class RunOperations(Operations):
@@ -96,7 +100,8 @@ class RunOperations(Operations):
             # The run first: its row lock makes concurrent updates replace the side table one after the other.
             if not await update(database):
                 return False
-            await database.model(ATTRIBUTES, lambda rows: rows.delete_many(where={"runId": run_id}))
+            sql = await database.sql()
+            await database.execute(sql, delete(ATTRIBUTES, [f"r.run_id = {sql.text(run_id)}"]))
             await _insert_attributes(database, run_id, attributes)
             return True
 
@@ -127,7 +132,7 @@ class RunOperations(Operations):
         rows = await database.query(sql, insert_run(sql, run))
         if not rows:
             return None
-        return run if run_reads_back(run) else RUNS.from_row(rows[0]["row"], json_is_text=sql.json_is_text)
+        return run if run_reads_back(run) else RUNS.read(rows[0]["row"])
 
     async def _find(self, run_id: str) -> Run | None:
         sql = await self._database.sql()
@@ -153,18 +158,14 @@ async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[s
 
 
 async def _insert_attributes(database: Database, run_id: str, attributes: SearchAttributes) -> None:
-    rows = list(_attribute_rows(run_id, attributes))
-    if rows:
-        await database.model(ATTRIBUTES, lambda table: table.create_many(rows))
+    rows = [(run_id, key, *_attribute_value(value)) for key, value in attributes.items()]
+    for some in (rows[start : start + _ATTRIBUTES_AT_ONCE] for start in range(0, len(rows), _ATTRIBUTES_AT_ONCE)):
+        sql = await database.sql()
+        await database.execute(sql, insert_attributes(sql, some))
 
 
-def _attribute_rows(run_id: str, attributes: SearchAttributes) -> Iterable[Mapping[str, Any]]:
-    for key, value in attributes.items():
-        yield {"runId": run_id, "key": key, **_attribute_value(value)}
-
-
-def _attribute_value(value: SearchValue) -> dict[str, str | float]:
+def _attribute_value(value: SearchValue) -> tuple[str | None, float | None]:
     # As in the reference: a boolean is the text that spells it. The run's own JSON keeps the difference.
     if isinstance(value, bool):
-        return {"strValue": str(value).lower()}
-    return {"strValue": value} if isinstance(value, str) else {"numValue": float(value)}
+        return str(value).lower(), None
+    return (value, None) if isinstance(value, str) else (None, float(value))

@@ -7,7 +7,7 @@ from fastapi_durable.model.errors import SignalTokenTakenError, StoreConflictErr
 from fastapi_durable.model.records import BufferedSignal, Json, SignalWaiter
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.predicates import owned_in_namespace
-from fastapi_durable.store.prisma.sql.statements import insert_unless_known, prune, select
+from fastapi_durable.store.prisma.sql.statements import delete, insert_unless_known, prune, select
 from fastapi_durable.store.prisma.tables import SIGNALS, WAITERS
 
 
@@ -39,13 +39,19 @@ class SignalOperations(Operations):
     async def remove_signal_waiter(self, waiter: SignalWaiter) -> bool:
         if not await self._may_touch(waiter.run_id):
             return False
-        exactly = {"token": waiter.token, "runId": waiter.run_id, "seq": waiter.seq}
-        return await self._database.model(WAITERS, lambda rows: rows.delete_many(where=exactly)) > 0
+        sql = await self._database.sql()
+        exactly = [
+            f"r.token = {sql.text(waiter.token)}",
+            f"r.run_id = {sql.text(waiter.run_id)}",
+            f"r.seq = {sql.integer(waiter.seq)}",
+        ]
+        return await self._database.execute(sql, delete(WAITERS, exactly)) > 0
 
     async def remove_signal_waiters_of_run(self, run_id: str) -> int:
         if not await self._may_touch(run_id):
             return 0
-        return await self._database.model(WAITERS, lambda rows: rows.delete_many(where={"runId": run_id}))
+        sql = await self._database.sql()
+        return await self._database.execute(sql, delete(WAITERS, [f"r.run_id = {sql.text(run_id)}"]))
 
     async def list_signal_waiters(
         self,
@@ -81,5 +87,5 @@ class SignalOperations(Operations):
         return await self._database.execute(sql, prune(sql, SIGNALS, "created_at", before, limit))
 
     async def _find_waiter(self, token: str) -> SignalWaiter | None:
-        record = await self._database.model(WAITERS, lambda rows: rows.find_unique({"token": token}))
-        return None if record is None else WAITERS.from_record(record)
+        sql = await self._database.sql()
+        return await self._first_row(WAITERS, sql, select(sql, WAITERS, [f"r.token = {sql.text(token)}"]))

@@ -1,14 +1,18 @@
 """The two faces of the store: standing alone, and within a transaction."""
 
+import copy
+import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
+from typing import Self
 
 from fastapi_durable.model.records import Run
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma.activity import ActivityOperations
 from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.checkpoints import CheckpointOperations
-from fastapi_durable.store.prisma.client import PrismaClient, check_models
+from fastapi_durable.store.prisma.client import ConnectableClient, PrismaClient, check_models, unconnected_twin
 from fastapi_durable.store.prisma.database import Database, DatabaseTransaction
 from fastapi_durable.store.prisma.events import EventOperations
 from fastapi_durable.store.prisma.leases import LeaseOperations
@@ -21,6 +25,8 @@ from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.sql.statements import wake_run
 from fastapi_durable.store.prisma.tables import RUNS
 from fastapi_durable.store.prisma.upkeep import UpkeepOperations
+
+_log = logging.getLogger("fastapi_durable")
 
 
 class _AllOperations(
@@ -41,6 +47,10 @@ class _AllOperations(
     async def ping(self) -> None:
         sql = await self._database.sql()
         await self._database.query(sql, "SELECT 1 AS pong")
+
+    def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
+        """None: a transaction is on one connection."""
+        return None
 
     @asynccontextmanager
     async def transaction(self, *, timeout: timedelta = timedelta(seconds=10)) -> AsyncIterator["PrismaTransaction"]:
@@ -66,12 +76,41 @@ class PrismaStateStore(_AllOperations):
         database = Database(client)
         super().__init__(database, bulk=BulkCalls(database))
 
+    def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
+        client = self._database.client
+        twin = unconnected_twin(client)
+        if twin is None:
+            _log.warning(
+                "the client %s.%s cannot be constructed a second time: leases are renewed in the event loop alone, so "
+                "other workers take over the runs of this process while a step blocks it for longer than `lease`. Let "
+                "its class accept the arguments of the generated client, and its database be no `:memory:` one",
+                type(client).__module__,
+                type(client).__qualname__,
+            )
+            return None
+        return self._connected(twin)
+
+    @asynccontextmanager
+    async def _connected(self, twin: ConnectableClient) -> AsyncIterator[StateStore]:
+        async with twin as client:
+            store = PrismaStateStore(client)
+            yield store if self._scope is None else store.with_scope(self._scope)
+
+    def with_timeout(self, limit: timedelta) -> Self:
+        limited = copy.copy(self)
+        limited._database = self._database.limited(limit)
+        limited._bulk = BulkCalls(limited._database)
+        return limited
+
 
 class PrismaTransaction(_AllOperations):
     """The store within a transaction."""
 
     def __init__(self, database: DatabaseTransaction, scope: str | None) -> None:
         super().__init__(database, scope)
+
+    def with_timeout(self, limit: timedelta) -> Self:  # noqa: ARG002 - it began under a limit, and has one of its own
+        return self
 
     @property
     def client(self) -> object:

@@ -1,14 +1,13 @@
-"""The tables, each column listed once, and the way of a value from the model to a column and back.
+"""The tables of the store: their columns, and the one decoder of their rows.
 
-A row arrives either as a record of the model API (values already decoded by the client) or as a JSON object from SQL
-(`sql.builder.Sql.row`). What cannot be decoded is reported for that row alone, so that one bad row stops no other.
+A row travels as the text of one JSON list: its columns in order, those that hold JSON as texts. So a replay decodes no
+more of a checkpoint than it looks at.
 """
 
-import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import cached_property
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
@@ -16,7 +15,6 @@ from typing import Any, Generic, TypeVar, cast
 import orjson
 
 from fastapi_durable.declare.queue import QueueState
-from fastapi_durable.model.clock import from_millis, to_millis, truncate
 from fastapi_durable.model.errors import SerializationError
 from fastapi_durable.model.records import (
     BufferedEvent,
@@ -24,7 +22,6 @@ from fastapi_durable.model.records import (
     Checkpoint,
     CheckpointKind,
     CheckpointStatus,
-    ErrorRecord,
     Json,
     Run,
     RunStatus,
@@ -32,30 +29,29 @@ from fastapi_durable.model.records import (
     SignalWaiter,
     WorkerRecord,
 )
+from fastapi_durable.store.prisma.kinds import (
+    BEGUN,
+    BIGINT,
+    BOOLEAN,
+    ERROR,
+    INTEGER,
+    JSON,
+    JSON_LIST,
+    JSON_OBJECT,
+    MILLIS,
+    MOMENT,
+    NUMBER,
+    SPAN,
+    TEXT,
+    Conversions,
+    Kind,
+    conversions,
+    enum,
+    from_json_text,
+)
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """The type of a column.
-
-    Attributes:
-        postgresql: What a parameter is cast to there.
-        to_column: From the model's value (never None) to text or a number; times go through the dialect instead.
-        from_column: From the stored value (never None) to the model's.
-        is_json: The column holds JSON.
-        absent: The model's value for SQL NULL.
-        is_plain: `to_column` gives what a JSON list of the value would hold.
-    """
-
-    postgresql: str
-    to_column: Callable[[Any], Any]
-    from_column: Callable[[Any], Any]
-    is_json: bool = False
-    absent: Any = None
-    is_plain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +68,6 @@ class Column:
     derived: bool = False
 
 
-_SHORT = 18
-
-Conversions = tuple[tuple[int, Kind], ...]
-
-
-def conversions(kinds: Iterable[Kind]) -> Conversions:
-    """The places, in a row of these kinds, of values that have another form in JSON."""
-    return tuple((place, kind) for place, kind in enumerate(kinds) if not kind.is_plain)
-
-
 class Table(Generic[T]):
     """A table, its Prisma model, and how to make our model's object from its columns."""
 
@@ -90,10 +76,12 @@ class Table(Generic[T]):
         self.model = model
         self.columns = tuple(columns)
         self.names = tuple(column.name for column in self.columns)
-        self._read = tuple(column for column in self.columns if not column.derived)
-        self._build_object = build
+        self._build = build
         self._get: Callable[[T], tuple[Any, ...]] = attrgetter(*self.names)
         self._by_name = {column.name: column for column in self.columns}
+        self._read = tuple(
+            (place, column.name, column.kind) for place, column in enumerate(self.columns) if not column.derived
+        )
 
     def values(self, subject: T) -> tuple[Any, ...]:
         """The model's values of an object, in the order of the columns."""
@@ -107,149 +95,54 @@ class Table(Generic[T]):
         """What has to be done to `values` before they make a JSON list of a call."""
         return conversions(column.kind for column in self.columns)
 
-    def from_record(self, record: Any) -> T:
-        """The model's object of a record that the model API returned."""
-        return self._build({column.name: getattr(record, column.field) for column in self._read})
+    def read(self, text: str) -> T:
+        """Return the object of a row.
 
-    def from_row(self, text: str, *, json_is_text: bool) -> T:
-        """The model's object of a row as JSON, whose JSON columns are texts themselves where `json_is_text`."""
-        row = json.loads(text)
-        if json_is_text:
-            for column in self.columns:
-                if column.kind.is_json and row[column.name] is not None:
-                    try:
-                        row[column.name] = json.loads(row[column.name])
-                    except ValueError as error:
-                        raise self._broken(row, column.name, error) from error
-        return self._build(row)
-
-    def from_values(self, values: Sequence[Any]) -> T:
-        """The model's object of a row's values, in the order of the columns, whose JSON is text."""
-        row = dict(zip(self.names, values, strict=True))
-        for place, column in enumerate(self.columns):
-            if column.kind.is_json:
-                row[column.name] = self.read_json(values, place)
-        return self._build(row)
-
-    def read_json(self, values: Sequence[Any], place: int) -> Json:
-        """The value of a JSON column among such values."""
-        text = values[place]
+        Raises:
+            SerializationError: a column does not hold what it should; the message names it and the row's key.
+        """
         try:
-            if text is None:
-                return None
-            # The quick parser knows whole numbers of 64 bits only, and no short text holds a longer one.
-            return orjson.loads(text) if len(text) <= _SHORT else json.loads(text)
+            # Of columns that are numbers none is larger than 64 bits, which is all that this parser knows.
+            values = orjson.loads(text)
         except ValueError as error:
-            raise self._broken(dict(zip(self.names, values, strict=True)), self.names[place], error) from error
+            raise SerializationError(f"a row of {self.name} cannot be read: {error}") from error
+        return self.read_values(values)
 
-    def from_rows(self, texts: Iterable[str], *, json_is_text: bool) -> list[T]:
-        """The objects of all rows that can be read; the others are logged."""
+    def read_all(self, texts: Iterable[str]) -> list[T]:
+        """Return the objects of all rows that can be read; the others are logged."""
         found = []
         for text in texts:
             try:
-                found.append(self.from_row(text, json_is_text=json_is_text))
+                found.append(self.read(text))
             except SerializationError:
                 logger.exception("a row was left out: its columns do not hold what they should")
         return found
 
-    def _build(self, row: Mapping[str, Any]) -> T:
-        values = {}
-        for column in self._read:
-            value = row[column.name]
+    def read_values(self, values: Sequence[Any]) -> T:
+        """Return the object of a row that was taken apart already."""
+        found = {}
+        for place, name, kind in self._read:
+            value = values[place]
+            if value is not None and kind.is_json:
+                value = self.read_json(values, place)
             try:
-                values[column.name] = column.kind.absent if value is None else column.kind.from_column(value)
+                found[name] = kind.absent if value is None else kind.from_column(value)
             except (TypeError, ValueError, AttributeError) as error:
-                raise self._broken(row, column.name, error) from error
-        return self._build_object(**values)
+                raise self._broken(values, place, error) from error
+        return self._build(**found)
 
-    def _broken(self, row: Mapping[str, Any], column: str, error: Exception) -> SerializationError:
+    def read_json(self, values: Sequence[Any], place: int) -> Json:
+        """Return the value of one JSON column of such a row."""
+        text = values[place]
+        try:
+            return None if text is None else from_json_text(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._broken(values, place, error) from error
+
+    def _broken(self, values: Sequence[Any], place: int, error: Exception) -> SerializationError:
+        row = dict(zip(self.names, values, strict=True))
         key = {name: row[name] for name in ("id", "run_id", "seq", "token") if name in row}
-        return SerializationError(f"column {column} of {self.name} {key} cannot be read: {error}")
-
-
-_WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
-_LARGEST_PLAIN = 2**63
-# Built once: `json.dumps` with options builds an encoder for each call.
-_write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-
-def to_json_text(value: Json) -> str:
-    """The JSON text of a value, compact, with characters as they are.
-
-    Raises:
-        SerializationError: the value has no JSON form.
-    """
-    if value is True or value is False or value is None:
-        return _WORDS[value]
-    if type(value) is int and -_LARGEST_PLAIN < value < _LARGEST_PLAIN:
-        return str(value)
-    try:
-        text = _write_json(value)
-        text.encode()  # a lone surrogate is no character
-    except (TypeError, ValueError, RecursionError) as error:
-        raise SerializationError(f"a value has no JSON form: {error}") from error
-    return text
-
-
-def to_moment(value: datetime | str | float) -> datetime:
-    """A stored time: ISO text (UTC where it names no zone), or milliseconds, which older Prisma wrote on SQLite."""
-    if isinstance(value, int | float):
-        return from_millis(int(value))
-    moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-    return truncate(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _text(value: Any) -> str:
-    return value if type(value) is str else str(value)
-
-
-def _error_to_text(error: ErrorRecord) -> str:
-    return to_json_text(error.to_json())
-
-
-def _list_to_text(values: tuple[Json, ...]) -> str | None:
-    return to_json_text(list(values)) if values else None
-
-
-def _mapping_to_text(values: Mapping[str, Json]) -> str | None:
-    return to_json_text(dict(values)) if values else None
-
-
-def _span_to_millis(span: timedelta) -> int:
-    return span // timedelta(milliseconds=1)
-
-
-def _span_from_millis(millis: int | str) -> timedelta:
-    return timedelta(milliseconds=int(millis))
-
-
-def _begun_to_text(begun: tuple[tuple[datetime, int], ...]) -> str | None:
-    return to_json_text([[to_millis(moment), number] for moment, number in begun]) if begun else None
-
-
-def _begun_from_json(begun: Json) -> tuple[tuple[datetime, int], ...]:
-    return tuple((from_millis(int(millis)), int(number)) for millis, number in begun)
-
-
-TEXT = Kind("text", _text, _text, is_plain=True)
-INTEGER = Kind("integer", _same, int, is_plain=True)
-BIGINT = Kind("bigint", _same, int, is_plain=True)
-BOOLEAN = Kind("boolean", bool, bool, is_plain=True)
-MILLIS = Kind("bigint", to_millis, from_millis)
-MOMENT = Kind("text::timestamp(3)", truncate, to_moment)
-JSON = Kind("text::jsonb", to_json_text, _same, is_json=True)
-ERROR = Kind("text::jsonb", _error_to_text, ErrorRecord.from_json, is_json=True)
-# Nothing is NULL and no empty list or object, as in the reference.
-JSON_LIST = Kind("text::jsonb", _list_to_text, tuple, is_json=True, absent=())
-JSON_OBJECT = Kind("text::jsonb", _mapping_to_text, dict, is_json=True, absent={})
-
-
-def _enum(values: Callable[[Any], Any]) -> Kind:
-    return Kind("text", _text, values, is_plain=True)
+        return SerializationError(f"column {self.names[place]} of {self.name} {key} cannot be read: {error}")
 
 
 RUNS = Table(
@@ -259,7 +152,7 @@ RUNS = Table(
         Column("id", "id", TEXT),
         Column("workflow", "workflow", TEXT),
         Column("workflow_version", "workflowVersion", TEXT),
-        Column("status", "status", _enum(RunStatus)),
+        Column("status", "status", enum(RunStatus)),
         Column("input", "input", JSON),
         Column("output", "output", JSON),
         Column("error", "error", ERROR),
@@ -294,9 +187,9 @@ CHECKPOINTS = Table(
         Column("run_id", "runId", TEXT),
         Column("seq", "seq", INTEGER),
         Column("name", "name", TEXT),
-        Column("kind", "kind", _enum(CheckpointKind)),
+        Column("kind", "kind", enum(CheckpointKind)),
         Column("step_id", "stepId", TEXT),
-        Column("status", "status", _enum(CheckpointStatus)),
+        Column("status", "status", enum(CheckpointStatus)),
         Column("input", "input", JSON),
         Column("output", "output", JSON),
         Column("error", "error", ERROR),
@@ -362,7 +255,7 @@ ATTRIBUTES: Table[dict[str, Any]] = Table(
         Column("run_id", "runId", TEXT),
         Column("key", "key", TEXT),
         Column("str_value", "strValue", TEXT),
-        Column("num_value", "numValue", Kind("double precision", float, float)),
+        Column("num_value", "numValue", NUMBER),
     ),
     dict,
 )
@@ -409,8 +302,8 @@ QUEUES = Table(
         Column("concurrency", "concurrency", INTEGER),
         Column("worker_concurrency", "workerConcurrency", INTEGER),
         Column("rate_limit", "rateLimit", INTEGER),
-        Column("rate_period", "ratePeriod", Kind("bigint", _span_to_millis, _span_from_millis)),
-        Column("begun", "begun", Kind("text::jsonb", _begun_to_text, _begun_from_json, is_json=True, absent=())),
+        Column("rate_period", "ratePeriod", SPAN),
+        Column("begun", "begun", BEGUN),
         Column("last_key", "lastKey", TEXT),
         Column("claims", "claims", INTEGER),
         Column("claimed_at", "claimedAt", MILLIS),

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi_durable.model.records import ScheduleState, WorkerRecord
 from fastapi_durable.store.prisma.base import Operations
-from fastapi_durable.store.prisma.sql.statements import insert_or_replace, prune, select
+from fastapi_durable.store.prisma.sql.statements import delete, insert_or_replace, prune, select
 from fastapi_durable.store.prisma.tables import SCHEDULES, WORKERS, Table
 
 
@@ -25,7 +25,7 @@ class UpkeepOperations(Operations):
 
     async def save_worker(self, worker: WorkerRecord) -> None:
         sql = await self._database.sql()
-        await self._database.execute(sql, insert_or_replace(sql, WORKERS, _columns(WORKERS, worker)))
+        await self._database.execute(sql, insert_or_replace(sql, WORKERS, _columns(WORKERS, worker)), urgent=True)
 
     async def list_workers(self, *, since: datetime | None = None, limit: int = 1000) -> list[WorkerRecord]:
         sql = await self._database.sql()
@@ -34,7 +34,8 @@ class UpkeepOperations(Operations):
         return await self._rows(WORKERS, sql, f"{text} LIMIT {sql.integer(limit)}")
 
     async def remove_worker(self, worker_id: str) -> bool:
-        return await self._database.model(WORKERS, lambda rows: rows.delete_many(where={"id": worker_id})) > 0
+        sql = await self._database.sql()
+        return await self._database.execute(sql, delete(WORKERS, [f"r.id = {sql.text(worker_id)}"])) > 0
 
     async def prune_workers(self, before: datetime, *, limit: int) -> int:
         sql = await self._database.sql()

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from fastapi_durable.model.records import AttributeFilter
-from fastapi_durable.store.prisma.tables import INTEGER, MILLIS, MOMENT, TEXT, Kind, Table, to_json_text
+from fastapi_durable.store.prisma.kinds import INTEGER, MILLIS, MOMENT, NUMBER, TEXT, Kind, to_json_text
+from fastapi_durable.store.prisma.tables import Table
 
 Parameter = str | int | float | None
 Conditions = Callable[["Sql"], list[str]]
@@ -23,9 +24,6 @@ OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<
 class Sql(ABC):
     """One statement of one database. Build it once, run it once."""
 
-    json_is_text: ClassVar[bool]
-    """Whether `row` gives JSON columns as text."""
-
     once: ClassVar[str] = "MATERIALIZED"
     """Says of a common table that it is evaluated once."""
 
@@ -36,6 +34,9 @@ class Sql(ABC):
 
     writes_in_tables: ClassVar[bool]
     """Whether a common table may write."""
+
+    one_writer: ClassVar[bool]
+    """Whether one transaction writes at a time."""
 
     @abstractmethod
     def bind(self, value: Parameter, kind: Kind) -> str:
@@ -76,14 +77,14 @@ class Sql(ABC):
 
     @abstractmethod
     def row(self, table: Table[Any], alias: str) -> str:
-        """All columns of a row as the text of one JSON object."""
+        """All columns of a row as the text of one JSON list, with JSON columns as texts."""
 
     @abstractmethod
     def gathered(self, table: Table[Any], alias: str) -> str:
-        """Rows as the text of one JSON list, each a list of its columns, with JSON columns as texts."""
+        """Rows as the text of one JSON list of such lists."""
 
     def returned_row(self, table: Table[Any], alias: str) -> str:
-        """The same in a RETURNING clause."""
+        """A row in a RETURNING clause."""
         return self.row(table, alias)
 
     @abstractmethod
@@ -109,6 +110,10 @@ class Sql(ABC):
     @abstractmethod
     def texts(self, values: Iterable[str]) -> str:
         """A subselect that yields the values."""
+
+    @abstractmethod
+    def integers(self, values: Iterable[int]) -> str:
+        """The same of whole numbers."""
 
     @abstractmethod
     def pairs(self, values: Iterable[tuple[str, str]]) -> str:
@@ -235,11 +240,11 @@ class Sql(ABC):
             return (
                 f"{start}{key} AND {compared}) AND NOT {self.is_boolean(f'{alias}.search_attributes', condition.key)}"
             )
-        number = self.bind(float(condition.value), Kind("double precision", float, float))
+        number = self.bind(float(condition.value), NUMBER)
         return f"{start}{key} AND a.num_value {operator} {number})"
 
 
-def texts_parameter(values: Iterable[str]) -> str:
+def values_parameter(values: Iterable[str | int]) -> str:
     return to_json_text(list(values))
 
 

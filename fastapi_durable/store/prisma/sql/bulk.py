@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from fastapi_durable.store.prisma.kinds import INTEGER, TEXT
 from fastapi_durable.store.prisma.sql.builder import Parameter, Sql
 from fastapi_durable.store.prisma.sql.statements import UNLESS_FINISHED, replaced_by_excluded
-from fastapi_durable.store.prisma.tables import CHECKPOINTS, INTEGER, RUNS, TEXT
+from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,18 @@
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
+from fastapi_durable.store.prisma.kinds import TEXT, Kind
+from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, values_parameter
 from fastapi_durable.store.prisma.sql.predicates import where
-from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, TEXT, WAITERS, Kind, Table
+from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Table
 
 
 class PostgresSql(Sql):
-    json_is_text = False
     writes_in_tables = True
+    one_writer = False
 
     def bind(self, value: Parameter, kind: Kind) -> str:
         self.parameters.append(value)
@@ -23,12 +25,11 @@ class PostgresSql(Sql):
         # Without a zone: the columns are `timestamp(3)` in UTC, and the session's zone must not matter.
         return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
-    def row(self, table: Table[Any], alias: str) -> str:  # noqa: ARG002 - a row names its own columns
-        return f"row_to_json({alias})::text"
+    def row(self, table: Table[Any], alias: str) -> str:
+        return f"{_listed(table, alias)}::text"
 
     def gathered(self, table: Table[Any], alias: str) -> str:
-        values = (f"{alias}.{column.name}{'::text' if column.kind.is_json else ''}" for column in table.columns)
-        return f"json_agg(json_build_array({', '.join(values)}))::text"
+        return f"json_agg({_listed(table, alias)})::text"
 
     def millis_of(self, column: str) -> str:
         return f"(extract(epoch FROM {column}) * 1000)::bigint"
@@ -47,14 +48,18 @@ class PostgresSql(Sql):
         return f"starts_with({column}, {self.text(prefix)})"
 
     def texts(self, values: Iterable[str]) -> str:
-        return f"(SELECT * FROM {self._few(f'jsonb_array_elements_text({self._json(texts_parameter(values))})')})"
+        return f"(SELECT * FROM {self._few(f'jsonb_array_elements_text({self._json(values_parameter(values))})')})"
+
+    def integers(self, values: Iterable[int]) -> str:
+        source = self._few(f"jsonb_array_elements_text({self._json(values_parameter(values))})")
+        return f"(SELECT each::integer FROM {source} AS each)"
 
     def pairs(self, values: Iterable[tuple[str, str]]) -> str:
         source = self._few(f"jsonb_array_elements({self._json(pairs_parameter(values))})")
         return f"(SELECT pair ->> 0 AS id, pair ->> 1 AS token FROM {source} AS pair)"
 
     def has_tag(self, column: str, tag: str) -> str:
-        return f"{column} @> {self._json(texts_parameter([tag]))}"
+        return f"{column} @> {self._json(values_parameter([tag]))}"
 
     def is_boolean(self, column: str, key: str) -> str:
         return f"(jsonb_typeof({column} -> {self.text(key)}) IS NOT DISTINCT FROM 'boolean')"
@@ -178,3 +183,9 @@ class PostgresSql(Sql):
 
     def _json(self, text: str) -> str:
         return f"{self.bind(text, TEXT)}::jsonb"
+
+
+@cache
+def _listed(table: Table[Any], alias: str) -> str:
+    values = (f"{alias}.{column.name}{'::text' if column.kind.is_json else ''}" for column in table.columns)
+    return f"json_build_array({', '.join(values)})"

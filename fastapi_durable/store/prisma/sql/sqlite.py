@@ -3,16 +3,18 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, texts_parameter
+from fastapi_durable.store.prisma.kinds import Kind
+from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, values_parameter
 from fastapi_durable.store.prisma.sql.predicates import where
-from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Column, Kind, Table
+from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Column, Table
 
 
 class SqliteSql(Sql):
-    json_is_text = True
     writes_in_tables = False
+    one_writer = True
 
     def bind(self, value: Parameter, kind: Kind) -> str:  # noqa: ARG002 - values have types here, parameters have not
         self.parameters.append(value)
@@ -22,13 +24,10 @@ class SqliteSql(Sql):
         return moment.isoformat(timespec="milliseconds")
 
     def row(self, table: Table[Any], alias: str) -> str:
-        # JSON columns stay text: `json()` would let one broken value fail the statement for every row.
-        pairs = ", ".join(f"'{column.name}', {_readable(alias, column)}" for column in table.columns)
-        return f"json_object({pairs})"
+        return _listed(table, alias)
 
     def gathered(self, table: Table[Any], alias: str) -> str:
-        values = ", ".join(_readable(alias, column) for column in table.columns)
-        return f"json_group_array(json_array({values}))"
+        return f"json_group_array({_listed(table, alias)})"
 
     def millis_of(self, column: str) -> str:
         # Prisma before 7 wrote milliseconds, Prisma 7 and the engine in this process write ISO text.
@@ -50,7 +49,10 @@ class SqliteSql(Sql):
         return f"substr({column}, 1, {self.integer(len(prefix))}) = {self.text(prefix)}"
 
     def texts(self, values: Iterable[str]) -> str:
-        return f"(SELECT value FROM json_each({self.text(texts_parameter(values))}))"
+        return f"(SELECT value FROM json_each({self.text(values_parameter(values))}))"
+
+    def integers(self, values: Iterable[int]) -> str:
+        return f"(SELECT value FROM json_each({self.text(values_parameter(values))}))"
 
     def pairs(self, values: Iterable[tuple[str, str]]) -> str:
         source = f"json_each({self.text(pairs_parameter(values))})"
@@ -153,6 +155,12 @@ class SqliteSql(Sql):
 
     def lock_name(self, name: str) -> str:  # noqa: ARG002 - the one writer holds every name
         return "UPDATE durable_workflow_runs SET wake_count = wake_count WHERE 1 = 0 RETURNING id AS locked"
+
+
+@cache
+def _listed(table: Table[Any], alias: str) -> str:
+    # JSON columns stay text: `json()` would let one broken value fail the statement for every row.
+    return f"json_array({', '.join(_readable(alias, column) for column in table.columns)})"
 
 
 def _readable(alias: str, column: Column) -> str:

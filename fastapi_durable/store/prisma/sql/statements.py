@@ -4,7 +4,7 @@
 `r` is a run and `c` a checkpoint. What differs in more than a fragment is in `postgresql` and `sqlite`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,10 +15,9 @@ from fastapi_durable.store.prisma.sql.predicates import (
     LIVE,
     WAITING,
     in_namespaces,
-    lease_is_free,
     where,
 )
-from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Table
+from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, Table
 
 _KEY = ("run_id", "seq")
 UNLESS_FINISHED = "c.status NOT IN ('completed', 'failed')"
@@ -26,7 +25,7 @@ _REPLACED = [name for name in CHECKPOINTS.names if name not in _KEY]
 
 
 def select(sql: Sql, table: Table[Any], conditions: Sequence[str], order: str | None = None) -> str:
-    """Rows of a table, named `r`, as JSON in the column `row`."""
+    """Rows of a table, named `r`, each in the column `row`."""
     text = f"SELECT {sql.row(table, 'r')} AS row FROM {table.name} AS r WHERE {where(conditions)}"
     return text if order is None else f"{text} ORDER BY {order}"
 
@@ -56,15 +55,6 @@ DIALECT_QUESTION = "SELECT CAST(2.5 AS INTEGER) AS answer"
 def probe(table: str, columns: str) -> str:
     """Fails if the table or one of the columns is missing, and reads nothing."""
     return f"SELECT {columns} FROM {table} WHERE 1 = 0"
-
-
-def next_wake_at(sql: Sql, *namespaces: str | None) -> str:
-    # One minimum for each status, so that both are read from the index on (status, wake_at).
-    minima = []
-    for status in ("suspended", "blocked"):
-        conditions = [f"r.status = '{status}'", *in_namespaces(sql, *namespaces)]
-        minima.append(f"(SELECT min(r.wake_at) FROM durable_workflow_runs AS r WHERE {where(conditions)}) AS {status}")
-    return f"SELECT {', '.join(minima)}"
 
 
 def expired_runs(sql: Sql, now: datetime, limit: int, *namespaces: str | None) -> str:
@@ -105,11 +95,13 @@ def delete_rows_of_runs(sql: Sql, table: str, run_ids: Sequence[str]) -> str:
     return f"DELETE FROM {table} WHERE run_id IN {sql.texts(run_ids)}"
 
 
-def acquire_lease(sql: Sql, token: str, now: datetime, until: datetime) -> str:
-    """The beginning of an update; further conditions on `r` follow."""
+def prolong_leases(sql: Sql, tokens: Collection[str], until: datetime, *namespaces: str | None) -> str:
+    """Prolong what is leased under one of the tokens and locked by nobody; return each run's `id` and `token`."""
+    leased = [f"r.status IN {DRIVEN}", f"r.locked_by IN {sql.texts(tokens)}", *in_namespaces(sql, *namespaces)]
     return (
-        f"UPDATE durable_workflow_runs AS r SET locked_by = {sql.text(token)}, locked_until = {sql.moment(until)}"
-        f" WHERE ({lease_is_free(sql, now)}) AND "
+        f"WITH held AS {sql.once} (SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(leased)}"
+        f" {sql.passing_locked('r')}) UPDATE durable_workflow_runs SET locked_until = {sql.moment(until)}"
+        " WHERE id IN (SELECT id FROM held) RETURNING id, locked_by AS token"
     )
 
 
@@ -189,6 +181,18 @@ def insert_unless_known(sql: Sql, table: Table[Any], values: dict[str, Any], uni
     """Insert a row, unless one of the same unique columns exists."""
     placeholders = ", ".join(sql.value(value, table.column(name).kind) for name, value in values.items())
     return f"INSERT INTO {table.name} ({', '.join(values)}) VALUES ({placeholders}) ON CONFLICT ({unique}) DO NOTHING"
+
+
+def insert_attributes(sql: Sql, rows: Sequence[tuple[Any, ...]]) -> str:
+    """Insert rows of attributes, each with its values in the order of the columns."""
+    kinds = [column.kind for column in ATTRIBUTES.columns]
+    listed = [", ".join([sql.value(value, kind) for value, kind in zip(row, kinds, strict=True)]) for row in rows]
+    return f"INSERT INTO {ATTRIBUTES.name} ({', '.join(ATTRIBUTES.names)}) VALUES ({'), ('.join(listed)})"
+
+
+def delete(table: Table[Any], conditions: Sequence[str]) -> str:
+    """Delete rows of a table, named `r`."""
+    return f"DELETE FROM {table.name} AS r WHERE {where(conditions)}"
 
 
 def prune(sql: Sql, table: Table[Any], column: str, before: datetime, limit: int) -> str:

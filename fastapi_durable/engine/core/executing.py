@@ -1,0 +1,60 @@
+"""What executes now, by the task in which it does, for the thread that asks what blocks the event loop."""
+
+import asyncio
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A step of a run, or the run's own body if `step` is None."""
+
+    run_id: str
+    step: str | None
+
+    def __str__(self) -> str:
+        return f"the body of run {self.run_id}" if self.step is None else f"step {self.step!r} of run {self.run_id}"
+
+
+class Executions:
+    """The executions under way in one event loop; any thread may ask."""
+
+    def __init__(self) -> None:
+        self._by_task: dict[asyncio.Task[Any], Execution] = {}
+
+    def noted(self, run_id: str, step: str | None = None) -> "_Noted":
+        """Note what the current task executes while the block is open."""
+        return _Noted(self._by_task, Execution(run_id, step))
+
+    def in_task(self, task: asyncio.Task[Any] | None) -> Execution | None:
+        """What a task executes; None if it is nothing of a run, or a task that a step or a body has started."""
+        return None if task is None else self._by_task.get(task)
+
+
+class _Noted:
+    """A class, not a generator: every step passes here."""
+
+    __slots__ = ("_by_task", "_execution", "_outer", "_task")
+
+    def __init__(self, by_task: dict[asyncio.Task[Any], Execution], execution: Execution) -> None:
+        self._by_task = by_task
+        self._execution = execution
+        self._task: asyncio.Task[Any] | None = None
+        self._outer: Execution | None = None
+
+    def __enter__(self) -> None:
+        self._task = task = asyncio.current_task()
+        if task is not None:
+            self._outer = self._by_task.get(task)
+            self._by_task[task] = self._execution
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._task is None:
+            return
+        if self._outer is None:
+            self._by_task.pop(self._task, None)
+        else:
+            self._by_task[self._task] = self._outer

@@ -1,0 +1,218 @@
+"""The thread that keeps a worker's leases while its event loop cannot.
+
+The event loop renews leases itself, every third of a lease. If a step blocks it, or if every connection of its pool is
+taken, that does not happen in time; then this thread does it, over a connection of its own. So a process that is
+blocked keeps its runs, and a lease that ends says that its process is gone, or stands still as a whole.
+
+A loop that has not turned for ten leases will hardly turn again. Then the thread gives the runs up: it hands them back,
+but for the one whose step blocks the loop. That one waits until its lease ends, and counts a crash like any other whose
+process came to nothing: it would block the next worker as well.
+"""
+
+import asyncio
+import contextlib
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import Any, Final
+
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.hand_back import hand_back
+from fastapi_durable.engine.upkeep.leases import HeldLeases
+from fastapi_durable.engine.upkeep.loop_watch import Blocker, LoopWatch
+from fastapi_durable.store.base import StateStore
+
+_log = logging.getLogger("fastapi_durable")
+
+_LOOKS_PER_LEASE: Final = 12
+_SHORTEST_INTERVAL: Final = timedelta(milliseconds=10)
+_LONGEST_INTERVAL: Final = timedelta(seconds=1)
+_LONGEST_SILENCE: Final = timedelta(seconds=5)
+_LEASES_OF_A_BLOCKED_LOOP: Final = 10
+_PING_INTERVAL: Final = timedelta(seconds=15)
+_STOP_SECONDS: Final = 3.0
+
+
+class LeaseKeeper:
+    """Watches over the event loop of one worker; started in it, and stopped in it.
+
+    Args:
+        leases: What the worker holds.
+        beat: Says that the worker lives, if it has not said so for too long; gets the store to say it with.
+    """
+
+    def __init__(self, kernel: Kernel, leases: HeldLeases, *, beat: Callable[[StateStore], Awaitable[None]]) -> None:
+        self._kernel = kernel
+        self._leases = leases
+        self._beat = beat
+        lease = kernel.config.lease
+        self._interval = min(max(lease / _LOOKS_PER_LEASE, _SHORTEST_INTERVAL), _LONGEST_INTERVAL).total_seconds()
+        self._noteworthy = min(lease / 3, _LONGEST_SILENCE).total_seconds()
+        self._hopeless = lease.total_seconds() * _LEASES_OF_A_BLOCKED_LOOP
+        self._limit = (lease / 4).total_seconds()
+        self._blocker: Blocker | None = None
+        self._has_given_up = False
+        self._fails = False
+        self._own_loop: asyncio.AbstractEventLoop | None = None
+        self._stopping = asyncio.Event()
+        self._ended: asyncio.Future[None] | None = None
+
+    def start(self) -> None:
+        """Begin to watch the running event loop."""
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        self._own_loop = asyncio.new_event_loop()
+        watch = LoopWatch(self._kernel.executions, self._interval)
+        connection = self._kernel.store.separate_connection()
+        threading.Thread(
+            target=self._work, args=(self._own_loop, watch, connection, loop), name="durable lease keeper", daemon=True
+        ).start()
+
+    async def stop(self) -> None:
+        """End the thread; what it has under way is given up."""
+        if self._own_loop is None or self._ended is None:
+            return
+        with contextlib.suppress(RuntimeError):  # it has ended, and its loop is closed
+            self._own_loop.call_soon_threadsafe(self._stopping.set)
+        await asyncio.wait({self._ended}, timeout=_STOP_SECONDS)
+
+    # In the thread
+
+    def _work(
+        self,
+        own_loop: asyncio.AbstractEventLoop,
+        watch: LoopWatch,
+        connection: AbstractAsyncContextManager[StateStore] | None,
+        watched: asyncio.AbstractEventLoop,
+    ) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: own_loop) as runner:
+                runner.run(self._until_stopped(watch, connection))
+        except Exception:
+            _log.exception("the thread that keeps leases has ended; the event loop alone renews them now")
+        finally:
+            with contextlib.suppress(RuntimeError):  # the watched loop was closed before
+                watched.call_soon_threadsafe(self._say_ended)
+
+    def _say_ended(self) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    async def _until_stopped(
+        self, watch: LoopWatch, connection: AbstractAsyncContextManager[StateStore] | None
+    ) -> None:
+        keeping = asyncio.create_task(self._keep_leases(connection))
+        try:
+            await self._unless_stopped(self._watch_loop(watch))
+        finally:
+            # Not cancelled: a connection that is being opened is closed again.
+            self._stopping.set()
+            await keeping
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something until it ends, or until this thread is to end."""
+        tasks = [asyncio.create_task(work), asyncio.create_task(self._stopped())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if not tasks[0].cancelled():
+            tasks[0].result()
+
+    async def _stopped(self) -> None:
+        await self._stopping.wait()
+
+    async def _watch_loop(self, watch: LoopWatch) -> None:
+        """Tell what blocks the loop, until the loop is closed."""
+        told_at = 0.0
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                silence = watch.look()
+            except RuntimeError:
+                return
+            if silence == 0:
+                if told_at:
+                    _log.warning("the event loop turns again, after more than %.1f s", told_at)
+                told_at, self._blocker, self._has_given_up = 0.0, None, False
+            elif silence > self._noteworthy and not told_at:
+                told_at = silence
+                self._blocker = watch.blocker()
+                _log.warning(
+                    "the event loop has been blocked for %.1f s by %s. No run and no request of this process goes on "
+                    "meanwhile. Let the step be a plain `def`, which is executed in a thread, or call what blocks "
+                    "through `asyncio.to_thread`",
+                    silence,
+                    self._blocker,
+                )
+            elif told_at:
+                told_at = silence
+                if silence > self._hopeless and not self._has_given_up:
+                    self._blocker = watch.blocker()
+                    self._has_given_up = True
+                    _log.error(
+                        "the event loop has been blocked for %.1f s by %s, longer than %s leases: this worker gives "
+                        "up its runs to others. Restart this process",
+                        silence,
+                        self._blocker,
+                        _LEASES_OF_A_BLOCKED_LOOP,
+                    )
+
+    async def _keep_leases(self, connection: AbstractAsyncContextManager[StateStore] | None) -> None:
+        """Keep them over a connection, and over another one if that cannot be opened."""
+        while connection is not None and not self._stopping.is_set():
+            try:
+                async with connection as store:
+                    await self._unless_stopped(self._keep_over(store))
+            except Exception as error:
+                self._note(error)
+                await self._unless_stopped(asyncio.sleep(self._interval))
+                connection = self._kernel.store.separate_connection()
+
+    async def _keep_over(self, store: StateStore) -> None:
+        clock, lease = self._kernel.clock, self._kernel.config.lease
+        asked_at, has_handed_back = clock.now(), False
+        while True:
+            await asyncio.sleep(self._interval)
+            now = clock.now()
+            try:
+                async with asyncio.timeout(self._limit):
+                    if self._has_given_up:
+                        if not has_handed_back:
+                            await self._hand_back(store)
+                            has_handed_back = True
+                        continue
+                    has_handed_back = False
+                    if tokens := self._leases.tokens(ending_before=now + lease / 2):
+                        self._leases.prolonged(await store.prolong_leases(tokens, until=now + lease), now + lease)
+                    await self._beat(store)
+                    if now - asked_at >= _PING_INTERVAL:
+                        # A connection that nobody uses may be cut on its way, and is wanted when there is trouble.
+                        await store.ping()
+                        asked_at = now
+            except Exception as error:
+                self._note(error)
+            else:
+                self._note(None)
+
+    async def _hand_back(self, store: StateStore) -> None:
+        """Give up every run that is leased here, but for the one whose step blocks the loop."""
+        clock, lease = self._kernel.clock, self._kernel.config.lease
+        leased = await store.prolong_leases(self._leases.tokens(), until=clock.now() + lease)
+        execution = None if self._blocker is None else self._blocker.execution
+        blocking = None if execution is None else execution.run_id
+        for run_id, token in leased.items():
+            if run_id != blocking and (run := await store.find_run(run_id)) is not None:
+                await hand_back(store, clock, run, token)
+
+    def _note(self, error: Exception | None) -> None:
+        """Say once that the connection fails, and once that it works again."""
+        if error is not None and not self._fails:
+            _log.warning("the thread that keeps leases cannot do so at present: %s: %s", type(error).__name__, error)
+        elif error is None and self._fails:
+            _log.info("the thread that keeps leases reaches the store again")
+        self._fails = error is not None

@@ -1,0 +1,94 @@
+"""Renewing the leases of the runs that a worker drives, from its event loop, every third of a lease."""
+
+import asyncio
+import logging
+from collections.abc import Collection
+from typing import Final, Protocol
+
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.upkeep.leases import HeldLeases
+from fastapi_durable.model.errors import StoreUnavailableError
+from fastapi_durable.model.records import Lease
+
+_log = logging.getLogger("fastapi_durable")
+
+RENEWALS_PER_LEASE: Final = 3
+
+
+class Holder(Protocol):
+    """What drives the runs whose leases are renewed."""
+
+    def leases(self) -> Collection[Lease]:
+        """Those under which runs are driven now."""
+        ...
+
+    def lose(self, lease: Lease) -> None:
+        """The run is not leased any more: whoever drives it under this lease stops at once."""
+        ...
+
+    def look_again(self, lease: Lease) -> None:
+        """The run is being cancelled, which whoever drives it may not know."""
+        ...
+
+
+class LeaseRenewal:
+    """Renews leases in time, and tells the holder of those that are lost."""
+
+    def __init__(self, kernel: Kernel, held: HeldLeases, holder: Holder) -> None:
+        self._kernel = kernel
+        self._held = held
+        self._holder = holder
+        self._interval = kernel.config.lease / RENEWALS_PER_LEASE
+
+    async def go_on(self) -> None:
+        """Renew all leases again and again, until this is cancelled."""
+        while True:
+            await asyncio.sleep(self._interval.total_seconds())
+            await self._renew(self._holder.leases())
+
+    async def catch_up(self) -> None:
+        """Renew what should have been renewed by now, before a look for work that would take it for abandoned."""
+        late = self._held.tokens(ending_before=self._kernel.clock.now() + self._kernel.config.lease / 2)
+        if late:
+            await self._renew([lease for lease in self._holder.leases() if lease.token in late])
+
+    async def is_held(self, lease: Lease) -> bool:
+        """Whether a lease is held for certain; one that has ended is renewed, which shows whether anybody took it."""
+        until = self._held.held_until(lease)
+        now = self._kernel.clock.now()
+        if until is None or until > now:
+            return until is not None
+        renewed_until = now + self._kernel.config.lease
+        try:
+            held = await self._kernel.store.renew_leases([lease], until=renewed_until)
+        except StoreUnavailableError:
+            return False
+        if lease.run_id in held:
+            self._held.renewed([lease], renewed_until)
+        return lease.run_id in held
+
+    async def _renew(self, leases: Collection[Lease]) -> None:
+        if not leases:
+            return
+        until = self._kernel.clock.now() + self._kernel.config.lease
+        try:
+            async with asyncio.timeout(self._interval.total_seconds()):
+                held = await self._kernel.store.renew_leases(list(leases), until=until)
+        except Exception as error:
+            _log.warning("renewing %s leases failed: %s", len(leases), repr(error))
+            self._lose_ended(leases)
+            return
+        self._held.renewed([lease for lease in leases if lease.run_id in held], until)
+        for lease in leases:
+            if lease.run_id not in held:
+                self._holder.lose(lease)
+            elif held[lease.run_id]:
+                # Cancelled by a process of which this one hears nothing: a turn may be long.
+                self._holder.look_again(lease)
+
+    def _lose_ended(self, leases: Collection[Lease]) -> None:
+        """Stop what another worker may own by now: its writes would be refused, but its steps should end too."""
+        now = self._kernel.clock.now()
+        for lease in leases:
+            if (until := self._held.held_until(lease)) is not None and until <= now:
+                self._holder.lose(lease)

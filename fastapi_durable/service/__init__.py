@@ -1,0 +1,1 @@
+"""What applications and operators may ask for: the façade over the engine's kernel, a file for each kind of request."""

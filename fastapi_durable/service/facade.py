@@ -1,0 +1,42 @@
+"""The façade, put together: all of it is `WorkflowService`, and what dashboards and operators need is `RunGateway`."""
+
+from dataclasses import replace
+
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.service.deliveries import Deliveries
+from fastapi_durable.service.entities import Entities
+from fastapi_durable.service.inspection import Inspection
+from fastapi_durable.service.listening import Listening
+from fastapi_durable.service.operations import Operations
+from fastapi_durable.service.starts import Starts
+
+
+class RunGateway(Inspection, Operations):
+    """Reads runs and acts on them: cancel, retry, fork, delete; inject it as `RunGatewayDep`.
+
+    It sees and touches the runs of the module's namespace only, or of all namespaces if the module has none.
+    """
+
+    def __init__(self, kernel: Kernel) -> None:
+        self._kernel = kernel
+
+    def within(self, namespace: str | None) -> "RunGateway":
+        """The same for one namespace only; None: as it is.
+
+        Raises:
+            ValueError: it is confined to another namespace.
+        """
+        config = self._kernel.config
+        if namespace in (None, config.namespace):
+            return self
+        if config.namespace is not None:
+            raise ValueError(f"this gateway sees the namespace {config.namespace!r} only, not {namespace!r}")
+        return RunGateway(replace(self._kernel, config=config.model_copy(update={"namespace": namespace})))
+
+
+class WorkflowService(RunGateway, Starts, Deliveries, Entities, Listening):
+    """Everything that one can ask of runs and entities; inject it as `WorkflowServiceDep`.
+
+    Any method raises `StoreUnavailableError` while the database cannot be reached. A delivery may then have happened:
+    with an id of its own (`run_id`, `signal_id`, `event_id`, `operation_id`) it can be repeated without harm.
+    """

@@ -1,0 +1,122 @@
+"""What operators do to runs: cancel, retry, fork and delete."""
+
+from dataclasses import replace
+from typing import Any
+
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.operating.deletion import delete_run
+from fastapi_durable.engine.operating.fork import fork
+from fastapi_durable.engine.operating.new_input import retry_with_input
+from fastapi_durable.engine.operating.requeue import requeue
+from fastapi_durable.engine.runs.addressing import require_visible
+from fastapi_durable.engine.runs.bulk_cancellation import BulkCancellation, cancel_where
+from fastapi_durable.engine.runs.cancellation import cancel_chain
+from fastapi_durable.engine.runs.input import NO_INPUT
+from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.records import Run, RunQuery
+
+
+class Operations:
+    """The part of the façade that acts on runs as a whole."""
+
+    _kernel: Kernel
+
+    async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
+        """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
+
+        Of a run that went on as a new one, the new one is cancelled.
+
+        Args:
+            compensate: Undo first what finished steps declared with `compensate=`; the run is `cancelling` meanwhile.
+
+        Returns:
+            The run as it is now.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+        """
+        await require_visible(self._kernel, run_id)
+        return await cancel_chain(self._kernel, run_id, compensate=compensate)
+
+    async def cancel_where(self, query: RunQuery, *, compensate: bool = False) -> BulkCancellation:
+        """Cancel every live run that the query selects, however many; its `limit` and `offset` do not count.
+
+        Runs that are created after the call began are left alone.
+
+        Returns:
+            How many were cancelled, are being undone, had ended by themselves, or could not be cancelled and why.
+        """
+        namespace = self._kernel.config.namespace
+        if namespace is not None and query.namespace not in (None, namespace):
+            return BulkCancellation()
+        scoped = query if namespace is None else replace(query, namespace=namespace)
+        return await cancel_where(self._kernel, scoped, compensate=compensate)
+
+    async def retry(self, run_id: str) -> Run:
+        """Let a failed, dead or blocked run go on from where it failed.
+
+        Failed steps get fresh attempts, steps that were undone are done again, and children whose failure the run met
+        are retried with it. A failure that the body caught and went on from stays as it is. One that it raised again
+        takes along the calls that it made because of it, such as a notice: they are made again if it fails again. The
+        history keeps a trace.
+
+        Returns:
+            The run as it is now: pending.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            RunStateError: the run is alive, completed or cancelled; nothing was changed.
+        """
+        await require_visible(self._kernel, run_id)
+        return await requeue(self._kernel, run_id)
+
+    async def retry_with_input(self, run_id: str, input: Any = NO_INPUT, /) -> Run:
+        """Do the work of an ended run again with another input, as a new run `<id>~retry~<8 characters>`.
+
+        It has the same version, tags, attributes, priority and namespace. A parent that waits for the ended run, as
+        one does that is retried itself, adopts its success.
+
+        Returns:
+            The new run.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            RunStateError: it is alive.
+            InputValidationError: the input does not fit the workflow's type.
+            WorkflowNotRegisteredError: this engine does not know the run's version.
+        """
+        await require_visible(self._kernel, run_id)
+        return await retry_with_input(self._kernel, run_id, input, given=input is not NO_INPUT)
+
+    async def fork(self, run_id: str, *, from_step: int) -> Run:
+        """Start a new run that has done what this one did before the position `from_step`, and nothing else.
+
+        The old run stays as it is, whatever its status. Steps that were undone are not copied.
+
+        Returns:
+            The new run, `<id>~fork~<8 characters>`.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            InputValidationError: `from_step` is not a position of the body itself.
+        """
+        await require_visible(self._kernel, run_id)
+        return await fork(self._kernel, run_id, from_step=from_step)
+
+    async def delete_run(self, run_id: str, *, force: bool = False) -> int:
+        """Remove a run and all its descendants with everything that belongs to them.
+
+        Args:
+            force: Cancel first what is still alive.
+
+        Returns:
+            How many runs were removed; 0 if there is no such run.
+
+        Raises:
+            RunStateError: the run or a descendant is alive, and `force` is not set; nothing was removed.
+        """
+        try:
+            await require_visible(self._kernel, run_id)
+        except RunNotFoundError:
+            return 0
+        return await delete_run(self._kernel, run_id, force=force)

@@ -1,0 +1,270 @@
+"""Starting runs: checked at the edge, idempotent by id, and leased to this process at once if it has a free place."""
+
+import uuid
+from collections.abc import Callable, Collection
+from typing import Any, TypedDict, TypeVar, Unpack, overload
+
+from fastapi_durable.declare.definition import WorkflowDefinition
+from fastapi_durable.engine.context.references import WorkflowOf, WorkflowReturning
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.tracing import current_traceparent
+from fastapi_durable.engine.primitives.search_attributes import checked_attributes
+from fastapi_durable.engine.primitives.signal import deliver_or_buffer, refuse_foreign, signal_lock
+from fastapi_durable.engine.runs.addressing import visible_store
+from fastapi_durable.engine.runs.create import (
+    admit,
+    callers_workflow,
+    create,
+    names_of_beginning,
+    new_run,
+    refuse_other,
+)
+from fastapi_durable.engine.runs.delivery import tell_receiver
+from fastapi_durable.engine.runs.handle import RunHandle
+from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
+from fastapi_durable.engine.runs.namespaces import namespace_of
+from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
+from fastapi_durable.engine.runs.start_validation import (
+    checked_priority,
+    checked_tags,
+    refuse_unknown,
+)
+from fastapi_durable.model.duration import Duration
+from fastapi_durable.model.records import Json, Run, SearchAttributes
+from fastapi_durable.model.reserved import checked_token
+from fastapi_durable.model.run_ids import checked_run_id
+from fastapi_durable.store.port.runs import CreatedRun
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+class StartOptions(TypedDict, total=False):
+    """What may be said about a run beside its input.
+
+    Attributes:
+        run_id: Names the run, and makes the start idempotent; by default a random UUID.
+        version: Exactly this one; by default the function's own, or the newest of a name.
+        tags: Added to those that the workflow declares.
+        search_attributes: Texts, numbers and booleans that the run is found by.
+        priority: A higher one is picked up earlier; none is 0.
+        queue: Where the run waits for its turn: the name of a declared `Queue`.
+        fairness_key: In its queue, runs of this key take turns with those of others: a customer's id, for example.
+    """
+
+    run_id: str | None
+    version: str | None
+    tags: Collection[str]
+    search_attributes: SearchAttributes | None
+    priority: int | None
+    queue: str | None
+    fairness_key: str | None
+
+
+class ExecuteOptions(StartOptions, total=False):
+    """What `execute` takes: also how long to wait for the result; None: for ever."""
+
+    timeout: Duration | None
+
+
+class SignalWithStartOptions(StartOptions, total=False):
+    """What `signal_with_start` takes beside the token: the signal's payload, and its id, as `signal` does."""
+
+    payload: Any
+    signal_id: str | None
+
+
+class Starts:
+    """The part of the façade that starts runs."""
+
+    _kernel: Kernel
+
+    @overload
+    async def start(
+        self, workflow: WorkflowOf[Input, Output], input: Input, /, **options: Unpack[StartOptions]
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def start(
+        self, workflow: WorkflowReturning[Output], /, **options: Unpack[StartOptions]
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def start(self, workflow: str, input: Any = ..., /, **options: Unpack[StartOptions]) -> RunHandle[Any]: ...
+    async def start(
+        self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[StartOptions]
+    ) -> RunHandle[Any]:
+        """Create a run and return at once; a worker drives it, here or elsewhere.
+
+        Idempotent by `run_id`: if a run of this id exists, the handle refers to it (`handle.created` is False) and
+        nothing is changed. When this returns, the run survives any crash.
+
+        Args:
+            workflow: The decorated function or class, or a registered name.
+            options: See `StartOptions`.
+
+        Raises:
+            InputValidationError: the input does not fit the workflow's type, or cannot be stored; or an option is no
+                good.
+            RunIdTakenError: the id is that of another workflow's run.
+            WorkflowNotRegisteredError: unknown name or version.
+            SingletonQueueFullError: too many runs of the input's singleton key are alive.
+            StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
+                with the same `run_id` will find it.
+        """
+        definition, run = self._new_run(workflow, input, options)
+        return await self._started(definition, run)
+
+    @overload
+    async def execute(
+        self, workflow: WorkflowOf[Input, Output], input: Input, /, **options: Unpack[ExecuteOptions]
+    ) -> Output: ...
+    @overload
+    async def execute(self, workflow: WorkflowReturning[Output], /, **options: Unpack[ExecuteOptions]) -> Output: ...
+    @overload
+    async def execute(self, workflow: str, input: Any = ..., /, **options: Unpack[ExecuteOptions]) -> Any: ...
+    async def execute(
+        self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[ExecuteOptions]
+    ) -> Any:
+        """Start a run and wait for its output. The run goes on if the caller stops waiting.
+
+        Raises:
+            RunFailedError, RunCancelledError, RunDeadError: the run ended without an output.
+            ResultTimeoutError: it has not ended after `timeout`.
+            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
+        """
+        timeout = options.pop("timeout", None)
+        definition, run = self._new_run(workflow, input, options)
+        return await (await self._started(definition, run)).result(timeout)
+
+    @overload
+    async def signal_with_start(
+        self,
+        workflow: WorkflowOf[Input, Output],
+        input: Input,
+        /,
+        *,
+        token: str,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: WorkflowReturning[Output], /, *, token: str, **options: Unpack[SignalWithStartOptions]
+    ) -> RunHandle[Output]: ...
+    @overload
+    async def signal_with_start(
+        self, workflow: str, input: Any = ..., /, *, token: str, **options: Unpack[SignalWithStartOptions]
+    ) -> RunHandle[Any]: ...
+    async def signal_with_start(
+        self,
+        workflow: Callable[..., Any] | str,
+        input: Any = NO_INPUT,
+        /,
+        *,
+        token: str,
+        **options: Unpack[SignalWithStartOptions],
+    ) -> RunHandle[Any]:
+        """Start a run unless it exists, and send a signal, both or neither: the signal finds the run in any case.
+
+        Args:
+            token: Of the signal; see `signal`.
+            options: `payload` and `signal_id` of the signal, and those of the run if it is started. `run_id` names the
+                run that both the first and every later caller mean; without it each call starts one.
+
+        Raises:
+            SerializationError: the token or the payload cannot be stored.
+            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
+                StoreUnavailableError: as `start`; nothing was sent then.
+        """
+        kernel, payload, signal_id = self._kernel, options.pop("payload", None), options.pop("signal_id", None)
+        definition, run = self._new_run(workflow, input, options)
+        checked_token(token)
+        encoded = kernel.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        await know_queue(kernel, run.namespace, run.queue)
+        stored, created = await retry_conflicts(
+            kernel.clock, lambda: self._start_with_signal(definition, run, token, encoded, signal_id)
+        )
+        kernel.notifications.work_available()
+        return self._handle(stored.id, definition.output_type, created=created)
+
+    @overload
+    def handle(self, run_id: str, workflow: WorkflowReturning[Output]) -> RunHandle[Output]: ...
+    @overload
+    def handle(self, run_id: str, workflow: str | None = None) -> RunHandle[Any]: ...
+    def handle(self, run_id: str, workflow: Callable[..., Any] | str | None = None) -> RunHandle[Any]:
+        """A handle on a run that was started before; `workflow` gives its result a type. Nothing is looked up.
+
+        Raises:
+            WorkflowNotRegisteredError: `workflow` is unknown.
+        """
+        output_type = Any if workflow is None else self._kernel.registry.resolve(workflow).output_type
+        return self._handle(run_id, output_type, created=False)
+
+    async def _started(self, definition: WorkflowDefinition, run: Run) -> RunHandle[Any]:
+        await know_queue(self._kernel, run.namespace, run.queue)
+        stored, created = await self._create(run, definition)
+        refuse_other(stored, run)
+        return self._handle(stored.id, definition.output_type, created=created)
+
+    async def _start_with_signal(
+        self, definition: WorkflowDefinition, run: Run, token: str, payload: Json, signal_id: str | None
+    ) -> CreatedRun:
+        """Create the run unless one of its id exists, and deliver the signal, in one transaction."""
+        kernel = self._kernel
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
+            for name in sorted([*names_of_beginning(definition, run), signal_lock(token)]):
+                await transaction.lock_name(name)
+            created = await admit(transaction, definition, run)
+            refuse_other(created.run, run)
+            await refuse_foreign(transaction, token, kernel.config.namespace)
+            receiver = await deliver_or_buffer(transaction, token, payload, now=kernel.clock.now(), signal_id=signal_id)
+        if receiver is not None:
+            tell_receiver(kernel.notifications, receiver)
+        return created
+
+    async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
+        """Insert the run; if this process has a worker with a free place, already leased to it.
+
+        A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
+        """
+        kernel = self._kernel
+        with kernel.local_worker.place() as place:
+            created = await create(kernel, definition, place.lease_new(run))
+            if place.run is not None:
+                # As it is stored: a first run sees what a replay will see.
+                place.run = created.run if created.created else None
+        if created.created and place.run is None:
+            kernel.notifications.work_available()
+        return created
+
+    def _new_run(
+        self, workflow: Callable[..., Any] | str, input: Any, options: StartOptions
+    ) -> tuple[WorkflowDefinition, Run]:
+        """The checked run that a start asks for."""
+        refuse_unknown("start", options, StartOptions)
+        kernel, run_id = self._kernel, options.get("run_id")
+        definition = callers_workflow(kernel, workflow, options.get("version"))
+        place = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
+        return definition, new_run(
+            kernel,
+            definition,
+            encode_input(kernel.codec, definition, input, given=input is not NO_INPUT),
+            run_id=str(uuid.uuid4()) if run_id is None else checked_run_id(run_id),
+            namespace=namespace_of(kernel.config),
+            tags=checked_tags(options.get("tags", ())),
+            search_attributes=checked_attributes(kernel.codec, definition, options.get("search_attributes") or {}),
+            priority=checked_priority(options.get("priority")),
+            place=place,
+            traceparent=current_traceparent(),
+        )
+
+    def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
+        kernel = self._kernel
+        return RunHandle(
+            run_id,
+            created=created,
+            output_type=output_type,
+            store=visible_store(kernel),
+            clock=kernel.clock,
+            codec=kernel.codec,
+            notifications=kernel.notifications,
+        )

@@ -1,0 +1,60 @@
+"""What a suspended run waits for, as its waiter's token says it."""
+
+import base64
+import binascii
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from fastapi_durable.model.records import Run, RunStatus
+from fastapi_durable.model.reserved import BREAKPOINT, CHAIN, CHILD, EVENT, SINGLETON, WEBHOOK, is_engine_token
+from fastapi_durable.store.base import StateStore
+
+WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint", "engine"]
+_WAITERS_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a suspended run waits for; timers and retries are not listed, they come by themselves.
+
+    Attributes:
+        name: The signal's token, the event's name, the child's run id, "breakpoint", or the webhook's token without
+            the secret that ends it: with that, whoever looks could call it. "engine": the token of an update, a task or
+            an operation of an entity, on which no signal can be sent.
+    """
+
+    kind: WaitKind
+    name: str
+
+
+async def waits_of(store: StateStore, runs: Iterable[Run]) -> dict[str, Waiting]:
+    """What each of these runs waits for; those that are not suspended, or only wait for a time, are left out."""
+    return await first_waits(store, [run.id for run in runs if run.status is RunStatus.SUSPENDED])
+
+
+async def first_waits(store: StateStore, run_ids: Collection[str]) -> dict[str, Waiting]:
+    """Of each run, what it waits for at the earliest position, whatever its status; see `waits_of`."""
+    if not run_ids:
+        return {}
+    waiters = await store.list_signal_waiters(run_ids=run_ids, limit=_WAITERS_LIMIT)
+    waiters = [each for each in waiters if not (SINGLETON.begins(each.token) or CHAIN.begins(each.token))]
+    waiters.sort(key=lambda waiter: waiter.seq, reverse=True)
+    return {waiter.run_id: _described(waiter.token) for waiter in waiters}
+
+
+def _described(token: str) -> Waiting:
+    """The meaning of a waiter's token."""
+    rest = token.partition(":")[2]
+    if WEBHOOK.begins(token):
+        return Waiting("webhook", token.rpartition(":")[0])
+    if BREAKPOINT.begins(token):
+        return Waiting("breakpoint", "breakpoint")
+    if CHILD.begins(token):
+        return Waiting("child", rest)
+    if EVENT.begins(token):
+        with suppress(binascii.Error, UnicodeDecodeError):
+            return Waiting("event", base64.b64decode(rest.partition(":")[0], validate=True).decode())
+    # What only the engine sends has no button: a signal from outside would forge it.
+    return Waiting("engine" if is_engine_token(token) else "signal", token)

@@ -1,0 +1,190 @@
+"""One connection to PostgreSQL: how it is opened, and the statements that are prepared on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+from asyncpg.prepared_stmt import PreparedStatement
+
+from prisma_inprocess.drivers.base import RawResult, Row
+from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS, connection_error, query_error
+from prisma_inprocess.drivers.postgresql_values import PostgresDialect, raw_parameters, raw_result
+from prisma_inprocess.errors import EngineError, parameters_exceeded
+from prisma_inprocess.url import PostgresUrl
+
+Types = tuple[type[Any], type[Any]]
+# A connection that is given up is closed politely within this time, and cut off afterwards.
+CLOSE_LIMIT: Final = 2.0
+_OUTDATED: Final = -1
+_INTERNET: Final = frozenset((socket.AF_INET, socket.AF_INET6))
+
+
+class PostgresConnection:
+    """One connection, with the statements that were prepared on it for raw queries.
+
+    Args:
+        connection: The open connection.
+        url: What it was opened with.
+        types: The generated package's own `Json` and `Base64` classes.
+        generation: How often tables were seen to change before it was opened.
+    """
+
+    def __init__(
+        self, connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl, types: Types, generation: int
+    ) -> None:
+        self.raw = connection
+        self.generation = generation
+        self._types = types
+        self._prepared: OrderedDict[str, PreparedStatement[asyncpg.Record]] = OrderedDict()
+        self._limit = url.statement_cache_size
+
+    def usable(self) -> bool:
+        return not self.raw.is_closed() and not self.raw.is_in_transaction()
+
+    def in_transaction(self) -> bool:
+        """Whether the server says that a transaction is open, failed or not."""
+        return bool(self.raw.is_in_transaction())
+
+    async def close(self) -> None:
+        """Close, within a limit. A cancel request that is under way is waited for, so that a cancelled statement does
+        not go on in the server.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_LIMIT + 1):
+                await self.raw.close(timeout=CLOSE_LIMIT)
+        except DATABASE_ERRORS:
+            self.raw.terminate()
+        except BaseException:
+            self.raw.terminate()
+            raise
+
+    def failure(self, error: BaseException, *, raw: bool, unanswered: bool) -> EngineError:
+        """Prisma's error for one of `DATABASE_ERRORS` that a statement failed with; arguments as for `query_error`."""
+        if isinstance(error, asyncpg.SyntaxOrAccessError):
+            # Perhaps a column has another type than when the statement was prepared: next time it is prepared anew.
+            self.generation = _OUTDATED
+        return query_error(error, raw=raw, unanswered=unanswered)
+
+    async def forget_statements(self, generation: int) -> None:
+        """Prepare everything anew: tables or types have changed."""
+        self.generation = generation
+        self._prepared.clear()
+        await self.raw.reload_schema_state()  # asyncpg's own statements and types; it sends nothing
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+        rows: list[asyncpg.Record] = await self.raw.fetch(sql, *arguments)
+        return rows
+
+    async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
+        return _affected(await self.raw.execute(sql, *arguments))
+
+    async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
+        statement, rows = await self._run_raw(sql, parameters)
+        columns = [(attribute.name, _type_name(attribute.type)) for attribute in statement.get_attributes()]
+        return raw_result(columns, [tuple(row) for row in rows], for_model=for_model)
+
+    async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
+        # Several statements at once could end a transaction and begin another; a prepared statement is only one.
+        if not parameters and not (self.in_transaction() and ";" in sql.rstrip("; \t\r\n")):
+            return _affected(await self.raw.execute(sql))
+        statement, _ = await self._run_raw(sql, parameters)
+        return _affected(statement.get_statusmsg())
+
+    async def _run_raw(
+        self, sql: str, parameters: Sequence[Any]
+    ) -> tuple[PreparedStatement[asyncpg.Record], list[asyncpg.Record]]:
+        if len(parameters) > PostgresDialect.max_parameters:
+            raise parameters_exceeded()
+        statement = await self._prepare(sql)
+        types = [_type_name(kind) for kind in statement.get_parameters()]
+        values = raw_parameters(parameters, types, *self._types)
+        return statement, await statement.fetch(*values)
+
+    async def _prepare(self, sql: str) -> PreparedStatement[asyncpg.Record]:
+        cached = self._prepared.get(sql)
+        if cached is not None:
+            self._prepared.move_to_end(sql)
+            return cached
+        statement = await self.raw.prepare(sql)
+        if self._limit:
+            self._prepared[sql] = statement
+            if len(self._prepared) > self._limit:
+                self._prepared.popitem(last=False)
+        return statement
+
+
+async def open_connection(url: PostgresUrl, types: Types, generation: int) -> PostgresConnection:
+    """Open a connection within the URL's `connect_timeout`. Raises: EngineError (P1xxx)."""
+    settings = {}
+    if url.schema is not None and not url.pgbouncer:
+        # For raw queries; planned ones name their schema.
+        settings["search_path"] = '"' + url.schema.replace('"', '""') + '"'
+    if url.application_name is not None:
+        settings["application_name"] = url.application_name
+    try:
+        connection = await asyncpg.connect(
+            host=url.host,
+            port=url.port,
+            user=url.user,
+            password=url.password,
+            database=url.database,
+            timeout=url.connect_timeout,
+            command_timeout=url.statement_timeout,
+            statement_cache_size=url.statement_cache_size,
+            ssl=_ssl(url),
+            server_settings=settings or None,
+        )
+    except DATABASE_ERRORS as error:
+        raise connection_error(error, url) from error
+    _keep_alive(connection, url)
+    return PostgresConnection(connection, url, types, generation)
+
+
+def _keep_alive(connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl) -> None:
+    """Let the kernel find out when the other side is gone without a word, whether we wait for it or send to it."""
+    # asyncpg has no public way to its socket.
+    link: socket.socket | None = connection._transport.get_extra_info("socket")
+    if link is None or link.family not in _INTERNET:
+        return
+    options: list[tuple[str, int]] = [("TCP_USER_TIMEOUT", int(url.tcp_user_timeout * 1000))]
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(url.keepalives))
+    if url.keepalives:
+        options += [
+            ("TCP_KEEPIDLE", url.keepalives_idle),
+            ("TCP_KEEPINTVL", url.keepalives_interval),
+            ("TCP_KEEPCNT", url.keepalives_count),
+        ]
+    for name, value in options:
+        option = getattr(socket, name, None)  # not every system has all of them
+        if option is not None:
+            with contextlib.suppress(OSError):
+                link.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _affected(status: str) -> int:
+    """The number of rows from a command's status, such as `INSERT 0 5`."""
+    last = status.rsplit(" ", 1)[-1] if status else ""
+    return int(last) if last.isdecimal() else 0
+
+
+def _type_name(kind: asyncpg.Type) -> str:
+    return str(kind.name)
+
+
+def _ssl(url: PostgresUrl) -> Any:
+    if url.ssl_root_certificate is None:
+        return url.ssl_mode
+    context = ssl.create_default_context(cafile=url.ssl_root_certificate)
+    if url.ssl_mode not in ("verify-full", None):
+        context.check_hostname = False
+    if url.ssl_mode in ("disable", "allow", "prefer"):
+        with contextlib.suppress(ValueError):
+            context.verify_mode = ssl.CERT_NONE
+    return context

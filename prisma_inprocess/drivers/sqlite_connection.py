@@ -1,0 +1,106 @@
+"""What runs on a SQLite connection, in its thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from prisma_inprocess.drivers.base import RawResult
+from prisma_inprocess.drivers.lists import register_unpacking
+from prisma_inprocess.drivers.sqlite_values import raw_result
+from prisma_inprocess.transaction_control import left_open
+from prisma_inprocess.url import SqliteUrl
+
+T = TypeVar("T")
+Job = Callable[[sqlite3.Connection], T]
+
+
+class RolledBack(Exception):
+    """SQLite gave the transaction up by itself, after an error in it."""
+
+
+def open_connection(url: SqliteUrl, *, read_only: bool) -> sqlite3.Connection:
+    """Open and configure a connection. Raises: sqlite3.Error."""
+    connection = sqlite3.connect(
+        url.path,
+        timeout=url.busy_timeout,
+        isolation_level=None,  # the driver says itself when a transaction begins
+        check_same_thread=False,  # `interrupt` comes from the event loop's thread
+        detect_types=sqlite3.PARSE_DECLTYPES,
+        cached_statements=256,
+    )
+    try:
+        connection.row_factory = _as_dict
+        register_unpacking(connection)
+        if not read_only:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+        if read_only:
+            connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def alone(connection: sqlite3.Connection, job: Job[T]) -> T:
+    """Run a statement that commits by itself.
+
+    A transaction that it leaves open, by whatever words, is rolled back: it would swallow everybody else's writes.
+    """
+    roll_back(connection)  # what could not be rolled back before
+    try:
+        result = job(connection)
+    except BaseException:
+        roll_back(connection)
+        raise
+    if connection.in_transaction:
+        roll_back(connection)
+        raise left_open()
+    return result
+
+
+def begin(connection: sqlite3.Connection) -> None:
+    roll_back(connection)
+    connection.execute("BEGIN IMMEDIATE")
+
+
+def commit(connection: sqlite3.Connection) -> None:
+    if not connection.in_transaction:
+        raise RolledBack
+    connection.execute("COMMIT")
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> list[Any]:
+    return connection.execute(sql, arguments).fetchall()
+
+
+def execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:
+    cursor = connection.execute(sql, arguments)
+    if cursor.description is not None:
+        cursor.fetchall()  # a statement with RETURNING takes effect only when it has run to its end
+    if cursor.rowcount >= 0:
+        return cursor.rowcount
+    if sql.lstrip()[:4].upper() == "WITH":
+        return int(connection.execute("SELECT changes() AS n").fetchone()["n"])
+    return 0
+
+
+def fetch_raw(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    cursor.execute(sql, parameters)
+    rows = cursor.fetchall()
+    columns = [column[0] for column in cursor.description or ()]
+    return raw_result(columns, rows, for_model=for_model)
+
+
+def _as_dict(cursor: sqlite3.Cursor, row: tuple[Any, ...]) -> dict[str, Any]:
+    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}

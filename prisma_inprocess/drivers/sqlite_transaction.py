@@ -1,0 +1,122 @@
+"""A transaction on the one SQLite connection that writes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from prisma_inprocess.drivers import sqlite_connection as on_connection
+from prisma_inprocess.drivers.base import RawResult, Row
+from prisma_inprocess.drivers.sqlite_connection import Job, RolledBack
+from prisma_inprocess.drivers.sqlite_errors import DATABASE_ERRORS, query_error
+from prisma_inprocess.drivers.sqlite_thread import SqliteThread
+from prisma_inprocess.drivers.sqlite_values import raw_parameter
+from prisma_inprocess.errors import EngineError, transaction_closed, transaction_failed
+
+T = TypeVar("T")
+
+
+class SqliteTransaction:
+    """A transaction that owns the writer until it ends.
+
+    Args:
+        writer: The connection; the transaction is begun on it.
+        release: Lets the next writer have it; called exactly once, at the end.
+        types: The generated package's own `Json` and `Base64` classes.
+    """
+
+    in_transaction = True
+
+    def __init__(self, writer: SqliteThread, release: Callable[[], None], types: tuple[type[Any], type[Any]]) -> None:
+        self._writer = writer
+        self._release = release
+        self._types = types
+        # Why the transaction is over: what every later statement is told.
+        self._over: EngineError | None = None
+        self._is_undone = False
+        # The last failure of a statement. SQLite gives up the whole transaction after some.
+        self._spoiled_by: EngineError | None = None
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+        return await self._run(lambda connection: on_connection.fetch(connection, sql, arguments), raw=False)
+
+    async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
+        return await self._run(lambda connection: on_connection.execute(connection, sql, arguments), raw=False)
+
+    async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
+        values = [raw_parameter(value, *self._types) for value in parameters]
+        return await self._run(
+            lambda connection: on_connection.fetch_raw(connection, sql, values, for_model=for_model), raw=True
+        )
+
+    async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
+        values = [raw_parameter(value, *self._types) for value in parameters]
+        return await self._run(lambda connection: on_connection.execute(connection, sql, values), raw=True)
+
+    async def commit(self, *, within: float | None = None) -> None:  # noqa: ARG002 (the thread cannot be left)
+        if self._over is not None:
+            raise self._over.again()
+        self._over = transaction_closed()
+        try:
+            await self._writer.run(on_connection.commit, interruptible=False)
+        except RolledBack:
+            raise transaction_failed(self._spoiled_by) from None
+        except DATABASE_ERRORS as error:
+            await self._undo()
+            raise query_error(error, raw=False, committing=True) from error
+        except BaseException:
+            await self._undo()
+            raise
+        finally:
+            self._release()
+
+    async def rollback(self) -> None:
+        await self._end(transaction_closed(), urgent=False)
+
+    async def abandon(self, reason: EngineError) -> None:
+        await self._end(reason, urgent=True)
+
+    async def _end(self, reason: EngineError, *, urgent: bool) -> None:
+        if self._over is not None:
+            return
+        self._over = reason
+        self._is_undone = True
+        try:
+            await self._undo(urgent=urgent)
+        finally:
+            self._release()
+
+    async def _run(self, job: Job[T], *, raw: bool) -> T:
+        if self._over is not None:
+            raise self._over.again()
+        try:
+            return await self._writer.run(lambda connection: self._within(connection, job))
+        except (RolledBack, *DATABASE_ERRORS) as error:
+            if self._is_undone and self._over is not None:  # interrupted, or queued behind the end
+                raise self._over.again() from error
+            if isinstance(error, RolledBack):
+                raise transaction_failed(self._spoiled_by) from error
+            self._spoiled_by = query_error(error, raw=raw)
+            raise self._spoiled_by from error
+        except asyncio.CancelledError:
+            # SQLite rolls a transaction back when a write in it is interrupted; going on would commit half of it.
+            await self.abandon(transaction_closed())
+            raise
+
+    def _within(self, connection: sqlite3.Connection, job: Job[T]) -> T:
+        """Run a statement in the thread.
+
+        Asked here, where statements and the end of the transaction are in one order: a statement that was queued before
+        its transaction ended must neither run outside of it nor hold up its end.
+        """
+        if self._is_undone or not connection.in_transaction:
+            raise RolledBack
+        return job(connection)
+
+    async def _undo(self, *, urgent: bool = False) -> None:
+        """Roll back, whatever happens to the caller meanwhile. A connection that was closed has done so."""
+        with contextlib.suppress(EngineError, *DATABASE_ERRORS):
+            await self._writer.run(on_connection.roll_back, interruptible=False, urgent=urgent)
