@@ -122,7 +122,7 @@ class RunDriver:
     def hear(self) -> None:
         """Something was delivered to the run: what waits for it goes on, if other calls are under way."""
         if self._turn is not None:
-            self._turn.life.waits.hear()
+            self._turn.life.hear()
 
     def release(self) -> None:
         """Stop at the next checkpoint and hand the run back."""

@@ -18,6 +18,7 @@ from fastapi_durable.declare.concurrency import Slots
 from fastapi_durable.engine.core.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import Engine
+from fastapi_durable.engine.turns.body_task import TaskGuard
 from fastapi_durable.engine.upkeep.lease_keeper import LeaseKeeper
 from fastapi_durable.engine.upkeep.leases import HeldLeases
 from fastapi_durable.engine.upkeep.renewal import LeaseRenewal
@@ -69,6 +70,7 @@ class Worker:
         self._token_base = f"{uuid.uuid4().hex}."
         self._token_numbers = itertools.count()
         self._draining = False
+        self._task_guard: TaskGuard | None = None
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
         self._served = ""
@@ -92,6 +94,7 @@ class Worker:
             raise RuntimeError("the worker was started already")
         await self._engine.transport.start()
         await self._engine.declare_queues()
+        self._task_guard = TaskGuard.hold()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
         loops = {"claims": self._claim_forever(), "renewal": self._renewal.go_on(), **self._upkeep.loops()}
@@ -131,6 +134,9 @@ class Worker:
         if self._loops:
             await self._upkeep.farewell()
         await self._engine.transport.stop()
+        if self._task_guard is not None:
+            self._task_guard.release()
+            self._task_guard = None
 
     def health(self) -> WorkerHealth:
         """A snapshot; costs nothing."""

@@ -19,6 +19,7 @@ from fastapi_durable.engine.primitives.step import call
 from fastapi_durable.engine.runs.completion import completion
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import inside_step
@@ -70,7 +71,9 @@ class Operation(Primitive[Checkpoint]):
         sent = {"op": self._message.op, "arg": self._message.arg}
         try:
             output = await _execute(self.turn, self._definition, self._state, self._message)
-        except (Exception, SystemExit) as raised:
+        except BaseException as raised:
+            if is_interruption(raised):
+                raise
             row = self.row(CheckpointStatus.FAILED, input=sent, error=error_record(raised))
         else:
             row = self.row(CheckpointStatus.COMPLETED, input=sent, output=output)
@@ -94,7 +97,11 @@ async def _execute(turn: Turn, definition: EntityDefinition, state: Json, messag
     value = codec.decode(message.arg, operation.input_type, what=f"the input of {label}")
     async with turn.kernel.injector.provide(operation.function) as dependencies:
         with inside_step(message.op):
-            result = await call(_bound(operation, instance), value, dependencies)
+            try:
+                result = await call(_bound(operation, instance), value, dependencies)
+            finally:
+                if turn.life.self_cancelled:
+                    await take_back_own_cancels()
     return {
         "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),
         "state": codec.encode(instance, definition.state_type, what=f"the state of {turn.run.id!r}"),

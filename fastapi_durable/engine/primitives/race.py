@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from fastapi_durable.engine.primitives.branches import begin, cancel_and_wait
+from fastapi_durable.engine.primitives.branches import as_branch, begin, cancel_and_wait
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.wait import remove_waiters
 from fastapi_durable.engine.runs.cancellation import cancel_all
@@ -98,7 +98,7 @@ class Race(Primitive[dict[str, Json]]):
             if verdict is not None and index != verdict["winner"]:
                 # It does again what is recorded of it, for what that does to the body, and is cancelled where it was.
                 stop_at_history()
-            return await self._branches[index]
+            return await as_branch(self._branches[index])
 
         self.tasks = [begin(branch, run(index)) for index, branch in enumerate(self._branches)]
         for task in self.tasks:

@@ -17,16 +17,13 @@ from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.primitives.attempts import Attempted
 from fastapi_durable.engine.runs.failure import error_record
-from fastapi_durable.engine.turns.outcome import Interrupt
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
-
-NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
-"""What ends a step's execution from outside; everything else that it raises is its own failure."""
 
 
 class Step(Attempted):
@@ -71,6 +68,11 @@ class Step(Attempted):
         announcement = _Announcement(self, number, started_at, earlier)
         try:
             outcome = await self._carried(task, log)
+        except asyncio.CancelledError as error:
+            # Of a task in which a transport executed it.
+            if is_interruption(error):
+                raise
+            outcome = StepOutcome(error=error_record(error), events=log.events)
         finally:
             if not announcement.is_over():
                 await announcement.settle()
@@ -105,21 +107,22 @@ class Step(Attempted):
                     kernel.injector.provide(definition.function) as dependencies,
                 ):
                     with inside_step(definition.name), kernel.executions.noted(task.run_id, definition.name):
-                        result = await call(definition, value, dependencies)
+                        try:
+                            result = await call(definition, value, dependencies)
+                        finally:
+                            if self.turn.life.self_cancelled:
+                                await take_back_own_cancels()
             output = codec.encode(result, definition.output_type, what=f"the result of {label}")
         except (SerializationError, InjectionError, OutsideWorkflowError) as error:
             # Another attempt would meet the same obstacle.
-            return StepOutcome(error=error_record(error, retryable=False), events=log.events)
-        except asyncio.CancelledError as error:
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise
-            return StepOutcome(error=error_record(error), events=log.events)
-        except NOT_A_FAILURE:
-            raise
+            outcome = StepOutcome(error=error_record(error, retryable=False), events=log.events)
         except BaseException as error:
-            return StepOutcome(error=error_record(error), events=log.events)
-        return StepOutcome(output=output, events=log.events)
+            if is_interruption(error):
+                raise
+            outcome = StepOutcome(error=error_record(error), events=log.events)
+        else:
+            outcome = StepOutcome(output=output, events=log.events)
+        return await self.uncancelled(outcome) if self.turn.life.self_cancelled else outcome
 
 
 async def call(definition: StepDefinition, value: Any, dependencies: dict[str, Any]) -> Any:

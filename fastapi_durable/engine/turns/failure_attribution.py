@@ -8,6 +8,7 @@ come there again if the call succeeds this time.
 
 from typing import TypeVar
 
+from fastapi_durable.engine.runs.failure import attribute_of
 from fastapi_durable.engine.turns.position import Positions
 from fastapi_durable.model.errors import GatherError
 
@@ -58,12 +59,12 @@ class FailureAttribution:
             if error is None or id(error) in seen:
                 continue
             seen.add(id(error))
-            waiting.append(error.__cause__)
-            if id(error) not in met and not error.__suppress_context__:
+            waiting.append(attribute_of(error, "__cause__"))
+            if id(error) not in met and not attribute_of(error, "__suppress_context__"):
                 # A call that fails in an `except` block is a failure of its own, not the one that is handled there.
-                waiting.append(error.__context__)
-            if isinstance(error, BaseExceptionGroup):
-                waiting += error.exceptions
-            if isinstance(error, GatherError):
-                waiting += error.failures.values()
+                waiting.append(attribute_of(error, "__context__"))
+            if issubclass(type(error), BaseExceptionGroup):
+                waiting += attribute_of(error, "exceptions") or ()
+            if issubclass(type(error), GatherError):
+                waiting += (attribute_of(error, "failures") or {}).values()
         return seen

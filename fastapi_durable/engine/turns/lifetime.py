@@ -13,6 +13,8 @@ from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.failure import named
+from fastapi_durable.engine.turns.body_task import BodyTask, body_task
 from fastapi_durable.engine.turns.live_waits import LiveWaits
 from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
 from fastapi_durable.engine.turns.position import used_too_late
@@ -41,15 +43,17 @@ class Lifetime:
     Attributes:
         ended: Why the turn is over, if it is.
         calls: What the body has under way.
-        waits: Lets parked calls go on while others are under way.
+        self_cancelled: Tasks of the body whose code cancelled them, and did not take that back.
     """
 
     def __init__(self, run: Run, kernel: Kernel, look: Callable[[], Awaitable[bool]], *, is_cancelling: bool) -> None:
         self.ended: Ended | None = None
+        self.self_cancelled: set[BodyTask] = set()
         self.calls = Quiescence(self._come_to_rest, self._keep_going)
-        self.waits = LiveWaits(self.calls, kernel.clock, kernel.config.poll_interval, look)
         self._run = run
-        self._left_behind = kernel.left_behind
+        self._kernel = kernel
+        self._look = look
+        self._waits: LiveWaits | None = None
         self._is_cancelling = is_cancelling
         self._body: asyncio.Task[Any] | None = None
         self._body_over: asyncio.Future[None] | None = None
@@ -67,11 +71,11 @@ class Lifetime:
         async def run_body() -> Any:
             try:
                 return await body()
-            except SystemExit as error:
+            except (SystemExit, KeyboardInterrupt) as error:
                 # asyncio would let it end the event loop, and with it every other run of the process.
-                raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error
+                raise RuntimeError(f"the workflow's body was ended by {named(error)}") from error
 
-        self._body = asyncio.create_task(run_body(), name=f"durable run {self._run.id}")
+        self._body = body_task(run_body(), self.self_cancelled, name=f"durable run {self._run.id}")
         self.calls.watch(self._body)
         try:
             self._body_over = asyncio.get_running_loop().create_future()
@@ -84,7 +88,8 @@ class Lifetime:
             await self._unwind()
             raise
         finally:
-            self.waits.close()
+            if self._waits is not None:
+                self._waits.close()
             if self._impatience is not None:
                 self._impatience.cancel()
         return outcome
@@ -98,6 +103,18 @@ class Lifetime:
         return self._interrupted and self.ended is not None
 
     # What a call meets
+
+    def refuse_cancelled(self) -> None:
+        """Let a call meet the cancel by which its own task was cancelled, before it does anything.
+
+        Raises:
+            CancelledError: the current task cancelled itself.
+        """
+        task = asyncio.current_task()
+        if task in self.self_cancelled:
+            # Once: a body that catches it goes on until the cancel itself comes.
+            self.self_cancelled.discard(task)
+            raise asyncio.CancelledError("the body cancelled its own task")
 
     def check_open(self) -> None:
         """Interrupt the caller if the turn is over."""
@@ -155,6 +172,11 @@ class Lifetime:
 
     # What the driver does
 
+    def hear(self) -> None:
+        """Something was delivered to the run: what waits for it goes on, if other calls are under way."""
+        if self.ended is None:
+            self._live_waits().hear()
+
     def cut_short(self) -> None:
         """Stop now and have the driver look at the run again: it was cancelled."""
         if self._end(Ended(Ending.CUT_SHORT)):
@@ -190,7 +212,14 @@ class Lifetime:
 
     def _keep_going(self, parked: Parked | None) -> None:
         if self.ended is None:
-            self.waits.keep_going(parked)
+            self._live_waits().keep_going(parked)
+
+    def _live_waits(self) -> LiveWaits:
+        """Most turns need none."""
+        if self._waits is None:
+            kernel = self._kernel
+            self._waits = LiveWaits(self.calls, kernel.clock, kernel.config.poll_interval, self._look)
+        return self._waits
 
     def _end(self, ended: Ended) -> bool:
         """Interrupt everything that is parked; False if the turn was over already."""
@@ -199,7 +228,8 @@ class Lifetime:
         elif self.ended.ending is not Ending.RELEASED:
             return False
         self._interrupted = True
-        self.waits.close()
+        if self._waits is not None:
+            self._waits.close()
         self.calls.interrupt()
         if self._impatience is None:
             self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._lose_patience)
@@ -232,7 +262,7 @@ class Lifetime:
         event loop must not wait for it when it closes.
         """
         body = self._body
-        if body is None or body.done() or body in self._left_behind:
+        if body is None or body.done() or body in self._kernel.left_behind:
             return
         _log.error(
             "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
@@ -240,7 +270,7 @@ class Lifetime:
             self._run.id,
             self._run.workflow,
         )
-        self._left_behind.add(body)
+        self._kernel.left_behind.add(body)
         asyncio._unregister_task(body)
         body._log_destroy_pending = False  # type: ignore[attr-defined]
         self._let_go(body)

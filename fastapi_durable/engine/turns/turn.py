@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.failure import named
 from fastapi_durable.engine.turns.history import History
 from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Raised, Returned, TurnOutcome
@@ -67,6 +68,8 @@ class Turn:
         refuse_inside_step()
         if self.life.ended is not None:
             self.life.refuse_call()
+        if self.life.self_cancelled:
+            self.life.refuse_cancelled()
         self.life.calls.sign_of_life()
         return self.history.positions.take()
 
@@ -205,4 +208,4 @@ class Turn:
             return Returned(body.result())
         if isinstance(error, Exception):
             return Raised(error, self.history.failures.given_up(error))
-        return Raised(RuntimeError(f"the workflow's body was ended by {type(error).__name__}"))
+        return Raised(RuntimeError(f"the workflow's body was ended by {named(error)}"))
