@@ -119,6 +119,11 @@ class RunDriver:
         if self._turn is not None:
             self._turn.life.cut_short()
 
+    def hear(self) -> None:
+        """Something was delivered to the run: what waits for it goes on, if other calls are under way."""
+        if self._turn is not None:
+            self._turn.life.hear()
+
     def release(self) -> None:
         """Stop at the next checkpoint and hand the run back."""
         self._stop(Lifetime.release)
@@ -143,11 +148,14 @@ class RunDriver:
             self._kernel.events.run("run.started", self.run)
         turn = Turn(self.run, self.token, history, self._kernel)
         outcome = await self._execute(turn, partial(_call_body, definition, turn))
+        # With what was delivered meanwhile, and was seen.
+        self.run = turn.run
         if self._wants_undoing(outcome) and turn.compensations:
             undo = turn.undo()
             undone = await self._execute(undo, partial(unwind, undo, turn.compensations))
             # The body's own outcome counts again once everything is undone.
             turn, outcome = undo, outcome if isinstance(undone, Returned) else undone
+            self.run = turn.run
         try:
             return await self._finish(turn, definition, outcome)
         except Interrupt:
@@ -244,7 +252,8 @@ class RunDriver:
             self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
         )
         self._kernel.events.run(_EVENT_OF[status], self.run, output=output, error=error)
-        if self.run.parent_run_id is not None or gate_of(self.run) is not None:
+        self._tell_parent()
+        if gate_of(self.run) is not None:
             self._kernel.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
         reason = f": {error.message}" if error else ""
@@ -338,6 +347,12 @@ class RunDriver:
         if run is not None and run.status is RunStatus.CANCELLED:
             self._kernel.notifications.run_cancelled(run.id)
 
+    def _tell_parent(self) -> None:
+        """Whether the parent waits, and is being driven, the transaction that ended the run does not tell."""
+        if self.run.parent_run_id is not None:
+            self._kernel.notifications.work_available()
+            self._kernel.notifications.delivered(self.run.parent_run_id)
+
     def _is_poisonous(self) -> bool:
         limit = self._kernel.config.max_recovery_attempts
         return limit is not None and (self.run.recovery_attempts or 0) > limit
@@ -361,6 +376,7 @@ class RunDriver:
                 report(self._kernel, refusal)
             self._kernel.notifications.run_finished(self.run.id)
             self._kernel.notifications.work_available()
+            self._tell_parent()
             self._kernel.events.run("run.dead", self.run, error=error)
             _log.error("run %s of %s is dead: %s", self.run.id, self.run.workflow, message)
 

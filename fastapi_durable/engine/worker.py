@@ -18,6 +18,7 @@ from fastapi_durable.declare.concurrency import Slots
 from fastapi_durable.engine.core.dispatch import Reservation
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.engine import Engine
+from fastapi_durable.engine.turns.body_task import TaskGuard
 from fastapi_durable.engine.upkeep.lease_keeper import LeaseKeeper
 from fastapi_durable.engine.upkeep.leases import HeldLeases
 from fastapi_durable.engine.upkeep.renewal import LeaseRenewal
@@ -69,12 +70,14 @@ class Worker:
         self._token_base = f"{uuid.uuid4().hex}."
         self._token_numbers = itertools.count()
         self._draining = False
+        self._task_guard: TaskGuard | None = None
         self._claiming: asyncio.Task[list[Run]] | None = None
         self._claimed_at: datetime | None = None
         self._served = ""
         self._queues_first = False
         self._queue_opens_at: datetime | None = None
         engine.notifications.on_run_cancelled(self._look_at)
+        engine.notifications.on_delivery(self._hear_of)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
         self._last_error: str | None = None
@@ -91,6 +94,7 @@ class Worker:
             raise RuntimeError("the worker was started already")
         await self._engine.transport.start()
         await self._engine.declare_queues()
+        self._task_guard = TaskGuard.hold()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
         loops = {"claims": self._claim_forever(), "renewal": self._renewal.go_on(), **self._upkeep.loops()}
@@ -133,6 +137,9 @@ class Worker:
             await self._upkeep.farewell()
         self._engine.kernel.threads.close()
         await self._engine.transport.stop()
+        if self._task_guard is not None:
+            self._task_guard.release()
+            self._task_guard = None
 
     def health(self) -> WorkerHealth:
         """A snapshot; costs nothing."""
@@ -403,6 +410,12 @@ class Worker:
         driver = self._drivers.get(run_id)
         if driver is not None:
             driver.look_again()
+
+    def _hear_of(self, run_id: str) -> None:
+        """Something was delivered to a run; its turn may go on with that at once."""
+        driver = self._drivers.get(run_id)
+        if driver is not None:
+            driver.hear()
 
     async def _guarded(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> None:
         """One bad run must not stop the others; its lease expires and it is tried again."""

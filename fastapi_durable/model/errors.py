@@ -43,6 +43,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from fastapi_durable.model.records import ErrorRecord, RunStatus
+from fastapi_durable.model.text import text_of
 
 
 class DurableError(Exception):
@@ -344,7 +345,7 @@ class GatherError(DurableError):
     """
 
     def __init__(self, failures: Mapping[int, Exception], *, total: int) -> None:
-        listed = "; ".join(f"[{index}] {error}" for index, error in sorted(failures.items())[:5])
+        listed = "; ".join(f"[{index}] {text_of(error)}" for index, error in sorted(failures.items())[:5])
         more = f"; and {len(failures) - 5} more" if len(failures) > 5 else ""
         super().__init__(f"{len(failures)} of {total} failed: {listed}{more}")
         self.failures = dict(failures)

@@ -97,7 +97,7 @@ class Deliveries:
             kernel.clock,
             lambda: publish_event(kernel, event, once=event_id is not None, buffer=buffer),
         )
-        if published.receivers or published.started:
+        if published.started:
             kernel.notifications.work_available()
         return published
 
@@ -145,10 +145,7 @@ class Deliveries:
         """
         kernel = self._kernel
         run = await resolve_run(kernel, run_id)
-        passed = await retry_conflicts(kernel.clock, lambda: pass_breakpoint(kernel, run.id, label))
-        if passed:
-            kernel.notifications.work_available()
-        return passed
+        return await retry_conflicts(kernel.clock, lambda: pass_breakpoint(kernel, run.id, label))
 
     async def callback(self, token: str, payload: Any = None) -> Callback:
         """Deliver a callback to the webhook of this token; what the public route does.

@@ -20,6 +20,7 @@ from fastapi_durable.engine.runs.create import (
     new_run,
     refuse_other,
 )
+from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
 from fastapi_durable.engine.runs.namespaces import namespace_of
@@ -215,8 +216,10 @@ class Starts:
             created = await admit(transaction, definition, run)
             refuse_other(created.run, run)
             await refuse_foreign(transaction, token, kernel.config.namespace)
-            await deliver_or_buffer(transaction, token, payload, now=kernel.clock.now(), signal_id=signal_id)
-            return created
+            receiver = await deliver_or_buffer(transaction, token, payload, now=kernel.clock.now(), signal_id=signal_id)
+        if receiver is not None:
+            tell_receiver(kernel.notifications, receiver)
+        return created
 
     async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
         """Insert the run; if this process has a worker with a free place, already leased to it.

@@ -13,11 +13,16 @@ from typing import Protocol
 
 
 class Topic(StrEnum):
-    """`work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled, or is to be."""
+    """What a notification says.
+
+    `work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled, or is to be.
+    `delivered`: a run that is being driven received something.
+    """
 
     WORK = "work"
     FINISHED = "finished"
     CANCELLED = "cancelled"
+    DELIVERED = "delivered"
 
 
 @dataclass(frozen=True, slots=True)

@@ -510,8 +510,9 @@ async def test_a_child_of_a_retry_does_not_answer_for_the_run_that_is_retried(st
     async with running_engine(store, waits_for_retry, with_helper, helper) as engine:
         handle = await engine.start(waits_for_retry, run_id="parent")
         await until(run_has(store, "tried", RunStatus.FAILED))
-        await engine.signal("join")
+        # The retry first: who joins a failed run that nothing retries is told of the failure.
         retry = await engine.retry_with_input("tried", "with help")
+        await engine.signal("join")
         await until(run_has(store, f"{retry.id}.child.0", RunStatus.COMPLETED))
         await until(run_has(store, retry.id, RunStatus.SUSPENDED))
         await engine.signal("finish", "the retry's own")

@@ -81,8 +81,8 @@ class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCal
         """Run coroutines side by side until the first has ended: `await ctx.race(ask(ctx), ctx.sleep("1h"))`.
 
         Which one it was is recorded and stays so, which `asyncio.wait` and `asyncio.timeout` cannot promise. If several
-        have ended by the time that the run looks, the first in the call wins. The others are cancelled, with the
-        children that they wait for; what is sent to them afterwards is kept for the next who waits. Takes one position,
+        got their answer while no worker drove the run, the one that got it first wins. The others are cancelled, with
+        the children that they wait for; what is sent to them afterwards is kept for the next wait. Takes one position,
         and those of the branches.
 
         Returns:

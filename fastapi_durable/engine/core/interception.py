@@ -30,11 +30,21 @@ its end. It observes: what it raises itself is logged, and neither that nor what
 
 
 class Intercepted:
-    """The contexts of all interceptors around one attempt, the first one outermost."""
+    """The contexts of all interceptors around one attempt, the first one outermost.
 
-    def __init__(self, interceptors: Sequence[StepInterceptor], execution: StepExecution) -> None:
+    Args:
+        is_interruption: Whether an error comes from outside the code that raises it.
+    """
+
+    def __init__(
+        self,
+        interceptors: Sequence[StepInterceptor],
+        execution: StepExecution,
+        is_interruption: Callable[[BaseException], bool],
+    ) -> None:
         self._interceptors = interceptors
         self._execution = execution
+        self._is_interruption = is_interruption
         self._entered: list[AbstractAsyncContextManager[object]] = []
 
     async def __aenter__(self) -> None:
@@ -44,7 +54,9 @@ class Intercepted:
                 try:
                     context = interceptor(execution)
                     await context.__aenter__()
-                except Exception:
+                except BaseException as failure:
+                    if self._is_interruption(failure):
+                        raise
                     _log.exception("an interceptor failed before step %s of run %s", execution.name, execution.run_id)
                 else:
                     self._entered.append(context)
@@ -60,6 +72,9 @@ class Intercepted:
         for context in reversed(self._entered):
             try:
                 await context.__aexit__(kind, error, traceback)
-            except Exception as failure:
-                if failure is not error:
-                    _log.exception("an interceptor failed after step %s of run %s", execution.name, execution.run_id)
+            except BaseException as failure:
+                if failure is error:
+                    continue
+                if self._is_interruption(failure):
+                    raise
+                _log.exception("an interceptor failed after step %s of run %s", execution.name, execution.run_id)

@@ -36,6 +36,7 @@ class Notifications:
         self._work = asyncio.Event()
         self._wakes: list[datetime] = []
         self._cancel_listeners: list[Callable[[str], None]] = []
+        self._delivery_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
         self.driven_here: set[str] = set()
         self._peers: list[Publish] = []
@@ -58,6 +59,8 @@ class Notifications:
                 self._finished(word.run_id, None)
             case Topic.CANCELLED:
                 self._cancelled(word.run_id)
+            case Topic.DELIVERED:
+                self._delivered(word.run_id)
 
     def work_available(self) -> None:
         """A run may be claimable now."""
@@ -94,6 +97,19 @@ class Notifications:
                 self._cancel_listeners.remove(listener)
 
         return remove
+
+    def on_delivery(self, listener: Callable[[str], None]) -> None:
+        """Have the worker of this process hear of deliveries to runs that are being driven, here or elsewhere."""
+        self._delivery_listeners.append(listener)
+
+    def delivered(self, run_id: str) -> None:
+        """A run that is being driven received something; what waits for it should go on at once."""
+        self._delivered(run_id)
+        self._tell(Topic.DELIVERED, run_id)
+
+    def _delivered(self, run_id: str) -> None:
+        for listener in self._delivery_listeners:
+            listener(run_id)
 
     def run_cancelled(self, run_id: str) -> None:
         """A run was cancelled, or is to be; whoever drives it should look."""

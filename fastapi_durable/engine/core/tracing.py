@@ -13,6 +13,7 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
     nullcontext,
+    suppress,
 )
 
 from opentelemetry import trace
@@ -23,6 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from fastapi_durable.engine.core.interception import StepExecution
 from fastapi_durable.model.records import Run
+from fastapi_durable.model.text import class_name, text_of
 
 _NAME = "fastapi_durable"
 _NAMED = OTEL_PYTHON_TRACER_PROVIDER in os.environ
@@ -96,8 +98,10 @@ def _ignore(error: Exception) -> None:
 
 
 def _tell(span: Span, error: Exception) -> None:
-    span.record_exception(error)
-    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+    # Of an exception that cannot be printed, the status tells what there is.
+    with suppress(Exception):
+        span.record_exception(error)
+    span.set_status(Status(StatusCode.ERROR, f"{class_name(error)}: {text_of(error)}"))
 
 
 def _parent(traceparent: str | None) -> Context:

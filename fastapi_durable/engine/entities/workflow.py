@@ -17,14 +17,15 @@ from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.signal import Signal, signal_lock
 from fastapi_durable.engine.primitives.step import call
 from fastapi_durable.engine.runs.completion import completion
-from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityNotRegisteredError, FatalError
-from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, RunStatus
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
 from fastapi_durable.transport.threads import Called
 
 _OPERATIONS_PER_LIFE = 50
@@ -71,7 +72,9 @@ class Operation(Primitive[Checkpoint]):
         sent = {"op": self._message.op, "arg": self._message.arg}
         try:
             output = await _execute(self.turn, self.seq, self._definition, self._state, self._message)
-        except (Exception, SystemExit) as raised:
+        except BaseException as raised:
+            if is_interruption(raised):
+                raise
             row = self.row(CheckpointStatus.FAILED, input=sent, error=error_record(raised))
         else:
             row = self.row(CheckpointStatus.COMPLETED, input=sent, output=output)
@@ -100,9 +103,13 @@ async def _execute(
             called = Called(
                 name=f"{label} (run {turn.run.id})", key=turn.history.positions.step_id(seq), owner=turn.run.id
             )
-            result = await call(
-                _bound(operation, instance), value, dependencies, threads=turn.kernel.threads, called=called
-            )
+            try:
+                result = await call(
+                    _bound(operation, instance), value, dependencies, threads=turn.kernel.threads, called=called
+                )
+            finally:
+                if turn.life.self_cancelled:
+                    await take_back_own_cancels()
     return {
         "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),
         "state": codec.encode(instance, definition.state_type, what=f"the state of {turn.run.id!r}"),
@@ -140,10 +147,12 @@ class Answer(Primitive[None]):
         super().__init__(turn, seq, f"reply:{number}")
         self._reply = reply
         self._outcome = outcome
+        self._receiver: Run | None = None
 
     async def act(self) -> Checkpoint:
         recorded = await self.commit(self._hand_over)
-        self.turn.kernel.notifications.work_available()
+        if self._receiver is not None:
+            tell_receiver(self.turn.kernel.notifications, self._receiver)
         return recorded
 
     async def _hand_over(self) -> Checkpoint:
@@ -156,7 +165,7 @@ class Answer(Primitive[None]):
             if waiter is not None:
                 # Without one the caller has ended; nobody else will ever ask for this answer.
                 answer = answer_of(self._outcome)
-                await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
+                self._receiver = await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED))
 
     def returns(self, _: Json) -> None:

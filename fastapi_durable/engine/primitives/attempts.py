@@ -3,6 +3,7 @@
 What happens is told live as it is stored: the start of each attempt, and how the last one ended.
 """
 
+import asyncio
 from abc import abstractmethod
 from datetime import datetime
 from typing import Any, ClassVar
@@ -10,6 +11,8 @@ from typing import Any, ClassVar
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.core.interception import Intercepted, StepExecution
 from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.runs.failure import error_record, storable_record
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.earlier_attempts import and_this, attempts_before
 from fastapi_durable.engine.turns.step_log import RunningStepLog
 from fastapi_durable.engine.turns.turn import Turn
@@ -101,7 +104,7 @@ class Attempted(Primitive[Any]):
     ) -> Checkpoint:
         """The row of an attempt that failed, and is the last one, or waits for the next."""
         kernel, policy = self.turn.kernel, self.policy
-        error = outcome.error or ErrorRecord(message="the step failed")
+        error = storable_record(outcome.error or ErrorRecord(message="the step failed"))
         status, wake_at = CheckpointStatus.FAILED, None
         if error.retryable is not False and number < policy.max_attempts:
             now = kernel.clock.now()
@@ -125,9 +128,11 @@ class Attempted(Primitive[Any]):
         remaining = None if recorded.wake_at is None else recorded.wake_at - clock.now()
         if remaining is None or remaining.total_seconds() <= 0:
             return
-        if remaining > self.turn.kernel.config.inline_retry_below:
+        if remaining <= self.turn.kernel.config.inline_retry_below:
+            await clock.sleep(remaining)
+            return
+        while recorded.wake_at is not None and recorded.wake_at > clock.now():
             await self.turn.life.park(recorded.wake_at)
-        await clock.sleep(remaining)
 
     def returns(self, output: Json) -> Any:
         codec, definition = self.turn.kernel.codec, self.definition
@@ -138,6 +143,16 @@ class Attempted(Primitive[Any]):
         return StepFailedError(self.name, error, recorded.attempts)
 
     # Around an attempt
+
+    async def uncancelled(self, outcome: StepOutcome) -> StepOutcome:
+        """The outcome of an attempt, around which code of the application may have cancelled its own task."""
+        try:
+            await take_back_own_cancels()
+        except asyncio.CancelledError as error:
+            if is_interruption(error):
+                raise
+            return StepOutcome(error=error_record(error), events=outcome.events)
+        return outcome
 
     def log_of(self, attempt: int) -> RunningStepLog:
         """The log of an attempt that is about to run."""
@@ -169,7 +184,7 @@ class Attempted(Primitive[Any]):
             attempt=attempt,
             traceparent=run.traceparent,
         )
-        return Intercepted(self.turn.kernel.interceptors, execution)
+        return Intercepted(self.turn.kernel.interceptors, execution, is_interruption)
 
     def _tell_end(self, ended: Checkpoint) -> None:
         events = self.turn.kernel.events

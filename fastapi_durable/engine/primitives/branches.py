@@ -5,6 +5,8 @@ import inspect
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from fastapi_durable.engine.runs.failure import named
+from fastapi_durable.engine.turns.body_task import is_interruption
 from fastapi_durable.model.errors import DefinitionError, GatherError
 
 
@@ -67,6 +69,30 @@ def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) 
     return task
 
 
+async def cancel_and_wait(tasks: Sequence["asyncio.Task[Any]"]) -> None:
+    """Cancel tasks, and wait until they are gone: they give up what they wait for, or are about to leave a waiter."""
+    for task in tasks:
+        task.cancel()
+    if unfinished := [task for task in tasks if not task.done()]:
+        await asyncio.wait(unfinished)
+
+
+async def as_branch(branch: Coroutine[Any, Any, Any]) -> Any:
+    """What a branch returns. It fails by whatever it raises, also by what would end its task otherwise.
+
+    Raises:
+        RuntimeError: that was no `Exception`; it is named.
+    """
+    try:
+        return await branch
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        raise RuntimeError(f"a branch of the workflow was ended by {named(error)}") from error
+
+
 async def _enter(enter: Callable[[], None], branch: Coroutine[Any, Any, Any]) -> Any:
     enter()
-    return await branch
+    return await as_branch(branch)

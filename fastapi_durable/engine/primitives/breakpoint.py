@@ -5,7 +5,7 @@ Its row and its waiter are one transaction, and so are taking the waiter, comple
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.wait import LockedWait
-from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.records import CheckpointKind, CheckpointStatus, Json, SignalWaiter
 from fastapi_durable.model.reserved import BREAKPOINT
@@ -25,9 +25,13 @@ class Breakpoint(LockedWait[None]):
     def __init__(self, turn: Turn, seq: int, label: str | None) -> None:
         super().__init__(turn, seq, breakpoint_name(label))
 
+    @property
+    def waiter(self) -> SignalWaiter:
+        return _waiter(self.turn.run.id, self.seq)
+
     async def take(self, transaction: StoreTransaction) -> None:
         await self.record_in(transaction, self.row(CheckpointStatus.PENDING))
-        await transaction.put_signal_waiter(_waiter(self.turn.run.id, self.seq))
+        await transaction.put_signal_waiter(self.waiter)
 
     def returns(self, _: Json) -> None:
         """Nothing."""
@@ -41,8 +45,13 @@ async def pass_breakpoint(kernel: Kernel, run_id: str, label: str | None) -> boo
         for row in rows:
             stands = row.status is CheckpointStatus.PENDING and row.kind is CheckpointKind.SIGNAL
             if stands and (row.name == breakpoint_name(label) or (label is None and row.name.startswith(f"{_NAME}:"))):
-                return await deliver_to_waiter(transaction, _waiter(run_id, row.seq), None, now=kernel.clock.now())
-        return False
+                receiver = await deliver_to_waiter(transaction, _waiter(run_id, row.seq), None, now=kernel.clock.now())
+                break
+        else:
+            return False
+    if receiver is not None:
+        tell_receiver(kernel.notifications, receiver)
+    return receiver is not None
 
 
 def _waiter(run_id: str, seq: int) -> SignalWaiter:

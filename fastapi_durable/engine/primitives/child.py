@@ -6,6 +6,7 @@ the parent's history and wakes it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -73,6 +74,12 @@ class Child(LockedWait[Any]):
             [*names_of_waiting(self.turn.run, request.run_id), *names_of_beginning(request.definition, wanted)]
         )
 
+    @property
+    def waiter(self) -> SignalWaiter:
+        group = self._request.parallel_group
+        token = child_token(self._request.run_id)
+        return SignalWaiter(token=token, run_id=self.turn.run.id, seq=self.seq, parallel_group=group)
+
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
         """Make sure that the child exists; record its ending if it has one, else leave a waiter for it."""
         turn, request = self.turn, self._request
@@ -96,14 +103,15 @@ class Child(LockedWait[Any]):
                     return await settle(CheckpointStatus.COMPLETED, output=ending)
             case Created(child):
                 pass
-        group = request.parallel_group
-        waiter = SignalWaiter(token=child_token(child.id), run_id=turn.run.id, seq=self.seq, parallel_group=group)
+        # It may be a later run of the chain that the request names.
+        waiter = replace(self.waiter, token=child_token(child.id))
         other = await transaction.find_signal_waiter(waiter.token)
         if other is not None and other != waiter:
             error = ErrorRecord(message=f"run {other.run_id!r} awaits {child.id!r} already", code=TAKEN_CODE)
             return await settle(CheckpointStatus.FAILED, output=other.run_id, error=error)
         await transaction.put_signal_waiter(waiter)
         if self.begun is None:
+            group = request.parallel_group
             placeholder = self.row(CheckpointStatus.RUNNING, input=request.input, parallel_group=group)
             await self.record_in(transaction, placeholder)
         return None

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from fastapi_durable.engine.primitives.branches import results_of
+from fastapi_durable.engine.primitives.branches import cancel_and_wait, results_of
 from fastapi_durable.engine.primitives.child import Child
 from fastapi_durable.engine.primitives.child_run import ChildRequest
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.runs.cancellation import cancel_all
+from fastapi_durable.engine.turns.trail import Trail, follow_branch
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import ChildFailedError, GatherError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
@@ -34,17 +35,37 @@ async def run_children_fail_fast(
     Raises:
         GatherError: holds the first failure.
     """
-    children, failed = _tasks(turn, positions, requests), -1
+    trail = Trail()
+    children = _tasks(turn, positions, requests, trail)
     if not children:
         return []
+    try:
+        return await _until_one_fails(turn, verdict_seq, requests, children, trail)
+    except asyncio.CancelledError:
+        if turn.life.ended is None:
+            await cancel_and_wait(children)
+        raise
+
+
+async def _until_one_fails(
+    turn: Turn,
+    verdict_seq: int,
+    requests: Sequence[ChildRequest],
+    children: Sequence["asyncio.Task[Any]"],
+    trail: Trail,
+) -> list[Any]:
+    failed = -1
     if turn.history.find(verdict_seq) is None:
         done, pending = await asyncio.wait(children, return_when=asyncio.FIRST_EXCEPTION)
         failed = next((index for index, child in enumerate(children) if child in done and _has_failed(child)), -1)
         if failed < 0:
             return results_of(await asyncio.gather(*children, return_exceptions=True))
+        # The others are cancelled as runs, which tells their waits.
+        trail.is_lost = True
         for child in pending:
             child.cancel()
     first = await FirstFailure(turn, verdict_seq, failed).perform()
+    trail.is_lost = True
     for index, child in enumerate(children):
         if index != first:
             child.cancel()
@@ -76,11 +97,18 @@ class FirstFailure(Primitive[int]):
         return int(output)
 
 
-def _tasks(turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest]) -> list["asyncio.Task[Any]"]:
-    return [
-        asyncio.create_task(Child(turn, seq, request).perform())
-        for seq, request in zip(positions, requests, strict=True)
-    ]
+def _tasks(
+    turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest], trail: Trail | None = None
+) -> list["asyncio.Task[Any]"]:
+    children = [Child(turn, seq, request) for seq, request in zip(positions, requests, strict=True)]
+    if trail is None:
+        return [asyncio.create_task(child.perform()) for child in children]
+    return [asyncio.create_task(_followed(child, trail)) for child in children]
+
+
+async def _followed(child: Child, trail: Trail) -> Any:
+    follow_branch(trail)
+    return await child.perform()
 
 
 def _has_failed(child: "asyncio.Task[Any]") -> bool:

@@ -89,17 +89,17 @@ class EntityCall(Wait[Any]):
         super().__init__(turn, seq, f"signal:{self._reply}")
         self._call = call
 
-    async def act(self) -> Checkpoint:
-        if self.begun is None:
-            self.turn.put_waiters = True
-            sent = await self.commit(self._send)
-            self.turn.kernel.notifications.work_available()
-            if sent.status.is_finished:
-                return sent
-        return await super().act()
+    @property
+    def waiter(self) -> SignalWaiter:
+        return SignalWaiter(token=self._reply, run_id=self.turn.run.id, seq=self.seq)
 
-    async def receive(self) -> None:
-        """The waiter was left when the operation was sent."""
+    async def receive(self) -> Checkpoint | None:
+        """The waiter is left with the operation; after that, only the answer is missing."""
+        if self.begun is None:
+            self.begun = await self._send()
+            self.turn.history.add(self.begun)
+            self.turn.kernel.notifications.work_available()
+        return self.begun if self.begun.status.is_finished else None
 
     async def _send(self) -> Checkpoint:
         turn, call = self.turn, self._call
@@ -117,7 +117,7 @@ class EntityCall(Wait[Any]):
                 row = self.row(CheckpointStatus.COMPLETED, input=call.sent, output=output)
             else:
                 row = self.row(CheckpointStatus.RUNNING, input=call.sent)
-                await transaction.put_signal_waiter(SignalWaiter(token=self._reply, run_id=turn.run.id, seq=self.seq))
+                await transaction.put_signal_waiter(self.waiter)
             return await self.record_in(transaction, row)
 
     def returns(self, output: Json) -> Any:

@@ -15,7 +15,7 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.subscription import Event, PublishedEvent
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, Deadline, LockedWait
 from fastapi_durable.engine.runs.create import report
-from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError
 from fastapi_durable.model.records import (
@@ -24,6 +24,7 @@ from fastapi_durable.model.records import (
     CheckpointStatus,
     ErrorRecord,
     Json,
+    Run,
     SignalWaiter,
 )
 from fastapi_durable.model.reserved import EVENT
@@ -102,8 +103,27 @@ class AwaitedEvent(LockedWait[Any]):
     def locks(self) -> Sequence[str]:
         return (_lock(self._event),)
 
+    @property
+    def waiter(self) -> SignalWaiter:
+        return SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
+
+    async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:
+        """Give it to a run that has begun to wait for it since it came, or keep it for the first that will."""
+        event = Event(
+            id=f"{self.turn.run.id}#{self.seq}",
+            name=self._event,
+            payload=late.output,
+            published_at=late.finished_at,
+        )
+        for waiter in await _waiters_for(transaction, event, self.turn.kernel.config.namespace):
+            receiver = await deliver_to_waiter(transaction, waiter, event.payload, now=self.turn.kernel.clock.now())
+            if receiver is not None:
+                return receiver
+        await _keep(transaction, event)
+        return None
+
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
-        kernel, waiter = self.turn.kernel, SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
+        kernel, waiter = self.turn.kernel, self.waiter
         since = kernel.clock.now() - kernel.config.event_ttl
         event = await _take_kept(transaction, self._event, self._match, since=since)
         if event is not None:
@@ -157,12 +177,12 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
         if once and await transaction.list_buffered_events(seen, limit=1):
             return PublishedEvent(event_id=event.id, duplicate=True)
         waiters = await _waiters_for(transaction, event, kernel.config.namespace)
-        receivers = [
-            waiter.run_id
-            # In one order everywhere, so that two publishers do not wait for each other's runs.
-            for waiter in sorted(waiters, key=lambda waiter: (waiter.run_id, waiter.seq))
-            if await deliver_to_waiter(transaction, waiter, event.payload, now=event.published_at)
-        ]
+        receivers: list[Run] = []
+        # In one order everywhere, so that two publishers do not wait for each other's runs.
+        for waiter in sorted(waiters, key=lambda waiter: (waiter.run_id, waiter.seq)):
+            receiver = await deliver_to_waiter(transaction, waiter, event.payload, now=event.published_at)
+            if receiver is not None:
+                receivers.append(receiver)
         receptions = [await subscriber.receive(transaction, event) for subscriber in subscribers]
         started = [run_id for reception in receptions for run_id in reception.touched]
         refused = [refusal for reception in receptions for refusal in reception.refused]
@@ -170,11 +190,9 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
         if once:
             await transaction.buffer_event(BufferedEvent(id=seen, name=seen, published_at=event.published_at))
         if keep:
-            # The id is the row's key, whatever the event's name is.
-            kept_id = f"{event.name}:{event.id}"
-            await transaction.buffer_event(
-                BufferedEvent(id=kept_id, name=event.name, payload=event.payload, published_at=event.published_at)
-            )
+            await _keep(transaction, event)
+    for receiver in receivers:
+        tell_receiver(kernel.notifications, receiver)
     if once or keep:
         # What adds a row takes old ones away, so the table stays as small as the events of one `event_ttl`.
         await kernel.store.prune_buffered_events(event.published_at - kernel.config.event_ttl, limit=_PRUNED_AT_ONCE)
@@ -182,10 +200,19 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
         report(kernel, refusal)
     return PublishedEvent(
         event_id=event.id,
-        receivers=tuple(receivers),
+        receivers=tuple(receiver.id for receiver in receivers),
         started=tuple(started),
         refused=tuple(refusal.run.id for refusal in refused),
         buffered=keep,
+    )
+
+
+async def _keep(transaction: StoreTransaction, event: Event) -> None:
+    """Keep one copy of an event for the first that will want it."""
+    # The id is the row's key, whatever the event's name is.
+    kept_id = f"{event.name}:{event.id}"
+    await transaction.buffer_event(
+        BufferedEvent(id=kept_id, name=event.name, payload=event.payload, published_at=event.published_at)
     )
 
 

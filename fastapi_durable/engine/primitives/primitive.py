@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import ClassVar, Generic, TypeVar
 
-from fastapi_durable.engine.turns.position import asked_for
+from fastapi_durable.engine.turns.trail import asked_for
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import StepFailedError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
@@ -52,6 +52,7 @@ class Primitive(ABC, Generic[R]):
             if output is not None:
                 life.calls.pass_by()
                 life.check_open()
+                asked_for(self.seq, finished=True)
                 return self.returns(output[0])
         life.calls.enter()
         if life.ended is not None:
@@ -63,7 +64,7 @@ class Primitive(ABC, Generic[R]):
             answered = recorded is not None and self.is_answer(recorded)
             asked_for(self.seq, finished=answered)
             if turn.is_cancelling and not answered:
-                await life.park(None)
+                await life.hold()
             if recorded is not None and (recorded.kind != self.kind or recorded.name != self.name):
                 turn.diverge(recorded, self.kind, self.name)
             if recorded is None or not answered:

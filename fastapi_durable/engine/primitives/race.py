@@ -2,32 +2,34 @@
 
 Which one it was is recorded, so a replay, on which all that is recorded comes at once, does not decide anew. The
 verdict and the removal of what the losers wait for are one transaction: before it nothing has been decided, after it
-nothing is delivered to a loser any more. Children that losers waited for are cancelled after it, and again on a replay,
-which makes good what a crash in between left undone.
+nothing is delivered to a loser any more, and what came to a cancelled one in between is kept for others. Children that
+losers waited for are cancelled after it, and again on a replay, which makes good what a crash in between left undone.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from fastapi_durable.engine.primitives.branches import begin
+from fastapi_durable.engine.primitives.branches import as_branch, begin, cancel_and_wait
 from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.primitives.wait import remove_waiters
 from fastapi_durable.engine.runs.cancellation import cancel_all
 from fastapi_durable.engine.runs.completion import child_token
+from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.turns.own_run import own_run
-from fastapi_durable.engine.turns.position import follow_branch, stop_at_history
 from fastapi_durable.engine.turns.quiescence import retrieve
+from fastapi_durable.engine.turns.trail import CancelledWait, Trail, follow_branch, stop_at_history
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, SignalWaiter
 from fastapi_durable.store.base import StoreTransaction
 
 T = TypeVar("T")
 
 RACE = "race"
 _CHILD = child_token("")
-_PAGE = 500
 
 Branch = Coroutine[Any, Any, Any]
 
@@ -55,6 +57,10 @@ async def run_race(
         tasks = race.tasks or race.begin(verdict)
         await asyncio.wait(tasks)
         turn.life.check_open()
+    except asyncio.CancelledError:
+        if turn.life.ended is None:
+            await cancel_and_wait(race.tasks)
+        raise
     finally:
         race.close()
     index = int(verdict["winner"])
@@ -80,7 +86,8 @@ class Race(Primitive[dict[str, Json]]):
         self.tasks: list[asyncio.Task[Any]] = []
         self._entries = entries
         self._branches = branches
-        self._trails: list[set[int]] = [set() for _ in branches]
+        self._trails = [Trail() for _ in branches]
+        self._order: list[asyncio.Task[Any]] = []
 
     def begin(self, verdict: dict[str, Json] | None) -> list["asyncio.Task[Any]"]:
         """Let the branches run; those that are known to have lost come as far as they came."""
@@ -91,47 +98,112 @@ class Race(Primitive[dict[str, Json]]):
             if verdict is not None and index != verdict["winner"]:
                 # It does again what is recorded of it, for what that does to the body, and is cancelled where it was.
                 stop_at_history()
-            return await self._branches[index]
+            return await as_branch(self._branches[index])
 
         self.tasks = [begin(branch, run(index)) for index, branch in enumerate(self._branches)]
+        for task in self.tasks:
+            task.add_done_callback(self._order.append)
         return self.tasks
 
     async def act(self) -> Checkpoint:
         """Wait for the first branch to end, cancel the others, and record which it was."""
         life, tasks = self.turn.life, self.begin(None)
         with life.calls.aside():
-            ended, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            # For another that was answered, and has still to be resumed.
+            await asyncio.sleep(0)
             life.check_open()
-            for task in others:
-                task.cancel()
-            if others:
-                # Until they are gone: they may be about to leave a waiter.
-                await asyncio.wait(others)
-        winner = next(index for index, task in enumerate(tasks) if task in ended)
-        verdict = await self.turn.persist(partial(self._decide, winner))
+            winner = self._first()
+            for index, trail in enumerate(self._trails):
+                trail.is_lost = index != winner
+            await cancel_and_wait(tasks)
+        receivers: list[Run] = []
+        verdict = await self.turn.persist(partial(self._decide, winner, receivers)) or await self.turn.persist(
+            partial(self._decide, winner, receivers, examine=True)
+        )
         if verdict is None:
-            # Something was delivered meanwhile; it may be what a branch waits for that comes before the winner.
+            # A loser received something before the winner ended.
             life.cut_short()
             life.check_open()
             raise AssertionError("a turn that was cut short is not open")
         self.turn.history.add(verdict)
+        for receiver in receivers:
+            tell_receiver(self.turn.kernel.notifications, receiver)
         return verdict
 
-    async def _decide(self, winner: int) -> Checkpoint | None:
-        """Record the verdict, and take away what the losers wait for; None if something was delivered meanwhile."""
+    def _first(self) -> int:
+        """The branch that ended first, of those that have ended by now.
+
+        Several have if they were answered while no worker drove the run. What is recorded of them tells which it was.
+        """
+        # Those whose end is not told of yet came last.
+        order = [*self._order, *(task for task in self.tasks if task.done())]
+        ended = list(dict.fromkeys(self.tasks.index(task) for task in order))
+        return min(ended, key=lambda index: (*self._ended_at(index), ended.index(index)))
+
+    def _ended_at(self, index: int) -> tuple[datetime, bool]:
+        """When a branch came to its last row, and whether the run wrote that itself.
+
+        Times are whole milliseconds. Of two that are equal, a delivery comes first: it would be lost if it lost.
+        """
+        asked_for = self._trails[index].asked_for
+        rows = [row for seq in asked_for if (row := self.turn.history.find_finished(seq)) is not None]
+        times = ((row.finished_at, row.kind is not CheckpointKind.SIGNAL) for row in rows)
+        return max(times, default=(self.turn.kernel.clock.now(), True))
+
+    async def _decide(self, winner: int, receivers: list[Run], *, examine: bool = False) -> Checkpoint | None:
+        """Record the verdict, and take away what the losers wait for.
+
+        Args:
+            receivers: Takes the runs that get what a loser received too late, and never read.
+            examine: Look at what the losers received, under the locks of the deliveries.
+
+        Returns:
+            None if a loser may have received something; when that is examined, if it came before the winner ended.
+        """
         turn = self.turn
-        lost = {seq for index, trail in enumerate(self._trails) if index != winner for seq in trail}
+        lost = [trail for index, trail in enumerate(self._trails) if index != winner]
+        waits = [wait for trail in lost for wait in trail.waits]
+        receivers.clear()
         async with turn.transaction() as transaction:
+            for name in sorted({name for wait in waits for name in wait.locks()}) if examine else ():
+                await transaction.lock_name(name)
             run = await own_run(turn, transaction)
             recorded = await transaction.find_checkpoint(run.id, self.seq)
             if recorded is not None:
                 # By this very call, whose commit was not heard of.
                 return recorded
-            if run.wake_count != turn.run.wake_count:
+            if examine:
+                if not await self._return_late(transaction, waits, self._ended_at(winner)[0], receivers):
+                    return None
+            elif waits and (run.wake_count != turn.run.wake_count or not all(map(self._only_waits, waits))):
                 return None
-            children = await _remove_waiters(transaction, run.id, lost) if turn.put_waiters else []
+            removed: list[SignalWaiter] = []
+            if turn.put_waiters:
+                removed = await remove_waiters(transaction, run.id, {seq for trail in lost for seq in trail.asked_for})
+            children = [waiter.token.removeprefix(_CHILD) for waiter in removed if waiter.token.startswith(_CHILD)]
             output = {"winner": winner, "cancelled": children}
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=output))
+
+    def _only_waits(self, wait: CancelledWait) -> bool:
+        """Whether nothing came to a cancelled wait, as far as this turn knows."""
+        return wait.has_waiter and self.turn.history.find_finished(wait.seq) is None
+
+    async def _return_late(
+        self, transaction: StoreTransaction, waits: Sequence[CancelledWait], ended_at: datetime, receivers: list[Run]
+    ) -> bool:
+        """Keep what these waits received too late for the next one, as a wait does that the body cancels.
+
+        Returns:
+            False if one of them received something by `ended_at`.
+        """
+        found = [(wait, await transaction.find_checkpoint(self.turn.run.id, wait.seq)) for wait in waits]
+        late = [(wait, row) for wait, row in found if row is not None and row.status.is_finished]
+        if any(row.finished_at <= ended_at for _, row in late):
+            return False
+        for wait, row in late:
+            await wait.withdraw(transaction, row, receivers)
+        return True
 
     def returns(self, output: Json) -> dict[str, Json]:
         verdict: dict[str, Json] = output
@@ -144,18 +216,3 @@ class Race(Primitive[dict[str, Json]]):
         for task in self.tasks:
             task.cancel()
             task.add_done_callback(retrieve)
-
-
-async def _remove_waiters(transaction: StoreTransaction, run_id: str, positions: set[int]) -> list[str]:
-    """Remove the waiters of these positions; returns the children that they waited for."""
-    children, after = [], None
-    while True:
-        page = await transaction.list_signal_waiters(run_ids=[run_id], limit=_PAGE, after=after)
-        for waiter in page:
-            if waiter.seq in positions:
-                await transaction.remove_signal_waiter(waiter)
-                if waiter.token.startswith(_CHILD):
-                    children.append(waiter.token.removeprefix(_CHILD))
-        if len(page) < _PAGE:
-            return children
-        after = page[-1].token

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 
@@ -31,11 +32,17 @@ class RecordedValue(Primitive[Any]):
 
     async def act(self) -> Checkpoint:
         try:
-            value = self._take()
-            if inspect.isawaitable(value):
-                value = await value
+            try:
+                value = self._take()
+                if inspect.isawaitable(value):
+                    value = await value
+            finally:
+                if self.turn.life.self_cancelled:
+                    await take_back_own_cancels()
             output = self.turn.kernel.codec.encode(value, self._declared, what=f"the value of {self.name}")
-        except Exception as error:
+        except BaseException as error:
+            if is_interruption(error):
+                raise
             # Recorded, so that a body which caught the error takes the same branch on every replay.
             row = self.row(CheckpointStatus.FAILED, error=error_record(error))
         else:

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, TAKEN_CODE, Deadline, LockedWait
-from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
@@ -21,6 +21,7 @@ from fastapi_durable.model.records import (
     CheckpointStatus,
     ErrorRecord,
     Json,
+    Run,
     SignalWaiter,
 )
 from fastapi_durable.store.base import StoreTransaction
@@ -60,8 +61,16 @@ class Signal(LockedWait[Any]):
     def locks(self) -> Sequence[str]:
         return (signal_lock(self._token),)
 
+    @property
+    def waiter(self) -> SignalWaiter:
+        return SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
+
+    async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:
+        # Before what was kept since it came.
+        return await deliver_or_buffer(transaction, self._token, late.output, now=late.finished_at)
+
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
-        token, waiter = self._token, SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
+        token, waiter = self._token, self.waiter
         signal = await transaction.take_buffered_signal(token)
         if signal is not None:
             row = self.row(CheckpointStatus.COMPLETED, output=signal.payload)
@@ -119,10 +128,10 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
             await transaction.lock_name(signal_lock(token))
             await refuse_foreign(transaction, token, kernel.config.namespace)
             now = kernel.clock.now()
-            received = await deliver_or_buffer(transaction, token, payload, now=now, signal_id=signal_id, place=place)
-    if received and place.run is None:
-        kernel.notifications.work_available()
-    return received
+            receiver = await deliver_or_buffer(transaction, token, payload, now=now, signal_id=signal_id, place=place)
+    if receiver is not None:
+        tell_receiver(kernel.notifications, receiver, place)
+    return receiver is not None
 
 
 async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Json) -> bool:
@@ -137,10 +146,10 @@ async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Js
             run = None if waiter is None else await transaction.find_run(waiter.run_id)
             if waiter is None or run is None or run.namespace != namespace or not is_visible(kernel.config, run):
                 return False
-            received = await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place)
-    if received and place.run is None:
-        kernel.notifications.work_available()
-    return received
+            receiver = await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place)
+    if receiver is not None:
+        tell_receiver(kernel.notifications, receiver, place)
+    return receiver is not None
 
 
 async def deliver_or_buffer(
@@ -151,13 +160,19 @@ async def deliver_or_buffer(
     now: datetime,
     signal_id: str | None = None,
     place: LocalDispatch | None = None,
-) -> bool:
-    """Deliver a signal, or keep it; the transaction holds the token's lock. See `deliver_signal`."""
+) -> Run | None:
+    """Deliver a signal, or keep it; the transaction holds the token's lock.
+
+    Returns:
+        The run that received it; None: it is kept.
+    """
     waiter = await transaction.find_signal_waiter(token)
-    if waiter is not None and await deliver_to_waiter(transaction, waiter, payload, now=now, place=place):
-        return True
+    if waiter is not None:
+        receiver = await deliver_to_waiter(transaction, waiter, payload, now=now, place=place)
+        if receiver is not None:
+            return receiver
     await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
-    return False
+    return None
 
 
 async def refuse_foreign(transaction: StoreTransaction, token: str, namespace: str | None) -> None:

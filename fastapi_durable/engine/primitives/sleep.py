@@ -25,7 +25,7 @@ class Sleep(Primitive[None]):
 
     async def act(self) -> Checkpoint:
         asleep = self.begun or await self.turn.record(self.row(CheckpointStatus.PENDING, wake_at=self._deadline))
-        if self._lies_ahead(asleep):
+        while self._lies_ahead(asleep):
             await self.turn.life.park(asleep.wake_at)
         if asleep.status.is_finished:
             return asleep

@@ -17,7 +17,7 @@ from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.primitives.attempts import Attempted
 from fastapi_durable.engine.runs.failure import error_record
-from fastapi_durable.engine.turns.outcome import Interrupt
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
@@ -27,9 +27,6 @@ from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 from fastapi_durable.transport.threads import Called, StillWorkingError, Threads
 
 _log = logging.getLogger("fastapi_durable")
-
-NOT_A_FAILURE = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, Interrupt)
-"""What ends a step's execution from outside; everything else that it raises is its own failure."""
 
 
 class Step(Attempted):
@@ -75,11 +72,14 @@ class Step(Attempted):
         late: list[StepOutcome] = []
         try:
             outcome = await self._carried(task, log, late.append)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             for given_up in late:
                 # It was given up, but its thread did all of it: a cancel with compensation has to undo that.
                 await self.turn.record(self.success(given_up.output, number, started_at, earlier, given_up.events))
-            raise
+            # Of a task in which a transport executed it.
+            if is_interruption(error):
+                raise
+            outcome = StepOutcome(error=error_record(error), events=log.events)
         finally:
             if not announcement.is_over():
                 await announcement.settle()
@@ -130,30 +130,33 @@ class Step(Attempted):
                     kernel.injector.provide(definition.function) as dependencies,
                 ):
                     with inside_step(definition.name), kernel.executions.noted(task.run_id, definition.name):
-                        result = await call(
-                            definition,
-                            value,
-                            dependencies,
-                            threads=kernel.threads,
-                            called=Called(name=f"{label} of run {task.run_id}", key=task.step_id, owner=task.run_id),
-                            late=hand_in_late,
-                        )
+                        try:
+                            result = await call(
+                                definition,
+                                value,
+                                dependencies,
+                                threads=kernel.threads,
+                                called=Called(
+                                    name=f"{label} of run {task.run_id}", key=task.step_id, owner=task.run_id
+                                ),
+                                late=hand_in_late,
+                            )
+                        finally:
+                            if self.turn.life.self_cancelled:
+                                await take_back_own_cancels()
             output = codec.encode(result, definition.output_type, what=f"the result of {label}")
         except StillWorkingError as error:
-            return StepOutcome(error=ErrorRecord(message=str(error), code="step_still_working", type="TimeoutError"))
+            outcome = StepOutcome(error=ErrorRecord(message=str(error), code="step_still_working", type="TimeoutError"))
         except (SerializationError, InjectionError, OutsideWorkflowError) as error:
             # Another attempt would meet the same obstacle.
-            return StepOutcome(error=error_record(error, retryable=False), events=log.events)
-        except asyncio.CancelledError as error:
-            current = asyncio.current_task()
-            if current is not None and current.cancelling():
-                raise
-            return StepOutcome(error=error_record(error), events=log.events)
-        except NOT_A_FAILURE:
-            raise
+            outcome = StepOutcome(error=error_record(error, retryable=False), events=log.events)
         except BaseException as error:
-            return StepOutcome(error=error_record(error), events=log.events)
-        return StepOutcome(output=output, events=log.events)
+            if is_interruption(error):
+                raise
+            outcome = StepOutcome(error=error_record(error), events=log.events)
+        else:
+            outcome = StepOutcome(output=output, events=log.events)
+        return await self.uncancelled(outcome) if self.turn.life.self_cancelled else outcome
 
 
 async def call(

@@ -15,10 +15,12 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.signal import Signal, deliver_or_buffer, signal_lock
 from fastapi_durable.engine.primitives.step import Step
 from fastapi_durable.engine.runs.completion import completion, failure_of, value_of
+from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import RunNotFoundError, RunStateError, TaskFailedError
-from fastapi_durable.model.records import ErrorRecord, Json, RunStatus
+from fastapi_durable.model.records import Checkpoint, ErrorRecord, Json, RunStatus
 from fastapi_durable.model.reserved import TASK
+from fastapi_durable.store.base import StoreTransaction
 
 
 class TaskTicket(BaseModel, frozen=True):
@@ -73,6 +75,9 @@ class Task(Signal):
         await self._dispatch.perform()
         return await super().perform()
 
+    async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> None:
+        """Nobody else will ever ask: a run uses the name of a task once."""
+
     def returns(self, output: Json) -> Any:
         if failure := failure_of(output):
             raise self.turn.history.failed(self.seq, TaskFailedError(self.turn.run.id, self._task, failure))
@@ -108,7 +113,7 @@ async def end_task(
             if await transaction.find_signal_waiter(token) is None:
                 # The token is the id as well: while one report is kept, another one is not.
                 return await transaction.buffer_signal(token, ended, now=now, signal_id=token)
-            await deliver_or_buffer(transaction, token, ended, now=now, signal_id=token, place=place)
-    if place.run is None:
-        kernel.notifications.work_available()
+            receiver = await deliver_or_buffer(transaction, token, ended, now=now, signal_id=token, place=place)
+    if receiver is not None:
+        tell_receiver(kernel.notifications, receiver, place)
     return True

@@ -13,8 +13,8 @@ from typing import Any
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.primitives.attempts import Attempted
-from fastapi_durable.engine.primitives.step import NOT_A_FAILURE
 from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
@@ -87,9 +87,14 @@ class Transaction(Attempted):
                 ):
                     arguments = () if definition.input_type is NoInput else (value,)
                     with inside_step(definition.name), kernel.executions.noted(self.turn.run.id, definition.name):
-                        result = await self._in_time(
-                            definition.function(transaction.client, *arguments, **dependencies)
-                        )
+                        try:
+                            result = await self._in_time(
+                                definition.function(transaction.client, *arguments, **dependencies)
+                            )
+                        finally:
+                            # Before the transaction is undone, which awaits.
+                            if self.turn.life.self_cancelled:
+                                await take_back_own_cancels()
                     output = codec.encode(result, definition.output_type, what=f"the result of {label}")
                     row = self.success(output, number, started_at, earlier, log.events)
                     recorded = await transaction.record_checkpoint(row, token=self.turn.token)
@@ -102,9 +107,9 @@ class Transaction(Attempted):
             raise
         except (SerializationError, InjectionError, OutsideWorkflowError) as error:
             return StepOutcome(error=error_record(error, retryable=False), events=log.events)
-        except NOT_A_FAILURE:
-            raise
         except BaseException as error:
+            if is_interruption(error):
+                raise
             return StepOutcome(error=error_record(error), events=log.events)
         # As it is stored, not as it was given: a database may order an object's keys anew.
         history.add(recorded.checkpoint)

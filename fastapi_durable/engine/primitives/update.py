@@ -16,7 +16,10 @@ from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
 from fastapi_durable.engine.runs.chain import head_of, successor_of
+from fastapi_durable.engine.runs.delivery import tell_receiver
+from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.namespaces import is_visible
+from fastapi_durable.engine.turns.body_task import is_interruption
 from fastapi_durable.model.errors import SerializationError, StoreConflictError
 from fastapi_durable.model.records import Json, Run, RunStatus
 from fastapi_durable.model.reserved import UPDATE
@@ -84,10 +87,10 @@ async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateR
                 return None
             if reason := _cannot_receive(run):
                 return UpdateResult(accepted=False, reason=reason)
-            received = await deliver_or_buffer(transaction, token, arg, now=kernel.clock.now(), place=place)
-    if received and place.run is None:
-        kernel.notifications.work_available()
-    return UpdateResult(accepted=True, received=received)
+            receiver = await deliver_or_buffer(transaction, token, arg, now=kernel.clock.now(), place=place)
+    if receiver is not None:
+        tell_receiver(kernel.notifications, receiver, place)
+    return UpdateResult(accepted=True, received=receiver is not None)
 
 
 def _cannot_receive(run: Run) -> str | None:
@@ -106,6 +109,8 @@ async def _verdict(kernel: Kernel, validator: UpdateValidator, name: str, arg: J
             verdict = await verdict
     except SerializationError as error:
         return str(error)
-    except Exception as error:
-        return str(error) or type(error).__name__
+    except BaseException as error:
+        if is_interruption(error):
+            raise
+        return error_record(error).message
     return verdict or None

@@ -1,18 +1,37 @@
-"""What the waits for a delivery have in common: a signal, an event, the end of a child, an answer, an operator."""
+"""What the waits for a delivery have in common: a signal, an event, the end of a child, an answer, an operator.
 
+A wait that is cancelled gives up its waiter, and a delivery that came nevertheless is kept for the next who waits. It
+records that it gave up, so on a replay it neither waits anew nor takes what is kept for others: it stands until it is
+cancelled again.
+"""
+
+import asyncio
+import contextvars
 from abc import abstractmethod
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from fastapi_durable.engine.primitives.primitive import Primitive, R
+from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
+from fastapi_durable.engine.turns.trail import lost_trail
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus
+from fastapi_durable.model.records import (
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    ErrorRecord,
+    Run,
+    SignalWaiter,
+)
 from fastapi_durable.store.base import StoreTransaction
 
 SIGNAL_TIMEOUT = "signal_timeout"
 TAKEN_CODE = "signal_token_taken"
+WAIT_CANCELLED = "wait_cancelled"
+
+_PAGE = 500
 
 
 class Wait(Primitive[R]):
@@ -23,6 +42,7 @@ class Wait(Primitive[R]):
 
     Attributes:
         until: When it stops waiting, once that is known.
+        has_waiter: It has left a waiter in this turn, and only waits.
     """
 
     kind = CheckpointKind.SIGNAL
@@ -30,6 +50,7 @@ class Wait(Primitive[R]):
     def __init__(self, turn: Turn, seq: int, name: str, deadline: "Deadline | None" = None) -> None:
         super().__init__(turn, seq, name)
         self.until: datetime | None = None
+        self.has_waiter = False
         self._deadline = deadline
 
     async def perform(self) -> R:
@@ -38,18 +59,50 @@ class Wait(Primitive[R]):
             self.until = await self._deadline.perform()
         return await super().perform()
 
+    def is_answer(self, recorded: Checkpoint) -> bool:
+        return recorded.status.is_finished and not was_given_up(recorded)
+
     async def act(self) -> Checkpoint:
+        turn = self.turn
         # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
-        self.turn.put_waiters = True
-        received = await self.turn.persist(self.receive)
-        if received is None:
-            await self.turn.life.park(self.until)
-        self.turn.history.add(received)
-        return received
+        turn.put_waiters = True
+        try:
+            if self.begun is not None and was_given_up(self.begun):
+                await turn.life.await_cancel()
+            while True:
+                received = await turn.persist(self.receive)
+                if received is not None:
+                    turn.history.add(received)
+                    return received
+                self.has_waiter = True
+                received = await turn.delivered(self.seq, self.until)
+                if received is not None:
+                    return received
+        except asyncio.CancelledError:
+            if turn.life.ended is None:
+                await self._give_up()
+            raise
 
     @abstractmethod
     async def receive(self) -> Checkpoint | None:
         """Record what has come, or the end of the wait; None: neither, and a waiter is there."""
+
+    @property
+    @abstractmethod
+    def waiter(self) -> SignalWaiter:
+        """What the wait leaves for a delivery."""
+
+    def locks(self) -> Sequence[str]:
+        """The names that a delivery locks as well, in order."""
+        return ()
+
+    async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:  # noqa: ARG002 (for others)
+        """Keep a delivery that came too late for this wait, for the next one.
+
+        Returns:
+            The run that received it, if one waits already. By default there is nothing that another wait could want.
+        """
+        return None
 
     @property
     def timeout(self) -> timedelta:
@@ -60,6 +113,66 @@ class Wait(Primitive[R]):
     def is_over(self) -> bool:
         """Whether its deadline has passed."""
         return self.until is not None and self.until <= self.turn.kernel.clock.now()
+
+    # Giving up
+
+    async def _give_up(self) -> None:
+        self.turn.history.failures.cancelled(self.seq)
+        if self.begun is not None and was_given_up(self.begun):
+            return
+        if (trail := lost_trail()) is not None:
+            # The verdict takes its waiter away.
+            trail.waits.append(self)
+            return
+        # A second cancel must not leave the waiter behind.
+        await asyncio.shield(asyncio.create_task(self._withdraw(), context=contextvars.Context()))
+
+    async def _withdraw(self) -> None:
+        life, receivers = self.turn.life, list[Run]()
+        life.calls.enter()
+        try:
+            if life.ended is None:
+                await self.commit(lambda: self._withdraw_in_transaction(receivers))
+        finally:
+            life.calls.leave()
+        for receiver in receivers:
+            tell_receiver(self.turn.kernel.notifications, receiver)
+
+    async def _withdraw_in_transaction(self, receivers: list[Run]) -> Checkpoint:
+        turn = self.turn
+        async with turn.transaction() as transaction:
+            for name in self.locks():
+                await transaction.lock_name(name)
+            await own_run(turn, transaction)
+            stored = await transaction.find_checkpoint(turn.run.id, self.seq)
+            if stored is not None and was_given_up(stored):
+                # By this very call, whose commit was not heard of.
+                return stored
+            return await self.withdraw(transaction, stored, receivers)
+
+    async def withdraw(
+        self, transaction: StoreTransaction, stored: Checkpoint | None, receivers: list[Run]
+    ) -> Checkpoint:
+        """Take the waiter away, keep what it received, and record that; the run is locked, and so are the names."""
+        turn = self.turn
+        if not await transaction.remove_signal_waiter(self.waiter):
+            await remove_waiters(transaction, turn.run.id, {self.seq})
+        if stored is not None and stored.status.is_finished:
+            if stored.status is CheckpointStatus.COMPLETED:
+                receiver = await self.keep(transaction, stored)
+                if receiver is not None:
+                    receivers.append(receiver)
+            # Nobody has read it: the body was told of the cancel instead.
+            await transaction.remove_checkpoints(turn.run.id, [self.seq])
+        error = ErrorRecord(message="the wait was cancelled", code=WAIT_CANCELLED)
+        row = self.row(
+            CheckpointStatus.FAILED,
+            input=None if stored is None else stored.input,
+            error=error,
+            started_at=None if stored is None else stored.started_at,
+            parallel_group=None if stored is None else stored.parallel_group,
+        )
+        return await self.record_in(transaction, row)
 
 
 class LockedWait(Wait[R]):
@@ -80,10 +193,6 @@ class LockedWait(Wait[R]):
                 return stored
             self.begun = stored
             return await self.take(transaction)
-
-    def locks(self) -> Sequence[str]:
-        """The names that a delivery locks as well, in order."""
-        return ()
 
     @abstractmethod
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
@@ -110,3 +219,22 @@ class Deadline(Primitive[datetime | None]):
 
     def result(self, recorded: Checkpoint) -> datetime | None:
         return recorded.wake_at
+
+
+def was_given_up(recorded: Checkpoint) -> bool:
+    """Whether the row says that its wait was cancelled."""
+    return recorded.error is not None and recorded.error.code == WAIT_CANCELLED
+
+
+async def remove_waiters(transaction: StoreTransaction, run_id: str, positions: set[int]) -> list[SignalWaiter]:
+    """Remove the waiters of these positions of a run, whatever their tokens are now; returns them."""
+    removed, after = list[SignalWaiter](), None
+    while True:
+        page = await transaction.list_signal_waiters(run_ids=[run_id], limit=_PAGE, after=after)
+        for waiter in page:
+            if waiter.seq in positions:
+                await transaction.remove_signal_waiter(waiter)
+                removed.append(waiter)
+        if len(page) < _PAGE:
+            return removed
+        after = page[-1].token

@@ -15,8 +15,8 @@ from urllib.parse import quote
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.primitive import Primitive
-from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, Wait
-from fastapi_durable.engine.runs.delivery import deliver_to_waiter
+from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT
+from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import Duration, parse_duration
@@ -98,15 +98,19 @@ class MintedWebhook(Primitive[Webhook[Any]]):
         return Webhook(self.turn, self.seq, _token(recorded), self._declared)
 
 
-class AwaitedCallback(Wait[Any]):
-    """The callback of a webhook, at the webhook's own position."""
+class AwaitedCallback(Primitive[Any]):
+    """The callback of a webhook, at the webhook's own position. The waiter is the webhook's, whoever waits."""
+
+    kind = CheckpointKind.SIGNAL
 
     def __init__(self, turn: Turn, seq: int, declared: Any) -> None:
         super().__init__(turn, seq, _name(turn, seq))
         self._declared = declared
 
-    async def receive(self) -> None:
-        """The waiter was left when the webhook was made."""
+    async def act(self) -> Checkpoint:
+        while (callback := await self.turn.delivered(self.seq, None)) is None:
+            pass
+        return callback
 
     def returns(self, output: Json) -> Any:
         return self.turn.kernel.codec.decode(output, self._declared, what=f"the callback of webhook {self.seq}")
@@ -128,10 +132,10 @@ class TimedCallback(Primitive[Any]):
         deadline = self.begun or await turn.record(
             self.row(CheckpointStatus.PENDING, wake_at=clock.now() + self._timeout)
         )
-        callback = turn.history.find(self._webhook_seq)
-        if callback is None or not callback.status.is_finished:
-            if deadline.wake_at is None or deadline.wake_at > clock.now():
-                await turn.life.park(deadline.wake_at)
+        callback = turn.history.find_finished(self._webhook_seq)
+        while callback is None and (deadline.wake_at is None or deadline.wake_at > clock.now()):
+            callback = await turn.delivered(self._webhook_seq, deadline.wake_at)
+        if callback is None:
             return await self.commit(partial(self._decide, deadline))
         return await turn.record(self._in_time(deadline))
 
@@ -185,10 +189,10 @@ async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callbac
             if row.status.is_finished:
                 return Callback.REPEATED
             waiter = SignalWaiter(token=token, run_id=run_id, seq=seq)
-            if not await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place):
+            receiver = await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place)
+            if receiver is None:
                 return Callback.ENDED
-    if place.run is None:
-        kernel.notifications.work_available()
+    tell_receiver(kernel.notifications, receiver, place)
     return Callback.RECEIVED
 
 

@@ -96,6 +96,8 @@ async def _cancel(
         kernel.notifications.run_cancelled(cancelled)
     for each in ended:
         kernel.events.run("run.cancelled", each, error=error)
+    if run.parent_run_id is not None and run.parent_run_id not in touched:
+        kernel.notifications.delivered(run.parent_run_id)
     kernel.notifications.work_available()
     return now or run
 

@@ -6,7 +6,8 @@ The one way to answer a waiter, whoever left it: for a signal, an event, or the 
 from datetime import datetime
 
 from fastapi_durable.engine.core.dispatch import LocalDispatch
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, SignalWaiter
+from fastapi_durable.engine.core.notifications import Notifications
+from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, SignalWaiter
 from fastapi_durable.store.base import StoreTransaction
 
 
@@ -17,7 +18,7 @@ async def deliver_to_waiter(
     *,
     now: datetime,
     place: LocalDispatch | None = None,
-) -> bool:
+) -> Run | None:
     """Record `payload` at the position that left `waiter`, remove the waiter and wake the run.
 
     The run is locked before its waiter is removed, as by whoever ends the run and removes all of them.
@@ -26,12 +27,13 @@ async def deliver_to_waiter(
         place: Where the run may go on at once.
 
     Returns:
-        False if the run has ended, or its position was settled by somebody else; then only the waiter is gone.
+        The run that received it, as it was before; None if it has ended, or its position was settled by somebody else.
+        Then only the waiter is gone.
     """
     run = await transaction.lock_run(waiter.run_id)
     await transaction.remove_signal_waiter(waiter)
     if run is None or run.status.is_terminal:
-        return False
+        return None
     # A position that was begun has a row, with a name, a start and the key of its branch; others get the plain form.
     begun = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
     received = Checkpoint(
@@ -49,7 +51,15 @@ async def deliver_to_waiter(
         finished_at=now,
     )
     if not (await transaction.record_checkpoint(received)).won:
-        return False
+        return None
     if place is None or not await place.take(transaction, run, now=now):
         await transaction.wake_run(waiter.run_id, now=now)
-    return True
+    return run
+
+
+def tell_receiver(notifications: Notifications, receiver: Run, place: LocalDispatch | None = None) -> None:
+    """Say after the commit that a run received something: to its turn if it has one, else to whoever may claim it."""
+    if receiver.locked_by is not None:
+        notifications.delivered(receiver.id)
+    elif place is None or place.run is None:
+        notifications.work_available()

@@ -1,7 +1,12 @@
-"""From an exception to its stored form."""
+"""From an exception to its stored form. That never fails, whatever the exception is like.
+
+A failure that could not be recorded would be met again with each lease: its step executed without end, its run never
+ended. So nothing is asked of an exception without expecting that it raises, and every text is bounded and storable.
+"""
 
 import traceback
 from dataclasses import replace
+from typing import Any, Final
 
 from fastapi_durable.model.errors import (
     ChildFailedError,
@@ -13,12 +18,13 @@ from fastapi_durable.model.errors import (
     TaskFailedError,
 )
 from fastapi_durable.model.records import ErrorRecord
+from fastapi_durable.model.text import class_name, storable_text, text_of
 
-_STACK_LIMIT = 16_000
-_MESSAGE_LIMIT = 8_000
-_CODE_LIMIT = 200
-_CAUSE_DEPTH = 5
-_STORED_CAUSES = 16
+_STACK_LIMIT: Final = 16_000
+_MESSAGE_LIMIT: Final = 8_000
+_NAME_LIMIT: Final = 200
+_CAUSE_DEPTH: Final = 5
+_STORED_CAUSES: Final = 16
 _STORED = (StepFailedError, ChildFailedError, EntityOperationError, TaskFailedError, RunUnsuccessfulError)
 """Errors that were rebuilt from a stored one, and hold it."""
 
@@ -29,29 +35,73 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
     The `code` is that of a `FatalError`, of a failed step or run, or a string attribute `code` of any other exception.
     The cause of several failures is the first of them; the message tells of the others.
     """
-    code = _code(error)
-    cause = error.__cause__ or _first_failure(error)
+    # By the class, here and below: an instance may answer `isinstance` with an exception of its own.
+    kind = type(error)
+    code = attribute_of(error, "code")
+    cause: Any = attribute_of(error, "__cause__") or _first_failure(error)
     stored_cause: ErrorRecord | None = None
-    if isinstance(error, _STORED) and error.error is not None:
-        stored_cause = _bounded(error.error)
-    elif cause is not None and depth < _CAUSE_DEPTH:
+    stored = attribute_of(error, "error") if issubclass(kind, _STORED) else None
+    if type(stored) is ErrorRecord:
+        stored_cause = _bounded(stored)
+    elif issubclass(type(cause), BaseException) and depth < _CAUSE_DEPTH:
         stored_cause = error_record(cause, depth=depth + 1)
-    if isinstance(error, FatalError):
+    if issubclass(kind, FatalError):
         retryable = False
     return ErrorRecord(
         message=storable_text(_message(error), _MESSAGE_LIMIT),
-        code=storable_text(code, _CODE_LIMIT) if isinstance(code, str) else None,
+        code=storable_text(code, _NAME_LIMIT) if type(code) is str else None,
         retryable=retryable,
-        stack=storable_text("".join(traceback.format_exception(error)), _STACK_LIMIT),
-        type=type(error).__name__,
+        stack=storable_text(_stack(error), _STACK_LIMIT),
+        type=storable_text(class_name(error), _NAME_LIMIT),
         cause=stored_cause,
     )
 
 
-def _first_failure(error: BaseException) -> BaseException | None:
-    if isinstance(error, GatherError):
-        return error.failures[min(error.failures)] if error.failures else None
-    return error.exceptions[0] if isinstance(error, BaseExceptionGroup) else None
+def named(error: BaseException) -> str:
+    """What a message says of an error that is no `Exception`, whose text alone says little."""
+    if issubclass(type(error), SystemExit):
+        return f"sys.exit({text_of(attribute_of(error, 'code'), repr)})"
+    text = text_of(error)
+    return f"{class_name(error)}: {text}" if text else class_name(error)
+
+
+def attribute_of(error: BaseException, name: str) -> Any:
+    """An attribute of an exception; None if it has none, or cannot be asked."""
+    try:
+        return getattr(error, name, None)
+    except BaseException:
+        return None
+
+
+def storable_record(error: ErrorRecord) -> ErrorRecord:
+    """A failure that somebody else described, such as a transport, within the same bounds."""
+    causes: list[ErrorRecord] = []
+    cause: ErrorRecord | None = error
+    while cause is not None and len(causes) < _STORED_CAUSES:
+        causes.append(cause)
+        cause = cause.cause
+    kept: ErrorRecord | None = None
+    for each in reversed(causes):
+        kept = replace(
+            each,
+            message=storable_text(text_of(each.message), _MESSAGE_LIMIT),
+            code=None if each.code is None else storable_text(text_of(each.code), _NAME_LIMIT),
+            stack=None if each.stack is None else storable_text(text_of(each.stack), _STACK_LIMIT),
+            type=None if each.type is None else storable_text(text_of(each.type), _NAME_LIMIT),
+            cause=kept,
+        )
+    return kept or error
+
+
+def _first_failure(error: BaseException) -> Any:
+    """Of an error that holds several."""
+    try:
+        if issubclass(type(error), GatherError):
+            failures = attribute_of(error, "failures")
+            return failures[min(failures)]
+        return error.exceptions[0] if issubclass(type(error), BaseExceptionGroup) else None  # type: ignore[attr-defined]
+    except BaseException:
+        return None
 
 
 def _bounded(error: ErrorRecord) -> ErrorRecord:
@@ -69,21 +119,15 @@ def _bounded(error: ErrorRecord) -> ErrorRecord:
 
 
 def _message(error: BaseException) -> str:
-    """The error's text; one that cannot even say it must not stop its run from being ended."""
+    if not issubclass(type(error), Exception):
+        return named(error)
+    return text_of(error) or class_name(error)
+
+
+def _stack(error: BaseException) -> str:
     try:
-        return str(error) or type(error).__name__
-    except Exception:
-        return f"{type(error).__name__} (its text cannot be read: its __str__ raises)"
-
-
-def _code(error: BaseException) -> object:
-    try:
-        return getattr(error, "code", None)
-    except Exception:
-        return None
-
-
-def storable_text(text: str, limit: int) -> str:
-    """`text` as every database can hold it: no NUL, no lone surrogates, and not longer than `limit` characters."""
-    text = text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= limit else f"{text[: limit // 2]}\n...\n{text[-limit // 2 :]}"
+        return "".join(traceback.format_exception(error))
+    except BaseException:
+        # Its own attributes are of no use; the traceback is kept where no class can hide it.
+        frames = BaseException.__dict__["__traceback__"].__get__(error)
+        return "".join([*traceback.format_tb(frames), f"{class_name(error)} (it cannot be printed)\n"])

@@ -7,9 +7,9 @@ that failed.
 from datetime import datetime
 from typing import Final
 
-from fastapi_durable.engine.runs.failure import storable_text
 from fastapi_durable.model.clock import to_millis
 from fastapi_durable.model.records import Checkpoint, ErrorRecord, Json
+from fastapi_durable.model.text import storable_text
 
 PREFIX: Final = "durable:attempt:"
 _KEPT: Final = 20

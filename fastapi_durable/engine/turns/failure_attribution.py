@@ -8,6 +8,7 @@ come there again if the call succeeds this time.
 
 from typing import TypeVar
 
+from fastapi_durable.engine.runs.failure import attribute_of
 from fastapi_durable.engine.turns.position import Positions
 from fastapi_durable.model.errors import GatherError
 
@@ -21,12 +22,16 @@ class FailureAttribution:
 
     def __init__(self, positions: Positions) -> None:
         self._positions = positions
-        self._met: list[tuple[int, int, Exception]] = []
+        self._met: list[tuple[int, int, Exception | None]] = []
 
     def met(self, seq: int, error: E) -> E:
         """Note that the call at `seq` raises this error into the body now; returns it."""
         self._met.append((seq, self._positions.calls_made, error))
         return error
+
+    def cancelled(self, seq: int) -> None:
+        """Note that the wait at `seq` is cancelled now."""
+        self._met.append((seq, self._positions.calls_made, None))
 
     def given_up(self, end: BaseException) -> tuple[int, ...]:
         """The positions that a retry gives up of a run whose body ended with this error."""
@@ -34,7 +39,11 @@ class FailureAttribution:
         found: set[int] = set()
         for seq, calls, error in self._met:
             later = self._positions.calls_after(seq, calls)
-            if id(error) in raised:
+            if error is None:
+                # What was cancelled after a failure that is given up may have been cancelled because of it.
+                if found:
+                    found.add(seq)
+            elif id(error) in raised:
                 found |= {seq, *later}
             elif not later:
                 found.add(seq)
@@ -50,12 +59,12 @@ class FailureAttribution:
             if error is None or id(error) in seen:
                 continue
             seen.add(id(error))
-            waiting.append(error.__cause__)
-            if id(error) not in met and not error.__suppress_context__:
+            waiting.append(attribute_of(error, "__cause__"))
+            if id(error) not in met and not attribute_of(error, "__suppress_context__"):
                 # A call that fails in an `except` block is a failure of its own, not the one that is handled there.
-                waiting.append(error.__context__)
-            if isinstance(error, BaseExceptionGroup):
-                waiting += error.exceptions
-            if isinstance(error, GatherError):
-                waiting += error.failures.values()
+                waiting.append(attribute_of(error, "__context__"))
+            if issubclass(type(error), BaseExceptionGroup):
+                waiting += attribute_of(error, "exceptions") or ()
+            if issubclass(type(error), GatherError):
+                waiting += (attribute_of(error, "failures") or {}).values()
         return seen

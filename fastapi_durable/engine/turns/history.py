@@ -11,6 +11,8 @@ from fastapi_durable.store.history import HistoryRow
 
 E = TypeVar("E", bound=Exception)
 
+_FINISHED = frozenset(status for status in CheckpointStatus if status.is_finished)
+
 
 class History:
     """The rows of a run by position. It grows with each row that the turn records.
@@ -52,6 +54,11 @@ class History:
             self._unreadable(error)
         return checkpoint
 
+    def find_finished(self, seq: int) -> Checkpoint | None:
+        """The same, if it is finished."""
+        recorded = self.find(seq)
+        return recorded if recorded is not None and recorded.status.is_finished else None
+
     def output_at(self, seq: int, kind: CheckpointKind, name: str) -> tuple[Json] | None:
         """What the call at a position returned, if that is recorded and nothing else of it was asked for so far.
 
@@ -71,6 +78,14 @@ class History:
         """Take in what was recorded at a position."""
         self._rows[checkpoint.seq] = checkpoint
         self.has_progressed = self.has_progressed or checkpoint.status.is_finished
+
+    def take_in(self, rows: Iterable[HistoryRow]) -> None:
+        """Take in what others recorded since the turn began: deliveries, each at a position that waits for it."""
+        for row in rows:
+            if row.kind == CheckpointKind.SIGNAL and row.status in _FINISHED:
+                known = self._rows.get(row.seq)
+                if known is None or known.status not in _FINISHED:
+                    self._rows[row.seq] = row
 
     def failed(self, seq: int, error: E) -> E:
         """The error that the call at `seq` is about to raise into the body: `raise history.failed(seq, ...)`."""

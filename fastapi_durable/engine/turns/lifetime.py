@@ -1,8 +1,9 @@
 """The lifetime of one turn: its tasks, when they rest, and how it ends before its body does.
 
-A call that must do something is `under way` meanwhile; one that can only wait `park`s. When every call under way is
-parked, nothing in this process can move the body any more, and the turn ends by raising `Interrupt` in all of them. A
-cancel, a lost lease and a worker that stops end it the same way, at once or at the next call.
+A call that must do something is `under way` meanwhile; one that can only wait `park`s, and goes on when what it waits
+for has come. When every call under way is parked, nothing in this process can move the body any more, and the turn ends
+by raising `Interrupt` in all of them. A cancel, a lost lease and a worker that stops end it the same way, at once or at
+the next call.
 """
 
 import asyncio
@@ -11,11 +12,14 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, NoReturn, TypeVar
 
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.failure import named
+from fastapi_durable.engine.turns.body_task import BodyTask, body_task
+from fastapi_durable.engine.turns.live_waits import LiveWaits
 from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
 from fastapi_durable.engine.turns.position import used_too_late
-from fastapi_durable.engine.turns.quiescence import Quiescence, retrieve
+from fastapi_durable.engine.turns.quiescence import Parked, Quiescence, retrieve
 from fastapi_durable.model.records import Run
-from fastapi_durable.transport.threads import Threads
 
 T = TypeVar("T")
 
@@ -33,20 +37,23 @@ class Lifetime:
 
     Args:
         run: Whose turn it is.
-        left_behind: Takes the task of a body that nothing can end.
+        look: Takes in what was delivered to the run meanwhile; whether there was something.
         is_cancelling: Coming to rest means that the run has come as far as a cancelled run gets.
 
     Attributes:
         ended: Why the turn is over, if it is.
         calls: What the body has under way.
+        self_cancelled: Tasks of the body whose code cancelled them, and did not take that back.
     """
 
-    def __init__(self, run: Run, left_behind: set[asyncio.Task[Any]], threads: Threads, *, is_cancelling: bool) -> None:
+    def __init__(self, run: Run, kernel: Kernel, look: Callable[[], Awaitable[bool]], *, is_cancelling: bool) -> None:
         self.ended: Ended | None = None
-        self.calls = Quiescence(self._come_to_rest)
+        self.self_cancelled: set[BodyTask] = set()
+        self.calls = Quiescence(self._come_to_rest, self._keep_going)
         self._run = run
-        self._left_behind = left_behind
-        self._threads = threads
+        self._kernel = kernel
+        self._look = look
+        self._waits: LiveWaits | None = None
         self._is_cancelling = is_cancelling
         self._body: asyncio.Task[Any] | None = None
         self._body_over: asyncio.Future[None] | None = None
@@ -64,11 +71,11 @@ class Lifetime:
         async def run_body() -> Any:
             try:
                 return await body()
-            except SystemExit as error:
+            except (SystemExit, KeyboardInterrupt) as error:
                 # asyncio would let it end the event loop, and with it every other run of the process.
-                raise RuntimeError(f"the workflow's body called sys.exit({error.code!r})") from error
+                raise RuntimeError(f"the workflow's body was ended by {named(error)}") from error
 
-        self._body = asyncio.create_task(run_body(), name=f"durable run {self._run.id}")
+        self._body = body_task(run_body(), self.self_cancelled, name=f"durable run {self._run.id}")
         self.calls.watch(self._body)
         try:
             self._body_over = asyncio.get_running_loop().create_future()
@@ -81,6 +88,8 @@ class Lifetime:
             await self._unwind()
             raise
         finally:
+            if self._waits is not None:
+                self._waits.close()
             if self._impatience is not None:
                 self._impatience.cancel()
         return outcome
@@ -94,6 +103,18 @@ class Lifetime:
         return self._interrupted and self.ended is not None
 
     # What a call meets
+
+    def refuse_cancelled(self) -> None:
+        """Let a call meet the cancel by which its own task was cancelled, before it does anything.
+
+        Raises:
+            CancelledError: the current task cancelled itself.
+        """
+        task = asyncio.current_task()
+        if task in self.self_cancelled:
+            # Once: a body that catches it goes on until the cancel itself comes.
+            self.self_cancelled.discard(task)
+            raise asyncio.CancelledError("the body cancelled its own task")
 
     def check_open(self) -> None:
         """Interrupt the caller if the turn is over."""
@@ -116,14 +137,33 @@ class Lifetime:
         if self._refusals <= _REFUSALS_AT_MOST:
             self._interrupt()
 
-    async def park(self, wake_at: datetime | None) -> NoReturn:
-        """Wait for what only another turn can bring; never returns, but raises `Interrupt`.
+    async def park(self, until: datetime | None, seq: int | None = None) -> None:
+        """Wait until a moment, or for a delivery to a position, in this turn or, by an `Interrupt`, in another one.
+
+        It may return before either has come.
 
         Args:
-            wake_at: When to wake the run without any delivery; None: only a delivery helps.
+            until: The moment; None: only a delivery helps.
+            seq: The position; None: only time helps.
         """
         self.check_open()
-        await self.calls.park(wake_at)
+        await self.calls.park(until, seq)
+        self.check_open()
+
+    async def await_cancel(self) -> NoReturn:
+        """Wait to be cancelled, as the call was in an earlier turn; at the latest when the body rests.
+
+        Raises:
+            CancelledError: in any case.
+        """
+        self.check_open()
+        await self.calls.park(to_be_cancelled=True)
+        raise asyncio.CancelledError
+
+    async def hold(self) -> NoReturn:
+        """Wait for the end of the turn."""
+        while True:
+            await self.park(None)
 
     def end(self, ended: Ended) -> NoReturn:
         """End the turn from within a call; the first ending counts."""
@@ -131,6 +171,11 @@ class Lifetime:
         self._interrupt()
 
     # What the driver does
+
+    def hear(self) -> None:
+        """Something was delivered to the run: what waits for it goes on, if other calls are under way."""
+        if self.ended is None:
+            self._live_waits().hear()
 
     def cut_short(self) -> None:
         """Stop now and have the driver look at the run again: it was cancelled."""
@@ -165,6 +210,17 @@ class Lifetime:
         self._interrupted = True
         raise Interrupt
 
+    def _keep_going(self, parked: Parked | None) -> None:
+        if self.ended is None:
+            self._live_waits().keep_going(parked)
+
+    def _live_waits(self) -> LiveWaits:
+        """Most turns need none."""
+        if self._waits is None:
+            kernel = self._kernel
+            self._waits = LiveWaits(self.calls, kernel.clock, kernel.config.poll_interval, self._look)
+        return self._waits
+
     def _end(self, ended: Ended) -> bool:
         """Interrupt everything that is parked; False if the turn was over already."""
         if self.ended is None:
@@ -172,6 +228,8 @@ class Lifetime:
         elif self.ended.ending is not Ending.RELEASED:
             return False
         self._interrupted = True
+        if self._waits is not None:
+            self._waits.close()
         self.calls.interrupt()
         if self._impatience is None:
             self._impatience = asyncio.get_running_loop().call_later(_UNWIND_TIMEOUT, self._lose_patience)
@@ -204,7 +262,7 @@ class Lifetime:
         event loop must not wait for it when it closes.
         """
         body = self._body
-        if body is None or body.done() or body in self._left_behind:
+        if body is None or body.done() or body in self._kernel.left_behind:
             return
         _log.error(
             "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
@@ -212,7 +270,7 @@ class Lifetime:
             self._run.id,
             self._run.workflow,
         )
-        self._left_behind.add(body)
+        self._kernel.left_behind.add(body)
         asyncio._unregister_task(body)
         body._log_destroy_pending = False  # type: ignore[attr-defined]
         self._let_go(body)
@@ -230,7 +288,8 @@ class Lifetime:
             task.cancel()
         if branches:
             # What works in a thread nothing can end, and what it does is to be undone if the run fails.
-            grace = self._threads.grace.total_seconds() if self._threads.work_for(self._run.id) else 0
+            threads = self._kernel.threads
+            grace = threads.grace.total_seconds() if threads.work_for(self._run.id) else 0
             await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT + grace)
 
     async def _unwind(self) -> None:

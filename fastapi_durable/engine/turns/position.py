@@ -183,32 +183,6 @@ def _comes_after(caller: _Branch, around: set[_Branch], calls: int) -> bool:
     return True
 
 
-_trails: ContextVar[tuple[set[int], ...]] = ContextVar("durable_trails", default=())
-_stops: ContextVar[bool] = ContextVar("durable_stops", default=False)
-
-
-def follow_branch(trail: set[int]) -> None:
-    """Have `trail` collect the positions that the current task, and tasks that it creates, ask for from now on."""
-    _trails.set((*_trails.get(), trail))
-
-
-def stop_at_history() -> None:
-    """Let the current task, and tasks that it creates, come no further than what is recorded."""
-    _stops.set(True)
-
-
-def asked_for(seq: int, *, finished: bool) -> None:
-    """A call of the current task looks up its position.
-
-    Raises:
-        CancelledError: nothing finished is recorded there, and the task is to come no further.
-    """
-    for trail in _trails.get():
-        trail.add(seq)
-    if not finished and _stops.get():
-        raise asyncio.CancelledError
-
-
 _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)
 
 

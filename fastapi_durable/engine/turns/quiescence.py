@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from fastapi_durable.engine.turns.outcome import Interrupt
 
@@ -13,23 +13,40 @@ _QUIET_CYCLES = 32
 A branch that needs more of them between two primitives would have to await something that is not durable."""
 
 
+class Parked:
+    """A call that waits: until a moment, for a delivery to a position, for either, or only for another turn.
+
+    One that is `to_be_cancelled` was cancelled by the body in an earlier turn, and waits for that.
+    """
+
+    __slots__ = ("future", "seq", "to_be_cancelled", "until")
+
+    def __init__(self, until: datetime | None, seq: int | None, to_be_cancelled: bool) -> None:
+        self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.until = until
+        self.seq = seq
+        self.to_be_cancelled = to_be_cancelled
+
+
 class Quiescence:
-    """The tasks of one body, what they have under way, and which of that only waits for another turn.
+    """The tasks of one body, what they have under way, and which of that only waits.
 
     While everything under way is parked, the event loop's cycles are counted, from anew at each sign of life; after
     enough of them without one, the body rests. Only the last call that parks, or that ends beside parked ones, can
     bring that about, so it is looked for there, and watched until it is certain either way.
 
     Args:
-        at_rest: Is told, with the earliest timer that is waited for.
+        at_rest: Is told, with the earliest moment that is waited for.
+        at_work: Is told that calls are parked while others are under way, with the one that was parked just now.
     """
 
-    def __init__(self, at_rest: Callable[[datetime | None], None]) -> None:
+    def __init__(self, at_rest: Callable[[datetime | None], None], at_work: Callable[[Parked | None], None]) -> None:
+        self.parked: set[Parked] = set()
         self._at_rest = at_rest
+        self._at_work = at_work
         self._body: asyncio.Task[Any] | None = None
         self._branches: set[asyncio.Task[Any]] = set()
         self._under_way = 0
-        self._parked: dict[asyncio.Future[None], datetime | None] = {}
         self._signs_of_life = 0
         self._is_watching = False
 
@@ -47,7 +64,7 @@ class Quiescence:
         """It is not any more."""
         self._under_way -= 1
         self._signs_of_life += 1
-        if self._parked:
+        if self.parked:
             self._look()
 
     @contextmanager
@@ -78,12 +95,12 @@ class Quiescence:
     @property
     def is_quiet(self) -> bool:
         """Whether everything under way is parked at the moment."""
-        return bool(self._parked) and self.is_idle
+        return bool(self.parked) and self.is_idle
 
     @property
     def is_idle(self) -> bool:
         """Whether no call is under way but parked ones."""
-        return self._under_way <= len(self._parked)
+        return self._under_way <= len(self.parked)
 
     def knows(self, task: asyncio.Task[Any] | None) -> bool:
         """Whether it is a branch."""
@@ -96,22 +113,40 @@ class Quiescence:
             self._branches.add(task)
             task.add_done_callback(retrieve)
 
-    async def park(self, wake_at: datetime | None) -> NoReturn:
-        """Let the call that is under way wait until `interrupt`, and raise `Interrupt` then."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._parked[future] = wake_at
-        self._look()
+    async def park(
+        self, until: datetime | None = None, seq: int | None = None, *, to_be_cancelled: bool = False
+    ) -> None:
+        """Let the call that is under way wait until it is resumed, or interrupted.
+
+        Args:
+            until: The moment that it waits for.
+            seq: The position to which it awaits a delivery.
+            to_be_cancelled: It is resumed when the body would rest: so the body does not cancel it this time.
+        """
+        parked = Parked(until, seq, to_be_cancelled)
+        self.parked.add(parked)
+        if self.is_quiet:
+            self._look()
+        else:
+            self._at_work(parked)
         try:
-            await future
-            raise Interrupt
+            await parked.future
         finally:
-            self._parked.pop(future, None)
+            self.parked.discard(parked)
+
+    def resume(self, parked: Parked) -> None:
+        """Let a parked call go on."""
+        # At once, not when its task runs: until then the body would seem to rest.
+        self.parked.discard(parked)
+        self._signs_of_life += 1
+        if not parked.future.done():
+            parked.future.set_result(None)
 
     def interrupt(self) -> None:
         """Raise `Interrupt` in everything that is parked."""
-        for future in self._parked:
-            if not future.done():
-                future.set_exception(Interrupt())
+        for parked in self.parked:
+            if not parked.future.done():
+                parked.future.set_exception(Interrupt())
 
     def cancel_all(self) -> None:
         """Cancel all tasks that have not ended."""
@@ -122,13 +157,15 @@ class Quiescence:
         if self.is_quiet and not self._is_watching:
             self._is_watching = True
             # A body that awaits its only call itself can do nothing else. One with branches may be about to.
-            alone = len(self._parked) == 1 and asyncio.current_task() is self._body and not self._branches
+            alone = len(self.parked) == 1 and asyncio.current_task() is self._body and not self._branches
             self._watch(self._signs_of_life, 1 if alone else _QUIET_CYCLES)
 
     def _watch(self, signs: int, cycles: int) -> None:
         if not self.is_quiet:
             # The call that makes it quiet again looks again.
             self._is_watching = False
+            if self.parked:
+                self._at_work(None)
             return
         if signs != self._signs_of_life:
             signs, cycles = self._signs_of_life, _QUIET_CYCLES
@@ -136,8 +173,11 @@ class Quiescence:
             asyncio.get_running_loop().call_soon(self._watch, signs, cycles - 1)
             return
         self._is_watching = False
-        timers = [wake_at for wake_at in self._parked.values() if wake_at is not None]
-        self._at_rest(min(timers, default=None))
+        if cancelled := [each for each in self.parked if each.to_be_cancelled]:
+            for each in cancelled:
+                self.resume(each)
+            return
+        self._at_rest(min((each.until for each in self.parked if each.until is not None), default=None))
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:

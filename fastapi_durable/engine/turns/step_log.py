@@ -16,9 +16,9 @@ from typing import Any, Literal, Self
 import orjson
 
 from fastapi_durable.declare.scoped_value import ScopedValue
-from fastapi_durable.engine.runs.failure import storable_text
 from fastapi_durable.model.clock import to_millis
 from fastapi_durable.model.records import Json
+from fastapi_durable.model.text import class_name, storable_text, text_of
 
 Level = Literal["debug", "info", "warn", "error"]
 Outcome = Literal["ok", "failed", "skipped"]
@@ -159,7 +159,7 @@ class RunningStepLog(StepLog):
         event: dict[str, Json] = {
             "at": to_millis(self._now()),
             "level": level,
-            "message": storable_text(str(message), _LONGEST_TEXT),
+            "message": storable_text(text_of(message), _LONGEST_TEXT),
         }
         event.update((key, storable_text(text, _LONGEST_TEXT)) for key, text in fields.items() if text is not None)
         if data is not None:
@@ -179,7 +179,7 @@ class RunningStepLog(StepLog):
             encoded = self._encode(data)
             size = len(orjson.dumps(encoded))
         except Exception:
-            return storable_text(repr(data), _LONGEST_TEXT)
+            return storable_text(text_of(data, repr), _LONGEST_TEXT)
         return encoded if size <= _LARGEST_DATA else f"(left out: {size} bytes)"
 
 
@@ -205,7 +205,7 @@ class SubProcess:
     ) -> None:
         status, message, data = self._outcome or ("ok", None, None)
         if error is not None:
-            status, message = "failed", str(error) or type(error).__name__
+            status, message = "failed", text_of(error) or class_name(error)
         data = {"value": data} if data is not None and not isinstance(data, dict) else dict(data or {})
         ended_at = self._log.now()
         if ended_at is not None and self._started_at is not None:

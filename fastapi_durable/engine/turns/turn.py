@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.failure import named
 from fastapi_durable.engine.turns.history import History
 from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Raised, Returned, TurnOutcome
@@ -32,6 +33,7 @@ class Turn:
         token: The lease under which the turn writes.
         history: What is recorded, and the positions of the body's calls.
         life: Whether the turn goes on, and what is under way in it.
+        run: As it was read last: what was delivered to it by then is in the history.
         is_cancelling: The body gets no further than its history, so that whatever it did is undone.
         put_waiters: Whether the run may have left waiters, which its end has to remove.
         compensations: What is undone if the run fails or is cancelled.
@@ -51,7 +53,7 @@ class Turn:
         self.token = token
         self.kernel = kernel
         self.is_cancelling = run.status is RunStatus.CANCELLING and not undoing
-        self.life = Lifetime(run, kernel.left_behind, kernel.threads, is_cancelling=self.is_cancelling)
+        self.life = Lifetime(run, kernel, self._look, is_cancelling=self.is_cancelling)
         self.history = History(run.id, history, self._abandon)
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING
@@ -66,6 +68,8 @@ class Turn:
         refuse_inside_step()
         if self.life.ended is not None:
             self.life.refuse_call()
+        if self.life.self_cancelled:
+            self.life.refuse_cancelled()
         self.life.calls.sign_of_life()
         return self.history.positions.take()
 
@@ -123,6 +127,14 @@ class Turn:
         store = self.kernel.store
         await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
+    async def delivered(self, seq: int, until: datetime | None) -> Checkpoint | None:
+        """Wait for the row that a delivery records at a position; None: the moment has come first."""
+        row = self.history.find_finished(seq)
+        if row is None:
+            await self.life.park(until, seq)
+            row = self.history.find_finished(seq)
+        return row
+
     def diverge(self, recorded: Checkpoint, kind: CheckpointKind, name: str) -> NoReturn:
         """End the turn because the code asks for something else than what is recorded."""
         there = f"{recorded.kind} {recorded.name!r}"
@@ -159,6 +171,29 @@ class Turn:
 
     # Inside
 
+    async def _look(self) -> bool:
+        """Take in what was delivered since the run and its history were read; whether there was something."""
+        store = self.kernel.store
+        run = await store.find_run(self.run.id)
+        if run is None or run.locked_by != self.token:
+            self.life.lose_lease()
+            return False
+        if run.status is not self.run.status:
+            # It is to be cancelled.
+            self.life.cut_short()
+            return False
+        if run.wake_count == self.run.wake_count:
+            return False
+        # After the count: what that does not cover is found by whoever compares it.
+        rows = await store.read_history(run.id)
+        if self.life.ended is None:
+            self.history.take_in(rows)
+            self.run = run
+            for parked in list(self.life.calls.parked):
+                if parked.seq is not None and self.history.find_finished(parked.seq) is not None:
+                    self.life.calls.resume(parked)
+        return True
+
     def _abandon(self, error: Exception) -> NoReturn:
         """End the turn for a fault that is not the body's, which hears nothing of it."""
         self.life.end(Ended(Ending.ABANDONED, error=error))
@@ -173,4 +208,4 @@ class Turn:
             return Returned(body.result())
         if isinstance(error, Exception):
             return Raised(error, self.history.failures.given_up(error))
-        return Raised(RuntimeError(f"the workflow's body was ended by {type(error).__name__}"))
+        return Raised(RuntimeError(f"the workflow's body was ended by {named(error)}"))

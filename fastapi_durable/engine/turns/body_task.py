@@ -1,0 +1,159 @@
+"""The tasks of bodies: they contain what would end the process, and know when their own code cancels them.
+
+asyncio lets `SystemExit` and `KeyboardInterrupt` of any task end the event loop, and with it every other run of the
+process. A body may create tasks of its own, in task groups and otherwise, so that is held at where tasks are made.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+from fastapi_durable.engine.runs.failure import named
+from fastapi_durable.engine.turns.outcome import Interrupt
+
+Factory = Callable[..., Any]
+
+
+class BodyTask(asyncio.Task[Any]):
+    """A task that runs code of a body, its steps included.
+
+    Attributes:
+        own_cancels: How often that code cancelled the task itself, and nobody took it back yet.
+        self_cancelled: Those tasks of the same body for which that is not zero.
+    """
+
+    own_cancels = 0
+    self_cancelled: "set[BodyTask]"
+    _gave_back = False
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        if asyncio.current_task() is self:
+            if self._gave_back:
+                # A task group takes a cancel from outside back, and makes it again.
+                self._gave_back = False
+            else:
+                self.own_cancels += 1
+                self.self_cancelled.add(self)
+        return super().cancel(msg)
+
+    def uncancel(self) -> int:
+        self._gave_back = not self.own_cancels
+        self.own_cancels = max(0, self.own_cancels - 1)
+        return super().uncancel()
+
+
+def body_task(coroutine: Coroutine[Any, Any, Any], self_cancelled: set[BodyTask], *, name: str) -> BodyTask:
+    """The task of a body itself.
+
+    Args:
+        self_cancelled: See `BodyTask`; the tasks that this one creates share it.
+    """
+    task = BodyTask(coroutine, loop=asyncio.get_running_loop(), name=name)
+    task.self_cancelled = self_cancelled
+    return task
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether an error comes from outside the code that raises it, which is not to be blamed for it.
+
+    The engine ends the turn, somebody cancels the task, or Python closes the coroutine. Everything else is the code's
+    own, whatever its class: also a `CancelledError` of something that it awaited, or of its own `task.cancel()`.
+    """
+    # By the class: an instance may answer `isinstance` with an exception of its own.
+    kind, task = type(error), asyncio.current_task()
+    if issubclass(kind, Interrupt):
+        return True
+    if issubclass(kind, asyncio.CancelledError):
+        return task is not None and task.cancelling() > getattr(task, "own_cancels", 0)
+    return issubclass(kind, GeneratorExit) and task is None
+
+
+async def take_back_own_cancels() -> None:
+    """Undo the cancels by which the code of the current task cancelled the task itself.
+
+    Raises:
+        CancelledError: there were some, so the code has failed; or the task is cancelled from outside as well.
+    """
+    task = asyncio.current_task()
+    if not isinstance(task, BodyTask) or task not in task.self_cancelled:
+        return
+    task.self_cancelled.discard(task)
+    try:
+        # One that was not delivered yet would meet whatever the task awaits next.
+        await asyncio.sleep(0)
+    except asyncio.CancelledError:
+        pass
+    while task.own_cancels:
+        task.uncancel()
+    task._gave_back = False
+    raise asyncio.CancelledError("the code cancelled its own task")
+
+
+class TaskGuard:
+    """Makes tasks that are created by tasks of bodies tasks of bodies, as long as a worker holds it.
+
+    The event loop has one task factory. One that the application has set makes all tasks as before.
+    """
+
+    def __init__(self, factory: Factory | None) -> None:
+        self._factory = factory
+        self._holders = 0
+
+    @classmethod
+    def hold(cls) -> "TaskGuard":
+        """The guard of the running event loop; released with `release`."""
+        loop = asyncio.get_running_loop()
+        guard = factory = loop.get_task_factory()
+        if not isinstance(guard, cls):
+            guard = cls(factory)
+            loop.set_task_factory(guard)
+        guard._holders += 1
+        return guard
+
+    def release(self) -> None:
+        """Leave the event loop as it was, once nobody holds the guard."""
+        loop = asyncio.get_running_loop()
+        self._holders -= 1
+        if not self._holders and loop.get_task_factory() is self:
+            loop.set_task_factory(self._factory)
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
+        parent = asyncio.current_task(loop)
+        if isinstance(parent, BodyTask) and asyncio.iscoroutine(coroutine):
+            if self._factory is not None:
+                return self._factory(loop, _Contained(coroutine), **options)
+            task = BodyTask(_Contained(coroutine), loop=loop, **options)
+            task.self_cancelled = parent.self_cancelled
+            return task
+        if self._factory is not None:
+            return self._factory(loop, coroutine, **options)
+        return asyncio.Task(coroutine, loop=loop, **options)
+
+
+class _Contained(Coroutine[Any, Any, Any]):
+    """A coroutine whose `SystemExit` and `KeyboardInterrupt` are failures like any other."""
+
+    def __init__(self, coroutine: Any) -> None:
+        self._coroutine = coroutine
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._coroutine.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise RuntimeError(f"a task of the workflow was ended by {named(error)}") from error
+
+    def throw(self, *error: Any) -> Any:
+        try:
+            return self._coroutine.throw(*error)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise RuntimeError(f"a task of the workflow was ended by {named(error)}") from error
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield from self._coroutine.__await__())
+
+    def __getattr__(self, name: str) -> Any:
+        # Tasks are shown, and their stacks printed, by what their coroutines tell.
+        return getattr(self._coroutine, name)

@@ -1,0 +1,39 @@
+"""Texts of objects that others made: always to be had, and always storable.
+
+What is told of a failure must not fail itself: the failure would never be recorded, and would be met again for ever.
+"""
+
+from collections.abc import Callable
+
+
+def text_of(value: object, form: Callable[[object], str] = str) -> str:
+    """The text of any object; if it cannot be asked for it, what is known of it."""
+    try:
+        # A plain one: a `__str__` may return an object of a subclass.
+        return "".join((form(value),))
+    except BaseException:
+        return f"{class_name(value)} (its text cannot be read)"
+
+
+def class_name(value: object) -> str:
+    """The name of an object's class, which may belong to a metaclass that refuses to tell it."""
+    try:
+        return str(type(value).__name__)
+    except BaseException:
+        return "an object"
+
+
+def storable_text(text: str, limit: int) -> str:
+    """`text` as every database can hold it: no NUL, no lone surrogates, and `limit` characters and a mark at most."""
+    # Shortened first: of megabytes, only what is kept is looked at.
+    text = _shortened(text, limit)
+    return _shortened(text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode(), limit)
+
+
+_CUT = "\n...\n"
+
+
+def _shortened(text: str, limit: int) -> str:
+    if len(text) <= limit + len(_CUT):
+        return text
+    return f"{text[: limit // 2]}{_CUT}{text[-(limit // 2) :]}"
