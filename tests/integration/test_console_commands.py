@@ -62,7 +62,7 @@ def server() -> Iterator[str]:
     @app.post("/seed")
     async def seed() -> None:
         service = module.runtime(app).service
-        await service.execute("send", Parcel(id="1", weight=7), run_id="good", timeout="5s")
+        await service.execute("send", Parcel(id="1", weight=7), run_id="good", timeout="30s")
         await service.start("waiting", "t", run_id="a/waiting run")
         await service.start("failing", Parcel(id="2", weight=1), run_id="bad")
         desk = Desk(httpx.AsyncClient(), app, module)
@@ -77,10 +77,13 @@ def server() -> Iterator[str]:
         thread.join(0.01)
         assert thread.is_alive()
     port = serving.servers[0].sockets[0].getsockname()[1]
-    httpx.post(f"http://127.0.0.1:{port}/seed").raise_for_status()
-    yield f"http://127.0.0.1:{port}"
-    serving.should_exit = True
-    thread.join(10)
+    try:
+        # Three runs come to rest within it: on a busy machine that takes longer than httpx waits by itself.
+        httpx.post(f"http://127.0.0.1:{port}/seed", timeout=60).raise_for_status()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        serving.should_exit = True
+        thread.join(10)
 
 
 @pytest.fixture
