@@ -18,11 +18,11 @@ from fastapi_durable.engine.turns import turn
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.errors import RunCancelledError, RunFailedError, StepFailedError
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, has_status, is_idle, running_engine, running_worker, until
+from tests.support.engine_rig import FAST, has_status, is_idle, running_engine, running_worker, tuned, until
 from tests.support.stores import on_every_store
 
-PATIENT = replace(FAST, lease=timedelta(minutes=5))
-HASTY = replace(PATIENT, thread_grace=timedelta(milliseconds=20))
+PATIENT = tuned(FAST, lease=timedelta(minutes=5))
+HASTY = tuned(PATIENT, thread_grace=timedelta(milliseconds=20))
 
 
 class Till:
@@ -222,7 +222,7 @@ async def test_a_turn_that_lost_its_lease_does_not_work_beside_its_successor_in_
         run = await handle.run()
         return run.locked_by != "another worker" and run.recovery_attempts == 1
 
-    async with running_engine(store, flow, config=replace(FAST, lease=timedelta(milliseconds=300))) as engine:
+    async with running_engine(store, flow, config=tuned(FAST, lease=timedelta(milliseconds=300))) as engine:
         handle = await engine.start(flow)
         await until(till.is_entered)
         await store.update_run(handle.run_id, {"locked_by": "another worker"})

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +18,7 @@ from fastapi_durable.store.contract.suite.builders import T0, a_checkpoint, a_ru
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import emptied, prisma_of
 from tests.store.interposed_client import interposed_client
-from tests.support.engine_rig import FAST, running_engine
+from tests.support.engine_rig import FAST, running_engine, tuned
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -238,7 +237,7 @@ async def test_a_transaction_whose_commit_was_not_answered_takes_effect_once(
     async def cut() -> None:
         raise ConnectionCut
 
-    async with running_engine(store, booking, config=replace(FAST, lease=timedelta(seconds=30))) as engine:
+    async with running_engine(store, booking, config=tuned(FAST, lease=timedelta(seconds=30))) as engine:
         handle = await engine.start(booking, "e")
         # The look of the worker is over, so that the next transaction is the body's.
         client.interruption.plan("COMMITTED", cut, times=lost)

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +12,7 @@ from fastapi_durable.declare.definition import workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of
-from tests.support.engine_rig import FAST, running_worker
+from tests.support.engine_rig import FAST, running_worker, tuned
 
 CHILDREN = 500
 
@@ -42,7 +41,7 @@ async def test_others_go_on_while_hundreds_of_children_are_created(
     client: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nobody is turned away, no lease is lost, and no turn fails."""
-    config = replace(FAST, lease=timedelta(seconds=6), concurrency=64)
+    config = tuned(FAST, lease=timedelta(seconds=6), concurrency=64)
     store = PrismaStateStore(client)
     async with running_worker(store, child, fan_out, config=config) as (engine, _):
         handle = await engine.start(fan_out, CHILDREN)

@@ -46,7 +46,8 @@ class EngineConfig(BaseModel):
         default="10s",
     )
     thread_grace: Annotated[DurationSetting, between("0s", "1 day")] = setting(
-        "how long a run waits for the thread of a plain `def` step that was given up; nothing can end a thread",
+        "how long a run waits for the thread of a plain `def` step that was given up "
+        "(its `timeout`, a cancel); nothing can stop a thread",
         default="30s",
     )
     show_running_after: Annotated[DurationSetting, between("0s", "1 day")] = setting(
