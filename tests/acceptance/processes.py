@@ -73,8 +73,13 @@ class Process:
         self._popen.send_signal(signal.SIGTERM)
 
     def pause(self) -> None:
-        """Let it stand still, as a machine that is suspended does."""
+        """Let it stand still, as a machine that is suspended does; it does when this returns."""
         self._popen.send_signal(signal.SIGSTOP)
+        # A signal takes a moment: meanwhile a thread of the process could still take a lock.
+        status, deadline = Path(f"/proc/{self._popen.pid}/stat"), time.monotonic() + PATIENCE
+        while status.read_text().rpartition(")")[2].split()[0] != "T":
+            assert time.monotonic() < deadline, "the process does not stop"
+            time.sleep(0.001)
 
     def go_on(self) -> None:
         """End its pause; it does not notice that there was one."""

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from fastapi_durable import RunStatus, Undo, WorkflowContext, step, workflow
 from fastapi_durable.declare.retry import NO_DELAY
 from fastapi_durable.engine.core.config import EngineConfig
-from fastapi_durable.engine.turns import turn
+from fastapi_durable.engine.turns import lifetime
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.errors import RunCancelledError, RunFailedError, StepFailedError
 from fastapi_durable.store.base import StateStore
@@ -158,7 +157,7 @@ async def test_a_branch_that_is_left_behind_in_a_thread_is_waited_for_as_well(
     store: StateStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The body raises without waiting for the branch."""
-    monkeypatch.setattr(turn, "_UNWIND_TIMEOUT", 0.01)
+    monkeypatch.setattr(lifetime, "_UNWIND_TIMEOUT", 0.01)
     branches: list[asyncio.Task[str]] = []
 
     @workflow
@@ -202,7 +201,7 @@ async def test_an_attempt_is_not_made_while_the_thread_of_an_earlier_one_outlive
             return error.code
         return None
 
-    async with running_engine(store, flow, config=replace(HASTY, lease=timedelta(milliseconds=300))) as engine:
+    async with running_engine(store, flow, config=tuned(HASTY, lease=timedelta(milliseconds=300))) as engine:
         handle = await engine.start(flow)
         await until(till.is_entered)
         # Another worker takes it, does nothing, and its lease ends: this one drives the run once more.
@@ -236,7 +235,7 @@ async def test_a_worker_has_no_place_for_another_run_while_the_thread_of_a_cance
     store: StateStore,
 ) -> None:
     """A plain cancel ends the run at once, from wherever it is made; the thread is not free before it has ended."""
-    async with running_worker(store, buy, config=replace(PATIENT, concurrency=1)) as (engine, worker):
+    async with running_worker(store, buy, config=tuned(PATIENT, concurrency=1)) as (engine, worker):
         handle = await engine.start(buy)
         await until(till.is_entered)
         await engine.cancel(handle.run_id)
@@ -271,7 +270,7 @@ async def test_a_stop_waits_for_no_thread_beyond_its_limit_and_the_log_names_the
 ) -> None:
     """Its grace is the time that a stop has, however long the other one is."""
     began = time.monotonic()
-    async with _stopped(store, replace(PATIENT, thread_grace=timedelta(hours=1))) as (worker, handle):
+    async with _stopped(store, tuned(PATIENT, thread_grace=timedelta(hours=1))) as (worker, handle):
         await worker.stop(timedelta(milliseconds=20))
         assert await has_status(handle, RunStatus.PENDING)
         assert "step 'pay' of run buying was given up, and its thread still works" in caplog.text
