@@ -87,7 +87,9 @@ async def test_times_go_on_while_nobody_touches_the_page(open_page: Open) -> Non
     page = await open_page("?run=delivery:1001")
     created = page.locator("dl.facts time").first
     before = await created.inner_text()
-    await page.wait_for_function("before => document.querySelector('dl.facts time').textContent !== before", arg=before)
+    changed = "before => document.querySelector('dl.facts time').textContent !== before"
+    # Once the run is older than a minute, its age is shown in minutes.
+    await page.wait_for_function(changed, arg=before, timeout=90_000)
 
 
 async def test_an_application_without_runs_says_what_to_do(sqlite_url: str, tmp_path: Path, screenshots: Path) -> None:
