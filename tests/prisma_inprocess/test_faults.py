@@ -140,7 +140,10 @@ async def test_a_connection_that_is_cut_ends_its_transaction_and_says_so_to_the_
 async def until_active(rich: Rich, query: str) -> None:
     """Wait until the server executes a statement."""
     connection = await asyncpg.connect(rich.url)
-    asked = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE $1 AND state = 'active' AND pid <> pg_backend_pid()"
+    asked = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
+        " AND state = 'active' AND pid <> pg_backend_pid()"
+    )
     async with asyncio.timeout(20):
         while not await connection.fetchval(asked, query):  # noqa: ASYNC110 (the server does not call back)
             await asyncio.sleep(0.02)
