@@ -79,9 +79,10 @@ KINDS = [
 every_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 
 
-async def by_a_cancel(ctx: WorkflowContext, wait: Any) -> None:
+async def by_a_cancel(ctx: WorkflowContext, wait: Any, *, at: str | None = None) -> None:
+    """Cancel the wait after a moment, or when the signal `at` comes."""
     task = asyncio.create_task(wait)
-    await ctx.sleep("1ms")
+    await (ctx.sleep("1ms") if at is None else ctx.wait_for_signal(at))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -153,14 +154,15 @@ async def test_another_run_may_wait_for_what_a_cancelled_wait_gave_up(store: Sta
 async def test_a_child_whose_wait_was_cancelled_goes_on_and_can_be_joined(store: StateStore) -> None:
     @workflow
     async def flow(ctx: WorkflowContext) -> str:
-        await by_a_cancel(ctx, ctx.child(other, run_id="the other"))
+        await by_a_cancel(ctx, ctx.child(other, run_id="the other"), at="the child exists")
         await ctx.wait_for_signal("between")
         return await ctx.child(other, run_id="the other")
 
     async with running_engine(store, flow, other) as engine:
         handle = await engine.start(flow)
-        await until(lambda: store.find_signal_waiter("between"))
         await until(lambda: store.find_signal_waiter("end of the other"))
+        await engine.signal("the child exists")
+        await until(lambda: store.find_signal_waiter("between"))
         await engine.signal("between")
         await engine.signal("end of the other", "ended")
         assert await handle.result("20s") == "ended"

@@ -1,6 +1,7 @@
 """Plain `def` steps: nothing can end their threads, so whatever gives one up waits for it."""
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,10 +29,6 @@ class Till:
     """Where a step pays in a thread, and another one pays back."""
 
     def __init__(self) -> None:
-        self.open()
-
-    def open(self) -> None:
-        """Forget what was paid before."""
         self.entered = threading.Event()
         self.go_on = threading.Event()
         self.alive = self.most_alive = 0
@@ -58,8 +55,9 @@ till = Till()
 
 
 @pytest.fixture(autouse=True)
-def a_new_till() -> Iterator[None]:
-    till.open()
+def a_new_till(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """For each test: a thread that outlives its test works at the old one."""
+    monkeypatch.setattr(sys.modules[__name__], "till", Till())
     yield
     till.go_on.set()
 

@@ -108,7 +108,7 @@ async def _execute(
                     _bound(operation, instance), value, dependencies, threads=turn.kernel.threads, called=called
                 )
             finally:
-                if turn.life.self_cancelled:
+                if turn.life.tasks.self_cancelled:
                     await take_back_own_cancels()
     return {
         "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),

@@ -46,7 +46,7 @@ class Primitive(ABC, Generic[R]):
         it came before, so that whatever it did is undone.
         """
         turn, life, history = self.turn, self.turn.life, self.turn.history
-        if self.needs_output_only:
+        if self.needs_output_only and not turn.replay.is_ordered:
             # Most of a replay.
             output = history.output_at(self.seq, self.kind, self.name)
             if output is not None:
@@ -67,13 +67,22 @@ class Primitive(ABC, Generic[R]):
                 await life.hold()
             if recorded is not None and (recorded.kind != self.kind or recorded.name != self.name):
                 turn.diverge(recorded, self.kind, self.name)
+            if recorded is not None and not answered:
+                self.begun = recorded
+            if not turn.replay.is_over:
+                await self.await_turn(recorded if answered else None)
             if recorded is None or not answered:
-                if recorded is not None:
-                    self.begun = recorded
                 recorded = await self.act()
             return self.result(recorded)
         finally:
             life.calls.leave()
+
+    async def await_turn(self, answer: Checkpoint | None) -> None:
+        """Wait, in a replay, for what comes before this call."""
+        if answer is None:
+            await self.turn.replay.await_end()
+        else:
+            await self.turn.replay.await_turn(answer)
 
     def is_answer(self, recorded: Checkpoint, /) -> bool:
         """Whether the call may return because of this row."""

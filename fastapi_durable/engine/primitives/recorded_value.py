@@ -37,7 +37,7 @@ class RecordedValue(Primitive[Any]):
                 if inspect.isawaitable(value):
                     value = await value
             finally:
-                if self.turn.life.self_cancelled:
+                if self.turn.life.tasks.self_cancelled:
                     await take_back_own_cancels()
             output = self.turn.kernel.codec.encode(value, self._declared, what=f"the value of {self.name}")
         except BaseException as error:

@@ -142,7 +142,7 @@ class Step(Attempted):
                                 late=hand_in_late,
                             )
                         finally:
-                            if self.turn.life.self_cancelled:
+                            if self.turn.life.tasks.self_cancelled:
                                 await take_back_own_cancels()
             output = codec.encode(result, definition.output_type, what=f"the result of {label}")
         except StillWorkingError as error:
@@ -156,7 +156,7 @@ class Step(Attempted):
             outcome = StepOutcome(error=error_record(error), events=log.events)
         else:
             outcome = StepOutcome(output=output, events=log.events)
-        return await self.uncancelled(outcome) if self.turn.life.self_cancelled else outcome
+        return await self.uncancelled(outcome) if self.turn.life.tasks.self_cancelled else outcome
 
 
 async def call(

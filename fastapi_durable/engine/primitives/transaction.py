@@ -93,7 +93,7 @@ class Transaction(Attempted):
                             )
                         finally:
                             # Before the transaction is undone, which awaits.
-                            if self.turn.life.self_cancelled:
+                            if self.turn.life.tasks.self_cancelled:
                                 await take_back_own_cancels()
                     output = codec.encode(result, definition.output_type, what=f"the result of {label}")
                     row = self.success(output, number, started_at, earlier, log.events)

@@ -62,6 +62,17 @@ class Wait(Primitive[R]):
     def is_answer(self, recorded: Checkpoint) -> bool:
         return recorded.status.is_finished and not was_given_up(recorded)
 
+    async def await_turn(self, answer: Checkpoint | None) -> None:
+        """See `Primitive`; a wait that is cancelled meanwhile gives up what it left, or received, before."""
+        if self.begun is not None and was_given_up(self.begun):
+            # It goes on when the body cancels it.
+            return
+        try:
+            await super().await_turn(answer)
+        except asyncio.CancelledError:
+            await self._give_up()
+            raise
+
     async def act(self) -> Checkpoint:
         turn = self.turn
         # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
@@ -79,8 +90,7 @@ class Wait(Primitive[R]):
                 if received is not None:
                     return received
         except asyncio.CancelledError:
-            if turn.life.ended is None:
-                await self._give_up()
+            await self._give_up()
             raise
 
     @abstractmethod
@@ -117,6 +127,8 @@ class Wait(Primitive[R]):
     # Giving up
 
     async def _give_up(self) -> None:
+        if self.turn.life.ended is not None:
+            return
         self.turn.history.failures.cancelled(self.seq)
         if self.begun is not None and was_given_up(self.begun):
             return

@@ -14,16 +14,29 @@ from fastapi_durable.engine.turns.outcome import Interrupt
 Factory = Callable[..., Any]
 
 
+class BodyTasks:
+    """What the tasks of one body share.
+
+    Attributes:
+        self_cancelled: Those whose code cancelled them, and did not take that back.
+        have_company: There are, or were, others than the body's own task.
+    """
+
+    def __init__(self) -> None:
+        self.self_cancelled: set[BodyTask] = set()
+        self.have_company = False
+
+
 class BodyTask(asyncio.Task[Any]):
     """A task that runs code of a body, its steps included.
 
     Attributes:
         own_cancels: How often that code cancelled the task itself, and nobody took it back yet.
-        self_cancelled: Those tasks of the same body for which that is not zero.
+        of: The tasks of the same body.
     """
 
     own_cancels = 0
-    self_cancelled: "set[BodyTask]"
+    of: BodyTasks
     _gave_back = False
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -33,7 +46,7 @@ class BodyTask(asyncio.Task[Any]):
                 self._gave_back = False
             else:
                 self.own_cancels += 1
-                self.self_cancelled.add(self)
+                self.of.self_cancelled.add(self)
         return super().cancel(msg)
 
     def uncancel(self) -> int:
@@ -42,14 +55,10 @@ class BodyTask(asyncio.Task[Any]):
         return super().uncancel()
 
 
-def body_task(coroutine: Coroutine[Any, Any, Any], self_cancelled: set[BodyTask], *, name: str) -> BodyTask:
-    """The task of a body itself.
-
-    Args:
-        self_cancelled: See `BodyTask`; the tasks that this one creates share it.
-    """
+def body_task(coroutine: Coroutine[Any, Any, Any], tasks: BodyTasks, *, name: str) -> BodyTask:
+    """The task of a body itself, the first of its tasks."""
     task = BodyTask(coroutine, loop=asyncio.get_running_loop(), name=name)
-    task.self_cancelled = self_cancelled
+    task.of = tasks
     return task
 
 
@@ -75,9 +84,9 @@ async def take_back_own_cancels() -> None:
         CancelledError: there were some, so the code has failed; or the task is cancelled from outside as well.
     """
     task = asyncio.current_task()
-    if not isinstance(task, BodyTask) or task not in task.self_cancelled:
+    if not isinstance(task, BodyTask) or task not in task.of.self_cancelled:
         return
-    task.self_cancelled.discard(task)
+    task.of.self_cancelled.discard(task)
     try:
         # One that was not delivered yet would meet whatever the task awaits next.
         await asyncio.sleep(0)
@@ -120,14 +129,22 @@ class TaskGuard:
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
         parent = asyncio.current_task(loop)
         if isinstance(parent, BodyTask) and asyncio.iscoroutine(coroutine):
+            parent.of.have_company = True
             if self._factory is not None:
                 return self._factory(loop, _Contained(coroutine), **options)
             task = BodyTask(_Contained(coroutine), loop=loop, **options)
-            task.self_cancelled = parent.self_cancelled
+            task.of = parent.of
+            task.add_done_callback(_forget_interruption)
             return task
         if self._factory is not None:
             return self._factory(loop, coroutine, **options)
         return asyncio.Task(coroutine, loop=loop, **options)
+
+
+def _forget_interruption(task: asyncio.Task[Any]) -> None:
+    """Mark as seen what the engine raised into a task: nobody is left who could await it. Other errors are its own."""
+    if not task.cancelled() and issubclass(type(task._exception), Interrupt):
+        task.exception()
 
 
 class _Contained(Coroutine[Any, Any, Any]):

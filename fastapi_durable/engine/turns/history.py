@@ -39,6 +39,11 @@ class History:
         self.failures = FailureAttribution(self.positions)
         self.has_progressed = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is recorded."""
+        return not self._rows
+
     def rows(self) -> Iterable[HistoryRow | Checkpoint]:
         """All of them, for another turn."""
         return self._rows.values()

@@ -14,11 +14,11 @@ from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.failure import named
-from fastapi_durable.engine.turns.body_task import BodyTask, body_task
+from fastapi_durable.engine.turns.body_task import BodyTasks, body_task
 from fastapi_durable.engine.turns.live_waits import LiveWaits
 from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
 from fastapi_durable.engine.turns.position import used_too_late
-from fastapi_durable.engine.turns.quiescence import Parked, Quiescence, retrieve
+from fastapi_durable.engine.turns.quiescence import TO_BE_CANCELLED, Parked, Quiescence, Rank, retrieve
 from fastapi_durable.model.records import Run
 
 T = TypeVar("T")
@@ -43,13 +43,13 @@ class Lifetime:
     Attributes:
         ended: Why the turn is over, if it is.
         calls: What the body has under way.
-        self_cancelled: Tasks of the body whose code cancelled them, and did not take that back.
+        tasks: The tasks of the body.
     """
 
     def __init__(self, run: Run, kernel: Kernel, look: Callable[[], Awaitable[bool]], *, is_cancelling: bool) -> None:
         self.ended: Ended | None = None
-        self.self_cancelled: set[BodyTask] = set()
-        self.calls = Quiescence(self._come_to_rest, self._keep_going)
+        self.tasks = BodyTasks()
+        self.calls = Quiescence(self.tasks, self._come_to_rest, self._keep_going)
         self._run = run
         self._kernel = kernel
         self._look = look
@@ -75,7 +75,7 @@ class Lifetime:
                 # asyncio would let it end the event loop, and with it every other run of the process.
                 raise RuntimeError(f"the workflow's body was ended by {named(error)}") from error
 
-        self._body = body_task(run_body(), self.self_cancelled, name=f"durable run {self._run.id}")
+        self._body = body_task(run_body(), self.tasks, name=f"durable run {self._run.id}")
         self.calls.watch(self._body)
         try:
             self._body_over = asyncio.get_running_loop().create_future()
@@ -111,9 +111,9 @@ class Lifetime:
             CancelledError: the current task cancelled itself.
         """
         task = asyncio.current_task()
-        if task in self.self_cancelled:
+        if task in self.tasks.self_cancelled:
             # Once: a body that catches it goes on until the cancel itself comes.
-            self.self_cancelled.discard(task)
+            self.tasks.self_cancelled.discard(task)
             raise asyncio.CancelledError("the body cancelled its own task")
 
     def check_open(self) -> None:
@@ -150,6 +150,12 @@ class Lifetime:
         await self.calls.park(until, seq)
         self.check_open()
 
+    async def park_until_rest(self, rank: Rank) -> None:
+        """Wait until the body would rest, and calls of a lower rank have gone on."""
+        self.check_open()
+        await self.calls.park_until_rest(rank)
+        self.check_open()
+
     async def await_cancel(self) -> NoReturn:
         """Wait to be cancelled, as the call was in an earlier turn; at the latest when the body rests.
 
@@ -157,7 +163,7 @@ class Lifetime:
             CancelledError: in any case.
         """
         self.check_open()
-        await self.calls.park(to_be_cancelled=True)
+        await self.calls.park_until_rest(TO_BE_CANCELLED)
         raise asyncio.CancelledError
 
     async def hold(self) -> NoReturn:

@@ -1,31 +1,40 @@
 """When a body can do no more in this process: everything that it has under way is parked, and stays so."""
 
 import asyncio
+import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
+from fastapi_durable.engine.turns.body_task import BodyTasks
 from fastapi_durable.engine.turns.outcome import Interrupt
+
+Rank = tuple[float, ...]
+"""The place of a parked call among those that go on when the body would rest: the lowest first, equal ones together."""
+
+NEW: Final[Rank] = (1,)
+"""A call that was not answered when the turn began, after all that were: those have a lower rank."""
+TO_BE_CANCELLED: Final[Rank] = (2,)
+"""A call that the body cancelled in an earlier turn, and has not cancelled in this one."""
 
 _QUIET_CYCLES = 32
 """Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
 A branch that needs more of them between two primitives would have to await something that is not durable."""
 
+_CYCLES_OF_A_STEP = 8
+"""Those that a body gets in a replay to do what follows from one result: a branch ends, and who awaits it goes on."""
+
 
 class Parked:
-    """A call that waits: until a moment, for a delivery to a position, for either, or only for another turn.
+    """A call that waits: until a moment, for a delivery to a position, for either, or only for another turn."""
 
-    One that is `to_be_cancelled` was cancelled by the body in an earlier turn, and waits for that.
-    """
+    __slots__ = ("future", "seq", "until")
 
-    __slots__ = ("future", "seq", "to_be_cancelled", "until")
-
-    def __init__(self, until: datetime | None, seq: int | None, to_be_cancelled: bool) -> None:
+    def __init__(self, until: datetime | None = None, seq: int | None = None) -> None:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.until = until
         self.seq = seq
-        self.to_be_cancelled = to_be_cancelled
 
 
 class Quiescence:
@@ -33,15 +42,21 @@ class Quiescence:
 
     While everything under way is parked, the event loop's cycles are counted, from anew at each sign of life; after
     enough of them without one, the body rests. Only the last call that parks, or that ends beside parked ones, can
-    bring that about, so it is looked for there, and watched until it is certain either way.
+    bring that about, so it is looked for there, and watched until it is certain either way. Calls that are parked until
+    then go on instead, by their rank.
 
     Args:
+        tasks: Those of the body.
         at_rest: Is told, with the earliest moment that is waited for.
         at_work: Is told that calls are parked while others are under way, with the one that was parked just now.
     """
 
-    def __init__(self, at_rest: Callable[[datetime | None], None], at_work: Callable[[Parked | None], None]) -> None:
+    def __init__(
+        self, tasks: BodyTasks, at_rest: Callable[[datetime | None], None], at_work: Callable[[Parked | None], None]
+    ) -> None:
         self.parked: set[Parked] = set()
+        self._tasks = tasks
+        self._ranked: list[tuple[Rank, int, Parked]] = []
         self._at_rest = at_rest
         self._at_work = at_work
         self._body: asyncio.Task[Any] | None = None
@@ -113,22 +128,30 @@ class Quiescence:
             self._branches.add(task)
             task.add_done_callback(retrieve)
 
-    async def park(
-        self, until: datetime | None = None, seq: int | None = None, *, to_be_cancelled: bool = False
-    ) -> None:
+    async def park(self, until: datetime | None = None, seq: int | None = None) -> None:
         """Let the call that is under way wait until it is resumed, or interrupted.
 
         Args:
             until: The moment that it waits for.
             seq: The position to which it awaits a delivery.
-            to_be_cancelled: It is resumed when the body would rest: so the body does not cancel it this time.
         """
-        parked = Parked(until, seq, to_be_cancelled)
+        parked = Parked(until, seq)
         self.parked.add(parked)
         if self.is_quiet:
             self._look()
         else:
             self._at_work(parked)
+        try:
+            await parked.future
+        finally:
+            self.parked.discard(parked)
+
+    async def park_until_rest(self, rank: Rank) -> None:
+        """Let the call that is under way wait until the body would rest, and calls of a lower rank have gone on."""
+        parked = Parked()
+        self.parked.add(parked)
+        heapq.heappush(self._ranked, (rank, id(parked), parked))
+        self._look()
         try:
             await parked.future
         finally:
@@ -157,8 +180,14 @@ class Quiescence:
         if self.is_quiet and not self._is_watching:
             self._is_watching = True
             # A body that awaits its only call itself can do nothing else. One with branches may be about to.
-            alone = len(self.parked) == 1 and asyncio.current_task() is self._body and not self._branches
-            self._watch(self._signs_of_life, 1 if alone else _QUIET_CYCLES)
+            alone = len(self.parked) == 1 and asyncio.current_task() is self._body
+            alone = alone and not self._branches and not self._tasks.have_company
+            self._watch(self._signs_of_life, 1 if alone else self._cycles)
+
+    @property
+    def _cycles(self) -> int:
+        """How many without a sign of life are enough."""
+        return _CYCLES_OF_A_STEP if self._ranked and self._ranked[0][0] < NEW else _QUIET_CYCLES
 
     def _watch(self, signs: int, cycles: int) -> None:
         if not self.is_quiet:
@@ -168,16 +197,24 @@ class Quiescence:
                 self._at_work(None)
             return
         if signs != self._signs_of_life:
-            signs, cycles = self._signs_of_life, _QUIET_CYCLES
+            signs, cycles = self._signs_of_life, self._cycles
         if cycles > 0:
             asyncio.get_running_loop().call_soon(self._watch, signs, cycles - 1)
             return
         self._is_watching = False
-        if cancelled := [each for each in self.parked if each.to_be_cancelled]:
-            for each in cancelled:
-                self.resume(each)
+        if self._resume_ranked():
             return
         self._at_rest(min((each.until for each in self.parked if each.until is not None), default=None))
+
+    def _resume_ranked(self) -> bool:
+        """Let the calls of the lowest rank go on; whether there are any."""
+        resumed: Rank | None = None
+        while self._ranked and (resumed is None or self._ranked[0][0] == resumed):
+            rank, _, parked = heapq.heappop(self._ranked)
+            if parked in self.parked:
+                resumed = rank
+                self.resume(parked)
+        return resumed is not None
 
 
 def retrieve(task: asyncio.Task[Any]) -> None:

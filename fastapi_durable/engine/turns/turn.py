@@ -17,6 +17,7 @@ from fastapi_durable.engine.turns.history import History
 from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.position import refuse_inside_step
+from fastapi_durable.engine.turns.replay import Replay
 from fastapi_durable.engine.turns.undo import Compensation
 from fastapi_durable.model.errors import LeaseLostError, NonDeterminismError, StoreConflictError, StoreUnavailableError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, Run, RunStatus
@@ -33,6 +34,7 @@ class Turn:
         token: The lease under which the turn writes.
         history: What is recorded, and the positions of the body's calls.
         life: Whether the turn goes on, and what is under way in it.
+        replay: In which order it goes through its history.
         run: As it was read last: what was delivered to it by then is in the history.
         is_cancelling: The body gets no further than its history, so that whatever it did is undone.
         put_waiters: Whether the run may have left waiters, which its end has to remove.
@@ -55,6 +57,8 @@ class Turn:
         self.is_cancelling = run.status is RunStatus.CANCELLING and not undoing
         self.life = Lifetime(run, kernel, self._look, is_cancelling=self.is_cancelling)
         self.history = History(run.id, history, self._abandon)
+        has_branches = self.history.positions.has_branches
+        self.replay = Replay(self.life, is_over=self.history.is_empty, has_branches=has_branches)
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
@@ -68,7 +72,7 @@ class Turn:
         refuse_inside_step()
         if self.life.ended is not None:
             self.life.refuse_call()
-        if self.life.self_cancelled:
+        if self.life.tasks.self_cancelled:
             self.life.refuse_cancelled()
         self.life.calls.sign_of_life()
         return self.history.positions.take()
