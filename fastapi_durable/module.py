@@ -41,7 +41,7 @@ from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
-from fastapi_durable.model.errors import ConfigurationError, StoreUnavailableError
+from fastapi_durable.model.errors import ConfigurationError, StoreConflictError, StoreUnavailableError
 from fastapi_durable.observe.opentelemetry import metered
 from fastapi_durable.observe.prometheus import ProcessMetrics
 from fastapi_durable.service.facade import RunGateway, WorkflowService
@@ -55,6 +55,7 @@ from fastapi_durable.web.webhooks import webhook_router
 
 _log = logging.getLogger("fastapi_durable")
 _SHORTEST_STORE_TIMEOUT = timedelta(seconds=2)
+_STARTUP_PAUSE = 0.1
 
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
@@ -315,7 +316,7 @@ class DurableModule:
             # The worker's own limit comes first, then that of each instance.
             cleanup.seconds = 5 + 3 * options.shutdown_timeout.total_seconds()
             await self._enter_app_scoped(resolver, scope)
-            await _check_store(options)
+            await _answered(options, options.store.ensure_schema)
             engine = Engine(
                 store=options.store,
                 workflows=self._workflows,
@@ -353,7 +354,7 @@ class DurableModule:
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))
                 stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
-                await worker.start()
+                await _answered(options, worker.start)
                 stack.push_async_callback(worker.stop, options.shutdown_timeout)
             _announce(runtime, options)
             _warn_of_unsafe_bodies(self._workflows)
@@ -397,16 +398,27 @@ def _store_of_routes(options: DurableOptions) -> StateStore:
     return options.store.with_scope(namespace) if options.scope_reads and namespace is not None else options.store
 
 
-async def _check_store(options: DurableOptions) -> None:
+async def _answered(options: DurableOptions, ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask the store something at the start, again and again while it cannot be reached."""
     limit = options.startup_timeout.total_seconds()
+    store = type(options.store).__name__
+    failed: StoreUnavailableError | StoreConflictError | None = None
     try:
         async with asyncio.timeout(limit):
-            await options.store.ensure_schema()
+            while True:
+                try:
+                    return await ask()
+                except (StoreUnavailableError, StoreConflictError) as error:
+                    if failed is None:
+                        _log.warning("the state store (%s) does not answer yet, it is asked again: %s", store, error)
+                    failed = error
+                await asyncio.sleep(_STARTUP_PAUSE)
     except TimeoutError as error:
+        said = "" if failed is None else f": {failed}"
         raise StoreUnavailableError(
-            f"the state store ({type(options.store).__name__}) did not answer within {limit:g} s of the start. Is the "
+            f"the state store ({store}) did not answer within {limit:g} s of the start{said}. Is the "
             "database running, and its address right? DURABLE_STARTUP_TIMEOUT sets how long to wait"
-        ) from error
+        ) from (failed or error)
 
 
 def _announce(runtime: DurableRuntime, options: DurableOptions) -> None:

@@ -89,11 +89,13 @@ class Worker:
 
         Raises:
             RuntimeError: it was started before.
+            StoreUnavailableError: the store cannot be reached. Nothing has begun, so the call can be repeated.
         """
         if self._loops:
             raise RuntimeError("the worker was started already")
-        await self._engine.transport.start()
+        # Before anything else: a start that fails by the store may be repeated.
         await self._engine.declare_queues()
+        await self._engine.transport.start()
         self._task_guard = TaskGuard.hold()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()

@@ -73,7 +73,9 @@ async def endure(database: ChaosDatabase, folder: Path, options: argparse.Namesp
         f"{options.database}: {found.summary}; worst resume {max(fleet.resume_seconds, default=0):.1f} s; "
         f"all ended {settled:.1f} s after closing time"
     )
-    return not (found.lost or found.duplicated or found.stuck or found.left or found.broken or fleet.faults)
+    return not (
+        found.lost or found.duplicated or found.stuck or found.failed or found.left or found.broken or fleet.faults
+    )
 
 
 async def count_by_entities(engine: WorkflowService) -> dict[str, int]:

@@ -22,6 +22,7 @@ class Findings:
 
     Attributes:
         lost: Runs and effects that should be there and are not, or came out wrong.
+        failed: Runs that ended otherwise than by success: nothing in their code fails.
         duplicated: Effects that are there twice.
         stuck: Runs that have not ended.
         left: Leases, slots, waiters and signals that nobody needs any more.
@@ -31,6 +32,7 @@ class Findings:
     runs: int = 0
     ticks: int = 0
     lost: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     duplicated: list[str] = field(default_factory=list)
     stuck: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -39,7 +41,8 @@ class Findings:
 
     @property
     def summary(self) -> str:
-        return f"runs {self.runs}, lost {len(self.lost)}, duplicated {len(self.duplicated)}, stuck {len(self.stuck)}"
+        counts = {"lost": self.lost, "duplicated": self.duplicated, "stuck": self.stuck, "failed": self.failed}
+        return ", ".join([f"runs {self.runs}", *(f"{name} {len(lines)}" for name, lines in counts.items())])
 
 
 def unfinished(database: ChaosDatabase) -> int:
@@ -58,7 +61,7 @@ def audit(database: ChaosDatabase, customers: Customers, tallies: Mapping[str, i
         if status not in _TERMINAL:
             found.stuck.append(f"{run_id} is {status}")
         elif status != "completed":
-            found.lost.append(f"{run_id} is {status}: {rest}")
+            found.failed.append(f"{run_id} is {status}: {rest}")
     entries: defaultdict[str, list[str]] = defaultdict(list)
     for job, entry in database.rows("SELECT job, entry FROM chaos_ledger"):
         entries[job].append(entry)

@@ -21,4 +21,4 @@ def test_a_short_chaos_loses_nothing_and_does_nothing_twice(database: str) -> No
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "lost 0, duplicated 0, stuck 0" in done.stdout
+    assert "lost 0, duplicated 0, stuck 0, failed 0" in done.stdout

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import pytest
@@ -15,6 +16,7 @@ from fastapi_durable import (
     DurableRuntime,
     DurableSettings,
     MemoryStateStore,
+    Queue,
     RunStatus,
     StateStoreDep,
     WorkflowContext,
@@ -22,9 +24,16 @@ from fastapi_durable import (
     step,
     workflow,
 )
-from fastapi_durable.errors import NotStartedError, SchemaMismatchError, StoreUnavailableError
+from fastapi_durable.errors import (
+    NotStartedError,
+    SchemaMismatchError,
+    StoreConflictError,
+    StoreError,
+    StoreUnavailableError,
+)
 from tests.integration.order_desk import Order, calling, charge, checkout, order_desk, receipt_of, serving
 from tests.support.engine_rig import until
+from tests.support.interposed_store import interposed
 
 
 def ready_module(**options: Any) -> DurableModule:
@@ -218,7 +227,7 @@ class _FailingStore(MemoryStateStore):
 
 
 @pytest.mark.parametrize(
-    "error", [SchemaMismatchError("run `prisma migrate deploy`"), StoreUnavailableError("no answer"), OSError("disk")]
+    "error", [SchemaMismatchError("run `prisma migrate deploy`"), StoreError("refused"), OSError("disk")]
 )
 async def test_a_failed_start_leaves_what_was_entered_and_can_be_repeated(error: Exception) -> None:
     events: list[str] = []
@@ -251,6 +260,37 @@ async def test_a_database_that_does_not_answer_fails_the_start_within_the_startu
     durable = ready_module(store=_FailingStore(None), startup_timeout="20ms")
     app = FastAPI()
     with pytest.raises(StoreUnavailableError, match=r"did not answer within 0.02 s .* DURABLE_STARTUP_TIMEOUT"):
+        async with durable.lifespan(app):
+            pytest.fail("the application was started")
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("cut"), StoreConflictError("undone")], ids=repr)
+@pytest.mark.parametrize("call", ["ensure_schema", "save_queue"])
+async def test_a_database_that_fails_at_the_start_is_asked_again(
+    error: Exception, call: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [error, error]
+
+    async def fail(name: str, asked: "partial[Awaitable[object]]") -> object:
+        if name == call and failures:
+            raise failures.pop()
+        return await asked()
+
+    store = interposed(MemoryStateStore(), fail)
+    durable = DurableModule.for_root(
+        DurableOptions(store=store, queues=[Queue("orders", concurrency=1)]), workflows=[checkout]
+    )
+    app = order_desk(durable.lifespan)
+    async with serving(app) as http:
+        assert await receipt_of(http, "7") == "order 7 by card gateway"
+    assert not failures
+    assert f"does not answer yet, it is asked again: {error}" in caplog.text
+
+
+async def test_a_database_that_fails_for_longer_than_the_startup_timeout_fails_the_start() -> None:
+    durable = ready_module(store=_FailingStore(StoreUnavailableError("no route")), startup_timeout="20ms")
+    app = FastAPI()
+    with pytest.raises(StoreUnavailableError, match=r"did not answer within 0.02 s of the start: no route\. "):
         async with durable.lifespan(app):
             pytest.fail("the application was started")
 
