@@ -1,6 +1,6 @@
-"""Databases, migrated by the real Prisma Migrate: fresh for every test, or for all tests of a module together.
+"""Databases, migrated by the real Prisma Migrate: empty for every test, or for all tests of a module together.
 
-Migrating takes a few seconds, so it happens once a session, on a template of which each test gets a copy.
+Migrating takes a few seconds, so it happens once a session, on a template of which others are copies.
 """
 
 import os
@@ -14,6 +14,7 @@ import pytest
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer, PostgresServer, local_postgres
 from tests.support.postgres import postgres_server as run_postgres_server
+from tests.support.reused_databases import ReusedDatabases
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +39,18 @@ def _postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@pytest.fixture(scope="session")
+def _reused_databases(postgres_server: PostgresServer, _postgres_template: str) -> Iterator[ReusedDatabases]:
+    databases = ReusedDatabases(postgres_server, _postgres_template)
+    yield databases
+    databases.drop_all()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer, _postgres_template: str) -> Iterator[str]:
-    """The URL of a fresh, migrated PostgreSQL database."""
-    name = f"durable_test_{uuid.uuid4().hex}"
-    yield postgres_server.create_database(name, template=_postgres_template)
-    postgres_server.drop_database(name)
+def postgres_url(_reused_databases: ReusedDatabases) -> Iterator[str]:
+    """The URL of an empty, migrated PostgreSQL database."""
+    with _reused_databases.lent() as url:
+        yield url
 
 
 @pytest.fixture

@@ -57,7 +57,8 @@ class DurableSettings(EngineConfig, BaseSettings):
         "`api` starts and reads runs, `worker` drives them, `all` does both", default="all"
     )
     startup_timeout: Annotated[DurationSetting, between("1ms", "1 day")] = setting(
-        "how long the store may take to answer at the start", default="10s"
+        "how long the store may take to answer at the start; while it cannot be reached it is asked again",
+        default="10s",
     )
     webhook_secret: Annotated[Setting[SecretStr | None, SecretStr | str | None], _secret] = setting(
         "the key with which callers sign a callback (HMAC-SHA256), 32 characters or more; "

@@ -1,7 +1,7 @@
 """The short way: what is started or woken in a process with a free place goes on there, without a look for work."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -124,14 +124,21 @@ async def test_a_run_of_another_workflow_is_left_to_those_who_know_it() -> None:
 
 
 async def test_a_run_in_a_queue_waits_for_its_turn_in_the_queue() -> None:
-    store = MemoryStateStore()
+    claimed: list[str] = []
+
+    async def note_claims(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        answer = await call()
+        if name == "claim_queued_runs":
+            claimed.extend(run.id for run in answer.runs)
+        return answer
+
+    store = interposed(MemoryStateStore(), note_claims)
     queues = [Queue("narrow", concurrency=1)]
     async with running_engine(store, signalled, config=FAST, queues=queues) as engine:
         handle = await waiting(engine, signalled, queue="narrow")
         await engine.signal("go", "on")
-        run = await handle.run()
-        assert run.status is RunStatus.SUSPENDED, "woken, and nobody's yet"
-        assert await handle.result("5s") == "on"
+        assert await handle.result("20s") == "on"
+    assert claimed == [handle.run_id] * 2, "the queue gave it a place at its start, and again when it was woken"
 
 
 async def test_a_full_worker_takes_the_run_when_it_has_a_place() -> None:

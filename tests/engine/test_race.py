@@ -12,6 +12,7 @@ from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.model.errors import DefinitionError, RunFailedError, StepFailedError
 from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.testing import HandClock
 from tests.support.engine_rig import has_status, running_engine, until
 from tests.support.stores import on_every_store
 
@@ -84,11 +85,14 @@ async def test_a_wait_with_a_time_limit_of_any_kind(store: StateStore) -> None:
 
     @workflow
     async def flow(ctx: WorkflowContext) -> int:
-        return (await ctx.race(ctx.child(patient), ctx.sleep("5ms"))).index
+        return (await ctx.race(ctx.child(patient), ctx.sleep("1h"))).index
 
-    async with running_engine(store, flow, patient) as engine:
+    clock = HandClock()
+    async with running_engine(store, flow, patient, clock=clock) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("10s") == 1
+        await until(lambda: store.find_signal_waiter("never"))
+        clock.move(hours=1)
+        assert await handle.result("20s") == 1
         (child,) = await store.list_runs(RunQuery(parent_run_id=handle.run_id))
         await until(lambda: has_status(engine.handle(child.id), RunStatus.CANCELLED))
     assert await store.list_signal_waiters() == []

@@ -1,12 +1,15 @@
 """A client that remembers what it was asked, on a fresh database of either kind."""
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from example_app.clients.postgresql import Prisma as PostgresPrisma
 from example_app.clients.sqlite import Prisma as SqlitePrisma
+from tests.support.postgres import PostgresServer
 
 
 @pytest_asyncio.fixture
@@ -28,3 +31,11 @@ async def client(database_url: str) -> AsyncIterator[Any]:
 
     async with Remembering(datasource={"url": database_url}) as client:
         yield client
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer, _postgres_template: str) -> Iterator[str]:
+    """A database of the test's own: plans follow from statistics, which outlive the rows."""
+    name = f"durable_plans_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name, template=_postgres_template)
+    postgres_server.drop_database(name)
