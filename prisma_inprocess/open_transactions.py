@@ -17,6 +17,7 @@ from prisma_inprocess.errors import EngineError, Fault, not_connected
 # How many of the transactions that were ended from here are remembered with the reason.
 _REMEMBERED: Final = 1000
 # A COMMIT waits for its answer as long as the transaction was given, and not less than this.
+_END_SECONDS: Final = 5.0
 _COMMIT_SECONDS: Final = 10.0
 _NOT_FOUND: Final = (
     "Transaction already closed: Transaction not found. Transaction ID is invalid, refers to an old closed "
@@ -79,8 +80,11 @@ class OpenTransactions:
             raise self._closed(transaction_id, "rollback")
 
     async def end_all(self) -> None:
-        """Roll back everything, because the client disconnects."""
+        """Roll back everything, because the client disconnects; wait, within a limit, for what ends already."""
         await asyncio.gather(*(self._end(transaction_id, _disconnected) for transaction_id in list(self._open)))
+        if self._endings:
+            # A statement that ran out of time may still have to be stopped in the server.
+            await asyncio.wait(self._endings, timeout=_END_SECONDS)
 
     def forget_all(self) -> None:
         """Forget everything: the connections belong to another event loop or process."""

@@ -72,7 +72,7 @@ class ErrorRecord:
     Attributes:
         type: The exception's class name. The reference ignores this key, and the next ones.
         cause: What the exception was raised from.
-        positions: Of a failed run: what a retry gives up, so that it is done again (see `engine.blame`). None: not
+        positions: Of a failed run: what a retry gives up, to do it again (see `FailureAttribution`). None: not
             recorded, as in a run that the reference ended.
     """
 

@@ -11,6 +11,9 @@ from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS, GONE
 from prisma_inprocess.errors import EngineError, Fault, not_connected
 from prisma_inprocess.url import PostgresUrl
 
+_CANCEL = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE pid = $1"
+_CANCEL_PAUSE = 0.02
+
 
 class PostgresPool:
     """Hands out connections, and knows which failures spoil one connection, or all of them.
@@ -71,6 +74,9 @@ class PostgresPool:
     async def cancel(self, process: int) -> None:
         """Let the server stop the statement of a connection that was cut off; without it, it would go on and keep its
         locks. Within a limit, and best effort.
+
+        The statement may still be on its way. A request that comes before it stops nothing, so it is repeated until the
+        server has noticed the end of the connection.
         """
         with contextlib.suppress(EngineError, *DATABASE_ERRORS):
             async with asyncio.timeout(CLOSE_LIMIT):
@@ -79,7 +85,8 @@ class PostgresPool:
     async def _cancel(self, process: int) -> None:
         helper = await self.acquire(None)
         try:
-            await helper.raw.execute("SELECT pg_cancel_backend($1)", process)
+            while await helper.raw.fetchval(_CANCEL, process):  # noqa: ASYNC110 (the server does not call back)
+                await asyncio.sleep(_CANCEL_PAUSE)
         except BaseException:
             self.discard(helper)
             raise

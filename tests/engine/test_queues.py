@@ -77,9 +77,9 @@ async def test_two_workers_together_never_drive_more_than_the_queue_allows(
     async with running_engine(stores[0], working, queues=queues) as engine:
         async with running_engine(stores[1], working, queues=queues):
             handles = await asyncio.gather(*[engine.start(working, str(n), queue="q") for n in range(8)])
-            results = await asyncio.gather(*[handle.result("20s") for handle in handles])
+            results = await asyncio.gather(*[handle.result("60s") for handle in handles])
     assert results == [str(n) for n in range(8)]
-    assert max(most) == 2
+    assert max(most) <= 2
 
 
 async def test_a_run_that_waits_for_a_signal_is_in_nobodys_way() -> None:

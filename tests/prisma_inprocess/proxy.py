@@ -1,4 +1,4 @@
-"""A TCP proxy before PostgreSQL that cuts connections, falls silent, and loses answers, when the test says so."""
+"""A TCP proxy before PostgreSQL that cuts connections, falls silent, loses answers or is slow, as the test says."""
 
 from __future__ import annotations
 
@@ -58,6 +58,13 @@ class Proxy:
         """Serve new connections again. Those that were silent stay so."""
         self._is_silent = False
 
+    def delay_open(self) -> asyncio.Event:
+        """Hold back what the connections that are open send to the server, until the event is set."""
+        arrived = asyncio.Event()
+        for link in self._links:
+            link.passes = arrived
+        return arrived
+
     def lose_answer_to(self, text: bytes) -> None:
         """Let the next message with this text reach the server, and its answer not come back."""
         self._lost_answer = text
@@ -87,6 +94,8 @@ class _Link:
         self._server: asyncio.StreamWriter | None = None
         self._loses_answer = False
         self.is_silent = False
+        self.passes = asyncio.Event()
+        self.passes.set()
         self.ended = asyncio.Event()
 
     def cut(self) -> None:
@@ -104,6 +113,7 @@ class _Link:
         while message := await reader.read(65536):
             if self.is_silent:
                 continue
+            await self.passes.wait()
             self._loses_answer = self._loses_answer or self._proxy.take_lost_answer(message)
             server.write(message)
         server.close()

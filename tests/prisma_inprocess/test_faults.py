@@ -132,9 +132,22 @@ async def test_a_connection_that_is_cut_ends_its_transaction_and_says_so_to_the_
                 await until_active(rich, "SELECT pg_sleep(30)%")
                 proxy.cut()
                 assert seen(await running) == lost
+                # The server has not noticed: it goes on, until it wants to send something.
+                await end_statements(rich, "SELECT pg_sleep(30)%")
             assert seen(await failure(tx.query_raw("SELECT 1"))) == lost
             assert seen(await failure(manager.commit())) == lost
             assert await db.step.count() == 0
+
+
+async def end_statements(rich: Rich, query: str) -> None:
+    """End those in the test's own database."""
+    connection = await asyncpg.connect(rich.url)
+    await connection.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
+        " AND pid <> pg_backend_pid()",
+        query,
+    )
+    await connection.close()
 
 
 async def until_active(rich: Rich, query: str) -> None:

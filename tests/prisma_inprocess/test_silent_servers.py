@@ -15,7 +15,7 @@ import pytest
 from prisma_inprocess import EngineError, Fault
 from tests.prisma_inprocess.conftest import only_postgres
 from tests.prisma_inprocess.proxy import Proxy, proxy_before
-from tests.prisma_inprocess.test_faults import LONG, failure, outcome, seen, step
+from tests.prisma_inprocess.test_faults import LONG, end_statements, failure, outcome, seen, step
 from tests.prisma_inprocess.workbench import Rich
 
 pytestmark = only_postgres
@@ -158,6 +158,20 @@ async def test_the_time_of_a_transaction_ends_in_silence_too(rich: Rich) -> None
                 assert await db.step.count() == 0
 
 
+async def test_a_statement_that_arrives_after_its_transaction_was_given_up_is_stopped(rich: Rich) -> None:
+    async with behind_proxy(rich, "connection_limit=2") as (proxy, db):
+        tx = await db.tx(timeout=dt.timedelta(milliseconds=300)).start()
+        arrived = proxy.delay_open()
+        late = asyncio.create_task(failure(tx.query_raw("SELECT pg_sleep(300)")))
+        await asyncio.sleep(0.6)
+        arrived.set()
+        assert seen(await late)[:2] == ("P2028", Fault.TRANSACTION_EXPIRED)
+        async with rich.client("connection_limit=1") as other, asyncio.timeout(60):
+            held = "SELECT count(*) AS n FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(300)%'"
+            while (await other.query_raw(held))[0]["n"]:  # noqa: ASYNC110 (the server does not call back)
+                await asyncio.sleep(0.05)
+
+
 async def test_disconnecting_does_not_wait_for_a_silent_server(rich: Rich) -> None:
     async with proxy_before(rich.url) as proxy:
         client = Rich(rich.provider, rich.package, proxy.url).client("connection_limit=4")
@@ -172,6 +186,8 @@ async def test_disconnecting_does_not_wait_for_a_silent_server(rich: Rich) -> No
             assert seen(await running) == ("P1017", Fault.NOT_CONNECTED, True, False)
         proxy.cut()
         await stuck
+        # Nothing that the client sent reached the server, which goes on.
+        await end_statements(rich, "SELECT pg_sleep(30)%")
 
 
 async def test_connecting_to_a_silent_server_leaves_nothing_behind(rich: Rich) -> None:
