@@ -26,7 +26,7 @@ help:
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
 	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
 	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
-	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores: a quarter of an hour"
+	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores, and 60 kills: a quarter of an hour"
 	@echo "make soak         a minute of steady load, in which nothing may grow"
 	@echo "make zones        cron expressions in every time zone, compared with a walk through the minutes: half an hour"
 	@echo "make check        ruff, mypy and the import rules"
@@ -67,7 +67,8 @@ matrix: setup
 	scripts/with_node .venv/bin/python scripts/compatibility.py $(if $(PYTHONS),$(PYTHONS),3.12 3.13 3.14 --optional) $(COMPATIBILITY)
 
 crashes: setup
-	DURABLE_CRASHES=all .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/primitives $(ARGS)
+	DURABLE_CRASHES=all .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/primitives \
+		tests/acceptance/test_kill.py tests/store/test_fan_out.py tests/store/test_isolation.py $(ARGS)
 
 chaos: setup
 	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)

@@ -1,6 +1,8 @@
 """Databases, migrated by the real Prisma Migrate: empty for every test, or for all tests of a module together.
 
-Migrating takes a few seconds, so it happens once a session, on a template of which others are copies.
+Migrating takes a few seconds, so it happens once a session, on a template of which others are copies. All of pytest's
+workers share the SQLite template. Each has a PostgreSQL server of its own, and restores there what one of them has
+migrated.
 """
 
 import os
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.made_once import made_once
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer, PostgresServer, local_postgres
 from tests.support.postgres import postgres_server as run_postgres_server
@@ -32,9 +35,20 @@ def stoppable_postgres() -> Iterator[LocalPostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres_server: PostgresServer) -> Iterator[str]:
+def _postgres_template(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     name = f"durable_template_{os.getpid()}_{uuid.uuid4().hex[:8]}"
-    migrate(postgres_server.create_database(name))
+    url = postgres_server.create_database(name)
+    if isinstance(postgres_server, LocalPostgresServer):
+
+        def migrate_and_dump(path: Path) -> None:
+            migrate(url)
+            postgres_server.dump(name, path)
+
+        dump = made_once(tmp_path_factory, "migrated.sql", migrate_and_dump)
+        if not postgres_server.sql("SELECT to_regclass('_prisma_migrations')", name):
+            postgres_server.restore(name, dump)
+    else:
+        migrate(url)
     yield name
     postgres_server.drop_database(name)
 
@@ -63,9 +77,7 @@ def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    migrate(f"file:{path}")
-    return path
+    return made_once(tmp_path_factory, "migrated.db", lambda path: migrate(f"file:{path}"))
 
 
 @pytest.fixture

@@ -34,9 +34,15 @@ async def test_a_process_that_is_asked_to_stop_finishes_its_step_and_hands_the_r
     database_url: str, tmp_path: Path, kind: str
 ) -> None:
     purchase = Purchase("order-1", "small")
-    with processes(database_url, tmp_path, DURABLE_LEASE=LONG_LEASE) as started:
+    commands = tmp_path / "commands"
+    commands.mkdir()
+    with (
+        processes(database_url, tmp_path, forked=True, DURABLE_LEASE=LONG_LEASE) as started,
+        # What is asked to stop was started by its command, as in a deployment.
+        processes(database_url, commands, DURABLE_LEASE=LONG_LEASE, DURABLE_INSTANCE_ID="leaving") as deployed,
+    ):
         desk = started.web(DURABLE_ROLE="api")
-        leaving = start(started, kind, step_seconds="3")
+        leaving = start(deployed, kind, step_seconds="1.5")
         await desk.ready()
         await place(desk, purchase)
         await until_charging(database_url)
@@ -52,7 +58,7 @@ async def test_a_process_that_is_asked_to_stop_finishes_its_step_and_hands_the_r
         async with database(database_url) as client:
             (charge,) = await client.durablestepcheckpoint.find_many(where={"name": "charge_card"})
         assert charge.attempts == 1
-        assert charge.finishedAt - charge.startedAt >= timedelta(seconds=3)
+        assert charge.finishedAt - charge.startedAt >= timedelta(seconds=1.5)
         assert staying.is_alive
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,7 @@ from tests.support.postgres import PostgresServer
 pytestmark = pytest.mark.postgres
 
 LEVELS = ["repeatable read", "serializable"]
-MANY = 300
+MANY = 300 if os.environ.get("DURABLE_CRASHES") == "all" else 100
 
 
 class PlainPrisma(Prisma):

@@ -15,9 +15,13 @@ from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, a
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of
 from tests.store.silence import Network, hanging
+from tests.support.leap import leap
 
-LIMIT = timedelta(seconds=4)
-"""Longer than a slow machine needs for a statement: what ends within it did not wait for what hangs."""
+LIMIT = timedelta(seconds=60)
+"""Longer than a slow machine needs for a statement. It passes only when a test leaps: what ends before a leap did not
+wait for what hangs."""
+REAL_LIMIT = timedelta(seconds=4)
+"""For what hangs in the network: a leap would end every other limit of the client as well."""
 MANY = 20
 Call = Callable[[StateStore, int], Awaitable[Any]]
 
@@ -62,6 +66,7 @@ async def test_calls_of_one_kind_go_on_while_one_of_them_hangs(
     others = [call(store, n) for n in range(hanging_calls, MANY)]
     await asyncio.gather(*others)
     assert not any(each.done() for each in stuck)
+    leap(LIMIT)
     for each in await asyncio.gather(*stuck, return_exceptions=True):
         assert isinstance(each, StoreUnavailableError)
     # Whoever asks again learns how it is.
@@ -70,7 +75,10 @@ async def test_calls_of_one_kind_go_on_while_one_of_them_hangs(
 
 async def test_a_hanging_batch_fails_for_everybody_in_it_and_for_nobody_else(client: Any, store: StateStore) -> None:
     client.silence.fall(times=2)
-    results = await asyncio.gather(*(GATHERED["find_run"](store, n) for n in range(MANY)), return_exceptions=True)
+    calls = [asyncio.ensure_future(GATHERED["find_run"](store, n)) for n in range(MANY)]
+    await client.silence.has_begun(2)
+    leap(LIMIT)
+    results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(each, StoreUnavailableError) for each in results)
     assert "unknown" in str(results[0])
     assert await GATHERED["find_run"](store, 0) is not None
@@ -78,13 +86,14 @@ async def test_a_hanging_batch_fails_for_everybody_in_it_and_for_nobody_else(cli
 
 async def test_calls_that_were_never_sent_are_told_so(client: Any, store: StateStore) -> None:
     """As many as may be under way hang: the others neither wait without a limit nor are in doubt."""
+    impatient = store.with_timeout(timedelta(seconds=1))
     client.silence.fall(times=10**6)
     calls = []
     for number in range(4):
-        calls.append(asyncio.ensure_future(GATHERED["create_run"](store, number)))
+        calls.append(asyncio.ensure_future(GATHERED["create_run"](impatient, number)))
         await client.silence.has_begun(number + 1)
-    calls.append(asyncio.ensure_future(GATHERED["create_run"](store, 999)))
-    async with asyncio.timeout(4 * LIMIT.total_seconds()):
+    calls.append(asyncio.ensure_future(GATHERED["create_run"](impatient, 999)))
+    async with asyncio.timeout(LIMIT.total_seconds()):
         results = await asyncio.gather(*calls, return_exceptions=True)
     assert all(isinstance(each, StoreUnavailableError) for each in results)
     client.silence.end()
@@ -107,8 +116,11 @@ ALONE: dict[str, Callable[[StateStore], Awaitable[Any]]] = {
 async def test_every_call_has_a_limit(name: str, client: Any, store: StateStore) -> None:
     """The console's reads as well as the worker's writes."""
     client.silence.fall()
-    with pytest.raises(StoreUnavailableError, match="no answer within 1 s"):
-        await ALONE[name](store.with_timeout(timedelta(seconds=1)))
+    call = asyncio.ensure_future(ALONE[name](store))
+    await client.silence.has_begun(1)
+    leap(LIMIT)
+    with pytest.raises(StoreUnavailableError, match="no answer within 60 s"):
+        await call
     await ALONE[name](store)
 
 
@@ -117,18 +129,20 @@ async def test_a_transaction_that_hangs_ends_and_gives_its_place_back(
     statement: str, client: Any, store: StateStore
 ) -> None:
     """Ten of them one after the other: more than there are connections."""
-    impatient = store.with_timeout(timedelta(milliseconds=300))
 
     async def block() -> None:
-        async with impatient.transaction(timeout=timedelta(milliseconds=300)) as transaction:
+        async with store.transaction(timeout=LIMIT) as transaction:
             await transaction.find_run("run-0")
             if statement == "ROLLBACK":
                 raise KeyError
 
     for _ in range(10):
         client.silence.fall(about=statement)
+        attempt = asyncio.ensure_future(block())
+        await client.silence.has_begun(1)
+        leap(LIMIT)
         with pytest.raises(KeyError if statement == "ROLLBACK" else StoreUnavailableError):
-            await block()
+            await attempt
     client.silence.end()
     async with store.transaction() as transaction:
         assert await transaction.find_run("run-0") is not None
@@ -144,9 +158,9 @@ async def test_one_half_open_connection_of_five_holds_up_nobody(postgres_url: st
             assert network.connections >= 2
             # The pool hands out first what was given back last.
             network.cut(network.last)
-            store = store.with_timeout(LIMIT)
+            store = store.with_timeout(REAL_LIMIT)
             calls = [asyncio.ensure_future(store.create_run(a_run(f"run-{n}"))) for n in range(30)]
-            done, stuck = await asyncio.wait(calls, timeout=LIMIT.total_seconds() - 1)
+            done, stuck = await asyncio.wait(calls, timeout=REAL_LIMIT.total_seconds() - 1)
             assert len(done) == 29
             assert all(each.result().created for each in done)
             (result,) = await asyncio.gather(*stuck, return_exceptions=True)
@@ -167,4 +181,4 @@ async def test_a_store_works_again_when_a_silent_network_is_back(postgres_url: s
                 with pytest.raises(StoreUnavailableError):
                     await asyncio.gather(*(store.find_run("run-1") for _ in range(9)))
             network.mend()
-            assert (await existing(store.with_timeout(LIMIT))).id == "run-1"
+            assert (await existing(store.with_timeout(REAL_LIMIT))).id == "run-1"

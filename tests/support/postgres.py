@@ -41,11 +41,7 @@ class PostgresServer:
     def sql(self, statement: str, database: str | None = None) -> str:
         """Run one statement outside the test's own connections, and return its rows as text."""
         url = self.database_url(database) if database else self.url
-        command = [str(_PROGRAMS / "psql"), "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", statement, url]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{statement}\n{done.stderr}")
-        return done.stdout.strip()
+        return _output("psql", "--no-psqlrc", "-qAt", "-v", "ON_ERROR_STOP=1", "-c", statement, url).strip()
 
     def create_database(self, name: str, template: str | None = None) -> str:
         """Create a database, as a copy of another one if a template is named, and return its URL."""
@@ -101,6 +97,15 @@ class LocalPostgresServer(PostgresServer):
                 raise RuntimeError(f"PostgreSQL did not start:\n{self._log.read_text(errors='replace')}")
             time.sleep(0.02)
 
+    def dump(self, name: str, file: Path) -> None:
+        """Write the tables of a database, and the rows in them, to a file for `restore`."""
+        _output("pg_dump", "--no-owner", "-f", str(file), self.database_url(name))
+
+    def restore(self, name: str, file: Path) -> None:
+        """Fill an empty database with what a server like this one has dumped."""
+        url = self.database_url(name)
+        _output("psql", "--no-psqlrc", "-q", "-v", "ON_ERROR_STOP=1", "--single-transaction", "-f", str(file), url)
+
     @property
     def process_id(self) -> int | None:
         """The server's own process, the parent of all its others."""
@@ -147,6 +152,15 @@ def postgres_server() -> Iterator[PostgresServer]:
     else:
         with local_postgres() as server:
             yield server
+
+
+def _output(program: str, *arguments: str) -> str:
+    """Run one of PostgreSQL's programs and return what it prints; what it says when it fails is in the error."""
+    command = [str(_PROGRAMS / program), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
 
 
 def _free_port() -> int:
