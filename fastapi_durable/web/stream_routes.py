@@ -5,8 +5,8 @@ with `Last-Event-ID` is told at once if anything changed since, and nothing othe
 even one made by another process. What happens in this process is seen at once; for what others do, the store is asked
 every second. The stream of one run also passes on what happens to it here, as `live` events without an id.
 
-A stream ends after a quarter of a minute and the browser opens the next: a server that shuts down waits for answers
-that are still open.
+A server that shuts down waits for responses that are still open. So a stream ends within a second after uvicorn was
+asked to stop. Other servers do not tell, so a stream also ends after 15 seconds, and the browser opens the next.
 """
 
 import hashlib

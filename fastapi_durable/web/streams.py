@@ -14,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi_durable.engine.core.live_events import LiveEvent, LiveEvents
 from fastapi_durable.model.errors import DurableError
 from fastapi_durable.web.problems import TooManyStreamsError
+from fastapi_durable.web.server_exit import server_is_stopping
 
 T = TypeVar("T")
 
@@ -67,7 +68,8 @@ class Streams:
     """The open streams of one router.
 
     Attributes:
-        interval: Seconds between two looks at the store while nothing is heard: other processes change runs, too.
+        interval: Seconds between two looks at the store while nothing is heard: other processes change runs, too. A
+            stream also notices within this time that the server stops.
         lifetime: Seconds until a stream ends.
         gap: Seconds between two reads of the same thing at least, however many follow it and however much happens.
     """
@@ -156,6 +158,8 @@ class Streams:
                 if left <= 0:
                     return
                 await heard.anything(min(self.interval, left))
+                if server_is_stopping():
+                    return
                 for event in heard.taken():
                     yield _message("live", event)
                 try:

@@ -1,0 +1,107 @@
+"""Live streams end when uvicorn is asked to stop or to reload, so that it does not wait for them."""
+
+import asyncio
+import os
+import signal
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+# Streams that last for an hour: what ends them sooner is not their age.
+DESK = """
+from fastapi import FastAPI
+from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore
+from fastapi_durable.web.stream_routes import stream_routes
+
+stream_routes.__kwdefaults__["lifetime"] = 3600.0
+durable = DurableModule.for_root(DurableOptions(store=MemoryStateStore(), role="api"))
+app = FastAPI(lifespan=durable.lifespan)
+app.include_router(durable.router(allow_unauthenticated=True))
+"""
+
+Serve = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start uvicorn with the desk, in a folder of its own."""
+    (tmp_path / "desk.py").write_text(DESK)
+    processes: list[Process] = []
+
+    async def start(*options: str) -> Process:
+        command = [sys.executable, "-m", "uvicorn", "desk:app", "--port", "0", *options]
+        environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}", "PYTHONUNBUFFERED": "1"}
+        processes.append(
+            await asyncio.create_subprocess_exec(
+                *command, cwd=tmp_path, env=environment, stdout=PIPE, stderr=STDOUT, start_new_session=True
+            )
+        )
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        # The workers too: they outlive a server that is killed, and hold its output open.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.communicate()
+
+
+async def line_with(process: Process, text: str) -> str:
+    assert process.stdout is not None
+    while line := (await process.stdout.readline()).decode():
+        if text in line:
+            return line
+    raise AssertionError(f"{text!r} was not printed")
+
+
+async def client_of(process: Process) -> httpx.AsyncClient:
+    address = (await line_with(process, "Uvicorn running on")).split("running on ")[1].split()[0]
+    # Workers begin to listen after their server has said so.
+    transport = httpx.AsyncHTTPTransport(retries=6)
+    return httpx.AsyncClient(base_url=address, timeout=60, transport=transport)
+
+
+async def until_followed(lines: AsyncIterator[str]) -> None:
+    """Read up to the first state."""
+    async for line in lines:
+        if line.startswith("data:"):
+            return
+    raise AssertionError("the stream ended at once")
+
+
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stop_ends_live_streams(serve: Serve, number: signal.Signals, options: tuple[str, ...]) -> None:
+    async with asyncio.timeout(60):
+        process = await serve(*options)
+        async with await client_of(process) as client:
+            async with client.stream("GET", "/api/runs/stream") as response:
+                lines = response.aiter_lines()
+                await until_followed(lines)
+                process.send_signal(number)
+                assert [line async for line in lines if line] == []
+        await line_with(process, "Application shutdown complete")
+        await process.wait()
+
+
+async def test_a_reload_ends_live_streams(serve: Serve, tmp_path: Path) -> None:
+    async with asyncio.timeout(60):
+        process = await serve("--reload")
+        async with await client_of(process) as client:
+            await line_with(process, "Application startup complete")
+            async with client.stream("GET", "/api/runs/stream") as response:
+                lines = response.aiter_lines()
+                await until_followed(lines)
+                (tmp_path / "desk.py").write_text(f"{DESK}\n# changed\n")
+                assert [line async for line in lines if line] == []
+            await line_with(process, "Application startup complete")
+            assert (await client.get("/api/runs")).status_code == 200
+        process.terminate()
+        await process.wait()
