@@ -86,7 +86,7 @@ async def looking_at(console: str) -> AsyncIterator[Open]:
             )
             stack.push_async_callback(context.close)
             page = await context.new_page()
-            page.set_default_timeout(20_000)
+            page.set_default_timeout(60_000)
             page.on("console", lambda message: complaints.append(message.text) if _complains(message) else None)
             page.on("pageerror", lambda error: complaints.append(str(error)))
             await page.goto(f"{console}{path}")
