@@ -71,7 +71,7 @@ def unsafe_calls(body: Callable[..., Any]) -> list[Unsafe]:
     except (OSError, TypeError, SyntaxError):
         return []
     if len(tree.body) != 1:
-        # Of a lambda that was typed in, Python 3.12 finds lines of another file.
+        # Of a lambda that was typed in, Python 3.13 finds lines of another file.
         return []
     (function,) = tree.body
     names = {**getattr(body, "__globals__", {}), **inspect.getclosurevars(body).nonlocals}
