@@ -354,7 +354,8 @@ class DurableModule:
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))
                 stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
-                await _answered(options, worker.start)
+                await _answered(options, engine.declare_queues)
+                await worker.start()
                 stack.push_async_callback(worker.stop, options.shutdown_timeout)
             _announce(runtime, options)
             _warn_of_unsafe_bodies(self._workflows)

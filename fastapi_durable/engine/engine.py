@@ -121,7 +121,7 @@ class Engine:
         return bool(self.kernel.queues)
 
     async def declare_queues(self) -> None:
-        """Tell the store the limits of the queues; done at the start of every worker."""
+        """Tell the store the limits of the queues, before a worker starts. It can be repeated."""
         await declare_queues(self.kernel)
 
     @property

@@ -85,16 +85,13 @@ class Worker:
         self._keeper = LeaseKeeper(engine.kernel, self._held_leases, beat=self._upkeep.beat_if_late)
 
     async def start(self) -> None:
-        """Begin to look for work.
+        """Begin to look for work; the store knows the queues already (`Engine.declare_queues`).
 
         Raises:
             RuntimeError: it was started before.
-            StoreUnavailableError: the store cannot be reached. Nothing has begun, so the call can be repeated.
         """
         if self._loops:
             raise RuntimeError("the worker was started already")
-        # Before anything else: a start that fails by the store may be repeated.
-        await self._engine.declare_queues()
         await self._engine.transport.start()
         self._task_guard = TaskGuard.hold()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.

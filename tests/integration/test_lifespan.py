@@ -15,6 +15,7 @@ from fastapi_durable import (
     DurableOptions,
     DurableRuntime,
     DurableSettings,
+    InProcessTransport,
     MemoryStateStore,
     Queue,
     RunStatus,
@@ -293,6 +294,17 @@ async def test_a_database_that_fails_for_longer_than_the_startup_timeout_fails_t
     with pytest.raises(StoreUnavailableError, match=r"did not answer within 0.02 s of the start: no route\. "):
         async with durable.lifespan(app):
             pytest.fail("the application was started")
+
+
+async def test_a_transport_that_starts_slowly_is_not_taken_for_a_store_that_does_not_answer() -> None:
+    class Slow(InProcessTransport):
+        async def start(self) -> None:
+            await asyncio.sleep(0.3)
+            await super().start()
+
+    durable = ready_module(transport=Slow(), startup_timeout="200ms")
+    async with serving(order_desk(durable.lifespan)) as http:
+        assert await receipt_of(http, "7") == "order 7 by card gateway"
 
 
 async def test_a_start_that_is_cancelled_leaves_what_was_entered() -> None:

@@ -99,6 +99,7 @@ async def running_worker(
     """An engine and its worker, which drives runs while the block is open."""
     engine = build_machinery(store, *workflows, config=config, **parts)
     worker = Worker(engine)
+    await engine.declare_queues()
     await worker.start()
     try:
         yield WorkflowService(engine.kernel), worker
