@@ -127,6 +127,18 @@ async def test_what_a_thread_finishes_after_a_cancel_is_undone(store: StateStore
     assert (till.paid, till.paid_back) == (["Ada"], ["receipt of Ada"])
 
 
+async def fails_and_undoes_what_the_thread_did(store: StateStore, flow: Any) -> None:
+    async with running_engine(store, flow, config=PATIENT) as engine:
+        handle = await engine.start(flow)
+        await until(till.is_entered)
+        await asyncio.sleep(0.1)
+        assert await has_status(handle, RunStatus.RUNNING)
+        till.go_on.set()
+        with pytest.raises(RunFailedError):
+            await handle.result("20s")
+    assert (till.paid, till.paid_back) == (["Ada"], ["receipt of Ada"])
+
+
 @on_every_store
 async def test_what_a_thread_finishes_after_another_branch_failed_is_undone(store: StateStore) -> None:
     @step
@@ -140,15 +152,7 @@ async def test_what_a_thread_finishes_after_another_branch_failed_is_undone(stor
             group.create_task(ctx.step(pay, "Ada", compensate=pay_back))
             group.create_task(ctx.step(refuse))
 
-    async with running_engine(store, flow, config=PATIENT) as engine:
-        handle = await engine.start(flow)
-        await until(till.is_entered)
-        await asyncio.sleep(0.1)
-        assert await has_status(handle, RunStatus.RUNNING)
-        till.go_on.set()
-        with pytest.raises(RunFailedError):
-            await handle.result("20s")
-    assert (till.paid, till.paid_back) == (["Ada"], ["receipt of Ada"])
+    await fails_and_undoes_what_the_thread_did(store, flow)
 
 
 async def test_a_branch_that_is_left_behind_in_a_thread_is_waited_for_as_well(
@@ -164,15 +168,7 @@ async def test_a_branch_that_is_left_behind_in_a_thread_is_waited_for_as_well(
         await until(till.is_entered)
         raise ValueError("no")
 
-    async with running_engine(store, flow, config=PATIENT) as engine:
-        handle = await engine.start(flow)
-        await until(till.is_entered)
-        await asyncio.sleep(0.1)
-        assert await has_status(handle, RunStatus.RUNNING)
-        till.go_on.set()
-        with pytest.raises(RunFailedError):
-            await handle.result("20s")
-    assert (till.paid, till.paid_back) == (["Ada"], ["receipt of Ada"])
+    await fails_and_undoes_what_the_thread_did(store, flow)
 
 
 async def test_a_run_is_cancelled_after_the_grace_though_a_thread_still_works_and_the_log_names_its_step(

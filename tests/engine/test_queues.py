@@ -82,6 +82,19 @@ async def test_two_workers_together_never_drive_more_than_the_queue_allows(
     assert max(most) <= 2
 
 
+async def test_as_many_are_driven_at_a_time_as_the_queue_allows() -> None:
+    both = asyncio.Barrier(2)
+
+    @workflow
+    async def meeting(ctx: WorkflowContext) -> None:
+        await ctx.local_step("meet", both.wait)
+
+    async with running_engine(MemoryStateStore(), meeting, queues=[Queue("q", concurrency=2)]) as engine:
+        handles = [await engine.start(meeting, queue="q") for _ in range(4)]
+        for handle in handles:
+            await handle.result("20s")
+
+
 async def test_a_run_that_waits_for_a_signal_is_in_nobodys_way() -> None:
     store = MemoryStateStore()
     async with running_engine(store, waiting, queues=[Queue("q", concurrency=1)]) as engine:
