@@ -70,19 +70,19 @@ class Primitive(ABC, Generic[R]):
             if recorded is not None and not answered:
                 self.begun = recorded
             if not turn.replay.is_over:
-                await self.await_turn(recorded if answered else None)
+                await self.keep_order(recorded if answered else None)
             if recorded is None or not answered:
                 recorded = await self.act()
             return self.result(recorded)
         finally:
             life.calls.leave()
 
-    async def await_turn(self, answer: Checkpoint | None) -> None:
+    async def keep_order(self, answer: Checkpoint | None) -> None:
         """Wait, in a replay, for what comes before this call."""
         if answer is None:
             await self.turn.replay.await_end()
         else:
-            await self.turn.replay.await_turn(answer)
+            await self.turn.replay.await_place(answer)
 
     def is_answer(self, recorded: Checkpoint, /) -> bool:
         """Whether the call may return because of this row."""

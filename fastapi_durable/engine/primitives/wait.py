@@ -62,13 +62,13 @@ class Wait(Primitive[R]):
     def is_answer(self, recorded: Checkpoint) -> bool:
         return recorded.status.is_finished and not was_given_up(recorded)
 
-    async def await_turn(self, answer: Checkpoint | None) -> None:
+    async def keep_order(self, answer: Checkpoint | None) -> None:
         """See `Primitive`; a wait that is cancelled meanwhile gives up what it left, or received, before."""
         if self.begun is not None and was_given_up(self.begun):
             # It goes on when the body cancels it.
             return
         try:
-            await super().await_turn(answer)
+            await super().keep_order(answer)
         except asyncio.CancelledError:
             await self._give_up()
             raise
@@ -105,6 +105,13 @@ class Wait(Primitive[R]):
     def locks(self) -> Sequence[str]:
         """The names that a delivery locks as well, in order."""
         return ()
+
+    async def locked(self, transaction: StoreTransaction) -> Checkpoint | None:
+        """Lock what a delivery to this wait locks, and the run; returns what is stored at the position then."""
+        for name in self.locks():
+            await transaction.lock_name(name)
+        await own_run(self.turn, transaction)
+        return await transaction.find_checkpoint(self.turn.run.id, self.seq)
 
     async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:  # noqa: ARG002 (for others)
         """Keep a delivery that came too late for this wait, for the next one.
@@ -151,12 +158,8 @@ class Wait(Primitive[R]):
             tell_receiver(self.turn.kernel.notifications, receiver)
 
     async def _withdraw_in_transaction(self, receivers: list[Run]) -> Checkpoint:
-        turn = self.turn
-        async with turn.transaction() as transaction:
-            for name in self.locks():
-                await transaction.lock_name(name)
-            await own_run(turn, transaction)
-            stored = await transaction.find_checkpoint(turn.run.id, self.seq)
+        async with self.turn.transaction() as transaction:
+            stored = await self.locked(transaction)
             if stored is not None and was_given_up(stored):
                 # By this very call, whose commit was not heard of.
                 return stored
@@ -194,14 +197,10 @@ class LockedWait(Wait[R]):
     """
 
     async def receive(self) -> Checkpoint | None:
-        turn = self.turn
-        async with turn.transaction() as transaction:
-            for name in self.locks():
-                await transaction.lock_name(name)
-            await own_run(turn, transaction)
-            # Delivered since this turn read the history.
-            stored = await transaction.find_checkpoint(turn.run.id, self.seq)
+        async with self.turn.transaction() as transaction:
+            stored = await self.locked(transaction)
             if stored is not None and stored.status.is_finished:
+                # Delivered since this turn read the history.
                 return stored
             self.begun = stored
             return await self.take(transaction)

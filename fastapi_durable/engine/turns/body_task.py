@@ -19,12 +19,12 @@ class BodyTasks:
 
     Attributes:
         self_cancelled: Those whose code cancelled them, and did not take that back.
-        have_company: There are, or were, others than the body's own task.
+        are_several: There are, or were, others than the body's own task.
     """
 
     def __init__(self) -> None:
         self.self_cancelled: set[BodyTask] = set()
-        self.have_company = False
+        self.are_several = False
 
 
 class BodyTask(asyncio.Task[Any]):
@@ -129,7 +129,7 @@ class TaskGuard:
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
         parent = asyncio.current_task(loop)
         if isinstance(parent, BodyTask) and asyncio.iscoroutine(coroutine):
-            parent.of.have_company = True
+            parent.of.are_several = True
             if self._factory is not None:
                 return self._factory(loop, _Contained(coroutine), **options)
             task = BodyTask(_Contained(coroutine), loop=loop, **options)

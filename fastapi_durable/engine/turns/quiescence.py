@@ -22,7 +22,7 @@ _QUIET_CYCLES = 32
 """Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
 A branch that needs more of them between two primitives would have to await something that is not durable."""
 
-_CYCLES_OF_A_STEP = 8
+_REPLAY_CYCLES = 8
 """Those that a body gets in a replay to do what follows from one result: a branch ends, and who awaits it goes on."""
 
 
@@ -181,13 +181,13 @@ class Quiescence:
             self._is_watching = True
             # A body that awaits its only call itself can do nothing else. One with branches may be about to.
             alone = len(self.parked) == 1 and asyncio.current_task() is self._body
-            alone = alone and not self._branches and not self._tasks.have_company
+            alone = alone and not self._branches and not self._tasks.are_several
             self._watch(self._signs_of_life, 1 if alone else self._cycles)
 
     @property
     def _cycles(self) -> int:
         """How many without a sign of life are enough."""
-        return _CYCLES_OF_A_STEP if self._ranked and self._ranked[0][0] < NEW else _QUIET_CYCLES
+        return _REPLAY_CYCLES if self._ranked and self._ranked[0][0] < NEW else _QUIET_CYCLES
 
     def _watch(self, signs: int, cycles: int) -> None:
         if not self.is_quiet:

@@ -33,9 +33,9 @@ class Replay:
     @property
     def is_ordered(self) -> bool:
         """Whether a call may have to wait for others."""
-        return not self.is_over and (self._has_branches or self._life.tasks.have_company)
+        return not self.is_over and (self._has_branches or self._life.tasks.are_several)
 
-    async def await_turn(self, answer: Checkpoint) -> None:
+    async def await_place(self, answer: Checkpoint) -> None:
         """Wait until all that was recorded before this row has been given out."""
         if self.is_ordered:
             # Times are whole milliseconds. A delivery comes from outside, and a branch got no answer that it was not
