@@ -16,6 +16,7 @@ from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import workflow_definition
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import Engine
+from fastapi_durable.engine.turns.body_task import TaskGuard
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import RunNotFoundError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Run, RunStatus
@@ -146,7 +147,12 @@ async def assert_replayable(
         await store.save_checkpoint(checkpoint)
     (claimed,) = await store.claim_runs("replay", now=now, until=now + _LEASE, limit=1)
     driver = engine.driver(claimed, "replay")
-    await driver.drive()
+    # As a worker does it: the order of a replay depends on what tasks the body has.
+    guard = TaskGuard.hold()
+    try:
+        await driver.drive()
+    finally:
+        guard.release()
     if driver.divergence is not None:
         raise driver.divergence
     unexpected = [step for step in transport.asked if recorded.status.is_terminal]

@@ -5,7 +5,7 @@ another process, deliveries that come twice. Whatever happens, the outcome and t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +132,7 @@ class Case:
         begin: Makes the first run.
         outcome: What is compared with `result`.
         runs: How many runs there are in the end; one more would have been started twice.
+        dispensable: How many of them a crash may leave out: a child whose sibling has failed already.
         writes: How many writes it takes at least: a case that shrinks to nothing would pass everything.
     """
 
@@ -145,9 +146,19 @@ class Case:
     entities: tuple[type, ...] = ()
     queues: tuple[Queue, ...] = ()
     runs: int = 1
+    dispensable: int = 0
 
     def __str__(self) -> str:
         return self.name
+
+    def is_whole(self, runs: Collection[Run]) -> bool:
+        """Whether as many runs were made as it takes, and none twice."""
+        return self.needed_runs <= len(runs) <= self.runs
+
+    @property
+    def needed_runs(self) -> int:
+        """How many there are at least."""
+        return self.runs - self.dispensable
 
     @property
     def parts(self) -> dict[str, Any]:

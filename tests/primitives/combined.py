@@ -111,6 +111,7 @@ CASES = [
         ],
         writes=250,
         runs=15,
+        dispensable=1,
         outside=talk,
     )
 ]

@@ -133,7 +133,8 @@ class ChildCalls(ContextPart):
         Takes a position for each input, and one more with `fail_fast`.
 
         Args:
-            mode: `wait_all` lets every child end. `fail_fast` cancels the others at the first failure.
+            mode: `wait_all` lets every child end. `fail_fast` cancels the others at the first failure; one that has not
+                been started by then never is.
             queue, fairness_key: Of each child; a queue with a `concurrency` bounds how many of them run at a time.
 
         Raises:

@@ -17,14 +17,28 @@ Factory = Callable[..., Any]
 class BodyTasks:
     """What the tasks of one body share.
 
+    Args:
+        changed: Is called when a task has been made, and when one has ended.
+
     Attributes:
         self_cancelled: Those whose code cancelled them, and did not take that back.
-        are_several: There are, or were, others than the body's own task.
+        branches: How many there are beside the body's own task.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, changed: Callable[[], None]) -> None:
         self.self_cancelled: set[BodyTask] = set()
-        self.are_several = False
+        self.branches = 0
+        self._changed = changed
+
+    def add(self, task: asyncio.Future[Any]) -> None:
+        """Count a task until it has ended."""
+        self.branches += 1
+        self._changed()
+        task.add_done_callback(self._remove)
+
+    def _remove(self, _: asyncio.Future[Any]) -> None:
+        self.branches -= 1
+        self._changed()
 
 
 class BodyTask(asyncio.Task[Any]):
@@ -129,11 +143,13 @@ class TaskGuard:
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
         parent = asyncio.current_task(loop)
         if isinstance(parent, BodyTask) and asyncio.iscoroutine(coroutine):
-            parent.of.are_several = True
             if self._factory is not None:
-                return self._factory(loop, _Contained(coroutine), **options)
+                foreign = self._factory(loop, _Contained(coroutine), **options)
+                parent.of.add(foreign)
+                return foreign
             task = BodyTask(_Contained(coroutine), loop=loop, **options)
             task.of = parent.of
+            task.of.add(task)
             task.add_done_callback(_forget_interruption)
             return task
         if self._factory is not None:

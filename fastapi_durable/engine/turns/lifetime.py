@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.failure import named
-from fastapi_durable.engine.turns.body_task import BodyTasks, body_task
+from fastapi_durable.engine.turns.body_task import body_task
 from fastapi_durable.engine.turns.live_waits import LiveWaits
 from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
 from fastapi_durable.engine.turns.position import used_too_late
@@ -48,8 +48,8 @@ class Lifetime:
 
     def __init__(self, run: Run, kernel: Kernel, look: Callable[[], Awaitable[bool]], *, is_cancelling: bool) -> None:
         self.ended: Ended | None = None
-        self.tasks = BodyTasks()
-        self.calls = Quiescence(self.tasks, self._come_to_rest, self._keep_going)
+        self.calls = Quiescence(self._come_to_rest, self._keep_going)
+        self.tasks = self.calls.tasks
         self._run = run
         self._kernel = kernel
         self._look = look

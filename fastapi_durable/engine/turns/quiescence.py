@@ -22,8 +22,9 @@ _QUIET_CYCLES = 32
 """Event-loop cycles that a body with several branches gets to call another primitive before it counts as waiting.
 A branch that needs more of them between two primitives would have to await something that is not durable."""
 
-_REPLAY_CYCLES = 8
-"""Those that a body gets in a replay to do what follows from one result: a branch ends, and who awaits it goes on."""
+_REPLAY_CYCLES = 4
+"""Those that a body gets in a replay between two signs of life, to do what follows from one result: a task that ends is
+one, and who awaits it goes on two cycles later."""
 
 
 class Parked:
@@ -46,16 +47,13 @@ class Quiescence:
     then go on instead, by their rank.
 
     Args:
-        tasks: Those of the body.
         at_rest: Is told, with the earliest moment that is waited for.
         at_work: Is told that calls are parked while others are under way, with the one that was parked just now.
     """
 
-    def __init__(
-        self, tasks: BodyTasks, at_rest: Callable[[datetime | None], None], at_work: Callable[[Parked | None], None]
-    ) -> None:
+    def __init__(self, at_rest: Callable[[datetime | None], None], at_work: Callable[[Parked | None], None]) -> None:
         self.parked: set[Parked] = set()
-        self._tasks = tasks
+        self.tasks = BodyTasks(self.sign_of_life)
         self._ranked: list[tuple[Rank, int, Parked]] = []
         self._at_rest = at_rest
         self._at_work = at_work
@@ -181,7 +179,7 @@ class Quiescence:
             self._is_watching = True
             # A body that awaits its only call itself can do nothing else. One with branches may be about to.
             alone = len(self.parked) == 1 and asyncio.current_task() is self._body
-            alone = alone and not self._branches and not self._tasks.are_several
+            alone = alone and not self._branches and not self.tasks.branches
             self._watch(self._signs_of_life, 1 if alone else self._cycles)
 
     @property

@@ -6,7 +6,7 @@ once. So it is given out in the order in which it was recorded, each result afte
 what it makes of it, and a call that has no result yet begins after all those that have one. A task that the body
 cancelled is then cancelled at the same call as before, and does nothing again.
 
-A body without tasks of its own meets its calls in one order only, and needs none of this.
+While a body has no other task than its own, it meets its calls in one order only, and nothing waits.
 """
 
 from fastapi_durable.engine.turns.lifetime import Lifetime
@@ -18,22 +18,18 @@ from fastapi_durable.model.records import Checkpoint, CheckpointKind
 class Replay:
     """The part of a turn that the run has been through before.
 
-    Args:
-        has_branches: An earlier turn had some, as the history tells.
-
     Attributes:
         is_over: A call has begun that was not answered when the turn began.
     """
 
-    def __init__(self, life: Lifetime, *, is_over: bool, has_branches: bool) -> None:
+    def __init__(self, life: Lifetime, *, is_over: bool) -> None:
         self.is_over = is_over
         self._life = life
-        self._has_branches = has_branches
 
     @property
     def is_ordered(self) -> bool:
         """Whether a call may have to wait for others."""
-        return not self.is_over and (self._has_branches or self._life.tasks.are_several)
+        return not self.is_over and self._life.tasks.branches > 0
 
     async def await_place(self, answer: Checkpoint) -> None:
         """Wait until all that was recorded before this row has been given out."""

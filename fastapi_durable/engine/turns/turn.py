@@ -57,8 +57,7 @@ class Turn:
         self.is_cancelling = run.status is RunStatus.CANCELLING and not undoing
         self.life = Lifetime(run, kernel, self._look, is_cancelling=self.is_cancelling)
         self.history = History(run.id, history, self._abandon)
-        has_branches = self.history.positions.has_branches
-        self.replay = Replay(self.life, is_over=self.history.is_empty, has_branches=has_branches)
+        self.replay = Replay(self.life, is_over=self.history.is_empty)
         # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
