@@ -193,6 +193,17 @@ async def test_a_caller_that_is_cancelled_takes_nobody_along(store: StateStore) 
     assert (await record(store, 0, output=2)).checkpoint is not None
 
 
+async def test_a_caller_that_is_cancelled_finds_what_its_batch_wrote(store: StateStore) -> None:
+    """When the cancellation is over, so is the batch: nothing is written after a look."""
+    calls = [asyncio.create_task(record(store, n)) for n in range(MANY)]
+    await calls[0]
+    calls[1].cancel()
+    await asyncio.wait([calls[1]])
+    found = await store.find_checkpoint("run-1", 0)
+    await asyncio.gather(*calls, return_exceptions=True)
+    assert await store.find_checkpoint("run-1", 0) == found
+
+
 async def test_a_batch_that_nobody_waits_for_any_more_leaves_the_group_usable(store: StateStore) -> None:
     calls = [asyncio.create_task(record(store, n)) for n in range(MANY)]
     await calls[0]

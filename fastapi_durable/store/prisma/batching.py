@@ -99,7 +99,8 @@ class Group(Generic[C, T]):
         """Make a call, by itself or with others; return, or raise, what it would by itself.
 
         A caller that is cancelled takes nobody along. What it asked for may then have been done or not, as when it had
-        made the call alone.
+        made the call alone. A batch that carries the call has ended before the cancellation goes on, so the caller can
+        look which it was.
 
         Args:
             encode: The call as a member of a batch; None if it cannot be one.
@@ -242,10 +243,12 @@ class Group(Generic[C, T]):
             self._waiting = [other for other in self._waiting if other is not member]
             return
         batch.callers -= 1
-        if batch.callers == 0 and batch.task is not None and not batch.task.done():
+        if batch.task is None or batch.task.done():
+            return
+        if batch.callers == 0:
             batch.is_given_up = True
             batch.task.cancel()
-            await asyncio.wait({batch.task})
+        await asyncio.wait({batch.task})
 
     def _forget(self) -> None:
         self._awaited = None
