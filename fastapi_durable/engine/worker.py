@@ -29,6 +29,8 @@ _log = logging.getLogger("fastapi_durable")
 
 _LONGEST_BACKOFF = timedelta(seconds=10)
 _ADAPTATION = timedelta(milliseconds=250)
+_LATE_COMMIT = (timedelta(milliseconds=100), timedelta(seconds=1))
+"""Pauses before further looks for a run whose commit was not heard of: PostgreSQL ends a cancelled commit by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,14 +180,31 @@ class Worker:
         self._held_leases.expect_no_more(reservation.token)
         self._slot_free.set()
 
-    def find_out(self, reservation: Reservation, run_id: str) -> None:
+    def find_out(self, reservation: Reservation, run_id: str, *, unheard: bool) -> None:
         """See `Dispatcher`."""
-        looking = asyncio.create_task(self._find_out(reservation, run_id), context=contextvars.Context())
+        looking = asyncio.create_task(
+            self._find_out(reservation, run_id, unheard=unheard), context=contextvars.Context()
+        )
         self._turns.add(looking)
         looking.add_done_callback(self._turns.discard)
 
-    async def _find_out(self, reservation: Reservation, run_id: str) -> None:
+    async def _find_out(self, reservation: Reservation, run_id: str, *, unheard: bool) -> None:
         """Without the look, a lease that was committed would stand, driven by nobody, until it expires."""
+        run = await self._leased_run(reservation, run_id)
+        if run is not None:
+            self.use(reservation, run, is_new=False)
+            return
+        # Not kept for the later looks: callers that are cancelled all the time must not take every place.
+        self.give_back(reservation)
+        for pause in _LATE_COMMIT if unheard else ():
+            await asyncio.sleep(pause.total_seconds())
+            run = await self._leased_run(reservation, run_id)
+            if run is not None:
+                self._drive_or_release(self._engine.driver(run, reservation.token), reservation.until)
+                return
+
+    async def _leased_run(self, reservation: Reservation, run_id: str) -> Run | None:
+        """The run, if it is leased under the reservation."""
         clock, run = self._engine.clock, None
         while clock.now() < reservation.until:
             try:
@@ -197,10 +216,7 @@ class Worker:
                 break
             else:
                 break
-        if run is not None and run.locked_by == reservation.token:
-            self.use(reservation, run, is_new=False)
-        else:
-            self.give_back(reservation)
+        return run if run is not None and run.locked_by == reservation.token else None
 
     async def _reservations_end(self, seconds: float) -> None:
         """Wait until no run is being leased any more that would be driven here."""
@@ -344,11 +360,16 @@ class Worker:
         for run in claimed:
             driver = self._engine.driver(run, token)
             self._held = max(0, self._held - 1)
-            if self._free_places() > 0:
-                self._drive(driver, until)
-            else:
+            if not self._drive_or_release(driver, until):
                 self._found_too_many = True
-                self._work_on(driver, driver.release_run)
+
+    def _drive_or_release(self, driver: RunDriver, until: datetime) -> bool:
+        """Drive a leased run if there is a free place; else give up its lease and return False."""
+        if self._free_places() <= 0:
+            self._work_on(driver, driver.release_run)
+            return False
+        self._drive(driver, until)
+        return True
 
     async def _wait_for_work(self) -> None:
         """Until there is word of work, a planned wake comes, or it is time to look anyway."""

@@ -4,12 +4,14 @@ The transaction that creates or wakes the run leases it, too, and the worker dri
 that dies between the two leaves a leased run, which is taken up like any other whose process died.
 """
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
+from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 
@@ -41,8 +43,12 @@ class Dispatcher(Protocol):
         """Free the place: no run was leased."""
         ...
 
-    def find_out(self, reservation: Reservation, run_id: str) -> None:
-        """Look whether the run was leased, which nobody knows, and drive it in the place, or free the place."""
+    def find_out(self, reservation: Reservation, run_id: str, *, unheard: bool) -> None:
+        """Look whether the run was leased, which nobody knows, and drive it in the place, or free the place.
+
+        Args:
+            unheard: The database may still be at the write, so a single look does not decide.
+        """
         ...
 
 
@@ -81,14 +87,15 @@ class LocalDispatch:
         await transaction.update_run(run.id, changes)
         return True
 
-    def close(self, *, failed: bool) -> None:
+    def close(self, failure: BaseException | None = None) -> None:
         """Drive the leased run. After a failure, which may have been of the answer to a commit, find out first."""
         if self._dispatcher is None or self._reservation is None:
             return
         if self.run is None:
             self._dispatcher.give_back(self._reservation)
-        elif failed:
-            self._dispatcher.find_out(self._reservation, self.run.id)
+        elif failure is not None:
+            unheard = isinstance(failure, asyncio.CancelledError | StoreUnavailableError)
+            self._dispatcher.find_out(self._reservation, self.run.id, unheard=unheard)
         else:
             self._dispatcher.use(self._reservation, self.run, is_new=self._is_new)
 
@@ -115,11 +122,11 @@ class LocalWorker:
 
     @contextmanager
     def place(self) -> Iterator[LocalDispatch]:
-        """See `Place`."""
+        """Around one attempt at a write. If its caller is cancelled, what was committed is driven all the same."""
         place = LocalDispatch(self.dispatcher)
         try:
             yield place
-        except BaseException:
-            place.close(failed=True)
+        except BaseException as failure:
+            place.close(failure)
             raise
-        place.close(failed=False)
+        place.close()
