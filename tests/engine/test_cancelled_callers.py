@@ -104,6 +104,39 @@ async def test_a_run_whose_start_is_committed_after_its_caller_was_cancelled_is_
         await until(run_has(store, "late", RunStatus.COMPLETED), seconds=20)
 
 
+async def test_a_worker_that_stops_hands_back_a_run_whose_start_is_committed_late(store: StateStore) -> None:
+    asked, looked, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    late: list[asyncio.Task[Any]] = []
+
+    async def hold_up(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        async def write() -> Any:
+            await written.wait()
+            return await call()
+
+        if name == "create_run":
+            late.append(asyncio.create_task(write()))
+            asked.set()
+            return await asyncio.shield(late[0])
+        answer = await call()
+        if name == "find_run" and late:
+            looked.set()
+        return answer
+
+    async with running_worker(interposed(store, hold_up), quick, config=SELDOM) as (engine, worker):
+        start = asyncio.create_task(engine.start(quick, run_id="late"))
+        await asked.wait()
+        start.cancel()
+        await asyncio.wait({start})
+        await looked.wait()
+        stop = asyncio.create_task(worker.stop())
+        await asyncio.sleep(0)
+        written.set()
+        await stop
+        run = await store.find_run("late")
+    assert run is not None
+    assert run.locked_by is None
+
+
 async def test_a_run_that_may_still_be_committed_takes_no_place_of_the_worker(store: StateStore) -> None:
     """Else callers that are cancelled all the time would take every place."""
     asked, stopped = asyncio.Event(), asyncio.Event()
