@@ -7,6 +7,8 @@ DATABASE_URL ?= file:./orders.db
 SECONDS ?= 180
 # One more than there are processors: many tests wait for processes and for time.
 WORKERS ?= $(shell echo $$(( $$(getconf _NPROCESSORS_ONLN) < 4 ? $$(getconf _NPROCESSORS_ONLN) + 1 : 4 )))
+# Without compiled files every worker of pytest, and every process that a test starts, compiles what it imports.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export CHECKPOINT_DISABLE := 1
