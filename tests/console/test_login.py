@@ -123,9 +123,8 @@ async def test_passwords_and_secrets_are_never_logged(caplog: pytest.LogCaptureF
     assert not any(secret in text for secret in ("a-wrong-password", PASSWORD, SECRET, cookie))
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
+async def test_after_the_login_a_browser_goes_to_a_view_of_this_console_and_nowhere_else() -> None:
+    targets = [
         "https://elsewhere/",
         "//elsewhere",
         "/\\elsewhere",
@@ -138,38 +137,37 @@ async def test_passwords_and_secrets_are_never_logged(caplog: pytest.LogCaptureF
         "./?page=runs",
         "?" + "a" * 3000,
         "?ü",
-    ],
-)
-async def test_after_the_login_a_browser_goes_to_a_view_of_this_console_and_nowhere_else(target: str) -> None:
+    ]
     async with login_desk() as found:
-        assert (await sign_in(found, "vera", next=target)).headers["location"] == "./"
-        assert (await found.client.get("login", params={"next": target})).headers["location"] == "./"
+        for target in targets:
+            found.client.cookies.clear()
+            assert (await sign_in(found, "vera", next=target)).headers["location"] == "./", target
+            answer = await found.client.get("login", params={"next": target})
+            assert answer.headers["location"] == "./", target
 
 
-@pytest.mark.parametrize(
-    "tamper",
-    [
-        lambda cookie: cookie[:-2] + ("AA" if not cookie.endswith("AA") else "BB"),
-        lambda cookie: "x" + cookie,
-        lambda cookie: cookie.partition(".")[0],
-        lambda cookie: cookie.partition(".")[0] + ".",
-        lambda cookie: "." + cookie.partition(".")[2],
-        lambda cookie: SessionSigner(["another-secret-" * 3], timedelta(hours=1), COOKIE).issue(
-            USERS["otto"], HandClock().now()
-        ),
-        lambda cookie: "a" * 5000,
-        lambda cookie: "%FF.%FF",
-        lambda cookie: "",
-    ],
-)
-async def test_a_cookie_that_was_not_written_here_is_worth_nothing(tamper: Any) -> None:
+async def test_a_cookie_that_was_not_written_here_is_worth_nothing() -> None:
     async with login_desk() as found:
         await sign_in(found, "otto")
-        cookie = tamper(found.client.cookies[COOKIE])
+        cookie = found.client.cookies[COOKIE]
         found.client.cookies.clear()
-        response = await found.client.get("api/runs", headers={"cookie": f"{COOKIE}={cookie}"})
-        assert response.status_code == 401
-        assert response.json()["type"] == "urn:fastapi-durable:not-signed-in"
+        tampered = [
+            cookie[:-2] + ("AA" if not cookie.endswith("AA") else "BB"),
+            "x" + cookie,
+            cookie.partition(".")[0],
+            cookie.partition(".")[0] + ".",
+            "." + cookie.partition(".")[2],
+            SessionSigner(["another-secret-" * 3], timedelta(hours=1), COOKIE).issue(USERS["otto"], HandClock().now()),
+            "a" * 5000,
+            "%FF.%FF",
+            "",
+        ]
+        for wrong in tampered:
+            response = await found.client.get("api/runs", headers={"cookie": f"{COOKIE}={wrong}"})
+            assert response.status_code == 401, wrong
+            assert response.json()["type"] == "urn:fastapi-durable:not-signed-in", wrong
+        # The cookie itself is good: what was wrong was changed.
+        assert (await found.client.get("api/runs", headers={"cookie": f"{COOKIE}={cookie}"})).status_code == 200
 
 
 async def test_a_session_ends_when_its_time_is_over() -> None:
@@ -279,12 +277,13 @@ def test_attempts_are_counted_in_bounded_memory() -> None:
     assert refused == 10
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"username": "a"}', b"\xff", b'{"username": 1, "password": 2}'])
-async def test_what_is_no_attempt_is_refused(body: bytes) -> None:
+async def test_what_is_no_attempt_is_refused() -> None:
+    bodies = [b"", b"[]", b"{}", b'{"username": "a"}', b"\xff", b'{"username": 1, "password": 2}']
     async with login_desk() as found:
-        for kind in ("application/json", "application/x-www-form-urlencoded"):
-            response = await found.client.post("login", content=body, headers={"content-type": kind})
-            assert response.status_code == 422
+        for body in bodies:
+            for kind in ("application/json", "application/x-www-form-urlencoded"):
+                response = await found.client.post("login", content=body, headers={"content-type": kind})
+                assert response.status_code == 422, (body, kind)
         form = {"username": "a" * 1001, "password": "b"}
         assert (await found.client.post("login", data=form)).status_code == 422
         surrogate = b'{"username": "\\ud800", "password": "\\ud800"}'
