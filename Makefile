@@ -19,12 +19,13 @@ COMPATIBILITY = --pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity stress-prisma bench-prisma
+.PHONY: test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make run          serve the example on 127.0.0.1:8000 (PORT= to change; DATABASE_URL= for another database)"
-	@echo "make test         run all tests, PostgreSQL included (ARGS= for pytest)"
+	@echo "make test         run the tests, PostgreSQL included, but the slow ones (ARGS= for pytest)"
+	@echo "make test-slow    run those: processes that are killed, crashes between writes, silent servers, long lists"
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
 	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
 	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
@@ -53,7 +54,10 @@ run: setup migrate
 	DATABASE_URL='$(DATABASE_URL)' exec .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
-	.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+	.venv/bin/python -m pytest -m "not console and not slow" --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+
+test-slow: setup
+	.venv/bin/python -m pytest -m "slow and not console" --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 # Every process that a test starts writes a file of its own; those that a test kills write none.
 coverage: setup

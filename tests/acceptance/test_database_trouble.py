@@ -11,6 +11,8 @@ from tests.acceptance.processes import Process, Processes, free_port, processes,
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "correct-horse"
 
 
@@ -57,7 +59,6 @@ async def test_a_database_without_tables_is_refused_with_the_command_that_create
             assert "prisma migrate deploy" in process.output
 
 
-@pytest.mark.slow
 @pytest.mark.postgres
 async def test_orders_outlive_a_database_that_goes_away_and_comes_back(
     stoppable_postgres: LocalPostgresServer, tmp_path: Path

@@ -14,6 +14,8 @@ import pytest
 from tests.acceptance.orders import KINDS, Purchase, audit, insist, until_ended
 from tests.acceptance.processes import Process, Processes, database, free_port, processes, until
 
+pytestmark = pytest.mark.slow
+
 THOROUGH = os.environ.get("DURABLE_CRASHES") == "all"
 KILLS = 60 if THOROUGH else 12
 HITS = KILLS // 3
@@ -70,7 +72,6 @@ async def shop(desk: Desk, purchases: list[Purchase], moments: random.Random, en
         await asyncio.sleep(moments.uniform(0.3, 1.5))
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600 if THOROUGH else 300)
 async def test_every_order_ends_and_nothing_happens_twice_however_often_the_processes_are_killed(
     database_url: str, tmp_path: Path

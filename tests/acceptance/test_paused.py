@@ -7,8 +7,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.acceptance.orders import KINDS, Purchase, audit, decide, place, until_ended
 from tests.acceptance.processes import Process, database, processes, until
+
+pytestmark = pytest.mark.slow
 
 LEASE_SECONDS = 1.0
 

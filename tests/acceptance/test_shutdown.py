@@ -10,6 +10,8 @@ import pytest
 from tests.acceptance.orders import Purchase, audit, ledger, place, until_ended
 from tests.acceptance.processes import Process, Processes, database, processes, until
 
+pytestmark = pytest.mark.slow
+
 # No lease expires during a test: whatever goes on elsewhere was handed over.
 LONG_LEASE = "10 min"
 

@@ -8,8 +8,9 @@ import pytest
 from tests.acceptance.orders import KINDS, Purchase, audit, decide, has_run_status, place, until_ended
 from tests.acceptance.processes import database, processes, until
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 async def test_two_processes_share_the_work_and_do_nothing_twice(database_url: str, tmp_path: Path) -> None:
     purchases = [Purchase(f"order-{number}", KINDS[number % 3]) for number in range(24)]
     # Few places, so that neither process can take all the runs.

@@ -25,6 +25,8 @@ from tests.support.elsewhere import elsewhere, opened_store
 from tests.support.engine_rig import FAST, build_engine, build_machinery, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
+pytestmark = pytest.mark.slow
+
 LEASE = timedelta(seconds=3)
 CONFIG = tuned(FAST, lease=LEASE, max_recovery_attempts=1)
 INNOCENTS = 20

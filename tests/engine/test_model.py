@@ -30,6 +30,8 @@ from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import SHORT_LEASE, build_engine, killed_worker, running_engine, until
 from tests.support.programs import INSTRUCTIONS, WORKFLOWS, Counter, awaited, deliver, expected, interpreter, runs_made
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 LEASE = timedelta(minutes=1)

@@ -2,7 +2,7 @@
 
 One row is a case of the catalogue, one column a test of this module. A crash before write n+1 leaves a database as one
 after write n does, so on databases the former is enough. `make crashes` lives through everything at every write, on
-every store; `make test` takes samples where that is slow, see `_stride`.
+every store; `make test-slow` takes samples where that is slow, see `_stride`.
 """
 
 import os
@@ -49,6 +49,7 @@ async def test_on_the_first_run(case: Case, stores: Stores) -> None:
     await undisturbed(case, stores)
 
 
+@pytest.mark.slow
 @every_case
 @patiently
 async def test_after_a_crash_before_each_write(case: Case, stores: Stores) -> None:
@@ -57,6 +58,7 @@ async def test_after_a_crash_before_each_write(case: Case, stores: Stores) -> No
     assert writes + stride["step"] > case.writes, "the case makes fewer writes than it is meant to cover"
 
 
+@pytest.mark.slow
 @every_case
 @in_memory
 @patiently
@@ -66,6 +68,7 @@ async def test_after_a_crash_behind_each_write(case: Case, stores: Stores) -> No
 
 # A turn that ends while a body makes the arguments of `ctx.race` leaves the first of them to Python's warning.
 @pytest.mark.filterwarnings("ignore:coroutine '_slow' was never awaited:RuntimeWarning")
+@pytest.mark.slow
 @every_case
 @in_memory_at_least
 @patiently

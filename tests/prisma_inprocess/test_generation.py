@@ -162,6 +162,7 @@ async def misuse(db: Prisma) -> None:
 """
 
 
+@pytest.mark.slow
 def test_users_get_the_clients_own_types_under_mypy_strict(tmp_path: Path) -> None:
     """Without a configuration: the generated code, which is not theirs to mend, is not judged."""
     schema = tmp_path / "rich_app" / "schema.prisma"

@@ -13,6 +13,8 @@ from prisma_inprocess.plan.sql import compile_statement
 from tests.prisma_inprocess.conftest import only_postgres, only_sqlite
 from tests.prisma_inprocess.workbench import Rich
 
+pytestmark = pytest.mark.slow
+
 # Rows on both sides of the limit and of both lengths; none between, where they would only cost time.
 FIRST, LAST = 32_501, 40_500
 ROWS = [*range(FIRST, 33_501), *range(39_501, LAST + 1)]

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from tests.prisma_inprocess.workbench import Rich
 
+pytestmark = pytest.mark.slow
+
 Check = Callable[[Callable[[Any], Awaitable[None]]], None]
 
 examples = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

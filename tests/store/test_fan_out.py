@@ -15,6 +15,8 @@ from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of
 from tests.support.engine_rig import FAST, running_worker, tuned
 
+pytestmark = pytest.mark.slow
+
 CHILDREN = 500 if os.environ.get("DURABLE_CRASHES") == "all" else 250
 
 
@@ -36,7 +38,6 @@ async def client(database_url: str) -> AsyncIterator[Any]:
         yield client
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_others_go_on_while_hundreds_of_children_are_created(
     client: Any, caplog: pytest.LogCaptureFixture

@@ -18,7 +18,7 @@ from fastapi_durable.store.prisma import PrismaStateStore
 from tests.support.engine_rig import FAST, running_engine, tuned
 from tests.support.postgres import PostgresServer
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 LEVELS = ["repeatable read", "serializable"]
 MANY = 300 if os.environ.get("DURABLE_CRASHES") == "all" else 100

@@ -17,6 +17,8 @@ from tests.store.conftest import prisma_of
 from tests.store.silence import Network, hanging
 from tests.support.leap import leap
 
+pytestmark = pytest.mark.slow
+
 LIMIT = timedelta(seconds=60)
 """Longer than a slow machine needs for a statement. It passes only when a test leaps: what ends before a leap did not
 wait for what hangs."""

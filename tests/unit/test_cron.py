@@ -204,6 +204,7 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expression", "timezone"),
     [

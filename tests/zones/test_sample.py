@@ -9,6 +9,8 @@ import pytest
 from tests.zones.by_minutes import windows
 from tests.zones.compare import changes, compare, compare_around, years
 
+pytestmark = pytest.mark.slow
+
 HARD = [
     ("Pacific/Chatham", 2026, "at 2:45 and 3:45, from an offset of 12:45"),
     ("Australia/Lord_Howe", 2026, "by half an hour"),
