@@ -1,7 +1,8 @@
 """Between Python values and the JSON that is stored.
 
 A value that the workflow sees was always decoded from its stored form, on the first run as on a replay, so both see
-the same. `Codec` keeps one pydantic adapter a type; build one for each engine.
+the same. So `encode` reads back what it is about to return, and refuses a value that does not fit its declared type:
+what is stored can be read. `Codec` keeps one pydantic adapter a type; build one for each engine.
 """
 
 import json
@@ -26,6 +27,10 @@ _QUOTED_VALUE = re.compile(r"input_value=.*?, input_type=", re.DOTALL)
 
 _DEEPEST = 150
 """Levels of nesting; pydantic's parser stops at 200, and the value may come to lie inside another."""
+
+_NONE = type(None)
+
+_SCALARS = frozenset({int, str, bool, float})
 
 _LONGEST_INTEGER = 4096
 """Bits; Python refuses to read an integer of more than 4300 digits."""
@@ -64,11 +69,14 @@ class Codec:
         return adapter
 
     def encode(self, value: Any, declared: Any, *, what: str) -> Json:
-        """The JSON form of `value`; `what` names it in the error.
+        """The JSON form of `value`, from which `decode` makes a value of the declared type again.
+
+        Args:
+            what: Names the value in the error.
 
         Raises:
-            SerializationError: it has none, or one that a database cannot hold or that could not be read again (NaN, a
-                lone surrogate, NUL, nesting without end).
+            SerializationError: the value has no JSON form, or one that a database cannot hold (NaN, a lone surrogate,
+                NUL, nesting without end). With `misfit`: the value is not what is declared, or its JSON form is not.
         """
         if _is_its_own_form(value, declared):
             if problem := _unstorable(value):
@@ -81,9 +89,7 @@ class Codec:
             # Its text, and with it the trace of a chained error, would show the value.
             reason = _without_values(str(error))
             if (misfits := reason.removeprefix(_MISFITS)) != reason:
-                raise SerializationError(
-                    f"{what} cannot be stored as {_type_name(declared)}, which is declared: {' '.join(misfits.split())}"
-                ) from None
+                raise _misfit(what, declared, " ".join(misfits.split())) from None
             raise SerializationError(
                 f"{what} cannot be stored: {reason}. Return or pass JSON values, or an annotated type that "
                 "pydantic serialises"
@@ -96,7 +102,26 @@ class Codec:
             ) from error
         if problem := _unstorable(encoded):
             raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+        if declared is not Any:
+            # Every JSON value is an `Any`. Of other types, pydantic serialises values that it does not read: None for
+            # an int, a model that was never validated, a model with `serialization_alias`.
+            try:
+                _read(adapter, encoded)
+            except _Unreadable as unreadable:
+                raise _misfit(what, declared, f"its JSON form does not fit: {unreadable}") from unreadable.__cause__
         return encoded
+
+    def encode_given(self, value: Any, declared: Any, *, what: str) -> Json:
+        """The JSON form of a value that is of its type, or is given in its JSON form, as callers by name give it.
+
+        Raises:
+            SerializationError: as `encode` and `decode`.
+        """
+        try:
+            return self.encode(value, declared, what=what)
+        except SerializationError:
+            decoded = self.decode(self.encode(value, Any, what=what), declared, what=what)
+            return self.encode(decoded, declared, what=what)
 
     def decode(self, stored: Json, declared: Any, *, what: str) -> Any:
         """The Python value of a stored JSON value.
@@ -106,21 +131,44 @@ class Codec:
         """
         if _is_its_own_form(stored, declared):
             return stored
-        adapter = self.adapter(declared)
         try:
-            return adapter.validate_json(_dumps(stored))
-        except ValidationError as error:
-            # Not chained: the text of pydantic's error, which a stored trace would hold, shows the values.
-            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {_summary(error)}") from None
-        except Exception as error:
-            # A user's validator may raise anything.
-            reason = f"its validation raised {type(error).__name__}"
-            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {reason}") from error
+            return _read(self.adapter(declared), stored)
+        except _Unreadable as unreadable:
+            raise SerializationError(
+                f"{what} does not fit {_type_name(declared)}: {unreadable}"
+            ) from unreadable.__cause__
+
+
+def _misfit(what: str, declared: Any, reason: str) -> SerializationError:
+    return SerializationError(
+        f"{what} cannot be stored as {_type_name(declared)}, which is declared: {reason}", misfit=True
+    )
+
+
+class _Unreadable(Exception):
+    """A JSON value does not fit a type. The text says why, without values; the cause is what a validator raised."""
+
+
+def _read(adapter: TypeAdapter[Any], stored: Json) -> Any:
+    try:
+        return adapter.validate_json(_dumps(stored))
+    except ValidationError as error:
+        # Not chained: the text of pydantic's error, which a stored trace would hold, shows the values.
+        raise _Unreadable(_summary(error)) from None
+    except Exception as error:
+        # A user's validator may raise anything.
+        raise _Unreadable(f"its validation raised {type(error).__name__}") from error
 
 
 def _is_its_own_form(value: Any, declared: Any) -> bool:
-    """Whether a value is exactly of a type that JSON has, and that type is what is declared: nothing to convert."""
-    return (declared is int or declared is str or declared is bool) and type(value) is declared
+    """Whether a value is exactly of a type that JSON has, and that type is what is declared: nothing to convert.
+
+    Most results are such values, so no adapter is asked about them.
+    """
+    if value is None:
+        return declared is None or declared is _NONE or declared is NoInput or declared is Any
+    kind = type(value)
+    return kind in _SCALARS and (declared is kind or declared is Any)
 
 
 def _adapter(declared: Any) -> TypeAdapter[Any]:

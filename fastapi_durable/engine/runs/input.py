@@ -30,13 +30,7 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
     if not given:
         raise InputValidationError(f"workflow {definition.name!r} takes an input; none was given")
     try:
-        try:
-            encoded = codec.encode(value, definition.input_type, what=label)
-        except SerializationError:
-            # Not an instance of the type, but perhaps its JSON form, as callers by name pass it.
-            encoded = codec.encode(value, Any, what=label)
-        decoded = codec.decode(encoded, definition.input_type, what=label)
-        return codec.encode(decoded, definition.input_type, what=label)
+        return codec.encode_given(value, definition.input_type, what=label)
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
 

@@ -1,0 +1,159 @@
+"""What a value may be: everything that is stored can be read again, whichever call stores it."""
+
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, Field
+
+from fastapi_durable.declare.definition import step, workflow
+from fastapi_durable.declare.entity import entity, operation
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.errors import DurableError, InputValidationError, RunFailedError
+from fastapi_durable.model.records import CheckpointStatus, RunQuery, RunStatus
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.engine_rig import running_engine
+from tests.support.stores import on_every_store
+
+
+class Receipt(BaseModel):
+    number: int
+
+
+class Renamed(BaseModel):
+    user_name: str = Field(serialization_alias="userName")
+
+
+def never_validated() -> Receipt:
+    """A receipt as a bug makes it: pydantic serialises it and cannot read it."""
+    return Receipt.model_construct()
+
+
+MISFITS: dict[str, tuple[Any, Any, Any]] = {
+    "None for an int": (int, None, 5),
+    "None for a model": (Receipt, None, Receipt(number=1)),
+    "a model that was never validated": (Receipt, never_validated(), Receipt(number=1)),
+    "a field that is written under another name than it is read": (Renamed | None, Renamed(user_name="ada"), None),
+    "a decimal that is no number": (Decimal, Decimal("NaN"), Decimal("1.10")),
+    "keys that JSON does not have": (dict[tuple[int, int], int], {(1, 2): 3}, {}),
+    "None in a list": (list[int], [None], [1]),
+}
+"""Declared type, a value that pydantic serialises without being able to read it, and one that comes back."""
+
+
+@pytest.mark.parametrize("kind", MISFITS)
+@on_every_store
+async def test_a_result_that_could_not_be_read_fails_its_attempt_and_the_next_one_may_succeed(
+    store: StateStore, kind: str
+) -> None:
+    declared, misfit, good = MISFITS[kind]
+    results: list[Any] = [misfit, misfit, good]
+
+    async def report() -> Any:
+        return results.pop(0)
+
+    report.__annotations__["return"] = declared
+    reported = step(max_attempts=3)(report)
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        return repr(await ctx.step(reported))
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow)
+        assert await handle.result("5s") == repr(good)
+    (row,) = await store.list_checkpoints(handle.run_id)
+    assert (row.status, row.attempts, results) == (CheckpointStatus.COMPLETED, 3, [])
+
+
+@step
+async def by_step() -> Receipt:
+    return never_validated()
+
+
+async def by_transaction(tx: object) -> Receipt:
+    return never_validated()
+
+
+@workflow
+async def by_child(ctx: WorkflowContext) -> Receipt:
+    return never_validated()
+
+
+@workflow
+async def takes_receipt(ctx: WorkflowContext, receipt: Receipt) -> None: ...
+
+
+@step
+async def file(receipt: Receipt) -> None: ...
+
+
+@entity
+class Ledger(BaseModel):
+    last: Receipt | None = None
+    count: int = 0
+
+    @operation
+    def returns(self) -> Receipt:
+        return never_validated()
+
+    @operation
+    def keeps(self) -> None:
+        self.last = never_validated()
+
+    @operation
+    def add(self, receipt: Receipt) -> int:
+        self.count += 1
+        return self.count
+
+
+CALLS: dict[str, Callable[[WorkflowContext], Awaitable[Any]]] = {
+    "a step's result": lambda ctx: ctx.step(by_step),
+    "a step's input": lambda ctx: ctx.step(file, never_validated()),
+    "a local step's result": lambda ctx: ctx.local_step("local", never_validated),
+    "a side effect": lambda ctx: ctx.side_effect(never_validated, Receipt),
+    "a transaction's result": lambda ctx: ctx.transaction(by_transaction),
+    "a child's result": lambda ctx: ctx.child(by_child),
+    "a child's input": lambda ctx: ctx.child(takes_receipt, never_validated()),
+    "an operation's result": lambda ctx: ctx.call_entity(Ledger, "a", Ledger.returns),
+    "an entity's state": lambda ctx: ctx.call_entity(Ledger, "a", Ledger.keeps),
+    "an operation's input": lambda ctx: ctx.call_entity(Ledger, "a", Ledger.add, never_validated()),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_no_call_records_a_value_that_could_not_be_read(call: str) -> None:
+    """The body meets the refusal as an error of the call, and may go on."""
+    store = MemoryStateStore()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> int:
+        with pytest.raises(DurableError, match=r"number: Field required"):
+            await CALLS[call](ctx)
+        return await ctx.call_entity(Ledger, "a", Ledger.add, Receipt(number=1))
+
+    async with running_engine(store, flow, by_child, takes_receipt, entities=[Ledger]) as engine:
+        handle = await engine.start(flow)
+        assert await handle.result("5s") == 1
+    for run in await store.list_runs(RunQuery()):
+        rows = await store.list_checkpoints(run.id)
+        assert {} not in [run.input, run.output, *(value for row in rows for value in (row.input, row.output))]
+
+
+async def test_the_result_of_a_workflow_that_could_not_be_read_fails_the_run() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, by_child) as engine:
+        handle = await engine.start(by_child)
+        with pytest.raises(RunFailedError, match=r"cannot be stored as Receipt, .*number: Field required"):
+            await handle.result("5s")
+        assert await handle.status() is RunStatus.FAILED
+
+
+async def test_an_input_that_could_not_be_read_creates_no_run() -> None:
+    store = MemoryStateStore()
+    async with running_engine(store, takes_receipt) as engine:
+        with pytest.raises(InputValidationError, match="number: Field required"):
+            await engine.start(takes_receipt, never_validated())
+    assert await store.list_runs(RunQuery()) == []
