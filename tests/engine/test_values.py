@@ -5,13 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, SecretStr
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.model.errors import DurableError, InputValidationError, RunFailedError
+from fastapi_durable.model.errors import DurableError, InputValidationError, RunFailedError, SerializationError
 from fastapi_durable.model.records import CheckpointStatus, RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import running_engine
@@ -157,3 +158,71 @@ async def test_an_input_that_could_not_be_read_creates_no_run() -> None:
         with pytest.raises(InputValidationError, match="number: Field required"):
             await engine.start(takes_receipt, never_validated())
     assert await store.list_runs(RunQuery()) == []
+
+
+class Signed(Receipt):
+    """A receipt with more fields than a receipt has: as a `Receipt`, it would lose one."""
+
+    signature: str = ""
+
+
+SIGNED = Signed(number=1, signature="ada")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda engine: engine.start(takes_receipt, SIGNED),
+        lambda engine: engine.signal("go", {1: "a", "1": "b"}),
+        lambda engine: engine.publish_event("paid", {1: "a", "1": "b"}),
+    ],
+    ids=["start", "signal", "event"],
+)
+async def test_a_value_that_would_change_is_refused_before_anything_is_done(
+    call: Callable[[WorkflowService], Awaitable[Any]],
+) -> None:
+    store = MemoryStateStore()
+
+    @workflow(on_event="paid")
+    async def waiting(ctx: WorkflowContext, event: Any) -> None: ...
+
+    async with running_engine(store, takes_receipt, waiting) as engine:
+        with pytest.raises(SerializationError, match="would not come back as it is"):
+            await call(engine)
+    assert await store.list_runs(RunQuery()) == []
+
+
+async def test_a_step_whose_result_would_change_fails_and_is_not_recorded_as_done() -> None:
+    @step
+    async def report() -> Receipt:
+        return SIGNED
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(report)
+
+    async with running_engine(MemoryStateStore(), flow) as engine:
+        with pytest.raises(RunFailedError, match=r"would not come back as it is \(signature: it is lost\)"):
+            await (await engine.start(flow)).result("5s")
+
+
+class Login(BaseModel):
+    user: str
+    password: SecretStr
+
+
+@step
+async def sign_in(login: Login) -> SecretStr:
+    return SecretStr(login.password.get_secret_value() + "!")
+
+
+@workflow
+async def signs_in(ctx: WorkflowContext, login: Login) -> str:
+    return (await ctx.step(sign_in, login)).get_secret_value()
+
+
+@on_every_store
+async def test_a_secret_reaches_the_step_and_the_body_as_it_is(store: StateStore) -> None:
+    async with running_engine(store, signs_in) as engine:
+        handle = await engine.start(signs_in, Login(user="ada", password=SecretStr("swordfish")))
+        assert await handle.result("5s") == "swordfish!"

@@ -44,8 +44,4 @@ def as_declared(codec: Codec, definition: StepDefinition, value: Any) -> Any:
     label = f"the input of step {definition.name!r}"
     if definition.input_type is NoInput:
         return value
-    try:
-        codec.encode(value, definition.input_type, what=label)
-    except SerializationError:
-        return codec.decode(codec.encode(value, Any, what=label), definition.input_type, what=label)
-    return value
+    return codec.decode(codec.encode_given(value, definition.input_type, what=label), definition.input_type, what=label)
