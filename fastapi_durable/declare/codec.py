@@ -41,6 +41,9 @@ _SCALARS = frozenset({int, str, bool, float})
 _LONGEST_INTEGER = 4096
 """Bits; Python refuses to read an integer of more than 4300 digits."""
 
+_ALONE = range(-(2**63), 2**63)
+"""Integers that SQLite keeps as the whole value of a column. It turns others into doubles, so no store takes them."""
+
 
 class Codec:
     """Encodes and decodes values by their declared type."""
@@ -87,8 +90,7 @@ class Codec:
                 as it is.
         """
         if _is_its_own_form(value, declared):
-            if problem := _unstorable(value):
-                raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+            _check_storable(value, what)
             return value
         encoded, change = self._encode(value, declared, what)
         return encoded if change is None else _refuse(what, change)
@@ -250,10 +252,14 @@ def _checked_json(encoded: Json, what: str) -> bytes:
     except TypeError:
         pass
     else:
-        if b"\\u0000" not in stored and b"null" not in stored and stored.count(b"[") + stored.count(b"{") < _DEEPEST:
+        if (
+            b"\\u0000" not in stored
+            and b"null" not in stored
+            and stored.count(b"[") + stored.count(b"{") < _DEEPEST
+            and type(encoded) is not int
+        ):
             return stored
-    if problem := _unstorable(encoded):
-        raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+    _check_storable(encoded, what)
     return _dumps(encoded)
 
 
@@ -281,6 +287,21 @@ def _summary(error: ValidationError) -> str:
     )
     more = len(problems) - 5
     return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _check_storable(value: Json, what: str) -> None:
+    """Refuse what a database cannot hold.
+
+    Raises:
+        SerializationError: it cannot hold the value.
+    """
+    if type(value) is int and value not in _ALONE:
+        raise SerializationError(
+            f"{what} cannot be stored: it is an integer of {value.bit_length()} bits. An integer that is the whole "
+            "value must be between -2**63 and 2**63 - 1. Put it into a model, a list or a dict"
+        )
+    if problem := _unstorable(value):
+        raise SerializationError(f"{what} cannot be stored: it contains {problem}")
 
 
 def _unstorable(value: Json, depth: int = 0) -> str | None:

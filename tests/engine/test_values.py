@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
+from random import Random
 from typing import Any
 
 import pytest
@@ -226,3 +227,98 @@ async def test_a_secret_reaches_the_step_and_the_body_as_it_is(store: StateStore
     async with running_engine(store, signs_in) as engine:
         handle = await engine.start(signs_in, Login(user="ada", password=SecretStr("swordfish")))
         assert await handle.result("5s") == "swordfish!"
+
+
+NUMBERS: list[Any] = [
+    *(2**53 + 1, 2**63 - 1, -(2**63)),
+    *(0.1, 5.0, 1e15, 1e16, float(2**53), float(2**63), 1e22, 1e23, -1e300, 5e-324, 1.7976931348623157e308),
+    *([2**63], [10**400], {"a": 1e23}, [1e16, "1e+16", -1, True, None, 10**30]),
+    "123",
+    "1e+400",
+]
+
+
+@step
+async def same(value: Any) -> Any:
+    return value
+
+
+@workflow
+async def by_every_way(ctx: WorkflowContext, value: Any) -> list[Any]:
+    """The value as an input, the payload of a signal, a step's result and a side effect."""
+    sent = await ctx.wait_for_signal(f"number:{ctx.run_id}")
+    return [value, sent, await ctx.step(same, value), await ctx.side_effect(lambda: value)]
+
+
+@on_every_store
+async def test_numbers_come_back_with_every_digit(store: StateStore) -> None:
+    async with running_engine(store, by_every_way) as engine:
+        handles = [await engine.start(by_every_way, number) for number in NUMBERS]
+        for handle, number in zip(handles, NUMBERS, strict=True):
+            await engine.signal(f"number:{handle.run_id}", number)
+        assert [await handle.result("10s") for handle in handles] == [[number] * 4 for number in NUMBERS]
+
+
+@on_every_store
+async def test_a_double_that_is_a_whole_value_is_stored_exactly(store: StateStore) -> None:
+    """SQLite converts a few texts of a thousand to a neighbour of the double, and writes a few back as one."""
+    random = Random(4)
+    doubles = [random.uniform(-1, 1) * 10 ** random.randint(-300, 300) for _ in range(1000)]
+
+    @workflow
+    async def flow(ctx: WorkflowContext, _: int) -> list[float]:
+        await ctx.sleep("1ms")
+        return [await ctx.side_effect(lambda each=each: each) for each in doubles]  # type: ignore[misc]
+
+    async with running_engine(store, flow) as engine:
+        handle = await engine.start(flow, 1)
+        await handle.result("60s")
+    rows = await store.list_checkpoints(handle.run_id)
+    assert [row.output for row in rows if row.name == "sideEffect"] == doubles
+
+
+@step
+async def large() -> int:
+    return 10**400
+
+
+@workflow
+async def starts_and_counts(ctx: WorkflowContext, number: int) -> int:
+    return (await ctx.step(large)) + number
+
+
+@on_every_store
+async def test_an_integer_that_sqlite_would_round_is_refused_on_all_stores(store: StateStore) -> None:
+    async with running_engine(store, starts_and_counts) as engine:
+        with pytest.raises(InputValidationError, match="it is an integer of 1329 bits"):
+            await engine.start(starts_and_counts, 10**400)
+        with pytest.raises(SerializationError, match="it is an integer of 64 bits"):
+            await engine.signal("number", 2**63)
+        with pytest.raises(RunFailedError, match="it is an integer of 1329 bits"):
+            await engine.execute(starts_and_counts, 1, timeout="5s")
+
+
+TEXTS_FOR_NO_DATABASE = ["caf\udce9", "a\x00b"]
+
+
+@pytest.mark.parametrize("text", TEXTS_FOR_NO_DATABASE)
+@on_every_store
+async def test_a_search_attribute_that_no_database_can_hold_is_refused_by_start_and_in_a_body(
+    store: StateStore, text: str
+) -> None:
+    """Accepted, it would be driven for ever: each turn fails when it writes the attribute."""
+    turns = 0
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        nonlocal turns
+        turns += 1
+        await ctx.upsert_search_attributes({"city": text})
+
+    async with running_engine(store, flow) as engine:
+        with pytest.raises(InputValidationError) as caught:
+            await engine.start(flow, search_attributes={"city": text})
+        assert text not in str(caught.value)
+        with pytest.raises(RunFailedError, match="search attribute"):
+            await (await engine.start(flow)).result("5s")
+    assert turns == 1
