@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from fastapi_durable.declare.methods import STEP, Method, make_durable, plain, step_methods
 from fastapi_durable.declare.names import checked_name, checked_workflow_name
 from fastapi_durable.declare.retry import Backoff
-from fastapi_durable.declare.signature import function_of, input_and_output, refuse_data_as_context
+from fastapi_durable.declare.signature import NO_DEFAULT, function_of, refuse_data_as_context, signature_of
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
 
@@ -66,6 +66,7 @@ class StepDefinition:
     Attributes:
         input_type: Annotation of its input; `NoInput` if it takes none.
         output_type: Its return annotation.
+        default: The input of a call that gives none; `NO_DEFAULT` if a call has to give one.
         blocking: Whether it is a plain `def`, to be run in a worker thread.
     """
 
@@ -75,6 +76,7 @@ class StepDefinition:
     output_type: Any
     blocking: bool
     policy: StepPolicy = StepPolicy()
+    default: Any = field(default=NO_DEFAULT, hash=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +126,7 @@ class WorkflowDefinition:
         owner: The class whose `run` is the function; injection makes an instance for each turn.
         updates: The validators of its updates, by name.
         dead_letter: What is started when a run is dead.
+        default: The input of a run that is started without one; `NO_DEFAULT` if a start has to give one.
     """
 
     name: str
@@ -142,6 +145,7 @@ class WorkflowDefinition:
     owner: type | None = None
     updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
     dead_letter: Callable[..., Any] | str | None = None
+    default: Any = field(default=NO_DEFAULT, hash=False, compare=False)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -309,11 +313,12 @@ def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> 
     if isinstance(function, Method):
         written, leading = function.function, ("self",)
     options: Mapping[str, Any] = getattr(written, STEP, None) or {"name": default_name(written)}
-    input_type, output_type = input_and_output(written, f"step {options['name']!r}", leading=leading)
+    signature = signature_of(written, f"step {options['name']!r}", leading=leading)
     return StepDefinition(
         function=function,
-        input_type=input_type,
-        output_type=output_type,
+        input_type=signature.input_type,
+        output_type=signature.output_type,
+        default=signature.default,
         blocking=not inspect.iscoroutinefunction(function_of(written)),
         **options,
     )
@@ -365,12 +370,13 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
     if not inspect.iscoroutinefunction(function_of(written)):
         raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
     leading = ("ctx",) if owner is None else ("self", "ctx")
-    input_type, output_type = input_and_output(written, label, leading=leading)
+    signature = signature_of(written, label, leading=leading)
     refuse_data_as_context(written, label, len(leading) - 1)
     return WorkflowDefinition(
         function=body,
-        input_type=input_type,
-        output_type=output_type,
+        input_type=signature.input_type,
+        output_type=signature.output_type,
+        default=signature.default,
         origin=_origin(function),
         owner=owner,
         **options,

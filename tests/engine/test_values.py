@@ -322,3 +322,62 @@ async def test_a_search_attribute_that_no_database_can_hold_is_refused_by_start_
         with pytest.raises(RunFailedError, match="search attribute"):
             await (await engine.start(flow)).result("5s")
     assert turns == 1
+
+
+@entity
+class Counter(BaseModel):
+    count: int = 0
+
+    @operation
+    def add(self, number: int = 5) -> int:
+        self.count += number
+        return self.count
+
+
+@step
+async def plus_one(number: int = 5) -> int:
+    return number + 1
+
+
+def seven(number: int = 7) -> int:
+    return number
+
+
+async def booked(tx: object, number: int = 5) -> int:
+    return number
+
+
+@workflow
+async def five(ctx: WorkflowContext, number: int = 5) -> int:
+    return number
+
+
+@workflow
+async def without_inputs(ctx: WorkflowContext) -> list[int]:
+    return [
+        await ctx.step(plus_one),
+        await ctx.step("plus_one"),
+        await ctx.local_step("local", seven),
+        await ctx.transaction(booked),
+        await ctx.child(five),
+        await ctx.call_entity(Counter, "a", Counter.add),
+    ]
+
+
+@on_every_store
+async def test_the_default_of_an_input_holds_where_none_is_given(store: StateStore) -> None:
+    async with running_engine(store, five, without_inputs, entities=[Counter], steps=[plus_one]) as engine:
+        handle = await engine.start(five)
+        assert await handle.result("5s") == 5
+        assert [run.input for run in await store.list_runs(RunQuery())] == [5]
+        assert await engine.execute(five, 6, timeout="5s") == 6
+        assert await engine.execute(without_inputs, timeout="5s") == [6, 6, 7, 5, 5, 5]
+
+
+async def test_a_default_that_does_not_fit_its_type_is_refused_like_any_input() -> None:
+    @workflow
+    async def wrong(ctx: WorkflowContext, number: int = "five") -> None: ...  # type: ignore[assignment]
+
+    async with running_engine(MemoryStateStore(), wrong) as engine:
+        with pytest.raises(InputValidationError, match="does not fit int"):
+            await engine.start(wrong)
