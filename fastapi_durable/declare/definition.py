@@ -2,10 +2,12 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
+from fastapi_durable.declare.annotations import remember_names
 from fastapi_durable.declare.methods import STEP, Method, make_durable, plain, step_methods
 from fastapi_durable.declare.names import checked_name, checked_workflow_name
 from fastapi_durable.declare.retry import Backoff
@@ -190,6 +192,7 @@ def step(
             setattr(target, STEP, options)
         except (AttributeError, TypeError) as error:
             raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
+        remember_names(target)
         return target
 
     return declare if function is None else declare(function)
@@ -275,6 +278,7 @@ def workflow(
             "updates": dict(updates or {}),
             "dead_letter": dead_letter,
         }
+        remember_names(target)
         cls: Any = target
         if inspect.isclass(cls):
             make_durable(cls)
@@ -372,6 +376,9 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
     leading = ("ctx",) if owner is None else ("self", "ctx")
     signature = signature_of(written, label, leading=leading)
     refuse_data_as_context(written, label, len(leading) - 1)
+    for used in _steps_in(written):
+        # A step that nobody can call is refused now, not when a run comes to it.
+        step_definition(used)
     return WorkflowDefinition(
         function=body,
         input_type=signature.input_type,
@@ -381,6 +388,17 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
         owner=owner,
         **options,
     )
+
+
+def _steps_in(body: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The decorated functions that a body names."""
+    if not inspect.isfunction(body):
+        return []
+    named = [body.__globals__.get(name) for name in body.__code__.co_names]
+    for cell in body.__closure__ or ():
+        with suppress(ValueError):  # not assigned yet
+            named.append(cell.cell_contents)
+    return [each for each in named if inspect.isfunction(each) and hasattr(each, STEP)]
 
 
 def _declared(function: Callable[..., Any]) -> Mapping[str, Any] | None:

@@ -3,10 +3,11 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_origin
 
 from pydantic import BaseModel
 
+from fastapi_durable.declare.annotations import hints_of
 from fastapi_durable.model.errors import DefinitionError
 
 _TYPES = "__durable_types__"
@@ -66,12 +67,9 @@ def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...])
     """
     try:
         signature = inspect.signature(function)
-        hints = get_type_hints(function_of(function), include_extras=True)
-    except (NameError, TypeError, ValueError) as error:
-        raise DefinitionError(
-            f"the annotations of {label} cannot be read: {error}. Import what they name at run time, not under "
-            "TYPE_CHECKING"
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"the signature of {label} cannot be read: {error}. Write it as a function") from error
+    hints = hints_of(function_of(function), label)
     positional = [
         parameter
         for parameter in signature.parameters.values()
@@ -110,7 +108,7 @@ def refuse_data_as_context(function: Callable[..., Any], label: str, position: i
         DefinitionError: it is.
     """
     parameter = list(inspect.signature(function).parameters.values())[position]
-    declared = get_type_hints(function_of(function)).get(parameter.name)
+    declared = hints_of(function_of(function), label).get(parameter.name)
     kind = get_origin(declared) or declared
     if inspect.isclass(kind) and issubclass(kind, _DATA):
         raise DefinitionError(
