@@ -1,14 +1,16 @@
 """Between Python values and the JSON that is stored.
 
 A value that the workflow sees was always decoded from its stored form, on the first run as on a replay, so both see
-the same. `Codec` keeps one pydantic adapter a type; build one for each engine.
+the same. So `encode` reads back what it is about to return, and refuses a value that does not fit its declared type, or
+that is not the same any more. `Codec` keeps one pydantic adapter a type; build one for each engine.
 """
 
 import json
+import logging
 import math
 import re
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -16,8 +18,13 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnno
 from pydantic_core import PydanticSerializationError
 
 from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.declare.silent_changes import ALTERED, MASK, Change, first_change, reveal
 from fastapi_durable.model.errors import DefinitionError, SerializationError
 from fastapi_durable.model.records import Json
+
+_log = logging.getLogger("fastapi_durable")
+
+_MASK = MASK.encode()
 
 _MISFITS = "Pydantic serializer warnings:\n"
 """How the text begins of an error about values that are not what was declared."""
@@ -27,8 +34,15 @@ _QUOTED_VALUE = re.compile(r"input_value=.*?, input_type=", re.DOTALL)
 _DEEPEST = 150
 """Levels of nesting; pydantic's parser stops at 200, and the value may come to lie inside another."""
 
+_NONE = type(None)
+
+_SCALARS = frozenset({int, str, bool, float})
+
 _LONGEST_INTEGER = 4096
 """Bits; Python refuses to read an integer of more than 4300 digits."""
+
+_ALONE = range(-(2**63), 2**63)
+"""Integers that SQLite keeps as the whole value of a column. It turns others into doubles, so no store takes them."""
 
 
 class Codec:
@@ -36,6 +50,7 @@ class Codec:
 
     def __init__(self) -> None:
         self._adapters: dict[Hashable, TypeAdapter[Any]] = {}
+        self._warned_of: set[tuple[str, ...]] = set()
 
     def adapter(self, declared: Any) -> TypeAdapter[Any]:
         """The adapter of a type.
@@ -64,16 +79,38 @@ class Codec:
         return adapter
 
     def encode(self, value: Any, declared: Any, *, what: str) -> Json:
-        """The JSON form of `value`; `what` names it in the error.
+        """The JSON form of `value`, from which `decode` makes a value of the declared type again.
+
+        Args:
+            what: Names the value in the error.
 
         Raises:
-            SerializationError: it has none, or one that a database cannot hold or that could not be read again (NaN, a
-                lone surrogate, NUL, nesting without end).
+            SerializationError: the value has no JSON form, or one that a database cannot hold (NaN, a lone surrogate,
+                NUL, nesting without end). With `misfit`: the value is not what is declared, or it would not come back
+                as it is.
         """
         if _is_its_own_form(value, declared):
-            if problem := _unstorable(value):
-                raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+            _check_storable(value, what)
             return value
+        encoded, change = self._encode(value, declared, what)
+        return encoded if change is None else _refuse(what, change)
+
+    def encode_given(self, value: Any, declared: Any, *, what: str) -> Json:
+        """The JSON form of a value that is of its type, or is given in its JSON form, as callers by name give it.
+
+        Raises:
+            SerializationError: as `encode` and `decode`.
+        """
+        try:
+            encoded, change = self._encode(value, declared, what)
+        except SerializationError:
+            decoded = self.decode(self.encode(value, Any, what=what), declared, what=what)
+            return self.encode(decoded, declared, what=what)
+        # A value that is of its type, and would change, is refused: its JSON form may fit, but lacks the same.
+        return encoded if change is None else _refuse(what, change)
+
+    def _encode(self, value: Any, declared: Any, what: str) -> tuple[Json, Change | None]:
+        """The JSON form, and what does not come back from it as it was."""
         adapter = self.adapter(declared)
         try:
             encoded = adapter.dump_python(value, mode="json", warnings="error", by_alias=True)
@@ -81,9 +118,7 @@ class Codec:
             # Its text, and with it the trace of a chained error, would show the value.
             reason = _without_values(str(error))
             if (misfits := reason.removeprefix(_MISFITS)) != reason:
-                raise SerializationError(
-                    f"{what} cannot be stored as {_type_name(declared)}, which is declared: {' '.join(misfits.split())}"
-                ) from None
+                raise _misfit(what, declared, " ".join(misfits.split())) from None
             raise SerializationError(
                 f"{what} cannot be stored: {reason}. Return or pass JSON values, or an annotated type that "
                 "pydantic serialises"
@@ -94,8 +129,38 @@ class Codec:
                 f"{what} cannot be stored: {error}. Return or pass JSON values, or an annotated type that "
                 "pydantic serialises"
             ) from error
-        if problem := _unstorable(encoded):
-            raise SerializationError(f"{what} cannot be stored: it contains {problem}")
+        stored = _checked_json(encoded, what)
+        if _MASK in stored:
+            encoded = self._revealed(value, encoded, what)
+            stored = _checked_json(encoded, what)
+        if declared is Any:
+            # Every JSON value is an `Any`: it comes back in its JSON form.
+            return encoded, first_change(value, encoded)
+        # Pydantic serialises values that it does not read: None for an int, a model that was never validated, a
+        # model with `serialization_alias`.
+        try:
+            back = _read(adapter, stored)
+        except _Unreadable as unreadable:
+            raise _misfit(what, declared, f"its JSON form does not fit: {unreadable}") from unreadable.__cause__
+        change = first_change(value, back)
+        if change is not None and change.reason == ALTERED and _reads_as(adapter, value, back):
+            return encoded, None
+        return encoded, change
+
+    def _revealed(self, value: Any, encoded: Json, what: str) -> Json:
+        """The JSON form with secrets as they are: masked, they would be lost."""
+        encoded, secrets = reveal(value, encoded)
+        if not secrets:
+            return encoded
+        place = (type(value).__name__, *secrets)
+        if place not in self._warned_of:
+            self._warned_of.add(place)
+            _log.warning(
+                "%s contains a secret (%s). The engine stores it as readable text, and the console shows it. Store a "
+                "reference to the secret instead, or give the field a serializer that encrypts it",
+                what,
+                ", ".join(secrets),
+            )
         return encoded
 
     def decode(self, stored: Json, declared: Any, *, what: str) -> Any:
@@ -106,21 +171,60 @@ class Codec:
         """
         if _is_its_own_form(stored, declared):
             return stored
-        adapter = self.adapter(declared)
         try:
-            return adapter.validate_json(_dumps(stored))
-        except ValidationError as error:
-            # Not chained: the text of pydantic's error, which a stored trace would hold, shows the values.
-            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {_summary(error)}") from None
-        except Exception as error:
-            # A user's validator may raise anything.
-            reason = f"its validation raised {type(error).__name__}"
-            raise SerializationError(f"{what} does not fit {_type_name(declared)}: {reason}") from error
+            return _read(self.adapter(declared), _dumps(stored))
+        except _Unreadable as unreadable:
+            raise SerializationError(
+                f"{what} does not fit {_type_name(declared)}: {unreadable}"
+            ) from unreadable.__cause__
+
+
+def _misfit(what: str, declared: Any, reason: str) -> SerializationError:
+    return SerializationError(
+        f"{what} cannot be stored as {_type_name(declared)}, which is declared: {reason}", misfit=True
+    )
+
+
+def _refuse(what: str, change: Change) -> NoReturn:
+    raise SerializationError(
+        f"{what} cannot be stored: it would not come back as it is ({change}). Declare or configure its type so that "
+        "the JSON form holds the whole value",
+        misfit=True,
+    )
+
+
+def _reads_as(adapter: TypeAdapter[Any], given: Any, back: Any) -> bool:
+    """Whether the type makes of a value what was read back, too: it strips texts, for example, on purpose."""
+    try:
+        return first_change(adapter.validate_python(given), back) is None
+    except Exception:
+        return False
+
+
+class _Unreadable(Exception):
+    """A JSON value does not fit a type. The text says why, without values; the cause is what a validator raised."""
+
+
+def _read(adapter: TypeAdapter[Any], stored: bytes) -> Any:
+    try:
+        return adapter.validate_json(stored)
+    except ValidationError as error:
+        # Not chained: the text of pydantic's error, which a stored trace would hold, shows the values.
+        raise _Unreadable(_summary(error)) from None
+    except Exception as error:
+        # A user's validator may raise anything.
+        raise _Unreadable(f"its validation raised {type(error).__name__}") from error
 
 
 def _is_its_own_form(value: Any, declared: Any) -> bool:
-    """Whether a value is exactly of a type that JSON has, and that type is what is declared: nothing to convert."""
-    return (declared is int or declared is str or declared is bool) and type(value) is declared
+    """Whether a value is exactly of a type that JSON has, and that type is what is declared: nothing to convert.
+
+    Most results are such values, so no adapter is asked about them.
+    """
+    if value is None:
+        return declared is None or declared is _NONE or declared is NoInput or declared is Any
+    kind = type(value)
+    return kind in _SCALARS and (declared is kind or declared is Any)
 
 
 def _adapter(declared: Any) -> TypeAdapter[Any]:
@@ -132,6 +236,31 @@ def _adapter(declared: Any) -> TypeAdapter[Any]:
             raise
         # A model, whose own configuration counts.
         return TypeAdapter(declared)
+
+
+def _checked_json(encoded: Json, what: str) -> bytes:
+    """The JSON of a value that a database can hold.
+
+    Most values show in their bytes that they have no NUL and are not deep, and then need no walk in Python. orjson
+    refuses lone surrogates and long integers, and writes numbers that JSON does not have as null.
+
+    Raises:
+        SerializationError: a database cannot hold it.
+    """
+    try:
+        stored = orjson.dumps(encoded)
+    except TypeError:
+        pass
+    else:
+        if (
+            b"\\u0000" not in stored
+            and b"null" not in stored
+            and stored.count(b"[") + stored.count(b"{") < _DEEPEST
+            and type(encoded) is not int
+        ):
+            return stored
+    _check_storable(encoded, what)
+    return _dumps(encoded)
 
 
 def _dumps(value: Json) -> bytes:
@@ -158,6 +287,21 @@ def _summary(error: ValidationError) -> str:
     )
     more = len(problems) - 5
     return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _check_storable(value: Json, what: str) -> None:
+    """Refuse what a database cannot hold.
+
+    Raises:
+        SerializationError: it cannot hold the value.
+    """
+    if type(value) is int and value not in _ALONE:
+        raise SerializationError(
+            f"{what} cannot be stored: it is an integer of {value.bit_length()} bits. An integer that is the whole "
+            "value must be between -2**63 and 2**63 - 1. Put it into a model, a list or a dict"
+        )
+    if problem := _unstorable(value):
+        raise SerializationError(f"{what} cannot be stored: it contains {problem}")
 
 
 def _unstorable(value: Json, depth: int = 0) -> str | None:

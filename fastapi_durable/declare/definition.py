@@ -2,14 +2,16 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
+from fastapi_durable.declare.annotations import remember_names
 from fastapi_durable.declare.methods import STEP, Method, make_durable, plain, step_methods
 from fastapi_durable.declare.names import checked_name, checked_workflow_name
 from fastapi_durable.declare.retry import Backoff
-from fastapi_durable.declare.signature import function_of, input_and_output, refuse_data_as_context
+from fastapi_durable.declare.signature import NO_DEFAULT, function_of, refuse_data_as_context, signature_of
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
 
@@ -66,6 +68,7 @@ class StepDefinition:
     Attributes:
         input_type: Annotation of its input; `NoInput` if it takes none.
         output_type: Its return annotation.
+        default: The input of a call that gives none; `NO_DEFAULT` if a call has to give one.
         blocking: Whether it is a plain `def`, to be run in a worker thread.
     """
 
@@ -75,6 +78,7 @@ class StepDefinition:
     output_type: Any
     blocking: bool
     policy: StepPolicy = StepPolicy()
+    default: Any = field(default=NO_DEFAULT, hash=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +128,7 @@ class WorkflowDefinition:
         owner: The class whose `run` is the function; injection makes an instance for each turn.
         updates: The validators of its updates, by name.
         dead_letter: What is started when a run is dead.
+        default: The input of a run that is started without one; `NO_DEFAULT` if a start has to give one.
     """
 
     name: str
@@ -142,6 +147,7 @@ class WorkflowDefinition:
     owner: type | None = None
     updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
     dead_letter: Callable[..., Any] | str | None = None
+    default: Any = field(default=NO_DEFAULT, hash=False, compare=False)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -186,6 +192,7 @@ def step(
             setattr(target, STEP, options)
         except (AttributeError, TypeError) as error:
             raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
+        remember_names(target)
         return target
 
     return declare if function is None else declare(function)
@@ -271,6 +278,7 @@ def workflow(
             "updates": dict(updates or {}),
             "dead_letter": dead_letter,
         }
+        remember_names(target)
         cls: Any = target
         if inspect.isclass(cls):
             make_durable(cls)
@@ -309,11 +317,12 @@ def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> 
     if isinstance(function, Method):
         written, leading = function.function, ("self",)
     options: Mapping[str, Any] = getattr(written, STEP, None) or {"name": default_name(written)}
-    input_type, output_type = input_and_output(written, f"step {options['name']!r}", leading=leading)
+    signature = signature_of(written, f"step {options['name']!r}", leading=leading)
     return StepDefinition(
         function=function,
-        input_type=input_type,
-        output_type=output_type,
+        input_type=signature.input_type,
+        output_type=signature.output_type,
+        default=signature.default,
         blocking=not inspect.iscoroutinefunction(function_of(written)),
         **options,
     )
@@ -365,16 +374,31 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
     if not inspect.iscoroutinefunction(function_of(written)):
         raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
     leading = ("ctx",) if owner is None else ("self", "ctx")
-    input_type, output_type = input_and_output(written, label, leading=leading)
+    signature = signature_of(written, label, leading=leading)
     refuse_data_as_context(written, label, len(leading) - 1)
+    for used in _steps_in(written):
+        # A step that nobody can call is refused now, not when a run comes to it.
+        step_definition(used)
     return WorkflowDefinition(
         function=body,
-        input_type=input_type,
-        output_type=output_type,
+        input_type=signature.input_type,
+        output_type=signature.output_type,
+        default=signature.default,
         origin=_origin(function),
         owner=owner,
         **options,
     )
+
+
+def _steps_in(body: Callable[..., Any]) -> list[Callable[..., Any]]:
+    """The decorated functions that a body names."""
+    if not inspect.isfunction(body):
+        return []
+    named = [body.__globals__.get(name) for name in body.__code__.co_names]
+    for cell in body.__closure__ or ():
+        with suppress(ValueError):  # not assigned yet
+            named.append(cell.cell_contents)
+    return [each for each in named if inspect.isfunction(each) and hasattr(each, STEP)]
 
 
 def _declared(function: Callable[..., Any]) -> Mapping[str, Any] | None:

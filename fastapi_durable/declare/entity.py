@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, overload
 
+from fastapi_durable.declare.annotations import remember_names
 from fastapi_durable.declare.definition import StepDefinition, default_name, step_definition
 from fastapi_durable.declare.names import checked_name
 from fastapi_durable.model.errors import DefinitionError
@@ -65,6 +66,7 @@ def operation(function: F | None = None, /, *, name: str | None = None) -> F | C
     """
 
     def declare(target: F) -> F:
+        remember_names(target)
         setattr(target, _OPERATION, checked_name(name or target.__name__))
         return target
 

@@ -3,10 +3,11 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_origin
 
 from pydantic import BaseModel
 
+from fastapi_durable.declare.annotations import hints_of
 from fastapi_durable.model.errors import DefinitionError
 
 _TYPES = "__durable_types__"
@@ -20,7 +21,28 @@ class NoInput:
     """The input type of a function that takes none."""
 
 
-def input_and_output(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
+class NoDefault:
+    """Stands for the default of an input that has to be given."""
+
+
+NO_DEFAULT = NoDefault()
+
+
+class Signature(NamedTuple):
+    """What a function takes and returns.
+
+    Attributes:
+        input_type: The annotation of its input; `NoInput` if it takes none.
+        output_type: Its return annotation.
+        default: The default of its input, or `NO_DEFAULT`.
+    """
+
+    input_type: Any
+    output_type: Any
+    default: Any
+
+
+def signature_of(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> Signature:
     """`_read`, remembered on the function: reading annotations costs more than a whole step."""
     owner = getattr(function, "__func__", function)
     # `functools.wraps` copies what is remembered onto another function, which may have other types.
@@ -31,26 +53,23 @@ def input_and_output(function: Callable[..., Any], label: str, *, leading: tuple
             setattr(owner, _TYPES, remembered)
         except (AttributeError, TypeError):
             return _read(function, label, leading=leading)
-    types: dict[tuple[str, ...], tuple[Any, Any]] = remembered[1]
+    types: dict[tuple[str, ...], Signature] = remembered[1]
     if leading not in types:
         types[leading] = _read(function, label, leading=leading)
     return types[leading]
 
 
-def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> tuple[Any, Any]:
-    """Types of the one input and of the result.
+def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> Signature:
+    """The types of the one input and of the result, and the default of the input.
 
     `leading` are the parameters that the engine passes before the input. Everything after the input must be
     keyword-only: those parameters are injected.
     """
     try:
         signature = inspect.signature(function)
-        hints = get_type_hints(function_of(function), include_extras=True)
-    except (NameError, TypeError, ValueError) as error:
-        raise DefinitionError(
-            f"the annotations of {label} cannot be read: {error}. Import what they name at run time, not under "
-            "TYPE_CHECKING"
-        ) from error
+    except (TypeError, ValueError) as error:
+        raise DefinitionError(f"the signature of {label} cannot be read: {error}. Write it as a function") from error
+    hints = hints_of(function_of(function), label)
     positional = [
         parameter
         for parameter in signature.parameters.values()
@@ -74,8 +93,12 @@ def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...])
             f"{label} takes one input, or none, but has {', '.join(parameter.name for parameter in inputs)}. Put "
             f"several values into one model; if {extra!r} is an injected dependency, put a bare `*` before it"
         )
-    input_type = hints.get(inputs[0].name, Any) if inputs else NoInput
-    return input_type, hints.get("return", Any)
+    output_type = hints.get("return", Any)
+    if not inputs:
+        return Signature(NoInput, output_type, NO_DEFAULT)
+    (taken,) = inputs
+    default = NO_DEFAULT if taken.default is taken.empty else taken.default
+    return Signature(hints.get(taken.name, Any), output_type, default)
 
 
 def refuse_data_as_context(function: Callable[..., Any], label: str, position: int) -> None:
@@ -85,7 +108,7 @@ def refuse_data_as_context(function: Callable[..., Any], label: str, position: i
         DefinitionError: it is.
     """
     parameter = list(inspect.signature(function).parameters.values())[position]
-    declared = get_type_hints(function_of(function)).get(parameter.name)
+    declared = hints_of(function_of(function), label).get(parameter.name)
     kind = get_origin(declared) or declared
     if inspect.isclass(kind) and issubclass(kind, _DATA):
         raise DefinitionError(

@@ -20,6 +20,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from typing_inspection.typing_objects import is_typealiastype
 
+from fastapi_durable.declare.annotations import local_names
 from fastapi_durable.declare.methods import STEP, Method
 
 _REQUEST_TYPES = (HTTPConnection, Response, BackgroundTasks, SecurityScopes)
@@ -176,12 +177,13 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
         plain = plain.__init__
     elif not inspect.isroutine(plain):
         plain = type(plain).__call__
-    globals_ = getattr(inspect.unwrap(plain), "__globals__", {})
+    written = inspect.unwrap(plain)
+    globals_ = getattr(written, "__globals__", {})
 
     class Carrier:
         __annotations__ = {"value": annotation}  # a vessel for get_type_hints, never instantiated
 
-    return typing.get_type_hints(Carrier, globals_, globals_, include_extras=True)["value"]
+    return typing.get_type_hints(Carrier, globals_, local_names(written) or globals_, include_extras=True)["value"]
 
 
 def _unwrapped_annotation(annotation: Any) -> tuple[Any, list[Any]]:

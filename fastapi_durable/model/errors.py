@@ -128,7 +128,16 @@ class LeaseLostError(StoreError):
 
 
 class SerializationError(DurableError):
-    """A value cannot be stored as JSON, or a stored value does not fit the declared type."""
+    """A value cannot be stored as JSON, or a stored value does not fit the declared type.
+
+    Attributes:
+        misfit: A value that was to be stored is not what is declared. A step that returned it fails its attempt, and
+            the next attempt may return another value.
+    """
+
+    def __init__(self, message: str, *, misfit: bool = False) -> None:
+        super().__init__(message)
+        self.misfit = misfit
 
 
 class InputValidationError(SerializationError):

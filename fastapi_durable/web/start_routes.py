@@ -14,7 +14,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import WorkflowDefinition
-from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.declare.signature import NO_DEFAULT, NoInput
 from fastapi_durable.engine.runs.input import NO_INPUT
 from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.web.bodies import StartRun
@@ -95,13 +95,13 @@ def _starter(name: str, model: type[StartRun]) -> Callable[..., Awaitable[RunSta
 
 def _body(name: str, definitions: Sequence[WorkflowDefinition], codec: Codec) -> type[StartRun] | None:
     """What is sent to start a workflow; None if its input cannot be described."""
-    types = [each.input_type for each in definitions]
-    inputs = [each for each in types if each is not NoInput]
+    inputs = [each.input_type for each in definitions if each.input_type is not NoInput]
     if not inputs:
         declared: Any = (None, None)
     else:
         documented = Annotated[Any, _DocumentedAs(Union[tuple(inputs)], codec)]  # noqa: UP007 (of a list)
-        declared = (documented, ... if len(inputs) == len(types) else None)
+        is_required = all(each.input_type is not NoInput and each.default is NO_DEFAULT for each in definitions)
+        declared = (documented, ... if is_required else None)
     try:
         model: type[StartRun] = create_model(f"Start{_camel(name)}", __base__=StartRun, input=declared)
         model.model_json_schema()

@@ -24,10 +24,21 @@ from fastapi_durable.model.errors import DefinitionError, SerializationError
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
 INTEGERS = st.integers(-(2**4096) + 1, 2**4096 - 1)
-JSON = st.recursive(
-    st.none() | st.booleans() | INTEGERS | FINITE | TEXT,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
-    max_leaves=20,
+ALONE = st.integers(-(2**63), 2**63 - 1)
+JSON = (
+    st.none()
+    | st.booleans()
+    | ALONE
+    | FINITE
+    | TEXT
+    | st.lists(
+        st.recursive(
+            st.none() | st.booleans() | INTEGERS | FINITE | TEXT,
+            lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+            max_leaves=20,
+        ),
+        max_size=4,
+    )
 )
 
 
@@ -114,7 +125,9 @@ def test_a_model_comes_back_as_it_was(order: Order) -> None:
         (Decimal("1.10"), Decimal),
         (datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC), datetime),
         ([Line(sku="a", quantity=1)], list[Line]),
-        (2**100, int),
+        ([2**100], list[int]),
+        (2**63 - 1, int),
+        (-(2**63), int),
     ],
 )
 def test_a_value_of_each_kind_comes_back_with_its_type(value: Any, declared: Any) -> None:
@@ -194,11 +207,18 @@ def test_nesting_is_either_refused_or_read_again(depth: int) -> None:
 def test_an_integer_is_either_refused_or_read_again(number: int) -> None:
     codec = Codec()
     try:
-        encoded = codec.encode(number, Any, what="a value")
+        encoded = codec.encode([number], Any, what="a value")
     except SerializationError:
         assert number > 10**1000
     else:
-        assert codec.decode(encoded, int, what="a value") == number
+        assert codec.decode(encoded, list[int], what="a value") == [number]
+
+
+@pytest.mark.parametrize("declared", [int, Any, int | None, Annotated[int, Field(gt=-(10**500))]])
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 2**64, 10**400])
+def test_an_integer_that_sqlite_would_round_is_refused_where_it_stands_alone(number: int, declared: Any) -> None:
+    with pytest.raises(SerializationError, match=r"between -2\*\*63 and 2\*\*63 - 1"):
+        Codec().encode(number, declared, what="a value")
 
 
 def test_a_circle_is_refused() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition
 from fastapi_durable.declare.names import checked_name
-from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.declare.signature import NO_DEFAULT, NoInput
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import DefinitionError
 
@@ -36,14 +36,17 @@ def checked_definition(definition: StepDefinition, name: str | None, input: Any)
     """The definition under the name that is to be recorded.
 
     Raises:
-        DefinitionError: an input was given to a function that takes none, or the other way round.
+        DefinitionError: an input was given to a function that takes none, or none to one that has no default for it.
     """
-    if (definition.input_type is NoInput) != (input is NO_VALUE):
-        takes = "takes no input" if definition.input_type is NoInput else "takes an input"
+    takes_none, given_none = definition.input_type is NoInput, input is NO_VALUE
+    if takes_none != given_none and (takes_none or definition.default is NO_DEFAULT):
+        takes = "takes no input" if takes_none else "takes an input"
         raise DefinitionError(f"{definition.name!r} {takes}; call it accordingly")
     return definition if name is None else replace(definition, name=checked_name(name))
 
 
-def given(input: Any) -> Any:
-    """The argument; None if there was none."""
-    return None if input is NO_VALUE else input
+def given(definition: StepDefinition, input: Any) -> Any:
+    """The argument, or the default of a function that takes one; else None."""
+    if input is not NO_VALUE:
+        return input
+    return None if definition.default is NO_DEFAULT else definition.default

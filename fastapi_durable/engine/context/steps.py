@@ -111,16 +111,17 @@ class StepCalls(ContextPart):
         refuse_unknown("step", options, StepOptions)
         if isinstance(function, str):
             declared = self._turn.kernel.steps.get(function)
-            input = as_declared(self._turn.kernel.codec, declared, input)
+            if input is not NO_VALUE:
+                input = as_declared(self._turn.kernel.codec, declared, input)
         else:
             declared = self._turn.kernel.steps.resolve(function)
         definition = checked_definition(declared, options.get("name"), input)
         policy, compensate = _policy(definition, options), options.get("compensate")
         position = self._take()
         if compensate is None:
-            return Step(self._turn, position, definition, policy, given(input)).perform()
+            return Step(self._turn, position, definition, policy, given(definition, input)).perform()
         undo = self._turn.kernel.steps.resolve(compensate)
-        return CompensatedStep(self._turn, position, definition, policy, given(input), undo).perform()
+        return CompensatedStep(self._turn, position, definition, policy, given(definition, input), undo).perform()
 
     @overload
     def local_step(
@@ -146,9 +147,10 @@ class StepCalls(ContextPart):
         definition = checked_definition(step_definition(function), name, NO_VALUE)
         policy, compensate = _policy(definition, options), options.get("compensate")
         if compensate is None:
-            return Step(self._turn, self._take(), definition, policy, None, Here()).perform()
+            return Step(self._turn, self._take(), definition, policy, given(definition, NO_VALUE), Here()).perform()
         undo = self._turn.kernel.steps.resolve(compensate)
-        return CompensatedStep(self._turn, self._take(), definition, policy, None, undo, Here()).perform()
+        position, value = self._take(), given(definition, NO_VALUE)
+        return CompensatedStep(self._turn, position, definition, policy, value, undo, Here()).perform()
 
     @overload
     def transaction(
@@ -190,7 +192,7 @@ class StepCalls(ContextPart):
         limit = self._turn.kernel.config.transaction_timeout if timeout is None else parse_duration(timeout)
         policy = _policy(definition, options)
         position = self._take()
-        return Transaction(self._turn, position, definition, policy, given(input), limit).perform()
+        return Transaction(self._turn, position, definition, policy, given(definition, input), limit).perform()
 
 
 def _policy(definition: StepDefinition, options: AttemptOptions) -> StepPolicy:

@@ -16,7 +16,7 @@ from fastapi_durable.engine.turns.body_task import is_interruption, take_back_ow
 from fastapi_durable.engine.turns.earlier_attempts import and_this, attempts_before
 from fastapi_durable.engine.turns.step_log import RunningStepLog
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.errors import StepFailedError
+from fastapi_durable.model.errors import DurableError, SerializationError, StepFailedError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome
 
@@ -200,3 +200,8 @@ class Attempted(Primitive[Any]):
             error=ended.error,
             duration=ended.finished_at - ended.started_at,
         )
+
+
+def retryable(error: DurableError) -> bool | None:
+    """Whether another attempt may end differently than one that the engine refused; None leaves it to the policy."""
+    return None if isinstance(error, SerializationError) and error.misfit else False

@@ -7,7 +7,7 @@ token, then the entity, then the caller, as the answer does on its way back.
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.declare.signature import NO_DEFAULT, NoInput
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.entity_message import WORKFLOW, EntityLife, Message, entity_run_id
@@ -64,13 +64,13 @@ def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any
     definition = kernel.entities.get(entity)
     known = None if definition is None else definition.operations.get(operation)
     label = f"the input of operation {operation!r} of entity {entity!r}"
+    if known is not None and not given and known.default is not NO_DEFAULT:
+        arg, given = known.default, True
     if known is not None and (known.input_type is NoInput) == given:
         raise InputValidationError(f"{label}: it takes {'no' if given else 'an'} input")
     declared = Any if known is None or not given else known.input_type
     try:
         encoded = kernel.codec.encode(arg if given else None, declared, what=label)
-        if known is not None and given:
-            kernel.codec.decode(encoded, declared, what=label)
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
     output_type = Any if known is None else known.output_type

@@ -40,7 +40,14 @@ def checked_attributes(
     check_attributes(values)
     for key, value in values.items():
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
-            raise InputValidationError(f"the search attribute {key!r} is a text, a number or a boolean, not {value!r}")
+            raise InputValidationError(
+                f"the search attribute {key!r} must be a text, a finite number or a boolean, got {type(value).__name__}"
+            )
+    try:
+        # A text may hold what no database can, too.
+        codec.encode(values, Any, what="the search attributes")
+    except SerializationError as error:
+        raise InputValidationError(str(error)) from error
     return values
 
 

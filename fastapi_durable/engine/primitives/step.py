@@ -15,7 +15,7 @@ from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
-from fastapi_durable.engine.primitives.attempts import Attempted
+from fastapi_durable.engine.primitives.attempts import Attempted, retryable
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
@@ -148,8 +148,8 @@ class Step(Attempted):
         except StillWorkingError as error:
             outcome = StepOutcome(error=ErrorRecord(message=str(error), code="step_still_working", type="TimeoutError"))
         except (SerializationError, InjectionError, OutsideWorkflowError) as error:
-            # Another attempt would meet the same obstacle.
-            outcome = StepOutcome(error=error_record(error, retryable=False), events=log.events)
+            # Another attempt would meet the same obstacle, unless it returns what is declared.
+            outcome = StepOutcome(error=error_record(error, retryable=retryable(error)), events=log.events)
         except BaseException as error:
             if is_interruption(error):
                 raise

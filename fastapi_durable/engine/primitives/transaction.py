@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
-from fastapi_durable.engine.primitives.attempts import Attempted
+from fastapi_durable.engine.primitives.attempts import Attempted, retryable
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
@@ -106,7 +106,7 @@ class Transaction(Attempted):
         except (LeaseLostError, StoreConflictError, StoreUnavailableError):
             raise
         except (SerializationError, InjectionError, OutsideWorkflowError) as error:
-            return StepOutcome(error=error_record(error, retryable=False), events=log.events)
+            return StepOutcome(error=error_record(error, retryable=retryable(error)), events=log.events)
         except BaseException as error:
             if is_interruption(error):
                 raise

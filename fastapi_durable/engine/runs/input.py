@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import StepDefinition, WorkflowDefinition
-from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.declare.signature import NO_DEFAULT, NoInput
 from fastapi_durable.model.errors import InputValidationError, SerializationError
 from fastapi_durable.model.records import Json
 
@@ -17,7 +17,7 @@ NO_INPUT = NoInputGiven()
 
 
 def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, given: bool) -> Json:
-    """The stored form of an input that was checked against the workflow's type.
+    """The stored form of an input that was checked against the workflow's type; without one, of its default.
 
     Raises:
         InputValidationError: it does not fit, or cannot be stored.
@@ -28,15 +28,11 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
             raise InputValidationError(f"workflow {definition.name!r} takes no input")
         return None
     if not given:
-        raise InputValidationError(f"workflow {definition.name!r} takes an input; none was given")
+        if definition.default is NO_DEFAULT:
+            raise InputValidationError(f"workflow {definition.name!r} takes an input; none was given")
+        value = definition.default
     try:
-        try:
-            encoded = codec.encode(value, definition.input_type, what=label)
-        except SerializationError:
-            # Not an instance of the type, but perhaps its JSON form, as callers by name pass it.
-            encoded = codec.encode(value, Any, what=label)
-        decoded = codec.decode(encoded, definition.input_type, what=label)
-        return codec.encode(decoded, definition.input_type, what=label)
+        return codec.encode_given(value, definition.input_type, what=label)
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
 
@@ -50,8 +46,4 @@ def as_declared(codec: Codec, definition: StepDefinition, value: Any) -> Any:
     label = f"the input of step {definition.name!r}"
     if definition.input_type is NoInput:
         return value
-    try:
-        codec.encode(value, definition.input_type, what=label)
-    except SerializationError:
-        return codec.decode(codec.encode(value, Any, what=label), definition.input_type, what=label)
-    return value
+    return codec.decode(codec.encode_given(value, definition.input_type, what=label), definition.input_type, what=label)

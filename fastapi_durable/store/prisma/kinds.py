@@ -44,6 +44,7 @@ def conversions(kinds: Iterable[Kind]) -> Conversions:
 
 _WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
 _LARGEST_PLAIN = 2**63
+_LEAST_WITH_EXPONENT = 1e16
 # The quick parser knows whole numbers of 64 bits only, and no short text holds a longer one.
 _SHORT = 18
 # Built once: `json.dumps` with options builds an encoder for each call.
@@ -65,7 +66,24 @@ def to_json_text(value: Json) -> str:
         text.encode()  # a lone surrogate is no character
     except (TypeError, ValueError, RecursionError) as error:
         raise SerializationError(f"a value has no JSON form: {error}") from error
-    return text
+    return orjson.dumps(_with_all_digits(value)).decode() if "e+" in text else text
+
+
+def _with_all_digits(value: Json) -> Any:
+    """The value with its large floats as 9223372036854775808.0, not 9.223372036854776e+18.
+
+    PostgreSQL writes out the digits of an exponent's number, without ".0": read again, it would be an integer, and
+    another number than the float was.
+    """
+    if isinstance(value, float):
+        return orjson.Fragment(f"{value:.1f}") if abs(value) >= _LEAST_WITH_EXPONENT else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return orjson.Fragment(str(value))
+    if isinstance(value, dict):
+        return {key: _with_all_digits(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_all_digits(item) for item in value]
+    return value
 
 
 def from_json_text(text: str) -> Json:
