@@ -17,6 +17,7 @@ from fastapi_durable.model.errors import (
     SingletonQueueFullError,
 )
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, tuned, until
@@ -195,6 +196,81 @@ async def test_a_full_queue_refuses_exactly_the_rest_however_many_start_at_once(
     taken = (await store.list_runs(RunQuery()))[0]
     assert not (await engines[0].start(bounded, str(taken.input), run_id=taken.id)).created
     assert (await engines[0].start(bounded, "other/1")).created
+
+
+@workflow(singleton=Singleton(key=key_of, limit=2))
+async def two_at_a_time(ctx: WorkflowContext, name: str) -> None:
+    await ctx.wait_for_signal(f"go:{name}")
+
+
+async def _is_under_way(store: StateStore, *names: str) -> bool:
+    waiting = await store.list_signal_waiters(prefix="go:")
+    return [waiter.token for waiter in waiting] == [f"go:{name}" for name in names]
+
+
+async def _fill_and_queue(
+    store: StateStore, engine: WorkflowService, flow: Callable[..., object], names: str, places: int
+) -> None:
+    """Start a run for each name in turn; as many as there are places are under way, and the others sleep."""
+    for number, name in enumerate(names):
+        handle = await engine.start(flow.__name__, f"k/{name}", run_id=name)
+        if number < places:
+            await until(lambda: store.find_signal_waiter(f"go:k/{name}"))  # noqa: B023 (awaited at once)
+        else:
+            await until(lambda: has_status(handle, RunStatus.SUSPENDED))  # noqa: B023 (awaited at once)
+
+
+@on_every_store
+async def test_two_slots_that_become_free_at_once_wake_two_runs(store: StateStore) -> None:
+    """No worker claims a run between the two endings."""
+    async with running_engine(store, two_at_a_time) as engine:
+        await _fill_and_queue(store, engine, two_at_a_time, "abcd", 2)
+    await build_engine(store, two_at_a_time).cancel("a")
+    await build_engine(store, two_at_a_time).cancel("b")
+    async with running_engine(store, two_at_a_time):
+        await until(lambda: _is_under_way(store, "k/c", "k/d"), seconds=10)
+
+
+@on_every_store
+async def test_a_woken_run_that_is_cancelled_passes_its_slot_on(store: StateStore) -> None:
+    async with running_engine(store, two_at_a_time) as engine:
+        await _fill_and_queue(store, engine, two_at_a_time, "abcde", 2)
+    for name in "abc":
+        await build_engine(store, two_at_a_time).cancel(name)
+    async with running_engine(store, two_at_a_time):
+        await until(lambda: _is_under_way(store, "k/d", "k/e"), seconds=10)
+
+
+@on_every_store
+async def test_a_deploy_that_raises_the_limit_fills_every_slot_at_the_next_ending(store: StateStore) -> None:
+    @workflow(name="growing", singleton=Singleton(key=key_of))
+    async def one(ctx: WorkflowContext, name: str) -> None:
+        await ctx.wait_for_signal(f"go:{name}")
+
+    @workflow(name="growing", singleton=Singleton(key=key_of, limit=3))
+    async def three(ctx: WorkflowContext, name: str) -> None:
+        await ctx.wait_for_signal(f"go:{name}")
+
+    async with running_engine(store, one) as engine:
+        for number, name in enumerate("abcd"):
+            handle = await engine.start(one, f"k/{name}", run_id=name)
+            if number:
+                await until(lambda: has_status(handle, RunStatus.SUSPENDED))  # noqa: B023 (awaited at once)
+            else:
+                await until(lambda: store.find_signal_waiter("go:k/a"))
+    async with running_engine(store, three) as engine:
+        await engine.signal("go:k/a")
+        await until(lambda: _is_under_way(store, "k/b", "k/c", "k/d"), seconds=10)
+
+
+@on_every_store
+async def test_a_blocked_run_in_the_queue_does_not_keep_a_slot_empty(store: StateStore) -> None:
+    async with running_engine(store, holding) as engine:
+        await _fill_and_queue(store, engine, holding, "abc", 1)
+    await store.update_run("b", {"status": RunStatus.BLOCKED, "wake_at": None})
+    async with running_engine(store, holding) as engine:
+        await engine.signal("go:k/a")
+        await until(lambda: _is_under_way(store, "k/c"), seconds=10)
 
 
 async def test_the_key_is_a_tag_of_the_run() -> None:
