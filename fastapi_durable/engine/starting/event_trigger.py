@@ -89,7 +89,8 @@ class EventTriggers:
         collected = {"id": event.id, "payload": event.payload}
         if event.traceparent is not None:
             collected["traceparent"] = event.traceparent
-        await deliver_or_buffer(transaction, token, collected, now=now)
+        namespace = namespace_of(self._kernel.config)
+        await deliver_or_buffer(transaction, token, collected, namespace=namespace, now=now)
         return token
 
     def _token(self, definition: WorkflowDefinition) -> str:
