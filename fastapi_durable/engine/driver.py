@@ -294,7 +294,8 @@ class RunDriver:
             write = partial(restart_run, kernel.store, kernel.clock, self.run, continuation.input, self.token)
         else:
             newest = kernel.registry.get(self.run.workflow)
-            write = partial(continue_run, kernel.store, kernel.clock, self.run, newest, continuation.input, self.token)
+            input, tags = continuation.input, continuation.tags
+            write = partial(continue_run, kernel.store, kernel.clock, self.run, newest, input, tags, self.token)
         continued = await turn.persist(write)
         if not continued:
             return not await self._still_mine()

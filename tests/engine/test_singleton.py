@@ -1,14 +1,17 @@
 """Singletons: at most `limit` runs of one key at a time, exactly, whoever starts and drives them."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from fastapi_durable.declare.definition import Singleton, step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import (
     DefinitionError,
     InputValidationError,
@@ -20,7 +23,17 @@ from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, tuned, until
+from tests.support.crashing_store import Fuse, ProcessDied, crashing
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    build_machinery,
+    has_status,
+    killed_worker,
+    running_engine,
+    tuned,
+    until,
+)
 from tests.support.stores import on_every_store
 
 under_way: Counter[str] = Counter()
@@ -271,6 +284,84 @@ async def test_a_blocked_run_in_the_queue_does_not_keep_a_slot_empty(store: Stat
     async with running_engine(store, holding) as engine:
         await engine.signal("go:k/a")
         await until(lambda: _is_under_way(store, "k/c"), seconds=10)
+
+
+@workflow(singleton=Singleton(key=key_of))
+async def moving(ctx: WorkflowContext, name: str) -> None:
+    """Goes on with another key on `go`, and ends on the next one."""
+    await ctx.wait_for_signal(f"go:{name}")
+    if name == "k/moves":
+        ctx.continue_as_new("other/moved")
+    if name == "k/keeps":
+        ctx.continue_as_new("k/kept")
+    if name == "k/breaks":
+        ctx.continue_as_new("/without a key")
+
+
+@on_every_store
+async def test_a_run_that_goes_on_with_another_key_leaves_its_slot_and_waits_for_one_of_the_new(
+    store: StateStore,
+) -> None:
+    async with running_engine(store, moving) as engine:
+        await engine.start(moving, "k/moves", run_id="r", tags=["mine"])
+        await until(lambda: store.find_signal_waiter("go:k/moves"))
+        await engine.start(moving, "other/first")
+        await until(lambda: store.find_signal_waiter("go:other/first"))
+        waits = await engine.start(moving, "k/waits")
+        await until(lambda: has_status(waits, RunStatus.SUSPENDED))
+        await engine.signal("go:k/moves")
+        await until(lambda: _is_under_way(store, "k/waits", "other/first"), seconds=10)
+        await until(lambda: has_status(engine.handle("r~1"), RunStatus.SUSPENDED))
+        assert (await engine.handle("r~1").run()).tags == ("mine", "singleton:other")
+        await engine.signal("go:other/first")
+        await until(lambda: _is_under_way(store, "k/waits", "other/moved"), seconds=10)
+        await engine.signal("go:other/moved")
+        await engine.handle("r").result("20s")
+        await engine.signal("go:k/waits")
+        await waits.result("20s")
+    assert await store.list_signal_waiters() == []
+
+
+@on_every_store
+async def test_a_run_that_goes_on_with_the_same_key_keeps_its_slot_ahead_of_those_that_wait(store: StateStore) -> None:
+    async with running_engine(store, moving) as engine:
+        await engine.start(moving, "k/keeps", run_id="r")
+        await until(lambda: store.find_signal_waiter("go:k/keeps"))
+        waits = await engine.start(moving, "k/waits")
+        await until(lambda: has_status(waits, RunStatus.SUSPENDED))
+        await engine.signal("go:k/keeps")
+        await until(lambda: _is_under_way(store, "k/kept"), seconds=10)
+
+
+async def test_going_on_with_an_input_that_has_no_key_fails_where_it_is_asked_for(store: StateStore) -> None:
+    async with running_engine(store, moving) as engine:
+        handle = await engine.start(moving, "k/breaks")
+        await engine.signal("go:k/breaks")
+        with pytest.raises(RunFailedError, match="singleton key"):
+            await handle.result("20s")
+
+
+@on_every_store
+async def test_a_run_that_dies_while_it_goes_on_with_another_key_has_one_slot_at_most(store: StateStore) -> None:
+    """At every write: afterwards the chain has the new key, and a run of the old one has its slot."""
+    for number in itertools.count(1):
+        fuse = Fuse(number, "before")
+        outside = build_engine(store, moving)
+        await outside.start(moving, "k/moves", run_id=f"r{number}")
+        await outside.signal("go:k/moves")
+        now = SystemClock().now()
+        (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
+        with suppress(ProcessDied):
+            await build_machinery(crashing(store, fuse), moving).driver(run, "t").drive()
+        async with running_engine(store, moving) as engine:
+            await until(lambda: _is_under_way(store, "other/moved"))
+            slots = await store.list_signal_waiters(prefix="singleton:")
+            assert [(waiter.run_id, "other" in waiter.token) for waiter in slots] == [(f"r{number}~1", True)]
+            await engine.signal("go:other/moved")
+            await engine.handle(f"r{number}").result("20s")
+        if not fuse.blown:
+            break
+    assert number > 3
 
 
 async def test_the_key_is_a_tag_of_the_run() -> None:
