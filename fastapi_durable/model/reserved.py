@@ -6,7 +6,7 @@ length stand first, so that the names of two namespaces never run into one anoth
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi_durable.model.errors import InputValidationError
@@ -77,6 +77,15 @@ def engine_id(prefix: Prefix, namespace: str, *names: str) -> str:
     """An id or token of the engine's own that is made of names: `sched:nightly:7`, `sched@6.orders:nightly:7`."""
     joined = ":".join(names)
     return f"{prefix}{joined}" if namespace == DEFAULT_NAMESPACE else f"{prefix.word}{scoped(namespace, joined)}"
+
+
+def other_event(name: str) -> Prefix:
+    """The first word of a run that an event of this name started, if it is not the first name in `on_event=`.
+
+    `evt@@8.refunded:`. Ids of events are those of a name, so events of two names may have one id. No namespace begins
+    with `@@`.
+    """
+    return replace(EVENT_RUN, word=f"{EVENT_RUN.word}@@{len(name)}.{name}")
 
 
 def kept_name(namespace: str, name: str) -> str:
