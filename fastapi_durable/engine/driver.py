@@ -30,7 +30,7 @@ from fastapi_durable.engine.runs.singleton import gate_of, pass_gate
 from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of
+from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, letter_of_this_death
 from fastapi_durable.model.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model.records import ErrorRecord, Json, Lease, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
@@ -294,7 +294,8 @@ class RunDriver:
             write = partial(restart_run, kernel.store, kernel.clock, self.run, continuation.input, self.token)
         else:
             newest = kernel.registry.get(self.run.workflow)
-            write = partial(continue_run, kernel.store, kernel.clock, self.run, newest, continuation.input, self.token)
+            input, tags = continuation.input, continuation.tags
+            write = partial(continue_run, kernel.store, kernel.clock, self.run, newest, input, tags, self.token)
         continued = await turn.persist(write)
         if not continued:
             return not await self._still_mine()
@@ -368,7 +369,8 @@ class RunDriver:
         async def send(transaction: StoreTransaction) -> None:
             refused.clear()
             if letter is not None:
-                admitted = await admit_or_refuse(transaction, letter.definition, letter.run)
+                run = await letter_of_this_death(transaction, self.run, letter.run)
+                admitted = await admit_or_refuse(transaction, letter.definition, run)
                 refused.extend([admitted] if isinstance(admitted, Refusal) else [])
 
         if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True, also=send, locks=names):

@@ -6,7 +6,7 @@ length stand first, so that the names of two namespaces never run into one anoth
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fastapi_durable.model.errors import InputValidationError
@@ -62,6 +62,8 @@ PREFIXES: Final = (
     UPDATE, ENTITY_REPLY,
 )  # fmt: skip
 
+_SCOPED: Final = re.compile(r"@\d+\.")
+
 ENGINE_WORKFLOWS: Final = "__"
 """What the names of the engine's own workflows begin with."""
 
@@ -75,6 +77,28 @@ def engine_id(prefix: Prefix, namespace: str, *names: str) -> str:
     """An id or token of the engine's own that is made of names: `sched:nightly:7`, `sched@6.orders:nightly:7`."""
     joined = ":".join(names)
     return f"{prefix}{joined}" if namespace == DEFAULT_NAMESPACE else f"{prefix.word}{scoped(namespace, joined)}"
+
+
+def other_event(name: str) -> Prefix:
+    """The first word of a run that an event of this name started, if it is not the first name in `on_event=`.
+
+    `evt@@8.refunded:`. Ids of events are those of a name, so events of two names may have one id. No namespace begins
+    with `@@`.
+    """
+    return replace(EVENT_RUN, word=f"{EVENT_RUN.word}@@{len(name)}.{name}")
+
+
+def kept_name(namespace: str, name: str) -> str:
+    """The name under which a caller's signal or event is kept for later, so that each namespace finds its own only.
+
+    Tokens of the engine stay as they are: they name a run already.
+    """
+    return name if is_engine_token(name) else scoped(namespace, name)
+
+
+def looks_scoped(name: str) -> bool:
+    """Whether a caller's name could be taken for one that is kept for another namespace."""
+    return _SCOPED.match(name) is not None
 
 
 def is_engine_token(token: str) -> bool:
@@ -98,6 +122,11 @@ def checked_token(token: object) -> str:
         raise InputValidationError(
             f"token must not begin with {re.split('[:@]', checked)[0]!r}, which belongs to the engine, got "
             f"{checked[:80]!r}. Put a word of your own in front"
+        )
+    if looks_scoped(checked):
+        raise InputValidationError(
+            f"token must not begin with '@', a number and '.', which mark a namespace, got {checked[:80]!r}. "
+            "Put a word of your own in front"
         )
     return checked
 

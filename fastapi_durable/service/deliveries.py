@@ -35,6 +35,8 @@ class Deliveries:
     async def signal(self, token: str, payload: Any = None, *, signal_id: str | None = None) -> bool:
         """Send a signal: to the run that waits for `token`, or into the buffer for the next one that will.
 
+        What is kept is for runs of the engine's own namespace; without one, that is `default`.
+
         Args:
             payload: Any value that pydantic serialises.
             signal_id: Two signals with the same id are kept once while the first waits in the buffer.
@@ -71,7 +73,8 @@ class Deliveries:
     ) -> PublishedEvent:
         """Hand an event to every run that waits for one like it, and to the workflows that it starts.
 
-        An engine with a namespace reaches the runs of its own; one copy that is kept is for whoever asks first.
+        An engine with a namespace reaches the runs of its own. One copy is kept for the first run that asks, in the
+        engine's namespace; without one, that is `default`. Ids of events are those of a namespace, too.
 
         Args:
             event_id: Publishing an event of the same name and id again, within `event_ttl`, does nothing.

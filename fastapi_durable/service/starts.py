@@ -216,7 +216,14 @@ class Starts:
             created = await admit(transaction, definition, run)
             refuse_other(created.run, run)
             await refuse_foreign(transaction, token, kernel.config.namespace)
-            receiver = await deliver_or_buffer(transaction, token, payload, now=kernel.clock.now(), signal_id=signal_id)
+            receiver = await deliver_or_buffer(
+                transaction,
+                token,
+                payload,
+                namespace=run.namespace,
+                now=kernel.clock.now(),
+                signal_id=signal_id,
+            )
         if receiver is not None:
             tell_receiver(kernel.notifications, receiver)
         return created

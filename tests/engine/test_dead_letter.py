@@ -82,6 +82,54 @@ async def test_a_worker_that_dies_while_it_buries_a_run_leaves_one_letter(store:
 
 
 @on_every_store
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_each_death_of_a_retried_run_has_a_letter_of_its_own(store: StateStore, moment: Moment) -> None:
+    """Also if the worker that buries it the second time dies at one of its writes."""
+
+    @workflow(name="poison", dead_letter=undertaker)
+    async def poison(ctx: Any) -> None:
+        pass
+
+    parts = (poison, undertaker)
+    for number in itertools.count(1):
+        run_id, fuse = f"p{number}", Fuse(number, moment)
+        handle = await build_engine(store, *parts).start(poison, run_id=run_id)
+        await die(store, 3)
+        async with running_engine(store, *parts, config=POISONED) as engine:
+            await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
+            await engine.handle(f"dlq:{run_id}", undertaker).result("20s")
+        await build_engine(store, *parts).retry(run_id)
+        await die(store, 3)
+        now = SystemClock().now()
+        (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
+        with suppress(ProcessDied):
+            await build_machinery(crashing(store, fuse), *parts, config=POISONED).driver(run, "t").drive()
+        async with running_engine(store, *parts, config=POISONED) as engine:
+            await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
+            told = await engine.handle(f"dlq@2:{run_id}", undertaker).result("20s")
+        assert told == f"poison {run_id} None max_recovery_attempts"
+        assert len(await store.list_runs(RunQuery())) == 3 * number
+        if not fuse.blown:
+            break
+    assert number > 3
+
+
+@on_every_store
+async def test_a_letter_is_not_lost_to_that_of_a_deleted_run_of_the_same_id(store: StateStore) -> None:
+    @workflow(name="poison", dead_letter=undertaker)
+    async def poison(ctx: Any) -> None:
+        pass
+
+    for _ in range(3):
+        handle = await build_engine(store, poison, undertaker).start(poison, run_id="p")
+        await die(store, 3)
+        async with running_engine(store, poison, undertaker, config=POISONED) as engine:
+            await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
+            await engine.delete_run("p")
+    assert {run.id for run in await store.list_runs(RunQuery())} == {"dlq:p", "dlq@2:p", "dlq@3:p"}
+
+
+@on_every_store
 async def test_of_many_workers_that_find_a_run_dead_one_starts_the_letter(store: StateStore) -> None:
     @workflow(name="poison", dead_letter=undertaker)
     async def poison(ctx: Any) -> None:

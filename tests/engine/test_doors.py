@@ -346,6 +346,42 @@ async def goes_on(ctx: WorkflowContext, hops: int) -> None:
 
 
 @on_every_store
+async def test_the_work_of_a_chain_is_not_done_twice_though_a_run_in_its_middle_was_deleted(store: StateStore) -> None:
+    async with running_engine(store, goes_on) as engine:
+        await engine.start(goes_on, 2, run_id="poll")
+        await until(run_has(store, "poll~2", RunStatus.SUSPENDED))
+        await engine.delete_run("poll~1")
+        with pytest.raises(RunStateError, match="'poll~2' is suspended"):
+            await engine.retry_with_input("poll", 0)
+        assert {run.id for run in await store.list_runs(RunQuery())} == {"poll", "poll~2"}
+
+
+@on_every_store
+async def test_a_chain_that_an_operator_revived_is_found_by_each_of_its_ids(store: StateStore) -> None:
+    fails = True
+
+    @workflow
+    async def goes_on_and_fails(ctx: WorkflowContext, hops: int) -> None:
+        if hops:
+            ctx.continue_as_new(hops - 1)
+        if fails:
+            raise ValueError("as asked")
+        await ctx.wait_for_signal("end")
+
+    async with running_engine(store, goes_on_and_fails) as engine:
+        await engine.start(goes_on_and_fails, 2, run_id="poll")
+        await until(run_has(store, "poll~2", RunStatus.FAILED))
+        await engine.delete_run("poll~1")
+        fails = False
+        await engine.retry("poll~2")
+        await until(run_has(store, "poll~2", RunStatus.SUSPENDED))
+        with pytest.raises(RunStateError, match="'poll~2' is suspended"):
+            await engine.retry_with_input("poll", 0)
+        assert (await engine.cancel("poll")).id == "poll~2"
+    assert await store.list_signal_waiters() == []
+
+
+@on_every_store
 async def test_the_work_of_a_chain_is_not_done_twice_while_it_lives(store: StateStore) -> None:
     """An earlier run of the chain has ended; what it went on as has not."""
     async with running_engine(store, goes_on) as engine:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -66,11 +67,59 @@ async def test_a_payload_that_is_no_input_of_one_workflow_does_not_keep_the_othe
     assert result.started == ("evt:e1:account",)
 
 
+@workflow(on_event=["paid", "refunded", "charged back"])
+async def book(ctx: WorkflowContext, payload: str) -> str:
+    return payload
+
+
+@on_every_store
+@pytest.mark.parametrize("namespace", ["default", "acme"])
+async def test_events_of_two_names_and_one_id_start_two_runs(store: StateStore, namespace: str) -> None:
+    async with running_engine(store, book, config=tuned(FAST, namespace=namespace)) as engine:
+        started: list[str] = []
+        for name in ("paid", "refunded", "charged back"):
+            for repeated in (False, True):
+                published = await engine.publish_event(name, name, event_id="e1")
+                assert published.duplicate is repeated
+                started += published.started
+        outputs = [await engine.handle(run_id).result("20s") for run_id in started]
+    assert outputs == ["paid", "refunded", "charged back"]
+    if namespace == "default":
+        assert started == ["evt:e1:book", "evt@@8.refunded:e1:book", "evt@@12.charged back:e1:book"]
+    assert await store.count_runs(RunQuery()) == 3
+
+
+async def test_an_event_whose_run_exists_says_that_it_started_nothing(store: StateStore) -> None:
+    """Its mark is gone, for it was published long ago."""
+    engine = build_engine(store, book)
+    assert (await engine.publish_event("paid", "x", event_id="e1")).started == ("evt:e1:book",)
+    for event in await store.list_buffered_events("published:paid:e1"):
+        await store.remove_buffered_event(event.id)
+    again = await engine.publish_event("paid", "x", event_id="e1")
+    assert (again.started, again.duplicate) == ((), False)
+    assert await store.count_runs(RunQuery()) == 1
+
+
+@workflow(on_event=["paid", "refunded"], batch=Batch(max_size=2, within="1 day"))
+async def book_many(ctx: WorkflowContext, input: dict[str, Any]) -> Any:
+    return input["events"]
+
+
+@on_every_store
+async def test_events_of_two_names_and_one_id_are_both_collected(store: StateStore) -> None:
+    async with running_engine(store, book_many) as engine:
+        for name in ("paid", "refunded", "paid", "refunded"):
+            await engine.publish_event(name, name, event_id="e1")
+        run_id = "evt@@8.refunded:e1:book_many"
+        await until(lambda: store.find_run(run_id), seconds=10)
+        assert await engine.handle(run_id).result("20s") == ["paid", "refunded"]
+
+
 async def test_the_same_event_id_in_another_namespace_is_another_event() -> None:
 
     store = MemoryStateStore()
     tenant = build_engine(store, account, config=tuned(FAST, namespace="tenant"))
-    result = await tenant.publish_event("refunded", {}, event_id="e1")
+    result = await tenant.publish_event("paid", {}, event_id="e1")
     assert result.started == ("evt@6.tenant:e1:account",)
 
 

@@ -21,6 +21,7 @@ from fastapi_durable.model.errors import (
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore, StoreTransaction
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
+from tests.support.stores import on_every_store
 
 
 @workflow
@@ -47,6 +48,27 @@ async def test_an_event_reaches_every_run_that_waits_for_one_like_it_and_no_othe
         for handle in (first, also, anything):
             assert await handle.result("5s") == {"order": "1", "cents": 5}
         assert await other.status() is RunStatus.SUSPENDED
+
+
+@on_every_store
+async def test_a_kept_event_and_the_id_of_an_event_are_those_of_a_namespace(store: StateStore) -> None:
+    acme_config, globex_config = tuned(FAST, namespace="acme"), tuned(FAST, namespace="globex")
+    async with (
+        running_engine(store, wait_for_any, config=acme_config) as acme,
+        running_engine(store, wait_for_any, config=globex_config) as globex,
+    ):
+        anywhere = build_engine(store, wait_for_any)
+        for engine, payload in ((acme, "acme's"), (globex, "globex's"), (anywhere, "nobody's")):
+            published = await engine.publish_event("paid", payload, event_id="one")
+            assert (published.buffered, published.duplicate) == (True, False)
+            assert (await engine.publish_event("paid", payload, event_id="one")).duplicate
+        assert await globex.execute(wait_for_any, timeout="20s") == "globex's"
+        assert await acme.execute(wait_for_any, timeout="20s") == "acme's"
+        # In the namespace `default` the reference's form stays.
+        assert [event.payload for event in await store.list_buffered_events("paid")] == ["nobody's"]
+        waiting = await globex.start(wait_for_any)
+        await until(partial(has_status, waiting, RunStatus.SUSPENDED))
+        assert (await acme.publish_event("paid", "acme's")).receivers == ()
 
 
 async def test_an_event_that_nobody_wants_is_kept_once_and_goes_to_the_first_that_asks(store: StateStore) -> None:

@@ -1,7 +1,8 @@
 """A signal is received once, whenever it comes."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -13,8 +14,9 @@ from fastapi_durable.model.errors import InputValidationError, RunFailedError, S
 from fastapi_durable.model.records import RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import build_engine, has_status, running_engine, running_worker, until
+from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, running_worker, tuned, until
 from tests.support.interposed_store import interposed
+from tests.support.stores import on_every_store
 
 
 class _Moments:
@@ -264,6 +266,100 @@ async def test_a_signal_for_one_namespace_is_received_there_or_not_at_all(store:
             await transaction.put_signal_waiter(SignalWaiter(token="go", run_id=handle.run_id, seq=0))
         assert not await engine.signal_waiting("go", "late", namespace="default")
         assert await store.take_buffered_signal("go") is None
+
+
+ACME, GLOBEX = tuned(FAST, namespace="acme"), tuned(FAST, namespace="globex")
+
+
+@workflow
+async def approval(ctx: WorkflowContext) -> str:
+    return str(await ctx.wait_for_signal("approve:7"))
+
+
+@on_every_store
+async def test_a_kept_signal_is_received_in_the_namespace_of_its_sender(store: StateStore) -> None:
+    """Each of three namespaces keeps one on the same token, under the same id of the signal."""
+    async with (
+        running_engine(store, approval, config=ACME) as acme,
+        running_engine(store, approval, config=GLOBEX) as globex,
+    ):
+        anywhere = build_engine(store, approval)
+        for engine, payload in ((acme, "acme's"), (globex, "globex's"), (anywhere, "nobody's")):
+            assert not await engine.signal("approve:7", payload, signal_id="one")
+        assert await globex.execute(approval, timeout="20s") == "globex's"
+        assert await acme.execute(approval, timeout="20s") == "acme's"
+        # In the namespace `default` the reference's form stays.
+        kept = await store.take_buffered_signal("approve:7")
+        assert kept is not None
+        assert kept.payload == "nobody's"
+        assert await store.list_signal_waiters() == []
+
+
+@on_every_store
+async def test_a_signal_that_comes_with_a_start_is_kept_in_the_namespace_of_the_run(store: StateStore) -> None:
+    acme = build_engine(store, approval, config=ACME)
+    await acme.signal_with_start(approval, token="approve:7", payload="acme's", run_id="first")
+    async with running_engine(store, approval, config=GLOBEX) as globex:
+        waiting = await globex.start(approval, run_id="second")
+        await until(lambda: store.find_signal_waiter("approve:7"))
+        await globex.cancel(waiting.run_id)
+    async with running_engine(store, approval, config=ACME) as acme:
+        assert await acme.handle("first").result("20s") == "acme's"
+
+
+@on_every_store
+async def test_a_signal_that_came_too_late_for_its_wait_stays_in_its_namespace(store: StateStore) -> None:
+    """The wait is cancelled in the moment of its delivery, and another namespace waits for the token by then."""
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> str:
+        wait = asyncio.ensure_future(approval_of(ctx))
+        await ctx.sleep("1ms")
+        await anext(moment)
+        wait.cancel()
+        with suppress(asyncio.CancelledError):
+            await wait
+        await ctx.wait_for_signal("go on")
+        return str(await ctx.wait_for_signal("approve:7"))
+
+    async def approval_of(ctx: WorkflowContext) -> str:
+        return str(await ctx.wait_for_signal("approve:7"))
+
+    async def moments() -> AsyncGenerator[None, None]:
+        acme = build_engine(store, flow, config=ACME)
+        await until(lambda: store.find_signal_waiter("approve:7"))
+        await acme.signal("approve:7", "acme's")
+        async with store.transaction() as transaction:
+            await transaction.put_signal_waiter(SignalWaiter(token="approve:7", run_id="foreign", seq=0))
+        while True:
+            yield
+
+    moment = moments()
+    other = await build_engine(store, approval, config=GLOBEX).start(approval, run_id="foreign")
+    async with running_engine(store, flow, config=ACME) as acme:
+        handle = await acme.start(flow)
+        await until(lambda: store.find_signal_waiter("go on"))
+        assert await store.list_checkpoints(other.run_id) == []
+        await build_engine(store, approval, config=GLOBEX).cancel(other.run_id)
+        await acme.signal("go on")
+        assert await handle.result("20s") == "acme's"
+    await moment.aclose()
+
+
+@pytest.mark.parametrize("token", ["@4.acme:approve:7", "@1.x"])
+async def test_a_token_cannot_name_what_is_kept_for_another_namespace(token: str) -> None:
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.wait_for_signal(token)
+
+    async with running_engine(MemoryStateStore(), flow) as engine:
+        with pytest.raises(InputValidationError, match="mark a namespace"):
+            await engine.signal(token)
+        with pytest.raises(InputValidationError, match="mark a namespace"):
+            await engine.publish_event(token)
+        with pytest.raises(RunFailedError, match="mark a namespace"):
+            await (await engine.start(flow)).result("5s")
+        assert not await engine.signal("@mention")
 
 
 async def test_a_payload_that_cannot_be_stored_is_refused_before_anything_happens(store: StateStore) -> None:

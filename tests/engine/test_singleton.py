@@ -1,14 +1,17 @@
 """Singletons: at most `limit` runs of one key at a time, exactly, whoever starts and drives them."""
 
 import asyncio
+import itertools
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
 from fastapi_durable.declare.definition import Singleton, step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.errors import (
     DefinitionError,
     InputValidationError,
@@ -17,9 +20,20 @@ from fastapi_durable.model.errors import (
     SingletonQueueFullError,
 )
 from fastapi_durable.model.records import Run, RunQuery, RunStatus
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, tuned, until
+from tests.support.crashing_store import Fuse, ProcessDied, crashing
+from tests.support.engine_rig import (
+    FAST,
+    build_engine,
+    build_machinery,
+    has_status,
+    killed_worker,
+    running_engine,
+    tuned,
+    until,
+)
 from tests.support.stores import on_every_store
 
 under_way: Counter[str] = Counter()
@@ -195,6 +209,159 @@ async def test_a_full_queue_refuses_exactly_the_rest_however_many_start_at_once(
     taken = (await store.list_runs(RunQuery()))[0]
     assert not (await engines[0].start(bounded, str(taken.input), run_id=taken.id)).created
     assert (await engines[0].start(bounded, "other/1")).created
+
+
+@workflow(singleton=Singleton(key=key_of, limit=2))
+async def two_at_a_time(ctx: WorkflowContext, name: str) -> None:
+    await ctx.wait_for_signal(f"go:{name}")
+
+
+async def _is_under_way(store: StateStore, *names: str) -> bool:
+    waiting = await store.list_signal_waiters(prefix="go:")
+    return [waiter.token for waiter in waiting] == [f"go:{name}" for name in names]
+
+
+async def _fill_and_queue(
+    store: StateStore, engine: WorkflowService, flow: Callable[..., object], names: str, places: int
+) -> None:
+    """Start a run for each name in turn; as many as there are places are under way, and the others sleep."""
+    for number, name in enumerate(names):
+        handle = await engine.start(flow.__name__, f"k/{name}", run_id=name)
+        if number < places:
+            await until(lambda: store.find_signal_waiter(f"go:k/{name}"))  # noqa: B023 (awaited at once)
+        else:
+            await until(lambda: has_status(handle, RunStatus.SUSPENDED))  # noqa: B023 (awaited at once)
+
+
+@on_every_store
+async def test_two_slots_that_become_free_at_once_wake_two_runs(store: StateStore) -> None:
+    """No worker claims a run between the two endings."""
+    async with running_engine(store, two_at_a_time) as engine:
+        await _fill_and_queue(store, engine, two_at_a_time, "abcd", 2)
+    await build_engine(store, two_at_a_time).cancel("a")
+    await build_engine(store, two_at_a_time).cancel("b")
+    async with running_engine(store, two_at_a_time):
+        await until(lambda: _is_under_way(store, "k/c", "k/d"), seconds=10)
+
+
+@on_every_store
+async def test_a_woken_run_that_is_cancelled_passes_its_slot_on(store: StateStore) -> None:
+    async with running_engine(store, two_at_a_time) as engine:
+        await _fill_and_queue(store, engine, two_at_a_time, "abcde", 2)
+    for name in "abc":
+        await build_engine(store, two_at_a_time).cancel(name)
+    async with running_engine(store, two_at_a_time):
+        await until(lambda: _is_under_way(store, "k/d", "k/e"), seconds=10)
+
+
+@on_every_store
+async def test_a_deploy_that_raises_the_limit_fills_every_slot_at_the_next_ending(store: StateStore) -> None:
+    @workflow(name="growing", singleton=Singleton(key=key_of))
+    async def one(ctx: WorkflowContext, name: str) -> None:
+        await ctx.wait_for_signal(f"go:{name}")
+
+    @workflow(name="growing", singleton=Singleton(key=key_of, limit=3))
+    async def three(ctx: WorkflowContext, name: str) -> None:
+        await ctx.wait_for_signal(f"go:{name}")
+
+    async with running_engine(store, one) as engine:
+        for number, name in enumerate("abcd"):
+            handle = await engine.start(one, f"k/{name}", run_id=name)
+            if number:
+                await until(lambda: has_status(handle, RunStatus.SUSPENDED))  # noqa: B023 (awaited at once)
+            else:
+                await until(lambda: store.find_signal_waiter("go:k/a"))
+    async with running_engine(store, three) as engine:
+        await engine.signal("go:k/a")
+        await until(lambda: _is_under_way(store, "k/b", "k/c", "k/d"), seconds=10)
+
+
+@on_every_store
+async def test_a_blocked_run_in_the_queue_does_not_keep_a_slot_empty(store: StateStore) -> None:
+    async with running_engine(store, holding) as engine:
+        await _fill_and_queue(store, engine, holding, "abc", 1)
+    await store.update_run("b", {"status": RunStatus.BLOCKED, "wake_at": None})
+    async with running_engine(store, holding) as engine:
+        await engine.signal("go:k/a")
+        await until(lambda: _is_under_way(store, "k/c"), seconds=10)
+
+
+@workflow(singleton=Singleton(key=key_of))
+async def moving(ctx: WorkflowContext, name: str) -> None:
+    """Goes on with another key on `go`, and ends on the next one."""
+    await ctx.wait_for_signal(f"go:{name}")
+    if name == "k/moves":
+        ctx.continue_as_new("other/moved")
+    if name == "k/keeps":
+        ctx.continue_as_new("k/kept")
+    if name == "k/breaks":
+        ctx.continue_as_new("/without a key")
+
+
+@on_every_store
+async def test_a_run_that_goes_on_with_another_key_leaves_its_slot_and_waits_for_one_of_the_new(
+    store: StateStore,
+) -> None:
+    async with running_engine(store, moving) as engine:
+        await engine.start(moving, "k/moves", run_id="r", tags=["mine"])
+        await until(lambda: store.find_signal_waiter("go:k/moves"))
+        await engine.start(moving, "other/first")
+        await until(lambda: store.find_signal_waiter("go:other/first"))
+        waits = await engine.start(moving, "k/waits")
+        await until(lambda: has_status(waits, RunStatus.SUSPENDED))
+        await engine.signal("go:k/moves")
+        await until(lambda: _is_under_way(store, "k/waits", "other/first"), seconds=10)
+        await until(lambda: has_status(engine.handle("r~1"), RunStatus.SUSPENDED))
+        assert (await engine.handle("r~1").run()).tags == ("mine", "singleton:other")
+        await engine.signal("go:other/first")
+        await until(lambda: _is_under_way(store, "k/waits", "other/moved"), seconds=10)
+        await engine.signal("go:other/moved")
+        await engine.handle("r").result("20s")
+        await engine.signal("go:k/waits")
+        await waits.result("20s")
+    assert await store.list_signal_waiters() == []
+
+
+@on_every_store
+async def test_a_run_that_goes_on_with_the_same_key_keeps_its_slot_ahead_of_those_that_wait(store: StateStore) -> None:
+    async with running_engine(store, moving) as engine:
+        await engine.start(moving, "k/keeps", run_id="r")
+        await until(lambda: store.find_signal_waiter("go:k/keeps"))
+        waits = await engine.start(moving, "k/waits")
+        await until(lambda: has_status(waits, RunStatus.SUSPENDED))
+        await engine.signal("go:k/keeps")
+        await until(lambda: _is_under_way(store, "k/kept"), seconds=10)
+
+
+async def test_going_on_with_an_input_that_has_no_key_fails_where_it_is_asked_for(store: StateStore) -> None:
+    async with running_engine(store, moving) as engine:
+        handle = await engine.start(moving, "k/breaks")
+        await engine.signal("go:k/breaks")
+        with pytest.raises(RunFailedError, match="singleton key"):
+            await handle.result("20s")
+
+
+@on_every_store
+async def test_a_run_that_dies_while_it_goes_on_with_another_key_has_one_slot_at_most(store: StateStore) -> None:
+    """At every write: afterwards the chain has the new key, and a run of the old one has its slot."""
+    for number in itertools.count(1):
+        fuse = Fuse(number, "before")
+        outside = build_engine(store, moving)
+        await outside.start(moving, "k/moves", run_id=f"r{number}")
+        await outside.signal("go:k/moves")
+        now = SystemClock().now()
+        (run,) = await store.claim_runs("t", now=now, until=now, limit=1)
+        with suppress(ProcessDied):
+            await build_machinery(crashing(store, fuse), moving).driver(run, "t").drive()
+        async with running_engine(store, moving) as engine:
+            await until(lambda: _is_under_way(store, "other/moved"))
+            slots = await store.list_signal_waiters(prefix="singleton:")
+            assert [(waiter.run_id, "other" in waiter.token) for waiter in slots] == [(f"r{number}~1", True)]
+            await engine.signal("go:other/moved")
+            await engine.handle(f"r{number}").result("20s")
+        if not fuse.blown:
+            break
+    assert number > 3
 
 
 async def test_the_key_is_a_tag_of_the_run() -> None:

@@ -44,6 +44,9 @@ class _InterposedStore:
     def with_timeout(self, limit: timedelta) -> "_InterposedStore":
         return _InterposedStore(self._inner.with_timeout(limit), self._between, separate=self._separate)
 
+    def with_scope(self, namespace: str) -> "_InterposedStore":
+        return _InterposedStore(self._inner.with_scope(namespace), self._between, separate=self._separate)
+
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)
         if name == "client" or not callable(attribute):

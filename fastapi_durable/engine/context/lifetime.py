@@ -7,6 +7,7 @@ from fastapi_durable.declare.names import checked_name
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.primitives.patch import Patch, is_older
 from fastapi_durable.engine.runs.input import encode_input
+from fastapi_durable.engine.runs.labels import continued
 from fastapi_durable.engine.turns.outcome import Continuation
 
 
@@ -17,15 +18,17 @@ class LifetimeCalls(ContextPart):
         """End this run and go on in a new one of the newest version, with this input and an empty history.
 
         It keeps the namespace, tags, attributes, priority and expiry, and whoever waits for this run waits for it. Its
-        id is this run's with `~1`, `~2`, ... behind it. Nothing after the call is executed.
+        id is this run's with `~1`, `~2`, ... behind it. Nothing after the call is executed. A singleton has the key of
+        the new input: it keeps its place if that is the same, else it waits for one of the new key.
 
         Raises:
-            InputValidationError: the input does not fit the workflow's type.
+            InputValidationError: the input does not fit the workflow's type, or has no singleton key.
         """
         turn = self._turn
         definition = turn.kernel.registry.get(turn.run.workflow)
         encoded = encode_input(turn.kernel.codec, definition, input, given=input is not NO_VALUE)
-        turn.continue_as_new(Continuation(input=encoded))
+        tags = continued(turn.kernel.codec, definition, encoded, turn.run.tags)
+        turn.continue_as_new(Continuation(input=encoded, tags=tags))
 
     def patched(self, patch_id: str, /) -> Coroutine[Any, Any, bool]:
         """Whether this run takes the changed code: `if await ctx.patched("fee-2026"): new() else: old()`.

@@ -10,12 +10,13 @@ from typing import Any
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.operating.failed_rows import given_up
-from fastapi_durable.engine.runs.chain import lock_head
+from fastapi_durable.engine.runs.chain import lead_chain, lock_head
 from fastapi_durable.engine.runs.completion import child_token
 from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.runs.retries import has_better_retry
 from fastapi_durable.model.errors import RunNotFoundError, RunStateError
 from fastapi_durable.model.records import Run, RunChanges, RunStatus
+from fastapi_durable.model.run_ids import is_hop
 from fastapi_durable.store.base import StoreTransaction
 
 _FAILED = frozenset({RunStatus.FAILED, RunStatus.DEAD})
@@ -82,6 +83,9 @@ async def _requeue_tree(kernel: Kernel, transaction: StoreTransaction, run: Run,
         # Its time has run while it was failed; it gets the same span again.
         changes["expires_at"] = now + (run.expires_at - run.created_at)
     await transaction.update_run(run.id, changes, statuses=(run.status,))
+    if is_hop(run.id):
+        # It lives again: the other ids of its chain mean it. Its ending had taken the chain's waiter away.
+        await lead_chain(transaction, run)
     await transaction.wake_run(run.id, now=now)
     await leave_trace(transaction, run.id, "retry", details, now=now)
 

@@ -1,10 +1,12 @@
 """`ctx.continue_as_new`: end a run and begin the next one with a clean history, in one transaction.
 
 The new run takes over everything that belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A
-parent that waits goes on waiting, for the new run. Updates that were accepted and not received yet are kept under the
-chain's name, so they are the new run's by the same commit.
+parent that waits goes on waiting, for the new run. A singleton whose key stays keeps its slot; with another key it
+leaves the slot, and waits for one of the new key before its first turn. Updates that were accepted and not received yet
+are kept under the chain's name, so they are the new run's by the same commit.
 """
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from fastapi_durable.declare.definition import WorkflowDefinition
@@ -13,7 +15,7 @@ from fastapi_durable.engine.runs.completion import child_token
 from fastapi_durable.engine.runs.create import run_like
 from fastapi_durable.engine.runs.operator_log import is_trace
 from fastapi_durable.engine.runs.settlement import ending, lock_waiting_runs
-from fastapi_durable.engine.runs.singleton import transfer_slot
+from fastapi_durable.engine.runs.singleton import gate_of, leave_gate, transfer_slot
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Json, Run, RunChanges, RunStatus, SignalWaiter
 from fastapi_durable.model.run_ids import next_run_id
@@ -21,11 +23,22 @@ from fastapi_durable.store.base import StateStore
 
 
 async def continue_run(
-    store: StateStore, clock: Clock, run: Run, definition: WorkflowDefinition, input: Json, token: str
+    store: StateStore,
+    clock: Clock,
+    run: Run,
+    definition: WorkflowDefinition,
+    input: Json,
+    tags: Collection[str],
+    token: str,
 ) -> bool:
     """Complete `run` and create its successor; False if the run is not as the caller knows it."""
+    gate = gate_of(run)
+    moves = gate is not None and gate != gate_of(replace(run, workflow=definition.name, tags=tuple(tags)))
     async with store.transaction() as transaction:
         await transaction.lock_name(child_token(run.id))
+        if gate is not None and moves:
+            # Like any ending that frees a slot: a run that comes to the gate meanwhile must not miss the wake.
+            await transaction.lock_name(gate)
         await lock_waiting_runs(transaction, run.id)
         stored = await transaction.lock_run(run.id)
         completed = await transaction.update_run(
@@ -46,11 +59,16 @@ async def continue_run(
             keeps_expiry=True,
             definition=definition,
             input=input,
+            tags=tags,
         )
         # Not admitted: it takes the place of a run that ends in this transaction.
         await transaction.create_run(successor)
-        await transfer_slot(transaction, run, successor)
+        if not moves:
+            await transfer_slot(transaction, run, successor)
         await transaction.remove_signal_waiters_of_run(run.id)
+        if moves:
+            # Behind the removal of the slot, and in one transaction with it: after a crash both are done, or neither.
+            await leave_gate(transaction, clock, run)
         await lead_chain(transaction, successor)
         waiter = await transaction.take_signal_waiter(child_token(run.id))
         if waiter is not None:

@@ -208,7 +208,7 @@ async def _send(
         return run
     message = Message(op=call.operation, arg=call.arg, reply=reply, id=operation_id)
     payload = message.model_dump(mode="json", exclude_none=True)
-    await deliver_or_buffer(transaction, run_id, payload, now=now, signal_id=operation_id)
+    await deliver_or_buffer(transaction, run_id, payload, namespace=namespace, now=now, signal_id=operation_id)
     return None
 
 

@@ -16,6 +16,7 @@ from fastapi_durable.engine.core.subscription import Event, PublishedEvent
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, Deadline, LockedWait
 from fastapi_durable.engine.runs.create import report
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
+from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError
 from fastapi_durable.model.records import (
@@ -27,7 +28,7 @@ from fastapi_durable.model.records import (
     Run,
     SignalWaiter,
 )
-from fastapi_durable.model.reserved import EVENT
+from fastapi_durable.model.reserved import EVENT, looks_scoped, scoped
 from fastapi_durable.store.base import StoreTransaction
 
 _NAME_LIMIT = 200
@@ -47,6 +48,11 @@ def checked_event_name(name: Any) -> str:
     if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
         raise InputValidationError(
             f"the name of an event has 1 to {_NAME_LIMIT} printable characters, {name!r:.80} does not"
+        )
+    if looks_scoped(name):
+        raise InputValidationError(
+            "the name of an event must not begin with '@', a number and '.', which mark a namespace, got "
+            f"{name!r:.80}. Put a word of your own in front"
         )
     return name
 
@@ -115,17 +121,17 @@ class AwaitedEvent(LockedWait[Any]):
             payload=late.output,
             published_at=late.finished_at,
         )
-        for waiter in await _waiters_for(transaction, event, self.turn.kernel.config.namespace):
+        for waiter in await _waiters_for(transaction, event, self.turn.run.namespace):
             receiver = await deliver_to_waiter(transaction, waiter, event.payload, now=self.turn.kernel.clock.now())
             if receiver is not None:
                 return receiver
-        await _keep(transaction, event)
+        await _keep(transaction, event, self.turn.run.namespace)
         return None
 
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
         kernel, waiter = self.turn.kernel, self.waiter
         since = kernel.clock.now() - kernel.config.event_ttl
-        event = await _take_kept(transaction, self._event, self._match, since=since)
+        event = await _take_kept(transaction, self.turn.run.namespace, self._event, self._match, since=since)
         if event is not None:
             row = self.row(CheckpointStatus.COMPLETED, output=event.payload)
         elif self.is_over:
@@ -146,12 +152,12 @@ class AwaitedEvent(LockedWait[Any]):
 
 
 async def _take_kept(
-    transaction: StoreTransaction, name: str, match: Mapping[str, Json], *, since: datetime
+    transaction: StoreTransaction, namespace: str, name: str, match: Mapping[str, Json], *, since: datetime
 ) -> BufferedEvent | None:
-    """Remove and return the oldest kept event that matches, however many others are older."""
+    """Remove and return the namespace's oldest kept event that matches, however many others are older."""
     last: BufferedEvent | None = None
     while True:
-        page = await transaction.list_buffered_events(name, limit=_PAGE, after=last)
+        page = await transaction.list_buffered_events(scoped(namespace, name), limit=_PAGE, after=last)
         for event in page:
             fits = event.published_at >= since and matches(match, event.payload)
             if fits and await transaction.remove_buffered_event(event.id):
@@ -168,12 +174,12 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
         once: The id is the publisher's own: an event of this name and id that was published before is passed over.
         buffer: Keep it if nobody wants it yet.
     """
-    subscribers = tuple(kernel.subscribers)
+    subscribers, namespace = tuple(kernel.subscribers), namespace_of(kernel.config)
     names = {_lock(event.name), *(name for subscriber in subscribers for name in subscriber.locks(event))}
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         for name in sorted(names):
             await transaction.lock_name(name)
-        seen = f"published:{event.name}:{event.id}"
+        seen = scoped(namespace, f"published:{event.name}:{event.id}")
         if once and await transaction.list_buffered_events(seen, limit=1):
             return PublishedEvent(event_id=event.id, duplicate=True)
         waiters = await _waiters_for(transaction, event, kernel.config.namespace)
@@ -190,7 +196,7 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
         if once:
             await transaction.buffer_event(BufferedEvent(id=seen, name=seen, published_at=event.published_at))
         if keep:
-            await _keep(transaction, event)
+            await _keep(transaction, event, namespace)
     for receiver in receivers:
         tell_receiver(kernel.notifications, receiver)
     if once or keep:
@@ -207,12 +213,12 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
     )
 
 
-async def _keep(transaction: StoreTransaction, event: Event) -> None:
-    """Keep one copy of an event for the first that will want it."""
+async def _keep(transaction: StoreTransaction, event: Event, namespace: str) -> None:
+    """Keep one copy of an event for the first run of the namespace that will want it."""
     # The id is the row's key, whatever the event's name is.
-    kept_id = f"{event.name}:{event.id}"
+    kept_id, name = scoped(namespace, f"{event.name}:{event.id}"), scoped(namespace, event.name)
     await transaction.buffer_event(
-        BufferedEvent(id=kept_id, name=event.name, payload=event.payload, published_at=event.published_at)
+        BufferedEvent(id=kept_id, name=name, payload=event.payload, published_at=event.published_at)
     )
 
 

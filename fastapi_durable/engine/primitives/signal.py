@@ -13,7 +13,7 @@ from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, TAKEN_CODE, Deadline, LockedWait
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
-from fastapi_durable.engine.runs.namespaces import is_visible
+from fastapi_durable.engine.runs.namespaces import is_visible, namespace_of
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model.records import (
@@ -24,6 +24,7 @@ from fastapi_durable.model.records import (
     Run,
     SignalWaiter,
 )
+from fastapi_durable.model.reserved import kept_name
 from fastapi_durable.store.base import StoreTransaction
 
 
@@ -67,11 +68,18 @@ class Signal(LockedWait[Any]):
 
     async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:
         # Before what was kept since it came.
-        return await deliver_or_buffer(transaction, self._token, late.output, now=late.finished_at)
+        namespace = self.turn.run.namespace
+        waiter = await transaction.find_signal_waiter(self._token)
+        other = None if waiter is None else await transaction.find_run(waiter.run_id)
+        if other is not None and other.namespace != namespace:
+            # The signal was for this run's namespace; a run of another one may wait for the token by now.
+            await transaction.buffer_signal(kept_name(namespace, self._token), late.output, now=late.finished_at)
+            return None
+        return await deliver_or_buffer(transaction, self._token, late.output, namespace=namespace, now=late.finished_at)
 
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
         token, waiter = self._token, self.waiter
-        signal = await transaction.take_buffered_signal(token)
+        signal = await transaction.take_buffered_signal(kept_name(self.turn.run.namespace, token))
         if signal is not None:
             row = self.row(CheckpointStatus.COMPLETED, output=signal.payload)
         elif self.is_over:
@@ -112,7 +120,7 @@ async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> st
 
 
 async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id: str | None = None) -> bool:
-    """Give the payload to whoever waits for `token`, or keep it for the next one.
+    """Give the payload to whoever waits for `token`, or keep it for the next run of the engine's namespace that will.
 
     Args:
         signal_id: Makes a repeated delivery harmless while the first one is still buffered.
@@ -128,7 +136,15 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
             await transaction.lock_name(signal_lock(token))
             await refuse_foreign(transaction, token, kernel.config.namespace)
             now = kernel.clock.now()
-            receiver = await deliver_or_buffer(transaction, token, payload, now=now, signal_id=signal_id, place=place)
+            receiver = await deliver_or_buffer(
+                transaction,
+                token,
+                payload,
+                namespace=namespace_of(kernel.config),
+                now=now,
+                signal_id=signal_id,
+                place=place,
+            )
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)
     return receiver is not None
@@ -137,7 +153,7 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
 async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Json) -> bool:
     """Give the payload to the run of this namespace that waits for `token` now; False: none does, and nothing is kept.
 
-    The buffer is common to all namespaces, so what one of them must not leave there is decided under the token's lock.
+    A token has one waiter in all namespaces, so the run's namespace is read under the token's lock.
     """
     with kernel.local_worker.place() as place:
         async with kernel.store.transaction() as transaction:
@@ -157,11 +173,15 @@ async def deliver_or_buffer(
     token: str,
     payload: Json,
     *,
+    namespace: str,
     now: datetime,
     signal_id: str | None = None,
     place: LocalDispatch | None = None,
 ) -> Run | None:
     """Deliver a signal, or keep it; the transaction holds the token's lock.
+
+    Args:
+        namespace: If it is kept, only runs of this namespace find it.
 
     Returns:
         The run that received it; None: it is kept.
@@ -171,7 +191,7 @@ async def deliver_or_buffer(
         receiver = await deliver_to_waiter(transaction, waiter, payload, now=now, place=place)
         if receiver is not None:
             return receiver
-    await transaction.buffer_signal(token, payload, now=now, signal_id=signal_id)
+    await transaction.buffer_signal(kept_name(namespace, token), payload, now=now, signal_id=signal_id)
     return None
 
 

@@ -113,7 +113,9 @@ async def end_task(
             if await transaction.find_signal_waiter(token) is None:
                 # The token is the id as well: while one report is kept, another one is not.
                 return await transaction.buffer_signal(token, ended, now=now, signal_id=token)
-            receiver = await deliver_or_buffer(transaction, token, ended, now=now, signal_id=token, place=place)
+            receiver = await deliver_or_buffer(
+                transaction, token, ended, namespace=run.namespace, now=now, signal_id=token, place=place
+            )
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)
     return True

@@ -87,7 +87,8 @@ async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateR
                 return None
             if reason := _cannot_receive(run):
                 return UpdateResult(accepted=False, reason=reason)
-            receiver = await deliver_or_buffer(transaction, token, arg, now=kernel.clock.now(), place=place)
+            now = kernel.clock.now()
+            receiver = await deliver_or_buffer(transaction, token, arg, namespace=run.namespace, now=now, place=place)
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)
     return UpdateResult(accepted=True, received=receiver is not None)

@@ -43,8 +43,12 @@ async def head_of(store: StateStore, run_id: str) -> Run | None:
 async def lock_head(transaction: StoreTransaction, run_id: str) -> Run | None:
     """The same, locked, so that it goes on no further; None if there is no such run."""
     run = await transaction.lock_run(run_id)
-    while run is not None and (successor := await successor_of(transaction, run)) is not None:
-        run = await transaction.lock_run(successor.id)
+    # Over the chain's token as well: runs between this one and the one that lives may have been deleted.
+    while run is None or may_have_gone_on(run):
+        further = await _further(transaction, run_id if run is None else run.id)
+        if further is None:
+            return run
+        run = await transaction.lock_run(further.id)
     return run
 
 

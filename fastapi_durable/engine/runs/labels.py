@@ -26,6 +26,19 @@ def relabelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: 
     return labelled(codec, definition, input, [tag for tag in tags if not tag.startswith(SINGLETON_TAG)])
 
 
+def continued(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
+    """The tags of a run that another one goes on as: the same, with the singleton key of its own input.
+
+    Raises:
+        InputValidationError: the workflow's singleton key cannot be made of the input.
+    """
+    singleton = singleton_tag(codec, definition, input)
+    if singleton in tags:
+        return tuple(tags)
+    kept = [tag for tag in tags if not tag.startswith(SINGLETON_TAG)]
+    return (*kept, *(() if singleton is None else (singleton,)))
+
+
 def schedule_tag(key: str) -> str:
     """The tag of every run of a schedule, by which those that have not ended are found."""
     return f"{SCHEDULE_TAG}{key}"

@@ -6,7 +6,7 @@ written in the transaction that does what it tells of.
 
 import logging
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus
 from fastapi_durable.store.base import StoreTransaction
@@ -15,6 +15,9 @@ _log = logging.getLogger("fastapi_durable")
 
 _FIRST_TRACE = -2_000_000_000
 _PREFIX = "operator:"
+
+RETRY_TRACE: Final = f"{_PREFIX}retry"
+"""What the names of traces of retries begin with."""
 
 
 def is_trace(checkpoint: Checkpoint) -> bool:

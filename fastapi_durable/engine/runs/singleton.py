@@ -3,10 +3,11 @@
 The right to be under way is a row: a waiter `singleton:<gate>:slot:<n>` that belongs to the run. A token has one owner,
 so the database itself keeps the limit, whoever gets there first. Slots go with the run's other waiters in the
 transaction that ends it, however it ends. A run that gets none leaves `singleton:<gate>:queue:<creation>:<id>` and
-suspends; the ending that frees a slot wakes the first of them. Both sides hold the gate's name, so no wake is lost.
+suspends. The ending that frees a slot wakes the first of them that still sleeps, and a run that passes the gate and
+leaves slots free wakes the next. Both sides hold the gate's name, so no wake is lost.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from fastapi_durable.declare.codec import Codec
@@ -27,6 +28,9 @@ _SEQ = -1
 
 _LOOK_AGAIN = timedelta(seconds=30)
 """The net beneath the wake, for a run whose predecessor was removed without ending."""
+
+_LOOKED_AT = 100
+"""How many waiting runs one transaction looks at."""
 
 
 def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> str | None:
@@ -96,6 +100,7 @@ async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int)
     if await kernel.store.list_signal_waiters(prefix=slots, run_ids=[run.id], limit=1):
         return True
     place = SignalWaiter(token=f"{queue}{to_millis(run.created_at):015d}:{run.id}", run_id=run.id, seq=_SEQ)
+    woken = False
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_name(gate)
         stored = await transaction.lock_run(run.id)
@@ -103,41 +108,75 @@ async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int)
             raise LeaseLostError(run.id)
         taken = {waiter.token for waiter in await transaction.list_signal_waiters(prefix=slots)}
         free = limit - len(taken)
-        if free > 0:
-            # The longest waiting come first; who comes new does not overtake them.
-            first = await transaction.list_signal_waiters(prefix=queue, limit=free)
-            if sum(waiter.token.encode() < place.token.encode() for waiter in first) < free:
-                number = next(number for number in range(len(taken) + 1) if f"{slots}{number}" not in taken)
-                await transaction.put_signal_waiter(SignalWaiter(token=f"{slots}{number}", run_id=run.id, seq=_SEQ))
-                await transaction.remove_signal_waiter(place)
-                return True
-        if stored.status is not RunStatus.RUNNING:
+        # Runs that have waited longer come first; a newer one does not overtake them.
+        passes = free > 0 and await _waiting_before(transaction, queue, place, at_most=free) < free
+        if passes:
+            number = next(number for number in range(len(taken) + 1) if f"{slots}{number}" not in taken)
+            await transaction.put_signal_waiter(SignalWaiter(token=f"{slots}{number}", run_id=run.id, seq=_SEQ))
+            await transaction.remove_signal_waiter(place)
+            # No ending announces a slot that a deploy added, or one whose wake met a run that another wake had reached.
+            # The wake is part of this transaction: a crash behind the commit cannot lose it.
+            woken = free > 1 and await _wake_next(transaction, gate, kernel.clock.now())
+        elif stored.status is RunStatus.RUNNING:
+            await _queue_up(transaction, kernel.clock, place, token)
+        else:
             # It is being cancelled, and never began: there is nothing that it would do.
-            return True
-        await transaction.put_signal_waiter(place)
-        now = kernel.clock.now()
-        await transaction.update_run(
-            run.id,
-            {
-                "status": RunStatus.SUSPENDED,
-                "wake_at": now + _LOOK_AGAIN,
-                "locked_by": None,
-                "locked_until": None,
-                "updated_at": now,
-            },
-            statuses=(RunStatus.RUNNING,),
-            token=token,
-        )
-        return False
+            passes = True
+    if woken:
+        kernel.notifications.work_available()
+    return passes
+
+
+async def _queue_up(transaction: StoreTransaction, clock: Clock, place: SignalWaiter, token: str) -> None:
+    """Leave the run's place in the queue, and suspend the run."""
+    await transaction.put_signal_waiter(place)
+    now = clock.now()
+    await transaction.update_run(
+        place.run_id,
+        {
+            "status": RunStatus.SUSPENDED,
+            "wake_at": now + _LOOK_AGAIN,
+            "locked_by": None,
+            "locked_until": None,
+            "updated_at": now,
+        },
+        statuses=(RunStatus.RUNNING,),
+        token=token,
+    )
+
+
+async def _waiting_before(transaction: StoreTransaction, queue: str, place: SignalWaiter, *, at_most: int) -> int:
+    """How many runs are in the queue before `place` and can go on; counting stops at `at_most`.
+
+    A blocked run keeps its place, but does not keep a slot empty until a deploy.
+    """
+    count = 0
+    for waiter in await transaction.list_signal_waiters(prefix=queue, limit=_LOOKED_AT):
+        if count == at_most or waiter.token.encode() >= place.token.encode():
+            break
+        run = await transaction.find_run(waiter.run_id)
+        if run is not None and run.status is not RunStatus.BLOCKED:
+            count += 1
+    return count
+
+
+async def _wake_next(transaction: StoreTransaction, gate: str, now: datetime) -> bool:
+    """Wake the run that has waited longest of those that still sleep; the caller holds the gate's name.
+
+    A run that is awake will come to the gate by itself. Waking it twice would leave the second slot empty.
+    """
+    for waiter in await transaction.list_signal_waiters(prefix=f"{gate}:queue:", limit=_LOOKED_AT):
+        run = await transaction.find_run(waiter.run_id)
+        if run is not None and run.status is RunStatus.SUSPENDED and (run.wake_at is None or run.wake_at > now):
+            return await transaction.wake_run(run.id, now=now)
+    return False
 
 
 async def leave_gate(transaction: StoreTransaction, clock: Clock, run: Run) -> None:
-    """Wake the run that has waited longest; part of the transaction that ends `run`, after its waiters are gone."""
+    """Wake one run that waits for a slot; part of the transaction that ends `run`, after its waiters are gone."""
     gate = gate_of(run)
-    if gate is None:
-        return
-    for waiter in await transaction.list_signal_waiters(prefix=f"{gate}:queue:", limit=1):
-        await transaction.wake_run(waiter.run_id, now=clock.now())
+    if gate is not None:
+        await _wake_next(transaction, gate, clock.now())
 
 
 async def transfer_slot(transaction: StoreTransaction, run: Run, successor: Run) -> None:

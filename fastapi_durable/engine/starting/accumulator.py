@@ -73,8 +73,8 @@ async def debounce(ctx: WorkflowContext, input: Collected) -> None:
             await TargetStart(turn, turn.take_position(), input.target, held[-1], held[-1]["payload"]).perform()
             held = []
             break
-        if event["id"] not in seen:
-            seen.append(event["id"])
+        if (known := _identity(event)) not in seen:
+            seen.append(known)
             held = [event]
     _go_on(turn, input, events=held, until=None, seen=list(seen))
 
@@ -95,12 +95,18 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
             await TargetStart(turn, turn.take_position(), input.target, held[-1], collected).perform()
             held, until = [], None
             break
-        if event["id"] not in seen:
-            seen.append(event["id"])
+        if (known := _identity(event)) not in seen:
+            seen.append(known)
             held.append(event)
             if until is None:
                 until = await ctx.now() + timedelta(milliseconds=input.windowMs)
     _go_on(turn, input, events=held, until=until, seen=list(seen))
+
+
+def _identity(event: dict[str, Any]) -> str:
+    """Tells the event from all others: ids of events are those of a name."""
+    event_id, name = str(event["id"]), event.get("event")
+    return event_id if name is None else f"@@{len(name)}.{name}:{event_id}"
 
 
 async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
@@ -138,7 +144,13 @@ class TargetStart(Primitive[None]):
         try:
             definition = turn.kernel.registry.get(target)
             run = triggered_run(
-                turn.kernel, definition, last["id"], self._payload, turn.run.namespace, last.get("traceparent")
+                turn.kernel,
+                definition,
+                last["id"],
+                self._payload,
+                turn.run.namespace,
+                last.get("traceparent"),
+                last.get("event"),
             )
         except WorkflowNotRegisteredError as unknown:
             # Another worker has it, or will have it: what was collected must not be lost.

@@ -16,7 +16,7 @@ from fastapi_durable.engine.runs.create import admit_or_refuse, engine_run, is_b
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.operator_log import leave_trace
 from fastapi_durable.engine.starting.accumulator import accumulator_input, accumulator_token, accumulator_workflow
-from fastapi_durable.engine.starting.triggered_run import triggered_run
+from fastapi_durable.engine.starting.triggered_run import name_in_id, triggered_run
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.base import StoreTransaction
@@ -57,13 +57,17 @@ class EventTriggers:
             admitted = await admit_or_refuse(transaction, definition, run)
             if isinstance(admitted, Refusal):
                 refused.append(admitted)
-            else:
+            elif admitted.created:
+                # Else the event was published before, so long ago that its mark is gone: nothing was started.
                 touched.append(admitted.run.id)
         return Reception(touched, refused)
 
     def _run_of(self, definition: WorkflowDefinition, event: Event) -> Run:
         namespace = namespace_of(self._kernel.config)
-        return triggered_run(self._kernel, definition, event.id, event.payload, namespace, event.traceparent)
+        other_name = name_in_id(definition, event.name)
+        return triggered_run(
+            self._kernel, definition, event.id, event.payload, namespace, event.traceparent, other_name
+        )
 
     async def _accumulate(self, transaction: StoreTransaction, definition: WorkflowDefinition, event: Event) -> str:
         token, now = self._token(definition), self._kernel.clock.now()
@@ -87,9 +91,12 @@ class EventTriggers:
             )
             await leave_trace(transaction, token, "ended_before", {"status": str(stored.status)}, now=now)
         collected = {"id": event.id, "payload": event.payload}
+        if (other_name := name_in_id(definition, event.name)) is not None:
+            collected["event"] = other_name
         if event.traceparent is not None:
             collected["traceparent"] = event.traceparent
-        await deliver_or_buffer(transaction, token, collected, now=now)
+        namespace = namespace_of(self._kernel.config)
+        await deliver_or_buffer(transaction, token, collected, namespace=namespace, now=now)
         return token
 
     def _token(self, definition: WorkflowDefinition) -> str:

@@ -5,7 +5,7 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.create import new_run
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.model.records import Json, Run
-from fastapi_durable.model.reserved import EVENT_RUN, engine_id
+from fastapi_durable.model.reserved import EVENT_RUN, engine_id, other_event, scoped
 from fastapi_durable.model.run_ids import derived_run_id
 
 
@@ -16,13 +16,17 @@ def triggered_run(
     payload: Json,
     namespace: str,
     traceparent: str | None,
+    other_name: str | None = None,
 ) -> Run:
     """The run that an event starts: `evt:<event id>:<workflow>`, in the trace of who published the event.
+
+    Args:
+        other_name: The event's name, if it is not the first one in `on_event=`; see `name_in_id`.
 
     Raises:
         InputValidationError: the payload is no input of the workflow, or the id would be too long.
     """
-    run_id = engine_id(EVENT_RUN, namespace, event_id, definition.name)
+    run_id = _run_id(namespace, event_id, definition.name, other_name)
     return new_run(
         kernel,
         definition,
@@ -31,3 +35,18 @@ def triggered_run(
         namespace=namespace,
         traceparent=traceparent,
     )
+
+
+def name_in_id(definition: WorkflowDefinition, event_name: str) -> str | None:
+    """The name of an event, if the id of the run that it starts has to tell it: that of any but the first trigger.
+
+    Without it, two events of one id would be one run. The first trigger's runs keep the reference's form.
+    """
+    return None if event_name == definition.triggers[0] else event_name
+
+
+def _run_id(namespace: str, event_id: str, workflow: str, other_name: str | None) -> str:
+    if other_name is None:
+        return engine_id(EVENT_RUN, namespace, event_id, workflow)
+    # The name stands first, with its length: what follows cannot be read as part of it.
+    return f"{other_event(other_name)}{scoped(namespace, f'{event_id}:{workflow}')}"

@@ -27,12 +27,13 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """The run that follows on `ctx.continue_as_new`; `input` is encoded.
+    """The run that follows on `ctx.continue_as_new`; `input` is encoded, and `tags` are those of the new run.
 
-    With `in_place` the run itself goes on, with an empty history: its id and its tokens stay.
+    With `in_place` the run itself goes on, with an empty history: its id, its tags and its tokens stay.
     """
 
     input: Json
+    tags: tuple[str, ...] = ()
     in_place: bool = False
 
 

@@ -1,12 +1,13 @@
 """Runs that are given up as dead, and the workflow that is told of them.
 
 The run `dlq:<dead run>` is created in the transaction that buries the run, so it is started exactly once: neither is
-there without the other. The dead letter's own run, should it die as well, has no successor.
+there without the other. A run that is retried and dies again has a letter for each death: `dlq@2:<dead run>` and so on.
+The dead letter's own run, should it die as well, has no successor.
 """
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -15,11 +16,15 @@ from fastapi_durable.declare.definition import WorkflowDefinition, is_workflow, 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.create import new_run
 from fastapi_durable.engine.runs.input import encode_input
+from fastapi_durable.engine.runs.operator_log import RETRY_TRACE
 from fastapi_durable.model.errors import InputValidationError, WorkflowNotRegisteredError
-from fastapi_durable.model.records import ErrorRecord, Json, Run
+from fastapi_durable.model.records import ErrorRecord, Json, Run, RunStatus
 from fastapi_durable.model.reserved import DEAD_LETTER
+from fastapi_durable.store.base import StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
+
+_LETTERS_LOOKED_AT = 1000
 
 DeadLetterWorkflow = Callable[..., object] | str
 
@@ -63,6 +68,23 @@ class Letter:
 
     run: Run
     definition: WorkflowDefinition
+
+
+async def letter_of_this_death(transaction: StoreTransaction, dead: Run, letter: Run) -> Run:
+    """`letter` under an id that no earlier death of the run has taken; part of the transaction that buries `dead`.
+
+    A letter and its death are one transaction, and of two workers one buries the run. So a letter that exists belongs
+    to an earlier death: before a retry, or of a deleted run that had the same id.
+    """
+    retries = await transaction.list_checkpoints_by_name_prefix(dead.id, [RETRY_TRACE])
+    first = 1 + sum(isinstance(row.output, dict) and row.output.get("status") == RunStatus.DEAD for row in retries)
+    for number in range(first, first + _LETTERS_LOOKED_AT):
+        # The first one has the reference's form. `@2:` is no namespace: those have a length and a dot.
+        word = str(DEAD_LETTER) if number == 1 else f"{DEAD_LETTER.word}@{number}:"
+        letter = replace(letter, id=f"{word}{dead.id}")
+        if await transaction.find_run(letter.id) is None:
+            break
+    return letter
 
 
 def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Letter | None:

@@ -119,7 +119,7 @@ function about(found) {
     ["Ends at the latest", found.expires_at && exact(found.expires_at)],
     ["Parent", found.parent_run_id && link({ run: found.parent_run_id }, found.parent_run_id)],
     ["Made from", made && link({ run: made }, made)],
-    ["Gave up for", found.id.startsWith("dlq:") && link({ run: found.id.slice(4) }, found.id.slice(4))],
+    ["Gave up for", /^dlq(@[0-9]+)?:/.test(found.id) && link({ run: found.id.replace(/^[^:]*:/, "") }, found.id.replace(/^[^:]*:/, ""))],
     ["Dead letter", found.status === "dead" && link({ run: `dlq:${found.id}` }, `dlq:${found.id}`)],
     ["Namespace", found.namespace], ["Origin", found.origin], ["Queue", found.queue], ["Fairness key", found.fairness_key], ["Priority", found.priority],
     ["Crashes since progress", found.recovery_attempts],
