@@ -7,6 +7,7 @@ A lease is long; when a process dies or freezes, the test ends its leases, as ti
 import asyncio
 import itertools
 import json
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -25,7 +26,9 @@ from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, PAUSE, Case, Desk, has_
 from tests.support.crashing_store import Frost, Fuse, Moment, crashing
 from tests.support.engine_rig import FAST, build_engine, killed_worker, running_engine, running_worker, tuned
 
-LIVES_AT_A_TIME = 4
+THOROUGH = os.environ.get("DURABLE_CRASHES") == "all"
+LIVES_AT_A_TIME = 8 if THOROUGH else 4
+"""Lives mostly wait, so many go on at once; those beyond the last write are lived in vain."""
 _PATIENCE = 200.0  # many long lives share one SQLite file in `make crashes`
 _PAST = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -5,7 +5,6 @@ after write n does, so on databases the former is enough. `make crashes` lives t
 every store; `make test-slow` takes samples where that is slow, see `_stride`.
 """
 
-import os
 from collections.abc import AsyncIterator
 from functools import partial
 
@@ -14,6 +13,7 @@ import pytest
 from tests.primitives.case import Case
 from tests.primitives.catalogue import CASES
 from tests.primitives.situations import (
+    THOROUGH,
     Stores,
     at_every_write,
     opened_stores,
@@ -38,7 +38,6 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 in_memory = pytest.mark.parametrize("stores", ["memory"], indirect=True)
 _LONG = 100
-THOROUGH = os.environ.get("DURABLE_CRASHES") == "all"
 patiently = pytest.mark.timeout(1200 if THOROUGH else 240)
 in_memory_at_least = pytest.mark.parametrize("stores", EVERY_STORE if THOROUGH else ["memory"], indirect=True)
 
