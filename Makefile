@@ -29,7 +29,7 @@ help:
 	@echo "make demo         place an order, kill the process, see the order go on (DB=postgresql for PostgreSQL)"
 	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
 	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
-	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores, and 60 kills: a quarter of an hour"
+	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores, and 60 kills: half an hour"
 	@echo "make soak         a minute of steady load, in which nothing may grow"
 	@echo "make zones        cron expressions in every time zone, compared with a walk through the minutes: half an hour"
 	@echo "make check        ruff, mypy and the import rules"

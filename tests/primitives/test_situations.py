@@ -38,7 +38,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 in_memory = pytest.mark.parametrize("stores", ["memory"], indirect=True)
 _LONG = 100
-patiently = pytest.mark.timeout(1200 if THOROUGH else 240)
+patiently = pytest.mark.timeout(3000 if THOROUGH else 240)
 in_memory_at_least = pytest.mark.parametrize("stores", EVERY_STORE if THOROUGH else ["memory"], indirect=True)
 
 
