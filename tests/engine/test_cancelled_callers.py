@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi_durable import RunStatus, WorkflowContext, workflow
 from fastapi_durable.model.records import LIVE_STATUSES, RunQuery
+from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, is_idle, run_has, running_worker, tuned, until
 from tests.support.interposed_store import interposed
@@ -75,62 +76,60 @@ async def test_a_run_whose_signal_is_cancelled_at_any_moment_goes_on_at_once_if_
         await until(_none_is_alive(store))
 
 
+class _LateDatabase:
+    """One that is still at the write of a run when the cancellation of its caller is over.
+
+    Attributes:
+        looked: A look for the run has come, before it is written.
+        written: The test sets it: the run is written now.
+    """
+
+    def __init__(self) -> None:
+        self.looked, self.written = asyncio.Event(), asyncio.Event()
+        self._asked = asyncio.Event()
+        self._late: asyncio.Task[Any] | None = None
+
+    async def answer(self, name: str, call: "partial[Awaitable[Any]]") -> Any:
+        if name == "create_run":
+            self._late = asyncio.create_task(self._write(call))
+            self._asked.set()
+            return await asyncio.shield(self._late)
+        answer = await call()
+        if name == "find_run" and self._late is not None:
+            self.looked.set()
+        return answer
+
+    async def _write(self, call: "partial[Awaitable[Any]]") -> Any:
+        await self.written.wait()
+        return await call()
+
+    async def cancel_a_start(self, engine: WorkflowService) -> None:
+        start = asyncio.create_task(engine.start(quick, run_id="late"))
+        await self._asked.wait()
+        start.cancel()
+        await asyncio.wait({start})
+
+
 async def test_a_run_whose_start_is_committed_after_its_caller_was_cancelled_is_driven_at_once(
     store: StateStore,
 ) -> None:
     """A database may still be at a write when the cancellation of its caller is over."""
-    asked, written = asyncio.Event(), asyncio.Event()
-    late: list[asyncio.Task[Any]] = []
-
-    async def hold_up(name: str, call: "partial[Awaitable[Any]]") -> Any:
-        async def write() -> Any:
-            await written.wait()
-            return await call()
-
-        if name == "create_run":
-            late.append(asyncio.create_task(write()))
-            asked.set()
-            return await asyncio.shield(late[0])
-        answer = await call()
-        if name == "find_run" and late:
-            written.set()  # after the first look
-        return answer
-
-    async with running_worker(interposed(store, hold_up), quick, config=SELDOM) as (engine, _):
-        start = asyncio.create_task(engine.start(quick, run_id="late"))
-        await asked.wait()
-        start.cancel()
-        await asyncio.wait({start})
+    database = _LateDatabase()
+    async with running_worker(interposed(store, database.answer), quick, config=SELDOM) as (engine, _):
+        await database.cancel_a_start(engine)
+        await database.looked.wait()
+        database.written.set()
         await until(run_has(store, "late", RunStatus.COMPLETED), seconds=20)
 
 
 async def test_a_worker_that_stops_hands_back_a_run_whose_start_is_committed_late(store: StateStore) -> None:
-    asked, looked, written = asyncio.Event(), asyncio.Event(), asyncio.Event()
-    late: list[asyncio.Task[Any]] = []
-
-    async def hold_up(name: str, call: "partial[Awaitable[Any]]") -> Any:
-        async def write() -> Any:
-            await written.wait()
-            return await call()
-
-        if name == "create_run":
-            late.append(asyncio.create_task(write()))
-            asked.set()
-            return await asyncio.shield(late[0])
-        answer = await call()
-        if name == "find_run" and late:
-            looked.set()
-        return answer
-
-    async with running_worker(interposed(store, hold_up), quick, config=SELDOM) as (engine, worker):
-        start = asyncio.create_task(engine.start(quick, run_id="late"))
-        await asked.wait()
-        start.cancel()
-        await asyncio.wait({start})
-        await looked.wait()
+    database = _LateDatabase()
+    async with running_worker(interposed(store, database.answer), quick, config=SELDOM) as (engine, worker):
+        await database.cancel_a_start(engine)
+        await database.looked.wait()
         stop = asyncio.create_task(worker.stop())
         await asyncio.sleep(0)
-        written.set()
+        database.written.set()
         await stop
         run = await store.find_run("late")
     assert run is not None

@@ -26,7 +26,7 @@ from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
-from fastapi_durable.model.reserved import ACCUMULATOR, engine_id
+from fastapi_durable.model.reserved import ACCUMULATOR, engine_id, other_event
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -106,7 +106,7 @@ async def batch(ctx: WorkflowContext, input: Collected) -> None:
 def _identity(event: dict[str, Any]) -> str:
     """Tells the event from all others: ids of events are those of a name."""
     event_id, name = str(event["id"]), event.get("event")
-    return event_id if name is None else f"@@{len(name)}.{name}:{event_id}"
+    return event_id if name is None else f"{other_event(name)}{event_id}"
 
 
 async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
