@@ -46,7 +46,8 @@ class Deliveries:
 
         Raises:
             InputValidationError: the token cannot be stored, or a run of another namespace waits for it.
-            SerializationError: the payload cannot be stored.
+            SerializationError: the payload cannot be stored, or does not fit the type that the waiting call declares.
+                Nothing is delivered or kept then. A payload that is kept is checked when a run reads it.
         """
         kernel = self._kernel
         checked_token(token)
@@ -61,7 +62,7 @@ class Deliveries:
 
         Raises:
             InputValidationError: the token cannot be stored.
-            SerializationError: the payload cannot be stored.
+            SerializationError: as for `signal`.
         """
         kernel = self._kernel
         checked_token(token)
@@ -107,8 +108,9 @@ class Deliveries:
     async def update(self, run_id: str, name: str, value: Any = None) -> UpdateResult:
         """Offer a value to `ctx.on_update(name)` of a run: validated first, then received or kept.
 
-        Refused, with the reason: for a run that is unknown, has ended or is being cancelled, and by the validator. A
-        run that went on as a new one is not ended: the new one is meant, also by an update that was accepted before.
+        Refused, with the reason: for a run that is unknown, has ended or is being cancelled, by the validator, and if
+        the run waits for it and declares another type. A run that went on as a new one is not ended: the new one is
+        meant, also by an update that was accepted before.
 
         Raises:
             SerializationError: the value has no JSON form.
@@ -154,7 +156,8 @@ class Deliveries:
         """Deliver a callback to the webhook of this token; what the public route does.
 
         Raises:
-            SerializationError: the payload has no JSON form.
+            SerializationError: the payload has no JSON form. With `misfit`: it does not fit the type of the webhook,
+                which still waits.
         """
         kernel = self._kernel
         encoded = kernel.codec.encode(payload, Any, what="the body of a callback")
@@ -166,7 +169,8 @@ class Deliveries:
         Raises:
             RunNotFoundError: no run has this id.
             RunStateError: the run has ended.
-            SerializationError: the value has no JSON form.
+            SerializationError: the value has no JSON form, or the run waits for it and declares another type. Then
+                nothing was reported.
         """
         encoded = self._kernel.codec.encode(value, Any, what=f"the result of task {name!r}")
         return await self._end_task(run_id, name, value=encoded)

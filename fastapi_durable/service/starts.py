@@ -10,7 +10,7 @@ from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.tracing import current_traceparent
 from fastapi_durable.engine.primitives.search_attributes import checked_attributes
-from fastapi_durable.engine.primitives.signal import deliver_or_buffer, refuse_foreign, signal_lock
+from fastapi_durable.engine.primitives.signal import deliver_or_buffer, payload_of, refuse_foreign, signal_lock
 from fastapi_durable.engine.runs.addressing import visible_store
 from fastapi_durable.engine.runs.create import (
     admit,
@@ -223,6 +223,8 @@ class Starts:
                 namespace=run.namespace,
                 now=kernel.clock.now(),
                 signal_id=signal_id,
+                codec=kernel.codec,
+                what=payload_of(token),
             )
         if receiver is not None:
             tell_receiver(kernel.notifications, receiver)

@@ -51,6 +51,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
             410: {"description": "The run has ended without waiting for the callback."},
             413: {"description": "The body is too large."},
             415: {"description": "The body is neither JSON, nor a form, nor text."},
+            422: {"description": "The body does not fit the type that the workflow waits for. It still waits."},
             503: {"description": "The database cannot be reached, or is slow; send the callback again later."},
         },
     )
@@ -66,6 +67,8 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
         try:
             outcome = await runtime.service.callback(token, payload)
         except SerializationError as error:
+            if error.misfit:
+                raise HTTPException(422, str(error)) from error
             raise HTTPException(400, "the body cannot be stored") from error
         except (StoreUnavailableError, StoreConflictError, TransactionExpiredError) as error:
             raise HTTPException(503, "try again later", headers={"Retry-After": "5"}) from error

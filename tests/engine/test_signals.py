@@ -219,18 +219,6 @@ async def test_a_branch_that_waits_for_a_signal_leaves_no_waiter_when_another_on
     assert await store.list_signal_waiters() == []
 
 
-async def test_a_payload_that_does_not_fit_the_type_fails_the_run_and_says_where(store: StateStore) -> None:
-    @workflow
-    async def flow(ctx: WorkflowContext) -> int:
-        return await ctx.wait_for_signal("number", int)
-
-    async with running_engine(store, flow) as engine:
-        handle = await engine.start(flow)
-        await engine.signal("number", "many")
-        with pytest.raises(RunFailedError, match="the payload of signal 'number' does not fit int"):
-            await handle.result("5s")
-
-
 @pytest.mark.parametrize("token", ["", "a\x00b", "a\nb", "\ud800", "x" * 501])
 async def test_a_token_that_a_database_cannot_hold_is_refused_on_both_sides(store: StateStore, token: str) -> None:
     """Refused by the store, it would send the run round in circles."""

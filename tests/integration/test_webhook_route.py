@@ -2,7 +2,7 @@
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
@@ -35,6 +35,13 @@ async def call_me(ctx: WorkflowContext) -> Any:
 
 
 @workflow
+async def paid(ctx: WorkflowContext) -> int:
+    hook = await ctx.webhook(dict[str, int])
+    await ctx.set_value("url", hook.url)
+    return sum((await hook.wait()).values())
+
+
+@workflow
 async def never_called(ctx: WorkflowContext) -> str:
     return str((await ctx.webhook()).url)
 
@@ -46,7 +53,7 @@ async def desk(
     """An application whose every other route needs a login."""
     durable = DurableModule.for_root(
         DurableOptions(store=store or MemoryStateStore(), webhook_url="http://test/webhooks", **options),
-        workflows=[call_me, never_called],
+        workflows=[call_me, paid, never_called],
     )
 
     async def login() -> None:
@@ -63,10 +70,12 @@ async def desk(
         yield client, durable, app
 
 
-async def waiting(durable: DurableModule, app: FastAPI, run_id: str = "run/1 ü?") -> tuple[RunHandle[Any], str]:
+async def waiting(
+    durable: DurableModule, app: FastAPI, run_id: str = "run/1 ü?", flow: Callable[..., Any] = call_me
+) -> tuple[RunHandle[Any], str]:
     """A run that waits for a callback, and the address it gave away."""
     service = durable.runtime(app).service
-    handle = await service.start(call_me, run_id=run_id)
+    handle = await service.start(flow, run_id=run_id)
     await until(lambda: service.get_value(run_id, "url"))
     return handle, str(await service.get_value(run_id, "url"))
 
@@ -135,6 +144,17 @@ async def test_a_body_that_cannot_be_read_or_stored_is_refused_and_may_be_sent_a
         assert await handle.result("5s") == 1
 
 
+async def test_a_body_of_another_type_than_the_workflow_waits_for_is_refused_and_may_be_sent_again() -> None:
+    async with desk() as (client, durable, app):
+        handle, url = await waiting(durable, app, flow=paid)
+        refused = await client.post(url, json={"amount": "a lot"})
+        assert refused.status_code == 422
+        assert "amount: Input should be a valid integer" in refused.json()["detail"]
+        assert "a lot" not in refused.text
+        assert (await client.post(url, json={"amount": 7})).status_code == 202
+        assert await handle.result("5s") == 7
+
+
 async def test_a_body_without_a_declared_length_is_read_only_up_to_the_limit() -> None:
     sent = 0
 
@@ -197,4 +217,4 @@ async def test_the_route_describes_itself() -> None:
         document = (await client.get("/openapi.json")).json()
         operation = document["paths"]["/webhooks/{token}"]["post"]
         assert operation["operationId"] == "receiveDurableCallback"
-        assert set(operation["responses"]) >= {"202", "400", "401", "404", "410", "413", "415", "503"}
+        assert set(operation["responses"]) >= {"202", "400", "401", "404", "410", "413", "415", "422", "503"}

@@ -37,7 +37,7 @@ class DialogueCalls(ContextPart):
         token = update_token(self._turn.run.id, checked_name(name))
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
-        return Signal(self._turn, self._take(), token, type, deadline_position, limit).perform()
+        return Signal(self._turn, self._take(), token, type, deadline_position, limit, tells_type=True).perform()
 
     def set_value(self, key: str, value: Any, /) -> Coroutine[Any, Any, None]:
         """Show a value to the outside, where `get_value(run_id, key)` finds the one that was set last.

@@ -62,7 +62,7 @@ class WaitCalls(ContextPart):
         checked_token(token)
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
-        return Signal(self._turn, self._take(), token, type, deadline_position, limit).perform()
+        return Signal(self._turn, self._take(), token, type, deadline_position, limit, tells_type=True).perform()
 
     @overload
     def wait_for_event(

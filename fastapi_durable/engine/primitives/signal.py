@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from fastapi_durable.declare.codec import Codec
 from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, TAKEN_CODE, Deadline, LockedWait
+from fastapi_durable.engine.runs.awaited_type import told_type
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.runs.namespaces import is_visible, namespace_of
 from fastapi_durable.engine.turns.turn import Turn
@@ -36,6 +38,7 @@ class Signal(LockedWait[Any]):
     Args:
         deadline_seq, timeout: Of a bounded wait.
         declared: The type of the payload.
+        tells_type: The type is left for senders, who then refuse what does not fit.
 
     Raises:
         SignalTimeoutError: none came in time.
@@ -51,6 +54,8 @@ class Signal(LockedWait[Any]):
         declared: Any,
         deadline_seq: int | None = None,
         timeout: timedelta | None = None,
+        *,
+        tells_type: bool = False,
     ) -> None:
         bounded = None
         if deadline_seq is not None and timeout is not None:
@@ -58,6 +63,7 @@ class Signal(LockedWait[Any]):
         super().__init__(turn, seq, f"signal:{token}", bounded)
         self._token = token
         self._declared = declared
+        self._told = told_type(declared) if tells_type else {}
 
     def locks(self) -> Sequence[str]:
         return (signal_lock(self._token),)
@@ -95,8 +101,15 @@ class Signal(LockedWait[Any]):
         await transaction.remove_signal_waiter(waiter)
         return await self.record_in(transaction, row)
 
+    async def begin(self, transaction: StoreTransaction) -> None:
+        """See `LockedWait`; the row of the position tells the type."""
+        if not self._told:
+            await super().begin(transaction)
+        elif self.begun is None or self.begun.input != self._told:
+            await self.record_in(transaction, self.row(CheckpointStatus.PENDING, input=self._told))
+
     def returns(self, output: Json) -> Any:
-        return self.turn.kernel.codec.decode(output, self._declared, what=f"the payload of signal {self._token!r}")
+        return self.turn.kernel.codec.decode(output, self._declared, what=payload_of(self._token))
 
     def raises(self, recorded: Checkpoint) -> Exception:
         if recorded.error is not None and recorded.error.code == TAKEN_CODE:
@@ -130,6 +143,7 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
 
     Raises:
         InputValidationError: a run of another namespace than the engine's waits for the token.
+        SerializationError: the payload does not fit what the waiting call declares; nothing is consumed.
     """
     with kernel.local_worker.place() as place:
         async with kernel.store.transaction() as transaction:
@@ -144,6 +158,8 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
                 now=now,
                 signal_id=signal_id,
                 place=place,
+                codec=kernel.codec,
+                what=payload_of(token),
             )
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)
@@ -154,6 +170,9 @@ async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Js
     """Give the payload to the run of this namespace that waits for `token` now; False: none does, and nothing is kept.
 
     A token has one waiter in all namespaces, so the run's namespace is read under the token's lock.
+
+    Raises:
+        SerializationError: the payload does not fit what the waiting call declares; nothing is consumed.
     """
     with kernel.local_worker.place() as place:
         async with kernel.store.transaction() as transaction:
@@ -162,7 +181,15 @@ async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Js
             run = None if waiter is None else await transaction.find_run(waiter.run_id)
             if waiter is None or run is None or run.namespace != namespace or not is_visible(kernel.config, run):
                 return False
-            receiver = await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place)
+            receiver = await deliver_to_waiter(
+                transaction,
+                waiter,
+                payload,
+                now=kernel.clock.now(),
+                place=place,
+                codec=kernel.codec,
+                what=payload_of(token),
+            )
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)
     return receiver is not None
@@ -177,18 +204,21 @@ async def deliver_or_buffer(
     now: datetime,
     signal_id: str | None = None,
     place: LocalDispatch | None = None,
+    codec: Codec | None = None,
+    what: str = "the payload",
 ) -> Run | None:
     """Deliver a signal, or keep it; the transaction holds the token's lock.
 
     Args:
         namespace: If it is kept, only runs of this namespace find it.
+        codec, what: As for `deliver_to_waiter`, which raises.
 
     Returns:
         The run that received it; None: it is kept.
     """
     waiter = await transaction.find_signal_waiter(token)
     if waiter is not None:
-        receiver = await deliver_to_waiter(transaction, waiter, payload, now=now, place=place)
+        receiver = await deliver_to_waiter(transaction, waiter, payload, now=now, place=place, codec=codec, what=what)
         if receiver is not None:
             return receiver
     await transaction.buffer_signal(kept_name(namespace, token), payload, now=now, signal_id=signal_id)
@@ -208,6 +238,11 @@ async def refuse_foreign(transaction: StoreTransaction, token: str, namespace: s
             f"a run of another namespace waits for the signal {token!r}, so it was not sent. Tokens are common to all "
             "namespaces: put the namespace into yours"
         )
+
+
+def payload_of(token: str) -> str:
+    """How messages name what is sent."""
+    return f"the payload of signal {token!r}"
 
 
 def signal_lock(token: str) -> str:

@@ -14,6 +14,7 @@ from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.signal import Signal, deliver_or_buffer, signal_lock
 from fastapi_durable.engine.primitives.step import Step
+from fastapi_durable.engine.runs.awaited_type import refuse_misfit
 from fastapi_durable.engine.runs.completion import completion, failure_of, value_of
 from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.turns.turn import Turn
@@ -64,7 +65,7 @@ class Task(Signal):
         timeout: timedelta | None,
     ) -> None:
         token = task_token(turn.run.id, name)
-        super().__init__(turn, seq, token, declared, deadline_seq, timeout)
+        super().__init__(turn, seq, token, declared, deadline_seq, timeout, tells_type=True)
         step_id = turn.history.positions.step_id(dispatch_seq)
         ticket = TaskTicket(run_id=turn.run.id, name=name, token=token, step_id=step_id)
         self._task = name
@@ -94,6 +95,7 @@ async def end_task(
     Raises:
         RunNotFoundError: no run has this id.
         RunStateError: the run has ended.
+        SerializationError: the run waits for the result, and it does not fit what the call declares.
     """
     token = task_token(run_id, name)
     status = RunStatus.COMPLETED if error is None else RunStatus.FAILED
@@ -110,9 +112,13 @@ async def end_task(
             if received is not None and received.status.is_finished:
                 return False
             now = kernel.clock.now()
-            if await transaction.find_signal_waiter(token) is None:
+            waiter = await transaction.find_signal_waiter(token)
+            if waiter is None:
                 # The token is the id as well: while one report is kept, another one is not.
                 return await transaction.buffer_signal(token, ended, now=now, signal_id=token)
+            if error is None:
+                waiting = await transaction.find_checkpoint(run_id, waiter.seq)
+                refuse_misfit(kernel.codec, waiting, value, what=f"the result of task {name!r}")
             receiver = await deliver_or_buffer(
                 transaction, token, ended, namespace=run.namespace, now=now, signal_id=token, place=place
             )

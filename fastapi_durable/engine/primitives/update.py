@@ -56,7 +56,10 @@ async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> Upd
             return UpdateResult(accepted=False, reason=f"no run has the id {run_id!r}")
         if reason := _cannot_receive(run) or await _refusal_of(kernel, run, name, arg):
             return UpdateResult(accepted=False, reason=reason)
-        result = await retry_conflicts(kernel.clock, partial(_deliver, kernel, run.id, name, arg))
+        try:
+            result = await retry_conflicts(kernel.clock, partial(_deliver, kernel, run.id, name, arg))
+        except SerializationError as error:
+            return UpdateResult(accepted=False, reason=str(error))
         if result is not None:
             return result
     raise StoreConflictError(f"run {run_id!r} went on as a new one each time that update {name!r} was offered to it")
@@ -73,6 +76,9 @@ async def _refusal_of(kernel: Kernel, run: Run, name: str, arg: Json) -> str | N
 async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult | None:
     """Hand over or keep a validated update, if the run still lives; None if it went on as a new one meanwhile.
 
+    Raises:
+        SerializationError: the run waits for the update, and it does not fit what the call declares.
+
     The run stays locked until the update is kept. So the transaction in which it goes on comes either after this one,
     and the new run finds the update, or before, and then this one finds the run ended.
     """
@@ -88,7 +94,16 @@ async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateR
             if reason := _cannot_receive(run):
                 return UpdateResult(accepted=False, reason=reason)
             now = kernel.clock.now()
-            receiver = await deliver_or_buffer(transaction, token, arg, namespace=run.namespace, now=now, place=place)
+            receiver = await deliver_or_buffer(
+                transaction,
+                token,
+                arg,
+                namespace=run.namespace,
+                now=now,
+                place=place,
+                codec=kernel.codec,
+                what=f"update {name!r}",
+            )
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)
     return UpdateResult(accepted=True, received=receiver is not None)

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT
+from fastapi_durable.engine.runs.awaited_type import told_type
 from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
@@ -85,7 +86,7 @@ class MintedWebhook(Primitive[Webhook[Any]]):
         turn = self.turn
         async with turn.transaction() as transaction:
             await own_run(turn, transaction)
-            begun = self.row(CheckpointStatus.PENDING, input={"secret": secret})
+            begun = self.row(CheckpointStatus.PENDING, input={"secret": secret, **told_type(self._declared)})
             recorded = await self.record_in(transaction, begun)
             if not recorded.status.is_finished:
                 waiter = SignalWaiter(token=_token(recorded), run_id=turn.run.id, seq=self.seq)
@@ -171,6 +172,9 @@ async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callbac
     """Record a callback from outside at the position that the token names.
 
     An unknown run, a wrong position and a wrong secret are the same `UNKNOWN`, at the price of one read.
+
+    Raises:
+        SerializationError: the payload does not fit the type of the webhook; nothing is consumed.
     """
     prefix, _, secret = token.rpartition(":")
     prefix, _, number = prefix.rpartition(":")
@@ -189,7 +193,15 @@ async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callbac
             if row.status.is_finished:
                 return Callback.REPEATED
             waiter = SignalWaiter(token=token, run_id=run_id, seq=seq)
-            receiver = await deliver_to_waiter(transaction, waiter, payload, now=kernel.clock.now(), place=place)
+            receiver = await deliver_to_waiter(
+                transaction,
+                waiter,
+                payload,
+                now=kernel.clock.now(),
+                place=place,
+                codec=kernel.codec,
+                what="the body of the callback",
+            )
             if receiver is None:
                 return Callback.ENDED
     tell_receiver(kernel.notifications, receiver, place)

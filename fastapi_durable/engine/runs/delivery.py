@@ -5,8 +5,10 @@ The one way to answer a waiter, whoever left it: for a signal, an event, or the 
 
 from datetime import datetime
 
+from fastapi_durable.declare.codec import Codec
 from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.notifications import Notifications
+from fastapi_durable.engine.runs.awaited_type import refuse_misfit
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, SignalWaiter
 from fastapi_durable.store.base import StoreTransaction
 
@@ -18,6 +20,8 @@ async def deliver_to_waiter(
     *,
     now: datetime,
     place: LocalDispatch | None = None,
+    codec: Codec | None = None,
+    what: str = "the payload",
 ) -> Run | None:
     """Record `payload` at the position that left `waiter`, remove the waiter and wake the run.
 
@@ -25,10 +29,15 @@ async def deliver_to_waiter(
 
     Args:
         place: Where the run may go on at once.
+        codec, what: Of somebody who can still be told that the payload, of this name, does not fit.
 
     Returns:
         The run that received it, as it was before; None if it has ended, or its position was settled by somebody else.
         Then only the waiter is gone.
+
+    Raises:
+        SerializationError: the payload does not fit the type that the waiting call declares. The caller's transaction
+            ends with it, so nothing is consumed.
     """
     run = await transaction.lock_run(waiter.run_id)
     await transaction.remove_signal_waiter(waiter)
@@ -36,6 +45,8 @@ async def deliver_to_waiter(
         return None
     # A position that was begun has a row, with a name, a start and the key of its branch; others get the plain form.
     begun = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
+    if codec is not None and not (begun is not None and begun.status.is_finished):
+        refuse_misfit(codec, begun, payload, what=what)
     received = Checkpoint(
         run_id=waiter.run_id,
         seq=waiter.seq,
