@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from fastapi_durable.declare.annotations import remember_names
 from fastapi_durable.declare.methods import STEP, Method, make_durable, plain, step_methods
-from fastapi_durable.declare.names import checked_name, checked_workflow_name
+from fastapi_durable.declare.names import checked_name, checked_part, checked_workflow_name
 from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.declare.signature import NO_DEFAULT, function_of, refuse_data_as_context, signature_of
 from fastapi_durable.model.duration import Duration, parse_duration
@@ -263,7 +263,8 @@ def workflow(
             raise DefinitionError("events are either debounced or batched: give one of debounce and batch")
         if (debounce is not None or batch is not None) and not on_event:
             raise DefinitionError("debounce and batch are about events: name them with on_event")
-        for validator in (updates or {}).values():
+        for update, validator in (updates or {}).items():
+            checked_part("name of an update", update)
             step_definition(validator)
         options = {
             "name": checked_workflow_name(name or default_name(target)),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from fastapi_durable.declare.annotations import remember_names
 from fastapi_durable.declare.definition import StepDefinition, default_name, step_definition
-from fastapi_durable.declare.names import checked_name
+from fastapi_durable.declare.names import checked_name, checked_part
 from fastapi_durable.model.errors import DefinitionError
 
 C = TypeVar("C", bound=type)
@@ -44,7 +44,7 @@ def entity(cls: C | None = None, /, *, name: str | None = None) -> C | Callable[
     """
 
     def declare(target: C) -> C:
-        setattr(target, _ENTITY, checked_name(name or default_name(target)))
+        setattr(target, _ENTITY, checked_part("name of an entity", name or default_name(target)))
         return target
 
     return declare if cls is None else declare(cls)
@@ -77,10 +77,10 @@ def entity_name(entity: Any) -> str:
     """The name of an entity.
 
     Raises:
-        DefinitionError: the class is not decorated with `@entity`.
+        DefinitionError: the class is not decorated with `@entity`, or the text cannot be such a name.
     """
     if isinstance(entity, str):
-        return checked_name(entity)
+        return checked_part("name of an entity", entity)
     name = vars(entity).get(_ENTITY) if isinstance(entity, type) else None
     if not isinstance(name, str):
         raise DefinitionError(f"{default_name(entity)!r} is not an entity: decorate it with @entity")

@@ -12,9 +12,9 @@ def checked_workflow_name(name: Any) -> str:
     """The name of a workflow of an application.
 
     Raises:
-        DefinitionError: it cannot be stored, or belongs to the engine.
+        DefinitionError: it cannot be stored, belongs to the engine, or has a colon.
     """
-    if is_engine_workflow(checked_name(name)):
+    if is_engine_workflow(checked_part("name of a workflow", name)):
         raise DefinitionError(
             f"the name of a workflow must not begin with '__', which belongs to the engine, got {name!r}"
         )
@@ -29,6 +29,20 @@ def checked_scoped_name(what: str, name: Any) -> str:
     """
     if checked_name(name).startswith("@"):
         raise DefinitionError(f"the {what} must not begin with '@', which names a namespace, got {name!r}")
+    return str(name)
+
+
+def checked_part(what: str, name: Any) -> str:
+    """The name of something that stands beside a run id, or another text of a caller's, in an id or a token.
+
+    Such a text may hold colons. So the name holds none: else `update:a:b:c` would be the update `c` of the run `a:b` as
+    well as `b:c` of the run `a`.
+
+    Raises:
+        DefinitionError: it cannot be stored, or has a colon.
+    """
+    if ":" in checked_name(name):
+        raise DefinitionError(f"the {what} must not contain ':', which separates the parts of ids, got {name!r}")
     return str(name)
 
 

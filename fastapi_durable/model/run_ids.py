@@ -1,7 +1,8 @@
 """Run ids: which a caller may choose, and those that the engine makes of another run's.
 
-A run that goes on is `order~1`, `order~2`, ...; a retry with a new input is `order~retry~<8 characters>`, a fork
-`order~fork~<8 characters>`. The engine reads these forms, so nobody else may make them.
+A child is `order.child.<position>` unless its parent's body names it. A run that goes on is `order~1`, `order~2`, ...;
+a retry with a new input is `order~retry~<8 characters>`, a fork `order~fork~<8 characters>`. The engine reads these
+forms, so nobody else may make them.
 """
 
 import re
@@ -22,6 +23,7 @@ _SHADOWED: Final = re.compile(r"\.|\.\.|facets|(?:.*/)?stream|.*/values/[^/]*", 
 _HOP: Final = re.compile(r"(?P<root>.+)(?<!~retry)(?<!~fork)~(?P<number>[1-9][0-9]*)", re.DOTALL)
 """The eight characters of a retry or a fork may be digits as well."""
 
+_CHILD: Final = re.compile(r".+\.child\.[0-9]+", re.DOTALL)
 _RETRY: Final = re.compile(r"(?P<origin>.+)~retry~[^~.]{8}(?:~[1-9][0-9]*)?", re.DOTALL)
 _FORK: Final = re.compile(r".+~fork~[^~.]{8}", re.DOTALL)
 
@@ -47,6 +49,11 @@ def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
         raise InputValidationError(
             f"run_id must not end like the id of a retry, a fork or a run that went on as a new one "
             f"(~retry~..., ~fork~..., ~1), got {checked[:80]!r}"
+        )
+    if not begun and _CHILD.fullmatch(checked):
+        raise InputValidationError(
+            f"run_id must not end like the id of another run's child (.child.1), which that run would take for its "
+            f"own, got {checked[:80]!r}"
         )
     if _SHADOWED.fullmatch(checked):
         raise InputValidationError(

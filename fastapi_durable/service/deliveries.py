@@ -3,7 +3,7 @@
 import uuid
 from typing import Any, TypeVar, overload
 
-from fastapi_durable.declare.names import checked_name
+from fastapi_durable.declare.names import checked_part
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.subscription import Event, PublishedEvent
@@ -117,7 +117,7 @@ class Deliveries:
         """
         kernel = self._kernel
         encoded = kernel.codec.encode(value, Any, what=f"the value of update {name!r}")
-        checked_name(name)
+        checked_part("name of an update", name)
         return await offer_update(kernel, run_id, name, encoded)
 
     @overload
@@ -187,6 +187,6 @@ class Deliveries:
 
     async def _end_task(self, run_id: str, name: str, *, value: Json = None, error: ErrorRecord | None = None) -> bool:
         kernel = self._kernel
-        checked_name(name)
+        checked_part("name of a task", name)
         await require_visible(kernel, run_id)
         return await retry_conflicts(kernel.clock, lambda: end_task(kernel, run_id, name, value=value, error=error))

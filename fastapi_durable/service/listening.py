@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi_durable.declare.definition import UpdateValidator, step_definition, workflow_definition
-from fastapi_durable.declare.names import checked_name
+from fastapi_durable.declare.names import checked_part
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.live_events import LiveEvents
 from fastapi_durable.engine.core.subscription import EventSubscriber
@@ -46,4 +46,4 @@ class Listening:
         """
         step_definition(validator)
         workflow_name = workflow if isinstance(workflow, str) else workflow_definition(workflow).name
-        self._kernel.update_validators[workflow_name, checked_name(name)] = validator
+        self._kernel.update_validators[workflow_name, checked_part("name of an update", name)] = validator

@@ -16,6 +16,7 @@ from fastapi_durable.model.records import RunStatus
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import build_engine, has_status, running_engine, until
+from tests.support.stores import on_every_store
 
 
 class Payment(BaseModel):
@@ -98,6 +99,7 @@ WAYS: dict[str, tuple[Callable[..., Any], Send]] = {
 }
 
 
+@on_every_store
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_payload_that_does_not_fit_is_refused_and_the_run_still_waits(store: StateStore, way: str) -> None:
     flow, send = WAYS[way]

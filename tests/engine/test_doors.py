@@ -276,6 +276,8 @@ RESERVED_IDS = [
         "a~retry~12345678",
         "a~fork~12345678",
         "a~retry~12345678~3",
+        "a.child.0",
+        "a.child.1.child.23",
         ".",
         "..",
         "stream",

@@ -1,14 +1,17 @@
 """Run ids: which a caller may choose, and what the engine reads in those that it makes itself."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 
 from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, WorkflowContext
 from fastapi_durable.declare.definition import workflow
+from fastapi_durable.declare.entity import entity, entity_name, operation
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.declare.retry import exponential
 from fastapi_durable.errors import DefinitionError, InputValidationError
@@ -70,6 +73,29 @@ def test_no_two_names_in_two_namespaces_make_one_id() -> None:
 def test_a_queue_cannot_be_named_like_one_of_another_namespace(name: str) -> None:
     with pytest.raises(DefinitionError, match="must not begin with '@'"):
         Queue(name=name)
+
+
+async def flow(ctx: WorkflowContext) -> None: ...
+
+
+class Ledger:
+    @operation
+    def add(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda name: workflow(name=name)(flow),
+        lambda name: workflow(updates={name: repr})(flow),
+        lambda name: entity(name=name)(Ledger),
+        entity_name,
+    ],
+    ids=["workflow", "update", "entity", "entity by name"],
+)
+def test_a_name_that_stands_beside_a_text_of_a_caller_has_no_colon(declare: Callable[[str], Any]) -> None:
+    with pytest.raises(DefinitionError, match="must not contain ':'"):
+        declare("a:b")
 
 
 def test_a_workflow_cannot_be_named_like_one_of_the_engine() -> None:

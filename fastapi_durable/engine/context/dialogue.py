@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar, overload
 
 from fastapi_durable.declare.definition import StepDefinition
-from fastapi_durable.declare.names import checked_name
+from fastapi_durable.declare.names import checked_name, checked_part
 from fastapi_durable.declare.retry import Backoff
 from fastapi_durable.engine.context.base import ContextPart
 from fastapi_durable.engine.primitives.breakpoint import Breakpoint
@@ -34,7 +34,7 @@ class DialogueCalls(ContextPart):
             SignalTimeoutError: no update before the timeout.
             SerializationError: the value is not a `type`.
         """
-        token = update_token(self._turn.run.id, checked_name(name))
+        token = update_token(self._turn.run.id, checked_part("name of an update", name))
         limit = None if timeout is None else parse_duration(timeout)
         deadline_position = None if limit is None else self._take()
         return Signal(self._turn, self._take(), token, type, deadline_position, limit, tells_type=True).perform()
@@ -107,7 +107,7 @@ class DialogueCalls(ContextPart):
         definition: StepDefinition = self._turn.kernel.steps.resolve(dispatch)
         if definition.input_type not in (TaskTicket, Any):
             raise DefinitionError(f"{definition.name!r} dispatches a task, so its input is a TaskTicket")
-        if checked_name(name) in self._turn.task_names:
+        if checked_part("name of a task", name) in self._turn.task_names:
             raise DefinitionError(
                 f"this run had a task {name!r} before, and a report of its end names only the run and the task: give "
                 "each one its own name"
