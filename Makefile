@@ -19,7 +19,7 @@ COMPATIBILITY = --pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
 
-.PHONY: test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity stress-prisma bench-prisma
+.PHONY: test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make chaos        kill, pause and drain workers for three minutes on each database (SECONDS= for less)"
 	@echo "make roll         replace three workers one after another under load, and measure by how much runs are delayed"
 	@echo "make crashes      every primitive, with a crash and a rival at every write, on all three stores, and 60 kills: half an hour"
+	@echo "make features     every feature against every other, on all three stores: three minutes"
 	@echo "make soak         a minute of steady load, in which nothing may grow"
 	@echo "make zones        cron expressions in every time zone, compared with a walk through the minutes: half an hour"
 	@echo "make check        ruff, mypy and the import rules"
@@ -75,6 +76,9 @@ matrix: setup
 crashes: setup
 	DURABLE_CRASHES=all .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/primitives \
 		tests/acceptance/test_kill.py tests/store/test_fan_out.py tests/store/test_isolation.py $(ARGS)
+
+features: setup
+	DURABLE_FEATURES=all .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/features $(ARGS)
 
 chaos: setup
 	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)

@@ -31,6 +31,7 @@ from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, letter_of_this_death
+from fastapi_durable.engine.upkeep.expiry import is_over
 from fastapi_durable.model.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model.records import ErrorRecord, Json, Lease, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
@@ -87,7 +88,7 @@ class RunDriver:
         if self._is_poisonous():
             await self._bury()
             return
-        if not await self._may_begin(definition):
+        if await is_over(self._kernel, self.run) or not await self._may_begin(definition):
             return
         while not await self._take_turn(definition):
             if self._is_stopping():

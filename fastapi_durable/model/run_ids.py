@@ -25,7 +25,7 @@ _HOP: Final = re.compile(r"(?P<root>.+)(?<!~retry)(?<!~fork)~(?P<number>[1-9][0-
 
 _CHILD: Final = re.compile(r".+\.child\.[0-9]+", re.DOTALL)
 _RETRY: Final = re.compile(r"(?P<origin>.+)~retry~[^~.]{8}(?:~[1-9][0-9]*)?", re.DOTALL)
-_FORK: Final = re.compile(r".+~fork~[^~.]{8}", re.DOTALL)
+_FORK: Final = re.compile(r"(?P<source>.+)~fork~[^~.]{8}", re.DOTALL)
 
 
 def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
@@ -89,6 +89,22 @@ def retry_run_id(origin_id: str, suffix: str) -> str:
 def fork_run_id(source_id: str, suffix: str) -> str:
     """The id of a run that begins with a copy of another one's history; `suffix` has eight characters."""
     return f"{source_id}~fork~{suffix}"
+
+
+def is_same_after_fork(recorded: str, asked: str, run_id: str) -> bool:
+    """Whether two names differ in no more than this: one is made of a fork's id, and the other of its source's.
+
+    A body makes names of `ctx.run_id`: tokens, names of steps. In the history of a fork those of the source are copied.
+    """
+    ids = [run_id]
+    while fork := _FORK.fullmatch(ids[-1]):
+        ids.append(fork["source"])
+    if len(ids) == 1:
+        return False
+    # The longest first: each one begins with the next.
+    for each in ids:
+        recorded, asked = recorded.replace(each, "\0"), asked.replace(each, "\0")
+    return recorded == asked
 
 
 def origin_of(run_id: str) -> str | None:

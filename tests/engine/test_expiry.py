@@ -49,6 +49,23 @@ async def test_the_step_under_way_is_ended_and_its_result_is_not_recorded(store:
         assert not [row for row in await store.list_checkpoints(handle.run_id) if row.status.is_finished]
 
 
+async def test_a_run_whose_time_passed_while_no_worker_ran_is_not_driven(store: StateStore) -> None:
+    """A worker that starts claims it before anybody has looked for runs that are over their time."""
+    driven: list[str] = []
+
+    @workflow(execution_timeout="20ms")
+    async def flow(ctx: WorkflowContext) -> None:
+        driven.append(ctx.run_id)
+
+    handle = await build_engine(store, flow).start(flow)
+    await asyncio.sleep(0.05)
+    async with running_engine(store, flow):
+        with pytest.raises(RunCancelledError) as ended:
+            await handle.result("20s")
+    assert ended.value.code == "execution_timeout"
+    assert driven == []
+
+
 async def test_runs_end_in_time_while_every_place_of_the_worker_is_taken(store: StateStore) -> None:
     """Those that wait for a place, too."""
     entered = asyncio.Event()

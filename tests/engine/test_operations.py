@@ -348,6 +348,38 @@ async def test_a_fork_of_a_parent_finds_the_children_that_it_had() -> None:
     assert done == {"a": 1, "b": 1, "c": 1, "C": 1, "d": 1, "D": 1, "e": 2}
 
 
+async def test_a_fork_fits_a_body_that_makes_names_of_its_run_id() -> None:
+    """What is copied has the names of the source; the body of the fork asks with its own id."""
+    charged: list[int] = []
+
+    @step
+    async def charge(amount: int) -> int:
+        charged.append(amount)
+        return amount
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> list[int | str]:
+        paid = await ctx.wait_for_signal(f"paid:{ctx.run_id}", int)
+        first = await ctx.step(charge, paid, name=f"charge {ctx.run_id}")
+        report = await ctx.child(leaf_of_fork, run_id=f"{ctx.run_id}-report")
+        return [first, report, await ctx.step(charge, 1, name="last")]
+
+    @workflow
+    async def leaf_of_fork(ctx: WorkflowContext) -> str:
+        return ctx.run_id
+
+    async with running_engine(MemoryStateStore(), flow, leaf_of_fork) as engine:
+        handle = await engine.start(flow, run_id="order")
+        await engine.signal("paid:order", 7)
+        assert await handle.result("5s") == [7, "order-report", 1]
+        last = 3
+        fork = await engine.fork("order", from_step=last)
+        assert await engine.handle(fork.id).result("5s") == [7, "order-report", 1]
+        again = await engine.fork(fork.id, from_step=last)
+        assert await engine.handle(again.id).result("5s") == [7, "order-report", 1]
+    assert charged == [7, 1, 1, 1]
+
+
 async def test_a_fork_of_a_failed_saga_does_the_undone_steps_again() -> None:
     store = MemoryStateStore()
     async with running_engine(store, undoing) as engine:

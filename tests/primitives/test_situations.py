@@ -86,7 +86,7 @@ def _stride(case: Case, stores: Stores, *, in_memory: int = 1) -> dict[str, int]
     Each case begins with another one.
     """
     if THOROUGH:
-        step = 1
+        step = 4 if case.writes >= _LONG and stores.kind != "memory" else 1
     else:
         step = {"memory": in_memory, "sqlite": 10, "postgresql": 20}[stores.kind]
         if case.writes >= _LONG:

@@ -15,6 +15,7 @@ from fastapi_durable.engine.turns.trail import asked_for
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import StepFailedError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Json
+from fastapi_durable.model.run_ids import is_same_after_fork
 from fastapi_durable.store.base import StoreTransaction
 
 R = TypeVar("R")
@@ -65,7 +66,7 @@ class Primitive(ABC, Generic[R]):
             asked_for(self.seq, finished=answered)
             if turn.is_cancelling and not answered:
                 await life.hold()
-            if recorded is not None and (recorded.kind != self.kind or recorded.name != self.name):
+            if recorded is not None and not self._is_this_call(recorded):
                 turn.diverge(recorded, self.kind, self.name)
             if recorded is not None and not answered:
                 self.begun = recorded
@@ -76,6 +77,11 @@ class Primitive(ABC, Generic[R]):
             return self.result(recorded)
         finally:
             life.calls.leave()
+
+    def _is_this_call(self, recorded: Checkpoint) -> bool:
+        if recorded.kind != self.kind:
+            return False
+        return recorded.name == self.name or is_same_after_fork(recorded.name, self.name, self.turn.run.id)
 
     async def keep_order(self, answer: Checkpoint | None) -> None:
         """Wait, in a replay, for what comes before this call."""

@@ -1,10 +1,12 @@
 """Execution timeouts: runs whose `expires_at` has passed are cancelled, wherever they stand, and their children too.
 
-Every worker looks, a batch at a time. Two of them may find the same run: one cancels it, the other finds it ended. Each
+Every worker looks, a batch at a time, and at each run that it takes up: after a time in which no worker ran, a run may be
+claimed before anybody has looked. Two of them may find the same run: one cancels it, the other finds it ended. Each
 cancel checks the time again under the run's lock, since a retry gives a run new time.
 """
 
 import logging
+from functools import partial
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.cancellation import cancel
@@ -23,12 +25,8 @@ async def cancel_expired(kernel: Kernel) -> int:
     expired = await kernel.store.list_expired_runs(now, limit=_BATCH, namespace=kernel.config.namespace)
     over = 0
     for run_id in expired:
-
-        def still_expired(run: Run) -> bool:
-            return run.expires_at is not None and run.expires_at <= now and run.status is not RunStatus.CANCELLING
-
         try:
-            await cancel(kernel, run_id, error=EXECUTION_TIMEOUT, only_if=still_expired)
+            await _cancel_expired(kernel, run_id)
         except RunNotFoundError:
             pass
         except DurableError as error:
@@ -38,6 +36,23 @@ async def cancel_expired(kernel: Kernel) -> int:
             continue
         over += 1
     return over
+
+
+async def is_over(kernel: Kernel, run: Run) -> bool:
+    """Whether the time of a run is up; if so, it is cancelled now."""
+    if not _is_expired(kernel, run):
+        return False
+    await _cancel_expired(kernel, run.id)
+    return True
+
+
+async def _cancel_expired(kernel: Kernel, run_id: str) -> None:
+    await cancel(kernel, run_id, error=EXECUTION_TIMEOUT, only_if=partial(_is_expired, kernel))
+
+
+def _is_expired(kernel: Kernel, run: Run) -> bool:
+    expired = run.expires_at is not None and run.expires_at <= kernel.clock.now()
+    return expired and run.status is not RunStatus.CANCELLING
 
 
 def is_full(number: int) -> bool:
