@@ -157,6 +157,8 @@ async def time_of_a_blocked_one_is_up(world: World, run: Run) -> None:
 
 async def dead_is_forgotten(world: World, run: Run) -> None:
     await catalogue.die(world, run)
+    # The letter, too, has ended then.
+    await world.finish()
     await catalogue.forget(world, run)
 
 
