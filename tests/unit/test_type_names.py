@@ -96,7 +96,7 @@ def local() -> Any:
         Callable[[int], str],
         T,
     ],
-    ids=str,
+    ids=["local", "list of local", "metadata", "metadata of a function", "literal of an enum", "callable", "variable"],
 )
 def test_a_type_that_cannot_be_found_by_a_name_has_none(declared: Any) -> None:
     assert type_name(declared) is None

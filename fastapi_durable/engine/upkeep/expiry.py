@@ -1,7 +1,7 @@
 """Execution timeouts: runs whose `expires_at` has passed are cancelled, wherever they stand, and their children too.
 
-Every worker looks, a batch at a time, and at each run that it takes up: after a time in which no worker ran, a run may be
-claimed before anybody has looked. Two of them may find the same run: one cancels it, the other finds it ended. Each
+Every worker looks, a batch at a time, and at each run that it takes up: after a time in which no worker ran, a run may
+be claimed before anybody has looked. Two of them may find the same run: one cancels it, the other finds it ended. Each
 cancel checks the time again under the run's lock, since a retry gives a run new time.
 """
 
