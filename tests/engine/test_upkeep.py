@@ -194,7 +194,11 @@ async def test_a_worker_is_listed_while_it_lives_with_what_it_drives(store: Stat
 
         await until(is_listed)
         (me,) = await engine.workers()
-        assert (me.id, me.workflows, me.concurrency) == ("me", ("known@1",), FAST.concurrency)
+        assert (me.id, me.workflows, me.concurrency) == (
+            "me",
+            ("__evt_batch@1", "__evt_debounce@1", "known@1"),
+            FAST.concurrency,
+        )
         handle = await engine.start(known)
         await until(lambda: has_status(handle, RunStatus.COMPLETED))
     assert [worker.id for worker in await store.list_workers()] == ["died long ago"]
