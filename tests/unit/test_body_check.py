@@ -224,3 +224,47 @@ def test_requests_and_queries_are_found_also_in_the_functions_that_a_body_calls(
     assert all(each.file == __file__ for each in found)
     lines, first = inspect.getsourcelines(nap)
     assert found[-1].line == first + len(lines) - 1
+
+
+@workflow
+class Keeping:
+    """Keeps its context, and what it is made with."""
+
+    def __init__(self, *, client: Annotated[httpx.AsyncClient, None]) -> None:
+        self.client = client
+
+    async def run(self, ctx: WorkflowContext) -> None:
+        self.ctx = ctx
+        await self.work()
+        await Helper(ctx).work()
+        helper = Helper(ctx)
+        await helper.work()
+
+    async def work(self) -> None:
+        await self.ctx.step(pay, 1)
+        await self.client.get("https://shop.example")
+
+
+class Helper:
+    def __init__(self, ctx: WorkflowContext) -> None:
+        self.ctx = ctx
+
+    async def work(self) -> None:
+        await self.ctx.sleep("1s")
+
+
+def test_a_context_that_an_object_keeps_is_known_by_its_methods() -> None:
+    assert [each.call for each in unsafe_calls(workflow_definition(Keeping).function)] == ["self.client.get"]
+
+
+def test_what_cannot_be_read_keeps_no_application_from_starting() -> None:
+    @workflow
+    async def early(ctx: WorkflowContext) -> None:
+        await late()
+
+    assert unsafe_calls(early) == []
+
+    async def late() -> None:
+        await asyncio.sleep(1)
+
+    assert [each.call for each in unsafe_calls(early)] == ["asyncio.sleep"]

@@ -120,10 +120,25 @@ class _Reader:
             is_body: Its first parameter is the context, and what follows its input is injected.
             contexts: Other parameters that are given the context.
         """
-        function = inspect.unwrap(function)
-        if function in self._read:
+        try:
+            function = inspect.unwrap(function)
+            if function in self._read:
+                return []
+            self._read.add(function)
+            return self._unsafe_in(function, instance, is_body=is_body, contexts=contexts, depth=depth)
+        except Exception:
+            # What names stand for is somebody else's code, and a warning must not keep an application from starting.
             return []
-        self._read.add(function)
+
+    def _unsafe_in(
+        self,
+        function: Callable[..., Any],
+        instance: _Instance | None,
+        *,
+        is_body: bool,
+        contexts: frozenset[str],
+        depth: int,
+    ) -> list[Unsafe]:
         try:
             lines, first = inspect.getsourcelines(function)
             tree = ast.parse(textwrap.dedent("".join(lines)))
@@ -256,8 +271,10 @@ def _foreign(call: ast.Call, target: Any, scope: _Scope) -> str | None:
         return None
     if not inspect.isfunction(target):
         # A dependency of a type that is not known, or one of its attributes: `await prisma.order.create(...)`.
-        is_unknown = target is None and isinstance(call.func, ast.Attribute) and scope.is_injected(call.func)
-        return _USE_STEP if is_unknown else None
+        if target is not None or not isinstance(call.func, ast.Attribute) or not scope.is_injected(call.func):
+            return None
+        # A method with such a name is the context's, which `self` may keep: `await self.ctx.step(...)`.
+        return None if hasattr(WorkflowContext, call.func.attr) else _USE_STEP
     function = inspect.unwrap(target)
     if not inspect.iscoroutinefunction(function):
         return None

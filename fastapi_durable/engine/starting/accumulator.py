@@ -109,7 +109,8 @@ async def collect(ctx: WorkflowContext, input: Collected) -> None:
             break
         # The rule of the process that published the event, which is recorded with it: a replay, and a worker of an
         # older or newer deploy, come to the same.
-        published = event.pop(_RULE, None)
+        published = event.get(_RULE)
+        event = {name: value for name, value in event.items() if name != _RULE}
         if (known := _identity(event)) in seen:
             continue
         seen.append(known)
