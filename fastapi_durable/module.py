@@ -437,7 +437,7 @@ def _announce(runtime: DurableRuntime, options: DurableOptions) -> None:
 def _warn_of_unsafe_bodies(workflows: Sequence[WorkflowDefinition]) -> None:
     for definition in workflows:
         for found in unsafe_calls(definition.function):
-            _log.warning("workflow %r does not do what it seems to: %s", definition.name, found)
+            _log.warning("the body of workflow %r makes an unsafe call: %s", definition.name, found)
 
 
 def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:

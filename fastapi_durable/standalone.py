@@ -148,7 +148,7 @@ async def _until(stop: asyncio.Event, runtime: DurableRuntime) -> int:
 
 
 def _workflows(runtime: DurableRuntime) -> str:
-    return ", ".join(sorted(f"{name} {version}" for name, version in runtime.kernel.registry.keys)) or "no workflow"
+    return ", ".join(f"{each.name} {each.version}" for each in runtime.kernel.registry.declared) or "no workflow"
 
 
 @contextmanager

@@ -215,7 +215,7 @@ class RunDriver:
                 return await self._rest(turn, RunStatus.SUSPENDED, wake_at)
             case Ended(Ending.DIVERGED, error=Exception() as error):
                 self.divergence = error
-                _log.error("%s", error)
+                _log.error("run %s of %s is blocked: %s", self.run.id, self.run.workflow, error)
                 wake_at = self._kernel.clock.now() + self._kernel.config.blocked_poll_interval
                 return await self._rest(turn, RunStatus.BLOCKED, wake_at, error_record(error, retryable=True))
             case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
@@ -389,7 +389,7 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
     async with turn.kernel.injector.provide(definition.function) as dependencies:
         if definition.input_type is NoInput:
             with inside_workflow(context):
-                return await definition.function(context, **dependencies)
+                return await turn.life.watched(definition.function(context, **dependencies))
         try:
             value = turn.kernel.codec.decode(
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
@@ -398,7 +398,7 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
             # It was valid when the run was started: the code has changed, and may be mended.
             turn.block(error)
         with inside_workflow(context):
-            return await definition.function(context, value, **dependencies)
+            return await turn.life.watched(definition.function(context, value, **dependencies))
 
 
 def _nothing() -> None:

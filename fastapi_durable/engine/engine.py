@@ -73,7 +73,7 @@ class Engine:
         workflows = [*workflows, *(each for each in inline_handlers(workflows) if each.key not in known)]
         owners = [each.owner for each in workflows if each.owner is not None]
         methods = [step_definition(method) for owner in owners for method in step_methods(owner)]
-        self.registry = WorkflowRegistry([*workflows, *_own_workflows(workflows, entities)])
+        self.registry = WorkflowRegistry([*workflows, *_own_workflows(entities)])
         self.notifications = Notifications()
         self.kernel = Kernel(
             store=store,
@@ -146,7 +146,7 @@ class Engine:
         return RunDriver(run, token, self.kernel, is_new=is_new)
 
 
-def _own_workflows(workflows: Sequence[WorkflowDefinition], entities: Sequence[type]) -> list[WorkflowDefinition]:
-    """What the engine itself runs on behalf of these workflows."""
-    collecting = any(each.debounce is not None or each.batch is not None for each in workflows)
-    return [*(accumulators() if collecting else []), *([entity_workflow()] if entities else [])]
+def _own_workflows(entities: Sequence[type]) -> list[WorkflowDefinition]:
+    """What the engine itself runs on behalf of the application's workflows."""
+    # Also where nothing is collected any more: an earlier deploy may have left events that are still to be delivered.
+    return [*accumulators(), *([entity_workflow()] if entities else [])]

@@ -43,7 +43,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from fastapi_durable.model.records import ErrorRecord, RunStatus
-from fastapi_durable.model.text import text_of
+from fastapi_durable.model.text import class_name, text_of
 
 
 class DurableError(Exception):
@@ -239,18 +239,45 @@ class NonDeterminismError(DurableError):
 
     The run is parked as `blocked`; nothing is undone. Deploy code that fits the history (guard changes with
     `ctx.patched`, or give the changed workflow a new version) and the run goes on.
+
+    Attributes:
+        workflow: The name of the run's workflow.
+        seq: The position, counted from 0.
+        recorded, found: What the history holds there, and what the code asks for.
+        place: The line of the code that asks, as `file:line`; None if it is not known.
+        __cause__: What the body had raised, or was handling, when it came there; None: nothing.
     """
 
-    def __init__(self, run_id: str, seq: int, recorded: str, found: str) -> None:
+    def __init__(
+        self,
+        run_id: str,
+        seq: int,
+        recorded: str,
+        found: str,
+        *,
+        workflow: str,
+        place: str | None = None,
+        after: BaseException | None = None,
+        raised_at: str | None = None,
+    ) -> None:
+        asks = found if place is None else f"{found} ({place})"
+        because = ""
+        if after is not None:
+            raised = text_of(after)
+            raised = f"{class_name(after)}: {raised}" if raised else class_name(after)
+            because = f" This comes after {raised}{'' if raised_at is None else f' ({raised_at})'}."
         super().__init__(
-            f"run {run_id!r} diverged at position {seq}: its history recorded {recorded}, the code asks for {found}. "
-            "The run waits until code that fits its history is deployed; guard a change with ctx.patched() or give the "
-            "changed workflow a new version."
+            f"run {run_id!r} of workflow {workflow!r} diverged at position {seq}: its history recorded {recorded}, "
+            f"the code asks for {asks}.{because} The run waits until code that fits its history is deployed; guard a "
+            "change with ctx.patched() or give the changed workflow a new version."
         )
         self.run_id = run_id
         self.seq = seq
         self.recorded = recorded
         self.found = found
+        self.workflow = workflow
+        self.place = place
+        self.__cause__ = after
 
 
 class OutsideWorkflowError(DurableError):

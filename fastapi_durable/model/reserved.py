@@ -62,6 +62,9 @@ PREFIXES: Final = (
     UPDATE, ENTITY_REPLY,
 )  # fmt: skip
 
+JOINED: Final = f"signal:{CHILD}"
+"""What the name of a checkpoint begins with in which a parent has the ending of its child."""
+
 _SCOPED: Final = re.compile(r"@\d+\.")
 
 ENGINE_WORKFLOWS: Final = "__"

@@ -7,11 +7,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
+from fastapi_durable.engine.runs.singleton import key_waited_for
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.model.reserved import BREAKPOINT, CHAIN, CHILD, EVENT, SINGLETON, WEBHOOK, is_engine_token
 from fastapi_durable.store.base import StateStore
 
-WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint", "engine"]
+WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint", "singleton", "engine"]
 _WAITERS_LIMIT = 10_000
 
 
@@ -21,8 +22,9 @@ class Waiting:
 
     Attributes:
         name: The signal's token, the event's name, the child's run id, "breakpoint", or the webhook's token without
-            the secret that ends it: with that, whoever looks could call it. "engine": the token of an update, a task or
-            an operation of an entity, on which no signal can be sent.
+            the secret that ends it: with that, whoever looks could call it. "singleton": the key of which no more runs
+            may be under way. "engine": the token of an update, a task or an operation of an entity, on which no signal
+            can be sent.
     """
 
     kind: WaitKind
@@ -39,7 +41,9 @@ async def first_waits(store: StateStore, run_ids: Collection[str]) -> dict[str, 
     if not run_ids:
         return {}
     waiters = await store.list_signal_waiters(run_ids=run_ids, limit=_WAITERS_LIMIT)
-    waiters = [each for each in waiters if not (SINGLETON.begins(each.token) or CHAIN.begins(each.token))]
+    waiters = [each for each in waiters if not CHAIN.begins(each.token)]
+    # A slot that the run has is nothing that it waits for.
+    waiters = [each for each in waiters if not SINGLETON.begins(each.token) or key_waited_for(each.token) is not None]
     waiters.sort(key=lambda waiter: waiter.seq, reverse=True)
     return {waiter.run_id: _described(waiter.token) for waiter in waiters}
 
@@ -47,6 +51,8 @@ async def first_waits(store: StateStore, run_ids: Collection[str]) -> dict[str, 
 def _described(token: str) -> Waiting:
     """The meaning of a waiter's token."""
     rest = token.partition(":")[2]
+    if (key := key_waited_for(token)) is not None:
+        return Waiting("singleton", key)
     if WEBHOOK.begins(token):
         return Waiting("webhook", token.rpartition(":")[0])
     if BREAKPOINT.begins(token):

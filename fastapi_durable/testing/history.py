@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from fastapi_durable.declare.codec import Codec
-from fastapi_durable.declare.definition import workflow_definition
+from fastapi_durable.declare.definition import is_workflow, step_definitions, workflow_definition
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.turns.body_task import TaskGuard
 from fastapi_durable.model.clock import SystemClock
-from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.errors import RunNotFoundError, StepNotRegisteredError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord, Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
@@ -115,10 +115,11 @@ async def assert_replayable(
 
     Args:
         workflow: The function, or the class, in the version that was recorded.
-        related: Workflows that it starts as children.
+        related: Workflows that it starts as children, and steps that it calls by name.
 
     Raises:
         NonDeterminismError: the code asks for something else than what was recorded; it names the position.
+        WorkflowNotRegisteredError, StepNotRegisteredError: the recorded run used what is not among `related`.
         AssertionError: the run ended, and its replay ends otherwise; or a step of the past would be executed again.
     """
     store = MemoryStateStore()
@@ -132,7 +133,8 @@ async def assert_replayable(
     transport = _Refusing()
     engine = Engine(
         store=store,
-        workflows=[definition, *(workflow_definition(each) for each in related)],
+        workflows=[definition, *(workflow_definition(each) for each in related if is_workflow(each))],
+        steps=[each for other in related if not is_workflow(other) for each in step_definitions(other)],
         injector=_NothingInjected(),
         transport=transport,
         config=EngineConfig(lease=_LEASE),
@@ -154,6 +156,10 @@ async def assert_replayable(
     finally:
         guard.release()
     if driver.divergence is not None:
+        if isinstance(driver.divergence, WorkflowNotRegisteredError | StepNotRegisteredError):
+            driver.divergence.add_note(
+                "a replay knows what it is given: assert_replayable(history, workflow, *related)"
+            )
         raise driver.divergence
     unexpected = [step for step in transport.asked if recorded.status.is_terminal]
     if unexpected:

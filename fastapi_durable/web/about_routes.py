@@ -46,11 +46,7 @@ async def list_workflows(scope: ScopeDep) -> WorkflowList:
     registry = scope.runtime.kernel.registry
     codec = Codec()
     return WorkflowList(
-        workflows=[
-            _view(found, codec, newest=registry.get(name) is found)
-            for name, version in sorted(registry.keys)
-            if (found := registry.find(name, version)) is not None
-        ]
+        workflows=[_view(each, codec, newest=registry.get(each.name) is each) for each in registry.declared]
     )
 
 

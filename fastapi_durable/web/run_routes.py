@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from fastapi_durable.engine.upkeep.dead_letter import letters_of
 from fastapi_durable.model.records import Run, RunQuery
 from fastapi_durable.service.waiting import waits_of
 from fastapi_durable.web.bodies import RunFilter
@@ -90,6 +91,7 @@ async def read_run(
         timeline_total=timeline.total,
         children=[RunSummary.of(each) for each in children],
         children_total=below,
+        dead_letters=await letters_of(scope.store, run),
     )
 
 

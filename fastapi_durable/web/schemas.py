@@ -126,7 +126,10 @@ class RunFacetsView(BaseModel):
 
 
 class StepView(BaseModel):
-    """What happened at one position of a run. A negative `seq` is a compensation."""
+    """What happened at one position of a run.
+
+    A negative `seq` is a compensation; one below -2,000,000,000 is what an operator did.
+    """
 
     seq: int
     name: str
@@ -182,6 +185,7 @@ class RunDetailView(RunSummary):
     timeline_total: int
     children: list[RunSummary]
     children_total: int = Field(description="Counted up to 10,000.")
+    dead_letters: list[str] = Field(description="The runs that were told of this one's deaths, and still exist.")
 
     @classmethod
     def of_run(
@@ -194,6 +198,7 @@ class RunDetailView(RunSummary):
         timeline_total: int,
         children: list[RunSummary],
         children_total: int,
+        dead_letters: list[str],
     ) -> Self:
         return cls(
             **_summary(run, waiting),
@@ -205,6 +210,7 @@ class RunDetailView(RunSummary):
             timeline_total=timeline_total,
             children=children,
             children_total=children_total,
+            dead_letters=dead_letters,
         )
 
 

@@ -1,5 +1,6 @@
 """The console's routes about schedules and workers."""
 
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 
@@ -10,6 +11,7 @@ from fastapi_durable.engine.upkeep.scheduler import ScheduleInfo
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import ScheduleNotFoundError
 from fastapi_durable.model.records import WorkerRecord
+from fastapi_durable.model.reserved import is_engine_workflow
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import Name
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
@@ -70,7 +72,8 @@ class WorkerView(BaseModel):
 
     @classmethod
     def of(cls, worker: WorkerRecord) -> "WorkerView":
-        return cls.model_validate(worker, from_attributes=True)
+        own = tuple(each for each in worker.workflows if not is_engine_workflow(each))
+        return cls.model_validate(replace(worker, workflows=own), from_attributes=True)
 
 
 class WorkerList(BaseModel):

@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.browser.conftest import Open, looking_at, the_example
+from fastapi_durable import RunStatus
+from tests.browser.conftest import Open, looking_at, serving, the_example
 from tests.browser.seeded import TOTAL
+from tests.console.desk import alone, desk
+from tests.console.test_reading import stored
 
 pytestmark = pytest.mark.console
 
@@ -135,3 +138,34 @@ async def test_an_update_is_sent_and_what_refuses_it_is_told(open_page: Open) ->
         await page.get_by_label("Value").fill(value)
         await page.get_by_role("button", name="Send", exact=True).click()
         await page.get_by_text(told).first.wait_for()
+
+
+async def test_what_operators_did_is_no_undoing_and_each_death_has_its_letter() -> None:
+    """A link leads to a letter that exists, and a run behind its singleton's leader does not go on by itself."""
+    async with desk() as found, serving(found.app) as address, looking_at(f"{address}/durable/") as open_page:
+        store, service = found.runtime.store, found.runtime.service
+        await store.create_run(stored("unlucky", recovery_attempts=4, status=RunStatus.DEAD))
+        page = await open_page("?run=unlucky")
+        await page.get_by_role("heading", name="About").wait_for()
+        assert await page.get_by_text("Dead letter").count() == 0
+        await service.retry("unlucky")
+        await store.update_run("unlucky", {"status": RunStatus.DEAD})
+        for letter in ("dlq:unlucky", "dlq@2:unlucky"):
+            await store.create_run(stored(letter, status=RunStatus.COMPLETED))
+        page = await open_page("?run=unlucky")
+        await page.get_by_role("heading", name="What operators did").wait_for()
+        await page.get_by_text("it was dead").wait_for()
+        assert await page.get_by_text("Undoing").count() == 0
+        await page.get_by_role("link", name="dlq:unlucky", exact=True).wait_for()
+        await page.get_by_role("link", name="dlq@2:unlucky").click()
+        await page.get_by_role("heading", name="dlq@2:unlucky").wait_for()
+        leader = await service.start(alone, "key")
+        await found.until(leader.run_id, RunStatus.SUSPENDED)
+        follower = await service.start(alone, "key")
+        await found.until(follower.run_id, RunStatus.SUSPENDED)
+        page = await open_page(f"?run={follower.run_id}")
+        await page.get_by_text("Waits for its turn among the runs of").wait_for()
+        assert await page.get_by_text("Goes on by itself").count() == 0
+        assert await page.get_by_text("gives up").count() == 0
+        await page.locator("section.waits").get_by_role("link", name="key").click()
+        await page.get_by_text("waits for its turn among the runs of key").wait_for()

@@ -19,6 +19,7 @@ from fastapi_durable import (
     Queue,
     RunStatus,
     Schedule,
+    Singleton,
     WorkflowContext,
     entity,
     operation,
@@ -72,6 +73,11 @@ async def stopping(ctx: WorkflowContext) -> str:
     return "past it"
 
 
+@workflow(singleton=Singleton(key=lambda token: token))
+async def alone(ctx: WorkflowContext, token: str) -> str:
+    return str(await ctx.wait_for_signal(token, str))
+
+
 @entity
 class Counter(BaseModel):
     total: int = 0
@@ -82,7 +88,7 @@ class Counter(BaseModel):
         return self.total
 
 
-WORKFLOWS: list[Callable[..., Coroutine[Any, Any, Any]]] = [send, failing, waiting, updated, stopping]
+WORKFLOWS: list[Callable[..., Coroutine[Any, Any, Any]]] = [send, failing, waiting, updated, stopping, alone]
 
 QUEUES = [Queue("parcels", concurrency=1, rate_limit=5, rate_period="1h")]
 

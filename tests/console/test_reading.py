@@ -15,7 +15,7 @@ from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import Run
 from fastapi_durable.store.port.checkpoints import HistoryState
 from fastapi_durable.web.streams import Follow, State, Streams
-from tests.console.desk import Desk, Parcel, desk, failing, send
+from tests.console.desk import Desk, Parcel, alone, desk, failing, send
 
 
 def stored(run_id: str, *, age: int = 0, **changes: Any) -> Run:
@@ -341,3 +341,40 @@ async def test_a_window_that_cannot_be_charted_is_refused(parameters: dict[str, 
         response = await found.client.get("metrics/series", params=parameters)
         assert response.status_code == 422
         assert response.json()["errors"][0]["where"].startswith("query.")
+
+
+async def test_a_run_behind_its_singletons_leader_waits_for_its_turn() -> None:
+    """It looks again every half minute, but that is not what it waits for."""
+    async with desk() as found:
+        leader = await found.runtime.service.start(alone, "lead/er:1")
+        await found.until(leader.run_id, RunStatus.SUSPENDED)
+        follower = await found.runtime.service.start(alone, "lead/er:1")
+        await found.until(follower.run_id, RunStatus.SUSPENDED)
+        shown = (await found.client.get(f"runs/{follower.run_id}")).json()
+        assert (shown["waiting"]["kind"], shown["waiting"]["name"]) == ("singleton", "lead/er:1")
+        assert f"singleton:{shown['waiting']['name']}" in shown["tags"]
+        listed = (await found.client.get("runs", params={"workflow": "alone"})).json()["runs"]
+        assert {run["id"]: run["waiting"]["kind"] for run in listed} == {
+            leader.run_id: "signal",
+            follower.run_id: "singleton",
+        }
+
+
+async def test_a_run_shows_the_dead_letters_that_exist_one_for_each_death() -> None:
+    async with desk() as found:
+        store = found.runtime.store
+        await store.create_run(stored("unlucky", recovery_attempts=4, status=RunStatus.DEAD))
+        assert (await found.client.get("runs/unlucky")).json()["dead_letters"] == []
+        for letter in ("dlq:unlucky", "dlq@2:unlucky", "dlq@3:unlucky"):
+            await store.create_run(stored(letter, status=RunStatus.COMPLETED))
+        assert (await found.client.get("runs/unlucky")).json()["dead_letters"] == ["dlq:unlucky"]
+        for _ in range(2):
+            await found.runtime.service.retry("unlucky")
+            await store.update_run("unlucky", {"status": RunStatus.DEAD})
+        await store.delete_run("dlq:unlucky")
+        letters = ["dlq@2:unlucky", "dlq@3:unlucky"]
+        assert (await found.client.get("runs/unlucky")).json()["dead_letters"] == letters
+        await store.update_run("unlucky", {"status": RunStatus.COMPLETED})
+        assert (await found.client.get("runs/unlucky")).json()["dead_letters"] == ["dlq@2:unlucky"]
+        await store.create_run(stored("lucky", status=RunStatus.FAILED))
+        assert (await found.client.get("runs/lucky")).json()["dead_letters"] == []

@@ -63,3 +63,4 @@ async def test_the_workers_are_listed_with_their_load() -> None:
     async with desk() as found:
         workers = (await found.client.get("workers")).json()["workers"]
         assert all("send@1" in worker["workflows"] for worker in workers)
+        assert not [name for worker in workers for name in worker["workflows"] if name.startswith("__")]

@@ -2,7 +2,10 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -10,6 +13,9 @@ from pydantic import BaseModel
 from fastapi_durable.declare.definition import workflow
 from fastapi_durable.declare.entity import entity, entity_definition, operation
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.interception import StepExecution
+from fastapi_durable.engine.core.live_events import LiveEvent
+from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.model.errors import DefinitionError, EntityOperationError, InputValidationError, RunStateError
 from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
@@ -201,3 +207,92 @@ def test_a_class_that_is_no_entity_is_refused() -> None:
     for cls in (Plain, WithoutOperations, Twice):
         with pytest.raises(DefinitionError):
             entity_definition(cls)
+
+
+@entity(name="shelf")
+class Shelf(BaseModel):
+    pieces: int = 0
+
+    @operation
+    async def put(self, pieces: int) -> str:
+        self.pieces += pieces
+        with current_step().sub_process("count") as counting:
+            counting.phase("counted", data={"pieces": self.pieces})
+        return str(current_step().step_id)
+
+    @operation
+    def take(self, pieces: int) -> str:
+        current_step().warn("taking", data=pieces)
+        if pieces > self.pieces:
+            raise ValueError("not so many")
+        self.pieces -= pieces
+        return f"{current_step().name} {current_step().attempt}"
+
+
+@workflow
+async def stocking(ctx: WorkflowContext) -> list[str]:
+    said = [await ctx.call_entity(Shelf, "7", Shelf.put, 2), await ctx.call_entity(Shelf, "7", Shelf.take, 1)]
+    for asked, pieces in (("take", 9), ("unknown", 1)):
+        try:
+            await ctx.call_entity("shelf", "7", asked, pieces)
+        except EntityOperationError as error:
+            said.append(error.error.message)
+    return said
+
+
+@on_every_store
+async def test_an_operation_has_the_log_the_interceptors_and_the_live_events_of_a_step(store: StateStore) -> None:
+    heard: list[LiveEvent] = []
+    around: list[tuple[str, str, str]] = []
+
+    @asynccontextmanager
+    async def watching(execution: StepExecution) -> AsyncIterator[None]:
+        try:
+            yield
+        except Exception as error:
+            around.append((execution.name, execution.step_id, str(error)))
+            raise
+        around.append((execution.name, execution.step_id, "done"))
+
+    async with running_engine(store, stocking, entities=[Shelf], interceptors=[watching]) as engine:
+        engine.events.listen(heard.append)
+        said = await engine.execute(stocking, run_id="stocking", timeout="60s")
+    assert said[0] == "entity:shelf:7:stocking:0"
+    assert said[1:3] == ["shelf.take 1", "not so many"]
+    assert "no operation 'unknown'" in said[3]
+    assert around == [
+        ("shelf.put", "entity:shelf:7:stocking:0", "done"),
+        ("shelf.take", "entity:shelf:7:stocking:1", "done"),
+        ("shelf.take", "entity:shelf:7:stocking:2", "not so many"),
+    ]
+    of_steps = [each for each in heard if each.type.startswith("step.")]
+    assert {each.run_id for each in of_steps} == {"entity:shelf:7"}
+    assert [(each.type, each.name) for each in of_steps if each.type != "step.progress"] == [
+        ("step.started", "shelf.put"),
+        ("step.completed", "shelf.put"),
+        ("step.started", "shelf.take"),
+        ("step.completed", "shelf.take"),
+        ("step.started", "shelf.take"),
+        ("step.failed", "shelf.take"),
+    ]
+    # Not with the whole state, which may be large.
+    assert [each.output for each in of_steps if each.type == "step.completed"] == said[:2]
+    told: list[Any] = [each.progress for each in of_steps if each.type == "step.progress"]
+    assert [each["message"] for each in told] == ["count", "counted", "count", "taking", "taking"]
+    rows = [row for row in await store.list_checkpoints("entity:shelf:7") if row.name.startswith("op:")]
+    assert [event for row in rows for event in row.events] == told
+    assert [len(row.events) for row in rows] == [3, 1, 1, 0]
+
+
+async def test_the_id_of_an_operation_is_its_callers_in_every_life_of_the_entity(store: StateStore) -> None:
+    """The entity's run begins anew with an empty history; an id that came again would hide work from the outside."""
+    number = 120
+
+    @workflow
+    async def many(ctx: WorkflowContext) -> list[str]:
+        return [await ctx.call_entity(Shelf, "9", Shelf.put, 1) for _ in range(number)]
+
+    async with running_engine(store, many, entities=[Shelf]) as engine:
+        found = await engine.execute(many, run_id="many", timeout="120s")
+        await engine.signal_entity(Shelf, "9", Shelf.take, 1, operation_id="from outside")
+    assert found == [f"entity:shelf:9:many:{each}" for each in range(number)]

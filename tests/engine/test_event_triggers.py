@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable.declare.definition import Batch, workflow
+from fastapi_durable.declare.definition import Batch, workflow, workflow_definition
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.model.errors import DefinitionError, RunCancelledError
 from fastapi_durable.model.records import RunQuery, RunStatus
@@ -186,3 +186,109 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, str |
 def test_a_batch_of_nothing_is_refused() -> None:
     with pytest.raises(DefinitionError):
         Batch(max_size=0, within="1s")
+
+
+def collecting(name: str, on_event: str, **options: Any) -> Any:
+    """A workflow of one name in several deploys; it returns what it is started with."""
+
+    async def collected(ctx: WorkflowContext, payload: Any) -> Any:
+        return payload
+
+    return workflow(name=name, on_event=on_event, **options)(collected)
+
+
+def quick(**options: Any) -> Any:
+    return collecting("collected", "put", **options)
+
+
+async def _started(store: StateStore, number: int) -> list[Any]:
+    """The outputs of the runs, once there are so many, sorted."""
+
+    async def enough() -> bool:
+        return len(await _outputs(store, "collected")) >= number
+
+    await until(enough)
+    return sorted(await _outputs(store, "collected"), key=str)
+
+
+def events(*payloads: int) -> dict[str, list[int]]:
+    return {"events": list(payloads)}
+
+
+LONG, PAIRS = Batch(max_size=3, within="1h"), Batch(max_size=2, within="1h")
+CHANGES: list[tuple[Any, Any, list[Any]]] = [
+    (quick(debounce="1h"), quick(debounce="1ms"), [3]),
+    (quick(batch=Batch(max_size=9, within="1h")), quick(batch=LONG), [events(1, 2, 3)]),
+    (quick(batch=Batch(max_size=9, within="1h")), quick(batch=Batch(max_size=9, within="1ms")), [events(1, 2, 3)]),
+    (quick(batch=Batch(max_size=9, within="1h")), quick(batch=PAIRS), [events(1, 2), events(3)]),
+    (quick(batch=LONG), quick(debounce="1ms"), [1, 2, 3]),
+    (quick(debounce="1h"), quick(batch=PAIRS), [events(2, 3)]),
+]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "outputs"),
+    CHANGES,
+    ids=["debounce", "longer batch", "shorter wait", "smaller batch", "batch to debounce", "debounce to batch"],
+)
+@on_every_store
+async def test_another_option_holds_from_the_first_event_of_its_deploy_and_loses_nothing(
+    store: StateStore, old: Any, new: Any, outputs: list[Any]
+) -> None:
+    async with running_engine(store, old) as engine:
+        for payload in (1, 2):
+            await engine.publish_event("put", payload)
+    async with running_engine(store, new) as engine:
+        await engine.publish_event("put", 3)
+        assert await _started(store, len(outputs)) == sorted(outputs, key=str)
+        await engine.publish_event("put", 4)
+        if workflow_definition(new).debounce is not None:
+            assert 4 in await _started(store, len(outputs) + 1)
+    accumulator = await store.find_run("__evtacc__:collected")
+    assert accumulator is not None
+    assert accumulator.error is None
+
+
+@on_every_store
+async def test_what_is_held_is_delivered_when_a_deploy_collects_no_more(store: StateStore) -> None:
+    """The workflow takes single events now, and its process has nothing that collects."""
+    async with running_engine(store, quick(batch=Batch(max_size=9, within="50ms"))) as engine:
+        for payload in (1, 2):
+            await engine.publish_event("put", payload)
+    async with running_engine(store, quick()) as engine:
+        await engine.publish_event("put", 3)
+        assert await _started(store, 3) == [1, 2, 3]
+
+
+async def test_a_batch_that_becomes_single_events_is_started_in_pieces() -> None:
+    store, number = MemoryStateStore(), 70
+    async with running_engine(store, quick(batch=Batch(max_size=1000, within="1h"))) as engine:
+        for payload in range(number):
+            await engine.publish_event("put", payload)
+    async with running_engine(store, quick(debounce="1ms")) as engine:
+        await engine.publish_event("put", number)
+        assert await _started(store, number + 1) == sorted(range(number + 1), key=str)
+
+
+@on_every_store
+async def test_deploys_side_by_side_neither_lose_nor_double_an_event(store: StateStore) -> None:
+    """A rolling deploy: both publish, and either drives the accumulator, whichever takes it."""
+    old, new = quick(batch=Batch(max_size=4, within="30ms")), quick(batch=Batch(max_size=3, within="20ms"))
+    async with running_engine(store, old) as one, running_engine(store, new) as two:
+        for number in range(0, 60, 4):
+            await asyncio.gather(
+                *(
+                    engine.publish_event("put", number + each, event_id=f"e{number + each}")
+                    for each, engine in enumerate((one, two, one, two))
+                )
+            )
+            await asyncio.sleep(0.005)
+
+        async def all_came() -> bool:
+            outputs: list[Any] = await _outputs(store, "collected")
+            return sum(len(output["events"]) for output in outputs) >= 60
+
+        await until(all_came)
+    outputs: list[Any] = await _outputs(store, "collected")
+    assert sorted(number for output in outputs for number in output["events"]) == list(range(60))
+    assert max(len(output["events"]) for output in outputs) <= 4

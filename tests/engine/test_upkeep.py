@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fastapi_durable import Retention, keep, workflow
+from fastapi_durable import Retention, WorkflowContext, keep, workflow
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.retention import sweep
 from fastapi_durable.model.clock import SystemClock
@@ -17,7 +17,7 @@ from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.records import BufferedEvent, Run, RunQuery, RunStatus, WorkerRecord
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
+from tests.support.engine_rig import FAST, build_engine, has_status, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -79,6 +79,50 @@ async def test_a_sweep_of_one_namespace_leaves_the_others_alone(store: StateStor
     engine = build_engine(store, known, config=tuned(FAST, namespace="default"))
     assert await sweep(engine._kernel, Retention(policies=(keep("completed", max_age="1 day"),))) == 1
     assert await ids(store) == ["theirs"]
+
+
+built: Counter[str] = Counter()
+
+
+@workflow
+async def building(ctx: WorkflowContext, goes_on: bool) -> str:
+    if goes_on:
+        ctx.continue_as_new(False)
+    await ctx.local_step("build", lambda: built.update([ctx.run_id]))
+    return f"built by {ctx.run_id}"
+
+
+@workflow
+async def ordering(ctx: WorkflowContext, goes_on: bool) -> list[str]:
+    await ctx.start_child(building, goes_on, run_id="part")
+    await ctx.wait_for_signal("join")
+    parts = [await ctx.child(building, goes_on, run_id="part")]
+    parts += [await ctx.child(building, False, run_id="other")]
+    await ctx.wait_for_signal("end")
+    return parts
+
+
+@pytest.mark.parametrize("goes_on", [False, True], ids=["one run", "a chain"])
+@on_every_store
+async def test_a_child_is_kept_until_its_parent_has_joined_it(store: StateStore, goes_on: bool) -> None:
+    """It would be started again, and its work done twice. What was joined stands in the parent's history."""
+    built.clear()
+    retention = Retention(policies=(keep("completed", max_count=0),))
+    last = "part~1" if goes_on else "part"
+    async with running_engine(store, building, ordering) as engine:
+        handle = await engine.start(ordering, goes_on, run_id="order")
+        await until(run_has(store, last, RunStatus.COMPLETED))
+        assert await sweep(engine._kernel, retention) == 0
+        await engine.signal("join")
+        await until(run_has(store, "other", RunStatus.COMPLETED))
+        await until(run_has(store, "order", RunStatus.SUSPENDED))
+        assert await sweep(engine._kernel, retention) == 1
+        assert "other" not in await ids(store)
+        await engine.signal("end")
+        assert await handle.result("60s") == [f"built by {last}", "built by other"]
+    assert built == {last: 1, "other": 1}
+    assert await sweep(build_engine(store, known)._kernel, retention) == (3 if goes_on else 2)
+    assert await ids(store) == []
 
 
 def test_retention_that_contradicts_itself_is_refused() -> None:
@@ -194,7 +238,11 @@ async def test_a_worker_is_listed_while_it_lives_with_what_it_drives(store: Stat
 
         await until(is_listed)
         (me,) = await engine.workers()
-        assert (me.id, me.workflows, me.concurrency) == ("me", ("known@1",), FAST.concurrency)
+        assert (me.id, me.workflows, me.concurrency) == (
+            "me",
+            ("__evt_batch@1", "__evt_debounce@1", "known@1"),
+            FAST.concurrency,
+        )
         handle = await engine.start(known)
         await until(lambda: has_status(handle, RunStatus.COMPLETED))
     assert [worker.id for worker in await store.list_workers()] == ["died long ago"]

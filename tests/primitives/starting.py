@@ -1,6 +1,7 @@
 """What starts by itself: triggered by events, debounced, in batches; and what has to wait for its turn."""
 
 import asyncio
+from collections.abc import Awaitable
 
 from fastapi_durable.declare.definition import Batch, Singleton, workflow
 from fastapi_durable.declare.queue import Queue
@@ -11,6 +12,7 @@ from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.service.facade import WorkflowService
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, Case, Desk, eventually, result_of, runs_of
 from tests.primitives.work import double
+from tests.support.engine_rig import build_engine
 
 
 @workflow(on_event="paid")
@@ -25,6 +27,17 @@ async def debounced(ctx: WorkflowContext, value: int) -> int:
 
 @workflow(on_event="measured", batch=Batch(max_size=3, within="10s"))
 async def batched(ctx: WorkflowContext, collected: dict[str, list[int]]) -> list[int]:
+    return sorted(collected["events"])
+
+
+@workflow(on_event="counted", batch=Batch(max_size=3, within="1h"))
+async def counted(ctx: WorkflowContext, collected: dict[str, list[int]]) -> list[int]:
+    return sorted(collected["events"])
+
+
+@workflow(name="counted", on_event="counted", debounce="1ms")
+async def counted_later(ctx: WorkflowContext, collected: dict[str, list[int]]) -> list[int]:
+    """The same workflow in a later deploy, which publishes while this one still drives."""
     return sorted(collected["events"])
 
 
@@ -53,6 +66,21 @@ async def measure(desk: Desk) -> None:
         await desk.ask(
             lambda engine, number=number, name=name: engine.publish_event("measured", number, event_id=name)  # type: ignore[misc]
         )
+
+
+async def count(desk: Desk) -> None:
+    """The first two events are a batch that is not full; the third one comes with another option."""
+    for number in (1, 2):
+        name = f"{desk.key}.{number}"
+        await desk.ask(
+            lambda engine, number=number, name=name: engine.publish_event("counted", number, event_id=name)  # type: ignore[misc]
+        )
+
+    def from_later_deploy(engine: WorkflowService) -> Awaitable[object]:
+        later = build_engine(engine._kernel.store, counted_later, config=engine._kernel.config)
+        return later.publish_event("counted", 3, event_id=f"{desk.key}.3")
+
+    await desk.ask(from_later_deploy)
 
 
 async def outputs(engine: WorkflowService, key: str) -> object:
@@ -188,6 +216,16 @@ CASES = [
         runs=2,
         begin=begin_nothing,
         outside=measure,
+        outcome=outputs,
+    ),
+    Case(
+        name="batch that becomes a debounce",
+        workflows=(counted,),
+        result=[[3], [1, 2]],
+        writes=20,
+        runs=3,
+        begin=begin_nothing,
+        outside=count,
         outcome=outputs,
     ),
     Case(

@@ -1,13 +1,16 @@
 """What every part of the context works with."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi_durable.declare.definition import StepDefinition
 from fastapi_durable.declare.names import checked_name
 from fastapi_durable.declare.signature import NO_DEFAULT, NoInput
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.errors import DefinitionError, StepNotRegisteredError, WorkflowNotRegisteredError
+
+T = TypeVar("T")
 
 
 class NoValue:
@@ -25,6 +28,25 @@ class ContextPart:
 
     def _take(self) -> int:
         return self._turn.take_position()
+
+    def _registered(self, find: Callable[[], T], *seqs: int, name: str = "") -> T:
+        """What a call needs of the registry.
+
+        Args:
+            seqs: The positions that the call has taken.
+            name: What it is recorded as, if it has taken none yet.
+
+        Raises:
+            WorkflowNotRegisteredError, StepNotRegisteredError: it is not there, and nothing is recorded of the call. If
+                something is, the turn ends: a deploy has forgotten what an earlier one had.
+        """
+        try:
+            return find()
+        except (WorkflowNotRegisteredError, StepNotRegisteredError) as error:
+            if name:
+                self._turn.block_if_next_is(name, error)
+            self._turn.block_if_recorded(error, *seqs)
+            raise
 
 
 def turn_of(part: ContextPart) -> Turn:

@@ -70,7 +70,7 @@ class ChildCalls(ContextPart):
             WorkflowNotRegisteredError: this engine does not know the workflow.
         """
         position = self._take()
-        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
+        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options, (position,))
         return Child(self._turn, position, request).perform()
 
     @overload
@@ -93,7 +93,7 @@ class ChildCalls(ContextPart):
         Raises: as `child`, except that nobody waits for its ending.
         """
         position = self._take()
-        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options)
+        request = self._request(workflow, input, f"{self._run_id}.child.{position}", options, (position,))
         return SpawnedChild(self._turn, position, request).perform()
 
     @overload
@@ -148,7 +148,7 @@ class ChildCalls(ContextPart):
         group = f"all:{positions[0]}" if positions else None
         options: ChildOptions = {"queue": queue, "fairness_key": fairness_key}
         requests = [
-            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", options, group)
+            self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", options, positions, group)
             for index, input in enumerate(inputs)
         ]
         if mode == "fail_fast":
@@ -165,6 +165,7 @@ class ChildCalls(ContextPart):
         input: Any,
         default_id: str,
         options: ChildOptions,
+        positions: Sequence[int],
         parallel_group: str | None = None,
     ) -> ChildRequest:
         refuse_unknown("child", options, ChildOptions)
@@ -173,7 +174,8 @@ class ChildCalls(ContextPart):
             child_id = derived_run_id(default_id, f"a child of {self._run_id[:80]!r}", _SHORTER)
         else:
             child_id = checked_run_id(run_id, inside=self._run_id)
-        definition = callers_workflow(kernel, workflow, options.get("version"))
+        version = options.get("version")
+        definition = self._registered(lambda: callers_workflow(kernel, workflow, version), *positions)
         return ChildRequest(
             run_id=child_id,
             definition=definition,

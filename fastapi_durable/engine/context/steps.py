@@ -110,7 +110,9 @@ class StepCalls(ContextPart):
         """
         refuse_unknown("step", options, StepOptions)
         if isinstance(function, str):
-            declared = self._turn.kernel.steps.get(function)
+            wanted = function
+            recorded_as = options.get("name") or wanted
+            declared = self._registered(lambda: self._turn.kernel.steps.get(wanted), name=recorded_as)
             if input is not NO_VALUE:
                 input = as_declared(self._turn.kernel.codec, declared, input)
         else:
@@ -120,7 +122,7 @@ class StepCalls(ContextPart):
         position = self._take()
         if compensate is None:
             return Step(self._turn, position, definition, policy, given(definition, input)).perform()
-        undo = self._turn.kernel.steps.resolve(compensate)
+        undo = self._registered(lambda: self._turn.kernel.steps.resolve(compensate), position)
         return CompensatedStep(self._turn, position, definition, policy, given(definition, input), undo).perform()
 
     @overload
@@ -148,7 +150,7 @@ class StepCalls(ContextPart):
         policy, compensate = _policy(definition, options), options.get("compensate")
         if compensate is None:
             return Step(self._turn, self._take(), definition, policy, given(definition, NO_VALUE), Here()).perform()
-        undo = self._turn.kernel.steps.resolve(compensate)
+        undo = self._registered(lambda: self._turn.kernel.steps.resolve(compensate), name=name)
         position, value = self._take(), given(definition, NO_VALUE)
         return CompensatedStep(self._turn, position, definition, policy, value, undo, Here()).perform()
 

@@ -43,6 +43,7 @@ class Kernel:
         queues: Those that runs may be started on, by name.
         namespaces_with_queues: Where the store is known to have them.
         left_behind: Tasks of bodies that nothing can end.
+        told_of_foreign_awaits: Workflows of which the log tells already what they await beside their context.
         executions: The steps and bodies that execute now.
         threads: Those in which plain `def` functions are called.
         random: Returns floats in [0, 1).
@@ -68,6 +69,7 @@ class Kernel:
     queues: Mapping[str, Queue] = field(default_factory=dict)
     namespaces_with_queues: set[str] = field(default_factory=set)
     left_behind: set[asyncio.Task[Any]] = field(default_factory=set)
+    told_of_foreign_awaits: set[str] = field(default_factory=set)
     executions: Executions = field(default_factory=Executions)
     threads: Threads = field(default_factory=Threads)
     random: Callable[[], float] = random.random

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi_durable.declare.definition import StepDefinition, WorkflowDefinition, step_definition, workflow_definition
 from fastapi_durable.declare.methods import Method
 from fastapi_durable.model.errors import DefinitionError, StepNotRegisteredError, WorkflowNotRegisteredError
+from fastapi_durable.model.reserved import is_engine_workflow
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -36,6 +37,11 @@ class WorkflowRegistry:
         return frozenset(self._by_key)
 
     @property
+    def declared(self) -> list[WorkflowDefinition]:
+        """Those of the application, without the engine's own, by name and version."""
+        return [self._by_key[key] for key in sorted(self._by_key) if not is_engine_workflow(key[0])]
+
+    @property
     def newest(self) -> list[WorkflowDefinition]:
         """The newest version of each workflow."""
         return list(self._newest.values())
@@ -48,7 +54,7 @@ class WorkflowRegistry:
         """
         found = self._newest.get(name) if version is None else self._by_key.get((name, version))
         if found is None:
-            registered = sorted(f"{known} (version {number})" for known, number in self._by_key)
+            registered = [f"{each.name} (version {each.version})" for each in self.declared]
             raise WorkflowNotRegisteredError(name, version, registered)
         return found
 

@@ -13,6 +13,7 @@ from fastapi_durable.declare.entity import EntityDefinition
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.primitives.entity_message import STATE, WORKFLOW, EntityLife, Message
+from fastapi_durable.engine.primitives.executed import Executed
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.signal import Signal, signal_lock
 from fastapi_durable.engine.primitives.step import call
@@ -23,9 +24,11 @@ from fastapi_durable.engine.turns.body_task import is_interruption, take_back_ow
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.position import inside_step
+from fastapi_durable.engine.turns.step_log import logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import EntityNotRegisteredError, FatalError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, Run, RunStatus
+from fastapi_durable.transport.base import StepOutcome
 from fastapi_durable.transport.threads import Called
 
 _OPERATIONS_PER_LIFE = 50
@@ -57,7 +60,7 @@ async def live(ctx: WorkflowContext, input: EntityLife) -> None:
     turn.continue_as_new(Continuation(input=encoded, in_place=True))
 
 
-class Operation(Primitive[Checkpoint]):
+class Operation(Executed[Checkpoint]):
     """One operation on the state: how it ended. What it changed counts only if it returned."""
 
     def __init__(
@@ -68,52 +71,85 @@ class Operation(Primitive[Checkpoint]):
         self._state = state
         self._message = message
 
+    @property
+    def shown_as(self) -> str:
+        return f"{self._definition.name}.{self._message.op}"
+
+    @property
+    def execution_id(self) -> str:
+        """By the call that sent the operation: the entity's run counts its positions from anew in each life."""
+        call = self._message.call
+        return super().execution_id if call is None else f"{self.turn.run.id}:{call}"
+
     async def act(self) -> Checkpoint:
         sent = {"op": self._message.op, "arg": self._message.arg}
-        try:
-            output = await _execute(self.turn, self.seq, self._definition, self._state, self._message)
-        except BaseException as raised:
-            if is_interruption(raised):
-                raise
-            row = self.row(CheckpointStatus.FAILED, input=sent, error=error_record(raised))
-        else:
-            row = self.row(CheckpointStatus.COMPLETED, input=sent, output=output)
-        return await self.turn.record(row)
+        operation, started_at = self._definition.operations.get(self._message.op), self.turn.kernel.clock.now()
+        if operation is None:
+            # Nothing is executed, and the name is the sender's: it makes no span, and no series of a metric.
+            return await self.turn.record(self.row(CheckpointStatus.FAILED, input=sent, error=self._unknown()))
+        self.tell_start(1)
+        outcome = await self._execute(operation)
+        if self.turn.life.tasks.self_cancelled:
+            outcome = await self.uncancelled(outcome)
+        status = CheckpointStatus.COMPLETED if outcome.error is None else CheckpointStatus.FAILED
+        row = self.row(
+            status,
+            input=sent,
+            output=outcome.output,
+            error=outcome.error,
+            events=outcome.events,
+            started_at=started_at,
+        )
+        recorded = await self.turn.record(row)
+        self.tell_end(recorded, recorded.output["result"] if recorded.status is CheckpointStatus.COMPLETED else None)
+        return recorded
 
     def result(self, recorded: Checkpoint) -> Checkpoint:
         return recorded
 
+    async def _execute(self, operation: StepDefinition) -> StepOutcome:
+        """Execute the operation, dependencies, interceptors and all."""
+        turn, definition, log = self.turn, self._definition, self.log_of(1)
+        kernel, codec = turn.kernel, turn.kernel.codec
+        label = f"operation {self._message.op!r} of entity {definition.name!r}"
+        try:
+            instance = definition.state_type()
+            if self._state is not None:
+                instance = codec.decode(self._state, definition.state_type, what=f"the state of {turn.run.id!r}")
+            value = codec.decode(self._message.arg, operation.input_type, what=f"the input of {label}")
+            with logged_as_current(log):
+                async with self.intercepted(1), kernel.injector.provide(operation.function) as dependencies:
+                    with inside_step(self._message.op), kernel.executions.noted(turn.run.id, self.shown_as):
+                        called = Called(
+                            name=f"{label} (run {turn.run.id})",
+                            key=turn.history.positions.step_id(self.seq),
+                            owner=turn.run.id,
+                        )
+                        try:
+                            result = await call(
+                                _bound(operation, instance), value, dependencies, threads=kernel.threads, called=called
+                            )
+                        finally:
+                            if turn.life.tasks.self_cancelled:
+                                await take_back_own_cancels()
+            output = {
+                "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),
+                "state": codec.encode(instance, definition.state_type, what=f"the state of {turn.run.id!r}"),
+            }
+        except BaseException as raised:
+            if is_interruption(raised):
+                raise
+            return StepOutcome(error=error_record(raised), events=log.events)
+        return StepOutcome(output=output, events=log.events)
 
-async def _execute(
-    turn: Turn, seq: int, definition: EntityDefinition, state: Json, message: Message
-) -> dict[str, Json]:
-    codec, operation = turn.kernel.codec, definition.operations.get(message.op)
-    if operation is None:
-        known = ", ".join(sorted(definition.operations))
-        raise FatalError(
-            f"entity {definition.name!r} has no operation {message.op!r} (it has: {known})", code="unknown_operation"
-        )
-    label = f"operation {message.op!r} of entity {definition.name!r}"
-    instance = definition.state_type()
-    if state is not None:
-        instance = codec.decode(state, definition.state_type, what=f"the state of {turn.run.id!r}")
-    value = codec.decode(message.arg, operation.input_type, what=f"the input of {label}")
-    async with turn.kernel.injector.provide(operation.function) as dependencies:
-        with inside_step(message.op):
-            called = Called(
-                name=f"{label} (run {turn.run.id})", key=turn.history.positions.step_id(seq), owner=turn.run.id
+    def _unknown(self) -> ErrorRecord:
+        known, definition = ", ".join(sorted(self._definition.operations)), self._definition
+        return error_record(
+            FatalError(
+                f"entity {definition.name!r} has no operation {self._message.op!r} (it has: {known})",
+                code="unknown_operation",
             )
-            try:
-                result = await call(
-                    _bound(operation, instance), value, dependencies, threads=turn.kernel.threads, called=called
-                )
-            finally:
-                if turn.life.tasks.self_cancelled:
-                    await take_back_own_cancels()
-    return {
-        "result": codec.encode(result, operation.output_type, what=f"the result of {label}"),
-        "state": codec.encode(instance, definition.state_type, what=f"the state of {turn.run.id!r}"),
-    }
+        )
 
 
 def _bound(operation: StepDefinition, instance: object) -> StepDefinition:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from fastapi_durable.engine.primitives.children import FIRST_FAILURE
 from fastapi_durable.engine.primitives.race import RACE
-from fastapi_durable.engine.runs.completion import child_token, failure_of
+from fastapi_durable.engine.runs.completion import failure_of
 from fastapi_durable.engine.runs.operator_log import is_trace
 from fastapi_durable.engine.turns.undo import undo_position
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, ErrorRecord
+from fastapi_durable.model.reserved import JOINED
 
-_CHILD = f"signal:{child_token('')}"
 _TASK = "signal:task:"
 _REPLY = "signal:entityreply:"
 _DEADLINE = "timeout:"
@@ -76,15 +76,15 @@ def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[
         found.rows[before.seq] = before
     if row.name.startswith(_TASK) and before is not None and before.name.startswith("task:dispatch:"):
         found.rows[before.seq] = before
-    if row.kind is CheckpointKind.SIGNAL and row.name.startswith(_CHILD):
-        found.children.setdefault(row.name.removeprefix(_CHILD), False)
+    if row.kind is CheckpointKind.SIGNAL and row.name.startswith(JOINED):
+        found.children.setdefault(row.name.removeprefix(JOINED), False)
         for verdict in verdicts:
             if (group := _group_of(verdict, by_seq)) and row.parallel_group == group:
                 found.rows[verdict.seq] = verdict
                 for sibling in by_seq.values():
                     if sibling.parallel_group == group and _failure(sibling) is not None:
                         found.rows[sibling.seq] = sibling
-                        found.children[sibling.name.removeprefix(_CHILD)] = True
+                        found.children[sibling.name.removeprefix(JOINED)] = True
 
 
 def _give_up_call(row: Checkpoint, found: GivenUp) -> None:
@@ -105,7 +105,7 @@ def _failure(row: Checkpoint) -> ErrorRecord | None:
     """With what the row failed: its own error, or that of the completion that it holds."""
     if row.status is CheckpointStatus.FAILED:
         return row.error or ErrorRecord(message="failed")
-    awaited = row.kind is CheckpointKind.SIGNAL and row.name.startswith((_CHILD, _TASK, _REPLY))
+    awaited = row.kind is CheckpointKind.SIGNAL and row.name.startswith((JOINED, _TASK, _REPLY))
     return failure_of(row.output) if awaited else None
 
 

@@ -3,25 +3,21 @@
 What happens is told live as it is stored: the start of each attempt, and how the last one ended.
 """
 
-import asyncio
 from abc import abstractmethod
 from datetime import datetime
 from typing import Any, ClassVar
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
-from fastapi_durable.engine.core.interception import Intercepted, StepExecution
-from fastapi_durable.engine.primitives.primitive import Primitive
-from fastapi_durable.engine.runs.failure import error_record, storable_record
-from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
+from fastapi_durable.engine.primitives.executed import Executed
+from fastapi_durable.engine.runs.failure import storable_record
 from fastapi_durable.engine.turns.earlier_attempts import and_this, attempts_before
-from fastapi_durable.engine.turns.step_log import RunningStepLog
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import DurableError, SerializationError, StepFailedError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome
 
 
-class Attempted(Primitive[Any]):
+class Attempted(Executed[Any]):
     """A call of the user's function that is tried several times; `attempt` is one try.
 
     Args:
@@ -62,7 +58,7 @@ class Attempted(Primitive[Any]):
         self.input = turn.kernel.codec.encode(
             self._value, self.definition.input_type, what=f"the input of {self.called} {self.name!r}"
         )
-        clock, events = turn.kernel.clock, turn.kernel.events
+        clock = turn.kernel.clock
         failed = 0
         while True:
             if recorded is not None and recorded.status is CheckpointStatus.PENDING:
@@ -74,14 +70,14 @@ class Attempted(Primitive[Any]):
             number = failed + 1
             earlier = attempts_before(recorded)
             started_at = clock.now()
-            events.step("step.started", turn.run, self.seq, self.name, attempt=number)
+            self.tell_start(number)
             outcome = await self.attempt(number, started_at, earlier)
             if isinstance(outcome, Checkpoint):
-                self._tell_end(outcome)
+                self.tell_end(outcome, outcome.output)
                 return outcome
             recorded = await self._record_failure(outcome, number, started_at, earlier)
             if recorded.status.is_finished:
-                self._tell_end(recorded)
+                self.tell_end(recorded, recorded.output)
                 return recorded
             # The attempt is recorded, so a worker that stops can leave the next one to another.
             turn.life.check_open()
@@ -141,65 +137,6 @@ class Attempted(Primitive[Any]):
     def raises(self, recorded: Checkpoint) -> Exception:
         error = recorded.error or ErrorRecord(message="the step failed")
         return StepFailedError(self.name, error, recorded.attempts)
-
-    # Around an attempt
-
-    async def uncancelled(self, outcome: StepOutcome) -> StepOutcome:
-        """The outcome of an attempt, around which code of the application may have cancelled its own task."""
-        try:
-            await take_back_own_cancels()
-        except asyncio.CancelledError as error:
-            if is_interruption(error):
-                raise
-            return StepOutcome(error=error_record(error), events=outcome.events)
-        return outcome
-
-    def log_of(self, attempt: int) -> RunningStepLog:
-        """The log of an attempt that is about to run."""
-        turn, seq, name = self.turn, self.seq, self.name
-        kernel = turn.kernel
-        return RunningStepLog(
-            step_id=turn.history.positions.step_id(seq),
-            run_id=turn.run.id,
-            name=name,
-            attempt=attempt,
-            now=kernel.clock.now,
-            encode=lambda data: kernel.codec.encode(data, Any, what="the data of a step's event"),
-            tell=lambda event: kernel.events.step(
-                "step.progress", turn.run, seq, name, attempt=attempt, progress=event
-            ),
-        )
-
-    def intercepted(self, attempt: int) -> Intercepted:
-        """What surrounds a real execution."""
-        run = self.turn.run
-        execution = StepExecution(
-            run_id=run.id,
-            workflow=run.workflow,
-            workflow_version=run.workflow_version,
-            namespace=run.namespace,
-            seq=self.seq,
-            step_id=self.turn.history.positions.step_id(self.seq),
-            name=self.name,
-            attempt=attempt,
-            traceparent=run.traceparent,
-        )
-        return Intercepted(self.turn.kernel.interceptors, execution, is_interruption)
-
-    def _tell_end(self, ended: Checkpoint) -> None:
-        events = self.turn.kernel.events
-        if not events.are_heard:
-            return
-        events.step(
-            "step.completed" if ended.status is CheckpointStatus.COMPLETED else "step.failed",
-            self.turn.run,
-            ended.seq,
-            ended.name,
-            attempt=ended.attempts,
-            output=ended.output,
-            error=ended.error,
-            duration=ended.finished_at - ended.started_at,
-        )
 
 
 def retryable(error: DurableError) -> bool | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from fastapi_durable.engine.runs.failure import named
-from fastapi_durable.engine.turns.body_task import is_interruption
+from fastapi_durable.engine.turns.body_task import branch_watched, is_interruption
 from fastapi_durable.model.errors import DefinitionError, GatherError
 
 
@@ -65,6 +65,7 @@ def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) 
     A task that is cancelled before its first cycle never comes to the branch, and Python would warn the user of it.
     """
     task = asyncio.create_task(entering)
+    branch_watched(task, branch)
     task.add_done_callback(lambda _: branch.close())
     return task
 

@@ -111,7 +111,8 @@ class EntityCall(Wait[Any]):
             if sent is not None:
                 # By this very call, whose commit was not heard of.
                 return sent
-            ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call, reply=self._reply)
+            sender = turn.history.positions.step_id(self.seq)
+            ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call, sender, reply=self._reply)
             if ended is not None:
                 output = completion(ended.status, None, _ended(ended))
                 row = self.row(CheckpointStatus.COMPLETED, input=call.sent, output=output)
@@ -154,7 +155,8 @@ class EntitySignal(Primitive[None]):
             sent = await transaction.find_checkpoint(turn.run.id, self.seq)
             if sent is not None:
                 return sent
-            ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call)
+            sender = turn.history.positions.step_id(self.seq)
+            ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call, sender)
             if ended is not None:
                 row = self.row(CheckpointStatus.FAILED, input=call.sent, error=_ended(ended))
             else:
@@ -181,7 +183,7 @@ async def signal_from_outside(kernel: Kernel, call: Call, operation_id: str) -> 
     async def send() -> None:
         async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
             await transaction.lock_name(signal_lock(run_id))
-            ended = await _send(kernel, transaction, run_id, namespace, call, operation_id=operation_id)
+            ended = await _send(kernel, transaction, run_id, namespace, call, operation_id, operation_id=operation_id)
             if ended is not None:
                 raise RunStateError(run_id, ended.status, "given an operation: delete it, and the next one begins anew")
 
@@ -195,6 +197,7 @@ async def _send(
     run_id: str,
     namespace: str,
     call: Call,
+    sender: str,
     *,
     reply: str | None = None,
     operation_id: str | None = None,
@@ -206,7 +209,7 @@ async def _send(
     run, _ = await transaction.create_run(created)
     if run.status.is_terminal:
         return run
-    message = Message(op=call.operation, arg=call.arg, reply=reply, id=operation_id)
+    message = Message(op=call.operation, arg=call.arg, reply=reply, id=operation_id, call=sender)
     payload = message.model_dump(mode="json", exclude_none=True)
     await deliver_or_buffer(transaction, run_id, payload, namespace=namespace, now=now, signal_id=operation_id)
     return None

@@ -20,12 +20,19 @@ class EntityLife(BaseModel):
 
 
 class Message(BaseModel):
-    """An operation on its way to its entity; `reply` is the token on which the caller waits."""
+    """An operation on its way to its entity.
+
+    Attributes:
+        reply: The token on which the caller waits; None: nobody does.
+        id: What the caller calls the operation; one of a known id is passed over.
+        call: Names the call that sent it, the same on every replay.
+    """
 
     op: str
     arg: Any = None
     reply: str | None = None
     id: str | None = None
+    call: str | None = None
 
 
 def entity_run_id(namespace: str, name: str, key: str) -> str:

@@ -70,6 +70,19 @@ def gate_of(run: Run) -> str | None:
     return SINGLETON_TAG + ":".join(f"{len(part)}.{part}" for part in parts)
 
 
+def key_waited_for(token: str) -> str | None:
+    """The key for whose slot the run of this waiter queues; None if it is another waiter, such as that of a slot."""
+    if not token.startswith(SINGLETON_TAG):
+        return None
+    rest, part = token.removeprefix(SINGLETON_TAG), ""
+    for _ in range(3):
+        length, _, rest = rest.partition(".")
+        if not length.isdecimal():
+            return None
+        part, rest = rest[: int(length)], rest[int(length) + 1 :]
+    return part if rest.startswith("queue:") else None
+
+
 async def check_depth(transaction: StoreTransaction, definition: WorkflowDefinition, run: Run) -> None:
     """Refuse one more run if the queue is full; the caller holds the gate's name.
 

@@ -2,44 +2,61 @@
 
 `__evtacc__:<workflow>` is the run's id and the token of its signals. Starting the workflow and recording that is one
 transaction. After each start, or many events, the run goes on in place with an empty history and what it still holds.
+
+Each event brings the `debounce=` or `batch=` of the process that published it, and that holds from then on for what is
+collected. So a deploy changes the option with its first event, and processes of two deploys may publish and drive side
+by side. The name of the run's workflow is that of the option with which it was created, and says nothing later.
 """
 
 import logging
 from collections import deque
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from pydantic import BaseModel
 
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.core.subscription import Refusal
+from fastapi_durable.engine.core.subscription import Event, Refusal
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.primitives.signal import Signal
 from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginning, report
-from fastapi_durable.engine.starting.triggered_run import triggered_run
+from fastapi_durable.engine.starting.triggered_run import name_in_id, triggered_run
 from fastapi_durable.engine.turns.outcome import Continuation
 from fastapi_durable.engine.turns.own_run import own_run
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, WorkflowNotRegisteredError
-from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json, Run
 from fastapi_durable.model.reserved import ACCUMULATOR, engine_id, other_event
 
 _log = logging.getLogger("fastapi_durable")
 
 _EVENTS_PER_LIFE = 100
 _REMEMBERED_IDS = 500
+_STARTS_AT_ONCE = 50
+"""Runs that are created in one transaction."""
+_RULE = "rule"
+"""Where an event holds the publisher's `Rule`."""
 
 
-class Collected(BaseModel):
+class Rule(BaseModel):
+    """How events are collected; with a `maxSize` they are a batch, without one the last of them counts."""
+
+    windowMs: int  # noqa: N815 (the reference's name in the database)
+    maxSize: int | None = None  # noqa: N815
+
+    @property
+    def window(self) -> timedelta:
+        return timedelta(milliseconds=self.windowMs)
+
+
+class Collected(Rule):
     """The input of an accumulator: what it collects for, and what it held when its history was emptied."""
 
     target: str
-    windowMs: int  # noqa: N815 (the reference's name in the database)
-    maxSize: int | None = None  # noqa: N815
     events: list[dict[str, Any]] = []
     until: datetime | None = None
     seen: list[str] = []
@@ -55,52 +72,82 @@ def accumulator_workflow(definition: WorkflowDefinition) -> str:
 
 def accumulator_input(definition: WorkflowDefinition) -> Json:
     """The input of a new accumulator, as it is stored."""
+    return {"target": definition.name, **_rule_of(definition)}
+
+
+def accumulator_event(definition: WorkflowDefinition, event: Event) -> Json:
+    """What an accumulator is told of an event."""
+    told: dict[str, Json] = {"id": event.id, "payload": event.payload, _RULE: _rule_of(definition)}
+    if (other_name := name_in_id(definition, event.name)) is not None:
+        told["event"] = other_name
+    if event.traceparent is not None:
+        told["traceparent"] = event.traceparent
+    return told
+
+
+def _rule_of(definition: WorkflowDefinition) -> dict[str, Json]:
     batch = definition.batch
     window = parse_duration(batch.within) if batch is not None else definition.debounce or timedelta(0)
-    input: dict[str, Json] = {"target": definition.name, "windowMs": round(window / timedelta(milliseconds=1))}
-    return input if batch is None else {**input, "maxSize": batch.max_size}
+    rule: dict[str, Json] = {"windowMs": round(window / timedelta(milliseconds=1))}
+    return rule if batch is None else {**rule, "maxSize": batch.max_size}
 
 
-async def debounce(ctx: WorkflowContext, input: Collected) -> None:
-    """Start the target with the last event, once no other came for the window."""
-    turn, held = turn_of(ctx), input.events
-    seen = deque(input.seen, maxlen=_REMEMBERED_IDS)
-    window = timedelta(milliseconds=input.windowMs)
-    for _ in range(_EVENTS_PER_LIFE):
-        try:
-            event = await _next_event(turn, window if held else None)
-        except SignalTimeoutError:
-            await TargetStart(turn, turn.take_position(), input.target, held[-1], held[-1]["payload"]).perform()
-            held = []
-            break
-        if (known := _identity(event)) not in seen:
-            seen.append(known)
-            held = [event]
-    _go_on(turn, input, events=held, until=None, seen=list(seen))
-
-
-async def batch(ctx: WorkflowContext, input: Collected) -> None:
-    """Start the target with all events once there are enough, or once the first has waited for the window."""
+async def collect(ctx: WorkflowContext, input: Collected) -> None:
+    """Collect events until they start the target, or the history is long enough; then go on in place."""
     turn, held, until = turn_of(ctx), list(input.events), input.until
     seen = deque(input.seen, maxlen=_REMEMBERED_IDS)
+    rule = Rule(windowMs=input.windowMs, maxSize=input.maxSize)
     for _ in range(_EVENTS_PER_LIFE):
         event: dict[str, Any] | None = None
-        if len(held) < (input.maxSize or 1):
+        if rule.maxSize is None or len(held) < rule.maxSize:
             # The deadline of the wait is recorded, so a replay does not look at the clock.
-            remaining = None if until is None else max(timedelta(0), until - turn.kernel.clock.now())
             with suppress(SignalTimeoutError):
-                event = await _next_event(turn, remaining)
+                event = await _next_event(turn, _limit(turn, rule, held, until))
         if event is None:
-            collected = {"events": [event["payload"] for event in held]}
-            await TargetStart(turn, turn.take_position(), input.target, held[-1], collected).perform()
+            await _start(turn, input.target, held, rule)
             held, until = [], None
             break
-        if (known := _identity(event)) not in seen:
-            seen.append(known)
+        # The rule of the process that published the event, which is recorded with it: a replay, and a worker of an
+        # older or newer deploy, come to the same.
+        published = event.get(_RULE)
+        event = {name: value for name, value in event.items() if name != _RULE}
+        if (known := _identity(event)) in seen:
+            continue
+        seen.append(known)
+        before, rule = rule, rule if published is None else Rule.model_validate(published)
+        if rule.maxSize is not None:
             held.append(event)
             if until is None:
-                until = await ctx.now() + timedelta(milliseconds=input.windowMs)
-    _go_on(turn, input, events=held, until=until, seen=list(seen))
+                until = await ctx.now() + rule.window
+            elif rule.window != before.window:
+                # Reckoned from the first of them.
+                until += rule.window - before.window
+            continue
+        earlier, held, until = held, [event], None
+        if before.maxSize is not None and earlier:
+            # They were to be delivered all, and the last one alone would be from now on.
+            await _start(turn, input.target, earlier, before)
+            break
+    going_on = {"events": held, "until": until, "seen": list(seen), **rule.model_dump()}
+    encoded = turn.kernel.codec.encode(
+        input.model_copy(update=going_on), Collected, what=f"what {turn.run.id!r} has collected"
+    )
+    turn.continue_as_new(Continuation(input=encoded, in_place=True))
+
+
+def _limit(turn: Turn, rule: Rule, held: list[dict[str, Any]], until: datetime | None) -> timedelta | None:
+    """How long to wait for the next event; None: for ever."""
+    if rule.maxSize is None:
+        return rule.window if held else None
+    return None if until is None else max(timedelta(0), until - turn.kernel.clock.now())
+
+
+async def _start(turn: Turn, target: str, events: list[dict[str, Any]], rule: Rule) -> None:
+    """Start the target with all of these events; a batch that has become too large is cut."""
+    while events:
+        some = events[: rule.maxSize]
+        begun = await TargetStart(turn, turn.take_position(), target, some).perform()
+        events = events[begun:]
 
 
 def _identity(event: dict[str, Any]) -> str:
@@ -116,77 +163,84 @@ async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
     return event
 
 
-class TargetStart(Primitive[None]):
-    """Starts the target as a run of its own: it outlives the accumulator, and is not cancelled with it.
+class TargetStart(Primitive[int]):
+    """Starts the target as runs of their own: they outlive the accumulator, and are not cancelled with it.
+
+    Returns how many of the events, from the first one on, they have.
 
     Args:
-        last: The latest of the events; the run has its id and its trace.
+        events: What was collected. The target as this process knows it says what becomes of them: one run for all of a
+            batch, else one for each. So the input fits it, also where a deploy has made a batch of single events.
     """
 
-    def __init__(self, turn: Turn, seq: int, target: str, last: dict[str, Any], payload: Json) -> None:
+    def __init__(self, turn: Turn, seq: int, target: str, events: list[dict[str, Any]]) -> None:
         super().__init__(turn, seq, f"start:{target}")
         self._target = target
-        self._last = last
-        self._payload = payload
-        self._refusal: Refusal | None = None
+        self._events = events
+        self._refusals: list[Refusal] = []
 
     async def act(self) -> Checkpoint:
         kernel = self.turn.kernel
         recorded = await self.commit(self._create)
-        if self._refusal is not None:
-            report(kernel, self._refusal)
+        for refusal in self._refusals:
+            report(kernel, refusal)
         kernel.notifications.work_available()
         return recorded
 
     async def _create(self) -> Checkpoint:
-        turn, target, last = self.turn, self._target, self._last
-        started, error, run = None, None, None
+        turn = self.turn
         try:
-            definition = turn.kernel.registry.get(target)
-            run = triggered_run(
-                turn.kernel,
-                definition,
-                last["id"],
-                self._payload,
-                turn.run.namespace,
-                last.get("traceparent"),
-                last.get("event"),
-            )
+            definition = turn.kernel.registry.get(self._target)
         except WorkflowNotRegisteredError as unknown:
             # Another worker has it, or will have it: what was collected must not be lost.
             turn.block(unknown)
-        except InputValidationError as unfit:
-            _log.error("collected events do not start workflow %r: %s", target, unfit)
+        wanted = self._wanted(definition)
+        self._refusals = []
+        started: list[str | None] = []
         async with turn.transaction() as transaction:
-            if run is not None:
-                for lock in names_of_beginning(definition, run):
-                    await transaction.lock_name(lock)
+            # In one order for all, whatever order the events have.
+            for lock in sorted({lock for run in wanted if run for lock in names_of_beginning(definition, run)}):
+                await transaction.lock_name(lock)
             await own_run(turn, transaction)
-            if run is not None:
-                admitted = await admit_or_refuse(transaction, definition, run)
+            for run in wanted:
+                admitted = None if run is None else await admit_or_refuse(transaction, definition, run)
                 if isinstance(admitted, Refusal):
-                    self._refusal, error = admitted, admitted.error
-                else:
-                    started = admitted.run.id
-            row = self.row(CheckpointStatus.COMPLETED, output=started, error=error)
-            return await self.record_in(transaction, row)
+                    self._refusals.append(admitted)
+                started.append(None if admitted is None or isinstance(admitted, Refusal) else admitted.run.id)
+            # In the transaction of the runs: a crash before it leaves all of them to the next turn, one after it none.
+            output: Json = started[0] if len(started) == 1 else started
+            error = self._refusals[0].error if self._refusals else None
+            return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=output, error=error))
 
-    def returns(self, _: Json) -> None:
-        """Nothing."""
+    def _wanted(self, definition: WorkflowDefinition) -> list[Run | None]:
+        """The runs to start; None for what the target does not take as its input."""
+        events, target = self._events, self._target
+        if definition.batch is not None:
+            return [self._run(definition, events[-1], {"events": [event["payload"] for event in events]})]
+        if len(events) > 1:
+            _log.info("workflow %r takes no batches any more: %d events start a run each", target, len(events))
+        return [self._run(definition, event, event["payload"]) for event in events[:_STARTS_AT_ONCE]]
 
+    def _run(self, definition: WorkflowDefinition, last: dict[str, Any], payload: Json) -> Run | None:
+        """The run of some events; it has the id and the trace of the latest."""
+        turn, namespace = self.turn, self.turn.run.namespace
+        try:
+            return triggered_run(
+                turn.kernel, definition, last["id"], payload, namespace, last.get("traceparent"), last.get("event")
+            )
+        except InputValidationError as unfit:
+            _log.error("collected events do not start workflow %r: %s", self._target, unfit)
+            return None
 
-def _go_on(turn: Turn, input: Collected, **held: Any) -> NoReturn:
-    encoded = turn.kernel.codec.encode(
-        input.model_copy(update=held), Collected, what=f"what {turn.run.id!r} has collected"
-    )
-    turn.continue_as_new(Continuation(input=encoded, in_place=True))
+    def returns(self, output: Json) -> int:
+        return len(output) if isinstance(output, list) else len(self._events)
 
 
 def accumulators() -> list[WorkflowDefinition]:
     """The engine's own workflows that collect events."""
     return [
         WorkflowDefinition(
-            name=name, version="1", function=function, input_type=Collected, output_type=type(None), origin=None
+            name=name, version="1", function=collect, input_type=Collected, output_type=type(None), origin=None
         )
-        for name, function in (("__evt_debounce", debounce), ("__evt_batch", batch))
+        for name in ("__evt_debounce", "__evt_batch")
     ]

@@ -15,7 +15,12 @@ from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_l
 from fastapi_durable.engine.runs.create import admit_or_refuse, engine_run, is_bounded, names_of_beginning
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.operator_log import leave_trace
-from fastapi_durable.engine.starting.accumulator import accumulator_input, accumulator_token, accumulator_workflow
+from fastapi_durable.engine.starting.accumulator import (
+    accumulator_event,
+    accumulator_input,
+    accumulator_token,
+    accumulator_workflow,
+)
 from fastapi_durable.engine.starting.triggered_run import name_in_id, triggered_run
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import Run, RunStatus
@@ -90,11 +95,7 @@ class EventTriggers:
                 statuses=(stored.status,),
             )
             await leave_trace(transaction, token, "ended_before", {"status": str(stored.status)}, now=now)
-        collected = {"id": event.id, "payload": event.payload}
-        if (other_name := name_in_id(definition, event.name)) is not None:
-            collected["event"] = other_name
-        if event.traceparent is not None:
-            collected["traceparent"] = event.traceparent
+        collected = accumulator_event(definition, event)
         namespace = namespace_of(self._kernel.config)
         await deliver_or_buffer(transaction, token, collected, namespace=namespace, now=now)
         return token

@@ -2,13 +2,19 @@
 
 asyncio lets `SystemExit` and `KeyboardInterrupt` of any task end the event loop, and with it every other run of the
 process. A body may create tasks of its own, in task groups and otherwise, so that is held at where tasks are made.
+
+A guard looks at what these tasks wait for (`engine/turns/foreign_await.py`), where they run code of the body itself: a
+task that a step, an interceptor or a dependency has made may await what it likes.
 """
 
 import asyncio
+import sys
 from collections.abc import Callable, Coroutine, Generator
+from types import FrameType
 from typing import Any
 
 from fastapi_durable.engine.runs.failure import named
+from fastapi_durable.engine.turns.foreign_await import AwaitGuard, ForeignAwait, Origin, origin_of
 from fastapi_durable.engine.turns.outcome import Interrupt
 
 Factory = Callable[..., Any]
@@ -22,22 +28,35 @@ class BodyTasks:
 
     Attributes:
         self_cancelled: Those whose code cancelled them, and did not take that back.
-        branches: How many there are beside the body's own task.
+        members: Those beside the body's own task that have not ended.
+        guard: Looks at what they wait for; None: nothing does.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
         self.self_cancelled: set[BodyTask] = set()
-        self.branches = 0
+        self.members: set[asyncio.Future[Any]] = set()
+        self.guard: AwaitGuard | None = None
         self._changed = changed
 
     def add(self, task: asyncio.Future[Any]) -> None:
-        """Count a task until it has ended."""
-        self.branches += 1
+        """Keep a task until it has ended."""
+        self.members.add(task)
         self._changed()
+        # Before any other callback: once somebody hears that it has ended, it is no member any more.
         task.add_done_callback(self._remove)
 
-    def _remove(self, _: asyncio.Future[Any]) -> None:
-        self.branches -= 1
+    def watch(self, code: Coroutine[Any, Any, Any], tell: Callable[[ForeignAwait], None]) -> None:
+        """Tell of the first foreign wait of a body, whose own coroutine the current task is about to await."""
+        self.guard = AwaitGuard(self, tell)
+        _watch(asyncio.current_task(), code)
+
+    def watch_branch(self, task: asyncio.Task[Any], code: Coroutine[Any, Any, Any]) -> None:
+        """Look at what a branch waits for, that the engine has made a task for."""
+        if self.guard is not None:
+            _watch(task, code)
+
+    def _remove(self, task: asyncio.Future[Any]) -> None:
+        self.members.discard(task)
         self._changed()
 
 
@@ -71,9 +90,23 @@ class BodyTask(asyncio.Task[Any]):
 
 def body_task(coroutine: Coroutine[Any, Any, Any], tasks: BodyTasks, *, name: str) -> BodyTask:
     """The task of a body itself, the first of its tasks."""
-    task = BodyTask(coroutine, loop=asyncio.get_running_loop(), name=name)
+    task = BodyTask(_Contained(coroutine, tasks), loop=asyncio.get_running_loop(), name=name)
     task.of = tasks
     return task
+
+
+def branch_watched(task: asyncio.Task[Any], code: Coroutine[Any, Any, Any]) -> None:
+    """Look at what a branch waits for that the current task, one of a body, has begun for its own code."""
+    parent = asyncio.current_task()
+    if isinstance(parent, BodyTask):
+        parent.of.watch_branch(task, code)
+
+
+def _watch(task: asyncio.Task[Any] | None, code: Coroutine[Any, Any, Any]) -> None:
+    contained: Any = None if task is None else task.get_coro()
+    # A task of a factory that the application has set may run another coroutine.
+    if isinstance(contained, _Contained):
+        contained.watched = code
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -143,11 +176,14 @@ class TaskGuard:
     def __call__(self, loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> Any:
         parent = asyncio.current_task(loop)
         if isinstance(parent, BodyTask) and asyncio.iscoroutine(coroutine):
+            contained = _Contained(coroutine, parent.of)
+            if parent.of.guard is not None and _is_made_by_body(parent):
+                contained.watched = coroutine
             if self._factory is not None:
-                foreign = self._factory(loop, _Contained(coroutine), **options)
+                foreign = self._factory(loop, contained, **options)
                 parent.of.add(foreign)
                 return foreign
-            task = BodyTask(_Contained(coroutine), loop=loop, **options)
+            task = BodyTask(contained, loop=loop, **options)
             task.of = parent.of
             task.of.add(task)
             task.add_done_callback(_forget_interruption)
@@ -163,23 +199,50 @@ def _forget_interruption(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-class _Contained(Coroutine[Any, Any, Any]):
-    """A coroutine whose `SystemExit` and `KeyboardInterrupt` are failures like any other."""
+def _is_made_by_body(parent: BodyTask) -> bool:
+    """Whether the code of the body makes a task now, and not that of a step or of the engine."""
+    maker: Any = parent.get_coro()
+    body = maker.watched if isinstance(maker, _Contained) else None
+    outermost = getattr(body, "cr_frame", None)
+    if outermost is None:
+        return False
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and origin_of(frame.f_code.co_filename) not in (Origin.CONTEXT, Origin.LIBRARY):
+        if frame is outermost:
+            return True
+        frame = frame.f_back
+    return False
 
-    def __init__(self, coroutine: Any) -> None:
+
+class _Contained(Coroutine[Any, Any, Any]):
+    """A coroutine whose `SystemExit` and `KeyboardInterrupt` are failures like any other.
+
+    Attributes:
+        watched: The part of it that is code of a body: the guard looks at what that waits for.
+    """
+
+    def __init__(self, coroutine: Any, tasks: BodyTasks) -> None:
         self._coroutine = coroutine
+        self._tasks = tasks
+        self.watched: Any = None
 
     def send(self, value: Any) -> Any:
         try:
-            return self._coroutine.send(value)
+            awaited = self._coroutine.send(value)
         except (SystemExit, KeyboardInterrupt) as error:
             raise RuntimeError(f"a task of the workflow was ended by {named(error)}") from error
+        if self.watched is not None:
+            self._look(awaited)
+        return awaited
 
     def throw(self, *error: Any) -> Any:
         try:
-            return self._coroutine.throw(*error)
+            awaited = self._coroutine.throw(*error)
         except (SystemExit, KeyboardInterrupt) as error:
             raise RuntimeError(f"a task of the workflow was ended by {named(error)}") from error
+        if self.watched is not None:
+            self._look(awaited)
+        return awaited
 
     def close(self) -> None:
         self._coroutine.close()
@@ -190,3 +253,7 @@ class _Contained(Coroutine[Any, Any, Any]):
     def __getattr__(self, name: str) -> Any:
         # Tasks are shown, and their stacks printed, by what their coroutines tell.
         return getattr(self._coroutine, name)
+
+    def _look(self, awaited: Any) -> None:
+        if self._tasks.guard is not None:
+            self._tasks.guard.look(self.watched, awaited)

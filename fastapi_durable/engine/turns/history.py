@@ -5,7 +5,7 @@ from typing import NoReturn, TypeVar
 
 from fastapi_durable.engine.turns.failure_attribution import FailureAttribution
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ, Positions
-from fastapi_durable.model.errors import NonDeterminismError, SerializationError
+from fastapi_durable.model.errors import SerializationError
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json
 from fastapi_durable.store.history import HistoryRow
 
@@ -33,7 +33,6 @@ class History:
         unreadable: Callable[[SerializationError], NoReturn],
     ) -> None:
         self._rows = {row.seq: row for row in rows}
-        self._run_id = run_id
         self._unreadable = unreadable
         self.positions = Positions(run_id, self._rows.values())
         self.failures = FailureAttribution(self.positions)
@@ -101,11 +100,8 @@ class History:
         """Whether the current task has still to come to a call that is recorded."""
         return self.positions.is_replaying(self._rows.values())
 
-    def first_leftover(self) -> NonDeterminismError | None:
-        """The first recorded position that the body, now at its end, never asked for."""
+    def first_leftover(self) -> HistoryRow | Checkpoint | None:
+        """What is recorded at the first position that the body, now at its end, never asked for."""
         # Branches are left out: one that is cancelled when another fails may have come further the first time.
         beyond = [seq for seq in self._rows if self.positions.calls_of_body <= seq < FIRST_BRANCH_SEQ]
-        if not beyond:
-            return None
-        left = self._rows[min(beyond)]
-        return NonDeterminismError(self._run_id, left.seq, f"{left.kind} {left.name!r}", "the end of the workflow")
+        return self._rows[min(beyond)] if beyond else None

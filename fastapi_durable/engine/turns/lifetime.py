@@ -8,15 +8,18 @@ the next call.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from types import CodeType
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.failure import named
 from fastapi_durable.engine.turns.body_task import body_task
+from fastapi_durable.engine.turns.foreign_await import ForeignAwait, Origin, origin_of
 from fastapi_durable.engine.turns.live_waits import LiveWaits
 from fastapi_durable.engine.turns.outcome import Ended, Ending, Interrupt
+from fastapi_durable.engine.turns.place import place_of_code
 from fastapi_durable.engine.turns.position import used_too_late
 from fastapi_durable.engine.turns.quiescence import TO_BE_CANCELLED, Parked, Quiescence, Rank, retrieve
 from fastapi_durable.model.records import Run
@@ -58,6 +61,7 @@ class Lifetime:
         self._body: asyncio.Task[Any] | None = None
         self._body_over: asyncio.Future[None] | None = None
         self._interrupted = False
+        self._code: CodeType | None = None
         self._refusals = 0
         self._impatience: asyncio.TimerHandle | None = None
 
@@ -95,12 +99,29 @@ class Lifetime:
         return outcome
 
     @property
+    def place_of_body(self) -> str | None:
+        """Where the body's function begins, as `file:line`; None if it was not called."""
+        return place_of_code(self._code)
+
+    @property
     def was_interrupted(self) -> bool:
         """Whether what the body returned or raised says nothing, since it was interrupted.
 
         One that was asked to stop at its next call, and came to its end without another, has ended by itself.
         """
         return self._interrupted and self.ended is not None
+
+    def watched(self, body: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """The body's coroutine, which the current task is about to await: the log tells of its first foreign wait.
+
+        Once for each workflow in a process: from then on nothing looks at its waits any more.
+        """
+        self._code = getattr(body, "cr_code", None)
+        file = "" if self._code is None else self._code.co_filename
+        is_own = origin_of(file) in (Origin.CONTEXT, Origin.LIBRARY)
+        if not is_own and self._run.workflow not in self._kernel.told_of_foreign_awaits:
+            self.tasks.watch(body, self._tell_of_foreign_await)
+        return body
 
     # What a call meets
 
@@ -215,6 +236,21 @@ class Lifetime:
     def _interrupt(self) -> NoReturn:
         self._interrupted = True
         raise Interrupt
+
+    def _tell_of_foreign_await(self, found: ForeignAwait) -> None:
+        told = self._kernel.told_of_foreign_awaits
+        if self._run.workflow in told:
+            return
+        told.add(self._run.workflow)
+        _log.warning(
+            "the body of workflow %r awaits %s at %s:%d. Nothing records it: every replay does it again, and a run "
+            "that leaves memory does not wait for it. Move it into a step, `await ctx.step(...)`. (Logged once per "
+            "workflow.)",
+            self._run.workflow,
+            found.awaited,
+            found.file,
+            found.line,
+        )
 
     def _keep_going(self, parked: Parked | None) -> None:
         if self.ended is None:

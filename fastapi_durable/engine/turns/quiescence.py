@@ -179,7 +179,7 @@ class Quiescence:
             self._is_watching = True
             # A body that awaits its only call itself can do nothing else. One with branches may be about to.
             alone = len(self.parked) == 1 and asyncio.current_task() is self._body
-            alone = alone and not self._branches and not self.tasks.branches
+            alone = alone and not self._branches and not self.tasks.members
             self._watch(self._signs_of_life, 1 if alone else self._cycles)
 
     @property

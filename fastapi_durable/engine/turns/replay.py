@@ -29,7 +29,7 @@ class Replay:
     @property
     def is_ordered(self) -> bool:
         """Whether a call may have to wait for others."""
-        return not self.is_over and self._life.tasks.branches > 0
+        return not self.is_over and bool(self._life.tasks.members)
 
     async def await_place(self, answer: Checkpoint) -> None:
         """Wait until all that was recorded before this row has been given out."""

@@ -16,6 +16,7 @@ from fastapi_durable.engine.runs.failure import named
 from fastapi_durable.engine.turns.history import History
 from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Raised, Returned, TurnOutcome
+from fastapi_durable.engine.turns.place import handled_now, place_now, place_of
 from fastapi_durable.engine.turns.position import refuse_inside_step
 from fastapi_durable.engine.turns.replay import Replay
 from fastapi_durable.engine.turns.undo import Compensation
@@ -140,8 +141,23 @@ class Turn:
 
     def diverge(self, recorded: Checkpoint, kind: CheckpointKind, name: str) -> NoReturn:
         """End the turn because the code asks for something else than what is recorded."""
-        there = f"{recorded.kind} {recorded.name!r}"
-        self.block(NonDeterminismError(self.run.id, recorded.seq, there, f"{kind} {name!r}"))
+        self.block(self._divergence(recorded, f"{kind} {name!r}", place_now(), handled_now()))
+
+    def block_if_recorded(self, error: Exception, *seqs: int) -> None:
+        """End the turn because of what this process lacks for the calls at these positions, if they are recorded.
+
+        Earlier code came this far, so the process was deployed without something that it needs; the body is not to
+        blame. Where nothing is recorded, the call is new, and the body gets the error.
+        """
+        if any(self.history.find(seq) is not None for seq in seqs):
+            self.block(error)
+
+    def block_if_next_is(self, name: str, error: Exception) -> None:
+        """The same for a call that has taken no position: it is recorded if its name stands at the next one."""
+        recorded = self.history.find(self.take_position())
+        self.history.positions.give_back()
+        if recorded is not None and recorded.name == name:
+            self.block(error)
 
     def block(self, error: Exception) -> NoReturn:
         """End the turn because the code does not fit what is stored; the run waits for code that does."""
@@ -201,12 +217,27 @@ class Turn:
         """End the turn for a fault that is not the body's, which hears nothing of it."""
         self.life.end(Ended(Ending.ABANDONED, error=error))
 
+    def _divergence(
+        self, recorded: HistoryRow | Checkpoint, found: str, place: str | None, after: BaseException | None
+    ) -> NonDeterminismError:
+        return NonDeterminismError(
+            self.run.id,
+            recorded.seq,
+            f"{recorded.kind} {recorded.name!r}",
+            found,
+            workflow=self.run.workflow,
+            place=place,
+            after=after,
+            raised_at=None if after is None else place_of(after),
+        )
+
     def _outcome(self, body: asyncio.Task[Any]) -> TurnOutcome:
         if self.life.was_interrupted and self.life.ended is not None:
             return self.life.ended
-        if not self._undoing and (leftover := self.history.first_leftover()):
-            return Ended(Ending.DIVERGED, error=leftover)
         error = asyncio.CancelledError() if body.cancelled() else body.exception()
+        if not self._undoing and (leftover := self.history.first_leftover()):
+            place = self.life.place_of_body if error is None else place_of(error)
+            return Ended(Ending.DIVERGED, error=self._divergence(leftover, "the end of the workflow", place, error))
         if error is None:
             return Returned(body.result())
         if isinstance(error, Exception):

@@ -20,11 +20,12 @@ from fastapi_durable.engine.runs.operator_log import RETRY_TRACE
 from fastapi_durable.model.errors import InputValidationError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import ErrorRecord, Json, Run, RunStatus
 from fastapi_durable.model.reserved import DEAD_LETTER
-from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.store.base import StateStore, StoreTransaction
 
 _log = logging.getLogger("fastapi_durable")
 
 _LETTERS_LOOKED_AT = 1000
+_LETTERS_SHOWN = 50
 
 DeadLetterWorkflow = Callable[..., object] | str
 
@@ -76,15 +77,33 @@ async def letter_of_this_death(transaction: StoreTransaction, dead: Run, letter:
     A letter and its death are one transaction, and of two workers one buries the run. So a letter that exists belongs
     to an earlier death: before a retry, or of a deleted run that had the same id.
     """
-    retries = await transaction.list_checkpoints_by_name_prefix(dead.id, [RETRY_TRACE])
-    first = 1 + sum(isinstance(row.output, dict) and row.output.get("status") == RunStatus.DEAD for row in retries)
+    first = 1 + await _earlier_deaths(transaction, dead.id)
     for number in range(first, first + _LETTERS_LOOKED_AT):
-        # The first one has the reference's form. `@2:` is no namespace: those have a length and a dot.
-        word = str(DEAD_LETTER) if number == 1 else f"{DEAD_LETTER.word}@{number}:"
-        letter = replace(letter, id=f"{word}{dead.id}")
+        letter = replace(letter, id=_letter_id(dead.id, number))
         if await transaction.find_run(letter.id) is None:
             break
     return letter
+
+
+async def letters_of(store: StateStore, run: Run) -> list[str]:
+    """The ids of the letters that tell of the deaths of a run, the first death first; those that are still there."""
+    if run.recovery_attempts is None or DEAD_LETTER.begins(run.id):
+        # Its process has never died.
+        return []
+    deaths = await _earlier_deaths(store, run.id) + (run.status is RunStatus.DEAD)
+    letters = [_letter_id(run.id, number) for number in range(1, min(deaths, _LETTERS_SHOWN) + 1)]
+    return [letter for letter in letters if await store.find_run(letter) is not None]
+
+
+async def _earlier_deaths(store: StateStore, run_id: str) -> int:
+    """How often the run was retried because it was dead."""
+    retries = await store.list_checkpoints_by_name_prefix(run_id, [RETRY_TRACE])
+    return sum(isinstance(row.output, dict) and row.output.get("status") == RunStatus.DEAD for row in retries)
+
+
+def _letter_id(run_id: str, number: int) -> str:
+    """The first one has the reference's form. `@2:` is no namespace: those have a length and a dot."""
+    return f"{DEAD_LETTER}{run_id}" if number == 1 else f"{DEAD_LETTER.word}@{number}:{run_id}"
 
 
 def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Letter | None:

@@ -10,6 +10,7 @@ from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.model.errors import StoreError
 from fastapi_durable.model.records import (
     LIVE_STATUSES,
+    CheckpointStatus,
     RetentionPolicy,
     Run,
     RunChanges,
@@ -17,6 +18,7 @@ from fastapi_durable.model.records import (
     RunQuery,
     RunStatus,
 )
+from fastapi_durable.model.reserved import JOINED
 from fastapi_durable.store.memory.access import TableAccess
 from fastapi_durable.store.memory.activity import activity
 from fastapi_durable.store.memory.claims import STRANDABLE, waiting_since
@@ -135,10 +137,20 @@ class RunOperations(TableAccess):
                 if (policy.max_age is not None and run.updated_at < now - policy.max_age)
                 or (policy.max_count is not None and position >= policy.max_count)
             ]
-            batch = given_up[::-1][:limit]
+            batch = [run_id for run_id in given_up[::-1] if _is_joined(tables, run_id)][:limit]
             for run_id in batch:
                 _delete_run(tables, run_id)
             return len(batch)
+
+
+def _is_joined(tables: Tables, run_id: str) -> bool:
+    """Whether no parent needs the run any more: it has ended itself, or the ending stands in its history."""
+    run = tables.runs.get(run_id)
+    parent = None if run is None or run.parent_run_id is None else tables.runs.get(run.parent_run_id)
+    if run is None or parent is None or parent.status.is_terminal:
+        return True
+    recorded = None if run.parent_seq is None else tables.checkpoints.get((parent.id, run.parent_seq))
+    return recorded is not None and recorded.status is CheckpointStatus.COMPLETED and recorded.name.startswith(JOINED)
 
 
 def _delete_run(tables: Tables, run_id: str) -> None:

@@ -87,5 +87,9 @@ class RunStore(Protocol):
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
-        """Delete up to `limit` finished runs that the policy gives up, the oldest first; return how many."""
+        """Delete up to `limit` finished runs that the policy gives up, the oldest first; return how many.
+
+        A run stays while its parent lives and has not recorded its ending, at `parent_seq` and with a name that begins
+        with `JOINED`: the parent would start it again. It counts among the newest runs all the same.
+        """
         ...

@@ -9,6 +9,8 @@ import { table } from "./runs.js";
 import { facts, keyOf, legend, waterfall } from "./waterfall.js";
 
 const STEPS = 250;
+// What operators did stands below every compensation.
+const OPERATORS = -2_000_000_000;
 
 export async function run(parameters, page) {
   const id = parameters.get("run");
@@ -52,7 +54,8 @@ function childReader(page) {
 
 function sections(found, view, { draw, turn }) {
   const forward = [...found.timeline.filter((step) => step.seq >= 0), ...unrecorded(found)];
-  const undone = found.timeline.filter((step) => step.seq < 0);
+  const undone = found.timeline.filter((step) => step.seq < 0 && step.seq > OPERATORS);
+  const operated = found.timeline.filter((step) => step.seq <= OPERATORS).reverse();
   const failed = undone.filter((step) => step.status === "failed").length;
   const done = undone.filter((step) => step.status === "completed").length;
   return [
@@ -68,6 +71,7 @@ function sections(found, view, { draw, turn }) {
         : view.shape === "graph" ? graph(found, forward, (step) => open(found, view, step, draw)) : waterfall(view, found, forward),
       forward.length ? legend(view.shape) : null),
     undone.length ? h("section", { class: "card" }, h("h2", {}, `Undoing: ${done} of ${undone.length} done${failed ? `, ${failed} failed` : ""}`), waterfall(view, found, undone)) : null,
+    operated.length ? h("section", { class: "card" }, h("h2", {}, "What operators did"), h("dl", { class: "facts" }, facts(operated.map(told)))) : null,
     found.children.length ? h("section", { class: "card" }, h("h2", {}, `Children (${found.children_total > found.children.length ? `the newest ${found.children.length} of ${found.children_total.toLocaleString()}` : found.children_total})`), table(found.children)) : null,
     h("div", { class: "two" },
       h("section", { class: "card" }, h("h2", {}, "Input"), json(found.input)),
@@ -120,7 +124,7 @@ function about(found) {
     ["Parent", found.parent_run_id && link({ run: found.parent_run_id }, found.parent_run_id)],
     ["Made from", made && link({ run: made }, made)],
     ["Gave up for", /^dlq(@[0-9]+)?:/.test(found.id) && link({ run: found.id.replace(/^[^:]*:/, "") }, found.id.replace(/^[^:]*:/, ""))],
-    ["Dead letter", found.status === "dead" && link({ run: `dlq:${found.id}` }, `dlq:${found.id}`)],
+    [found.dead_letters.length > 1 ? "Dead letters" : "Dead letter", spaced(found.dead_letters.map((id) => link({ run: id }, id)))],
     ["Namespace", found.namespace], ["Origin", found.origin], ["Queue", found.queue], ["Fairness key", found.fairness_key], ["Priority", found.priority],
     ["Crashes since progress", found.recovery_attempts],
     ["Tags", spaced(found.tags.map((tag) => link({ page: "runs", tag }, h("span", { class: "tag" }, tag))))],
@@ -128,18 +132,25 @@ function about(found) {
   ]));
 }
 
+function told(trace) {
+  const { status: before, run_id: made } = trace.output ?? {};
+  return [trace.name.replace(/^operator:/, "").replaceAll("_", " "), h("span", {}, `${exact(trace.started_at)} (`, when(trace.started_at), ")",
+    before ? h("span", { class: "muted" }, `; it was ${before}`) : null, made ? ["; as ", link({ run: made }, made)] : null)];
+}
+
 // What the run waits for has no row of its own until it has come.
 function unrecorded(found) {
-  if (!found.waiting || found.timeline.some((step) => step.seq >= 0 && !step.finished_at) || found.timeline.length < found.timeline_total) return [];
+  if (!found.waiting || found.waiting.kind === "singleton" || found.timeline.some((step) => step.seq >= 0 && !step.finished_at) || found.timeline.length < found.timeline_total) return [];
   return [{ seq: Infinity, name: found.waiting.name, kind: found.waiting.kind, status: "pending", step_id: "", attempts: 1, events: [],
     input: null, output: null, error: null, started_at: found.waiting.since, finished_at: null, wake_at: found.wake_at, parallel_group: null }];
 }
 
 function waiting(found) {
   const { waiting: what } = found;
+  const since = () => h("span", { class: "muted" }, ` since ${exact(what.since)} (`, when(what.since), ")");
+  if (what?.kind === "singleton") return h("span", {}, "Waits for its turn among the runs of ", link({ page: "runs", workflow: found.workflow, tag: `singleton:${what.name}` }, what.name), since());
   if (!what) return h("span", {}, "Goes on by itself ", h("b", {}, when(found.wake_at)), h("span", { class: "muted" }, `, at ${exact(found.wake_at)}`));
   const words = what.name === "breakpoint" && what.kind === "breakpoint" ? "" : what.kind === "child" ? link({ run: what.name }, what.name) : h("span", { class: "mono" }, what.name);
-  return h("span", {}, `Waits for ${{ signal: "the signal", event: "the event", child: "the child", webhook: "the callback", breakpoint: "an operator at a breakpoint" }[what.kind]} `, words,
-    h("span", { class: "muted" }, ` since ${exact(what.since)} (`, when(what.since), ")"),
+  return h("span", {}, `Waits for ${{ signal: "the signal", event: "the event", child: "the child", webhook: "the callback", breakpoint: "an operator at a breakpoint", engine: "" }[what.kind]} `, words, since(),
     found.wake_at ? h("span", { class: "muted" }, "; gives up ", when(found.wake_at)) : null);
 }

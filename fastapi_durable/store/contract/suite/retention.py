@@ -1,8 +1,10 @@
 """Deleting what a retention policy gives up."""
 
+from dataclasses import replace
 from datetime import timedelta
 
-from fastapi_durable.model.records import RetentionPolicy, RunStatus
+from fastapi_durable.model.records import CheckpointStatus, RetentionPolicy, RunStatus
+from fastapi_durable.model.reserved import JOINED
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.contract.suite.attributes import found
 from fastapi_durable.store.contract.suite.builders import T0, a_checkpoint, a_run, a_waiter, at, create, listed
@@ -72,6 +74,46 @@ class RetentionContract:
         await create_finished(store, z=1)
         assert await store.prune_terminal_runs(one, now=T0, limit=100, namespace="y") == 0
         assert await store.prune_terminal_runs(one, now=T0, limit=100) == 1
+
+    async def test_a_child_that_its_living_parent_has_still_to_join_stays(self, store: StateStore) -> None:
+        """It would be started again. An ending that stands in the parent's history is not asked for any more."""
+        policy = RetentionPolicy(statuses=COMPLETED, max_age=HOUR)
+        await create(store, a_run("parent", status=RunStatus.SUSPENDED, created_at=at(-9999)))
+        await create(store, a_run("ended", status=RunStatus.FAILED, created_at=at(-9999)))
+        children = [
+            ("joined", "parent", 0),
+            ("awaited", "parent", 1),
+            ("spawned", "parent", 2),
+            ("cancelled", "parent", 3),
+        ]
+        children += [("of-ended", "ended", 0), ("of-nobody", "gone", 0), ("never-asked", "parent", 9)]
+        for age, (run_id, parent, seq) in enumerate(children):
+            child = a_run(run_id, status=RunStatus.COMPLETED, created_at=at(-9999), updated_at=at(-9000 - age))
+            await create(store, replace(child, parent_run_id=parent, parent_seq=seq))
+        completed, running, failed = CheckpointStatus.COMPLETED, CheckpointStatus.RUNNING, CheckpointStatus.FAILED
+        for seq, name, status in (
+            (0, f"{JOINED}joined", completed),
+            (1, f"{JOINED}awaited", running),
+            (2, "spawn:spawned", completed),
+            (3, f"{JOINED}cancelled", failed),
+        ):
+            await store.save_checkpoint(replace(a_checkpoint(seq, "parent"), name=name, status=status))
+        # Those that stay do not keep younger ones from being reached.
+        assert await store.prune_terminal_runs(policy, now=T0, limit=2) == 2
+        assert await store.prune_terminal_runs(policy, now=T0, limit=2) == 1
+        assert await store.prune_terminal_runs(policy, now=T0, limit=2) == 0
+        assert sorted(await listed(store)) == ["awaited", "cancelled", "ended", "never-asked", "parent", "spawned"]
+        await store.update_run("parent", {"status": RunStatus.COMPLETED, "updated_at": T0})
+        assert await store.prune_terminal_runs(policy, now=T0, limit=10) == 4
+
+    async def test_a_child_that_stays_counts_among_the_newest(self, store: StateStore) -> None:
+        await create(store, a_run("parent", status=RunStatus.RUNNING, created_at=at(-9999)))
+        child = a_run("child", status=RunStatus.COMPLETED, created_at=at(-9999), updated_at=at(-1))
+        await create(store, replace(child, parent_run_id="parent", parent_seq=0))
+        await create_finished(store, a=2, b=3)
+        policy = RetentionPolicy(statuses=COMPLETED, max_count=1)
+        assert await store.prune_terminal_runs(policy, now=T0, limit=10) == 2
+        assert sorted(await listed(store)) == ["child", "parent"]
 
     async def test_everything_of_a_pruned_run_goes_with_it(self, store: StateStore) -> None:
         for run_id in ("a", "b"):

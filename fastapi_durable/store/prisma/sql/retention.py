@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from fastapi_durable.model.records import RetentionPolicy
+from fastapi_durable.model.reserved import JOINED
 from fastapi_durable.store.prisma.sql.builder import Sql
-from fastapi_durable.store.prisma.sql.predicates import guarded_by_status, in_namespaces, in_statuses, where
+from fastapi_durable.store.prisma.sql.predicates import LIVE, guarded_by_status, in_namespaces, in_statuses, where
 from fastapi_durable.store.prisma.sql.statements import delete_runs
 
 ENDS = 1000
@@ -68,11 +69,12 @@ def first_beyond_at(sql: Sql, policy: RetentionPolicy, moment: datetime, kept: i
 
 
 def given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, limit: int, *namespaces: str | None) -> str:
-    """The `id`s of the oldest runs within the bound, so many at most."""
+    """The `id`s of the oldest runs within the bound, so many at most; without those that a parent has still to join."""
     # A part for each status, so that each is read from the index, and no further than needed.
     parts = []
     for status in sorted(policy.statuses):
-        conditions = [f"r.status = {sql.text(status)}", _within(sql, bound), *in_namespaces(sql, *namespaces)]
+        conditions = [f"r.status = {sql.text(status)}", _within(sql, bound), _is_joined(sql)]
+        conditions += in_namespaces(sql, *namespaces)
         parts.append(
             f"SELECT id, updated_at FROM (SELECT r.id, r.updated_at {_RUNS} {where(conditions)}"
             f" ORDER BY r.updated_at, {sql.bytewise('r.id')} LIMIT {sql.integer(limit)}) AS {status}"
@@ -86,7 +88,21 @@ def given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, limit: int, *names
 def delete_given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, run_ids: Sequence[str]) -> str:
     """Delete these runs as far as they are still given up, for one may have been retried; returns their ids."""
     conditions = [f"r.id IN {sql.texts(run_ids)}", guarded_by_status(sql, sorted(policy.statuses)), _within(sql, bound)]
+    conditions.append(_is_joined(sql))
     return delete_runs(where(conditions))
+
+
+def _is_joined(sql: Sql) -> str:
+    """Whether no parent needs the run any more: it has ended itself, or the ending stands in its history.
+
+    At the position at which it asked for the child, so each of the two is one look by a primary key.
+    """
+    joined = (
+        "SELECT 1 FROM durable_step_checkpoints AS c WHERE c.run_id = r.parent_run_id AND c.seq = r.parent_seq"
+        f" AND c.status = 'completed' AND substr(c.name, 1, {len(JOINED)}) = {sql.text(JOINED)}"
+    )
+    living = f"SELECT 1 FROM durable_workflow_runs AS p WHERE p.id = r.parent_run_id AND p.status IN {LIVE}"
+    return f"r.parent_run_id IS NULL OR NOT EXISTS ({living}) OR EXISTS ({joined})"
 
 
 def _within(sql: Sql, bound: Bound) -> str:

@@ -1,0 +1,97 @@
+"""What surrounds the execution of the application's functions: steps, transactions, operations of entities.
+
+Each has a log, interceptors, and live events that tell of its start, of what it says, and of its end.
+"""
+
+import asyncio
+from typing import Any, Generic, TypeVar
+
+from fastapi_durable.engine.core.interception import Intercepted, StepExecution
+from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
+from fastapi_durable.engine.turns.step_log import RunningStepLog
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
+from fastapi_durable.transport.base import StepOutcome
+
+R = TypeVar("R")
+
+
+class Executed(Primitive[R], Generic[R]):
+    """A call that executes a function of the application."""
+
+    @property
+    def shown_as(self) -> str:
+        """What the log, interceptors and live events call the function."""
+        return self.name
+
+    @property
+    def execution_id(self) -> str:
+        """Names the execution, also to the outside world: the same when it is tried again."""
+        return self.turn.history.positions.step_id(self.seq)
+
+    def log_of(self, attempt: int) -> RunningStepLog:
+        """The log of an attempt that is about to run."""
+        turn, seq, name = self.turn, self.seq, self.shown_as
+        kernel = turn.kernel
+        return RunningStepLog(
+            step_id=self.execution_id,
+            run_id=turn.run.id,
+            name=name,
+            attempt=attempt,
+            now=kernel.clock.now,
+            encode=lambda data: kernel.codec.encode(data, Any, what="the data of a step's event"),
+            tell=lambda event: kernel.events.step(
+                "step.progress", turn.run, seq, name, attempt=attempt, progress=event
+            ),
+        )
+
+    def intercepted(self, attempt: int) -> Intercepted:
+        """What surrounds a real execution."""
+        run = self.turn.run
+        execution = StepExecution(
+            run_id=run.id,
+            workflow=run.workflow,
+            workflow_version=run.workflow_version,
+            namespace=run.namespace,
+            seq=self.seq,
+            step_id=self.execution_id,
+            name=self.shown_as,
+            attempt=attempt,
+            traceparent=run.traceparent,
+        )
+        return Intercepted(self.turn.kernel.interceptors, execution, is_interruption)
+
+    async def uncancelled(self, outcome: StepOutcome) -> StepOutcome:
+        """The outcome of an attempt, around which code of the application may have cancelled its own task."""
+        try:
+            await take_back_own_cancels()
+        except asyncio.CancelledError as error:
+            if is_interruption(error):
+                raise
+            return StepOutcome(error=error_record(error), events=outcome.events)
+        return outcome
+
+    def tell_start(self, attempt: int) -> None:
+        """Say that an attempt begins."""
+        self.turn.kernel.events.step("step.started", self.turn.run, self.seq, self.shown_as, attempt=attempt)
+
+    def tell_end(self, ended: Checkpoint, output: Json) -> None:
+        """Say how the last attempt ended, once that is recorded.
+
+        Args:
+            output: What the function returned.
+        """
+        events = self.turn.kernel.events
+        if not events.are_heard:
+            return
+        events.step(
+            "step.completed" if ended.status is CheckpointStatus.COMPLETED else "step.failed",
+            self.turn.run,
+            ended.seq,
+            self.shown_as,
+            attempt=ended.attempts,
+            output=output,
+            error=ended.error,
+            duration=ended.finished_at - ended.started_at,
+        )
