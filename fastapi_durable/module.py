@@ -196,7 +196,7 @@ class DurableModule:
         """The public route for callbacks: `app.include_router(durable.webhook_router())`.
 
         It takes only tokens of webhooks, so put no authentication before it: third parties call it. The option
-        `webhook_url` has to lead here; with `webhook_secret` it takes only signed bodies.
+        `webhook_url` has to lead here; with `webhook_secret` it takes only signed callbacks.
 
         Args:
             max_body: Bytes; a larger body is refused.
