@@ -212,6 +212,7 @@ class DurableModule:
         tenant: TenantDependency | None = None,
         login: ConsoleLogin | None = None,
         allow_unauthenticated: bool = False,
+        hosts: Sequence[str] = (),
         dashboard: bool = True,
         include_in_schema: bool = True,
     ) -> APIRouter:
@@ -226,6 +227,7 @@ class DurableModule:
             tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
             login: A login of the console's own, for applications that have none: viewers and operators, by a form.
             allow_unauthenticated: Mount the changing routes although nothing guards them.
+            hosts: Names, beside `localhost` and loopback addresses, by which routes may be called that nothing guards.
             dashboard: Whether to serve the pages, or the API alone.
             include_in_schema: Whether the API shows in the application's OpenAPI document.
         """
@@ -239,6 +241,7 @@ class DurableModule:
             tenant=tenant,
             login=login,
             allow_unauthenticated=allow_unauthenticated,
+            hosts=hosts,
             dashboard=dashboard,
             include_in_schema=include_in_schema,
         )

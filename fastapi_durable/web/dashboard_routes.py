@@ -10,6 +10,7 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from fastapi_durable.web.login import ConsoleLogin
+from fastapi_durable.web.problems import ProblemRoute
 
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
@@ -40,7 +41,7 @@ class _File:
 
 def page_route(login: ConsoleLogin | None) -> APIRouter:
     """The page at the prefix itself. It holds no data: the API decides what is shown. Strangers go to the login."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     index = _files()["index.html"]
 
     async def page(request: Request, response: Response) -> Response:
@@ -54,7 +55,7 @@ def page_route(login: ConsoleLogin | None) -> APIRouter:
 
 def asset_route() -> APIRouter:
     """Scripts, styles and pictures, which the login page needs before anybody is signed in."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     found = _files()
 
     async def asset(name: str, request: Request) -> Response:

@@ -80,9 +80,9 @@ async def call(found: Desk, method: str, path: str, **headers: str) -> httpx.Res
             body = {"run_id": ID} if takes_none else {"input": {"id": "1", "weight": 1}, "run_id": ID}
     return await found.client.request(
         method,
-        f"http://test{path}",
+        f"http://localhost{path}",
         json=body,
-        headers={key.replace("_", "-"): value for key, value in headers.items()},
+        headers={key.replace("_", "-").encode(): value.encode("latin-1") for key, value in headers.items()},
     )
 
 
@@ -228,5 +228,5 @@ async def test_pages_of_other_sites_change_nothing() -> None:
             for method, path in routes(found.app):
                 if changes(method):
                     assert (await call(found, method, path, **headers)).status_code == 403
-        for headers in ({"sec-fetch-site": "same-origin"}, {"origin": "http://test"}):
+        for headers in ({"sec-fetch-site": "same-origin"}, {"origin": "http://localhost"}):
             assert (await call(found, "POST", f"/durable/api/runs/{ID}/cancel", **headers)).status_code == 200

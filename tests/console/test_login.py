@@ -43,7 +43,7 @@ async def authenticate(
 async def login_desk(**changes: Any) -> AsyncIterator[Desk]:
     options = {"authenticate": authenticate, "secret": SECRET, **changes}
     async with desk(login=ConsoleLogin(**options)) as found:
-        found.client.base_url = httpx.URL("https://test/durable/")
+        found.client.base_url = httpx.URL("https://localhost/durable/")
         yield found
 
 
@@ -52,7 +52,7 @@ async def sign_in(found: Desk, name: str, password: str = PASSWORD, **fields: st
     return await found.client.post(
         "login",
         data={"username": name, "password": password, **fields},
-        headers={"sec-fetch-site": "same-origin", "origin": "https://test"},
+        headers={"sec-fetch-site": "same-origin", "origin": "https://localhost"},
     )
 
 
@@ -339,7 +339,7 @@ async def test_a_users_namespace_confines_what_is_seen() -> None:
         assert (info["user"], info["namespace"]) == ({"name": "theo", "role": "operate"}, "elsewhere")
     login = ConsoleLogin(authenticate=authenticate, secret=SECRET)
     async with desk(login=login, tenant=lambda: "ours") as found:
-        found.client.base_url = httpx.URL("https://test/durable/")
+        found.client.base_url = httpx.URL("https://localhost/durable/")
         await sign_in(found, "theo")
         assert (await found.client.get("api/runs")).status_code == 403
         await sign_in(found, "vera")

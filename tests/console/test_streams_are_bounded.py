@@ -104,7 +104,7 @@ async def test_a_caller_is_a_user_or_else_a_tenant(by: str, monkeypatch: pytest.
             cookies = [(await sign_in(found, name)).headers["set-cookie"] for name in ("vera", "otto")]
             headers = [{"cookie": cookie.partition(";")[0]} for cookie in cookies]
             found.client.cookies.clear()
-        found.client.base_url = httpx.URL("https://test")
+        found.client.base_url = httpx.URL("https://localhost")
         await found.runtime.store.create_run(stored("run", namespace="acme"))
         asked = [*headers, headers[0]]
         answers = await asyncio.gather(*[found.client.get("/durable/api/runs/stream", headers=each) for each in asked])

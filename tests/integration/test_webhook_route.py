@@ -51,7 +51,7 @@ async def desk(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, DurableModule, FastAPI]]:
     """An application whose every other route needs a login."""
     durable = DurableModule.for_root(
-        DurableOptions(store=store or MemoryStateStore(), webhook_url="http://test/webhooks", **options),
+        DurableOptions(store=store or MemoryStateStore(), webhook_url="http://localhost/webhooks", **options),
         workflows=[call_me, never_called],
     )
 

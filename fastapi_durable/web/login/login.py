@@ -107,7 +107,7 @@ class ConsoleLogin:
             if role == "operate" and not user.may_operate:
                 raise NotPermittedError("this needs the role operate, and the user who is signed in has the role view")
             if role == "operate":
-                _log.info("console: %r: %s %r", user.name, request.method, request.url.path)
+                _log.info("console: %r: %s %r", user.name, request.method, request.scope["path"])
             remember(request, user)
 
         return require
@@ -132,7 +132,8 @@ class ConsoleLogin:
 
     def to_login(self, request: Request) -> Response:
         """Send a browser to the login page, to come back to the view that it wanted."""
-        view = f"?{request.url.query}" if request.url.query else ""
+        query = request.scope["query_string"].decode("latin-1")
+        view = f"?{query}" if query else ""
         target = f"login?next={quote(view, safe='')}" if _VIEW.fullmatch(view) else "login"
         return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER, headers={"Cache-Control": "no-store"})
 
