@@ -25,7 +25,8 @@ _POLICY: Final = (
 _HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With `no-referrer` a browser says `Origin: null` of the form that signs out, and over plain HTTP nothing else.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     # Asked for anew each time, and answered with 304 unless another version is installed.
     "Cache-Control": "no-cache",

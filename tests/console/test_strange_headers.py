@@ -10,7 +10,7 @@ from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
 from tests.console.desk import desk
 from tests.console.test_access import ID, call, changes, login, populated, routes, snapshot
-from tests.console.test_login import login_desk, sign_in
+from tests.console.test_login import COOKIE, login_desk, sign_in
 
 FOREIGN_HOSTS = [
     "evil.example",
@@ -128,7 +128,7 @@ async def test_headers_that_cannot_be_read_are_refused_or_passed_over_and_break_
     """On every route, for strangers and for those who have signed in, as on the login page itself."""
     async with login_desk() as found:
         await sign_in(found, "otto")
-        cookie = {"cookie": f"durable_dashboard_session={found.client.cookies['durable_dashboard_session']}"}
+        cookie = {"cookie": f"{COOKIE}={found.client.cookies[COOKIE]}"}
         found.client.cookies.clear()
         pages = [
             ("GET", "/durable/"),
