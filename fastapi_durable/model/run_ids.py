@@ -16,8 +16,9 @@ DERIVED_ID_LIMIT: Final = 550
 RUN_ID_LIMIT: Final = 600
 """Characters of any run id. What is left is for ids that cannot be refused: `dlq:<id>` and `<id>~<number>`."""
 
-_SHADOWED: Final = re.compile(r"\.|\.\.|facets|(?:.*/)?stream|.*/values/[^/]*", re.DOTALL)
-"""Ids that stand in the console's addresses where a route has a word of its own, or that an HTTP client shortens."""
+_SHADOWED: Final = re.compile(r"(?:.*[/\\])?\.{1,2}(?:[/\\].*)?|facets|(?:.*/)?stream|.*/values/[^/]*", re.DOTALL)
+"""Ids that stand in the console's addresses where a route has a word of its own, or that HTTP clients and proxies
+shorten."""
 
 _HOP: Final = re.compile(r"(?P<root>.+)(?<!~retry)(?<!~fork)~(?P<number>[1-9][0-9]*)", re.DOTALL)
 """The eight characters of a retry or a fork may be digits as well."""
@@ -50,8 +51,8 @@ def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
         )
     if _SHADOWED.fullmatch(checked):
         raise InputValidationError(
-            "run_id must not be '.', '..', 'facets' or 'stream', nor end with '/stream' or '/values/...', which are "
-            f"addresses of the console, got {checked[:80]!r}"
+            "run_id must not be 'facets' or 'stream', nor end with '/stream' or '/values/...', nor have '.' or '..' as "
+            f"a part between slashes, which are addresses of the console, got {checked[:80]!r}"
         )
     return checked
 

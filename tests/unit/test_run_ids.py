@@ -100,6 +100,17 @@ def test_no_run_id_is_an_address_of_the_console() -> None:
             checked_run_id(word)
 
 
+@pytest.mark.parametrize("run_id", [".", "..", "../x", "x/..", "a/./b", "a/../../b", "..\\x", "a\\..\\b"])
+def test_no_run_id_leads_out_of_the_console(run_id: str) -> None:
+    with pytest.raises(InputValidationError, match="as a part between slashes"):
+        checked_run_id(run_id)
+
+
+@pytest.mark.parametrize("run_id", ["...", "a..b", "..a/b.", "a/.b", "order.1/x"])
+def test_dots_within_a_part_of_a_run_id_are_its_own(run_id: str) -> None:
+    assert checked_run_id(run_id) == run_id
+
+
 def test_the_documents_list_what_belongs_to_the_engine() -> None:
     """Word by word, with what it means."""
     text = DOCUMENT.read_text(encoding="utf-8")
