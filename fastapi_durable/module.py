@@ -224,7 +224,8 @@ class DurableModule:
             dependencies: Before every route: the application's own authentication.
             view: Further ones before what only reads, the dashboard included.
             operate: Further ones before what changes runs.
-            tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
+            tenant: A dependency that returns the namespace that the caller is confined to, or `ALL_NAMESPACES`. All
+                else is refused (403), None included.
             login: A login of the console's own, for applications that have none: viewers and operators, by a form.
             allow_unauthenticated: Mount the changing routes although nothing guards them.
             hosts: Names, beside `localhost` and loopback addresses, by which routes may be called that nothing guards.

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 
-from fastapi_durable import RunStatus
+from fastapi_durable import ALL_NAMESPACES, AllNamespaces, RunStatus
 from fastapi_durable.model.records import SignalWaiter
 from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
@@ -40,8 +40,8 @@ async def operator(who: Annotated[str, Depends(login)]) -> None:
         raise HTTPException(403)
 
 
-async def tenant_of(x_tenant: Annotated[str | None, Header()] = None) -> str | None:
-    return x_tenant
+async def tenant_of(x_tenant: Annotated[str | None, Header()] = None) -> str | AllNamespaces:
+    return x_tenant or ALL_NAMESPACES
 
 
 @pytest.fixture(autouse=True)
@@ -161,8 +161,8 @@ async def test_a_tenant_of_another_namespace_than_the_modules_is_refused() -> No
 
 
 async def test_a_tenant_dependency_that_knows_no_namespace_lets_nobody_in() -> None:
-    """Only None stands for all of them: what is empty by mistake must not open every tenant's runs."""
-    answers = itertools.cycle(["", 0, False, []])
+    """A forgotten `return`, or a header that says `ALL_NAMESPACES`, must not open every tenant's runs."""
+    answers: Iterator[Any] = itertools.cycle([None, "", 0, False, [], 1])
 
     async def no_namespace() -> Any:
         return next(answers)
@@ -172,7 +172,14 @@ async def test_a_tenant_dependency_that_knows_no_namespace_lets_nobody_in() -> N
         for method, path in routes(found.app):
             response = await call(found, method, path)
             assert response.status_code == 403, (method, path)
-            assert "None stands for all of them" in response.json()["detail"]
+            assert "must return a namespace" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["ALL_NAMESPACES", "AllNamespaces.ALL_NAMESPACES", "None", "null", "*", "1", "%"])
+async def test_no_name_of_a_namespace_stands_for_all_of_them(name: str) -> None:
+    async with desk(allow_unauthenticated=True, tenant=tenant_of) as found:
+        await populated(found)
+        assert (await found.client.get("runs", headers={"x-tenant": name})).json()["runs"] == []
 
 
 async def test_a_tenant_signals_only_a_run_of_its_own_that_waits() -> None:

@@ -394,7 +394,9 @@ def test_a_login_that_cannot_be_safe_is_refused_at_once(wrong: dict[str, Any]) -
         ConsoleLogin(**options)
 
 
-@pytest.mark.parametrize("wrong", [{"name": ""}, {"name": "n" * 201}, {"role": "admin"}, {"namespace": ""}])
+@pytest.mark.parametrize(
+    "wrong", [{"name": ""}, {"name": "n" * 201}, {"role": "admin"}, {"namespace": ""}, {"namespace": None}]
+)
 def test_a_user_who_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="ConsoleUser"):
         ConsoleUser(**{"name": "n", **wrong})
