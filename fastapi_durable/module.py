@@ -230,7 +230,8 @@ class DurableModule:
             allow_unauthenticated: Mount the changing routes although nothing guards them.
             hosts: Names, beside `localhost` and loopback addresses, by which routes may be called that nothing guards.
             dashboard: Whether to serve the pages, or the API alone.
-            include_in_schema: Whether the API shows in the application's OpenAPI document.
+            include_in_schema: Whether the API shows in the application's OpenAPI document. What the workflows of a
+                guarded console take does not: `GET api/workflows` tells it.
         """
         return console_router(
             self,
