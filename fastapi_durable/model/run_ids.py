@@ -11,10 +11,10 @@ from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.reserved import PREFIXES, checked_text
 
 DERIVED_ID_LIMIT: Final = 550
-"""Characters of an id that the engine makes of another one, where it can still say no: a child, a retry, a fork."""
+"""Bytes of an id that the engine makes of another one, where it can still say no: a child, a retry, a fork."""
 
 RUN_ID_LIMIT: Final = 600
-"""Characters of any run id. What is left is for ids that cannot be refused: `dlq:<id>` and `<id>~<number>`."""
+"""Bytes of any run id. What is left is for ids that cannot be refused: `dlq:<id>` and `<id>~<number>`."""
 
 _SHADOWED: Final = re.compile(r"(?:.*[/\\])?\.{1,2}(?:[/\\].*)?|facets|(?:.*/)?stream|.*/values/[^/]*", re.DOTALL)
 """Ids that stand in the console's addresses where a route has a word of its own, or that HTTP clients and proxies
@@ -67,9 +67,10 @@ def derived_run_id(run_id: str, what: str, mend: str) -> str:
     Raises:
         InputValidationError: it is too long.
     """
-    if len(run_id) > DERIVED_ID_LIMIT:
+    size = len(run_id.encode())
+    if size > DERIVED_ID_LIMIT:
         raise InputValidationError(
-            f"the id of {what} would have {len(run_id)} characters, and at most {DERIVED_ID_LIMIT} can be stored: "
+            f"the id of {what} would have {size} bytes, and at most {DERIVED_ID_LIMIT} can be stored: "
             f"{run_id[:80]!r}... {mend}"
         )
     return run_id
