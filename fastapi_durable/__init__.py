@@ -44,9 +44,12 @@ from fastapi_durable.transport.in_process import InProcessTransport
 from fastapi_durable.wakeups.postgresql import PostgresWakeups
 from fastapi_durable.wakeups.sqlite import SqliteWakeups
 from fastapi_durable.web.login import ConsoleLogin, ConsoleUser, LoginCredentials, LoginCredentialsDep
+from fastapi_durable.web.namespaces import ALL_NAMESPACES, AllNamespaces
 
 __all__ = [
+    "ALL_NAMESPACES",
     "Adaptive",
+    "AllNamespaces",
     "Backoff",
     "Batch",
     "BulkCancellation",

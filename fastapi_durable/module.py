@@ -196,7 +196,7 @@ class DurableModule:
         """The public route for callbacks: `app.include_router(durable.webhook_router())`.
 
         It takes only tokens of webhooks, so put no authentication before it: third parties call it. The option
-        `webhook_url` has to lead here; with `webhook_secret` it takes only signed bodies.
+        `webhook_url` has to lead here; with `webhook_secret` it takes only signed callbacks.
 
         Args:
             max_body: Bytes; a larger body is refused.
@@ -212,6 +212,7 @@ class DurableModule:
         tenant: TenantDependency | None = None,
         login: ConsoleLogin | None = None,
         allow_unauthenticated: bool = False,
+        hosts: Sequence[str] = (),
         dashboard: bool = True,
         include_in_schema: bool = True,
     ) -> APIRouter:
@@ -223,11 +224,14 @@ class DurableModule:
             dependencies: Before every route: the application's own authentication.
             view: Further ones before what only reads, the dashboard included.
             operate: Further ones before what changes runs.
-            tenant: A dependency that returns the namespace that the caller is confined to, or None for all.
+            tenant: A dependency that returns the namespace that the caller is confined to, or `ALL_NAMESPACES`. All
+                else is refused (403), None included.
             login: A login of the console's own, for applications that have none: viewers and operators, by a form.
             allow_unauthenticated: Mount the changing routes although nothing guards them.
+            hosts: Names, beside `localhost` and loopback addresses, by which routes may be called that nothing guards.
             dashboard: Whether to serve the pages, or the API alone.
-            include_in_schema: Whether the API shows in the application's OpenAPI document.
+            include_in_schema: Whether the API shows in the application's OpenAPI document. What the workflows of a
+                guarded console take does not: `GET api/workflows` tells it.
         """
         return console_router(
             self,
@@ -239,6 +243,7 @@ class DurableModule:
             tenant=tenant,
             login=login,
             allow_unauthenticated=allow_unauthenticated,
+            hosts=hosts,
             dashboard=dashboard,
             include_in_schema=include_in_schema,
         )

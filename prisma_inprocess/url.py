@@ -14,9 +14,9 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from prisma_inprocess.errors import ConfigurationError
+from prisma_inprocess.tls import Tls, read_tls
 
 DEFAULT_PLAN_CACHE_SIZE = 1000
-_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
 @dataclass(slots=True, frozen=True)
@@ -40,6 +40,7 @@ class PostgresUrl:
         keepalives_count: Unanswered questions after which the connection is lost (`keepalives_count=`, default 3).
         tcp_user_timeout: Seconds that sent data may stay unacknowledged (`tcp_user_timeout=` in milliseconds, as in
             libpq; default 30000; 0 leaves it to the system).
+        tls: What is asked of the server before it is given the password (`sslmode=`, `sslaccept=`, `sslcert=`).
     """
 
     host: str | None
@@ -59,8 +60,7 @@ class PostgresUrl:
     keepalives_interval: int
     keepalives_count: int
     tcp_user_timeout: float
-    ssl_mode: str | None
-    ssl_root_certificate: str | None
+    tls: Tls
     application_name: str | None
     plan_cache_size: int
 
@@ -109,11 +109,6 @@ def parse_postgres_url(url: str) -> PostgresUrl:
         raise ConfigurationError(f"a PostgreSQL URL must start with `postgresql://`, not with `{parts.scheme}:`")
     options = _Options(parts.query)
     pgbouncer = options.boolean("pgbouncer")
-    ssl_mode = options.text("sslmode")
-    if ssl_mode is not None and ssl_mode not in _SSL_MODES:
-        raise ConfigurationError(f"sslmode={ssl_mode} is unknown; it is one of {', '.join(_SSL_MODES)}")
-    if options.text("sslidentity"):
-        raise ConfigurationError("sslidentity (a PKCS 12 client certificate) is not supported")
     user = unquote(parts.username) if parts.username else None
     host = options.text("host") or (unquote(parts.hostname) if parts.hostname else None)
     return PostgresUrl(
@@ -134,8 +129,7 @@ def parse_postgres_url(url: str) -> PostgresUrl:
         keepalives_interval=options.integer("keepalives_interval", 5, minimum=1),
         keepalives_count=options.integer("keepalives_count", 3, minimum=1),
         tcp_user_timeout=options.integer("tcp_user_timeout", 30_000, minimum=0) / 1000,
-        ssl_mode=ssl_mode,
-        ssl_root_certificate=options.text("sslcert") or options.text("sslrootcert"),
+        tls=read_tls(options.given),
         application_name=options.text("application_name"),
         plan_cache_size=options.integer("plan_cache_size", DEFAULT_PLAN_CACHE_SIZE, minimum=1),
     )
@@ -168,7 +162,8 @@ class _Options:
     """The part of a URL behind the question mark."""
 
     def __init__(self, query: str) -> None:
-        self._values: Mapping[str, str] = dict(parse_qsl(query, keep_blank_values=True))
+        self.given = parse_qsl(query, keep_blank_values=True)
+        self._values: Mapping[str, str] = dict(self.given)
 
     def text(self, name: str) -> str | None:
         return self._values.get(name) or None

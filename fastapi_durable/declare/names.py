@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.reserved import is_engine_workflow
+from fastapi_durable.model.text import fits_index, index_rule
 
 _NAME_LIMIT: Final = 200
 
@@ -52,6 +53,6 @@ def checked_name(name: Any) -> str:
     Raises:
         DefinitionError: it cannot.
     """
-    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
-        raise DefinitionError(f"a name must be a string of 1-{_NAME_LIMIT} printable characters, got {name!r:.80}")
-    return name
+    if not fits_index(name, _NAME_LIMIT):
+        raise DefinitionError(f"a name must be {index_rule(_NAME_LIMIT)}, got {name!r:.80}")
+    return str(name)

@@ -120,6 +120,16 @@ class RunDriver:
         if self._turn is not None:
             self._turn.life.cut_short()
 
+    async def look_if_cancelled(self) -> None:
+        """Look again if the store says that the run was cancelled, or is to be, or is no longer this driver's."""
+        run = await self._kernel.store.find_run(self.run.id)
+        if run is not None and run.locked_by == self.token:
+            changed = run.status is RunStatus.CANCELLING and self.run.status is not RunStatus.CANCELLING
+        else:
+            changed = True
+        if changed:
+            self.look_again()
+
     def hear(self) -> None:
         """Something was delivered to the run: what waits for it goes on, if other calls are under way."""
         if self._turn is not None:
@@ -221,7 +231,9 @@ class RunDriver:
             case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
                 return await self._continue(turn, continuation)
             case Ended(Ending.CUT_SHORT):
-                return not await self._still_mine()
+                if await self._still_mine():
+                    return False
+                await self._tell_if_cancelled()
             case Ended(Ending.RELEASED):
                 await self.release_run()
             case Ended(Ending.ABANDONED, error=Exception() as error):

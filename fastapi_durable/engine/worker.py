@@ -78,7 +78,10 @@ class Worker:
         self._served = ""
         self._queues_first = False
         self._queue_opens_at: datetime | None = None
+        self._hinted: set[str] = set()
+        self._hint = asyncio.Event()
         engine.notifications.on_run_cancelled(self._look_at)
+        engine.notifications.on_cancel_hint(self._hear_of_cancel)
         engine.notifications.on_delivery(self._hear_of)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
@@ -98,7 +101,12 @@ class Worker:
         self._task_guard = TaskGuard.hold()
         # Runs must not see the context of whoever started the application: a request, a test, a trace.
         context = contextvars.Context()
-        loops = {"claims": self._claim_forever(), "renewal": self._renewal.go_on(), **self._upkeep.loops()}
+        loops = {
+            "claims": self._claim_forever(),
+            "renewal": self._renewal.go_on(),
+            "cancels": self._confirm_cancels_forever(),
+            **self._upkeep.loops(),
+        }
         if self._places.bounds is not None:
             loops["adaptation"] = self._adapt_forever()
         for name, loop in loops.items():
@@ -430,6 +438,25 @@ class Worker:
         driver = self._drivers.get(run_id)
         if driver is not None:
             driver.look_again()
+
+    def _hear_of_cancel(self, run_id: str) -> None:
+        """Another process says that it cancelled the run. A step is cut off only if the store says so, too."""
+        if run_id in self._drivers:
+            self._hinted.add(run_id)
+            self._hint.set()
+
+    async def _confirm_cancels_forever(self) -> None:
+        while True:
+            await self._hint.wait()
+            self._hint.clear()
+            while self._hinted:
+                driver = self._drivers.get(self._hinted.pop())
+                if driver is None:
+                    continue
+                try:
+                    await driver.look_if_cancelled()
+                except Exception as error:  # the next renewal of the lease finds out
+                    _log.warning("run %s may have been cancelled: %s", driver.run.id, repr(error))
 
     def _hear_of(self, run_id: str) -> None:
         """Something was delivered to a run; its turn may go on with that at once."""

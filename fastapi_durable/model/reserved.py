@@ -11,9 +11,10 @@ from typing import Final
 
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import DEFAULT_NAMESPACE
+from fastapi_durable.model.text import fits_index, index_rule
 
 CALLER_ID_LIMIT: Final = 500
-"""Characters of a run id or a token that a caller chooses."""
+"""Bytes of a run id, a token or another id that a caller chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +136,11 @@ def checked_token(token: object) -> str:
 
 
 def checked_text(what: str, text: object) -> str:
-    """A run id or a token that every database can hold as a key.
+    """A run id, a token or another id that every database can hold as a key.
 
     Raises:
         InputValidationError: it is not one.
     """
-    if not isinstance(text, str) or not text or len(text) > CALLER_ID_LIMIT or not text.isprintable():
-        raise InputValidationError(
-            f"{what} must be a string of 1-{CALLER_ID_LIMIT} printable characters, got {repr(text)[:80]}"
-        )
-    return text
+    if not fits_index(text, CALLER_ID_LIMIT):
+        raise InputValidationError(f"{what} must be {index_rule(CALLER_ID_LIMIT)}, got {repr(text)[:80]}")
+    return str(text)

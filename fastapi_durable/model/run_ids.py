@@ -12,13 +12,14 @@ from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.reserved import PREFIXES, checked_text
 
 DERIVED_ID_LIMIT: Final = 550
-"""Characters of an id that the engine makes of another one, where it can still say no: a child, a retry, a fork."""
+"""Bytes of an id that the engine makes of another one, where it can still say no: a child, a retry, a fork."""
 
 RUN_ID_LIMIT: Final = 600
-"""Characters of any run id. What is left is for ids that cannot be refused: `dlq:<id>` and `<id>~<number>`."""
+"""Bytes of any run id. What is left is for ids that cannot be refused: `dlq:<id>` and `<id>~<number>`."""
 
-_SHADOWED: Final = re.compile(r"\.|\.\.|facets|(?:.*/)?stream|.*/values/[^/]*", re.DOTALL)
-"""Ids that stand in the console's addresses where a route has a word of its own, or that an HTTP client shortens."""
+_SHADOWED: Final = re.compile(r"(?:.*[/\\])?\.{1,2}(?:[/\\].*)?|facets|(?:.*/)?stream|.*/values/[^/]*", re.DOTALL)
+"""Ids that stand in the console's addresses where a route has a word of its own, or that HTTP clients and proxies
+shorten."""
 
 _HOP: Final = re.compile(r"(?P<root>.+)(?<!~retry)(?<!~fork)~(?P<number>[1-9][0-9]*)", re.DOTALL)
 """The eight characters of a retry or a fork may be digits as well."""
@@ -57,8 +58,8 @@ def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
         )
     if _SHADOWED.fullmatch(checked):
         raise InputValidationError(
-            "run_id must not be '.', '..', 'facets' or 'stream', nor end with '/stream' or '/values/...', which are "
-            f"addresses of the console, got {checked[:80]!r}"
+            "run_id must not be 'facets' or 'stream', nor end with '/stream' or '/values/...', nor have '.' or '..' as "
+            f"a part between slashes, which are addresses of the console, got {checked[:80]!r}"
         )
     return checked
 
@@ -73,9 +74,10 @@ def derived_run_id(run_id: str, what: str, mend: str) -> str:
     Raises:
         InputValidationError: it is too long.
     """
-    if len(run_id) > DERIVED_ID_LIMIT:
+    size = len(run_id.encode())
+    if size > DERIVED_ID_LIMIT:
         raise InputValidationError(
-            f"the id of {what} would have {len(run_id)} characters, and at most {DERIVED_ID_LIMIT} can be stored: "
+            f"the id of {what} would have {size} bytes, and at most {DERIVED_ID_LIMIT} can be stored: "
             f"{run_id[:80]!r}... {mend}"
         )
     return run_id

@@ -37,3 +37,17 @@ def _shortened(text: str, limit: int) -> str:
     if len(text) <= limit + len(_CUT):
         return text
     return f"{text[: limit // 2]}{_CUT}{text[-(limit // 2) :]}"
+
+
+def fits_index(text: object, limit: int) -> bool:
+    """Whether every database can index the text: printable, not empty, and at most `limit` bytes in UTF-8.
+
+    An index row of PostgreSQL holds 2,704 bytes, whatever the characters are, and some hold four texts: a namespace or
+    a run's id beside what a caller chooses. Printable text has neither NUL nor half of a surrogate pair.
+    """
+    return isinstance(text, str) and text.isprintable() and 0 < len(text) <= limit and len(text.encode()) <= limit
+
+
+def index_rule(limit: int) -> str:
+    """`fits_index` in the words of a message."""
+    return f"printable text of 1-{limit} bytes in UTF-8"

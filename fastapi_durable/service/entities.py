@@ -10,6 +10,7 @@ from fastapi_durable.engine.primitives.entity_call import checked_call, signal_f
 from fastapi_durable.engine.primitives.entity_message import STATE, entity_run_id
 from fastapi_durable.engine.runs.input import NO_INPUT
 from fastapi_durable.engine.runs.namespaces import namespace_of
+from fastapi_durable.model.reserved import checked_text
 
 State = TypeVar("State")
 Input = TypeVar("Input")
@@ -68,9 +69,11 @@ class Entities:
             operation_id: The entity passes over an operation whose id it remembers: that of one of the last 500.
 
         Raises:
-            InputValidationError: the input does not fit the operation.
+            InputValidationError: the input does not fit the operation, or the key or the id cannot be stored.
             RunStateError: an operator ended the entity.
         """
+        if operation_id is not None:
+            checked_text("operation_id", operation_id)
         call = checked_call(
             self._kernel,
             entity_name(entity),

@@ -32,7 +32,7 @@ from fastapi_durable.engine.runs.start_validation import (
 )
 from fastapi_durable.model.duration import Duration
 from fastapi_durable.model.records import Json, Run, SearchAttributes
-from fastapi_durable.model.reserved import checked_token
+from fastapi_durable.model.reserved import checked_text, checked_token
 from fastapi_durable.model.run_ids import checked_run_id
 from fastapi_durable.store.port.runs import CreatedRun
 
@@ -178,6 +178,8 @@ class Starts:
         kernel, payload, signal_id = self._kernel, options.pop("payload", None), options.pop("signal_id", None)
         definition, run = self._new_run(workflow, input, options)
         checked_token(token)
+        if signal_id is not None:
+            checked_text("signal_id", signal_id)
         encoded = kernel.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
         await know_queue(kernel, run.namespace, run.queue)
         stored, created = await retry_conflicts(

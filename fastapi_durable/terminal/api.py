@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from fastapi_durable.module import DurableModule
 
 _TIMEOUT = 30.0
 _THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_DOTS = frozenset({".", ".."})
 
 
 class ApiRefusedError(DurableError):
@@ -133,6 +135,7 @@ async def of_server(url: str) -> AsyncIterator[Api]:
             return Answer(found.status_code, found.headers, found.content)
 
         async def connection(method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+            _check_place(path)
             return await send(method, f"/api/{path}", query, headers, body)
 
         username, password = os.environ.get("DURABLE_USERNAME"), os.environ.get("DURABLE_PASSWORD")
@@ -145,6 +148,21 @@ async def of_server(url: str) -> AsyncIterator[Api]:
                 _content(answer)
                 _take_session(client.cookies.jar, url)
         yield Api(connection)
+
+
+def _check_place(path: str) -> None:
+    """See that a request stays below the console's address, however clients and proxies shorten its path.
+
+    Raises:
+        ApiRefusedError: they may shorten it, and send what proves who the operator is to another address.
+    """
+    place = unquote(path)
+    if not _DOTS.isdisjoint(re.split(r"[/\\]", place)):
+        raise ApiRefusedError(
+            0,
+            f"an id or name must not have a part '.' or '..', since servers on the way may take {place!r} for another "
+            "address. Name the module instead of --url",
+        )
 
 
 def _has_no_login(answer: Answer) -> bool:

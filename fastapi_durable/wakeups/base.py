@@ -2,7 +2,8 @@
 
 Correctness never depends on it. A wake-up that is lost, late or repeated costs one poll of the store, or the wait for
 the next one. A process publishes a wake-up after the commit that it reports. If it dies between the two, the others
-find the change by polling.
+find the change by polling. A wake-up says that something may have happened, and the store says whether it has: one
+that is forged changes nothing.
 """
 
 from collections.abc import Callable

@@ -59,6 +59,6 @@ def wakeups_in(message: str, *, except_from: str) -> list[Wakeup]:
             return []
         known = [(topic, run_id) for topic, run_id in content["wakeups"] if topic in set(Topic)]
         return [Wakeup(Topic(topic), str(run_id)) for topic, run_id in known]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         _log.warning("ignored a notification that fastapi_durable did not write: %.100r", message)
         return []

@@ -10,15 +10,18 @@ import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
+from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.wakeups.base import OnMessage, Publish, Topic, Wakeup
 from fastapi_durable.wakeups.outbox import Outbox, wakeups_in
 
+if TYPE_CHECKING:
+    from prisma_inprocess.url import PostgresUrl
+
 _log = logging.getLogger("fastapi_durable")
 
-_KNOWN_TO_ASYNCPG: Final = frozenset({"host", "port", "user", "password", "dbname", "sslmode", "sslrootcert"})
 _GAP_SECONDS: Final = 0.005
 _SILENCE_SECONDS: Final = 15.0
 _ANSWER_SECONDS: Final = 5.0
@@ -33,12 +36,16 @@ class PostgresWakeups:
     lends connections for one transaction at a time (PgBouncer in that mode) does not pass notifications on.
 
     Args:
-        url: As the Prisma client has it; what only Prisma understands in it is left out.
+        url: As the Prisma client has it. The client's own driver reads it and connects, so that both ask the same of
+            the server before they give it the password.
         channel: The same in all processes that notify each other. A notification never leaves its database.
+
+    Raises:
+        ConfigurationError: the URL cannot be used.
     """
 
     def __init__(self, url: str, *, channel: str = "fastapi_durable") -> None:
-        self._url = _without_prisma_options(url)
+        self._url = _parsed(url)
         self._channel = channel
 
     @asynccontextmanager
@@ -58,7 +65,7 @@ class PostgresWakeups:
 class _Participant:
     """One process that takes part."""
 
-    def __init__(self, url: str, channel: str, on_message: OnMessage) -> None:
+    def __init__(self, url: "PostgresUrl", channel: str, on_message: OnMessage) -> None:
         self._url = url
         self._channel = channel
         self._on_message = on_message
@@ -83,12 +90,13 @@ class _Participant:
 
     async def run(self) -> None:
         """Connect, exchange wake-ups, and connect again when the connection breaks."""
-        import asyncpg  # here, because applications without wake-ups import this module too
+        # Here, because applications without wake-ups import this module too.
+        from prisma_inprocess.drivers.postgresql_connection import connect
 
         failures = 0
         while True:
             try:
-                connection = await asyncpg.connect(self._url, timeout=_ANSWER_SECONDS, statement_cache_size=0)
+                connection = await connect(self._url)
                 try:
                     await connection.add_listener(self._channel, self._received)
                     if failures:
@@ -133,7 +141,13 @@ class _Participant:
             self._on_message(wakeup)
 
 
-def _without_prisma_options(url: str) -> str:
-    parts = urlsplit(url)
-    kept = [(name, value) for name, value in parse_qsl(parts.query) if name in _KNOWN_TO_ASYNCPG]
-    return urlunsplit(parts._replace(query=urlencode(kept)))
+def _parsed(url: str) -> "PostgresUrl":
+    """The URL as the client's driver reads it, with the limits of this connection."""
+    from prisma_inprocess import ConfigurationError as UrlError
+    from prisma_inprocess.url import parse_postgres_url
+
+    try:
+        found = parse_postgres_url(url)
+    except UrlError as error:
+        raise ConfigurationError(str(error)) from error
+    return replace(found, connect_timeout=_ANSWER_SECONDS, statement_timeout=None, statement_cache_size=0)

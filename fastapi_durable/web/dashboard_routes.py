@@ -10,6 +10,7 @@ from typing import Final
 from fastapi import APIRouter, HTTPException, Request, Response
 
 from fastapi_durable.web.login import ConsoleLogin
+from fastapi_durable.web.problems import ProblemRoute
 
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
@@ -24,7 +25,8 @@ _POLICY: Final = (
 _HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    # With `no-referrer` a browser says `Origin: null` of the form that signs out, and over plain HTTP nothing else.
+    "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
     # Asked for anew each time, and answered with 304 unless another version is installed.
     "Cache-Control": "no-cache",
@@ -40,7 +42,7 @@ class _File:
 
 def page_route(login: ConsoleLogin | None) -> APIRouter:
     """The page at the prefix itself. It holds no data: the API decides what is shown. Strangers go to the login."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     index = _files()["index.html"]
 
     async def page(request: Request, response: Response) -> Response:
@@ -54,7 +56,7 @@ def page_route(login: ConsoleLogin | None) -> APIRouter:
 
 def asset_route() -> APIRouter:
     """Scripts, styles and pictures, which the login page needs before anybody is signed in."""
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     found = _files()
 
     async def asset(name: str, request: Request) -> Response:

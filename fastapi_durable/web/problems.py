@@ -178,8 +178,8 @@ class ProblemRoute(APIRoute):
 
         async def handle(request: Request) -> Response:
             response = await answer(request)
-            # Runs are private, and different in a moment: nobody on the way keeps an answer for somebody else.
-            response.headers.setdefault("Cache-Control", "private, no-cache")
+            # Runs are private, and different in a moment: no proxy and no browser's disk keeps an answer.
+            response.headers.setdefault("Cache-Control", "no-store")
             return response
 
         return handle

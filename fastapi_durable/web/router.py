@@ -13,6 +13,7 @@ from fastapi_durable.web.activity_routes import activity_routes
 from fastapi_durable.web.change_routes import change_routes
 from fastapi_durable.web.dashboard_routes import asset_route, page_route
 from fastapi_durable.web.entity_routes import entity_change_routes, entity_routes
+from fastapi_durable.web.hosts import required_host
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.metrics_routes import metrics_routes
 from fastapi_durable.web.queue_routes import queue_routes
@@ -39,18 +40,22 @@ def console_router(
     tenant: TenantDependency | None,
     login: ConsoleLogin | None,
     allow_unauthenticated: bool,
+    hosts: Sequence[str],
     dashboard: bool,
     include_in_schema: bool,
 ) -> APIRouter:
     """The routes of one module; see `DurableModule.router`."""
     guarded = bool(dependencies or operate or login)
     changing = guarded or allow_unauthenticated
-    _warn(guarded=guarded, readable=not (dependencies or view or login), allowed=allow_unauthenticated)
+    readable = not (dependencies or view or login)
+    _warn(guarded=guarded, readable=readable, allowed=allow_unauthenticated)
+    local = [Depends(required_host(hosts))]
     enter = Depends(scope_dependency(module, tenant, may_operate=changing))
     api = APIRouter(prefix="/api", tags=[_TAG], include_in_schema=include_in_schema)
     viewer = [] if login is None else [Depends(login.required("view"))]
     operator = [] if login is None else [Depends(login.required("operate"))]
-    seeing: list[Any] = [*dependencies, *viewer, *view, enter]
+    before_seeing: list[Any] = local if readable else [*dependencies, *viewer, *view]
+    seeing: list[Any] = [*before_seeing, enter]
     reading = (
         about_routes(),
         run_routes(),
@@ -64,9 +69,11 @@ def console_router(
     for part in reading:
         api.include_router(part, dependencies=seeing)
     if changing:
-        acting: list[Any] = [Depends(require_same_origin), *dependencies, *operator, *operate, enter]
+        before_acting: list[Any] = [*dependencies, *operator, *operate] if guarded else local
+        acting: list[Any] = [Depends(require_same_origin), *before_acting, enter]
         changes = (
-            start_routes(workflows),
+            # Those of single workflows tell what each one takes, in a document that needs no login.
+            start_routes([] if guarded or not readable else workflows),
             change_routes(),
             repair_routes(),
             schedule_change_routes(),
@@ -80,9 +87,10 @@ def console_router(
     if login is not None:
         router.include_router(login.routes(), dependencies=dependencies)
     if dashboard:
-        router.include_router(page_route(login), dependencies=[*dependencies, *view])
+        router.include_router(page_route(login), dependencies=local if readable else [*dependencies, *view])
     if dashboard or login is not None:
-        router.include_router(asset_route(), dependencies=[*dependencies, *(view if login is None else [])])
+        open_page = [*dependencies, *(view if login is None else [])]
+        router.include_router(asset_route(), dependencies=local if readable else open_page)
     return router
 
 

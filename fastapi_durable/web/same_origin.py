@@ -1,13 +1,14 @@
 """Keeps other sites from sending changes in a signed-in operator's name (CSRF)."""
 
+import re
 from typing import Final
-from urllib.parse import urlsplit
 
 from fastapi import Request
 
 from fastapi_durable.web.problems import NotPermittedError
 
 _OWN: Final = frozenset({"same-origin", "none"})
+_ORIGIN: Final = re.compile(r"https?://(?P<authority>[^/?#@\\\s]+)", re.IGNORECASE)
 
 
 def require_same_origin(request: Request) -> None:
@@ -18,9 +19,16 @@ def require_same_origin(request: Request) -> None:
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
-        if site.lower() not in _OWN:
-            raise NotPermittedError("changes are not taken from pages of another site")
-        return
-    origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        foreign = site.lower() not in _OWN
+    else:
+        host = request.headers.get("host", "").lower()
+        # All of them: of several, who knows which one a server on the way believes.
+        foreign = any(_authority(origin) != host for origin in request.headers.getlist("origin"))
+    if foreign:
         raise NotPermittedError("changes are not taken from pages of another site")
+
+
+def _authority(origin: str) -> str | None:
+    """The host and port of an origin; None if it cannot be read, which is nobody's own."""
+    found = _ORIGIN.fullmatch(origin)
+    return None if found is None else found["authority"].lower()

@@ -12,10 +12,11 @@ from fastapi_durable.model.records import DEFAULT_NAMESPACE, Run
 from fastapi_durable.service.facade import RunGateway
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.web.login.user import ConsoleUser, signed_in
+from fastapi_durable.web.namespaces import ALL_NAMESPACES, AllNamespaces
 from fastapi_durable.web.problems import NotPermittedError
 
 TenantDependency = Callable[..., Any]
-"""A dependency of the application that returns the caller's namespace, or None for one who sees them all."""
+"""A dependency of the application that returns the caller's namespace, or `ALL_NAMESPACES`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +66,20 @@ def scope_dependency(
     """A dependency that finds out the scope of a request, for `ScopeDep` to hand out."""
     part: RuntimePart[DurableRuntime] = RuntimePart("get_durable_runtime", lambda runtime: runtime, module)
 
-    async def nobody() -> None:
-        return None
+    async def not_told_apart() -> AllNamespaces:
+        return ALL_NAMESPACES
 
     async def enter_scope(
         request: Request,
         runtime: Annotated[DurableRuntime, Depends(part)],
-        given: Annotated[object, Depends(tenant or nobody)],
+        given: Annotated[object, Depends(tenant or not_told_apart)],
     ) -> None:
         namespace = _namespace(given)
         own = runtime.kernel.config.namespace
         if tenant is not None and namespace is not None and own not in (None, namespace):
             raise NotPermittedError(f"this console serves another namespace than {namespace!r}")
         user = signed_in(request)
-        theirs = None if user is None else user.namespace
+        theirs = None if user is None or user.namespace is ALL_NAMESPACES else user.namespace
         if theirs is not None and (own not in (None, theirs) or namespace not in (None, theirs)):
             raise NotPermittedError(f"this console serves another namespace than {theirs!r}")
         visible = namespace or theirs or own
@@ -95,10 +96,15 @@ def scope_dependency(
 
 
 def _namespace(given: object) -> str | None:
-    """What a tenant dependency returned. What stands for nothing by mistake must not stand for everything."""
-    if given is None or (isinstance(given, str) and given):
+    """What a tenant dependency returned; None for all. A `return` that was forgotten must not stand for everything."""
+    if given is ALL_NAMESPACES:
+        return None
+    if isinstance(given, str) and given:
         return given
-    raise NotPermittedError("the tenant dependency returned no namespace; None stands for all of them")
+    raise NotPermittedError(
+        "the tenant dependency must return a namespace, or ALL_NAMESPACES for a caller who may see all of them, and it "
+        f"returned a {type(given).__name__}"
+    )
 
 
 def get_scope(request: Request) -> ConsoleScope:

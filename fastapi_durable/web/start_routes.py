@@ -1,4 +1,4 @@
-"""The console's routes that start runs: one for each workflow, with its input's JSON Schema, and one for any name."""
+"""The console's routes that start runs: one for any name, and those for one workflow with its input's JSON Schema."""
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -55,7 +55,7 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
 
 
 def start_routes(workflows: Sequence[WorkflowDefinition]) -> APIRouter:
-    """A route for each workflow of the module, and the one for any name behind them."""
+    """A route for each of the workflows, described by its input, and the one for any name behind them."""
     router = APIRouter(route_class=ProblemRoute)
     answers = {
         **problem_responses(

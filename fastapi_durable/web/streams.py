@@ -14,7 +14,7 @@ from fastapi.responses import StreamingResponse
 from fastapi_durable.engine.core.live_events import LiveEvent, LiveEvents
 from fastapi_durable.model.errors import DurableError
 from fastapi_durable.web.problems import TooManyStreamsError
-from fastapi_durable.web.server_exit import server_is_stopping
+from fastapi_durable.web.server_exit import cut_connection, server_is_stopping
 
 T = TypeVar("T")
 
@@ -72,11 +72,13 @@ class Streams:
             stream also notices within this time that the server stops.
         lifetime: Seconds until a stream ends.
         gap: Seconds between two reads of the same thing at least, however many follow it and however much happens.
+        patience: Seconds that a reader may take to read what was sent, beyond `lifetime`. Then the connection is cut.
     """
 
     interval: float
     lifetime: float
     gap: float = 0.25
+    patience: float = 5.0
     _places: Counter[Hashable] = field(default_factory=Counter)
     _reads: WeakValueDictionary[Hashable, SharedRead[Any]] = field(default_factory=WeakValueDictionary)
 
@@ -115,7 +117,8 @@ class Streams:
             shared = self.shared(key)
             first = await shared.fresh(read, gap=self.gap)  # what is wrong shows now, while there is a status to say it
             events = self._events(shared, first, read, last_event_id, live, follow)
-            return _Stream(events, partial(self._give_back, owner))
+            limits = _Limits(self.interval, self.lifetime + self.patience)
+            return _Stream(events, limits, partial(self._give_back, owner))
         except BaseException:
             self._give_back(owner)
             raise
@@ -212,22 +215,52 @@ class _Heard:
         return events
 
 
-class _Stream(StreamingResponse):
-    """Holds a place until it is sent, whichever way that ends, or until it is dropped without being sent."""
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How long a stream may be sent. `look`: seconds between two looks at whether the server stops."""
 
-    def __init__(self, events: AsyncIterator[str], give_back: Callable[[], None]) -> None:
+    look: float
+    whole: float
+
+
+class _Stream(StreamingResponse):
+    """Holds a place until it is sent, whichever way that ends, or until it is dropped without being sent.
+
+    A reader who does not read keeps `send` waiting. Its time is limited, so that nobody keeps a place by that, or holds
+    up a server that stops.
+    """
+
+    def __init__(self, events: AsyncIterator[str], limits: _Limits, give_back: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
         self._events = events
+        self._limits = limits
         self._give_back = finalize(self, give_back)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        limit = asyncio.timeout(self._limits.whole)
+        hurry = asyncio.create_task(self._hurry(limit))
         try:
-            await super().__call__(scope, receive, send)
+            async with limit:
+                try:
+                    await super().__call__(scope, receive, send)
+                finally:
+                    hurry.cancel()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            await cut_connection(scope)
         finally:
             self._give_back()
             aclose = getattr(self._events, "aclose", None)
             if aclose is not None:
                 await aclose()
+
+    async def _hurry(self, limit: asyncio.Timeout) -> None:
+        """When the server stops, a stream that is read ends with its next look. The others are not waited for."""
+        while not server_is_stopping():  # noqa: ASYNC110 (uvicorn has no event for it)
+            await asyncio.sleep(self._limits.look)
+        await asyncio.sleep(2 * self._limits.look)
+        limit.reschedule(asyncio.get_running_loop().time())
 
 
 def _message(event: str, data: dict[str, Any]) -> str:

@@ -7,6 +7,8 @@ nothing can be probed; a repeated callback gets the 202 of the first, so a sende
 import hashlib
 import hmac
 import json
+import re
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
 from urllib.parse import parse_qs
 
@@ -25,7 +27,11 @@ from fastapi_durable.model.records import Json
 from fastapi_durable.model.reserved import WEBHOOK
 
 SIGNATURE_HEADER: Final = "X-Durable-Signature"
-"""Holds `sha256=` and the hex HMAC-SHA256 of the raw body."""
+"""Holds `t=<unix seconds>,v1=<hex>`: an HMAC-SHA256 of the time, the token and the raw body, joined by line breaks."""
+
+_SIGNATURE: Final = re.compile(r"t=(?P<time>[0-9]{1,15}),v1=(?P<digest>[0-9a-f]{64})")
+_TOLERANCE: Final = timedelta(minutes=5)
+"""How old a signature may be, and how far the sender's clock may be ahead."""
 
 
 class CallbackAccepted(BaseModel):
@@ -46,7 +52,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
         summary="Receive a callback for a waiting workflow",
         responses={
             400: {"description": "The body cannot be read or stored."},
-            401: {"description": "The signature is missing or wrong."},
+            401: {"description": "The signature is missing, too old, or for another token or body."},
             404: {"description": "No webhook has this token."},
             410: {"description": "The run has ended without waiting for the callback."},
             413: {"description": "The body is too large."},
@@ -62,7 +68,8 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
             raise _unknown()
         body = await _limited(request, max_body)
         if runtime.webhook_secret is not None:
-            _check_signature(runtime.webhook_secret, request.headers.get(SIGNATURE_HEADER), body)
+            given = request.headers.get(SIGNATURE_HEADER, "")
+            _check_signature(runtime.webhook_secret, given, token, body, now=runtime.kernel.clock.now())
         payload = _parsed(request.headers.get("content-type", ""), body)
         try:
             outcome = await runtime.service.callback(token, payload)
@@ -95,10 +102,22 @@ async def _limited(request: Request, max_body: int) -> bytes:
     raise HTTPException(413, f"the body of a callback has at most {max_body} bytes")
 
 
-def _check_signature(secret: SecretStr, given: str | None, body: bytes) -> None:
-    expected = "sha256=" + hmac.new(secret.get_secret_value().encode(), body, hashlib.sha256).hexdigest()
-    if given is None or not hmac.compare_digest(expected.encode(), given.strip().lower().encode()):
-        raise HTTPException(401, f"the header {SIGNATURE_HEADER} does not sign this body")
+def _check_signature(secret: SecretStr, given: str, token: str, body: bytes, *, now: datetime) -> None:
+    """Refuse a body that the holder of the secret did not sign for this token, a short while ago.
+
+    A signature of the body alone could be used again at the address of another webhook, or hours later. A token holds
+    no line break, so what is signed can be divided in one way only.
+    """
+    found = _SIGNATURE.fullmatch(given.strip())
+    if found is None or "\n" in token:
+        raise HTTPException(401, f"the header {SIGNATURE_HEADER} must be t=<unix seconds>,v1=<hex HMAC-SHA256>")
+    signed = f"{found['time']}\n{token}\n".encode("utf-8", "surrogatepass") + body
+    expected = hmac.new(secret.get_secret_value().encode(), signed, hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, found["digest"]):
+        raise HTTPException(401, f"the header {SIGNATURE_HEADER} does not sign this token and this body")
+    if abs(now.timestamp() - int(found["time"])) > _TOLERANCE.total_seconds():
+        limit = f"{_TOLERANCE.total_seconds():.0f} seconds"
+        raise HTTPException(401, f"the time in {SIGNATURE_HEADER} is more than {limit} from now. Sign again")
 
 
 def _parsed(content_type: str, body: bytes) -> Json:

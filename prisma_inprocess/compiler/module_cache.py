@@ -3,19 +3,26 @@
 Compiling the query compiler takes seconds, loading wasmtime's serialised form takes milliseconds. That form is only
 good for one wasmtime version and one CPU, so it is never shipped: it is built when a client is generated or first
 used, under a name made of everything it depends on.
+
+A serialised module is machine code, which wasmtime runs without another look. So only what this user alone could write
+is loaded: a file and a folder that belong to the user, and that others cannot write to.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import platform
+import stat
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
 from wasmtime import Config, Engine, Module, WasmtimeError
+
+log = logging.getLogger(__name__)
 
 CACHE_DIR_VARIABLE = "PRISMA_INPROCESS_CACHE_DIR"
 
@@ -40,19 +47,20 @@ def default_cache_dir() -> Path:
 def load_module(engine: Engine, wasm_file: Path) -> Module:
     """Load a wasm file, from its serialised form if a usable one exists, else by compiling it.
 
-    A missing, damaged or foreign serialised file is never an error: the module is compiled and the file written again
-    where possible.
+    A missing, damaged or foreign serialised file is never an error, and neither is one that others could have written:
+    the module is compiled and the file written again where possible.
     """
     content = wasm_file.read_bytes()
     name = f"{wasm_file.stem}-{_fingerprint(content)}.cwasm"
     candidates = [folder / name for folder in _cache_folders(wasm_file)]
     for candidate in candidates:
         with contextlib.suppress(OSError, WasmtimeError):
-            if candidate.is_file():
-                module = Module.deserialize_file(engine, str(candidate))
-                if candidate != candidates[0]:
-                    _store(candidate.read_bytes(), candidates[0])
-                return module
+            found = _read_own(candidate)
+            module = Module.deserialize(engine, found)
+            if candidate != candidates[0]:
+                _store(found, candidates[0])
+            return module
+    _warn_of_open_folders(candidates)
     module = Module(engine, content)
     serialised = bytes(module.serialize())
     for candidate in candidates:
@@ -61,8 +69,8 @@ def load_module(engine: Engine, wasm_file: Path) -> Module:
 
 
 def _cache_folders(wasm_file: Path) -> list[Path]:
-    # Beside the wasm file for whoever runs the client later, perhaps as another user; in the user's own folder for
-    # the next client that is generated somewhere else.
+    # Beside the wasm file for the processes that run this client; in the user's own folder for the next client that is
+    # generated somewhere else.
     if os.environ.get(CACHE_DIR_VARIABLE):
         return [default_cache_dir()]
     return [wasm_file.parent, default_cache_dir()]
@@ -88,11 +96,55 @@ def _cpu_features() -> str:
     return platform.processor()
 
 
+def _read_own(file: Path) -> bytes:
+    """The content of a file that nobody but this user could have written.
+
+    Raises:
+        OSError: there is none.
+    """
+    if not _is_own(file.parent.stat()):
+        raise PermissionError(f"{file.parent} is not this user's alone")
+    # The open file is looked at, and not its name, which may mean another one a moment later.
+    descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    with os.fdopen(descriptor, "rb") as opened:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or not _is_own(status):
+            raise PermissionError(f"{file} is not this user's alone")
+        return opened.read()
+
+
+def _is_own(status: os.stat_result) -> bool:
+    """Whether a file or folder belongs to this user, and nobody else can write to it.
+
+    Windows says nothing of that in a mode; there it is for the access lists of the folders.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _warn_of_open_folders(candidates: list[Path]) -> None:
+    """Say why a process takes seconds to start, where it would not have to."""
+    for candidate in candidates:
+        with contextlib.suppress(OSError):
+            if candidate.exists() and not _is_own(candidate.parent.stat()):
+                log.warning(
+                    "the compiled query compiler in %s is not used, and compiled anew, since others could have written "
+                    "it. Make the folder this user's alone: chown it, and chmod go-w %s",
+                    candidate.parent,
+                    candidate.parent,
+                )
+
+
 def _store(serialised: bytes, target: Path) -> None:
-    """Write a serialised module where that is possible; a folder that cannot be written to is no error."""
+    """Write a serialised module where that is possible; a folder that cannot be written to is no error.
+
+    Nothing is written where nothing would be loaded.
+    """
     try:
-        # Whoever can write here can have code run: the folder is made for its owner alone.
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_own(target.parent.stat()):
+            return
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     except OSError:
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
@@ -122,29 +121,40 @@ class PostgresConnection:
 
 async def open_connection(url: PostgresUrl, types: Types, generation: int) -> PostgresConnection:
     """Open a connection within the URL's `connect_timeout`. Raises: EngineError (P1xxx)."""
+    try:
+        connection = await connect(url)
+    except DATABASE_ERRORS as error:
+        raise connection_error(error, url) from error
+    return PostgresConnection(connection, url, types, generation)
+
+
+async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
+    """Open asyncpg's own connection to what a URL names: the one place where a password leaves this process.
+
+    Raises:
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: there is none within `connect_timeout`, or
+            the server is not the one that the URL asks for.
+    """
     settings = {}
     if url.schema is not None and not url.pgbouncer:
         # For raw queries; planned ones name their schema.
         settings["search_path"] = '"' + url.schema.replace('"', '""') + '"'
     if url.application_name is not None:
         settings["application_name"] = url.application_name
-    try:
-        connection = await asyncpg.connect(
-            host=url.host,
-            port=url.port,
-            user=url.user,
-            password=url.password,
-            database=url.database,
-            timeout=url.connect_timeout,
-            command_timeout=url.statement_timeout,
-            statement_cache_size=url.statement_cache_size,
-            ssl=_ssl(url),
-            server_settings=settings or None,
-        )
-    except DATABASE_ERRORS as error:
-        raise connection_error(error, url) from error
+    connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
+        host=url.host,
+        port=url.port,
+        user=url.user,
+        password=url.password,
+        database=url.database,
+        timeout=url.connect_timeout,
+        command_timeout=url.statement_timeout,
+        statement_cache_size=url.statement_cache_size,
+        ssl=url.tls.for_asyncpg(),
+        server_settings=settings or None,
+    )
     _keep_alive(connection, url)
-    return PostgresConnection(connection, url, types, generation)
+    return connection
 
 
 def _keep_alive(connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl) -> None:
@@ -176,15 +186,3 @@ def _affected(status: str) -> int:
 
 def _type_name(kind: asyncpg.Type) -> str:
     return str(kind.name)
-
-
-def _ssl(url: PostgresUrl) -> Any:
-    if url.ssl_root_certificate is None:
-        return url.ssl_mode
-    context = ssl.create_default_context(cafile=url.ssl_root_certificate)
-    if url.ssl_mode not in ("verify-full", None):
-        context.check_hostname = False
-    if url.ssl_mode in ("disable", "allow", "prefer"):
-        with contextlib.suppress(ValueError):
-            context.verify_mode = ssl.CERT_NONE
-    return context

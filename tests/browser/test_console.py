@@ -9,7 +9,7 @@ from fastapi import Depends, HTTPException
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from fastapi_durable import ConsoleLogin, ConsoleUser, LoginCredentialsDep
-from tests.browser.conftest import PREFIX, Open, looking_at, mounted, post, the_example
+from tests.browser.conftest import PLAIN_HOST, PREFIX, Open, looking_at, mounted, post, the_example
 from tests.browser.seeded import COMPLETED, TOTAL
 
 pytestmark = pytest.mark.console
@@ -144,12 +144,16 @@ def authenticate(credentials: LoginCredentialsDep) -> ConsoleUser | None:
     return ConsoleUser(name="vera") if credentials.matches("vera", "vera's word") else None
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", PLAIN_HOST])
 async def test_a_user_signs_in_sees_what_the_role_allows_and_signs_out(
-    seeded_url: str, monkeypatch: pytest.MonkeyPatch, screenshots: Path
+    seeded_url: str, monkeypatch: pytest.MonkeyPatch, screenshots: Path, host: str
 ) -> None:
-    """With the console's own login: back to the view that was wanted, and no actions for who may only look."""
+    """With the console's own login: back to the view that was wanted, and no actions for who may only look.
+
+    The same over plain HTTP in a network, where browsers say less of where a form comes from.
+    """
     login = ConsoleLogin(authenticate=authenticate, secret="a secret that is longer than it has to be", secure=False)
-    async with mounted(seeded_url, monkeypatch, login=login) as open_page:
+    async with mounted(seeded_url, monkeypatch, host=host, login=login) as open_page:
         for name in ("vera", "otto"):
             page = await open_page("?run=delivery:2001")
             await page.screenshot(path=screenshots / "login.png")

@@ -144,5 +144,5 @@ async def desk(
     app = FastAPI(lifespan=module.lifespan)
     app.include_router(module.router(**(options or {"allow_unauthenticated": True})), prefix=prefix)
     async with app.router.lifespan_context(app), calling(app) as client:
-        client.base_url = httpx.URL(f"http://test{prefix}/api/")
+        client.base_url = httpx.URL(f"http://localhost{prefix}/api/")
         yield Desk(client, app, module)

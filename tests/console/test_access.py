@@ -10,7 +10,7 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI, Header, HTTPException
 
-from fastapi_durable import RunStatus
+from fastapi_durable import ALL_NAMESPACES, AllNamespaces, RunStatus
 from fastapi_durable.model.records import SignalWaiter
 from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
@@ -40,8 +40,8 @@ async def operator(who: Annotated[str, Depends(login)]) -> None:
         raise HTTPException(403)
 
 
-async def tenant_of(x_tenant: Annotated[str | None, Header()] = None) -> str | None:
-    return x_tenant
+async def tenant_of(x_tenant: Annotated[str | None, Header()] = None) -> str | AllNamespaces:
+    return x_tenant or ALL_NAMESPACES
 
 
 @pytest.fixture(autouse=True)
@@ -80,9 +80,9 @@ async def call(found: Desk, method: str, path: str, **headers: str) -> httpx.Res
             body = {"run_id": ID} if takes_none else {"input": {"id": "1", "weight": 1}, "run_id": ID}
     return await found.client.request(
         method,
-        f"http://test{path}",
+        f"http://localhost{path}",
         json=body,
-        headers={key.replace("_", "-"): value for key, value in headers.items()},
+        headers={key.replace("_", "-").encode(): value.encode("latin-1") for key, value in headers.items()},
     )
 
 
@@ -161,8 +161,8 @@ async def test_a_tenant_of_another_namespace_than_the_modules_is_refused() -> No
 
 
 async def test_a_tenant_dependency_that_knows_no_namespace_lets_nobody_in() -> None:
-    """Only None stands for all of them: what is empty by mistake must not open every tenant's runs."""
-    answers = itertools.cycle(["", 0, False, []])
+    """A forgotten `return`, or a header that says `ALL_NAMESPACES`, must not open every tenant's runs."""
+    answers: Iterator[Any] = itertools.cycle([None, "", 0, False, [], 1])
 
     async def no_namespace() -> Any:
         return next(answers)
@@ -172,7 +172,14 @@ async def test_a_tenant_dependency_that_knows_no_namespace_lets_nobody_in() -> N
         for method, path in routes(found.app):
             response = await call(found, method, path)
             assert response.status_code == 403, (method, path)
-            assert "None stands for all of them" in response.json()["detail"]
+            assert "must return a namespace" in response.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["ALL_NAMESPACES", "AllNamespaces.ALL_NAMESPACES", "None", "null", "*", "1", "%"])
+async def test_no_name_of_a_namespace_stands_for_all_of_them(name: str) -> None:
+    async with desk(allow_unauthenticated=True, tenant=tenant_of) as found:
+        await populated(found)
+        assert (await found.client.get("runs", headers={"x-tenant": name})).json()["runs"] == []
 
 
 async def test_a_tenant_signals_only_a_run_of_its_own_that_waits() -> None:
@@ -228,5 +235,5 @@ async def test_pages_of_other_sites_change_nothing() -> None:
             for method, path in routes(found.app):
                 if changes(method):
                     assert (await call(found, method, path, **headers)).status_code == 403
-        for headers in ({"sec-fetch-site": "same-origin"}, {"origin": "http://test"}):
+        for headers in ({"sec-fetch-site": "same-origin"}, {"origin": "http://localhost"}):
             assert (await call(found, "POST", f"/durable/api/runs/{ID}/cancel", **headers)).status_code == 200

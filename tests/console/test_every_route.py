@@ -6,14 +6,14 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 
 from fastapi_durable import ConsoleLogin
 from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
-from tests.console.desk import WORKFLOWS, Desk
-from tests.console.test_access import ID, call, changes, populated, routes, snapshot
+from tests.console.desk import Desk, desk
+from tests.console.test_access import ID, call, changes, login, populated, routes, snapshot
 from tests.console.test_login import SECRET, authenticate, login_desk, sign_in
 
 PUBLIC = {"durable_login", "durable_sign_in", "durable_sign_out", "durable_dashboard_asset"}
@@ -39,7 +39,6 @@ VIEW = {
 }
 OPERATE = {
     "startRun",
-    *(f"start{function.__name__.capitalize()}" for function in WORKFLOWS),
     "sendSignal",
     "publishEvent",
     "sendUpdate",
@@ -110,7 +109,7 @@ async def test_a_viewer_reads_on_every_route_and_changes_on_none() -> None:
         for method, path in routes(found.app):
             response = await request(found, method, path)
             assert response.status_code == (403 if changes(method) else 200), (method, path, response.text)
-            assert response.headers["cache-control"] in ("private, no-cache", "no-store"), (method, path)
+            assert response.headers["cache-control"] == "no-store", (method, path)
         assert await snapshot(found) == before
         info = (await found.client.get("api/console")).json()
         assert (info["may_operate"], info["actions"], info["user"]["role"]) == (False, [], "view")
@@ -154,3 +153,33 @@ async def request(found: Desk, method: str, path: str) -> httpx.Response:
     cookies: dict[str, Any] = dict(found.client.cookies)
     header = "; ".join(f"{name}={value}" for name, value in cookies.items())
     return await call(found, method, path, cookie=header)
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        {"dependencies": [Depends(login)]},
+        {"operate": [Depends(login)]},
+        {"view": [Depends(login)], "allow_unauthenticated": True},
+        {"login": ConsoleLogin(authenticate=authenticate, secret=SECRET)},
+    ],
+)
+async def test_the_document_of_an_application_tells_strangers_nothing_of_what_is_guarded(guard: dict[str, Any]) -> None:
+    """An application's OpenAPI is there for everybody, and what its workflows are called and take is not."""
+    async with desk(**guard) as found:
+        text = (await found.client.get("http://localhost/openapi.json")).text
+        assert "/durable/api/workflows/{workflow}/runs" in text
+        for secret in ("Parcel", "weight", "startSend", "/workflows/send/", "/workflows/failing/", "Counter"):
+            assert secret not in text
+
+
+async def test_nobody_on_the_way_keeps_an_answer() -> None:
+    """Of success or of failure, to whomever: a disk, a proxy, the list behind a browser's back button."""
+    async with login_desk() as found:
+        await populated(found)
+        for name in ("", "vera", "otto"):
+            if name:
+                await sign_in(found, name)
+            for method, path in [*routes(found.app), ("GET", "/durable/api/runs/nobody"), ("POST", "/durable/logout")]:
+                response = await call(found, method, path)
+                assert response.headers["cache-control"] == "no-store", (method, path, name)

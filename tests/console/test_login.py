@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import Depends
+from fastapi import Depends, HTTPException
 
 from fastapi_durable import ConsoleLogin, ConsoleUser, LoginCredentialsDep
 from fastapi_durable.errors import ConfigurationError
@@ -25,7 +25,8 @@ USERS = {
     "theo": ConsoleUser(name="theo", role="operate", namespace="elsewhere"),
 }
 PASSWORD = "hunter2-but-longer"
-COOKIE = "durable_dashboard_session"
+COOKIE_NAME = "durable_dashboard_session"
+COOKIE = f"__Host-{COOKIE_NAME}"
 
 
 def directory() -> dict[str, ConsoleUser]:
@@ -43,7 +44,7 @@ async def authenticate(
 async def login_desk(**changes: Any) -> AsyncIterator[Desk]:
     options = {"authenticate": authenticate, "secret": SECRET, **changes}
     async with desk(login=ConsoleLogin(**options)) as found:
-        found.client.base_url = httpx.URL("https://test/durable/")
+        found.client.base_url = httpx.URL("https://localhost/durable/")
         yield found
 
 
@@ -52,7 +53,7 @@ async def sign_in(found: Desk, name: str, password: str = PASSWORD, **fields: st
     return await found.client.post(
         "login",
         data={"username": name, "password": password, **fields},
-        headers={"sec-fetch-site": "same-origin", "origin": "https://test"},
+        headers={"sec-fetch-site": "same-origin", "origin": "https://localhost"},
     )
 
 
@@ -98,6 +99,42 @@ async def test_the_cookie_is_for_the_browser_alone() -> None:
             "path=/",
             "max-age=3600",
         }
+
+
+async def test_a_cookie_that_a_neighbour_has_set_is_not_read() -> None:
+    """Another host of the domain can set a cookie for all of it, but none whose name begins with `__Host-`."""
+    async with login_desk() as found:
+        answer = await sign_in(found, "otto")
+        assert answer.headers["set-cookie"].startswith(f"{COOKIE}=")
+        value = found.client.cookies[COOKIE]
+        found.client.cookies.clear()
+        forged = {"cookie": f"{COOKIE_NAME}={value}"}
+        assert (await found.client.get("api/runs", headers=forged)).status_code == 401
+        assert (await found.client.get("api/runs", headers={"cookie": f"{COOKIE}={value}"})).status_code == 200
+
+
+async def test_without_https_a_user_signs_in_and_out_again() -> None:
+    """As browsers do it: without a secure origin they send no `Sec-Fetch-Site`, and the page decides on `Origin`."""
+    async with login_desk(secure=False) as found:
+        found.client.base_url = httpx.URL("http://console.internal/durable/")
+        origin = "http://console.internal"
+        login = await found.client.get("login")
+        answer = await found.client.post(
+            "login",
+            data={"username": "vera", "password": PASSWORD},
+            headers={"origin": _origin_of_a_form(login, origin)},
+        )
+        assert answer.status_code == 303
+        assert "__host-" not in answer.headers["set-cookie"].lower()
+        page = await found.client.get("")
+        left = await found.client.post("logout", headers={"origin": _origin_of_a_form(page, origin)})
+        assert (left.status_code, left.headers["location"]) == (303, "login")
+        assert (await found.client.get("api/runs")).status_code == 401
+
+
+def _origin_of_a_form(page: httpx.Response, origin: str) -> str:
+    """What a browser sends with a form of this page (Fetch, "append a request Origin header")."""
+    return "null" if page.headers["referrer-policy"] == "no-referrer" else origin
 
 
 async def test_a_wrong_name_and_a_wrong_password_look_alike() -> None:
@@ -151,13 +188,14 @@ async def test_a_cookie_that_was_not_written_here_is_worth_nothing() -> None:
         await sign_in(found, "otto")
         cookie = found.client.cookies[COOKIE]
         found.client.cookies.clear()
+        foreign = SessionSigner(["another-secret-" * 3], timedelta(hours=1), COOKIE_NAME)
         tampered = [
             cookie[:-2] + ("AA" if not cookie.endswith("AA") else "BB"),
             "x" + cookie,
             cookie.partition(".")[0],
             cookie.partition(".")[0] + ".",
             "." + cookie.partition(".")[2],
-            SessionSigner(["another-secret-" * 3], timedelta(hours=1), COOKIE).issue(USERS["otto"], HandClock().now()),
+            foreign.issue(USERS["otto"], HandClock().now()),
             "a" * 5000,
             "%FF.%FF",
             "",
@@ -204,14 +242,35 @@ async def test_a_session_in_its_second_half_is_renewed_for_the_user_as_of_now() 
         assert (await found.client.get("api/console")).status_code == 401
 
 
+@pytest.mark.parametrize("answer", [RuntimeError("the directory is away"), True, "otto", HTTPException(500)])
+async def test_a_session_ends_if_it_cannot_be_renewed(answer: object, caplog: pytest.LogCaptureFixture) -> None:
+    """A directory that is away, or that answers something else, confirms nobody; the log says why."""
+    clock = HandClock()
+
+    def revalidate(_: ConsoleUser) -> Any:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async with login_desk(clock=clock, lifetime="1h", revalidate=revalidate) as found:
+        await sign_in(found, "otto")
+        clock.move(minutes=31)
+        for path, status in (("api/runs", 401), ("", 303), ("login", 200)):
+            response = await found.client.get(path)
+            assert (response.status_code, "set-cookie" in response.headers) == (status, False), path
+        assert (await found.client.post("api/runs/x/cancel")).status_code == 401
+    assert "revalidate" in caplog.text
+    assert "'otto'" in caplog.text
+
+
 async def test_a_session_is_good_at_the_console_that_it_was_written_for() -> None:
     """Two consoles of one host may have the same secret and different people."""
     async with login_desk(cookie_name="first") as found:
         await sign_in(found, "otto")
-        value = found.client.cookies["first"]
+        value = found.client.cookies["__Host-first"]
         assert (await found.client.get("api/runs")).status_code == 200
     async with login_desk(cookie_name="second") as found:
-        assert (await found.client.get("api/runs", headers={"cookie": f"second={value}"})).status_code == 401
+        assert (await found.client.get("api/runs", headers={"cookie": f"__Host-second={value}"})).status_code == 401
 
 
 async def test_a_secret_can_be_replaced_while_sessions_live() -> None:
@@ -277,6 +336,18 @@ def test_attempts_are_counted_in_bounded_memory() -> None:
     assert refused == 10
 
 
+def test_an_address_is_counted_as_one_however_it_is_written() -> None:
+    """A server that listens on IPv6 writes `::ffff:10.0.0.1`: one client with two allowances, or all of IPv4 as one."""
+    throttle, now = AttemptThrottle(), HandClock().now()
+    for number in range(20):
+        address = "10.0.0.1" if number % 2 else "::ffff:10.0.0.1"
+        assert throttle.admit(address, f"name-{number}", now) is None
+    for written in ("10.0.0.1", "::ffff:10.0.0.1", "::FFFF:0A00:0001", "0:0:0:0:0:ffff:10.0.0.1"):
+        assert throttle.admit(written, "another", now) is not None, written
+    for neighbour in ("::ffff:10.0.0.2", "10.0.0.3", "::1"):
+        assert throttle.admit(neighbour, "another", now) is None, neighbour
+
+
 async def test_what_is_no_attempt_is_refused() -> None:
     bodies = [b"", b"[]", b"{}", b'{"username": "a"}', b"\xff", b'{"username": 1, "password": 2}']
     async with login_desk() as found:
@@ -313,6 +384,8 @@ async def test_an_authenticate_that_answers_something_else_lets_nobody_in(answer
         {"lifetime": "1s"},
         {"authenticate": None},
         {"cookie_name": "a b"},
+        {"cookie_name": "__Host-a"},
+        {"cookie_name": "__secure-a"},
     ],
 )
 def test_a_login_that_cannot_be_safe_is_refused_at_once(wrong: dict[str, Any]) -> None:
@@ -321,7 +394,9 @@ def test_a_login_that_cannot_be_safe_is_refused_at_once(wrong: dict[str, Any]) -
         ConsoleLogin(**options)
 
 
-@pytest.mark.parametrize("wrong", [{"name": ""}, {"name": "n" * 201}, {"role": "admin"}, {"namespace": ""}])
+@pytest.mark.parametrize(
+    "wrong", [{"name": ""}, {"name": "n" * 201}, {"role": "admin"}, {"namespace": ""}, {"namespace": None}]
+)
 def test_a_user_who_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="ConsoleUser"):
         ConsoleUser(**{"name": "n", **wrong})
@@ -339,7 +414,7 @@ async def test_a_users_namespace_confines_what_is_seen() -> None:
         assert (info["user"], info["namespace"]) == ({"name": "theo", "role": "operate"}, "elsewhere")
     login = ConsoleLogin(authenticate=authenticate, secret=SECRET)
     async with desk(login=login, tenant=lambda: "ours") as found:
-        found.client.base_url = httpx.URL("https://test/durable/")
+        found.client.base_url = httpx.URL("https://localhost/durable/")
         await sign_in(found, "theo")
         assert (await found.client.get("api/runs")).status_code == 403
         await sign_in(found, "vera")

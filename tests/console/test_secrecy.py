@@ -90,7 +90,7 @@ async def hook_desk() -> AsyncIterator[tuple[Desk, DurableModule]]:
     app = FastAPI(lifespan=module.lifespan)
     app.include_router(module.router(allow_unauthenticated=True))
     async with app.router.lifespan_context(app), calling(app) as client:
-        client.base_url = httpx.URL("http://test/api/")
+        client.base_url = httpx.URL("http://localhost/api/")
         yield Desk(client, app, module), module
 
 

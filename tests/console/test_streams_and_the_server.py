@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -19,11 +20,15 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # Streams that last for an hour: what ends them sooner is not their age.
 DESK = """
 from fastapi import FastAPI
-from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore
+from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, workflow
 from fastapi_durable.web.stream_routes import stream_routes
 
 stream_routes.__kwdefaults__["lifetime"] = 3600.0
-durable = DurableModule.for_root(DurableOptions(store=MemoryStateStore(), role="api"))
+
+@workflow
+async def long(ctx): ...
+
+durable = DurableModule.for_root(DurableOptions(store=MemoryStateStore(), role="api"), workflows=[long])
 app = FastAPI(lifespan=durable.lifespan)
 app.include_router(durable.router(allow_unauthenticated=True))
 """
@@ -91,6 +96,29 @@ async def test_a_stop_ends_live_streams(serve: Serve, number: signal.Signals, op
                 assert [line async for line in lines if line] == []
         await line_with(process, "Application shutdown complete")
         await process.wait()
+
+
+async def test_a_reader_who_does_not_read_holds_up_no_stop(serve: Serve) -> None:
+    """What was written for such a one stays in the server's buffers, and uvicorn waits until they are empty."""
+    async with asyncio.timeout(60):
+        process = await serve()
+        async with await client_of(process) as client:
+            with socket.socket() as idle:
+                idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                idle.setblocking(False)
+                address = client.base_url
+                await asyncio.get_running_loop().sock_connect(idle, (address.host, address.port))
+                request = f"GET /api/runs/stream?limit=100 HTTP/1.1\r\nHost: {address.host}\r\n\r\n"
+                await asyncio.get_running_loop().sock_sendall(idle, request.encode())
+                # Each run makes a list of up to a megabyte, which the stream sends.
+                for number in range(120):
+                    tags = [f"{number} {each} {'x' * 190}" for each in range(50)]
+                    answer = await client.post("/api/workflows/long/runs", json={"tags": tags})
+                    assert answer.status_code == 201
+                    await asyncio.sleep(0.05)
+                process.send_signal(signal.SIGTERM)
+                await line_with(process, "Application shutdown complete")
+                await process.wait()
 
 
 async def test_a_reload_ends_live_streams(serve: Serve, tmp_path: Path) -> None:

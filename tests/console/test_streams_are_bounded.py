@@ -82,6 +82,37 @@ async def test_a_place_comes_back_whatever_became_of_the_stream() -> None:
         await (await one())({"type": "http", "asgi": {"spec_version": "2.4"}}, _nothing, _ignore)
 
 
+@pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
+@pytest.mark.parametrize("drop_by_drop", [False, True])
+async def test_who_does_not_read_loses_the_place(drop_by_drop: bool, spec_version: str) -> None:
+    """Nothing at all, or so slowly that each piece just arrives: a hundred of them would keep all others out."""
+    reads = 0
+
+    async def changing() -> State:
+        nonlocal reads
+        reads += 1
+        return State("run", str(reads), {})
+
+    async def send(message: Any) -> None:
+        await (asyncio.sleep(0.05) if drop_by_drop else asyncio.Event().wait())
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    found = Streams(interval=0.02, lifetime=0.2, gap=0, patience=0.2)
+    one = opener(found, changing)
+    unread = [await one() for _ in range(100)]
+    scope = {"type": "http", "asgi": {"spec_version": spec_version}}
+    tasks = [asyncio.create_task(each(dict(scope), receive, send)) for each in unread]
+    unread.clear()
+    with pytest.raises(TooManyStreamsError):
+        await one()
+    _, late = await asyncio.wait(tasks, timeout=5)
+    assert not late
+    assert [task.exception() for task in tasks] == [None] * 100
+    assert await one()
+
+
 async def test_one_caller_does_not_take_the_places_of_all() -> None:
     one = opener(Streams(interval=60, lifetime=60, gap=0), at_once)
     mine = [await one(owner="me") for _ in range(25)]
@@ -104,7 +135,7 @@ async def test_a_caller_is_a_user_or_else_a_tenant(by: str, monkeypatch: pytest.
             cookies = [(await sign_in(found, name)).headers["set-cookie"] for name in ("vera", "otto")]
             headers = [{"cookie": cookie.partition(";")[0]} for cookie in cookies]
             found.client.cookies.clear()
-        found.client.base_url = httpx.URL("https://test")
+        found.client.base_url = httpx.URL("https://localhost")
         await found.runtime.store.create_run(stored("run", namespace="acme"))
         asked = [*headers, headers[0]]
         answers = await asyncio.gather(*[found.client.get("/durable/api/runs/stream", headers=each) for each in asked])

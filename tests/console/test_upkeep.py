@@ -2,6 +2,7 @@
 
 import pytest
 
+from fastapi_durable import ALL_NAMESPACES, AllNamespaces
 from fastapi_durable.model.clock import SystemClock
 from fastapi_durable.model.records import WorkerRecord
 from tests.console.desk import desk
@@ -28,17 +29,17 @@ async def test_a_schedule_is_listed_paused_resumed_and_triggered() -> None:
 @pytest.mark.parametrize(
     ("namespace", "tenant", "seen"),
     [
-        (None, None, {"of all", "of acme", "of other"}),
-        ("acme", None, {"of all", "of acme"}),
+        (None, ALL_NAMESPACES, {"of all", "of acme", "of other"}),
+        ("acme", ALL_NAMESPACES, {"of all", "of acme"}),
         (None, "acme", {"of acme"}),
     ],
 )
 async def test_workers_are_shown_to_those_whose_runs_they_drive(
-    namespace: str | None, tenant: str | None, seen: set[str]
+    namespace: str | None, tenant: str | AllNamespaces, seen: set[str]
 ) -> None:
     """Hosts and processes of other namespaces are not; a tenant's are its own, and not those that serve everybody."""
 
-    async def tenant_of() -> str | None:
+    async def tenant_of() -> str | AllNamespaces:
         return tenant
 
     async with desk(namespace=namespace, allow_unauthenticated=True, tenant=tenant_of) as found:

@@ -45,7 +45,7 @@ async def test_the_login_lets_people_in_with_their_roles() -> None:
     exec(block, found)  # noqa: S102 (the repository's own document)
     app = found["app"]
     async with app.router.lifespan_context(app), calling(app) as client:
-        client.base_url = httpx.URL("https://test/durable/")
+        client.base_url = httpx.URL("https://localhost/durable/")
         assert (await client.get("api/runs")).status_code == 401
         wrong = {"username": "otto", "password": "vera's own password"}
         assert (await client.post("login", json=wrong)).status_code == 401

@@ -231,7 +231,7 @@ async def test_a_token_that_a_database_cannot_hold_is_refused_on_both_sides(stor
         with pytest.raises(InputValidationError):
             await engine.signal(token)
         handle = await engine.start(flow)
-        with pytest.raises(RunFailedError, match="token must be a string"):
+        with pytest.raises(RunFailedError, match="token must be printable"):
             await handle.result("5s")
 
 

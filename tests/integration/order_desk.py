@@ -57,7 +57,7 @@ def order_desk(lifespan: Lifespan | None) -> FastAPI:
 async def calling(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application whose lifespan is somebody else's business."""
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 

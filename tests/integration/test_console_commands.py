@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import httpx
 import pytest
 import uvicorn
-from fastapi import Depends, FastAPI, Header, HTTPException
+from fastapi import Depends, FastAPI, Header, HTTPException, Request
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 
 from fastapi_durable import ConsoleLogin, ConsoleUser, DurableModule, DurableOptions, LoginCredentialsDep, RunStatus
@@ -21,6 +21,7 @@ durable = DurableModule.for_root(
     workflows=WORKFLOWS,
 )
 HERE = f"{__name__}:durable"
+TOLD_ELSEWHERE: list[tuple[str, str | None]] = []
 
 
 async def people(credentials: LoginCredentialsDep) -> ConsoleUser | None:
@@ -68,6 +69,11 @@ def server() -> Iterator[str]:
         desk = Desk(httpx.AsyncClient(), app, module)
         await desk.until("bad", RunStatus.FAILED)
         await desk.until("a/waiting run", RunStatus.SUSPENDED)
+
+    @app.api_route("/elsewhere/{path:path}", methods=["GET", "POST"])
+    async def elsewhere(path: str, request: Request) -> None:
+        """Another application at the same address, whose owner would like to have a token."""
+        TOLD_ELSEWHERE.append((path, request.headers.get("authorization")))
 
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", ws="none")
     serving = uvicorn.Server(config)
@@ -141,6 +147,35 @@ def test_runs_of_a_server_are_steered_and_followed(run: Any) -> None:
     assert run("runs", "retry", "bad")[0] == 0
     code, text, _ = run("runs", "tail", "bad")
     assert (code, "parcel 2 is refused" in text) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("runs", "show", "{}"),
+        ("runs", "cancel", "{}"),
+        ("runs", "retry", "{}"),
+        ("runs", "tail", "{}"),
+        ("schedules", "trigger", "{}"),
+        ("schedules", "pause", "{}"),
+    ],
+)
+def test_an_id_does_not_lead_a_token_elsewhere(
+    run: Any, server: str, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A tenant chooses ids of runs, and an operator pastes them behind a command."""
+    monkeypatch.delenv("DURABLE_USERNAME")
+    monkeypatch.setenv("DURABLE_TOKEN", "the-token")
+    TOLD_ELSEWHERE.clear()
+    ups = ["../../../elsewhere/x", "a/../../../../elsewhere/x", "./../../../elsewhere/x", "..", ".", "x/.."]
+    ups += ["..\\..\\..\\elsewhere", "x?/../../..", "x#/.."]
+    for name in [*ups, "%2e%2e/%2e%2e/%2e%2e/elsewhere/x", "x?y=1", "x#", "?", "//elsewhere/x", "%"]:
+        code, _, error = run(*(word.format(name) for word in words), url=f"{server}/tokens")
+        assert code == 1, name
+        assert ("must not have a part" in error) is (name in ups), name
+        if words[0] == "runs":
+            assert repr(name)[1:-1] in error  # the others are names that the server itself was asked for
+    assert TOLD_ELSEWHERE == []
 
 
 def test_workers_queues_and_schedules_of_a_server(run: Any) -> None:

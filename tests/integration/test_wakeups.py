@@ -23,6 +23,7 @@ from fastapi_durable.errors import RunCancelledError
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.wakeups import Wakeups
 from fastapi_durable.wakeups.base import Topic, Wakeup
+from fastapi_durable.wakeups.outbox import wakeups_in
 from tests.support.engine_rig import FAST, build_machinery, has_status, tuned, until
 from tests.support.postgres import LocalPostgresServer, PostgresServer
 
@@ -52,6 +53,10 @@ class Shared:
         server = self.server
         if server is not None:
             await until(lambda: _are(number, listeners(server, self.url)))
+
+
+async def _is(fact: bool) -> bool:
+    return fact
 
 
 async def _are(number: int, counting: Awaitable[int]) -> bool:
@@ -122,15 +127,77 @@ async def test_a_cancel_ends_the_step_that_another_process_executes(shared: Shar
     async def patient(ctx: Any) -> None:
         await ctx.step(endless)
 
-    async with process(shared, patient, drives=False) as asking, process(shared, patient):
+    told = list[str]()
+
+    async with process(shared, patient, drives=False) as asking, process(shared, patient) as driving:
+        driving.on_cancel(told.append)
         await shared.until_heard_by(2)
         handle = await asking.start(patient)
         async with asyncio.timeout(10):
             await began.wait()
             await asking.cancel(handle.run_id)
             await ended.wait()
+            await until(lambda: _is(bool(told)))
+        assert set(told) == {handle.run_id}
         with pytest.raises(RunCancelledError):
             await handle.result("5s")
+
+
+@pytest.mark.parametrize("topic", list(Topic))
+async def test_a_forged_notification_changes_nothing_and_nobody_believes_it(shared: Shared, topic: Topic) -> None:
+    """Whoever may connect to the database may notify: of a cancel, an end, a delivery, of runs that are not theirs."""
+    began, go_on, executions, told = asyncio.Event(), asyncio.Event(), list[str](), list[str]()
+
+    @step
+    async def once() -> str:
+        executions.append("begun")
+        began.set()
+        await go_on.wait()
+        executions.append("done")
+        return "done"
+
+    @workflow(name="at work")
+    async def at_work(ctx: Any) -> str:
+        return str(await ctx.step(once))
+
+    async with process(shared, at_work, greeting) as working, process(shared, at_work, drives=False) as asking:
+        working.on_cancel(told.append)
+        asking.on_cancel(told.append)
+        await shared.until_heard_by(2)
+        handle = await asking.start("at work")
+        result = asyncio.create_task(handle.result())
+        await began.wait()
+        async with shared.wakeups.joined(lambda _: None) as forge:
+            await shared.until_heard_by(3)
+            for number in range(3):
+                with (
+                    working._kernel.notifications.watch_run(f"heard {number}") as here,
+                    asking._kernel.notifications.watch_run(f"heard {number}") as there,
+                ):
+                    forge(Wakeup(topic, handle.run_id))
+                    forge(Wakeup(topic, "nobody"))
+                    forge(Wakeup(Topic.FINISHED, f"heard {number}"))
+                    async with asyncio.timeout(10):
+                        await here.finished.wait()
+                        await there.finished.wait()
+                # Time for what the notification may have begun: another run from its start to its end.
+                other = await working.start(greeting, f"{number}")
+                await working.signal(f"word:{number}", "good day")
+                await other.result("20s")
+        assert (executions, told, result.done()) == (["begun"], [], False)
+        assert (await handle.run()).status is RunStatus.RUNNING
+        go_on.set()
+        assert await result == "done"
+        assert executions == ["begun", "done"]
+
+
+def test_a_message_that_cannot_be_read_is_passed_over() -> None:
+    for message in (
+        "[" * 7000,
+        '{"from": "x", "wakeups": [[["work"], 1]]}',
+        '{"from": [], "wakeups": [["work", "", 3]]}',
+    ):
+        assert wakeups_in(message, except_from="me") == []
 
 
 async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_without_a_poll(

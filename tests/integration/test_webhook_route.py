@@ -2,10 +2,14 @@
 
 import hashlib
 import hmac
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import httpx
 import pytest
@@ -17,10 +21,12 @@ from fastapi_durable import (
     DurableOptions,
     MemoryStateStore,
     RunHandle,
+    RunStatus,
     WorkflowContext,
     workflow,
 )
 from fastapi_durable.errors import StoreConflictError, StoreUnavailableError, TransactionExpiredError
+from fastapi_durable.testing import HandClock
 from tests.integration.order_desk import calling
 from tests.support.engine_rig import until
 
@@ -52,7 +58,7 @@ async def desk(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, DurableModule, FastAPI]]:
     """An application whose every other route needs a login."""
     durable = DurableModule.for_root(
-        DurableOptions(store=store or MemoryStateStore(), webhook_url="http://test/webhooks", **options),
+        DurableOptions(store=store or MemoryStateStore(), webhook_url="http://localhost/webhooks", **options),
         workflows=[call_me, paid, never_called],
     )
 
@@ -170,17 +176,89 @@ async def test_a_body_without_a_declared_length_is_read_only_up_to_the_limit() -
     assert sent <= 4
 
 
-async def test_with_a_secret_only_signed_bodies_are_taken() -> None:
+def documented_signature() -> Callable[[str, str, bytes], str]:
+    """How docs/application.md tells a sender to sign."""
+    document = (Path(__file__).parents[2] / "docs" / "application.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(import hashlib.*?)```", document, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)  # noqa: S102 (our own document)
+    signature: Callable[[str, str, bytes], str] = names["signature"]
+    return signature
+
+
+def signed(time: object, token: str, body: bytes, key: str = KEY) -> dict[str, str]:
+    """The header of a signature, whatever the time is."""
+    digest = hmac.new(key.encode(), f"{time}\n{token}\n".encode() + body, hashlib.sha256).hexdigest()
+    return {"X-Durable-Signature": f"t={time},v1={digest}"}
+
+
+async def test_with_a_secret_a_callback_is_taken_that_is_signed_as_the_document_says() -> None:
     async with desk(webhook_secret=KEY) as (client, durable, app):
         handle, url = await waiting(durable, app)
-        good = "sha256=" + hmac.new(KEY.encode(), b'{"n": 1}', hashlib.sha256).hexdigest()
-        for signature in (None, "", "sha256=", good.replace("=", ""), good[:-1], "sha256=ü"):
-            headers = {} if signature is None else {b"X-Durable-Signature": signature.encode()}
-            refused = await client.post(url, content=b'{"n": 1}', headers=headers)
-            assert refused.status_code == 401, signature
-        assert (await client.post(url, content=b'{"n": 2}', headers={"X-Durable-Signature": good})).status_code == 401
-        assert (await client.post(url, content=b'{"n": 1}', headers={"X-Durable-Signature": good})).status_code == 202
+        headers = {"X-Durable-Signature": documented_signature()(KEY, url, b'{"n": 1}')}
+        assert (await client.post(url, content=b'{"n": 1}', headers=headers)).status_code == 202
         assert await handle.result("5s") == {"n": 1}
+
+
+async def test_a_signature_is_for_one_body_and_one_key() -> None:
+    async with desk(webhook_secret=KEY) as (client, durable, app):
+        handle, url = await waiting(durable, app)
+        token, now, body = unquote(url.rpartition("/")[2]), int(time.time()), b'{"n": 1}'
+        good = signed(now, token, body)["X-Durable-Signature"]
+        digest = good.partition("v1=")[2]
+        of_the_body_alone = "sha256=" + hmac.new(KEY.encode(), body, hashlib.sha256).hexdigest()
+        wrong = [
+            None,
+            "",
+            "t=,v1=",
+            f"v1={digest}",
+            f"t={now}",
+            good[:-1],
+            f"t={now},v1=ü",
+            f"t=ü,v1={digest}",
+            good + ",t=0",
+        ]
+        wrong += [of_the_body_alone, f"t={now + 1},v1={digest}", f"t= {now},v1={digest}", f"t={'9' * 5000},v1={digest}"]
+        wrong += [signed(now, token, body, key="another-key-" * 3)["X-Durable-Signature"]]
+        for signature in wrong:
+            headers = {} if signature is None else {b"X-Durable-Signature": signature.encode()}
+            assert (await client.post(url, content=body, headers=headers)).status_code == 401, signature
+        assert (await client.post(url, content=b'{"n": 2}', headers={"X-Durable-Signature": good})).status_code == 401
+        assert (await client.post(url, content=body, headers={"X-Durable-Signature": good})).status_code == 202
+        assert await handle.result("5s") == {"n": 1}
+
+
+async def test_a_signature_is_worth_nothing_for_another_webhook() -> None:
+    """Who overhears one callback, and knows another address, approves nothing there with the same body."""
+    async with desk(webhook_secret=KEY) as (client, durable, app):
+        _, overheard = await waiting(durable, app, run_id="overheard")
+        handle, wanted = await waiting(durable, app, run_id="wanted")
+        headers = signed(int(time.time()), unquote(overheard.rpartition("/")[2]), b"true")
+        assert (await client.post(wanted, content=b"true", headers=headers)).status_code == 401
+        assert (await client.post(overheard, content=b"true", headers=headers)).status_code == 202
+        # What is signed cannot be divided in another way, either.
+        token = unquote(wanted.rpartition("/")[2])
+        for said, sent in ((token, b"x\ntrue"), (f"{token}\nx", b"true")):
+            headers = {**signed(int(time.time()), said, sent), "content-type": "text/plain"}
+            moved = b"true" if sent != b"true" else b"x\ntrue"
+            answer = await client.post(f"/webhooks/{quote(said, safe='')}", content=moved, headers=headers)
+            assert answer.status_code in (401, 404), said
+        assert (await handle.run()).status is RunStatus.SUSPENDED
+
+
+@pytest.mark.parametrize("seconds", [-3600, -301, 301, 3600])
+async def test_a_signature_is_worth_nothing_at_another_time(seconds: int) -> None:
+    """One that is found in a log hours later, or made in advance, is refused; clocks may differ by minutes."""
+    clock = HandClock()
+    async with desk(webhook_secret=KEY, clock=clock) as (client, durable, app):
+        handle, url = await waiting(durable, app)
+        token, now = unquote(url.rpartition("/")[2]), int(clock.now().timestamp())
+        refused = await client.post(url, content=b"1", headers=signed(now + seconds, token, b"1"))
+        assert refused.status_code == 401
+        assert "300 seconds" in refused.text
+        almost = now + (299 if seconds > 0 else -299)
+        assert (await client.post(url, content=b"1", headers=signed(almost, token, b"1"))).status_code == 202
+        assert (await handle.result("5s")) == 1
 
 
 class _StoreThatGoesAway(MemoryStateStore):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from wasmtime import Module
 
 from prisma_inprocess.compiler.module_cache import CACHE_DIR_VARIABLE, load_module, new_engine
 
@@ -57,6 +59,67 @@ def test_a_damaged_serialised_module_is_replaced(wasm: Path, tmp_path: Path, dam
         file.write_bytes(good[:100] if damage is None else damage)
     load_module(new_engine(), wasm)
     assert all(file.read_bytes() == good for file in serialised(tmp_path))
+
+
+def planted(folder: Path) -> None:
+    """Put the machine code of another module in the place of every one: wasmtime runs it without another look."""
+    engine = new_engine()
+    code = bytes(Module(engine, '(module (memory (export "planted") 1))').serialize())
+    for file in serialised(folder):
+        mode = file.stat().st_mode
+        file.write_bytes(code)
+        file.chmod(mode)
+
+
+def is_planted(module: Module) -> bool:
+    return [each.name for each in module.exports] == ["planted"]
+
+
+def test_what_this_user_alone_could_write_is_loaded(wasm: Path, tmp_path: Path) -> None:
+    """The others of these tests would show nothing if it were not."""
+    load_module(new_engine(), wasm)
+    planted(tmp_path)
+    assert is_planted(load_module(new_engine(), wasm))
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o775, 0o707])
+def test_a_folder_that_others_can_write_to_serves_nothing(
+    wasm: Path, tmp_path: Path, mode: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    load_module(new_engine(), wasm)
+    planted(tmp_path)
+    for file in serialised(tmp_path):
+        file.parent.chmod(mode)
+    assert not is_planted(load_module(new_engine(), wasm))
+    assert f"chmod go-w {wasm.parent}" in caplog.text
+
+
+@pytest.mark.parametrize("mode", [0o666, 0o620, 0o602])
+def test_a_file_that_others_can_write_to_is_not_loaded(wasm: Path, tmp_path: Path, mode: int) -> None:
+    load_module(new_engine(), wasm)
+    planted(tmp_path)
+    for file in serialised(tmp_path):
+        file.chmod(mode)
+    assert not is_planted(load_module(new_engine(), wasm))
+    # It was written anew, for this user alone.
+    assert {file.stat().st_mode & 0o077 for file in serialised(tmp_path)} == {0}
+
+
+def test_a_file_of_another_user_is_not_loaded(wasm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load_module(new_engine(), wasm)
+    planted(tmp_path)
+    user = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert not is_planted(load_module(new_engine(), wasm))
+
+
+def test_a_link_is_not_followed(wasm: Path, tmp_path: Path) -> None:
+    load_module(new_engine(), wasm)
+    planted(tmp_path)
+    for number, file in enumerate(serialised(tmp_path)):
+        file.rename(tmp_path / f"other-{number}")
+        file.symlink_to(tmp_path / f"other-{number}")
+    assert not is_planted(load_module(new_engine(), wasm))
 
 
 def test_a_module_loads_where_nothing_can_be_written(

@@ -16,14 +16,14 @@ def test_a_postgresql_url_is_taken_apart() -> None:
         "&connect_timeout=2.5&socket_timeout=9&sslmode=require&statement_cache_size=5&application_name=shop"
     )
     assert (url.host, url.port, url.user, url.password) == ("db.example.org", 6543, "ada", "p@ss/word")
-    assert (url.database, url.schema, url.ssl_mode, url.application_name) == ("orders", "Sales", "require", "shop")
+    assert (url.database, url.schema, url.tls.mode, url.application_name) == ("orders", "Sales", "require", "shop")
     assert (url.connection_limit, url.pool_timeout, url.connect_timeout) == (7, 3.0, 2.5)
     assert (url.statement_timeout, url.statement_cache_size) == (9.0, 5)
 
 
 def test_a_short_postgresql_url_has_defaults() -> None:
     url = parse_postgres_url("postgres://localhost/orders")
-    assert (url.host, url.port, url.schema, url.ssl_mode) == ("localhost", 5432, None, None)
+    assert (url.host, url.port, url.schema, url.tls.mode) == ("localhost", 5432, None, None)
     assert (url.connect_timeout, url.pool_timeout, url.statement_timeout) == (5.0, 10.0, None)
     assert (url.pgbouncer, url.statement_cache_size) == (False, 100)
     assert (url.keepalives, url.keepalives_idle, url.keepalives_interval, url.keepalives_count) == (True, 15, 5, 3)

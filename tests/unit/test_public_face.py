@@ -8,8 +8,9 @@ import pytest
 
 PUBLIC = {
     "fastapi_durable": """
-        Adaptive Backoff Batch BulkCancellation ConsoleLogin ConsoleUser DeadLetter DurableError
-        DurableHealth DurableHealthDep DurableModule DurableOptions DurableRuntime DurableSettings
+        ALL_NAMESPACES Adaptive AllNamespaces Backoff Batch BulkCancellation ConsoleLogin ConsoleUser
+        DeadLetter DurableError DurableHealth DurableHealthDep DurableModule DurableOptions DurableRuntime
+        DurableSettings
         FatalError InProcessTransport LoginCredentials LoginCredentialsDep MemoryStateStore PostgresWakeups
         PrismaStateStore Queue Retention Role Run RunContextFilter RunFailedError RunGateway RunGatewayDep
         RunHandle RunQuery RunStatus Schedule ScheduleInfo Scheduler SchedulerDep SignalTimeoutError

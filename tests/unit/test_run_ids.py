@@ -108,7 +108,7 @@ def test_a_workflow_cannot_be_named_like_one_of_the_engine() -> None:
 def test_an_id_that_is_made_of_another_one_leaves_room_for_what_cannot_be_refused() -> None:
     longest = derived_run_id("x" * DERIVED_ID_LIMIT, "a child", "")
     assert len(f"dlq:{longest}~{10**20}") <= RUN_ID_LIMIT
-    with pytest.raises(InputValidationError, match="would have 551 characters"):
+    with pytest.raises(InputValidationError, match="would have 551 bytes"):
         derived_run_id("x" * (DERIVED_ID_LIMIT + 1), "a child", "")
     assert len(retry_run_id("x" * CALLER_ID_LIMIT, "12345678")) <= DERIVED_ID_LIMIT
 
@@ -124,6 +124,17 @@ def test_no_run_id_is_an_address_of_the_console() -> None:
     for word in words:
         with pytest.raises(InputValidationError, match="addresses of the console"):
             checked_run_id(word)
+
+
+@pytest.mark.parametrize("run_id", [".", "..", "../x", "x/..", "a/./b", "a/../../b", "..\\x", "a\\..\\b"])
+def test_no_run_id_leads_out_of_the_console(run_id: str) -> None:
+    with pytest.raises(InputValidationError, match="as a part between slashes"):
+        checked_run_id(run_id)
+
+
+@pytest.mark.parametrize("run_id", ["...", "a..b", "..a/b.", "a/.b", "order.1/x"])
+def test_dots_within_a_part_of_a_run_id_are_its_own(run_id: str) -> None:
+    assert checked_run_id(run_id) == run_id
 
 
 def test_the_documents_list_what_belongs_to_the_engine() -> None:

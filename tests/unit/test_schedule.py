@@ -160,10 +160,10 @@ def test_a_jitter_that_is_longer_than_the_distance_of_two_windows_keeps_their_or
         ({"every": None, "cron": "61 * * * *"}, "schedule 'k': cron must be five fields .*: Bad minute"),
         ({"every": None, "cron": "0 0 30 2 *"}, "schedule 'k': cron must be five fields .*: Bad day-of-month"),
         ({"every": None, "cron": "0 0 * * *", "timezone": "Mars/Olympus"}, "timezone must be the name of .*'Mars/Olym"),
-        ({"key": ""}, "the key of a schedule must be 1-200 printable characters, got ''"),
-        ({"key": "a\n"}, "the key of a schedule must be 1-200 printable characters, got "),
-        ({"key": "k" * 201}, "the key of a schedule must be 1-200 printable characters, got "),
-        ({"key": 7}, "the key of a schedule must be 1-200 printable characters, got 7"),
+        ({"key": ""}, "the key of a schedule must be printable text of 1-200 bytes in UTF-8, got ''"),
+        ({"key": "a\n"}, "the key of a schedule must be printable text of 1-200 bytes in UTF-8, got "),
+        ({"key": "k" * 201}, "the key of a schedule must be printable text of 1-200 bytes in UTF-8, got "),
+        ({"key": 7}, "the key of a schedule must be printable text of 1-200 bytes in UTF-8, got 7"),
     ],
 )
 def test_a_schedule_that_cannot_fire_or_contradicts_itself_is_refused(options: dict[str, Any], reason: str) -> None:

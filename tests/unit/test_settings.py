@@ -167,10 +167,22 @@ DURATION = "must be a timedelta or a string such as '30s', from"
         ("max_recovery_attempts", 2**31, "must be a whole number from 1 to 1000000, got 2147483648"),
         ("max_recovery_attempts", 1.5, "must be a whole number from 1 to 1000000, got 1.5"),
         ("role", "boss", "must be 'api', 'worker' or 'all', got 'boss'"),
-        ("namespace", "", "must be 1 to 200 printable characters without a space at either end, got ''"),
-        ("namespace", " shop", "must be 1 to 200 printable characters without a space at either end, got ' shop'"),
-        ("namespace", "a\0b", r"must be 1 to 200 printable characters without a space at either end, got 'a\x00b'"),
-        ("instance_id", "\ud800", r"must be 1 to 200 printable characters without a space at either end, got '\ud800'"),
+        ("namespace", "", "must be printable text of 1-200 bytes in UTF-8 without a space at either end, got ''"),
+        (
+            "namespace",
+            " shop",
+            "must be printable text of 1-200 bytes in UTF-8 without a space at either end, got ' shop'",
+        ),
+        (
+            "namespace",
+            "a\0b",
+            r"must be printable text of 1-200 bytes in UTF-8 without a space at either end, got 'a\x00b'",
+        ),
+        (
+            "instance_id",
+            "\ud800",
+            r"must be printable text of 1-200 bytes in UTF-8 without a space at either end, got '\ud800'",
+        ),
         ("webhook_url", "ftp://x", "must be an http or https URL of at most 2000 characters, or a function from a "),
         ("scope_reads", "perhaps", "must be a valid boolean, unable to interpret input, got 'perhaps'"),
         ("tenant", 7, "must be a valid string, got 7"),
@@ -282,7 +294,7 @@ def test_a_control_plane_has_its_tenant_as_namespace(monkeypatch: pytest.MonkeyP
         ({"topology": "tenant", "tenant": "a"}, "a tenant is store-less by definition"),
         ({"tenant": "a"}, "needs topology='control-plane'"),
         ({"topology": "star"}, "topology must be 'control-plane' or left out, which is the same, got 'star'"),
-        ({"topology": "control-plane", "tenant": " "}, "namespace must be 1 to 200 printable characters"),
+        ({"topology": "control-plane", "tenant": " "}, "namespace must be printable text of 1-200 bytes in UTF-8"),
     ],
 )
 def test_a_topology_that_contradicts_itself_is_refused(given: dict[str, Any], said: str) -> None:

@@ -36,6 +36,7 @@ class Notifications:
         self._work = asyncio.Event()
         self._wakes: list[datetime] = []
         self._cancel_listeners: list[Callable[[str], None]] = []
+        self._cancel_hint_listeners: list[Callable[[str], None]] = []
         self._delivery_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
         self.driven_here: set[str] = set()
@@ -51,14 +52,20 @@ class Notifications:
             self._peers.remove(publish)
 
     def on_message(self, word: Wakeup) -> None:
-        """What another process tells; it is not told on."""
+        """What another process tells; it is not told on.
+
+        It is a hint and nothing more: whoever may connect to the database can notify. Those who hear of it look at the
+        store, and do what that says.
+        """
         match word.topic:
             case Topic.WORK:
                 self._work.set()
             case Topic.FINISHED:
                 self._finished(word.run_id, None)
             case Topic.CANCELLED:
-                self._cancelled(word.run_id)
+                for listener in self._cancel_hint_listeners:
+                    listener(word.run_id)
+                self._finished(word.run_id, None)
             case Topic.DELIVERED:
                 self._delivered(word.run_id)
 
@@ -97,6 +104,10 @@ class Notifications:
                 self._cancel_listeners.remove(listener)
 
         return remove
+
+    def on_cancel_hint(self, listener: Callable[[str], None]) -> None:
+        """Have the worker of this process hear that another one claims to have cancelled a run."""
+        self._cancel_hint_listeners.append(listener)
 
     def on_delivery(self, listener: Callable[[str], None]) -> None:
         """Have the worker of this process hear of deliveries to runs that are being driven, here or elsewhere."""

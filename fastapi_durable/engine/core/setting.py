@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import Field, PlainValidator
 
 from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.text import fits_index, index_rule
 
 _SHOWN = 80
 _LONGEST_NAME = 200
@@ -95,9 +96,7 @@ def whole_number(least: int, most: int) -> PlainValidator:
 
 
 def _name(value: Any) -> str:
-    # Not printable are, among others, what PostgreSQL cannot store and what has no UTF-8 form.
-    fits = isinstance(value, str) and 0 < len(value) <= _LONGEST_NAME and value.isprintable()
-    if not fits or value != value.strip():
+    if not fits_index(value, _LONGEST_NAME) or value != value.strip():
         raise ValueError
     return str(value)
 
@@ -110,5 +109,5 @@ def _url(value: Any) -> Any:
     return value
 
 
-name = rule(f"1 to {_LONGEST_NAME} printable characters without a space at either end", _name)
+name = rule(f"{index_rule(_LONGEST_NAME)} without a space at either end", _name)
 url = rule(f"an http or https URL of at most {_LONGEST_URL} characters, or a function from a token to one", _url)

@@ -29,6 +29,7 @@ from fastapi_durable.model.records import (
     SignalWaiter,
 )
 from fastapi_durable.model.reserved import EVENT, looks_scoped, scoped
+from fastapi_durable.model.text import fits_index, index_rule
 from fastapi_durable.store.base import StoreTransaction
 
 _NAME_LIMIT = 200
@@ -45,16 +46,14 @@ def checked_event_name(name: Any) -> str:
     Raises:
         InputValidationError: it cannot.
     """
-    if not isinstance(name, str) or not name or len(name) > _NAME_LIMIT or not name.isprintable():
-        raise InputValidationError(
-            f"the name of an event has 1 to {_NAME_LIMIT} printable characters, {name!r:.80} does not"
-        )
+    if not fits_index(name, _NAME_LIMIT):
+        raise InputValidationError(f"the name of an event must be {index_rule(_NAME_LIMIT)}, got {name!r:.80}")
     if looks_scoped(name):
         raise InputValidationError(
             "the name of an event must not begin with '@', a number and '.', which mark a namespace, got "
             f"{name!r:.80}. Put a word of your own in front"
         )
-    return name
+    return str(name)
 
 
 def event_token(name: str, match: Mapping[str, Json], run_id: str, seq: int) -> str:

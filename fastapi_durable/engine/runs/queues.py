@@ -10,6 +10,7 @@ from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import DefinitionError, InputValidationError
 from fastapi_durable.model.reserved import scoped
+from fastapi_durable.model.text import fits_index, index_rule
 
 _KEY_LIMIT = 200
 
@@ -51,10 +52,8 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
         known = ", ".join(sorted(map(repr, queues))) or "none"
         raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}); add it to queues=[...]")
     key = "" if fairness_key is None else fairness_key
-    if not isinstance(key, str) or len(key) > _KEY_LIMIT or not key.isprintable():
-        raise InputValidationError(
-            f"a fairness_key is a text of at most {_KEY_LIMIT} printable characters, {key!r:.80} is not"
-        )
+    if key != "" and not fits_index(key, _KEY_LIMIT):
+        raise InputValidationError(f"fairness_key must be {index_rule(_KEY_LIMIT)} or empty, got {key!r:.80}")
     return Place(name, key)
 
 

@@ -18,6 +18,7 @@ from fastapi_durable.model.clock import Clock, to_millis
 from fastapi_durable.model.errors import InputValidationError, LeaseLostError, SingletonQueueFullError
 from fastapi_durable.model.records import LIVE_STATUSES, Json, Run, RunQuery, RunStatus, SignalWaiter
 from fastapi_durable.model.reserved import SINGLETON
+from fastapi_durable.model.text import fits_index, index_rule
 from fastapi_durable.store.base import StoreTransaction
 
 SINGLETON_TAG = str(SINGLETON)
@@ -50,10 +51,9 @@ def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> 
     except Exception as error:
         raise InputValidationError(f"the singleton key of workflow {definition.name!r} failed: {error}") from error
     text = str(key)
-    if not text or len(text) > _KEY_LIMIT or not text.isprintable():
+    if not fits_index(text, _KEY_LIMIT):
         raise InputValidationError(
-            f"a singleton key has 1 to {_KEY_LIMIT} printable characters, {text[:80]!r} of workflow "
-            f"{definition.name!r} does not"
+            f"the singleton key of workflow {definition.name!r} must be {index_rule(_KEY_LIMIT)}, got {text[:80]!r}"
         )
     return f"{SINGLETON_TAG}{text}"
 

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi_durable.engine.runs.labels import SCHEDULE_TAG
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.text import fits_index, index_rule
 
 _TAG_LIMIT = 200
 _TAGS_AT_MOST = 100
@@ -42,8 +43,8 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
     if len(tags) > _TAGS_AT_MOST:
         raise InputValidationError(f"a run has at most {_TAGS_AT_MOST} tags, not {len(tags)}")
     for tag in tags:
-        if not isinstance(tag, str) or not tag or len(tag) > _TAG_LIMIT or not tag.isprintable():
-            raise InputValidationError(f"a tag has 1 to {_TAG_LIMIT} printable characters, {tag!r:.80} does not")
+        if not fits_index(tag, _TAG_LIMIT):
+            raise InputValidationError(f"a tag must be {index_rule(_TAG_LIMIT)}, got {tag!r:.80}")
         if tag.startswith(SINGLETON_TAG):
             raise InputValidationError(
                 f"the engine makes the tag {tag[:80]!r} of a singleton's key; declare `singleton=` on the workflow"
@@ -64,13 +65,14 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
     if len(attributes) > _ATTRIBUTES_AT_MOST:
         raise InputValidationError(f"a run has at most {_ATTRIBUTES_AT_MOST} search attributes, not {len(attributes)}")
     for key, value in attributes.items():
-        if not isinstance(key, str) or not key or len(key) > _KEY_LIMIT or not key.isprintable():
+        if not fits_index(key, _KEY_LIMIT):
             raise InputValidationError(
-                f"the name of a search attribute has 1 to {_KEY_LIMIT} printable characters, {key!r:.80} does not"
+                f"the name of a search attribute must be {index_rule(_KEY_LIMIT)}, got {key!r:.80}"
             )
-        if isinstance(value, str) and (len(value) > _TEXT_LIMIT or "\x00" in value):
+        if isinstance(value, str) and (len(value.encode("utf-8", "surrogatepass")) > _TEXT_LIMIT or "\x00" in value):
             raise InputValidationError(
-                f"the search attribute {key!r} is a text of at most {_TEXT_LIMIT} characters without NUL"
+                f"the search attribute {key!r} must be a text of at most {_TEXT_LIMIT} bytes in UTF-8 without NUL, got "
+                f"{value!r:.80}"
             )
         if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
             raise InputValidationError(

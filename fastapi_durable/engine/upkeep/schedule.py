@@ -14,6 +14,7 @@ from fastapi_durable.engine.upkeep.cron import CronExpression
 from fastapi_durable.model.clock import from_millis, to_millis
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.text import fits_index, index_rule
 
 Overlap = Literal["allow", "skip"]
 
@@ -77,8 +78,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         key: Any = self.key
-        if not isinstance(key, str) or not key or len(key) > _KEY_LIMIT or not key.isprintable():
-            raise DefinitionError(f"the key of a schedule must be 1-{_KEY_LIMIT} printable characters, got {key!r:.80}")
+        if not fits_index(key, _KEY_LIMIT):
+            raise DefinitionError(f"the key of a schedule must be {index_rule(_KEY_LIMIT)}, got {key!r:.80}")
         try:
             self._check()
         except ValueError as error:

@@ -53,10 +53,12 @@ class ConsoleLogin:
         secret: 32 characters or more. Of several the first one signs and all are accepted.
         lifetime: Of a session.
         revalidate: Asked in the second half of a session's lifetime, with the user as of then: the user as of now, for
-            whom the session is renewed, or None to end it. Without it a session ends after `lifetime`.
+            whom the session is renewed, or None to end it. It also ends if `revalidate` raises. Without it a session
+            ends after `lifetime`.
         secure: Whether browsers send the cookie over HTTPS only. They count their own machine as safe; turn it off for
             plain HTTP in a development network, and nowhere else.
         cookie_name: One for each console, if a host has several. A session is good under the name it was written for.
+            With `secure` the browser knows the cookie as `__Host-<name>`, so that no other host can set it.
         clock: Where the time comes from.
 
     Raises:
@@ -78,6 +80,11 @@ class ConsoleLogin:
             raise ConfigurationError("authenticate of ConsoleLogin is a function that takes LoginCredentialsDep")
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", cookie_name):
             raise ConfigurationError("cookie_name of ConsoleLogin is made of letters, digits, _ and -")
+        if cookie_name.lower().startswith(("__host-", "__secure-")):
+            raise ConfigurationError(
+                f"cookie_name must not begin with __Host- or __Secure-, got {cookie_name!r}. ConsoleLogin itself puts "
+                "__Host- in front, if secure=True"
+            )
         self._lifetime = parse_duration(lifetime)
         if self._lifetime < timedelta(minutes=1):
             raise ConfigurationError("lifetime of ConsoleLogin is a minute or longer")
@@ -90,7 +97,9 @@ class ConsoleLogin:
         self._authenticate = authenticate
         self._revalidate = revalidate
         self._secure = secure
-        self._cookie_name = cookie_name
+        # Browsers take a cookie of such a name from this host only, over HTTPS: a neighbour in the domain cannot plant
+        # a session of its own.
+        self._cookie_name = f"__Host-{cookie_name}" if secure else cookie_name
         self._clock: Clock = SystemClock() if clock is None else clock
         self._throttle = AttemptThrottle()
 
@@ -107,7 +116,7 @@ class ConsoleLogin:
             if role == "operate" and not user.may_operate:
                 raise NotPermittedError("this needs the role operate, and the user who is signed in has the role view")
             if role == "operate":
-                _log.info("console: %r: %s %r", user.name, request.method, request.url.path)
+                _log.info("console: %r: %s %r", user.name, request.method, request.scope["path"])
             remember(request, user)
 
         return require
@@ -124,15 +133,32 @@ class ConsoleLogin:
             return None
         if self._revalidate is None or now - session.issued_at <= self._lifetime / 2:
             return session.user
-        answer = self._revalidate(session.user)
-        user = await answer if inspect.isawaitable(answer) else answer
+        user = await self._renewed(self._revalidate, session.user)
         if user is not None:
             self._set_cookie(response, user)
         return user
 
+    async def _renewed(self, revalidate: Revalidate, known: ConsoleUser) -> ConsoleUser | None:
+        """The user as of now; None also if that cannot be found out, since then no one confirms the session."""
+        try:
+            answer = revalidate(known)
+            user: object = await answer if inspect.isawaitable(answer) else answer
+        except Exception:
+            _log.exception("console: %r is signed out, because revalidate of ConsoleLogin failed", known.name)
+            return None
+        if user is None or isinstance(user, ConsoleUser):
+            return user
+        _log.error(
+            "console: %r is signed out, because revalidate returned a %s, which is neither a ConsoleUser nor None",
+            known.name,
+            type(user).__name__,
+        )
+        return None
+
     def to_login(self, request: Request) -> Response:
         """Send a browser to the login page, to come back to the view that it wanted."""
-        view = f"?{request.url.query}" if request.url.query else ""
+        query = request.scope["query_string"].decode("latin-1")
+        view = f"?{query}" if query else ""
         target = f"login?next={quote(view, safe='')}" if _VIEW.fullmatch(view) else "login"
         return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER, headers={"Cache-Control": "no-store"})
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 from fastapi_durable.model.clock import from_millis, to_millis
 from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.web.login.user import ConsoleUser
+from fastapi_durable.web.namespaces import ALL_NAMESPACES
 
 SHORTEST_SECRET: Final = 32
 _LONGEST_COOKIE: Final = 4000
@@ -62,7 +63,7 @@ class SessionSigner:
         content = {
             "sub": user.name,
             "roles": [user.role],
-            "namespace": user.namespace,
+            "namespace": None if user.namespace is ALL_NAMESPACES else user.namespace,
             "iat": to_millis(now),
             "exp": to_millis(now + self._lifetime),
         }
@@ -94,7 +95,8 @@ def _session(payload: str) -> Session | None:
     try:
         content: Any = json.loads(_decoded(payload) or b"")
         (role,) = content["roles"]
-        user = ConsoleUser(name=content["sub"], role=role, namespace=content["namespace"])
+        namespace = ALL_NAMESPACES if content["namespace"] is None else content["namespace"]
+        user = ConsoleUser(name=content["sub"], role=role, namespace=namespace)
         return Session(user, from_millis(int(content["iat"])), from_millis(int(content["exp"])))
     except (ValueError, TypeError, KeyError, OverflowError):
         return None

@@ -69,9 +69,15 @@ def _keys(address: str, name: str) -> list[tuple[bytes, int]]:
 
 
 def _network(address: str) -> str:
-    """Of IPv6 one customer has 2**64 addresses at least."""
+    """What counts as one client: an IPv4 address, or an IPv6 network, of which one customer has all 2**64 addresses.
+
+    A server that listens on IPv6 writes the IPv4 address 10.0.0.1 as `::ffff:10.0.0.1`.
+    """
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return address
-    return address if parsed.version == 4 else str(ipaddress.ip_network((parsed, 64), strict=False))
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    mapped = parsed.ipv4_mapped
+    return str(ipaddress.ip_network((parsed, 64), strict=False) if mapped is None else mapped)

@@ -5,6 +5,8 @@ from typing import Literal
 
 from fastapi import Request
 
+from fastapi_durable.web.namespaces import ALL_NAMESPACES, AllNamespaces
+
 ConsoleRole = Literal["view", "operate"]
 
 
@@ -15,20 +17,25 @@ class ConsoleUser:
     Attributes:
         name: Shown on the pages; at most 200 characters.
         role: "view" sees runs, "operate" also changes them.
-        namespace: The only one whose runs the user sees; None: all that the module serves.
+        namespace: The only one whose runs the user sees, or `ALL_NAMESPACES`: all that the module serves.
     """
 
     name: str
     role: ConsoleRole = "view"
-    namespace: str | None = None
+    namespace: str | AllNamespaces = ALL_NAMESPACES
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name) <= 200:
             raise ValueError("the name of a ConsoleUser has 1 to 200 characters")
         if self.role not in ("view", "operate"):
             raise ValueError(f'the role of a ConsoleUser is "view" or "operate", not {self.role!r}')
-        if self.namespace == "":
-            raise ValueError("the namespace of a ConsoleUser is None for all of them, and never empty")
+        # A namespace that a directory does not know must not open those of everybody.
+        namespace: object = self.namespace
+        if not isinstance(namespace, str | AllNamespaces) or namespace == "":
+            raise ValueError(
+                f"the namespace of a ConsoleUser must be a name or ALL_NAMESPACES, got {self.namespace!r}. Leave it "
+                "out for all namespaces"
+            )
 
     @property
     def may_operate(self) -> bool:

@@ -1,0 +1,72 @@
+"""Keeps other sites from reaching a console that has no guard, by a name of their own (DNS rebinding).
+
+A site can let its own name mean 127.0.0.1 for a moment. To the browser its page and the console are of one origin then,
+so the page could read runs and change them. What the browser cannot hide is the name, which it sends as `Host`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from fastapi import Request
+
+from fastapi_durable.model.errors import ConfigurationError
+from fastapi_durable.web.problems import NotPermittedError
+
+_HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[0-9]{1,5}))?", re.IGNORECASE | re.ASCII)
+
+
+def required_host(further: Sequence[str]) -> Callable[[Request], None]:
+    """A dependency that lets only requests pass that call this machine by its own names.
+
+    Args:
+        further: Other names and addresses that count as well, without ports.
+
+    Raises:
+        ConfigurationError: `further` holds something else.
+    """
+    if isinstance(further, str):
+        raise ConfigurationError(f"hosts must be a list of host names, got {further!r}")
+    known = frozenset(_known(each) for each in further)
+
+    def require_host(request: Request) -> None:
+        given = request.headers.getlist("host")
+        name = _name(given[0]) if len(given) == 1 else None
+        if name is not None and (name in known or _is_loopback(name)):
+            return
+        raise NotPermittedError(
+            "this console has no guard, so it answers only to localhost and loopback addresses as the request's Host. "
+            "Give durable.router() a login, dependencies=[...], or the host's name in hosts=[...]"
+        )
+
+    return require_host
+
+
+def _known(host: object) -> str:
+    found = _HOST.fullmatch(host) if isinstance(host, str) else None
+    if found is None or found["port"] is not None:
+        raise ConfigurationError(f"hosts must hold names without ports, such as 'console.internal', got {host!r}")
+    return _plain(found["name"])
+
+
+def _name(host: str) -> str | None:
+    """The name or address in a `Host` header, in one form; None if it cannot be read."""
+    found = _HOST.fullmatch(host)
+    return None if found is None else _plain(found["name"])
+
+
+def _plain(name: str) -> str:
+    return name.lower().rstrip(".").strip("[]")
+
+
+def _is_loopback(name: str) -> bool:
+    """Whether no other machine can be meant: `.localhost` is nobody's to give away (RFC 6761)."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
