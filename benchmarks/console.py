@@ -203,7 +203,7 @@ async def measure(prisma: Any, only: str) -> list[str]:
     transport = httpx.ASGITransport(app=app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://console/api/", timeout=120) as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost/api/", timeout=120) as http,
     ):
         asked = {"day": "2026-10-10T00:00:00Z", "next_day": "2026-10-11T00:00:00Z"}
         page = (await http.get("runs?limit=1&created_until=2026-09-20T00:00:00Z")).json()

@@ -26,6 +26,7 @@ from fastapi_durable import (
     step,
     workflow,
 )
+from fastapi_durable.store.base import StateStore
 from tests.integration.order_desk import calling
 
 
@@ -127,7 +128,7 @@ class Desk:
 
 @asynccontextmanager
 async def desk(
-    *, prefix: str = "/durable", namespace: str | None = None, store: MemoryStateStore | None = None, **options: Any
+    *, prefix: str = "/durable", namespace: str | None = None, store: StateStore | None = None, **options: Any
 ) -> AsyncIterator[Desk]:
     """A started application; without options everybody may do everything."""
     module = DurableModule.for_root(

@@ -7,11 +7,22 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from fastapi_durable import Queue, Schedule, Singleton, WorkflowContext, entity, operation, step, workflow
+from fastapi_durable import (
+    Queue,
+    RunStatus,
+    Schedule,
+    Singleton,
+    TaskTicket,
+    WorkflowContext,
+    entity,
+    operation,
+    step,
+    workflow,
+)
 from fastapi_durable.errors import DefinitionError, InputValidationError
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import FAST, build_machinery, tuned
+from tests.support.engine_rig import FAST, build_machinery, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
 
@@ -110,3 +121,32 @@ def test_a_name_that_is_too_long_for_an_index_cannot_be_declared(declare: Callab
     for longer in (long(200) + "x", "é" * 101):
         with pytest.raises(DefinitionError):
             declare(longer)
+
+
+@on_every_store
+async def test_a_run_of_the_longest_id_waits_on_every_token_that_the_engine_makes_of_it(store: StateStore) -> None:
+    """The token of an update holds the namespace, the run's id and a name."""
+    run_id, name = long(500), long(200)
+
+    @step
+    async def dispatched(_: TaskTicket) -> None: ...
+
+    @workflow
+    async def busy(ctx: WorkflowContext) -> list[Any]:
+        await ctx.upsert_search_attributes({name: long(2000)})
+        hook = await ctx.webhook()
+        await ctx.set_value("hook", hook.token)
+        waits = [ctx.task(name, dispatched), hook.wait(), ctx.on_update(name, str), ctx.wait_for_signal(run_id, str)]
+        return list(await ctx.gather(*waits))
+
+    config = tuned(FAST, namespace=long(200))
+    async with running_engine(store, busy, config=config) as engine:
+        handle = await engine.start(busy, run_id=run_id)
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        await engine.complete_task(run_id, name, "task")
+        hook = await engine.get_value(run_id, "hook", str)
+        assert hook is not None
+        await engine.callback(hook, "hook")
+        assert (await engine.update(run_id, name, "update")).accepted
+        await engine.signal(run_id, "signal")
+        assert await handle.result("20s") == ["task", "hook", "update", "signal"]

@@ -613,7 +613,7 @@ async def test_a_scheduled_run_waits_in_the_queue_that_its_schedule_names(clock:
         ({"queue": "r"}, "declared: 'q'"),
         ({"fairness_key": "k"}, "about a queue"),
         ({"priority": 2**40}, "32 bits"),
-        ({"tags": ("",)}, "a tag has"),
+        ({"tags": ("",)}, "a tag must be"),
     ],
 )
 def test_a_schedule_whose_runs_could_not_be_started_is_refused_at_the_start(wrong: dict[str, Any], reason: str) -> None:

@@ -82,7 +82,7 @@ async def desk_in_this_process(url: str, monkeypatch: pytest.MonkeyPatch) -> Asy
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://order-desk") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
     ):
         yield OrderDesk(http, url)
 
