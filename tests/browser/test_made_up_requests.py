@@ -83,6 +83,7 @@ async def test_who_may_not_changes_and_sees_nothing(store: StateStore, who: str)
         await made_up_requests(
             address,
             "shows_nothing_of_another_tenant",
+            each=10,
             FOREIGN_NAMES=json.dumps(FOREIGN),
             FOREIGN_SECRET=SECRET if who == "tenant" else "",
             SCHEMATHESIS_HOOKS="tests.browser.foreign_names",
@@ -121,11 +122,12 @@ async def everything_of(store: StateStore, namespace: str) -> str:
     return "\n".join(map(repr, [*rows, *waiters]))
 
 
-async def made_up_requests(address: str, *checks: str, **environment: str) -> None:
+async def made_up_requests(address: str, *checks: str, each: int = 25, **environment: str) -> None:
+    """Send so many requests to each operation."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "run", f"{address}/openapi.json"),
         *("--phases", "examples,fuzzing", "--include-path-regex", "^/durable/"),
-        *("--max-examples", "25", "--seed", "7", "--suppress-health-check", "all", "--no-color"),
+        *("--max-examples", str(each), "--seed", "7", "--suppress-health-check", "all", "--no-color"),
         *("--exclude-operation-id", "streamRuns", "--exclude-operation-id", "streamRun"),
         *("--checks", ",".join(["not_a_server_error", *checks])),
         env={**os.environ, **environment},

@@ -95,14 +95,15 @@ def delete_given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, run_ids: Se
 def _is_joined(sql: Sql) -> str:
     """Whether no parent needs the run any more: it has ended itself, or the ending stands in its history.
 
-    At the position at which it asked for the child, so each of the two is one look by a primary key.
+    At the position at which it asked for the child, so each of the two is one look by a primary key. Not by EXISTS, for
+    which PostgreSQL may read the whole table once instead.
     """
     joined = (
         "SELECT 1 FROM durable_step_checkpoints AS c WHERE c.run_id = r.parent_run_id AND c.seq = r.parent_seq"
         f" AND c.status = 'completed' AND substr(c.name, 1, {len(JOINED)}) = {sql.text(JOINED)}"
     )
     living = f"SELECT 1 FROM durable_workflow_runs AS p WHERE p.id = r.parent_run_id AND p.status IN {LIVE}"
-    return f"r.parent_run_id IS NULL OR NOT EXISTS ({living}) OR EXISTS ({joined})"
+    return f"r.parent_run_id IS NULL OR ({living} LIMIT 1) IS NULL OR ({joined} LIMIT 1) IS NOT NULL"
 
 
 def _within(sql: Sql, bound: Bound) -> str:
