@@ -83,7 +83,7 @@ def test_an_id_stands_on_one_line_and_a_run_does_where_no_terminal_limits_it(
 ) -> None:
     """Ids are copied, and lines are searched; in a terminal the other columns are broken first."""
     run("list")
-    run_id = "0e5b1f6e-6f0a-4b43-9d3c-a5f0d1c7b2e8.child.0"
+    run_id = "0e5b1f6e-6f0a-4b43-9d3c-a5f0d1c7b2e8.parcel0"
 
     async def start() -> None:
         durable = sys.modules["runs_desk"].durable
