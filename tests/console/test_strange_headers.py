@@ -120,6 +120,7 @@ async def test_what_is_guarded_answers_to_every_name(options: dict[str, Any], re
             assert refused is not (changeable if changes(method) else readable), (method, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", UNREADABLE)
 @pytest.mark.parametrize("header", ["origin", "host", "referer", "sec-fetch-site"])
 async def test_headers_that_cannot_be_read_are_refused_or_passed_over_and_break_nothing(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.entity import entity, operation
+from fastapi_durable.declare.retry import fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.model.errors import DurableError, InputValidationError, RunFailedError, SerializationError
 from fastapi_durable.model.records import CheckpointStatus, RunQuery, RunStatus
@@ -57,7 +58,7 @@ async def test_a_result_that_could_not_be_read_fails_its_attempt_and_the_next_on
         return results.pop(0)
 
     report.__annotations__["return"] = declared
-    reported = step(max_attempts=3)(report)
+    reported = step(max_attempts=3, backoff=fixed("1ms"))(report)
 
     @workflow
     async def flow(ctx: WorkflowContext) -> str:

@@ -77,15 +77,19 @@ async def test_single_statements_go_on_beside_any_number_of_transactions(store: 
     await create(store, a_run())
     done = asyncio.Event()
     opened = 0
+    all_lanes = asyncio.Event()
 
     async def hold() -> None:
         nonlocal opened
         async with store.transaction(timeout=LONG):
             opened += 1
+            if opened == 3:
+                all_lanes.set()
             await done.wait()
 
     holding = [asyncio.create_task(hold()) for _ in range(50)]
     async with asyncio.timeout(SOON):
+        await all_lanes.wait()
         for _ in range(9):
             await store.find_run("run-1")
             assert await store.update_run("run-1", {"output": 1})
@@ -97,7 +101,7 @@ async def test_single_statements_go_on_beside_any_number_of_transactions(store: 
 
 async def test_a_queue_that_moves_is_no_outage_however_long_it_is() -> None:
     lanes = Lanes(1, 1)
-    limit = timedelta(seconds=1)
+    limit = timedelta(seconds=2.5)
 
     async def work() -> None:
         lane = await lanes.enter(limit)
