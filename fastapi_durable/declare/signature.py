@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple, TypeVar, get_origin
 
 from pydantic import BaseModel
 
@@ -93,12 +93,27 @@ def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...])
             f"{label} takes one input, or none, but has {', '.join(parameter.name for parameter in inputs)}. Put "
             f"several values into one model; if {extra!r} is an injected dependency, put a bare `*` before it"
         )
+    for name in (*(parameter.name for parameter in inputs), "return"):
+        if variable := _variable_in(hints.get(name)):
+            place = "the return annotation" if name == "return" else f"the annotation of {name!r}"
+            raise DefinitionError(
+                f"{place} of {label} holds the type variable {variable}, which tells no type for stored values. "
+                "Name the type, or Any for JSON values"
+            )
     output_type = hints.get("return", Any)
     if not inputs:
         return Signature(NoInput, output_type, NO_DEFAULT)
     (taken,) = inputs
     default = NO_DEFAULT if taken.default is taken.empty else taken.default
     return Signature(hints.get(taken.name, Any), output_type, default)
+
+
+def _variable_in(hint: Any) -> TypeVar | None:
+    """A type variable of an annotation that is open. A generic class without arguments is a type of its own."""
+    if isinstance(hint, TypeVar):
+        return hint
+    open_ones = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())
+    return next((each for each in open_ones if isinstance(each, TypeVar)), None)
 
 
 def refuse_data_as_context(function: Callable[..., Any], label: str, position: int) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -18,6 +18,25 @@ class Context: ...
 
 async def plain(value: int) -> str:
     return str(value)
+
+
+T = TypeVar("T")
+
+
+async def takes_anything(value: T) -> None: ...
+
+
+async def takes_many(values: list[T]) -> None: ...
+
+
+async def gives_anything() -> T: ...  # type: ignore[empty-body] # what is refused
+
+
+@pytest.mark.parametrize("function", [takes_anything, takes_many, gives_anything])
+def test_a_type_variable_is_refused(function: Callable[..., Any]) -> None:
+    """Nobody could tell what a stored value is: it came back as a dict."""
+    with pytest.raises(DefinitionError, match=r"of step '\w+' holds the type variable ~T"):
+        step_definition(function)
 
 
 def test_an_undecorated_function_is_a_step_with_the_defaults() -> None:
