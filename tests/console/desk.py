@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,6 @@ from fastapi_durable import (
     DurableOptions,
     DurableRuntime,
     FatalError,
-    MemoryStateStore,
     Queue,
     RunStatus,
     Schedule,
@@ -28,6 +27,7 @@ from fastapi_durable import (
 )
 from fastapi_durable.store.base import StateStore
 from tests.integration.order_desk import calling
+from tests.support.new_stores import new_store
 
 
 class Parcel(BaseModel):
@@ -131,19 +131,14 @@ async def desk(
     *, prefix: str = "/durable", namespace: str | None = None, store: StateStore | None = None, **options: Any
 ) -> AsyncIterator[Desk]:
     """A started application; without options everybody may do everything."""
-    module = DurableModule.for_root(
-        DurableOptions(
-            store=store or MemoryStateStore(),
-            poll_interval="10ms",
-            namespace=namespace,
-            queues=QUEUES,
-            schedules=SCHEDULES,
-        ),
-        workflows=WORKFLOWS,
-        entities=[Counter],
-    )
-    app = FastAPI(lifespan=module.lifespan)
-    app.include_router(module.router(**(options or {"allow_unauthenticated": True})), prefix=prefix)
-    async with app.router.lifespan_context(app), calling(app) as client:
-        client.base_url = httpx.URL(f"http://localhost{prefix}/api/")
-        yield Desk(client, app, module)
+    async with nullcontext(store) if store is not None else new_store() as own:
+        module = DurableModule.for_root(
+            DurableOptions(store=own, poll_interval="10ms", namespace=namespace, queues=QUEUES, schedules=SCHEDULES),
+            workflows=WORKFLOWS,
+            entities=[Counter],
+        )
+        app = FastAPI(lifespan=module.lifespan)
+        app.include_router(module.router(**(options or {"allow_unauthenticated": True})), prefix=prefix)
+        async with app.router.lifespan_context(app), calling(app) as client:
+            client.base_url = httpx.URL(f"http://localhost{prefix}/api/")
+            yield Desk(client, app, module)

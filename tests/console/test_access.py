@@ -16,6 +16,9 @@ from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
 from tests.console.desk import Desk, desk
 from tests.console.test_reading import stored
+from tests.support.new_stores import on_new_stores
+
+pytestmark = on_new_stores
 
 ID = "theirs"
 VALUES = {

@@ -15,6 +15,9 @@ from fastapi_durable.web.stream_routes import stream_routes
 from tests.console.desk import Desk, desk
 from tests.console.test_access import ID, call, changes, login, populated, routes, snapshot
 from tests.console.test_login import SECRET, authenticate, login_desk, sign_in
+from tests.support.new_stores import on_new_stores
+
+pytestmark = on_new_stores
 
 PUBLIC = {"durable_login", "durable_sign_in", "durable_sign_out", "durable_dashboard_asset"}
 """What a browser needs before anybody is signed in. None of it shows or changes anything of a run."""

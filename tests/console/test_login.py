@@ -17,6 +17,7 @@ from fastapi_durable.web.login.session import SessionSigner
 from fastapi_durable.web.login.throttle import AttemptThrottle
 from tests.console.desk import Desk, desk
 from tests.console.test_reading import stored
+from tests.support.new_stores import on_new_stores
 
 SECRET = "a-secret-that-is-long-enough-for-anybody"
 USERS = {
@@ -57,6 +58,7 @@ async def sign_in(found: Desk, name: str, password: str = PASSWORD, **fields: st
     )
 
 
+@on_new_stores
 async def test_a_stranger_is_sent_to_the_login_page_and_back_to_the_view_that_was_wanted() -> None:
     """Without a script: the page is a form, and the answers are redirects."""
     async with login_desk() as found:
@@ -79,6 +81,7 @@ async def test_a_stranger_is_sent_to_the_login_page_and_back_to_the_view_that_wa
         assert (await found.client.get("api/runs")).status_code == 200
 
 
+@on_new_stores
 async def test_a_program_signs_in_with_json() -> None:
     async with login_desk() as found:
         good = {"username": "vera", "password": PASSWORD}
@@ -88,6 +91,7 @@ async def test_a_program_signs_in_with_json() -> None:
         assert (await found.client.get("api/runs")).status_code == 200
 
 
+@on_new_stores
 async def test_the_cookie_is_for_the_browser_alone() -> None:
     """No script reads it, no plain connection carries it, and no other site's request that changes something does."""
     async with login_desk(lifetime="1h") as found:
@@ -101,6 +105,7 @@ async def test_the_cookie_is_for_the_browser_alone() -> None:
         }
 
 
+@on_new_stores
 async def test_a_cookie_that_a_neighbour_has_set_is_not_read() -> None:
     """Another host of the domain can set a cookie for all of it, but none whose name begins with `__Host-`."""
     async with login_desk() as found:
@@ -113,6 +118,7 @@ async def test_a_cookie_that_a_neighbour_has_set_is_not_read() -> None:
         assert (await found.client.get("api/runs", headers={"cookie": f"{COOKIE}={value}"})).status_code == 200
 
 
+@on_new_stores
 async def test_without_https_a_user_signs_in_and_out_again() -> None:
     """As browsers do it: without a secure origin they send no `Sec-Fetch-Site`, and the page decides on `Origin`."""
     async with login_desk(secure=False) as found:
@@ -137,6 +143,7 @@ def _origin_of_a_form(page: httpx.Response, origin: str) -> str:
     return "null" if page.headers["referrer-policy"] == "no-referrer" else origin
 
 
+@on_new_stores
 async def test_a_wrong_name_and_a_wrong_password_look_alike() -> None:
     """And nothing that was typed is shown or logged but the name, which the form keeps."""
     async with login_desk() as found:
@@ -148,6 +155,7 @@ async def test_a_wrong_name_and_a_wrong_password_look_alike() -> None:
         assert not any("set-cookie" in answer.headers for answer in answers)
 
 
+@on_new_stores
 async def test_passwords_and_secrets_are_never_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         async with login_desk() as found:
@@ -160,6 +168,7 @@ async def test_passwords_and_secrets_are_never_logged(caplog: pytest.LogCaptureF
     assert not any(secret in text for secret in ("a-wrong-password", PASSWORD, SECRET, cookie))
 
 
+@on_new_stores
 async def test_after_the_login_a_browser_goes_to_a_view_of_this_console_and_nowhere_else() -> None:
     targets = [
         "https://elsewhere/",
@@ -183,6 +192,7 @@ async def test_after_the_login_a_browser_goes_to_a_view_of_this_console_and_nowh
             assert answer.headers["location"] == "./", target
 
 
+@on_new_stores
 async def test_a_cookie_that_was_not_written_here_is_worth_nothing() -> None:
     async with login_desk() as found:
         await sign_in(found, "otto")
@@ -208,6 +218,7 @@ async def test_a_cookie_that_was_not_written_here_is_worth_nothing() -> None:
         assert (await found.client.get("api/runs", headers={"cookie": f"{COOKIE}={cookie}"})).status_code == 200
 
 
+@on_new_stores
 async def test_a_session_ends_when_its_time_is_over() -> None:
     """The cookie itself says when, and it is signed: a browser that keeps it longer gains nothing."""
     clock = HandClock()
@@ -220,6 +231,7 @@ async def test_a_session_ends_when_its_time_is_over() -> None:
         assert (await found.client.get("api/runs", headers=cookie)).status_code == 401
 
 
+@on_new_stores
 async def test_a_session_in_its_second_half_is_renewed_for_the_user_as_of_now() -> None:
     """Or ended, if there is no such user any more."""
     clock = HandClock()
@@ -242,6 +254,7 @@ async def test_a_session_in_its_second_half_is_renewed_for_the_user_as_of_now() 
         assert (await found.client.get("api/console")).status_code == 401
 
 
+@on_new_stores
 @pytest.mark.parametrize("answer", [RuntimeError("the directory is away"), True, "otto", HTTPException(500)])
 async def test_a_session_ends_if_it_cannot_be_renewed(answer: object, caplog: pytest.LogCaptureFixture) -> None:
     """A directory that is away, or that answers something else, confirms nobody; the log says why."""
@@ -263,6 +276,7 @@ async def test_a_session_ends_if_it_cannot_be_renewed(answer: object, caplog: py
     assert "'otto'" in caplog.text
 
 
+@on_new_stores
 async def test_a_session_is_good_at_the_console_that_it_was_written_for() -> None:
     """Two consoles of one host may have the same secret and different people."""
     async with login_desk(cookie_name="first") as found:
@@ -273,6 +287,7 @@ async def test_a_session_is_good_at_the_console_that_it_was_written_for() -> Non
         assert (await found.client.get("api/runs", headers={"cookie": f"__Host-second={value}"})).status_code == 401
 
 
+@on_new_stores
 async def test_a_secret_can_be_replaced_while_sessions_live() -> None:
     async with login_desk() as found:
         await sign_in(found, "vera")
@@ -284,6 +299,7 @@ async def test_a_secret_can_be_replaced_while_sessions_live() -> None:
         assert (await found.client.get("api/runs", headers=cookie)).status_code == 401
 
 
+@on_new_stores
 async def test_leaving_takes_the_cookie_away() -> None:
     """By POST from the console itself: a picture on another site cannot do it."""
     async with login_desk() as found:
@@ -297,6 +313,7 @@ async def test_leaving_takes_the_cookie_away() -> None:
         assert (await found.client.get("api/runs")).status_code == 401
 
 
+@on_new_stores
 async def test_another_site_cannot_sign_somebody_in() -> None:
     async with login_desk() as found:
         for headers in ({"sec-fetch-site": "cross-site"}, {"origin": "https://elsewhere"}, {"origin": "null"}):
@@ -305,6 +322,7 @@ async def test_another_site_cannot_sign_somebody_in() -> None:
             assert (response.status_code, "set-cookie" in response.headers) == (403, False)
 
 
+@on_new_stores
 async def test_whoever_guesses_has_to_wait() -> None:
     """Also with the right password, until the minute is over; others are not kept out."""
     clock = HandClock()
@@ -348,6 +366,7 @@ def test_an_address_is_counted_as_one_however_it_is_written() -> None:
         assert throttle.admit(neighbour, "another", now) is None, neighbour
 
 
+@on_new_stores
 async def test_what_is_no_attempt_is_refused() -> None:
     bodies = [b"", b"[]", b"{}", b'{"username": "a"}', b"\xff", b'{"username": 1, "password": 2}']
     async with login_desk() as found:
@@ -363,6 +382,7 @@ async def test_what_is_no_attempt_is_refused() -> None:
         assert (await found.client.post("login", json=foreign)).status_code == 401
 
 
+@on_new_stores
 @pytest.mark.parametrize("answer", [True, "vera", {"name": "vera", "role": "operate"}])
 async def test_an_authenticate_that_answers_something_else_lets_nobody_in(answer: object) -> None:
     """True is no user: without a role there is no session."""
@@ -402,6 +422,7 @@ def test_a_user_who_cannot_be_is_refused(wrong: dict[str, Any]) -> None:
         ConsoleUser(**{"name": "n", **wrong})
 
 
+@on_new_stores
 async def test_a_users_namespace_confines_what_is_seen() -> None:
     """As a tenant's does; with a tenant dependency both have to agree."""
     async with login_desk() as found:

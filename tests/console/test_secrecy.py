@@ -29,6 +29,7 @@ from fastapi_durable.web import router
 from fastapi_durable.web.stream_routes import stream_routes
 from tests.console.desk import Desk, desk
 from tests.integration.order_desk import calling
+from tests.support.new_stores import new_store, on_new_stores
 
 
 @workflow
@@ -86,12 +87,13 @@ async def test_what_a_database_says_of_itself_goes_to_the_log_alone(
 
 @asynccontextmanager
 async def hook_desk() -> AsyncIterator[tuple[Desk, DurableModule]]:
-    module = DurableModule.for_root(DurableOptions(store=MemoryStateStore(), poll_interval="10ms"), workflows=[hooked])
-    app = FastAPI(lifespan=module.lifespan)
-    app.include_router(module.router(allow_unauthenticated=True))
-    async with app.router.lifespan_context(app), calling(app) as client:
-        client.base_url = httpx.URL("http://localhost/api/")
-        yield Desk(client, app, module), module
+    async with new_store() as store:
+        module = DurableModule.for_root(DurableOptions(store=store, poll_interval="10ms"), workflows=[hooked])
+        app = FastAPI(lifespan=module.lifespan)
+        app.include_router(module.router(allow_unauthenticated=True))
+        async with app.router.lifespan_context(app), calling(app) as client:
+            client.base_url = httpx.URL("http://localhost/api/")
+            yield Desk(client, app, module), module
 
 
 def read(words: list[str]) -> argparse.Namespace:
@@ -103,6 +105,7 @@ def read(words: list[str]) -> argparse.Namespace:
     return arguments
 
 
+@on_new_stores
 async def test_nobody_learns_from_the_console_how_to_call_a_webhook(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

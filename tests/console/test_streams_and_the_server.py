@@ -13,22 +13,38 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.support.stores import EVERY_STORE
+
 pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 # Streams that last for an hour: what ends them sooner is not their age.
 DESK = """
+import os
+from collections.abc import AsyncIterator
 from fastapi import FastAPI
-from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, workflow
+from fastapi_durable import DurableModule, DurableOptions, MemoryStateStore, app_scoped, workflow
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.web.stream_routes import stream_routes
+from tests.support.new_stores import store_at
 
 stream_routes.__kwdefaults__["lifetime"] = 3600.0
 
 @workflow
 async def long(ctx): ...
 
-durable = DurableModule.for_root(DurableOptions(store=MemoryStateStore(), role="api"), workflows=[long])
+@app_scoped
+async def store() -> AsyncIterator[StateStore]:
+    if "STORE_URL" in os.environ:
+        async with store_at(os.environ["STORE_URL"]) as opened:
+            yield opened
+    else:
+        yield MemoryStateStore()
+
+durable = DurableModule.for_root_async(
+    use_factory=lambda store: DurableOptions(store=store, role="api"), inject=[store], workflows=[long]
+)
 app = FastAPI(lifespan=durable.lifespan)
 app.include_router(durable.router(allow_unauthenticated=True))
 """
@@ -36,15 +52,18 @@ app.include_router(durable.router(allow_unauthenticated=True))
 Serve = Callable[..., Awaitable[Process]]
 
 
-@pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Start uvicorn with the desk, in a folder of its own."""
+@pytest.fixture(params=EVERY_STORE)
+async def serve(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Serve]:
+    """Start uvicorn with the desk, in a folder of its own, on each store."""
+    url = {}
+    if request.param != "memory":
+        url["STORE_URL"] = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
     (tmp_path / "desk.py").write_text(DESK)
     processes: list[Process] = []
 
     async def start(*options: str) -> Process:
         command = [sys.executable, "-m", "uvicorn", "desk:app", "--port", "0", *options]
-        environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}", "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{tmp_path}", "PYTHONUNBUFFERED": "1", **url}
         processes.append(
             await asyncio.create_subprocess_exec(
                 *command, cwd=tmp_path, env=environment, stdout=PIPE, stderr=STDOUT, start_new_session=True

@@ -19,6 +19,7 @@ from tests.console.desk import desk
 from tests.console.test_access import tenant_of
 from tests.console.test_login import login_desk, sign_in
 from tests.console.test_reading import stored
+from tests.support.new_stores import on_new_stores
 
 
 def opener(found: Streams, read: Callable[[], Any]) -> Any:
@@ -124,6 +125,7 @@ async def test_one_caller_does_not_take_the_places_of_all() -> None:
     assert len([*mine, *others, again]) == 27
 
 
+@on_new_stores
 @pytest.mark.parametrize("by", ["user", "tenant"])
 async def test_a_caller_is_a_user_or_else_a_tenant(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is neither has a share of the whole only."""

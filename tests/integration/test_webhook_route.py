@@ -5,7 +5,7 @@ import hmac
 import re
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from fastapi_durable import (
     workflow,
 )
 from fastapi_durable.errors import StoreConflictError, StoreUnavailableError, TransactionExpiredError
+from fastapi_durable.store.base import StateStore
 from fastapi_durable.testing import HandClock
 from tests.integration.order_desk import calling
 from tests.support.engine_rig import until
+from tests.support.new_stores import new_store, on_new_stores
 
 KEY = "a-key-that-is-long-enough-for-anybody"
 
@@ -54,26 +56,27 @@ async def never_called(ctx: WorkflowContext) -> str:
 
 @asynccontextmanager
 async def desk(
-    store: MemoryStateStore | None = None, max_body: int = 200, **options: Any
+    store: StateStore | None = None, max_body: int = 200, **options: Any
 ) -> AsyncIterator[tuple[httpx.AsyncClient, DurableModule, FastAPI]]:
     """An application whose every other route needs a login."""
-    durable = DurableModule.for_root(
-        DurableOptions(store=store or MemoryStateStore(), webhook_url="http://localhost/webhooks", **options),
-        workflows=[call_me, paid, never_called],
-    )
+    async with nullcontext(store) if store is not None else new_store() as own:
+        durable = DurableModule.for_root(
+            DurableOptions(store=own, webhook_url="http://localhost/webhooks", **options),
+            workflows=[call_me, paid, never_called],
+        )
 
-    async def login() -> None:
-        raise HTTPException(401)
+        async def login() -> None:
+            raise HTTPException(401)
 
-    app = FastAPI(lifespan=durable.lifespan)
-    app.include_router(durable.webhook_router(max_body=max_body))
+        app = FastAPI(lifespan=durable.lifespan)
+        app.include_router(durable.webhook_router(max_body=max_body))
 
-    @app.get("/private", dependencies=[Depends(login)])
-    async def private() -> None:
-        return None
+        @app.get("/private", dependencies=[Depends(login)])
+        async def private() -> None:
+            return None
 
-    async with app.router.lifespan_context(app), calling(app) as client:
-        yield client, durable, app
+        async with app.router.lifespan_context(app), calling(app) as client:
+            yield client, durable, app
 
 
 async def waiting(
@@ -86,6 +89,7 @@ async def waiting(
     return handle, str(await service.get_value(run_id, "url"))
 
 
+@on_new_stores
 async def test_a_callback_is_accepted_without_a_login_and_so_is_its_repetition() -> None:
     async with desk() as (client, durable, app):
         handle, url = await waiting(durable, app)
@@ -95,6 +99,7 @@ async def test_a_callback_is_accepted_without_a_login_and_so_is_its_repetition()
         assert await handle.result("5s") == {"paid": True}
 
 
+@on_new_stores
 async def test_whatever_is_not_a_webhook_is_not_there() -> None:
     """No other token is taken, and a wrong secret looks like an unknown run."""
     async with desk() as (client, durable, app):
@@ -150,6 +155,7 @@ async def test_a_body_that_cannot_be_read_or_stored_is_refused_and_may_be_sent_a
         assert await handle.result("5s") == 1
 
 
+@on_new_stores
 async def test_a_body_of_another_type_than_the_workflow_waits_for_is_refused_and_may_be_sent_again() -> None:
     async with desk() as (client, durable, app):
         handle, url = await waiting(durable, app, flow=paid)
@@ -192,6 +198,7 @@ def signed(time: object, token: str, body: bytes, key: str = KEY) -> dict[str, s
     return {"X-Durable-Signature": f"t={time},v1={digest}"}
 
 
+@on_new_stores
 async def test_with_a_secret_a_callback_is_taken_that_is_signed_as_the_document_says() -> None:
     async with desk(webhook_secret=KEY) as (client, durable, app):
         handle, url = await waiting(durable, app)
@@ -200,6 +207,7 @@ async def test_with_a_secret_a_callback_is_taken_that_is_signed_as_the_document_
         assert await handle.result("5s") == {"n": 1}
 
 
+@on_new_stores
 async def test_a_signature_is_for_one_body_and_one_key() -> None:
     async with desk(webhook_secret=KEY) as (client, durable, app):
         handle, url = await waiting(durable, app)
@@ -228,6 +236,7 @@ async def test_a_signature_is_for_one_body_and_one_key() -> None:
         assert await handle.result("5s") == {"n": 1}
 
 
+@on_new_stores
 async def test_a_signature_is_worth_nothing_for_another_webhook() -> None:
     """Who overhears one callback, and knows another address, approves nothing there with the same body."""
     async with desk(webhook_secret=KEY) as (client, durable, app):
@@ -246,6 +255,7 @@ async def test_a_signature_is_worth_nothing_for_another_webhook() -> None:
         assert (await handle.run()).status is RunStatus.SUSPENDED
 
 
+@on_new_stores
 @pytest.mark.parametrize("seconds", [-3600, -301, 301, 3600])
 async def test_a_signature_is_worth_nothing_at_another_time(seconds: int) -> None:
     """One that is found in a log hours later, or made in advance, is refused; clocks may differ by minutes."""
