@@ -140,11 +140,11 @@ bench-prisma: setup
 
 setup: .venv/.installed node_modules/.installed .make/clients
 
-.venv/.installed: requirements/dev.txt pyproject.toml
+.venv/.installed: requirements/dev.txt pyproject.toml prisma_inprocess/pyproject.toml
 	@scripts/create_venv
 	@echo "Installing the Python packages"
 	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
-	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable . --editable prisma_inprocess
 	@touch $@
 
 .venv/.console: requirements/console.txt .venv/.installed

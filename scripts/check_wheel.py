@@ -1,4 +1,4 @@
-"""Use the built wheel as a stranger would: `make check-wheel`.
+"""Use the built wheels as a stranger would: `make check-wheel`.
 
 A small FastAPI project (`tests/wheel_project`) is laid outside this repository with an empty environment, and goes the
 way that the README describes, with the very commands and configuration that stand there, until a workflow completes.
@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-PACKAGES = ("fastapi_durable", "prisma_inprocess")
+STATIC = (".js", ".css", ".svg", ".html")  # the console
+PROJECTS = {"fastapi_durable": REPOSITORY, "prisma_inprocess": REPOSITORY / "prisma_inprocess"}
 
 
 def main() -> None:
@@ -31,41 +32,45 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="durable-wheel-") as directory:
         project = Path(directory) / "project"
         shutil.copytree(REPOSITORY / "tests" / "wheel_project", project)
-        wheel = _build(Path(directory))
-        _check_contents(wheel)
-        python = _install(wheel, project)
+        wheels = [_build(source, Path(directory) / package) for package, source in PROJECTS.items()]
+        for wheel in wheels:
+            _check_contents(wheel)
+        python = _install(wheels, project)
         _prepare(project, python)
         with _served(project, python) as url:
             _check_workflow(url)
     print("WHEEL OK")
 
 
-def _build(directory: Path) -> Path:
-    _say("build the wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(REPOSITORY)]
-    _run(command, cwd=directory)
+def _build(source: Path, directory: Path) -> Path:
+    _say(f"build the wheel of {directory.name}")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(directory), str(source)]
+    _run(command, cwd=directory.parent)
     (wheel,) = directory.glob("*.whl")
     return wheel
 
 
 def _check_contents(wheel: Path) -> None:
     _say(f"look into {wheel.name}")
+    package = wheel.parent.name
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-    for package in PACKAGES:
-        if f"{package}/py.typed" not in names:
-            raise SystemExit(f"{package}/py.typed is not in the wheel")
-    strange = [
-        name
-        for name in names
-        if not name.startswith((*(f"{package}/" for package in PACKAGES), "fastapi_durable-")) or name.endswith(".wasm")
-    ]
+    if f"{package}/py.typed" not in names:
+        raise SystemExit(f"{package}/py.typed is not in the wheel")
+    strange = [name for name in names if not _belongs(name, package)]
     if strange:
         raise SystemExit(f"these have no business in the wheel: {', '.join(strange)}")
 
 
-def _install(wheel: Path, project: Path) -> Path:
-    _say("install it into an empty environment")
+def _belongs(name: str, package: str) -> bool:
+    if name.startswith(f"{package}/wasm_files/"):
+        return package == "prisma_inprocess" and name.endswith((".wasm", "/PRISMA_LICENSE"))
+    code = name.startswith(f"{package}/") and name.endswith((".py", ".py.txt", "/py.typed", *STATIC))
+    return code or name.startswith(f"{package}-")
+
+
+def _install(wheels: list[Path], project: Path) -> Path:
+    _say("install them into an empty environment")
     environment = project / ".venv"
     venv.create(environment, with_pip=True)
     python = environment / "bin" / "python"
@@ -73,7 +78,10 @@ def _install(wheel: Path, project: Path) -> Path:
     pins = re.findall(r"^(\S+==[^\s;]+)", (REPOSITORY / "requirements" / "dev.txt").read_text("utf-8"), re.MULTILINE)
     constraints = project / "constraints.txt"
     constraints.write_text("\n".join(pins), encoding="utf-8")
-    _run([str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints), str(wheel)], cwd=project)
+    _run(
+        [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *map(str, wheels)],
+        cwd=project,
+    )
     _run([str(environment / "bin" / "fastapi-durable"), "--help"], cwd=project)
     return python
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+PROJECTS = (REPOSITORY, REPOSITORY / "prisma_inprocess")
 TESTS = ("tests/unit", "tests/engine", "tests/integration")
 
 
@@ -105,8 +106,8 @@ def _environment(target: Target, python: Path) -> Path:
     """Make the target's environment unless it is there already with what is locked now; return its interpreter."""
     folder = REPOSITORY / ".make" / f"python-{target.name}"
     inside, remembered = folder / "bin" / "python", folder / ".installed"
-    project = REPOSITORY / "pyproject.toml"
-    wanted = hashlib.sha256(target.lock.read_bytes() + project.read_bytes() + str(python).encode()).hexdigest()
+    declared = b"".join((project / "pyproject.toml").read_bytes() for project in PROJECTS)
+    wanted = hashlib.sha256(target.lock.read_bytes() + declared + str(python).encode()).hexdigest()
     if remembered.exists() and remembered.read_text(encoding="utf-8") == wanted:
         return inside
     print(f"{target.name}: installing {target.lock.relative_to(REPOSITORY)} with {python}", flush=True)
@@ -115,7 +116,8 @@ def _environment(target: Target, python: Path) -> Path:
     pip: list[str | Path] = [inside, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     # Wheels only: what has none for this Python is not supported by its makers, and would be built for minutes.
     subprocess.run([*pip, "--only-binary", ":all:", "--require-hashes", "--requirement", target.lock], check=True)
-    subprocess.run([*pip, "--no-deps", "--no-build-isolation", "--editable", REPOSITORY], check=True)
+    editable = [word for project in PROJECTS for word in ("--editable", project)]
+    subprocess.run([*pip, "--no-deps", "--no-build-isolation", *editable], check=True)
     remembered.write_text(wanted, encoding="utf-8")
     return inside
 

@@ -15,7 +15,13 @@ from packaging.version import Version
 from tests.support.migrations import REPOSITORY
 
 PYPROJECT: Final[dict[str, Any]] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-RUNTIME: Final = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+CLIENT: Final[dict[str, Any]] = tomllib.loads((REPOSITORY / "prisma_inprocess" / "pyproject.toml").read_text("utf-8"))
+"""The second distribution, which comes from here too and is in no lock."""
+DECLARED: Final = [Requirement(line) for line in PYPROJECT["project"]["dependencies"]]
+RUNTIME: Final = [
+    *(requirement for requirement in DECLARED if requirement.name != CLIENT["project"]["name"]),
+    *(Requirement(line) for line in CLIENT["project"]["dependencies"]),
+]
 EXTRAS: Final = {
     extra: [Requirement(line) for line in lines]
     for extra, lines in PYPROJECT["project"]["optional-dependencies"].items()
@@ -76,6 +82,17 @@ def test_the_npm_lock_holds_what_package_json_pins() -> None:
     declared = json.loads((REPOSITORY / "package.json").read_text(encoding="utf-8"))["devDependencies"]
     locked = json.loads((REPOSITORY / "package-lock.json").read_text(encoding="utf-8"))["packages"]
     assert {name: locked[f"node_modules/{name}"]["version"] for name in declared} == declared
+
+
+def test_the_two_distributions_fit_together() -> None:
+    """The one needs the other in a version that is here, and both allow the same versions of what they share."""
+    (needed,) = (requirement for requirement in DECLARED if requirement.name == CLIENT["project"]["name"])
+    assert needed.specifier.contains(CLIENT["project"]["version"])
+    assert CLIENT["project"]["requires-python"] == PYPROJECT["project"]["requires-python"]
+    bounds: dict[str, set[str]] = {}
+    for requirement in RUNTIME:
+        bounds.setdefault(requirement.name, set()).add(str(requirement.specifier))
+    assert {name: found for name, found in bounds.items() if len(found) > 1} == {}
 
 
 def test_every_dependency_is_justified() -> None:

@@ -36,17 +36,18 @@ def _undeclared(root: Path) -> list[str]:
 
 
 def _too_early(root: Path) -> list[str]:
-    runtime = Declarations.read(root).runtime
+    declared = Declarations.read(root)
     # The conformance suites are modules for those who test: an import contract keeps the library from them.
     suites = ("fastapi_durable/store/contract/", "fastapi_durable/transport/contract/")
     early = [each for each in _imports(root) if each.at_import and not each.file.startswith(suites)]
-    return [str(each) for each in early if not each.distributions <= runtime]
+    return [str(each) for each in early if not each.distributions <= declared.runtime_of(each.file)]
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project that declares FastAPI, and Rich for its terminal."""
-    (tmp_path / "pyproject.toml").write_text(PYPROJECT, encoding="utf-8")
+    _write(tmp_path, "pyproject.toml", PYPROJECT)
+    _write(tmp_path, "prisma_inprocess/pyproject.toml", '[project]\ndependencies = ["asyncpg>=0.30"]\n')
     return tmp_path
 
 
@@ -72,14 +73,17 @@ def test_what_an_extra_brings_is_imported_when_it_is_used() -> None:
 
 
 def test_every_runtime_dependency_is_used() -> None:
-    """It is imported, or the README calls its command; `tzdata` is imported by Python's own `zoneinfo`."""
-    imported = {name for each in _imports(REPOSITORY) for name in each.distributions}
+    """It is imported, or the README calls its command; `tzdata` is imported by Python's own `zoneinfo`.
+
+    The client is the other distribution of this repository: wake-ups and the command line import it.
+    """
+    imported = {name for each in _imports(REPOSITORY) for name in each.distributions} | {"prisma-inprocess"}
     if _imports_zoneinfo(REPOSITORY):
         imported.add("tzdata")
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     unused = [
         name
-        for name in Declarations.read(REPOSITORY).runtime - imported
+        for name in frozenset().union(*Declarations.read(REPOSITORY).runtime.values()) - imported
         if not any(
             re.search(rf"^ *{re.escape(command.name)} ", readme, re.MULTILINE)
             for command in distribution(name).entry_points.select(group="console_scripts")
@@ -107,6 +111,7 @@ def test_every_runtime_dependency_is_used() -> None:
             "from opentelemetry import trace\n",
             "fastapi_durable/model.py:1: opentelemetry (of opentelemetry-api)",
         ),
+        ("fastapi_durable/model.py", "import asyncpg\n", "fastapi_durable/model.py:1: asyncpg (of asyncpg)"),
         ("fastapi_durable/model.py", "import rich\n", "fastapi_durable/model.py:1: rich (of rich)"),
         (
             "fastapi_durable/terminal/table.py",

@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 PACKAGES: Final = ("fastapi_durable", "prisma_inprocess")
+BUILD_HOOK: Final = "prisma_inprocess/carried_modules.py"
+"""Runs where a wheel is built, and is in none."""
 
 
 @dataclass(frozen=True)
@@ -37,27 +39,36 @@ class ThirdPartyImport:
 
 @dataclass(frozen=True)
 class Declarations:
-    """What a `pyproject.toml` declares, by canonical names."""
+    """What the `pyproject.toml` of the project and of the client in it declare, by canonical names."""
 
-    runtime: frozenset[str]
+    runtime: dict[str, frozenset[str]]
+    """By the package that needs them."""
     extras: dict[str, frozenset[str]]
     """By the folder that may import them."""
 
     @classmethod
     def read(cls, root: Path) -> "Declarations":
         """The declarations of the project at `root`."""
-        content: dict[str, Any] = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+        content = _content(root)
+        client = _content(root / "prisma_inprocess")
         optional = content["project"].get("optional-dependencies", {})
         folders: dict[str, list[str]] = content.get("tool", {}).get("fastapi-durable", {}).get("extra-folders", {})
         return cls(
-            runtime=_names(content["project"]["dependencies"]),
+            runtime={
+                "fastapi_durable": _names(content["project"]["dependencies"]),
+                "prisma_inprocess": _names(client["project"]["dependencies"]),
+            },
             extras={folder: _names(optional[extra]) for extra, own in folders.items() for folder in own},
         )
 
     def allowed(self, file: str) -> frozenset[str]:
         """The distributions that a file may import."""
         extras = [names for folder, names in self.extras.items() if file.startswith(f"{folder}/")]
-        return self.runtime.union(*extras)
+        return self.runtime_of(file).union(*extras)
+
+    def runtime_of(self, file: str) -> frozenset[str]:
+        """The distributions that come with a file's package, whatever extras are chosen."""
+        return self.runtime[file.partition("/")[0]]
 
 
 def third_party_imports(root: Path) -> Iterator[ThirdPartyImport]:
@@ -65,12 +76,19 @@ def third_party_imports(root: Path) -> Iterator[ThirdPartyImport]:
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
             file = path.relative_to(root).as_posix()
+            if file == BUILD_HOOK:
+                continue
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node, at_import in _statements(tree, at_import=True):
                 for module, names in _imported(node):
                     if _top(module) not in {*sys.stdlib_module_names, *PACKAGES}:
                         found = frozenset(_providers(module, names))
                         yield ThirdPartyImport(file, node.lineno, module, found, at_import)
+
+
+def _content(project: Path) -> dict[str, Any]:
+    content: dict[str, Any] = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))
+    return content
 
 
 def _names(lines: list[str]) -> frozenset[str]:

@@ -1,0 +1,50 @@
+"""The build's hook: Prisma's WebAssembly modules go into the wheel, and are never committed.
+
+They come from the npm packages in the exact versions of the repository's `package.json`, which `npm ci` has checked
+against the hashes of the lock. A source distribution carries them too, so that it needs no npm.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+
+FOLDER: Final = "wasm_files"
+# By npm package: the files that the client and the migrations run. A test compares them with `wasm/files.py`.
+CARRIED: Final = {
+    "@prisma/prisma-schema-wasm": ("src/prisma_schema_build_bg.wasm",),
+    "@prisma/query-compiler-wasm": (
+        "postgresql/query_compiler_fast_bg.wasm",
+        "sqlite/query_compiler_fast_bg.wasm",
+    ),
+}
+# Their licence's text, which these packages leave out, from one of the same makers under the same licence.
+LICENCE: Final = "@prisma/engines-version/LICENSE"
+PRISMA_LICENCE: Final = "PRISMA_LICENSE"
+
+
+class CarriedModules(BuildHookInterface[Any]):
+    """Adds the modules, and the licence that they are under."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called before a distribution is built; an editable one takes the files where they are."""
+        root = Path(self.root)
+        if version == "editable" or (root / FOLDER).is_dir():
+            return
+        for source, name in _files(root.parent):
+            build_data["force_include"][str(source)] = name
+
+
+def _files(repository: Path) -> list[tuple[Path, str]]:
+    """Each file to carry, and its place in the package."""
+    modules = repository / "node_modules"
+    pinned: dict[str, str] = json.loads((repository / "package.json").read_text(encoding="utf-8"))["devDependencies"]
+    found = [(modules / LICENCE, f"{FOLDER}/{PRISMA_LICENCE}")]
+    for package, files in CARRIED.items():
+        manifest = modules / package / "package.json"
+        installed = json.loads(manifest.read_text(encoding="utf-8"))["version"] if manifest.is_file() else "none"
+        if installed != pinned[package]:
+            raise SystemExit(f"{package} {pinned[package]} goes into the wheel, found {installed}: run `npm ci` first")
+        found += [(modules / package / file, f"{FOLDER}/{package}/{file}") for file in files]
+    return found
