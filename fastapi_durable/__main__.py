@@ -1,4 +1,4 @@
-"""The command line: `python -m fastapi_durable schema | worker | check | runs | workers | queues | schedules`.
+"""The command line: `python -m fastapi_durable init | schema | worker | check | runs | workers | queues | schedules`.
 
 Each subcommand is a pair of functions: one describes its arguments, one does the work and returns the exit code.
 The work imports what it needs itself, so that a command is quick and a broken application does not break the others.
@@ -28,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code: 0 for success, 1 for a finding, 2 for wrong usage."""
     parser = argparse.ArgumentParser(prog="fastapi-durable", description="Durable workflows for FastAPI, on Prisma.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _describe_init(commands)
     _describe_schema(commands)
     _describe_worker(commands)
     _describe_check(commands)
@@ -38,6 +39,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     work: _Work = arguments.work
     return work(arguments)
+
+
+def _describe_init(commands: "argparse._SubParsersAction[Any]") -> None:
+    parser = commands.add_parser(
+        "init",
+        help="write what a project needs: schema.prisma, main.py, .env, .gitignore",
+        description="Write what a new project needs, or what an existing one lacks; what is there stays as it is.",
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="the project's folder (default: this one)")
+    parser.add_argument("--database", choices=PROVIDERS, help="database of a new schema (default: sqlite)")
+    parser.set_defaults(work=_init)
+
+
+def _init(arguments: argparse.Namespace) -> int:
+    from fastapi_durable.terminal.project.init import InitError, prepare, report, write
+
+    folder = arguments.folder.resolve()
+    try:
+        changes = prepare(folder, arguments.database)
+        write(changes)
+    except InitError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(report(changes, folder))
+    return 0
 
 
 def _describe_schema(commands: "argparse._SubParsersAction[Any]") -> None:

@@ -9,20 +9,32 @@ from fastapi_durable.schema.declaration import (
     PROVIDERS,
     Provider,
     durable_managed_tables,
+    durable_model_texts,
     durable_models,
     snippet,
 )
-from fastapi_durable.schema.language import Block, Field, Model, PrismaSyntaxError, Schema, parse_schema, read_schema
+from fastapi_durable.schema.language import (
+    Block,
+    Field,
+    Generator,
+    Model,
+    PrismaSyntaxError,
+    Schema,
+    parse_schema,
+    read_schema,
+)
 
 __all__ = [
     "PROVIDERS",
     "Block",
     "Field",
+    "Generator",
     "Model",
     "PrismaSyntaxError",
     "Provider",
     "Schema",
     "durable_managed_tables",
+    "durable_model_texts",
     "durable_models",
     "missing_from",
     "parse_schema",

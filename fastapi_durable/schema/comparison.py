@@ -1,6 +1,7 @@
 """What a schema lacks for the Prisma store to work: one line for each thing, with the line that mends it."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -28,7 +29,10 @@ def missing_from(schema: Schema, provider: Provider | None = None) -> list[str]:
         if provider is None:
             return [f"the datasource's provider is {named!r}; fastapi_durable works with {' and '.join(PROVIDERS)}"]
     problems: list[str] = []
+    counted = Counter(model.name for model in schema.models)
     for wanted in durable_models(provider):
+        if counted[wanted.name] > 1:
+            problems.append(f"model {wanted.name} is there {counted[wanted.name]} times; keep one of them")
         found = schema.find_model(wanted.name)
         if found is None:
             problems.append(

@@ -5,6 +5,7 @@ other's rows. What is ours in them is nullable or defaulted, so that a Nest clie
 ours alone.
 """
 
+import re
 from typing import Final, Literal, TypeAlias
 
 from fastapi_durable.schema.language import Model, parse_schema
@@ -187,6 +188,8 @@ _DIALECTS: Final[dict[Provider, dict[str, str]]] = {
     },
 }
 
+_MODEL: Final = re.compile(r"^((?://[^\n]*\n)*model (\w+) \{\n.*?^\}\n)", re.MULTILINE | re.DOTALL)
+
 
 def snippet(provider: Provider = "sqlite") -> str:
     """Return the durable models as text to paste into a `schema.prisma` of this provider."""
@@ -194,6 +197,11 @@ def snippet(provider: Provider = "sqlite") -> str:
     for mark, replacement in _DIALECTS[provider].items():
         text = text.replace(mark, replacement)
     return text
+
+
+def durable_model_texts(provider: Provider = "sqlite") -> dict[str, str]:
+    """Return the text of each durable model, by its name."""
+    return {found[2]: found[1] for found in _MODEL.finditer(snippet(provider))}
 
 
 def durable_models(provider: Provider = "sqlite") -> tuple[Model, ...]:

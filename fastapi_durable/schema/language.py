@@ -121,11 +121,21 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
+class Generator:
+    """A generator block: who writes a client, and where to (None: where the generator likes)."""
+
+    provider: str
+    output: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Schema:
-    """The models of a Prisma schema, and the provider its datasource names."""
+    """The models of a Prisma schema, the provider and the variable its datasource names, and its generators."""
 
     models: tuple[Model, ...]
     provider: str | None
+    url_variable: str | None = None
+    generators: tuple[Generator, ...] = ()
 
     def find_model(self, name: str) -> Model | None:
         """Return the model of this name, or None."""
@@ -133,6 +143,7 @@ class Schema:
 
 
 _BLOCK_START: Final = re.compile(r"^(\w+)\s+(\w+)\s*\{$")
+_ENV: Final = re.compile(r'^env\(\s*"(\w+)"\s*\)$')
 _FIELD: Final = re.compile(r"^(\w+)\s+(\w+(?:\(.*?\))?)(\[\])?(\?)?\s*(.*)$", re.DOTALL)
 _ATTRIBUTE: Final = re.compile(r"@@?([\w.]+)\s*(\()?")
 _OPENING: Final = "([{"
@@ -154,15 +165,26 @@ def parse_schema(text: str) -> Schema:
     """Parse the text of a schema."""
     models: list[Model] = []
     provider: str | None = None
+    url_variable: str | None = None
+    generators: list[Generator] = []
     for kind, name, statements in _blocks(text):
         if kind == "model":
             models.append(_model(name, statements))
         elif kind == "datasource":
-            for statement in statements:
-                key, _, value = statement.partition("=")
-                if key.strip() == "provider":
-                    provider = value.strip().strip('"')
-    return Schema(models=tuple(models), provider=provider)
+            settings = _settings(statements)
+            provider = settings.get("provider", provider)
+            variable = _ENV.match(settings.get("url", ""))
+            url_variable = variable[1] if variable else None
+        elif kind == "generator":
+            settings = _settings(statements)
+            generators.append(Generator(settings.get("provider", ""), settings.get("output")))
+    return Schema(models=tuple(models), provider=provider, url_variable=url_variable, generators=tuple(generators))
+
+
+def _settings(statements: list[str]) -> dict[str, str]:
+    """The `key = value` lines of a block, without the quotes of a value."""
+    pairs = (statement.partition("=") for statement in statements)
+    return {key.strip(): value.strip().strip('"') for key, _, value in pairs}
 
 
 def _blocks(text: str) -> Iterator[tuple[str, str, list[str]]]:

@@ -1,0 +1,1 @@
+"""`fastapi-durable init`: what a project needs, written where it is missing."""

@@ -1,0 +1,106 @@
+"""What a file lacks, added to it: a schema, a `.gitignore`, a `.env`. What is there stays as it is."""
+
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from fastapi_durable.schema import (
+    PROVIDERS,
+    Generator,
+    Provider,
+    Schema,
+    durable_model_texts,
+    missing_from,
+    parse_schema,
+)
+from fastapi_durable.terminal.project import templates
+
+
+class NotCompletable(Exception):
+    """What is there must be changed by hand; each argument is one thing to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A file's new text, and what was added to it; nothing, if it had everything."""
+
+    text: str
+    added: list[str] = field(default_factory=list)
+
+
+def completed_schema(text: str, database: Provider | None) -> Completed:
+    """A schema with a datasource, a generator and the durable models.
+
+    Args:
+        text: The schema; empty for a new one.
+        database: The database of a new datasource (default: SQLite). A schema's own stays.
+
+    Raises:
+        NotCompletable: the schema's database is another one, or a durable model in it is not as it must be.
+        PrismaSyntaxError: the text is no schema.
+    """
+    schema = parse_schema(text)
+    provider = _provider(schema.provider, database)
+    parts, added = [], []
+    if not any(_is_ours(generator) for generator in schema.generators):
+        parts.append(templates.GENERATOR)
+        added.append("the generator")
+    if schema.provider is None:
+        parts.append(templates.datasource(provider))
+        added.append("the datasource")
+    if text.strip():
+        parts.append(text.strip("\n") + "\n")
+    texts = durable_model_texts(provider)
+    absent = [text for name, text in texts.items() if schema.find_model(name) is None]
+    parts.extend(absent)
+    if absent:
+        added.append("the durable models" if len(absent) == len(texts) else f"{len(absent)} durable models")
+    whole = "\n".join(parts)
+    problems = missing_from(parse_schema(whole), provider)
+    if problems:
+        raise NotCompletable(*problems)
+    return Completed(whole if added else text, added)
+
+
+def completed_lines(text: str, lines: list[str]) -> Completed:
+    """A text that has each of these lines."""
+    there = {line.strip() for line in text.splitlines()}
+    added = [line for line in lines if line not in there]
+    before = f"{text}\n" if text and not text.endswith("\n") else text
+    return Completed(before + "".join(f"{line}\n" for line in added), added)
+
+
+def completed_environment(text: str, variable: str, provider: Provider) -> Completed:
+    """A `.env` file that says where the database is, in the variable that the schema names."""
+    names = [line.partition("=")[0].removeprefix("export ").strip() for line in text.splitlines()]
+    return Completed(text) if variable in names else completed_lines(text, [f"{variable}={templates.URLS[provider]}"])
+
+
+def client_module(schema: Schema) -> str:
+    """The package that the schema's generator writes, as an import names it from beside the schema."""
+    output = next((each.output for each in schema.generators if _is_ours(each)), None)
+    parts = PurePosixPath(output or templates.CLIENT).parts
+    if not all(part.isidentifier() for part in parts):
+        raise NotCompletable(
+            f"the generator's output is {output!r}, which main.py cannot import: write a main.py, or let the client go "
+            f'to "./{templates.CLIENT}"'
+        )
+    return ".".join(parts)
+
+
+def _is_ours(generator: Generator) -> bool:
+    name = generator.provider
+    return name in ("prisma-client-py", "prisma_inprocess", "prisma-inprocess") or name.endswith("-m prisma_inprocess")
+
+
+def _provider(found: str | None, wanted: Provider | None) -> Provider:
+    if found is None:
+        return wanted or "sqlite"
+    for provider in PROVIDERS:
+        if provider == found:
+            if wanted not in (None, provider):
+                raise NotCompletable(
+                    f"the schema's datasource is {found!r}, and --database says {wanted!r}: leave the option out, or "
+                    "change the datasource"
+                )
+            return provider
+    raise NotCompletable(f"the schema's datasource is {found!r}; fastapi_durable works with {' and '.join(PROVIDERS)}")

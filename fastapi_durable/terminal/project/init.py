@@ -1,0 +1,128 @@
+"""`fastapi-durable init`: a new project, or what an existing one lacks."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fastapi_durable.schema import PrismaSyntaxError, Provider, parse_schema
+from fastapi_durable.terminal.project import templates
+from fastapi_durable.terminal.project.completion import (
+    Completed,
+    NotCompletable,
+    client_module,
+    completed_environment,
+    completed_lines,
+    completed_schema,
+)
+
+SCHEMA: Final = "schema.prisma"
+APPLICATIONS: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
+"""Where `fastapi dev` looks for an application."""
+
+
+class InitError(Exception):
+    """Nothing was written; the text says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A file to write, and what to say of it."""
+
+    path: Path
+    text: str
+    said: str
+
+
+def prepare(folder: Path, database: Provider | None) -> list[Change]:
+    """What `init` would write into a folder: nothing that is there already.
+
+    Args:
+        folder: The project's folder.
+        database: The database of a new schema (default: SQLite).
+
+    Raises:
+        InitError: what is there cannot be completed.
+    """
+    try:
+        return list(_changes(folder, database))
+    except NotCompletable as error:
+        listed = "".join(f"\n  {problem}" for problem in error.args)
+        raise InitError(f"{folder / SCHEMA} must be changed by hand first, nothing was written:{listed}") from error
+    except (PrismaSyntaxError, UnicodeDecodeError) as error:
+        raise InitError(f"{folder / SCHEMA} cannot be read, nothing was written: {error}") from error
+    except OSError as error:
+        raise InitError(f"{error.filename} cannot be read, nothing was written: {error.strerror}") from error
+
+
+def write(changes: list[Change]) -> None:
+    """Write each file whole: a crash leaves the old one or the new one, and `init` again does the rest.
+
+    Raises:
+        InitError: a file cannot be written; those before it are.
+    """
+    for change in changes:
+        try:
+            change.path.parent.mkdir(parents=True, exist_ok=True)
+            _replace(change.path, change.text)
+        except OSError as error:
+            raise InitError(
+                f"{change.path} cannot be written: {error.strerror}. Mend that and run init again"
+            ) from error
+
+
+def _changes(folder: Path, database: Provider | None) -> Iterator[Change]:
+    schema = completed_schema(_read(folder / SCHEMA), database)
+    yield from _change(folder / SCHEMA, schema, ", ".join(schema.added))
+    parsed = parse_schema(schema.text)
+    variable = parsed.url_variable or templates.VARIABLE
+    if not any((folder / name).exists() for name in APPLICATIONS):
+        text = templates.main(client_module(parsed), variable)
+        yield Change(folder / "main.py", text, "an application with one workflow")
+    provider: Provider = "postgresql" if parsed.provider == "postgresql" else "sqlite"
+    environment = completed_environment(_read(folder / ".env"), variable, provider)
+    yield from _change(folder / ".env", environment, variable)
+    ignored = completed_lines(_read(folder / ".gitignore"), list(templates.IGNORED))
+    yield from _change(folder / ".gitignore", ignored, "the client, the database, .env")
+
+
+def _change(path: Path, completed: Completed, said: str) -> Iterator[Change]:
+    if completed.added:
+        yield Change(path, completed.text, said)
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+def _replace(path: Path, text: str) -> None:
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    found = os.umask(0)
+    os.umask(found)
+    return found
+
+
+def report(changes: list[Change], folder: Path) -> str:
+    """What was done, and the two commands that run the project."""
+    lines = [f"{change.path.relative_to(folder)}: {change.said}" for change in changes]
+    if not changes:
+        lines = ["Everything that init writes is there already"]
+    if any(change.path.name == ".env" and "postgresql" in change.text for change in changes):
+        lines.append("\nPut your server's address into .env. Then:")
+    else:
+        lines.append("\nNow:")
+    return "\n".join([*lines, "  fastapi-durable migrate dev --name first", "  fastapi dev"])
