@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
@@ -21,7 +22,7 @@ from fastapi_durable.app.runtime import (
     entries_of,
     runtime_of,
 )
-from fastapi_durable.app.settings import Role
+from fastapi_durable.app.settings import Role, misspelt_variables
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import (
     StepDefinition,
@@ -435,6 +436,8 @@ def _announce(runtime: DurableRuntime, options: DurableOptions) -> None:
         options.namespace or "any",
         options.instance_id,
     )
+    for name, meant in misspelt_variables(os.environ):
+        _log.warning("the environment variable %s is no setting of fastapi_durable; is %s meant?", name, meant)
     if isinstance(runtime.store, MemoryStateStore):
         _log.warning("runs are kept in memory and end with the process; give DurableOptions a PrismaStateStore")
 

@@ -2,7 +2,7 @@
 
 PostgreSQL: `postgresql://user:password@host:port/database?schema=public&connection_limit=5&...`, a unix socket as
 `?host=/folder`. SQLite: `file:./dev.db`, relative to the current directory, or `file:/absolute/path.db`, or
-`file::memory:`.
+`file::memory:`; `sqlite:///./dev.db` and `sqlite:////absolute/path.db` mean the same files as with SQLAlchemy.
 """
 
 from __future__ import annotations
@@ -144,7 +144,10 @@ def parse_sqlite_url(url: str) -> SqliteUrl:
     else:
         raise ConfigurationError("a SQLite URL must start with `file:`, for instance `file:./dev.db`")
     path, _, query = rest.partition("?")
-    if path.startswith("//"):
+    if prefix == "sqlite:" and path.startswith("///"):
+        # SQLAlchemy's way to write one: `sqlite:///./dev.db` is relative, and `sqlite:////srv/dev.db` is not.
+        path = path.removeprefix("///")
+    elif path.startswith("//"):
         path = "/" + path.lstrip("/")
     if not path:
         raise ConfigurationError("the SQLite URL names no file, for instance `file:./dev.db`")

@@ -1,5 +1,7 @@
 """Settings from the environment: `DURABLE_LEASE=30s`, `DURABLE_ROLE=api`, ..."""
 
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Literal
 
@@ -76,6 +78,25 @@ class DurableSettings(EngineConfig, BaseSettings):
                 problems = error.errors(include_url=False, include_context=False)
                 refusals = "; ".join(_refusal(type(self).__name__, problem, given) for problem in problems)
                 raise ConfigurationError(refusals) from error
+
+
+# Read by `fastapi-durable runs --url` and its like.
+_OF_COMMANDS: Final = ("TOKEN", "USERNAME", "PASSWORD")
+
+
+def misspelt_variables(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Environment variables that nobody reads and that look like one of this library's, each with that one.
+
+    Args:
+        names: The names of the environment's variables.
+    """
+    known = {*(name.upper() for name in DurableSettings.model_fields), *_OF_COMMANDS}
+    for name in sorted(names):
+        prefix, _, rest = name.upper().partition("_")
+        # A setting with parts has variables such as DURABLE_SETTING__PART.
+        if prefix == "DURABLE" and rest.partition("__")[0] not in known:
+            for similar in get_close_matches(rest, sorted(known), n=1, cutoff=0.7):
+                yield name, f"DURABLE_{similar}"
 
 
 def _refusal(owner: str, problem: ErrorDetails, given: dict[str, Any]) -> str:

@@ -79,6 +79,9 @@ def test_a_parsed_url_does_not_show_its_password() -> None:
         ("file:/srv/dev.db", "/srv/dev.db"),
         ("file:///srv/dev.db", "/srv/dev.db"),
         ("sqlite:/srv/dev.db", "/srv/dev.db"),
+        ("sqlite:///./dev.db", "dev.db"),
+        ("sqlite:///dev.db?connection_limit=1", "dev.db"),
+        ("sqlite:////srv/dev.db", "/srv/dev.db"),
         ("file:/srv/dev.db?connection_limit=1", "/srv/dev.db"),
     ],
 )
@@ -92,7 +95,10 @@ def test_sqlite_options_are_understood() -> None:
     assert parse_sqlite_url("file::memory:").path == ":memory:"
 
 
-@pytest.mark.parametrize("url", ["dev.db", "postgresql://h/d", "file:", "file:x.db?connection_limit=0"])
+@pytest.mark.parametrize(
+    "url",
+    ["dev.db", "postgresql://h/d", "file:", "sqlite:///", "sqlite+aiosqlite:///x.db", "file:x.db?connection_limit=0"],
+)
 def test_a_wrong_sqlite_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError):
         parse_sqlite_url(url)

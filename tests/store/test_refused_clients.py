@@ -16,6 +16,7 @@ from example_app.clients.sqlite import Prisma as SqlitePrisma
 from fastapi_durable.model.errors import SchemaMismatchError
 from fastapi_durable.schema import durable_managed_tables
 from fastapi_durable.store.prisma import PrismaStateStore
+from fastapi_durable.store.prisma.client import database_of
 from tests.store.conftest import prisma_of
 from tests.support.postgres import PostgresServer
 
@@ -83,6 +84,7 @@ async def test_a_sqlite_database_without_tables_is_refused(empty_sqlite_url: str
         with pytest.raises(SchemaMismatchError, match=r"prisma migrate deploy.* no migration creates them") as refused:
             await PrismaStateStore(client).ensure_schema()
     assert set(refused.value.missing) == set(durable_managed_tables())
+    assert str(refused.value).startswith(f"the SQLite file {empty_sqlite_url.removeprefix('file:')} has none of")
 
 
 async def test_a_sqlite_database_that_lacks_a_column_is_refused(sqlite_url: str) -> None:
@@ -101,9 +103,29 @@ async def test_a_postgresql_database_without_tables_is_refused(empty_postgres_ur
         with pytest.raises(SchemaMismatchError, match="prisma migrate deploy") as refused:
             await PrismaStateStore(client).ensure_schema()
         assert "durable_workflow_runs" in refused.value.missing
+        assert str(refused.value).startswith(f"the database {empty_postgres_url.rpartition('/')[2]!r} on ")
         # An operation says the same, should nobody have asked.
         with pytest.raises(SchemaMismatchError, match="prisma migrate deploy"):
             await PrismaStateStore(client).find_run("run-1")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("file:/srv/shop.db?connection_limit=2", "the SQLite file /srv/shop.db"),
+        ("sqlite:////srv/shop.db", "the SQLite file /srv/shop.db"),
+        ("file::memory:", "the SQLite database"),
+        (
+            "postgresql://shop:s%40crt@db.internal/orders?schema=x",
+            "the database 'orders' (schema 'x') on db.internal:5432",
+        ),
+        ("postgres://shop:secret@[::1]:6543/a%20b", "the database 'a b' on ::1:6543"),
+        ("postgresql:///app?host=/run/postgresql", "the database 'app' on /run/postgresql:5432"),
+        ("postgresql://shop:secret@h:port/app", "the database"),
+    ],
+)
+def test_a_database_is_named_without_its_password(url: str, name: str) -> None:
+    assert database_of(SqlitePrisma(datasource={"url": url})) == name
 
 
 @pytest.mark.postgres

@@ -18,6 +18,7 @@ from fastapi_durable import (
     MemoryStateStore,
     Role,
 )
+from fastapi_durable.app.settings import misspelt_variables
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.model.errors import ConfigurationError, DefinitionError
 
@@ -320,3 +321,34 @@ def test_the_document_names_every_option_that_is_no_setting() -> None:
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
     assert named == DurableOptions.model_fields.keys() - DurableSettings.model_fields.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DURABLE_LEAS", "DURABLE_LEASE"),
+        ("durable_lease_", "DURABLE_LEASE"),
+        ("DURABLE_POLLINTERVAL", "DURABLE_POLL_INTERVAL"),
+        ("DURABLE_WEBHOOK_KEY", "DURABLE_WEBHOOK_URL"),
+        ("DURABLE_LEASE", None),
+        ("durable_lease", None),
+        ("DURABLE_TOKEN", None),
+        ("DURABLE_GOODS_SERVICE", None),
+        ("LEAS", None),
+    ],
+)
+def test_a_misspelt_variable_is_known_by_what_it_is_like(name: str, meant: str | None) -> None:
+    """Variables of the application's own that begin alike are none."""
+    assert dict(misspelt_variables([name, "PATH"])) == ({} if meant is None else {name: meant})
+
+
+async def test_the_start_warns_of_a_misspelt_variable(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its name: the value may be a secret."""
+    monkeypatch.setenv("DURABLE_WEBHOOK_SECRETS", "hunter2")
+    async with DurableModule.for_root(options()).running():
+        pass
+    (warning,) = (each.getMessage() for each in caplog.records if "DURABLE_" in each.getMessage())
+    assert "DURABLE_WEBHOOK_SECRETS is no setting" in warning
+    assert warning.endswith("is DURABLE_WEBHOOK_SECRET meant?")

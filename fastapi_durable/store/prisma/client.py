@@ -9,8 +9,9 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 
 class PrismaClient(Protocol):
@@ -51,9 +52,30 @@ def unconnected_twin(client: object) -> ConnectableClient | None:
 def connections_of(client: object) -> int:
     """How many connections the client's pool has at most: what its URL says, or Prisma's own default."""
     try:
-        # The client was given a URL, or reads the environment variable that its schema names.
-        source = getattr(client, "_datasource", None) or getattr(client, "_default_datasource", None) or {}
-        options = dict(parse_qsl(urlsplit(str(source.get("url"))).query))
+        options = dict(parse_qsl(urlsplit(_url_of(client)).query))
         return int(options["connection_limit"])
     except (KeyError, ValueError, AttributeError, RuntimeError):
         return (os.cpu_count() or 1) * 2 + 1
+
+
+def database_of(client: object) -> str:
+    """Which database the client uses, for a message: a file, or a name and a server. Nobody's password is in it."""
+    try:
+        url = urlsplit(_url_of(client))
+        if url.scheme in ("file", "sqlite"):
+            path = url.path[1:] if _url_of(client).startswith("sqlite:///") else url.path
+            return "the SQLite database" if ":memory:" in path else f"the SQLite file {Path(path).absolute()}"
+        if url.scheme in ("postgresql", "postgres"):
+            options = dict(parse_qsl(url.query))
+            host = options.get("host") or url.hostname or "localhost"
+            schema = f" (schema {options['schema']!r})" if "schema" in options else ""
+            return f"the database {unquote(url.path).strip('/')!r}{schema} on {host}:{url.port or 5432}"
+    except (ValueError, AttributeError, RuntimeError):
+        pass
+    return "the database"
+
+
+def _url_of(client: object) -> str:
+    # The client was given a URL, or reads the environment variable that its schema names.
+    source = getattr(client, "_datasource", None) or getattr(client, "_default_datasource", None) or {}
+    return str(source.get("url"))

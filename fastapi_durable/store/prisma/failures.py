@@ -78,7 +78,7 @@ def translate(error: BaseException) -> DurableError | None:
     if codes & _SCHEMA_CODES or text.startswith(("no such table", "no such column")):
         return SchemaMismatchError(
             f"a table of fastapi_durable is missing or older than the Prisma schema ({text}). "
-            "Run `prisma migrate deploy`."
+            "Run `fastapi-durable migrate deploy`, or `prisma migrate deploy`."
         )
     if codes & _VALUE_CODES:
         # The caller is told, whoever that is; the client's own words are the error's cause.

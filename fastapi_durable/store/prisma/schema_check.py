@@ -19,17 +19,21 @@ def check_models(client: object) -> None:
     if missing:
         raise SchemaMismatchError(
             f"the Prisma client {_name(client)} lacks {', '.join(missing)}. Paste what `python -m fastapi_durable "
-            "schema` prints into your schema.prisma, then run `prisma generate` (or `python -m prisma_inprocess "
-            "generate`) and migrate the database.",
+            "schema` prints into your schema.prisma, then run `fastapi-durable migrate dev`, which generates the "
+            "client, too.",
             missing,
         )
 
 
-async def check_tables(database: Database) -> None:
+async def check_tables(database: Database, where: str) -> None:
     """Refuse a database that lacks a table or a column.
 
+    Args:
+        database: The database.
+        where: What it is called in a message.
+
     Raises:
-        SchemaMismatchError: it names what is missing and the command that adds it.
+        SchemaMismatchError: it names what is missing, in which database, and the command that adds it.
     """
     missing: list[str] = []
     for table in TABLES:
@@ -40,15 +44,16 @@ async def check_tables(database: Database) -> None:
                 missing += [f"{table.name}.{name}" for name in table.names if not await database.has(table.name, name)]
     if missing == [table.name for table in TABLES]:
         raise SchemaMismatchError(
-            f"the database has none of the durable tables ({', '.join(missing)}). Either it is not the one that is "
-            "meant, or `prisma migrate deploy` was not run on it, or no migration creates them yet, which `prisma "
-            "migrate diff` and `migrate dev` write. (The store creates no tables itself.)",
+            f"{where} has none of the durable tables ({', '.join(missing)}). Either it is not the one that is "
+            "meant, or `fastapi-durable migrate deploy` (or `prisma migrate deploy`) was not run on it, or no "
+            "migration creates them yet, which `migrate dev` writes. (The store creates no tables itself.)",
             missing,
         )
     if missing:
         raise SchemaMismatchError(
-            f"the database lacks {', '.join(missing)}. Its migrations are behind the Prisma schema: run "
-            "`prisma migrate deploy`. (The store creates no tables itself; `auto_schema` has no effect on it.)",
+            f"{where} lacks {', '.join(missing)}. Its migrations are behind the Prisma schema: run "
+            "`fastapi-durable migrate deploy` (or `prisma migrate deploy`). (The store creates no tables itself; "
+            "`auto_schema` has no effect on it.)",
             missing,
         )
 

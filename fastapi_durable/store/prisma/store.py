@@ -12,7 +12,7 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma.activity import ActivityOperations
 from fastapi_durable.store.prisma.bulk import BulkCalls
 from fastapi_durable.store.prisma.checkpoints import CheckpointOperations
-from fastapi_durable.store.prisma.client import ConnectableClient, PrismaClient, unconnected_twin
+from fastapi_durable.store.prisma.client import ConnectableClient, PrismaClient, database_of, unconnected_twin
 from fastapi_durable.store.prisma.database import Database, DatabaseTransaction
 from fastapi_durable.store.prisma.events import EventOperations
 from fastapi_durable.store.prisma.leases import LeaseOperations
@@ -43,7 +43,7 @@ class _AllOperations(
     QueueOperations,
 ):
     async def ensure_schema(self) -> None:
-        await check_tables(self._database)
+        await check_tables(self._database, database_of(self._database.client))
 
     async def ping(self) -> None:
         sql = await self._database.sql()
