@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prisma_inprocess.compiler.bindgen import BindgenInstance, WasmFailure
-from prisma_inprocess.compiler.module_cache import load_module, new_engine
 from prisma_inprocess.errors import GenerationError
+from prisma_inprocess.wasm.bindgen import BindgenInstance, WasmFailure
+from prisma_inprocess.wasm.module_cache import load_module, new_engine
 
 
 class SchemaEngine:
