@@ -19,6 +19,9 @@ _URL_LINE: Final = re.compile(
     r'^[ \t]*(url|directUrl|shadowDatabaseUrl)[ \t]*=[ \t]*(?:env\(\s*"([^"]+)"\s*\)|"([^"]*)")[^\n]*$', re.MULTILINE
 )
 _DATASOURCE: Final = re.compile(r"^[ \t]*datasource\s+\w+\s*\{.*?^[ \t]*\}", re.MULTILINE | re.DOTALL)
+_CONFIGURATION: Final = re.compile(r"^[ \t]*(datasource|generator)\s+(\w+)\s*\{.*?^[ \t]*\}", re.MULTILINE | re.DOTALL)
+_SCHEMAS: Final = re.compile(r"^[ \t]*schemas[ \t]*=[ \t]*\[(.*?)\]", re.MULTILINE | re.DOTALL)
+_TEXT: Final = re.compile(r'"([^"]*)"')
 _PROVIDER: Final = re.compile(r'^[ \t]*provider[ \t]*=[ \t]*"([^"]*)"', re.MULTILINE)
 
 
@@ -54,12 +57,14 @@ class Datasource:
         url: Where the application connects to.
         direct_url: Where migrations connect to, if not to the same (`directUrl`).
         shadow_database_url: The database that `migrate dev` may empty (`shadowDatabaseUrl`).
+        schemas: The database schemas that the models live in (`schemas`), or empty: the one of the URL.
     """
 
     provider: str
     url: Setting
     direct_url: Setting | None
     shadow_database_url: Setting | None
+    schemas: tuple[str, ...]
 
 
 def read_datasource(schema: str) -> Datasource:
@@ -79,7 +84,15 @@ def read_datasource(schema: str) -> Datasource:
         )
     urls = {line[1]: Setting(line[2], line[3]) for line in _URL_LINE.finditer(block[0])}
     url = urls.get("url", Setting("DATABASE_URL", None))
-    return Datasource(name, url, urls.get("directUrl"), urls.get("shadowDatabaseUrl"))
+    schemas = _SCHEMAS.search(block[0])
+    names = tuple(_TEXT.findall(schemas[1])) if schemas else ()
+    return Datasource(name, url, urls.get("directUrl"), urls.get("shadowDatabaseUrl"), names)
+
+
+def keep_configuration(new: str, old: str) -> str:
+    """A schema with the datasource and generator blocks of another one, as they are written there, with the URLs."""
+    written = {(block[1], block[2]): block[0] for block in _CONFIGURATION.finditer(old)}
+    return _CONFIGURATION.sub(lambda block: written.get((block[1], block[2]), block[0]), new)
 
 
 def strip_urls(schema: str) -> tuple[str, Mapping[str, str | None]]:

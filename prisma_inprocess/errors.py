@@ -34,7 +34,7 @@ class MigrationError(PrismaInProcessError):
     """A migration command failed, or was refused; the message says what happened and what to do.
 
     Attributes:
-        message: One line for people. It contains no password, and no value of a row.
+        message: One line for people, without a password.
         code: Prisma's code (`P3009`, `P3018`, ...), or None where Prisma has none for it.
         details: More lines for people, such as the text of the database's error. Empty where there is nothing to add.
     """

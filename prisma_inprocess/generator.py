@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ from prisma_inprocess.schema_engine import SchemaEngine
 from prisma_inprocess.wasm.files import QUERY_COMPILER, SCHEMA, find
 
 GENERATOR_NAMES: Final = ("prisma-client-py", "prisma_inprocess", "prisma-inprocess")
+_GENERATOR: Final = re.compile(r'^[ \t]*generator\s+\w+\s*\{[^}]*?^[ \t]*provider\s*=\s*"([^"]*)"', re.MULTILINE)
 
 
 @dataclass(slots=True, frozen=True)
@@ -85,10 +87,18 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
     return Generated(output, provider)
 
 
+def wants_client(schema: str) -> bool:
+    """Whether the text of a schema has a generator block that `generate` would take."""
+    return any(_is_ours(provider) for provider in _GENERATOR.findall(schema))
+
+
+def _is_ours(provider: str) -> bool:
+    return provider in GENERATOR_NAMES or provider.endswith(("-m prisma_inprocess", "prisma_inprocess.generator"))
+
+
 def _choose_generator(config: Mapping[str, Any], schema: Path) -> dict[str, Any]:
     for generator in config["generators"]:
-        name = str(generator["provider"]["value"])
-        if name in GENERATOR_NAMES or name.endswith(("-m prisma_inprocess", "prisma_inprocess.generator")):
+        if _is_ours(str(generator["provider"]["value"])):
             found: dict[str, Any] = generator
             return found
     raise GenerationError(

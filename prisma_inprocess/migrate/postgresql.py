@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import re
 import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -21,6 +19,7 @@ from prisma_inprocess.drivers.postgresql_values import raw_parameters
 from prisma_inprocess.errors import MigrationError
 from prisma_inprocess.migrate import database as kinds
 from prisma_inprocess.migrate.database import DatabaseFailure, ResultSet
+from prisma_inprocess.migrate.postgresql_results import failure_of, result_set
 from prisma_inprocess.url import PostgresUrl
 
 # Prisma's own number, so that this package and the Prisma CLI wait for each other.
@@ -29,25 +28,6 @@ _LOOK_EVERY: Final = 0.05  # seconds
 _SHADOW_PREFIX: Final = "prisma_inprocess_shadow_"
 _ABANDONED_AFTER: Final = 3600  # seconds; a shadow database lives for seconds
 _EXISTS_ALREADY: Final = ("42P04", "23505")
-_TYPES: Final = {
-    "int2": kinds.INT64,
-    "int4": kinds.INT64,
-    "int8": kinds.INT64,
-    "oid": kinds.INT64,
-    "float4": kinds.DOUBLE,
-    "float8": kinds.DOUBLE,
-    "numeric": kinds.NUMERIC,
-    "bool": kinds.BOOLEAN,
-    "char": kinds.CHARACTER,
-    "date": kinds.DATE,
-    "time": kinds.TIME,
-    "timestamp": kinds.DATETIME,
-    "timestamptz": kinds.DATETIME,
-    "json": kinds.JSON,
-    "jsonb": kinds.JSON,
-    "bytea": kinds.BYTES,
-    "uuid": kinds.UUID,
-}
 
 
 class _NoWrapper:
@@ -106,8 +86,8 @@ class PostgresDatabase:
             except DatabaseFailure as failure:
                 await connection.close()
                 raise MigrationError(
-                    f"the schema {_schema_of(url)} cannot be created: {failure.message}. Create it, or give the user the "
-                    "right to"
+                    f"the schema {_schema_of(url)} cannot be created: {failure.message}. Create it, or give the user "
+                    "the right to"
                 ) from failure
         return database
 
@@ -177,8 +157,8 @@ class PostgresDatabase:
         found = await shadow.query("SELECT to_regclass('_prisma_migrations') IS NOT NULL", [])
         if found.rows != [[False]]:
             raise MigrationError(
-                "the database of shadowDatabaseUrl has a table _prisma_migrations, so somebody migrates it, and a shadow "
-                "database is emptied: name an empty database",
+                "the database of shadowDatabaseUrl has a table _prisma_migrations, so somebody migrates it, and a "
+                "shadow database is emptied: name an empty database",
                 "P3016",
             )
 
@@ -195,7 +175,7 @@ class PostgresDatabase:
             await asyncio.sleep(_LOOK_EVERY)
 
     async def empty(self) -> None:
-        await _empty(self._connection, self._schemas)
+        await _empty(self.connection, self._schemas)
 
     async def close(self) -> None:
         await self.connection.close()
@@ -214,14 +194,8 @@ class PostgresConnection:
             expected = [str(kind.name) for kind in statement.get_parameters()]
             rows = await statement.fetch(*raw_parameters(arguments, expected, _NoWrapper, _NoWrapper))
         except DATABASE_ERRORS as error:
-            raise _failure(error) from error
-        columns = statement.get_attributes()
-        types = [_type(str(column.type.name)) for column in columns]
-        return ResultSet(
-            [str(column.name) for column in columns],
-            types,
-            [[_value(*cell) for cell in zip(row, types, strict=True)] for row in rows],
-        )
+            raise failure_of(error) from error
+        return result_set(statement.get_attributes(), rows)
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
         if arguments:
@@ -235,7 +209,7 @@ class PostgresConnection:
         try:
             await self._raw.execute(script)
         except DATABASE_ERRORS as error:
-            raise _failure(error) from error
+            raise failure_of(error, script) from error
         finally:
             # A script that failed in the middle of a transaction of its own leaves it open.
             if not self._raw.is_closed() and self._raw.is_in_transaction():
@@ -293,46 +267,3 @@ async def _empty(connection: PostgresConnection, schemas: Sequence[str]) -> None
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
-
-
-def _type(name: str) -> int:
-    element = name.removesuffix("[]")
-    return _TYPES.get(element, kinds.TEXT) + (kinds.LIST if element != name else 0)
-
-
-def _value(value: Any, kind: int) -> Any:
-    if value is None or isinstance(value, (str, bool, float)):
-        return value
-    if isinstance(value, int):
-        return kinds.integer(value)
-    if isinstance(value, (list, tuple)):
-        return [_value(item, kind % kinds.LIST) for item in value]
-    if isinstance(value, bytes):
-        return list(value) if kind == kinds.BYTES else value.decode(errors="replace")  # the type "char" is one byte
-    if isinstance(value, dt.datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=dt.UTC)).isoformat()
-    return value.isoformat() if isinstance(value, (dt.date, dt.time)) else _as_text(value)
-
-
-def _as_text(value: Any) -> str:
-    return format(value, "f") if isinstance(value, Decimal) else str(value)
-
-
-def _failure(error: BaseException) -> DatabaseFailure:
-    state = str(getattr(error, "sqlstate", None) or "")
-    if not isinstance(error, asyncpg.PostgresError):
-        message = f"the connection was lost: {str(error) or type(error).__name__}"
-        return DatabaseFailure(message, {"kind": "ConnectionClosed"}, state)
-    message = str(error.args[0] if error.args else error)
-    payload = {
-        "kind": "postgres",
-        "code": state or "XX000",
-        "severity": str(getattr(error, "severity", None) or "ERROR"),
-        "message": message,
-        "detail": getattr(error, "detail", None),
-        "column": getattr(error, "column_name", None),
-        "hint": getattr(error, "hint", None),
-        "originalCode": state,
-        "originalMessage": message,
-    }
-    return DatabaseFailure(message, payload, state)

@@ -36,7 +36,7 @@ class SqliteDatabase:
     """A SQLite file that is open to be migrated."""
 
     provider = "sqlite"
-    schema_name = None
+    schema_name: str | None = None
 
     def __init__(self, url: SqliteUrl, connection: SqliteConnection) -> None:
         self.place = url.path
@@ -111,6 +111,8 @@ class SqliteConnection:
         await self.run(job)
 
     async def close(self) -> None:
+        # In its turn, and not by the interruption that the thread's own end is: SQLite would leave its -wal file.
+        await self._thread.run(lambda connection: connection.close(), interruptible=False)
         await self._thread.close()
 
     async def run(self, job: Callable[[sqlite3.Connection], T]) -> T:
@@ -124,8 +126,8 @@ class SqliteConnection:
 def _check_path(url: SqliteUrl, *, create: bool) -> None:
     if url.in_memory:
         raise MigrationError(
-            "a database in memory cannot be migrated, since it is gone when the command ends: name a file, for instance "
-            "file:./dev.db"
+            "a database in memory cannot be migrated, since it is gone when the command ends: name a file, for "
+            "instance file:./dev.db"
         )
     path = Path(url.path)
     if not path.parent.is_dir():
