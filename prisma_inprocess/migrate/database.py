@@ -99,6 +99,14 @@ class Database(Protocol):
         """
         ...
 
+    async def has_history(self) -> bool:
+        """Whether the database has Prisma's table of migrations."""
+        ...
+
+    async def prepare_history(self) -> None:
+        """Create Prisma's table of migrations, if it is missing and the engine would not create it by itself."""
+        ...
+
     async def empty(self) -> None:
         """Drop everything, in one transaction."""
         ...

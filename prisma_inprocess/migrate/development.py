@@ -37,6 +37,10 @@ async def dev(
         await compare(session, {"tag": "empty"}, schema_target(project), script=False)
         await _reset_if_history_differs(session, ask)
         applied = await apply(session)
+        if applied:
+            # The engine remembers what the migrations that it has compared make, and does not find it out where it needs
+            # it next. It has compared those that were applied before.
+            await _reset_if_history_differs(session, ask)
         return await _develop(session, applied, name, create_only, ask)
 
 

@@ -54,6 +54,9 @@ async def resolve(
         if as_ == "rolled-back":
             await run(session, "markMigrationRolledBack", migrationName=name)
         else:
+            # A name that is refused must leave nothing.
+            if name in project.migrations.names():
+                await session.database.prepare_history()
             await run(session, "markMigrationApplied", migrationName=name, migrationsList=project.migrations.as_list())
 
 

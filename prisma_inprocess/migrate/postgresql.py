@@ -25,6 +25,7 @@ from prisma_inprocess.url import PostgresUrl
 # Prisma's own number, so that this package and the Prisma CLI wait for each other.
 _ADVISORY_LOCK: Final = 72707369
 _LOOK_EVERY: Final = 0.05  # seconds
+_LOOK_FOR_CLIENT_EVERY: Final = 2000  # milliseconds
 _SHADOW_PREFIX: Final = "prisma_inprocess_shadow_"
 _ABANDONED_AFTER: Final = 3600  # seconds; a shadow database lives for seconds
 _EXISTS_ALREADY: Final = ("42P04", "23505")
@@ -163,6 +164,10 @@ class PostgresDatabase:
             )
 
     async def lock(self, limit: float) -> None:
+        # When this process is killed in the middle of a long statement, the server goes on with it, and keeps the lock,
+        # until it looks whether there is still somebody to answer to.
+        with contextlib.suppress(DatabaseFailure):
+            await self.connection.run_script(f"SET client_connection_check_interval = {_LOOK_FOR_CLIENT_EVERY}")
         deadline = time.monotonic() + limit
         # Not waited for in a statement: that would hold a snapshot, for which CREATE INDEX CONCURRENTLY of the process
         # that holds the lock would wait in turn.
@@ -173,6 +178,13 @@ class PostgresDatabase:
             if time.monotonic() > deadline:
                 raise kinds.lock_timeout(limit)
             await asyncio.sleep(_LOOK_EVERY)
+
+    async def has_history(self) -> bool:
+        found = await self.connection.query("SELECT to_regclass('_prisma_migrations') IS NOT NULL", [])
+        return found.rows == [[True]]
+
+    async def prepare_history(self) -> None:
+        """The engine does so."""
 
     async def empty(self) -> None:
         await _empty(self.connection, self._schemas)

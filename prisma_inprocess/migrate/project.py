@@ -14,8 +14,6 @@ from prisma_inprocess.errors import ConfigurationError, MigrationError
 from prisma_inprocess.migrate.database import Database
 from prisma_inprocess.migrate.engine import MigrationEngine
 from prisma_inprocess.migrate.folder import MigrationsFolder
-from prisma_inprocess.migrate.postgresql import PostgresDatabase
-from prisma_inprocess.migrate.sqlite import SqliteDatabase
 from prisma_inprocess.url import PostgresUrl, parse_postgres_url, parse_sqlite_url
 from prisma_inprocess.wasm.files import SCHEMA_ENGINE, find
 
@@ -118,8 +116,13 @@ async def open_session(
 async def _open(project: Project, *, create: bool) -> Database:
     source = project.datasource
     url = (source.direct_url or source.url).resolve(project.environment)
+    # Each brings a driver whose import takes a while.
     if source.provider == "sqlite":
+        from prisma_inprocess.migrate.sqlite import SqliteDatabase
+
         return await SqliteDatabase.open(parse_sqlite_url(url), create=create)
+    from prisma_inprocess.migrate.postgresql import PostgresDatabase
+
     return await PostgresDatabase.open(
         parse_postgres_url(url),
         create=create,

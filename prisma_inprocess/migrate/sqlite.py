@@ -20,6 +20,20 @@ from prisma_inprocess.url import SqliteUrl
 T = TypeVar("T")
 
 _BUSY: Final = (5, 6)
+_NO_HISTORY: Final = "no such table: _prisma_migrations"
+# By this query the engine decides whether a database is empty. SQLite's own tables are no content, and cannot be dropped.
+_TABLE_NAMES: Final = "SELECT name AS table_name FROM sqlite_master"
+# The table as the engine creates it in an empty database.
+_HISTORY: Final = """CREATE TABLE IF NOT EXISTS "_prisma_migrations" (
+    "id"                    TEXT PRIMARY KEY NOT NULL,
+    "checksum"              TEXT NOT NULL,
+    "finished_at"           DATETIME,
+    "migration_name"        TEXT NOT NULL,
+    "logs"                  TEXT,
+    "rolled_back_at"        DATETIME,
+    "started_at"            DATETIME NOT NULL DEFAULT current_timestamp,
+    "applied_steps_count"   INTEGER UNSIGNED NOT NULL DEFAULT 0
+)"""
 # The engine's own lock. It fails at once where an application has the file open, and two processes that ask for it at a
 # time fail both; a lock of ours stands in its place.
 _ENGINE_LOCK: Final = "PRAGMA main.locking_mode=EXCLUSIVE"
@@ -73,6 +87,13 @@ class SqliteDatabase:
         with contextlib.suppress(DatabaseFailure):
             await self.connection.query("PRAGMA journal_mode = WAL", ())
 
+    async def has_history(self) -> bool:
+        found = await self.connection.query("SELECT 1 FROM sqlite_master WHERE name = '_prisma_migrations'", ())
+        return bool(found.rows)
+
+    async def prepare_history(self) -> None:
+        await self.connection.run_script(_HISTORY)
+
     async def empty(self) -> None:
         await self.connection.run(_drop_everything)
 
@@ -88,7 +109,16 @@ class SqliteConnection:
         self._thread = thread
 
     async def query(self, sql: str, arguments: Sequence[Any]) -> ResultSet:
-        return await self.run(lambda connection: _query(connection, sql, arguments))
+        try:
+            found = await self.run(lambda connection: _query(connection, sql, arguments))
+        except DatabaseFailure as failure:
+            # The engine knows a missing history by the error's kind, on PostgreSQL only.
+            if failure.message == _NO_HISTORY and sql.startswith("SELECT"):
+                return ResultSet([], [], [])
+            raise
+        if sql.startswith(_TABLE_NAMES):
+            return ResultSet(found.names, found.types, [row for row in found.rows if not row[0].startswith("sqlite_")])
+        return found
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
         if sql == _ENGINE_LOCK:

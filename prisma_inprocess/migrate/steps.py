@@ -48,7 +48,7 @@ async def read_status(session: Session) -> Status:
     history = found["history"] or {}
     return Status(
         migrations=migrations.names(),
-        managed=found["hasMigrationsTable"],
+        managed=await session.database.has_history(),
         unapplied=history.get("unappliedMigrationNames", []),
         missing=history.get("unpersistedMigrationNames", []),
         failed=found["failedMigrationNames"],
