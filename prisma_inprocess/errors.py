@@ -33,6 +33,8 @@ class ConfigurationError(PrismaInProcessError):
 class MigrationError(PrismaInProcessError):
     """A migration command failed, or was refused; the message says what happened and what to do.
 
+    Its text is the message with the code.
+
     Attributes:
         message: One line for people, without a password.
         code: Prisma's code (`P3009`, `P3018`, ...), or None where Prisma has none for it.
@@ -40,7 +42,7 @@ class MigrationError(PrismaInProcessError):
     """
 
     def __init__(self, message: str, code: str | None = None, *, details: str = "") -> None:
-        super().__init__(message)
+        super().__init__(message if code is None else f"{message} ({code})")
         self.message = message
         self.code = code
         self.details = details

@@ -38,8 +38,8 @@ async def dev(
         await _reset_if_history_differs(session, ask)
         applied = await apply(session)
         if applied:
-            # The engine remembers what the migrations that it has compared make, and does not find it out where it needs
-            # it next. It has compared those that were applied before.
+            # The engine remembers what those migrations make that it has compared, which were the ones applied before.
+            # It needs to know it of all of them next, and does not find it out there.
             await _reset_if_history_differs(session, ask)
         return await _develop(session, applied, name, create_only, ask)
 

@@ -38,19 +38,26 @@ class MigrationEngine:
         self._schema = schema
         self._running: tuple[BindgenInstance, Adapter, int] | None = None
 
-    async def run(self, command: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """Run one of the engine's commands, such as `applyMigrations`.
+    async def run(self, command: str, parameters: Mapping[str, Any]) -> Any:
+        """Run one of the engine's commands, such as `applyMigrations`. Returns what it found, as plain data.
 
         Raises:
             MigrationError: the engine refused, or failed, with Prisma's code where it has one.
         """
+        return await self._call(command, to_javascript(parameters))
+
+    async def panic(self) -> None:
+        """Have the engine panic, to see what happens then. Raises: MigrationError."""
+        await self._call("debugPanic")
+
+    async def _call(self, command: str, *arguments: Any) -> Any:
         if self._running is None:
             self._running = await self._start()
         instance, adapter, pointer = self._running
         adapter.failure = adapter.defect = None
         try:
-            promise = instance.call(f"schemaengine_{command}", pointer, to_javascript(parameters))
-            result: Any = to_python(await instance.jobs.result(promise))
+            promise = instance.call(f"schemaengine_{command}", pointer, *arguments)
+            return to_python(await instance.jobs.result(promise))
         except WasmFailure as failure:
             self._running = None
             raise MigrationError(
@@ -59,7 +66,6 @@ class MigrationEngine:
             ) from failure
         except Rejected as rejected:
             raise _error(rejected.value, adapter) from rejected
-        return result if isinstance(result, dict) else {}
 
     async def close(self) -> None:
         """Give the engine up. The connection stays open."""

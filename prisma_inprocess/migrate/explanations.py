@@ -38,26 +38,26 @@ def explained(error: MigrationError) -> MigrationError:
         summary = text.partition("\n")[0].rstrip(".: ")
         if error.details and error.details not in summary:
             summary += f": {error.details}"
-        return MigrationError(_with_code(summary, code), code, details=text)
+        return MigrationError(summary, code, details=text)
     quoted = _QUOTED.search(text)
     name = (quoted[1] or quoted[2]) if quoted else ""
     line = text.partition("\n")[0].removeprefix("error: ").rstrip(".")
     known = known.format(name=name, line=line, cause=error.details or line)
-    return MigrationError(_with_code(known, code), code, details=text)
+    return MigrationError(known, code, details=text)
 
 
 def failed_before(name: str) -> MigrationError:
     """The error for a migration that failed, or was broken off, some time ago (P3009)."""
     return MigrationError(
         f"migration {name} failed or was broken off before, and nothing is applied until that is resolved. "
-        f"{_resolve(name)} (P3009)",
+        f"{_resolve(name)}",
         "P3009",
     )
 
 
 def failed_now(name: str, cause: str) -> MigrationError:
     """The error for a migration that has just failed (P3018)."""
-    return MigrationError(f"migration {name} failed: {cause}. {_resolve(name)} (P3018)", "P3018", details=cause)
+    return MigrationError(f"migration {name} failed: {cause}. {_resolve(name)}", "P3018", details=cause)
 
 
 def _resolve(name: str) -> str:
@@ -65,7 +65,3 @@ def _resolve(name: str) -> str:
         "Look at the database, then undo what was done of it and run `migrate resolve --rolled-back "
         f"{name}`, or complete it by hand and run `migrate resolve --applied {name}`"
     )
-
-
-def _with_code(text: str, code: str | None) -> str:
-    return text if code is None else f"{text} ({code})"

@@ -71,7 +71,7 @@ class MigrationsFolder:
         if not file.is_file():
             raise MigrationError(
                 f"{file} is missing: restore it, delete the folder {name}, or name another folder of migrations with "
-                "--migrations (P3015)",
+                "--migrations",
                 "P3015",
             )
         return {"tag": "ok", "value": _read(file)}

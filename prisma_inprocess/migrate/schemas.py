@@ -76,6 +76,4 @@ def _invalid(schema: Path, error: GenerationError) -> MigrationError:
     errors = [line.removeprefix("error: ") for line in str(error).splitlines() if line.startswith("error: ")]
     first = (errors or [str(error).partition("\n")[0]])[0].rstrip(".")
     more = f" and {len(errors) - 1} more" if len(errors) > 1 else ""
-    return MigrationError(
-        f"the schema {schema} is invalid: {first}{more}. Correct it (P1012)", "P1012", details=str(error)
-    )
+    return MigrationError(f"the schema {schema} is invalid: {first}{more}. Correct it", "P1012", details=str(error))

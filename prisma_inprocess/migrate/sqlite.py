@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import re
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 _BUSY: Final = (5, 6)
 _NO_HISTORY: Final = "no such table: _prisma_migrations"
-# By this query the engine decides whether a database is empty. SQLite's own tables are no content, and cannot be dropped.
+# By this query the engine decides whether a database is empty. SQLite's own tables cannot be dropped, and do not count.
 _TABLE_NAMES: Final = "SELECT name AS table_name FROM sqlite_master"
 # The table as the engine creates it in an empty database.
 _HISTORY: Final = """CREATE TABLE IF NOT EXISTS "_prisma_migrations" (
@@ -221,6 +222,8 @@ def _value(value: Any, kind: int) -> Any:
         return list(value) if kind == kinds.BYTES else value.decode(errors="replace")
     if kind == kinds.TEXT:
         return str(value)
+    if kind == kinds.DATETIME and isinstance(value, (int, float)):  # as Prisma's native engine writes times
+        return dt.datetime.fromtimestamp(value / 1000, dt.UTC).isoformat()
     return kinds.integer(value) if isinstance(value, int) else value
 
 

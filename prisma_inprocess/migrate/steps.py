@@ -13,7 +13,7 @@ from prisma_inprocess.migrate.results import Status
 FILTERS: Final[dict[str, list[str]]] = {"externalTables": [], "externalEnums": []}
 
 
-async def run(session: Session, command: str, **parameters: Any) -> dict[str, Any]:
+async def run(session: Session, command: str, **parameters: Any) -> Any:
     """Run a command of the engine. Raises: MigrationError, in our words."""
     try:
         return await session.engine.run(command, parameters)
