@@ -1,16 +1,17 @@
-"""`python -m prisma_inprocess generate --schema schema.prisma`"""
+"""`python -m prisma_inprocess generate | migrate | db | validate | format`"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prisma_inprocess.cli_generator import is_invoked_by_prisma, serve
 from prisma_inprocess.errors import PrismaInProcessError
 from prisma_inprocess.generator import generate
+from prisma_inprocess.migrate.terminal.commands import add_commands
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,6 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         serve()
         return 0
     options = _parser().parse_args(arguments)
+    work: Callable[[argparse.Namespace], int] = options.work
+    return work(options)
+
+
+def _generate(options: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
         for schema in options.schema or [Path("schema.prisma")]:
@@ -33,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m prisma_inprocess", description="Prisma Client Python without a native engine."
+        prog="python -m prisma_inprocess", description="Prisma Client Python and Prisma Migrate, without Node.js."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("generate", help="write the client package of a schema into its generator's `output`")
@@ -46,6 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--no-warm-up", action="store_true", help="do not compile the query compiler now; the first process will"
     )
+    command.set_defaults(work=_generate)
+    add_commands(commands)
     return parser
 
 

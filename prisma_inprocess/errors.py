@@ -3,6 +3,7 @@
     PrismaInProcessError
     ├── GenerationError          a schema, a wasm file or an option that `generate` cannot work with
     ├── ConfigurationError       a connection URL that cannot be used
+    ├── MigrationError           a migration command that did not do what it was asked for (carries Prisma's code)
     └── EngineError              a query, a transaction or a connection failed (carries Prisma's code, meta and a fault)
 
 A user of a generated client never sees `EngineError`: the client's own exception classes (`UniqueViolationError`,
@@ -27,6 +28,24 @@ class GenerationError(PrismaInProcessError):
 
 class ConfigurationError(PrismaInProcessError):
     """A connection URL or one of its options cannot be used; the message never contains the URL's password."""
+
+
+class MigrationError(PrismaInProcessError):
+    """A migration command failed, or was refused; the message says what happened and what to do.
+
+    Its text is the message with the code.
+
+    Attributes:
+        message: One line for people, without a password.
+        code: Prisma's code (`P3009`, `P3018`, ...), or None where Prisma has none for it.
+        details: More lines for people, such as the text of the database's error. Empty where there is nothing to add.
+    """
+
+    def __init__(self, message: str, code: str | None = None, *, details: str = "") -> None:
+        super().__init__(message if code is None else f"{message} ({code})")
+        self.message = message
+        self.code = code
+        self.details = details
 
 
 class Fault(StrEnum):

@@ -21,22 +21,16 @@ from typing import Any, Final
 
 from prisma_inprocess.compiler.input_graph import build_graph
 from prisma_inprocess.compiler.query_compiler import QueryCompiler
+from prisma_inprocess.datasource import PROVIDERS, strip_urls
 from prisma_inprocess.errors import GenerationError
 from prisma_inprocess.package import COMPILER_FILE, DATAMODEL_FILE, ENGINE_FOLDER, GRAPH_FILE
 from prisma_inprocess.partial_types import write_partial_types
 from prisma_inprocess.patching import patch_package
 from prisma_inprocess.schema_engine import SchemaEngine
+from prisma_inprocess.wasm.files import QUERY_COMPILER, SCHEMA, find
 
-PROVIDERS: Final = ("postgresql", "sqlite")
 GENERATOR_NAMES: Final = ("prisma-client-py", "prisma_inprocess", "prisma-inprocess")
-_SCHEMA_WASM: Final = Path("@prisma/prisma-schema-wasm/src/prisma_schema_build_bg.wasm")
-_COMPILER_WASM: Final = "@prisma/query-compiler-wasm/{provider}/query_compiler_fast_bg.wasm"
-
-# Prisma 6 requires these in the datasource, Prisma 7 refuses them. Schemas carry them, for the CLI that migrates.
-_URL_LINE = re.compile(
-    r'^[ \t]*(url|directUrl|shadowDatabaseUrl)[ \t]*=[ \t]*(?:env\(\s*"([^"]+)"\s*\)|"([^"]*)")[^\n]*$', re.MULTILINE
-)
-_DATASOURCE = re.compile(r"^[ \t]*datasource\s+\w+\s*\{.*?^[ \t]*\}", re.MULTILINE | re.DOTALL)
+_GENERATOR: Final = re.compile(r'^[ \t]*generator\s+\w+\s*\{[^}]*?^[ \t]*provider\s*=\s*"([^"]*)"', re.MULTILINE)
 
 
 @dataclass(slots=True, frozen=True)
@@ -52,8 +46,8 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
 
     Args:
         schema: The schema file.
-        wasm_dir: The `node_modules` folder with Prisma's two wasm packages; without it, the nearest one above the
-            schema or the current folder.
+        wasm_dir: The `node_modules` folder with Prisma's wasm packages; without it, the files that this package
+            carries, or those of the nearest folder above the schema or the current folder.
         warm_up: Whether to compile the query compiler now, so that the first process does not have to (takes
             seconds, once).
 
@@ -66,15 +60,14 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
         text = schema.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError):
         raise GenerationError(f"there is no schema file {schema}") from None
-    modules = _find_modules(wasm_dir, schema)
     datamodel, url = strip_urls(text)
-    engine = SchemaEngine(modules / _SCHEMA_WASM)
+    engine = SchemaEngine(find(SCHEMA, wasm_dir=wasm_dir, near=[schema.parent]))
     config = engine.config(datamodel)
     generator = _choose_generator(config, schema)
     datasource = _check_datasource(config, schema)
     provider: str = datasource["activeProvider"]
     output = (schema.parent / _output_of(generator, schema)).resolve()
-    compiler = _require(modules / _COMPILER_WASM.format(provider=provider))
+    compiler = find(QUERY_COMPILER.format(provider=provider), wasm_dir=wasm_dir, near=[schema.parent])
     dmmf = engine.dmmf(datamodel)
 
     data = _client_data(schema, text, output, generator, datasource, url, dmmf)
@@ -94,48 +87,18 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
     return Generated(output, provider)
 
 
-def strip_urls(schema: str) -> tuple[str, Mapping[str, str | None]]:
-    """A schema without the URLs of its datasource, and its `url` as the client's generator describes one."""
-    url: dict[str, str | None] = {"fromEnvVar": "DATABASE_URL", "value": None}
-
-    def strip_line(line: re.Match[str]) -> str:
-        if line[1] == "url":
-            url.update({"fromEnvVar": line[2], "value": line[3]})
-        return ""
-
-    def strip_block(block: re.Match[str]) -> str:
-        return _URL_LINE.sub(strip_line, block[0])
-
-    return _DATASOURCE.sub(strip_block, schema), url
+def wants_client(schema: str) -> bool:
+    """Whether the text of a schema has a generator block that `generate` would take."""
+    return any(_is_ours(provider) for provider in _GENERATOR.findall(schema))
 
 
-def _find_modules(wasm_dir: Path | None, schema: Path) -> Path:
-    if wasm_dir is not None:
-        _require(wasm_dir / _SCHEMA_WASM)
-        return wasm_dir
-    for start in (schema.parent, Path.cwd()):
-        for folder in (start, *start.parents):
-            if (folder / "node_modules" / _SCHEMA_WASM).is_file():
-                return folder / "node_modules"
-    raise GenerationError(
-        "Prisma's WebAssembly packages were not found in a node_modules folder above the schema or the current folder: "
-        "run `npm ci` (or `npm install @prisma/prisma-schema-wasm @prisma/query-compiler-wasm` in the documented "
-        "version), or pass --wasm-dir"
-    )
-
-
-def _require(file: Path) -> Path:
-    if not file.is_file():
-        raise GenerationError(
-            f"{file} is missing: run `npm ci`, or pass --wasm-dir with the node_modules folder that has it"
-        )
-    return file
+def _is_ours(provider: str) -> bool:
+    return provider in GENERATOR_NAMES or provider.endswith(("-m prisma_inprocess", "prisma_inprocess.generator"))
 
 
 def _choose_generator(config: Mapping[str, Any], schema: Path) -> dict[str, Any]:
     for generator in config["generators"]:
-        name = str(generator["provider"]["value"])
-        if name in GENERATOR_NAMES or name.endswith(("-m prisma_inprocess", "prisma_inprocess.generator")):
+        if _is_ours(str(generator["provider"]["value"])):
             found: dict[str, Any] = generator
             return found
     raise GenerationError(

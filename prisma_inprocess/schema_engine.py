@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from prisma_inprocess.compiler.bindgen import BindgenInstance, WasmFailure
-from prisma_inprocess.compiler.module_cache import load_module, new_engine
 from prisma_inprocess.errors import GenerationError
+from prisma_inprocess.wasm.bindgen import BindgenInstance, WasmFailure
+from prisma_inprocess.wasm.module_cache import load_module, new_engine
 
 
 class SchemaEngine:
@@ -41,11 +41,34 @@ class SchemaEngine:
         description: dict[str, Any] = json.loads(self._call("get_dmmf", {"prismaSchema": schema, "noColor": True}))
         return description
 
-    def _call(self, function: str, parameters: dict[str, Any]) -> str:
+    def validate(self, name: str, schema: str) -> None:
+        """Check a schema, which has no URLs.
+
+        Args:
+            name: The name of its file, for the message.
+            schema: Its text.
+
+        Raises:
+            GenerationError: it is invalid; the message lists every error with its line.
+        """
+        self._call("validate", {"prismaSchema": [[name, schema]], "noColor": True})
+
+    def format(self, name: str, schema: str) -> str:
+        """A schema as Prisma lays it out. One that cannot be read comes back as it is."""
+        options = {"textDocument": {"uri": "file:/schema.prisma"}, "options": {"tabSize": 2, "insertSpaces": True}}
+        files: list[list[str]] = json.loads(self._call("format", [[name, schema]], options))
+        return files[0][1]
+
+    def _call(self, function: str, *parameters: Any) -> str:
+        texts = [part for value in parameters for part in self._instance.write_text(json.dumps(value))]
         try:
-            result = self._instance.call(function, *self._instance.write_text(json.dumps(parameters)))
+            result = self._instance.call(function, *texts)
         except WasmFailure as failure:
             raise GenerationError(f"Prisma's schema engine failed: {failure.value}") from failure
+        if len(result) == 2 and function == "validate":
+            if result[1]:
+                raise GenerationError(_message_of(self._instance.take(result[0])))
+            return ""
         if len(result) == 4 and result[3]:
             raise GenerationError(_message_of(self._instance.take(result[2])))
         text = self._instance.read_text(result[0], result[1])

@@ -8,9 +8,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from prisma_inprocess.compiler.bindgen import BindgenInstance, WasmFailure, to_python
-from prisma_inprocess.compiler.module_cache import load_module, new_engine
 from prisma_inprocess.errors import EngineError, GenerationError
+from prisma_inprocess.wasm.bindgen import BindgenInstance, WasmFailure
+from prisma_inprocess.wasm.javascript import to_python
+from prisma_inprocess.wasm.module_cache import load_module, new_engine
 
 # The compiler's own names; every other provider is called as in the schema.
 _PROVIDER_NAMES = {"postgresql": "postgres"}

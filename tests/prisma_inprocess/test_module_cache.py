@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from wasmtime import Module
 
-from prisma_inprocess.compiler.module_cache import CACHE_DIR_VARIABLE, load_module, new_engine
+from prisma_inprocess.wasm.module_cache import CACHE_DIR_VARIABLE, load_module, new_engine
 
 EMPTY_MODULE = b"\0asm\1\0\0\0"
 

@@ -1,0 +1,55 @@
+"""Files that are there whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file. Another process, and the next one after a crash, sees the old content or the new one.
+
+    Raises:
+        OSError: it cannot be written; the old file is unchanged.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # A temporary file is its owner's alone; what replaces a file takes over who may read it.
+        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+
+
+def make_folder_whole(path: Path, files: dict[str, str]) -> None:
+    """Make a folder with text files in it, all at once.
+
+    Raises:
+        OSError: it cannot be made, or is there already and not empty; there is no part of it.
+    """
+    # Not inside the parent: whoever lists that would see it.
+    workspace = Path(tempfile.mkdtemp(dir=path.parent.parent, prefix=f".{path.name}."))
+    try:
+        prepared = workspace / path.name
+        prepared.mkdir()
+        for name, text in files.items():
+            write_whole(prepared / name, text)
+        prepared.rename(path)
+    finally:
+        shutil.rmtree(workspace, ignore_errors=True)
+
+
+def _umask() -> int:
+    # It can only be read by setting it.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""The commands at a terminal: `migrate`, `db`, `validate` and `format`."""

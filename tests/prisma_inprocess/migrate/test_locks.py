@@ -1,0 +1,118 @@
+"""Several processes, and processes that are killed."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from prisma_inprocess.errors import MigrationError
+from prisma_inprocess.migrate import deploy
+from prisma_inprocess.migrate.file_lock import FileLock
+from prisma_inprocess.migrate.project import open_session
+from tests.prisma_inprocess.migrate.conftest import only_sqlite
+from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, Workshop
+
+Capsys = pytest.CaptureFixture[str]
+# Each takes until its process is killed.
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c;",
+    "postgresql": "SELECT pg_sleep(600);",
+}
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within a minute"
+        time.sleep(0.02)
+
+
+async def test_of_several_that_deploy_at_a_time_one_migrates(workshop: Workshop) -> None:
+    workshop.write_migration(FIRST, CREATE_USERS)
+    project = workshop.project()
+    done = await asyncio.gather(*(deploy(project) for _ in range(3)))
+    assert sorted(len(one.applied) for one in done) == [0, 0, 1]
+
+
+@pytest.mark.slow
+def test_of_ten_processes_that_deploy_one_migrates_and_nine_find_nothing_to_do(workshop: Workshop) -> None:
+    workshop.write_migration(FIRST, CREATE_USERS)
+    processes = [workshop.start("migrate", "deploy") for _ in range(10)]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 10, outputs
+    assert sorted("Applied 1 migration" in output for output in outputs) == [False] * 9 + [True]
+    assert workshop.history() == [(FIRST, True, False)]
+
+
+async def test_who_cannot_have_the_lock_in_time_is_told_so(workshop: Workshop) -> None:
+    workshop.write_migration(FIRST, CREATE_USERS)
+    project = workshop.project()
+    async with open_session(project, create=True, lock_timeout=0):
+        with pytest.raises(MigrationError, match="--lock-timeout") as caught:
+            await deploy(project, lock_timeout=0.1)
+    assert caught.value.code == "P1002"
+    assert (await deploy(project, lock_timeout=0)).applied == [FIRST]
+
+
+def test_a_deploy_that_is_killed_in_the_middle_is_found_by_the_next(workshop: Workshop, capsys: Capsys) -> None:
+    workshop.write_migration(FIRST, ENDLESS[workshop.provider])
+    process = workshop.start("migrate", "deploy")
+    try:
+        wait_until(lambda: has_begun(workshop))
+    finally:
+        process.kill()
+        process.communicate()
+    # The lock does not outlive its process, and what the process began is not begun again.
+    error = workshop.report("migrate", "deploy", capsys=capsys, code=1)["error"]
+    assert error["code"] == "P3009"
+    assert f"migrate resolve --rolled-back {FIRST}" in error["message"]
+
+    (workshop.migrations / FIRST / "migration.sql").write_text(CREATE_USERS)
+    workshop.run("migrate", "resolve", "--rolled-back", FIRST, capsys=capsys)
+    assert workshop.report("migrate", "deploy", capsys=capsys)["applied"] == [FIRST]
+
+
+def has_begun(workshop: Workshop) -> bool:
+    try:
+        return workshop.history() == [(FIRST, False, False)]
+    except Exception:  # there is no table yet
+        return False
+
+
+@only_sqlite
+def test_a_database_that_an_application_has_open_can_be_migrated(workshop: Workshop, capsys: Capsys) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    workshop.write_migration(FIRST, CREATE_USERS)
+    with closing(sqlite3.connect(workshop.url.removeprefix("file:"))) as application:
+        application.execute("PRAGMA journal_mode = WAL")
+        application.execute("CREATE TABLE _prisma_migrations_not (id INTEGER)")
+        application.execute("DROP TABLE _prisma_migrations_not")
+        reading = application.execute("SELECT 1 FROM sqlite_master UNION SELECT 2")
+        reading.fetchone()
+        assert workshop.report("migrate", "deploy", capsys=capsys)["applied"] == [FIRST]
+
+
+@only_sqlite
+def test_no_file_is_left_beside_the_database(workshop: Workshop, capsys: Capsys) -> None:
+    workshop.write_migration(FIRST, CREATE_USERS)
+    workshop.run("migrate", "deploy", capsys=capsys)
+    database = Path(workshop.url.removeprefix("file:"))
+    assert [file.name for file in database.parent.iterdir() if file.is_file()] == [database.name]
+
+
+async def test_a_lock_of_a_file_that_was_deleted_is_not_taken_for_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    first, second, third = FileLock(path), FileLock(path), FileLock(path)
+    await first.acquire(0)
+    waiting = asyncio.create_task(second.acquire(30))
+    await asyncio.sleep(0)
+    first.release()
+    await waiting
+    with pytest.raises(MigrationError):
+        await third.acquire(0)
+    second.release()
+    assert not path.exists()
