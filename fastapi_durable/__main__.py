@@ -20,12 +20,27 @@ if TYPE_CHECKING:
     from fastapi_durable.terminal.command import Act
 
 
+# Commands of `prisma-inprocess`, which read their own arguments.
+_OF_THE_CLIENT = {
+    "generate": "write the client of a schema",
+    "migrate": "apply, write and inspect migrations: deploy, status, dev, diff, resolve, reset",
+    "db": "bring a database and a schema together, without migrations: push, pull",
+    "validate": "check a schema",
+    "format": "format a schema",
+}
+
+
 class _Work(Protocol):
     def __call__(self, arguments: argparse.Namespace) -> int: ...
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand and return the exit code: 0 for success, 1 for a finding, 2 for wrong usage."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in _OF_THE_CLIENT:
+        from prisma_inprocess.__main__ import main as run_client_command
+
+        return run_client_command(words, prog="fastapi-durable")
     parser = argparse.ArgumentParser(prog="fastapi-durable", description="Durable workflows for FastAPI, on Prisma.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _describe_init(commands)
@@ -36,7 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _describe_workers(commands)
     _describe_queues(commands)
     _describe_schedules(commands)
-    arguments = parser.parse_args(argv)
+    for name, says in _OF_THE_CLIENT.items():
+        commands.add_parser(name, help=says)
+    arguments = parser.parse_args(words)
     work: _Work = arguments.work
     return work(arguments)
 

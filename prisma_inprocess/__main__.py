@@ -14,12 +14,17 @@ from prisma_inprocess.generator import generate
 from prisma_inprocess.migrate.terminal.commands import add_commands
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit status."""
+def main(arguments: Sequence[str] | None = None, *, prog: str = "prisma-inprocess") -> int:
+    """Run the command line. Returns the exit status.
+
+    Args:
+        arguments: Its words; None: those that the process was started with.
+        prog: What the command is called in a message.
+    """
     if arguments is None and len(sys.argv) == 1 and is_invoked_by_prisma():
         serve()
         return 0
-    options = _parser().parse_args(arguments)
+    options = _parser(prog).parse_args(arguments)
     work: Callable[[argparse.Namespace], int] = options.work
     return work(options)
 
@@ -37,10 +42,8 @@ def _generate(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m prisma_inprocess", description="Prisma Client Python and Prisma Migrate, without Node.js."
-    )
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Prisma Client Python and Prisma Migrate, without Node.js.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("generate", help="write the client package of a schema into its generator's `output`")
     command.add_argument(

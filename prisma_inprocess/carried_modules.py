@@ -18,6 +18,7 @@ CARRIED: Final = {
         "postgresql/query_compiler_fast_bg.wasm",
         "sqlite/query_compiler_fast_bg.wasm",
     ),
+    "@prisma/schema-engine-wasm": ("schema_engine_bg.wasm",),
 }
 # Their licence's text, which these packages leave out, from one of the same makers under the same licence.
 LICENCE: Final = "@prisma/engines-version/LICENSE"

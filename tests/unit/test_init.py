@@ -133,3 +133,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest
     assert error.startswith("error: ")
     assert str(tmp_path / "file") in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["generate", "migrate", "db", "validate", "format"])
+def test_the_clients_commands_are_offered_and_carried_out(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Under the name that was typed."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert f"    {command} " in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert capsys.readouterr().out.startswith(f"usage: fastapi-durable {command} ")

@@ -1,7 +1,5 @@
 """`fastapi-durable init`: a new project, or what an existing one lacks."""
 
-import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from fastapi_durable.terminal.project.completion import (
     completed_lines,
     completed_schema,
 )
+from prisma_inprocess.files import write_whole
 
 SCHEMA: Final = "schema.prisma"
 APPLICATIONS: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
@@ -66,7 +65,7 @@ def write(changes: list[Change]) -> None:
     for change in changes:
         try:
             change.path.parent.mkdir(parents=True, exist_ok=True)
-            _replace(change.path, change.text)
+            write_whole(change.path, change.text)
         except OSError as error:
             raise InitError(
                 f"{change.path} cannot be written: {error.strerror}. Mend that and run init again"
@@ -95,25 +94,6 @@ def _change(path: Path, completed: Completed, said: str) -> Iterator[Change]:
 
 def _read(path: Path) -> str:
     return path.read_text(encoding="utf-8") if path.exists() else ""
-
-
-def _replace(path: Path, text: str) -> None:
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    found = os.umask(0)
-    os.umask(found)
-    return found
 
 
 def report(changes: list[Change], folder: Path) -> str:
