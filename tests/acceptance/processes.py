@@ -18,7 +18,7 @@ import httpx
 
 from tests.support.migrations import REPOSITORY
 
-PATIENCE: Final = 30.0
+PATIENCE: Final = 60.0
 WEB: Final = ("uvicorn", "example_app.main:app", "--host", "127.0.0.1")
 WORKER: Final = ("fastapi_durable", "worker", "example_app.durable:durable")
 

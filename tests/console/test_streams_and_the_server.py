@@ -87,11 +87,17 @@ async def line_with(process: Process, text: str) -> str:
     raise AssertionError(f"{text!r} was not printed")
 
 
-async def client_of(process: Process) -> httpx.AsyncClient:
-    address = (await line_with(process, "Uvicorn running on")).split("running on ")[1].split()[0]
-    # Workers begin to listen after their server has said so.
-    transport = httpx.AsyncHTTPTransport(retries=6)
-    return httpx.AsyncClient(base_url=address, timeout=60, transport=transport)
+async def client_of(process: Process, workers: int = 1) -> httpx.AsyncClient:
+    """A client of a server, whose workers all listen."""
+    assert process.stdout is not None
+    address = None
+    while address is None or workers > 0:
+        line = (await process.stdout.readline()).decode()
+        assert line, "the server has ended"
+        if "Uvicorn running on" in line:
+            address = line.split("running on ")[1].split()[0]
+        workers -= "Application startup complete" in line
+    return httpx.AsyncClient(base_url=address, timeout=60)
 
 
 async def until_followed(lines: AsyncIterator[str]) -> None:
@@ -102,12 +108,12 @@ async def until_followed(lines: AsyncIterator[str]) -> None:
     raise AssertionError("the stream ended at once")
 
 
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["one process", "two workers"])
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_stop_ends_live_streams(serve: Serve, number: signal.Signals, options: tuple[str, ...]) -> None:
-    async with asyncio.timeout(60):
-        process = await serve(*options)
-        async with await client_of(process) as client:
+async def test_a_stop_ends_live_streams(serve: Serve, number: signal.Signals, workers: int) -> None:
+    async with asyncio.timeout(100):
+        process = await serve(*(["--workers", "2"] if workers == 2 else []))
+        async with await client_of(process, workers) as client:
             async with client.stream("GET", "/api/runs/stream") as response:
                 lines = response.aiter_lines()
                 await until_followed(lines)
@@ -119,7 +125,7 @@ async def test_a_stop_ends_live_streams(serve: Serve, number: signal.Signals, op
 
 async def test_a_reader_who_does_not_read_holds_up_no_stop(serve: Serve) -> None:
     """What was written for such a one stays in the server's buffers, and uvicorn waits until they are empty."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         process = await serve()
         async with await client_of(process) as client:
             with socket.socket() as idle:
@@ -141,10 +147,9 @@ async def test_a_reader_who_does_not_read_holds_up_no_stop(serve: Serve) -> None
 
 
 async def test_a_reload_ends_live_streams(serve: Serve, tmp_path: Path) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         process = await serve("--reload")
         async with await client_of(process) as client:
-            await line_with(process, "Application startup complete")
             async with client.stream("GET", "/api/runs/stream") as response:
                 lines = response.aiter_lines()
                 await until_followed(lines)
