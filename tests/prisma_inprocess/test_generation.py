@@ -14,7 +14,7 @@ import pytest
 from prisma_inprocess import GenerationError, generate
 from prisma_inprocess.__main__ import main
 from prisma_inprocess.cli_generator import serve
-from prisma_inprocess.generator import strip_urls
+from prisma_inprocess.datasource import strip_urls
 from tests.prisma_inprocess.workbench import SCHEMAS
 
 MODULES = Path("node_modules").resolve()

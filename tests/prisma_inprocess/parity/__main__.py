@@ -29,7 +29,7 @@ import orjson
 
 import prisma_inprocess.operation
 from prisma_inprocess import EngineError
-from prisma_inprocess.generator import strip_urls
+from prisma_inprocess.datasource import strip_urls
 from prisma_inprocess.operation import Operation
 from prisma_inprocess.request import RequestBuilder
 from prisma_inprocess.schema_engine import SchemaEngine
