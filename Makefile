@@ -20,7 +20,7 @@ PROJECT = $(if $(filter postgres%,$(DATABASE_URL)),--schema schema.postgresql.pr
 COMPATIBILITY = --pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
-GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
+GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' -not -path '*/migrate/*' 2>/dev/null)
 
 .PHONY: test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity parity-migrate stress-prisma bench-prisma
 .DELETE_ON_ERROR:
