@@ -14,12 +14,15 @@ export PIP_ROOT_USER_ACTION := ignore
 export CHECKPOINT_DISABLE := 1
 export PRISMA_HIDE_UPDATE_MESSAGE := 1
 
+# The schema and the migrations for DATABASE_URL.
+PROJECT = $(if $(filter postgres%,$(DATABASE_URL)),--schema schema.postgresql.prisma --migrations migrations/postgresql,--schema schema.prisma --migrations migrations/sqlite)
+
 COMPATIBILITY = --pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
-GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' 2>/dev/null)
+GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' -not -path '*/migrate/*' 2>/dev/null)
 
-.PHONY: test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity stress-prisma bench-prisma
+.PHONY: test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity parity-migrate stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -43,7 +46,8 @@ help:
 	@echo "make bench-console  how quick the console is with a million runs on PostgreSQL, and 100,000 on SQLite"
 	@echo "make bench-paint  how soon the dashboard shows something in Chromium, with 100,000 runs"
 	@echo "make parity       compare prisma_inprocess with Prisma's own JavaScript runtime, on both databases"
-	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers"
+	@echo "make parity-migrate  compare what prisma_inprocess and the Prisma CLI migrate, in both directions, on both databases"
+	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers, and migrating"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
 	@echo "make bench        this engine beside its peers, about five minutes on a quiet machine (make bench-full: all)"
@@ -55,10 +59,10 @@ run: setup migrate
 	DATABASE_URL='$(DATABASE_URL)' exec .venv/bin/uvicorn example_app.main:app --host 127.0.0.1 --port $(PORT)
 
 test: setup
-	.venv/bin/python -m pytest -m "not console and not slow" --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+	.venv/bin/python -m pytest -m "not console and not slow and not node" --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 test-slow: setup
-	.venv/bin/python -m pytest -m "slow and not console" --numprocesses $(WORKERS) --dist worksteal $(ARGS)
+	.venv/bin/python -m pytest -m "slow and not console and not node" --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
 # Every process that a test starts writes a file of its own; those that a test kills write none.
 coverage: setup
@@ -81,16 +85,16 @@ features: setup
 	DURABLE_FEATURES=all .venv/bin/python -m pytest --numprocesses $(WORKERS) --dist worksteal tests/features $(ARGS)
 
 chaos: setup
-	scripts/with_node .venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)
-	scripts/with_node .venv/bin/python -m tests.chaos --database postgresql --seconds $(SECONDS) $(ARGS)
-	scripts/with_node .venv/bin/python -m tests.chaos.rolling
+	.venv/bin/python -m tests.chaos --database sqlite --seconds $(SECONDS) $(ARGS)
+	.venv/bin/python -m tests.chaos --database postgresql --seconds $(SECONDS) $(ARGS)
+	.venv/bin/python -m tests.chaos.rolling
 
 roll: setup
-	scripts/with_node .venv/bin/python -m tests.chaos.rolling $(ARGS)
+	.venv/bin/python -m tests.chaos.rolling $(ARGS)
 
 soak: setup
-	scripts/with_node .venv/bin/python -m tests.chaos.soak --database postgresql $(ARGS)
-	scripts/with_node .venv/bin/python -m tests.chaos.soak --database sqlite $(ARGS)
+	.venv/bin/python -m tests.chaos.soak --database postgresql $(ARGS)
+	.venv/bin/python -m tests.chaos.soak --database sqlite $(ARGS)
 
 zones: setup
 	.venv/bin/python -m tests.zones
@@ -106,7 +110,7 @@ pyright: setup
 	scripts/with_node node node_modules/pyright/index.js --pythonpath .venv/bin/python
 
 demo: setup
-	scripts/with_node .venv/bin/python -m example_app.demo --db $(DB)
+	.venv/bin/python -m example_app.demo --db $(DB)
 
 check-wheel: setup
 	scripts/with_node .venv/bin/python scripts/check_wheel.py
@@ -121,22 +125,26 @@ picture: test-console
 
 bench-paint: setup .venv/.console
 	@scripts/install_chromium
-	scripts/with_node .venv/bin/python -m benchmarks.first_paint $(ARGS)
-	scripts/with_node .venv/bin/python -m benchmarks.first_paint --database postgresql $(ARGS)
+	.venv/bin/python -m benchmarks.first_paint $(ARGS)
+	.venv/bin/python -m benchmarks.first_paint --database postgresql $(ARGS)
 
 bench-console: setup
-	scripts/with_node .venv/bin/python -m benchmarks.console $(ARGS)
-	scripts/with_node .venv/bin/python -m benchmarks.console --database sqlite --runs 100000 $(ARGS)
+	.venv/bin/python -m benchmarks.console $(ARGS)
+	.venv/bin/python -m benchmarks.console --database sqlite --runs 100000 $(ARGS)
 
 parity: setup
 	cd tests/prisma_inprocess/parity && ../../../scripts/with_node npm ci --ignore-scripts --loglevel=error
 	scripts/with_node .venv/bin/python -m tests.prisma_inprocess.parity
+
+parity-migrate: setup
+	scripts/with_node .venv/bin/python -m pytest -m node tests/prisma_inprocess/migrate $(ARGS)
 
 stress-prisma: setup
 	.venv/bin/python -m tests.prisma_inprocess.stress
 
 bench-prisma: setup
 	.venv/bin/python -m tests.prisma_inprocess.bench
+	.venv/bin/python -m tests.prisma_inprocess.migrate.bench
 
 setup: .venv/.installed node_modules/.installed .make/clients
 
@@ -163,18 +171,16 @@ node_modules/.installed: package-lock.json package.json requirements/node.txt | 
 	@mkdir -p .make && touch $@
 
 migrate: setup
-	@.venv/bin/python scripts/is_migrated.py '$(DATABASE_URL)' || \
-		DATABASE_URL='$(DATABASE_URL)' scripts/with_node node node_modules/prisma/build/index.js migrate deploy >.make/migrate.log 2>&1 \
-		|| { cat .make/migrate.log >&2; exit 1; }
+	@DATABASE_URL='$(DATABASE_URL)' .venv/bin/python -m prisma_inprocess migrate deploy $(PROJECT)
 
 migration: setup
-	scripts/with_node .venv/bin/python scripts/new_migration.py '$(NAME)'
+	.venv/bin/python scripts/new_migration.py '$(NAME)'
 
 bench: setup
-	scripts/with_node .venv/bin/python -m benchmarks
+	.venv/bin/python -m benchmarks
 
 bench-full: setup
-	scripts/with_node .venv/bin/python -m benchmarks --full
+	.venv/bin/python -m benchmarks --full
 
 lock: setup
 	.venv/bin/python -m venv .make/lock

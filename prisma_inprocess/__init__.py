@@ -7,7 +7,14 @@ standard library: no engine binary, no Node when it runs.
 
 from __future__ import annotations
 
-from prisma_inprocess.errors import ConfigurationError, EngineError, Fault, GenerationError, PrismaInProcessError
+from prisma_inprocess.errors import (
+    ConfigurationError,
+    EngineError,
+    Fault,
+    GenerationError,
+    MigrationError,
+    PrismaInProcessError,
+)
 from prisma_inprocess.generator import Generated, generate
 
 __all__ = [
@@ -16,6 +23,7 @@ __all__ = [
     "Fault",
     "Generated",
     "GenerationError",
+    "MigrationError",
     "PrismaInProcessError",
     "generate",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,18 +15,17 @@ def write_whole(path: Path, text: str) -> None:
     Raises:
         OSError: it cannot be written; the old file is unchanged.
     """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with temporary.open("x", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        # A temporary file is its owner's alone; what replaces a file takes over who may read it.
-        Path(temporary).chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        Path(temporary).replace(path)
+        if path.exists():
+            temporary.chmod(path.stat().st_mode & 0o777)
+        temporary.replace(path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(temporary).unlink()
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -46,10 +45,3 @@ def make_folder_whole(path: Path, files: dict[str, str]) -> None:
         prepared.rename(path)
     finally:
         shutil.rmtree(workspace, ignore_errors=True)
-
-
-def _umask() -> int:
-    # It can only be read by setting it.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

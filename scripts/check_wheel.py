@@ -103,11 +103,10 @@ def _prepare(project: Path, python: Path) -> None:
     _say("generate the client")
     _run([str(python), "-m", "prisma_inprocess", "generate", "--schema", "schema.prisma"], cwd=project)
 
-    _say("create the tables with Prisma Migrate, with the README's configuration")
-    (config,) = re.findall(r"^ *```ts\n(.*?)^ *```", readme, re.MULTILINE | re.DOTALL)
-    (project / "prisma.config.ts").write_text(config, encoding="utf-8")
-    (commands,) = re.findall(r"^ *(export DATABASE_URL=(?:.*\n)*? *npx prisma migrate deploy)$", readme, re.MULTILINE)
-    _run(["sh", "-e", "-c", commands], cwd=project)
+    _say("create the tables, with the README's commands, and without Node.js on PATH")
+    pattern = r"^ *(export DATABASE_URL=(?:.*\n)*? *python -m prisma_inprocess migrate deploy)$"
+    (commands,) = re.findall(pattern, readme, re.MULTILINE)
+    _run(["/bin/sh", "-e", "-c", commands], cwd=project, PATH=str(python.parent))
 
 
 @contextmanager
@@ -171,8 +170,9 @@ def _environment() -> dict[str, str]:
     return {**kept, "DATABASE_URL": "file:./app.db"}
 
 
-def _run(command: list[str], *, cwd: Path) -> str:
-    done = subprocess.run(command, cwd=cwd, env=_environment(), capture_output=True, text=True, check=False)
+def _run(command: list[str], *, cwd: Path, **environment: str) -> str:
+    variables = {**_environment(), **environment}
+    done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{shlex.join(command)} failed:\n{done.stdout}\n{done.stderr}")
     return done.stdout

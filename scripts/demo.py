@@ -43,7 +43,7 @@ def main() -> int:
     print(f"An order survives `kill -9` ({'SQLite' if database == 'sqlite' else 'PostgreSQL'})\n")
     try:
         with DATABASES[database]() as url:
-            # The client is chosen by DATABASE_URL, and so are the database of Prisma Migrate and of the processes.
+            # DATABASE_URL chooses the client, and the database of the migrations and of the processes.
             os.environ |= {"DATABASE_URL": url, "EXAMPLE_STEP_SECONDS": str(STEP_SECONDS), "DURABLE_LEASE": LEASE}
             migrate()
             asyncio.run(demonstrate(url))
@@ -223,14 +223,17 @@ DATABASES: Final = {"sqlite": sqlite, "postgresql": postgresql}
 
 def migrate() -> None:
     """Create the tables as one does in production."""
-    node = shutil.which("node")
-    if node is None:
-        raise DemoFailedError("Node.js is needed for Prisma Migrate: run the demo as `make demo`")
-    command = [node, str(ROOT / "node_modules" / "prisma" / "build" / "index.js"), "migrate", "deploy"]
+    provider, schema = (
+        ("sqlite", "schema.prisma")
+        if os.environ["DATABASE_URL"].startswith("file:")
+        else ("postgresql", "schema.postgresql.prisma")
+    )
+    command = [sys.executable, "-m", "prisma_inprocess", "migrate", "deploy"]
+    command += ["--schema", schema, "--migrations", f"migrations/{provider}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise DemoFailedError(f"prisma migrate deploy failed:\n{done.stdout}{done.stderr}")
-    say("database", "tables created by `prisma migrate deploy`")
+        raise DemoFailedError(f"migrate deploy failed:\n{done.stdout}{done.stderr}")
+    say("database", "tables created by `migrate deploy`")
 
 
 def free_port() -> int:

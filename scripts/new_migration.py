@@ -1,7 +1,7 @@
 """Write the next migration for both databases: `make migration NAME=add_something`.
 
-The step goes from the schemas of the last commit that touched `migrations/` to the schemas as they are now. Prisma's
-own `migrate diff` writes the SQL; a throw-away PostgreSQL server answers the questions it has for one.
+The step goes from the schemas of the last commit that touched `migrations/` to the schemas as they are now.
+`migrate diff` writes the SQL; a throw-away PostgreSQL server answers the questions it has for one.
 """
 
 import re
@@ -11,7 +11,7 @@ import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.support.migrations import REPOSITORY, prisma
+from tests.support.migrations import REPOSITORY, prisma_inprocess
 from tests.support.postgres import postgres_server
 
 SCHEMAS = {"sqlite": "schema.prisma", "postgresql": "schema.postgresql.prisma"}
@@ -28,10 +28,9 @@ def main(name: str) -> int:
         for provider, schema in SCHEMAS.items():
             before = Path(directory) / schema
             before.write_text(_migrated_schema(provider, schema), encoding="utf-8")
-            sql = prisma(
-                *("migrate", "diff", "--script"),
-                *("--from-schema-datamodel", str(before)),
-                *("--to-schema-datamodel", str(REPOSITORY / schema)),
+            sql = prisma_inprocess(
+                *("migrate", "diff", "--script", "--schema", schema),
+                *("--from-schema", str(before), "--to-schema", schema),
                 database_url=urls[provider],
             )
             if "empty migration" in sql:

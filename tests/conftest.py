@@ -1,4 +1,4 @@
-"""Databases, migrated by the real Prisma Migrate: empty for every test, or for all tests of a module together.
+"""Databases, migrated as in production: empty for every test, or for all tests of a module together.
 
 Migrating takes a few seconds, so it happens once a session, on a template of which others are copies. All of pytest's
 workers share the SQLite template. Each has a PostgreSQL server of its own, and restores there what one of them has

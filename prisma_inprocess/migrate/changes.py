@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prisma_inprocess.datasource import keep_configuration
+from prisma_inprocess.datasource import keep_configuration, strip_urls
 from prisma_inprocess.errors import MigrationError
 from prisma_inprocess.files import write_whole
 from prisma_inprocess.migrate.folder import MigrationsFolder
-from prisma_inprocess.migrate.project import LOCK_TIMEOUT, Project, Session, load_project, open_session
+from prisma_inprocess.migrate.project import LOCK_TIMEOUT, Project, Session, open_session, read_schema
 from prisma_inprocess.migrate.results import Ask, Difference, Pushed, Source
 from prisma_inprocess.migrate.steps import FILTERS, empty, joined, run, schema_files
 
@@ -130,7 +130,10 @@ def _target(project: Project, source: Source) -> dict[str, Any]:
     if source.kind == "migrations":
         folder = project.migrations if source.path is None else MigrationsFolder(source.path.resolve())
         return {"tag": "migrations", **folder.as_list()}
-    return schema_target(project if source.path is None else load_project(source.path))
+    if source.path is None:
+        return schema_target(project)
+    content, _ = strip_urls(read_schema(source.path))
+    return {"tag": "schemaDatamodel", "files": [{"path": source.path.name, "content": content}]}
 
 
 def schema_target(project: Project) -> dict[str, Any]:

@@ -23,6 +23,8 @@ BYTES: Final = 13
 UUID: Final = 15
 LIST: Final = 64
 
+LEFT_OPEN: Final = "the script begins a transaction and does not end it, so nothing of that is kept: end it with COMMIT"
+
 _SAFE_INTEGER: Final = 2**53 - 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from typing import Any
 
 from prisma_inprocess.errors import MigrationError
@@ -23,7 +25,7 @@ async def dev(
 
     Args:
         project: The project.
-        name: What the new migration is called, as part of its folder's name.
+        name: What the new migration is called. Its folder's name has the letters and digits of it.
         create_only: Whether the new migration is only written, even if it is empty.
         ask: Asks before anything is deleted. None: there is nobody to ask, and nothing is deleted.
         lock_timeout: Seconds to wait for another process that migrates the database.
@@ -32,6 +34,7 @@ async def dev(
         MigrationError: as for `deploy`; the database differs from what its migrations make, or migrations were edited
             or deleted, and nobody agreed to a reset; the change cannot be made, or deletes data and nobody agreed.
     """
+    slug = None if name is None else _slug(name)
     async with open_session(project, create=True, lock_timeout=lock_timeout) as session:
         # An invalid schema is refused before anything is written.
         await compare(session, {"tag": "empty"}, schema_target(project), script=False)
@@ -41,7 +44,7 @@ async def dev(
             # The engine remembers what those migrations make that it has compared, which were the ones applied before.
             # It needs to know it of all of them next, and does not find it out there.
             await _reset_if_history_differs(session, ask)
-        return await _develop(session, applied, name, create_only, ask)
+        return await _develop(session, applied, slug, create_only, ask)
 
 
 async def _reset_if_history_differs(session: Session, ask: Ask | None) -> None:
@@ -97,6 +100,14 @@ async def _develop(
     if not create_only:
         applied = applied + await apply(session)
     return Developed(applied, created, warnings)
+
+
+def _slug(name: str) -> str:
+    ascii_only = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "_", ascii_only.lower()).strip("_")
+    if not slug:
+        raise MigrationError(f"the name of a migration must have letters or digits from a-z and 0-9, got {name!r}")
+    return slug
 
 
 def _messages(feedback: list[dict[str, Any]]) -> list[str]:

@@ -27,6 +27,7 @@ _ADVISORY_LOCK: Final = 72707369
 _LOOK_EVERY: Final = 0.05  # seconds
 _LOOK_FOR_CLIENT_EVERY: Final = 2000  # milliseconds
 _SHADOW_PREFIX: Final = "prisma_inprocess_shadow_"
+_SHADOW_LIMIT: Final = 60.0  # seconds to wait for another process with the same shadow database
 _ABANDONED_AFTER: Final = 3600  # seconds; a shadow database lives for seconds
 _EXISTS_ALREADY: Final = ("42P04", "23505")
 
@@ -117,7 +118,11 @@ class PostgresDatabase:
             await drop()
             raise
         shadow.on_close = drop
-        await shadow.run_script(f"CREATE SCHEMA IF NOT EXISTS {_quoted(_schema_of(self._url))}")
+        try:
+            await shadow.run_script(f"CREATE SCHEMA IF NOT EXISTS {_quoted(_schema_of(self._url))}")
+        except BaseException:
+            await shadow.close()
+            raise
         return shadow
 
     async def _drop_abandoned_shadows(self) -> None:
@@ -135,6 +140,7 @@ class PostgresDatabase:
         shadow = await _connect(url)
         try:
             await self._refuse_real_database(shadow)
+            await _acquire_lock(shadow, _SHADOW_LIMIT)
             await _empty(shadow, self._schemas)
         except BaseException:
             await shadow.close()
@@ -155,7 +161,7 @@ class PostgresDatabase:
                 "one, or leave shadowDatabaseUrl out",
                 "P3016",
             )
-        found = await shadow.query("SELECT to_regclass('_prisma_migrations') IS NOT NULL", [])
+        found = await shadow.query("SELECT EXISTS (SELECT FROM pg_class WHERE relname = '_prisma_migrations')", [])
         if found.rows != [[False]]:
             raise MigrationError(
                 "the database of shadowDatabaseUrl has a table _prisma_migrations, so somebody migrates it, and a "
@@ -168,19 +174,11 @@ class PostgresDatabase:
         # until it looks whether there is still somebody to answer to.
         with contextlib.suppress(DatabaseFailure):
             await self.connection.run_script(f"SET client_connection_check_interval = {_LOOK_FOR_CLIENT_EVERY}")
-        deadline = time.monotonic() + limit
-        # Not waited for in a statement: that would hold a snapshot, for which CREATE INDEX CONCURRENTLY of the process
-        # that holds the lock would wait in turn.
-        while True:
-            found = await self.connection.query("SELECT pg_try_advisory_lock($1)", [_ADVISORY_LOCK])
-            if found.rows == [[True]]:
-                return
-            if time.monotonic() > deadline:
-                raise kinds.lock_timeout(limit)
-            await asyncio.sleep(_LOOK_EVERY)
+        await _acquire_lock(self.connection, limit)
 
     async def has_history(self) -> bool:
-        found = await self.connection.query("SELECT to_regclass('_prisma_migrations') IS NOT NULL", [])
+        table = f"{_quoted(_schema_of(self._url))}._prisma_migrations"
+        found = await self.connection.query("SELECT to_regclass($1) IS NOT NULL", [table])
         return found.rows == [[True]]
 
     async def prepare_history(self) -> None:
@@ -220,10 +218,12 @@ class PostgresConnection:
         # In one message, so that PostgreSQL makes one transaction of it, unless it says otherwise itself.
         try:
             await self._raw.execute(script)
+            if self._raw.is_in_transaction():
+                raise asyncpg.InvalidTransactionTerminationError(kinds.LEFT_OPEN)
         except DATABASE_ERRORS as error:
             raise failure_of(error, script) from error
         finally:
-            # A script that failed in the middle of a transaction of its own leaves it open.
+            # What follows must not become part of the script's own transaction, or be lost with it.
             if not self._raw.is_closed() and self._raw.is_in_transaction():
                 await self._raw.execute("ROLLBACK")
 
@@ -266,6 +266,16 @@ async def _connect(url: PostgresUrl) -> PostgresConnection:
     except DATABASE_ERRORS as error:
         failure = connection_error(error, url)
         raise MigrationError(f"{failure}. Check the connection URL and the server", failure.code) from error
+
+
+async def _acquire_lock(connection: PostgresConnection, limit: float) -> None:
+    # Not waited for in a statement: that would hold a snapshot, for which CREATE INDEX CONCURRENTLY of the process that
+    # holds the lock would wait in turn.
+    deadline = time.monotonic() + limit
+    while (await connection.query("SELECT pg_try_advisory_lock($1)", [_ADVISORY_LOCK])).rows != [[True]]:
+        if time.monotonic() > deadline:
+            raise kinds.lock_timeout(limit)
+        await asyncio.sleep(_LOOK_EVERY)
 
 
 async def _empty(connection: PostgresConnection, schemas: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -35,10 +35,10 @@ class Project:
     """
 
     schema: Path
-    text: str
+    text: str = field(repr=False)  # it may have URLs, as the environment has
     datasource: Datasource
     migrations: MigrationsFolder
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(repr=False)
     wasm_file: Path
 
     @property

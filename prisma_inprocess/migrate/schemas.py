@@ -66,7 +66,7 @@ def format_schema(schema: Path, *, write: bool = True, wasm_dir: Path | None = N
         raise _invalid(schema, error) from error
     if write and formatted != text:
         try:
-            write_whole(schema, formatted)
+            write_whole(schema.resolve(), formatted)
         except OSError as error:
             raise MigrationError(f"the schema {schema} cannot be written: {error.strerror}") from error
     return Formatted(formatted, formatted != text)

@@ -133,9 +133,10 @@ class SqliteConnection:
         def job(connection: sqlite3.Connection) -> None:
             try:
                 connection.executescript(script)
+                if connection.in_transaction:
+                    raise sqlite3.OperationalError(kinds.LEFT_OPEN)
             finally:
-                # A script that failed, or forgot, in the middle of a transaction of its own: what follows must not
-                # become part of it, or be lost with it.
+                # What follows must not become part of the script's own transaction, or be lost with it.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 

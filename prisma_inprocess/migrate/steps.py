@@ -27,7 +27,7 @@ async def apply(session: Session) -> list[str]:
     try:
         done = await session.engine.run("applyMigrations", {"migrationsList": migrations, "filters": FILTERS})
     except MigrationError as error:
-        failed = [] if (error.code or "").startswith("P3") else (await read_status(session)).failed
+        failed = [] if (error.code or "").startswith("P3") else await _failed_migrations(session)
         if failed:
             raise failed_now(failed[-1], error.details or error.message) from error
         raise explained(error) from error
@@ -54,6 +54,13 @@ async def read_status(session: Session) -> Status:
         failed=found["failedMigrationNames"],
         edited=found["editedMigrationNames"],
     )
+
+
+async def _failed_migrations(session: Session) -> list[str]:
+    try:
+        return (await read_status(session)).failed
+    except MigrationError:  # the connection is lost, which is what the first error says
+        return []
 
 
 async def empty(session: Session) -> None:

@@ -1,14 +1,12 @@
 """The migrations and the schemas say the same."""
 
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from fastapi_durable.schema import durable_managed_tables
-from tests.support.migrations import REPOSITORY, prisma
+from tests.support.migrations import REPOSITORY, prisma_inprocess
 from tests.support.postgres import PostgresServer
 
 _POSTGRES_CATALOG = """
@@ -50,8 +48,8 @@ def _sqlite_catalog(url: str) -> list[str]:
 
 
 def _script_of(schema: str, url: str) -> str:
-    datamodel = str(REPOSITORY / schema)
-    return prisma("migrate", "diff", "--from-empty", "--to-schema-datamodel", datamodel, "--script", database_url=url)
+    options = ("--schema", schema, "--from-empty", "--to-schema", schema, "--script")
+    return prisma_inprocess("migrate", "diff", *options, database_url=url)
 
 
 @pytest.mark.postgres
@@ -85,16 +83,3 @@ def test_each_folder_of_migrations_is_locked_to_its_provider(provider: str) -> N
     """Prisma refuses to run one database's migrations on the other."""
     lock = Path(REPOSITORY, "migrations", provider, "migration_lock.toml").read_text(encoding="utf-8")
     assert f'provider = "{provider}"' in lock
-
-
-def test_a_database_that_lacks_nothing_is_told_from_one_that_does(
-    database_url: str, empty_database_url: str, tmp_path: Path
-) -> None:
-    """`make run` asks Prisma Migrate only when there is something to do."""
-
-    def is_migrated(url: str) -> bool:
-        command = [sys.executable, str(REPOSITORY / "scripts" / "is_migrated.py"), url]
-        return subprocess.run(command, timeout=60, check=False, cwd=tmp_path).returncode == 0
-
-    assert is_migrated(database_url)
-    assert not is_migrated(empty_database_url)

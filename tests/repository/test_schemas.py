@@ -5,7 +5,7 @@ import difflib
 import pytest
 
 from fastapi_durable.schema import Provider, missing_from, read_schema, snippet
-from tests.support.migrations import REPOSITORY, prisma
+from tests.support.migrations import REPOSITORY, prisma_inprocess
 
 _FILES: dict[Provider, str] = {"sqlite": "schema.prisma", "postgresql": "schema.postgresql.prisma"}
 
@@ -21,7 +21,7 @@ def test_each_schema_ends_with_the_printed_snippet(provider: Provider) -> None:
 @pytest.mark.parametrize(("file", "url"), [(_FILES["sqlite"], "file:x.db"), (_FILES["postgresql"], "postgresql://x/x")])
 def test_the_schemas_are_formatted_as_prisma_formats(file: str, url: str) -> None:
     """`prisma format` would leave them alone, and with them the snippet that users paste."""
-    prisma("format", "--check", "--schema", file, database_url=url)
+    prisma_inprocess("format", "--check", "--schema", file, database_url=url)
 
 
 def test_the_two_schemas_differ_only_where_the_databases_do() -> None:

@@ -146,8 +146,13 @@ def generate_client(options: argparse.Namespace, project: Project, lines: list[s
     if not wants_client(project.text):
         return None
     generated = generate(project.schema, wasm_dir=options.wasm_dir)
-    lines.append(f"Generated a client in {generated.output}")
+    lines.append(f"Generated a client in {shown(generated.output)}")
     return str(generated.output)
+
+
+def shown(path: Path) -> str:
+    """A path for messages: from the current folder, if it is in there."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def listed(names: list[str]) -> str:

@@ -22,6 +22,7 @@ from prisma_inprocess.migrate.terminal.command import (
     generate_client,
     listed,
     project_of,
+    shown,
 )
 
 
@@ -115,7 +116,7 @@ def _dev(options: argparse.Namespace) -> tuple[Report, str]:
     )
     lines = []
     if done.created is not None:
-        lines.append(f"Wrote {project.migrations.path / done.created / 'migration.sql'}")
+        lines.append(f"Wrote {shown(project.migrations.path / done.created / 'migration.sql')}")
     lines += [f"Warning: {warning}" for warning in done.warnings]
     if done.applied:
         lines.append(f"Applied {count(len(done.applied), 'migration')}:\n{listed(done.applied)}")

@@ -22,6 +22,7 @@ from prisma_inprocess.migrate.terminal.command import (
     asker,
     generate_client,
     project_of,
+    shown,
 )
 
 
@@ -112,9 +113,9 @@ def _pull(options: argparse.Namespace) -> tuple[Report, str]:
     report = {"schema": text, "changed": text != project.text}
     if options.print:
         return report, text.rstrip("\n")
-    return report, f"Wrote {project.schema}" if report[
+    return report, f"Wrote {shown(project.schema)}" if report[
         "changed"
-    ] else f"Nothing to do: {project.schema} has every table"
+    ] else f"Nothing to do: {shown(project.schema)} has every table"
 
 
 def _describe_validate(commands: Commands) -> None:

@@ -81,6 +81,15 @@ def test_a_transaction_that_a_failed_script_left_open_is_rolled_back(workshop: W
     assert workshop.history() == [(FIRST, False, False)]
 
 
+def test_a_transaction_that_a_script_does_not_end_is_a_failure(workshop: Workshop, capsys: Capsys) -> None:
+    workshop.write_migration(FIRST, "BEGIN;\n" + CREATE_USERS)
+    error = workshop.report("migrate", "deploy", capsys=capsys, code=1)["error"]
+    assert error["code"] == "P3018"
+    assert "COMMIT" in error["message"]
+    assert workshop.tables() == set()
+    assert workshop.history() == [(FIRST, False, False)]
+
+
 def test_nothing_is_applied_behind_a_failure_until_it_is_resolved(workshop: Workshop, capsys: Capsys) -> None:
     workshop.write_migration(FIRST, BROKEN.replace("CREATE TABLE", "-- CREATE TABLE"))
     workshop.run("migrate", "deploy", capsys=capsys, code=1)

@@ -7,7 +7,7 @@ import pytest
 
 from prisma_inprocess.migrate import dev
 from prisma_inprocess.migrate.terminal import command
-from tests.prisma_inprocess.migrate.conftest import only_postgres
+from tests.prisma_inprocess.migrate.conftest import only_postgres, only_sqlite
 from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, USERS, USERS_WITH_NAMES, Workshop
 
 Capsys = pytest.CaptureFixture[str]
@@ -55,6 +55,20 @@ def test_without_a_change_nothing_is_written(workshop: Workshop, capsys: Capsys)
     report = develop(workshop, capsys)
     assert (report["applied"], report["created"]) == ([], None)
     assert [entry.name for entry in workshop.migrations.iterdir() if entry.is_dir()] == [first]
+
+
+@pytest.mark.parametrize(("name", "folder"), [("../../Up & away", "up_away"), ("Übersicht", "ubersicht")])
+@only_sqlite
+def test_a_name_becomes_part_of_a_folders_name(workshop: Workshop, capsys: Capsys, name: str, folder: str) -> None:
+    created = str(develop(workshop, capsys, "--name", name, "--create-only")["created"])
+    assert created.partition("_")[2] == folder
+    assert (workshop.migrations / created).is_dir()
+
+
+@only_sqlite
+def test_a_name_without_letters_is_refused(workshop: Workshop, capsys: Capsys) -> None:
+    assert "got '//'" in workshop.run("migrate", "dev", "--name", "//", capsys=capsys, code=1)
+    assert not workshop.migrations.exists()
 
 
 def test_a_change_without_a_name_is_refused(workshop: Workshop, capsys: Capsys) -> None:

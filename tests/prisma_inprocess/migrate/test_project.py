@@ -132,6 +132,10 @@ def test_no_message_has_the_password(workshop: Workshop, capsys: Capsys, monkeyp
             assert "se%2Fcret" not in text
 
 
+def test_the_description_of_a_project_has_no_url(workshop: Workshop) -> None:
+    assert workshop.url not in repr(workshop.project())
+
+
 @only_postgres
 def test_a_database_and_a_schema_that_do_not_exist_are_created(
     workshop: Workshop, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
