@@ -22,7 +22,7 @@ COMPATIBILITY = --pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' -not -path '*/migrate/*' 2>/dev/null)
 
-.PHONY: test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity parity-migrate stress-prisma bench-prisma
+.PHONY: wheel test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity parity-migrate stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -41,7 +41,8 @@ help:
 	@echo "make lowest       the unit, engine and integration tests beside the lowest versions that pyproject.toml allows"
 	@echo "make matrix       the same tests on Python 3.12, 3.13 and 3.14, where found (PYTHONS=3.13 insists on that one)"
 	@echo "make pyright      a second type checker's opinion"
-	@echo "make check-wheel  build the wheel and use it in a project outside this repository"
+	@echo "make wheel        build the two wheels into dist/"
+	@echo "make check-wheel  build them, and use them outside this repository, without Node.js, on both databases"
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
 	@echo "make bench-console  how quick the console is with a million runs on PostgreSQL, and 100,000 on SQLite"
 	@echo "make bench-paint  how soon the dashboard shows something in Chromium, with 100,000 runs"
@@ -111,6 +112,10 @@ pyright: setup
 
 demo: setup
 	.venv/bin/python -m example_app.demo --db $(DB)
+
+wheel: setup
+	.venv/bin/python -m build --wheel --no-isolation --outdir dist .
+	.venv/bin/python -m build --wheel --no-isolation --outdir dist prisma_inprocess
 
 check-wheel: setup
 	scripts/with_node .venv/bin/python scripts/check_wheel.py

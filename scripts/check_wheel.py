@@ -1,7 +1,8 @@
 """Use the built wheels as a stranger would: `make check-wheel`.
 
-A small FastAPI project (`tests/wheel_project`) is laid outside this repository with an empty environment, and goes the
-way that the README describes, with the very commands and configuration that stand there, until a workflow completes.
+Outside this repository, in an empty environment, with neither Node.js nor npm on PATH: the README's commands make a new
+project on each database, whose workflow waits while the project is migrated a second time, and completes. Then they
+complete a project of somebody else (`tests/wheel_project`), which has models of its own.
 """
 
 import json
@@ -22,6 +23,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.postgres import local_postgres
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 STATIC = (".js", ".css", ".svg", ".html")  # the console
 PROJECTS = {"fastapi_durable": REPOSITORY, "prisma_inprocess": REPOSITORY / "prisma_inprocess"}
@@ -29,16 +32,15 @@ PROJECTS = {"fastapi_durable": REPOSITORY, "prisma_inprocess": REPOSITORY / "pri
 
 def main() -> None:
     """Go the whole way; the first thing that fails ends it."""
-    with tempfile.TemporaryDirectory(prefix="durable-wheel-") as directory:
-        project = Path(directory) / "project"
-        shutil.copytree(REPOSITORY / "tests" / "wheel_project", project)
-        wheels = [_build(source, Path(directory) / package) for package, source in PROJECTS.items()]
+    with tempfile.TemporaryDirectory(prefix="durable-wheel-") as directory, local_postgres() as server:
+        folder = Path(directory)
+        wheels = [_build(source, folder / package) for package, source in PROJECTS.items()]
         for wheel in wheels:
             _check_contents(wheel)
-        python = _install(wheels, project)
-        _prepare(project, python)
-        with _served(project, python) as url:
-            _check_workflow(url)
+        commands = _install(wheels, folder)
+        _check_new_project(folder / "on-sqlite", commands, "sqlite", "file:./app.db")
+        _check_new_project(folder / "on-postgresql", commands, "postgresql", server.create_database("app"))
+        _check_own_project(folder / "own", commands)
     print("WHEEL OK")
 
 
@@ -69,58 +71,83 @@ def _belongs(name: str, package: str) -> bool:
     return code or name.startswith(f"{package}-")
 
 
-def _install(wheels: list[Path], project: Path) -> Path:
+def _install(wheels: list[Path], folder: Path) -> Path:
+    """Return the folder with the environment's commands."""
     _say("install them into an empty environment")
-    environment = project / ".venv"
+    environment = folder / "environment"
     venv.create(environment, with_pip=True)
-    python = environment / "bin" / "python"
     # the versions are the locked ones, so that what fails here is ours
     pins = re.findall(r"^(\S+==[^\s;]+)", (REPOSITORY / "requirements" / "dev.txt").read_text("utf-8"), re.MULTILINE)
-    constraints = project / "constraints.txt"
+    constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(pins), encoding="utf-8")
-    _run(
-        [str(python), "-m", "pip", "install", "--quiet", "--constraint", str(constraints), *map(str, wheels)],
-        cwd=project,
-    )
-    _run([str(environment / "bin" / "fastapi-durable"), "--help"], cwd=project)
-    return python
+    pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
+    _run([*pip, *map(str, wheels)], cwd=folder)
+    return environment / "bin"
 
 
-def _prepare(project: Path, python: Path) -> None:
-    _say("print the models and check the schema")
-    schema = project / "schema.prisma"
-    check = [str(python), "-m", "fastapi_durable", "schema", "--check", str(schema)]
-    if subprocess.run(check, cwd=project, capture_output=True, check=False).returncode != 1:
-        raise SystemExit("the check accepts a schema without the durable models")
-    snippet = _run([str(python), "-m", "fastapi_durable", "schema"], cwd=project)
-    schema.write_text(schema.read_text(encoding="utf-8") + snippet, encoding="utf-8")
-    _run(check, cwd=project)
-
+def _check_new_project(project: Path, commands: Path, database: str, url: str) -> None:
+    _say(f"make a new project on {database}, with the README's commands")
+    project.mkdir()
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    (npm,) = re.findall(r"^ *(npm install (?:.*\\\n)*.*)$", readme, re.MULTILINE)
-    _say("get the npm packages, with the README's command")
-    _run(shlex.split(npm.replace("\\\n", " ")), cwd=project)
-    _say("generate the client")
-    _run([str(python), "-m", "prisma_inprocess", "generate", "--schema", "schema.prisma"], cwd=project)
+    (line,) = re.findall(r"^    (fastapi-durable init && fastapi-durable migrate dev .*)$", readme, re.MULTILINE)
+    for command in line.split(" && "):
+        words = shlex.split(command) + (["--database", database] if command.endswith(" init") else [])
+        _run(words, cwd=project, commands=commands, DATABASE_URL=url)
+    with _served(project, commands, url) as address:
+        _say("start a workflow, and stop the server while it waits")
+        run_id = _request(f"{address}/guests/ada", b"")["run_id"]
+        _wait_until(f"{address}/durable/api/runs/{run_id}", "suspended")
+    _say("add a column to a table of the application's own, and migrate again")
+    schema = project / "schema.prisma"
+    for name, fields in (("guests", ""), ("mood", "  mood String?\n")):
+        text = re.sub(r"model Guest \{.*?\}\n", "", schema.read_text(encoding="utf-8"), flags=re.DOTALL)
+        schema.write_text(f"{text}model Guest {{\n  id Int @id\n{fields}}}\n", encoding="utf-8")
+        _run(
+            shlex.split(f"fastapi-durable migrate dev --name {name}"), cwd=project, commands=commands, DATABASE_URL=url
+        )
+    _expect(
+        sorted(path.name.partition("_")[2] for path in (project / "migrations").iterdir() if path.is_dir()),
+        ["first", "guests", "mood"],
+    )
+    with _served(project, commands, url) as address:
+        _say("the run that waited completes")
+        run = _wait_until(f"{address}/durable/api/runs/{run_id}", "completed")
+        _expect(run["output"], "Good day, ada")
 
-    _say("create the tables, with the README's commands, and without Node.js on PATH")
-    pattern = r"^ *(export DATABASE_URL=(?:.*\n)*? *python -m prisma_inprocess migrate deploy)$"
-    (commands,) = re.findall(pattern, readme, re.MULTILINE)
-    _run(["/bin/sh", "-e", "-c", commands], cwd=project, PATH=str(python.parent))
+
+def _check_own_project(project: Path, commands: Path) -> None:
+    _say("complete a project of somebody else")
+    shutil.copytree(REPOSITORY / "tests" / "wheel_project", project)
+    before = (project / "main.py").read_text(encoding="utf-8")
+    url = "file:./own.db"
+    schema = ["fastapi-durable", "schema", "--check", "schema.prisma"]
+    if (
+        subprocess.run(schema, cwd=project, env=_environment(commands), capture_output=True, check=False).returncode
+        != 1
+    ):
+        raise SystemExit("the check accepts a schema without the durable models")
+    _run(["fastapi-durable", "init"], cwd=project, commands=commands)
+    _expect((project / "main.py").read_text(encoding="utf-8"), before)
+    _run(schema, cwd=project, commands=commands)
+    _run(["fastapi-durable", "migrate", "dev", "--name", "durable"], cwd=project, commands=commands, DATABASE_URL=url)
+    with _served(project, commands, url) as address:
+        _say("start a workflow and read its result")
+        _expect(_request(f"{address}/guests", {"name": "Ada"}), {"run_id": "greet:Ada"})
+        _expect(_request(f"{address}/guests/Ada"), {"greeting": "Good day, Ada"})
+        _expect(_request(f"{address}/greetings"), ["Good day, Ada"])
 
 
 @contextmanager
-def _served(project: Path, python: Path) -> Iterator[str]:
-    _say("run the application, without Node.js on PATH")
+def _served(project: Path, commands: Path, url: str) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    shutil.rmtree(project / "node_modules")
     log = project / "server.log"
-    environment = {**_environment(), "PATH": str(python.parent)}
-    command = [str(python), "-m", "uvicorn", "main:app", "--host", "127.0.0.1", "--port", str(port)]
+    command = [str(commands / "fastapi"), "dev", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=project, env=environment, stdout=output, stderr=output)
+        server = subprocess.Popen(
+            command, cwd=project, env={**_environment(commands), "DATABASE_URL": url}, stdout=output, stderr=output
+        )
     try:
         _wait_for(server, port)
         yield f"http://127.0.0.1:{port}"
@@ -146,15 +173,19 @@ def _wait_for(server: subprocess.Popen[bytes], port: int) -> None:
     raise SystemExit("the application did not start")
 
 
-def _check_workflow(url: str) -> None:
-    _say("start a workflow and read its result")
-    _expect(_request(f"{url}/guests", {"name": "Ada"}), {"run_id": "greet:Ada"})
-    _expect(_request(f"{url}/guests/Ada"), {"greeting": "Good day, Ada"})
-    _expect(_request(f"{url}/greetings"), ["Good day, Ada"])
+def _wait_until(address: str, status: str) -> Any:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = _request(address)
+        if found["status"] == status:
+            return found
+        time.sleep(0.1)
+    raise SystemExit(f"{address} is not {status} after a minute: {found}")
 
 
 def _request(url: str, body: Any = None) -> Any:
-    data = None if body is None else json.dumps(body).encode()
+    """POST if there is a body, else GET."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})  # noqa: S310 - ours
     with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310 - the address is our own server's
         return json.load(response)
@@ -165,13 +196,18 @@ def _expect(found: Any, wanted: Any) -> None:
         raise SystemExit(f"expected {wanted}, got {found}")
 
 
-def _environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    return {**kept, "DATABASE_URL": "file:./app.db"}
+def _environment(commands: Path | None = None) -> dict[str, str]:
+    """The variables of a command; with the environment's commands on PATH, and none beside them."""
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV", "DURABLE"))
+    }
+    return kept if commands is None else {**kept, "PATH": str(commands)}
 
 
-def _run(command: list[str], *, cwd: Path, **environment: str) -> str:
-    variables = {**_environment(), **environment}
+def _run(command: list[str], *, cwd: Path, commands: Path | None = None, **environment: str) -> str:
+    if commands is not None:
+        command = [str(commands / command[0]), *command[1:]]
+    variables = {**_environment(commands), **environment}
     done = subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"{shlex.join(command)} failed:\n{done.stdout}\n{done.stderr}")

@@ -76,7 +76,7 @@ def _help(command: str) -> str:
 
     from prisma_inprocess.__main__ import _parser
 
-    parser = _parser()
+    parser = _parser("prisma-inprocess")
     for word in command.split():
         (actions,) = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
         parser = actions.choices[word]

@@ -1,6 +1,5 @@
 """What the documents promise is there, in the versions that are used."""
 
-import json
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fastapi_durable.terminal.project.templates import main
 from tests.support.migrations import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -16,14 +16,8 @@ IGNORED = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").split()
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
 
-def test_the_readme_installs_the_npm_packages_that_are_tested() -> None:
-    """The versions in the README's command are those of package.json."""
-    (command,) = re.findall(r"^ *npm install (?:.*\\\n)*.*$", README, re.MULTILINE)
-    named = dict(re.findall(r"(\S+)@(\d\S*)", command))
-    pinned = json.loads((REPOSITORY / "package.json").read_text(encoding="utf-8"))["devDependencies"]
-    assert {name: pinned[name] for name in named} == named
-    wanted = {"@prisma/query-compiler-wasm", "@prisma/prisma-schema-wasm", "@prisma/schema-engine-wasm"}
-    assert named.keys() == wanted
+def test_the_readme_shows_the_application_that_init_writes() -> None:
+    assert f"```python\n{main('prisma_client', 'DATABASE_URL')}```" in README
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
