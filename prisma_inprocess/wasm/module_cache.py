@@ -5,7 +5,8 @@ good for one wasmtime version and one CPU, so it is never shipped: it is built w
 used, under a name made of everything it depends on.
 
 A serialised module is machine code, which wasmtime runs without another look. So only what this user alone could write
-is loaded: a file and a folder that belong to the user, and that others cannot write to.
+is loaded: a file and a folder that belong to the user, and that others cannot write to. Root may own them, too: it
+could change this process anyway, and an image of a container is built by root and run by another user.
 """
 
 from __future__ import annotations
@@ -114,13 +115,13 @@ def _read_own(file: Path) -> bytes:
 
 
 def _is_own(status: os.stat_result) -> bool:
-    """Whether a file or folder belongs to this user, and nobody else can write to it.
+    """Whether a file or folder belongs to this user, or to root, and nobody else can write to it.
 
     Windows says nothing of that in a mode; there it is for the access lists of the folders.
     """
     if not hasattr(os, "geteuid"):
         return True
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _warn_of_open_folders(candidates: list[Path]) -> None:
@@ -151,6 +152,8 @@ def _store(serialised: bytes, target: Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(serialised)
+        # No secret, and read by another user where root has built an image.
+        Path(temporary).chmod(0o644)
         # Renaming is atomic: another process sees no file or a whole one, and whoever comes last wins with equal
         # content.
         Path(temporary).replace(target)

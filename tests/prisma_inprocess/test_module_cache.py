@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
 from wasmtime import Module
 
-from prisma_inprocess.wasm.module_cache import CACHE_DIR_VARIABLE, load_module, new_engine
+from prisma_inprocess.wasm.module_cache import CACHE_DIR_VARIABLE, _is_own, load_module, new_engine
 
 EMPTY_MODULE = b"\0asm\1\0\0\0"
 
@@ -101,16 +102,32 @@ def test_a_file_that_others_can_write_to_is_not_loaded(wasm: Path, tmp_path: Pat
     for file in serialised(tmp_path):
         file.chmod(mode)
     assert not is_planted(load_module(new_engine(), wasm))
-    # It was written anew, for this user alone.
-    assert {file.stat().st_mode & 0o077 for file in serialised(tmp_path)} == {0}
+    # It was written anew, by this user alone.
+    assert {file.stat().st_mode & 0o022 for file in serialised(tmp_path)} == {0}
 
 
 def test_a_file_of_another_user_is_not_loaded(wasm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     load_module(new_engine(), wasm)
     planted(tmp_path)
     user = os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    if user == 0:
+        for file in serialised(tmp_path):
+            os.chown(file, 1234, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     assert not is_planted(load_module(new_engine(), wasm))
+
+
+@pytest.mark.parametrize(("owner", "mode", "loaded"), [(0, 0o644, True), (0, 0o664, False), (7, 0o644, False)])
+def test_what_root_has_written_is_trusted(owner: int, mode: int, loaded: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image of a container is built by root, and its process is another user's."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert _is_own(os.stat_result((stat.S_IFREG | mode, 0, 0, 1, owner, owner, 0, 0, 0, 0))) is loaded
+
+
+def test_other_users_may_read_what_was_written(wasm: Path, tmp_path: Path) -> None:
+    load_module(new_engine(), wasm)
+    assert {stat.S_IMODE(file.stat().st_mode) for file in serialised(tmp_path)} == {0o644}
 
 
 def test_a_link_is_not_followed(wasm: Path, tmp_path: Path) -> None:
