@@ -50,7 +50,7 @@ async def serving(app: FastAPI) -> AsyncIterator[str]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
         server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
         task = asyncio.create_task(server.serve(sockets=[listener]))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
                 await asyncio.sleep(0.01)
         try:

@@ -108,7 +108,7 @@ class Desk:
 
     async def until(self, run_id: str, *statuses: RunStatus) -> None:
         """Wait until the run has one of these statuses."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while True:
                 run = await self.runtime.store.find_run(run_id)
                 if run is not None and run.status in statuses:

@@ -235,7 +235,7 @@ async def test_what_happens_in_this_process_is_told_at_once() -> None:
     streams, live = Streams(interval=60, lifetime=60, gap=0), LiveEvents(SystemClock())
     mine, theirs = stored("mine", namespace="ours"), stored("mine", namespace="theirs")
     follow = Follow("ours", "mine", passed_on=True)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         stream = await streams.open(("mine",), read, None, live=live, follow=follow)
         told = aiter(stream.body_iterator)
         assert [await anext(told), await anext(told)] == ["retry: 500\n\n", "id: a\nevent: run\ndata: {}\n\n"]

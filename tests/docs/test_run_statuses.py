@@ -89,7 +89,7 @@ async def ends_by_itself(store: StateStore) -> None:
     await begin(store, waits, "a")
     async with running(store, waits) as engine:
         await engine.signal("a")
-        await engine.handle("a").result("20s")
+        await engine.handle("a").result("60s")
         await engine.start(waits, run_id="at once")
         await until(run_has(store, "at once", SUSPENDED))
 
@@ -150,7 +150,7 @@ async def does_not_fit_its_code(store: StateStore) -> None:
     async with running(store, sleeps, config=IMPATIENT):
         await until(run_has(store, "z", BLOCKED))
     async with running(store, waits, config=IMPATIENT) as engine:
-        await engine.handle("z").result("20s")
+        await engine.handle("z").result("60s")
 
 
 async def is_of_a_workflow_that_no_worker_knows(store: StateStore) -> None:

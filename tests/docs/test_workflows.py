@@ -60,7 +60,7 @@ async def test_an_example_does_what_it_says(title: str) -> None:
     assert calls, "the example shows no call"
     injector = DependencyResolver(StandaloneApplication())
     running = running_engine(MemoryStateStore(), *workflows, entities=entities, injector=injector)
-    async with asyncio.timeout(10), running as service:
+    async with asyncio.timeout(60), running as service:
         names |= {"service": service, "gateway": service}
         done = eval(compiled(calls), names)  # noqa: S307 (as above)
         if inspect.iscoroutine(done):

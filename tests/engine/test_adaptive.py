@@ -32,7 +32,7 @@ async def test_places_are_added_while_all_are_taken_and_the_loop_is_prompt() -> 
         assert await shown(engine) in (1, 2, 3)
         go_on.set()
         for handle in handles:
-            await handle.result("5s")
+            await handle.result("60s")
 
 
 async def test_no_place_is_added_while_the_loop_is_late() -> None:
@@ -50,7 +50,7 @@ async def test_no_place_is_added_while_the_loop_is_late() -> None:
     async with running_worker(MemoryStateStore(), flow, config=config) as (engine, _):
         handles = [await engine.start(flow) for _ in range(20)]
         for handle in handles:
-            await handle.result("20s")
+            await handle.result("60s")
     assert most == 2
 
 

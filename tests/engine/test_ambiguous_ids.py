@@ -47,14 +47,14 @@ async def test_an_update_reaches_the_run_that_it_names_only(store: StateStore) -
         with pytest.raises(DefinitionError, match="must not contain ':'"):
             engine.register_update_validator(waits, "b:address", lambda value: None)
         await engine.update("a:b", "address", "Main Street")
-        assert await victim.result("5s") == "Main Street"
+        assert await victim.result("60s") == "Main Street"
 
 
 async def test_the_end_of_a_task_reaches_the_run_that_it_names_only(store: StateStore) -> None:
     async with running_engine(store, asks, waits_for_all, steps=[ask]) as engine:
         for flow in (asks, waits_for_all):
             with pytest.raises(RunFailedError, match="must not contain ':'"):
-                await engine.execute(flow, timeout="5s")
+                await engine.execute(flow, timeout="60s")
         for end in (engine.complete_task("a", "b:sign", "yes"), engine.fail_task("a", "b:sign", "no")):
             with pytest.raises(DefinitionError, match="must not contain ':'"):
                 await end
@@ -100,4 +100,4 @@ async def test_nobody_starts_the_child_of_another_run_before_it_does(store: Stat
     async with running_engine(store, parent, child) as engine:
         with pytest.raises(InputValidationError, match="must not end like the id of another run's child"):
             await engine.start(child, "of a stranger", run_id="alice:credit.child.0")
-        assert await engine.execute(parent, run_id="alice:credit", timeout="5s") == "of the parent"
+        assert await engine.execute(parent, run_id="alice:credit", timeout="60s") == "of the parent"

@@ -115,7 +115,7 @@ async def test_a_payload_that_does_not_fit_is_refused_and_the_run_still_waits(st
             assert "a lot" not in str(refused.value)
             assert await store.list_checkpoints(handle.run_id) == before
         await send(another_process, handle.run_id, {"amount": 5})
-        assert await handle.result("5s") == 5
+        assert await handle.result("60s") == 5
     assert await store.list_signal_waiters() == []
 
 
@@ -132,7 +132,7 @@ async def test_a_sender_that_cannot_know_the_type_leaves_the_check_to_the_run(st
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         assert await engine.signal("paid", WRONG)
         with pytest.raises(RunFailedError, match="the payload of signal 'paid' does not fit Local: amount: "):
-            await handle.result("5s")
+            await handle.result("60s")
 
 
 async def test_a_payload_that_is_kept_is_checked_when_the_run_reads_it(store: StateStore) -> None:
@@ -140,7 +140,7 @@ async def test_a_payload_that_is_kept_is_checked_when_the_run_reads_it(store: St
         await engine.signal("paid", WRONG)
         handle = await engine.start(by_signal)
         with pytest.raises(RunFailedError, match="the payload of signal 'paid' does not fit Payment: amount: "):
-            await handle.result("5s")
+            await handle.result("60s")
 
 
 async def test_a_deploy_that_declares_another_type_tells_senders_of_it(store: StateStore) -> None:
@@ -163,7 +163,7 @@ async def test_a_deploy_that_declares_another_type_tells_senders_of_it(store: St
             await engine.signal("paid", {"amount": 5})
         await engine.signal("paid", 5)
         await engine.signal("go", "on")
-        assert await engine.handle(handle.run_id).result("5s") == [5, "on"]
+        assert await engine.handle(handle.run_id).result("60s") == [5, "on"]
 
 
 async def is_told(store: StateStore, run_id: str, name: str) -> bool:

@@ -124,8 +124,8 @@ async def test_a_body_that_misbehaves_fails_its_own_run_only(store: StateStore, 
     async with running_worker(store, bad, good) as (engine, worker):
         before, spoilt, after = [await engine.start(flow) for flow in (good, bad, good)]
         with pytest.raises(RunFailedError):
-            await spoilt.result("5s")
-        assert await before.result("5s") == await after.result("5s") == "good"
+            await spoilt.result("60s")
+        assert await before.result("60s") == await after.result("60s") == "good"
         await until(lambda: is_idle(worker))
         assert worker.health().alive
         assert (await spoilt.run()).recovery_attempts is None, "it was driven more than once"
@@ -145,7 +145,7 @@ async def test_a_body_that_hangs_holds_one_place_and_nobody_up(store: StateStore
         await engine.start(hang)
         await entered.wait()
         handles = [await engine.start(good) for _ in range(5)]
-        assert [await handle.result("5s") for handle in handles] == ["good"] * 5
+        assert [await handle.result("60s") for handle in handles] == ["good"] * 5
 
 
 async def test_a_body_that_catches_everything_in_a_loop_does_not_stop_the_process(
@@ -170,9 +170,9 @@ async def test_a_body_that_catches_everything_in_a_loop_does_not_stop_the_proces
     async with running_engine(store, stubborn, other) as engine:
         handle = await engine.start(stubborn)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
-        assert await engine.execute(other, timeout="5s") == "done"
+        assert await engine.execute(other, timeout="60s") == "done"
         await engine.signal("go", "heard")
-        assert await handle.result("5s") == "heard"
+        assert await handle.result("60s") == "heard"
     assert "catches the interruption by which it leaves memory" in caplog.text
     # An event loop that closes cancels these, and waits for them.
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("durable run")]
@@ -199,10 +199,10 @@ async def test_runs_of_a_workflow_that_is_not_deployed_wait_untouched(store: Sta
     waiting = [await yesterday.start(flow, priority=9) for flow in (removed, good_of_old) for _ in range(5)]
     snapshot = [await handle.run() for handle in waiting]
     async with running_engine(store, good, config=tuned(FAST, concurrency=1)) as engine:
-        assert await (await engine.start(good)).result("5s") == "good"
+        assert await (await engine.start(good)).result("60s") == "good"
         assert [await handle.run() for handle in waiting] == snapshot
     async with running_engine(store, removed, good_of_old) as engine:
-        assert {await engine.handle(handle.run_id).result("5s") for handle in waiting} == {"back again", "old"}
+        assert {await engine.handle(handle.run_id).result("60s") for handle in waiting} == {"back again", "old"}
 
 
 async def test_an_input_that_no_longer_decodes_waits_for_code_that_fits_it(store: StateStore) -> None:
@@ -224,12 +224,12 @@ async def test_an_input_that_no_longer_decodes_waits_for_code_that_fits_it(store
         assert error is not None
         assert "does not fit Order: cents: Field required" in error.message
         assert "card-number-4242" not in str(error.to_json())
-        assert await other.result("5s") == "good"
+        assert await other.result("60s") == "good"
     async with running_engine(
         store, before, config=tuned(FAST, blocked_poll_interval=timedelta(milliseconds=1))
     ) as engine:
         await store.update_run(handle.run_id, {"wake_at": None, "status": RunStatus.PENDING})
-        assert await engine.handle(handle.run_id, before).result("5s") == "done"
+        assert await engine.handle(handle.run_id, before).result("60s") == "done"
 
 
 async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store: StateStore) -> None:
@@ -254,12 +254,12 @@ async def test_a_run_whose_history_cannot_be_read_leaves_the_others_alone(store:
         await build_engine(store, flow).start(flow, run_id="bad")
         bad = engine.handle("bad", flow)
         handles = [await engine.start(good) for _ in range(5)]
-        assert [await handle.result("5s") for handle in handles] == ["good"] * 5
+        assert [await handle.result("60s") for handle in handles] == ["good"] * 5
         await until(lambda: _reached(lambda: reads >= 2))
         assert worker.health().alive
         assert not (await bad.status()).is_terminal
         bad_runs.clear()
-        assert await bad.result("5s") == "read again"
+        assert await bad.result("60s") == "read again"
 
 
 async def test_a_history_of_which_one_row_cannot_be_read_is_not_taken_for_a_shorter_one(sqlite_url: str) -> None:
@@ -291,11 +291,11 @@ async def test_a_history_of_which_one_row_cannot_be_read_is_not_taken_for_a_shor
             await client.execute_raw("UPDATE durable_step_checkpoints SET output = '{spoilt' WHERE seq = 0")
             await engine.signal("go")
             other = await engine.start(good)
-            assert await other.result("5s") == "good"
+            assert await other.result("60s") == "good"
             await until(lambda: _was_tried_twice(engine.handle(handle.run_id)))
             assert worker.health().alive
             await client.execute_raw("""UPDATE durable_step_checkpoints SET output = '"charged"' WHERE seq = 0""")
-            assert await handle.result("5s") == "charged"
+            assert await handle.result("60s") == "charged"
     assert executions == 1
 
 
@@ -327,7 +327,7 @@ async def test_no_more_runs_are_driven_at_a_time_than_the_configuration_says(sto
         assert worker.health().in_flight == 3
         go_on.set()
         for handle in handles:
-            await handle.result("5s")
+            await handle.result("60s")
     assert most == 3
 
 
@@ -342,7 +342,7 @@ async def test_a_higher_priority_is_driven_first(store: StateStore) -> None:
     handles = [await engine.start(flow, number, priority=number) for number in (1, 3, 2)]
     async with running_engine(store, flow, config=tuned(FAST, concurrency=1)):
         for handle in handles:
-            await handle.result("5s")
+            await handle.result("60s")
     assert order == [3, 2, 1]
 
 
@@ -382,7 +382,7 @@ async def test_a_wait_for_a_run_that_failed_once_ends(store: StateStore) -> None
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         assert await has_status(handle, RunStatus.FAILED)
         error = (await handle.run()).error
     assert error is not None
@@ -429,10 +429,10 @@ async def test_a_body_hears_nothing_of_a_row_that_cannot_be_read(
 
         monkeypatch.setattr(row_class, part, broken)
         await engine.signal("go")
-        assert await (await engine.start(good)).result("5s") == "good"
+        assert await (await engine.start(good)).result("60s") == "good"
         await until(lambda: _reached(lambda: reads >= 2))
         monkeypatch.undo()
-        assert await handle.result("10s") == "done"
+        assert await handle.result("60s") == "done"
     assert heard == []
 
 

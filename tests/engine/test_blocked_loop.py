@@ -61,7 +61,7 @@ class Scene:
         """Whoever wants to keep a lease has to renew it six times."""
         for _ in range(6):
             self.clock.move(seconds=0.6 * LEASE.total_seconds())
-            await until(partial(self._all_are_renewed, store), seconds=20)
+            await until(partial(self._all_are_renewed, store))
 
     async def _all_are_renewed(self, store: StateStore) -> bool:
         running = await store.list_runs(RunQuery(status=RunStatus.RUNNING, limit=100))
@@ -323,7 +323,7 @@ async def test_a_client_that_cannot_be_made_twice_is_named_at_the_start(
     async with OwnPrisma(sqlite_url) as client:
         async with running_engine(PrismaStateStore(client), innocent, config=CONFIG) as engine:
             scene.go_on.set()
-            assert await (await engine.start(innocent, "one")).result("20s") == "one"
+            assert await (await engine.start(innocent, "one")).result("60s") == "one"
     (warning,) = [record for record in caplog.records if "cannot be constructed a second time" in record.getMessage()]
     assert warning.levelno == logging.WARNING
     assert "OwnPrisma" in warning.getMessage()

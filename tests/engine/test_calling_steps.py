@@ -56,7 +56,7 @@ async def test_a_registered_step_is_called_by_its_name_with_a_value_or_its_json_
 
     async with running_engine(store, flow, steps=[charge, ping]) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == ["charged 1", "charged 2", "pong"]
+        assert await handle.result("60s") == ["charged 1", "charged 2", "pong"]
     names = [row.name for row in await store.list_checkpoints(handle.run_id)]
     assert names == ["shop.charge", "again", "ping"]
 
@@ -72,9 +72,9 @@ async def test_a_name_that_is_not_registered_and_an_input_that_does_not_fit_say_
 
     async with running_engine(store, unknown, wrong, steps=[charge, ping]) as engine:
         with pytest.raises(RunFailedError, match=r"no step 'shop.refund' is registered \(registered: ping, shop"):
-            await (await engine.start(unknown)).result("5s")
+            await (await engine.start(unknown)).result("60s")
         with pytest.raises(RunFailedError, match="id: Field required"):
-            await (await engine.start(wrong)).result("5s")
+            await (await engine.start(wrong)).result("60s")
 
 
 def test_two_steps_of_one_name_are_refused() -> None:
@@ -100,7 +100,7 @@ async def test_a_method_of_an_instance_is_a_step(store: StateStore) -> None:
 
     async with running_engine(store, flow, steps=[gateway.pay]) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == ["1 by visa", "visa", "2 by visa"]
+        assert await handle.result("60s") == ["1 by visa", "visa", "2 by visa"]
     names = [row.name for row in await store.list_checkpoints(handle.run_id)]
     assert names == ["Gateway.pay", "Gateway.describe", "Gateway.pay"]
 
@@ -131,7 +131,7 @@ async def test_a_closure_runs_once_is_tried_again_and_can_be_undone(store: State
     async with running_engine(store, flow) as engine:
         await engine.signal("go")
         with pytest.raises(RunFailedError, match=">abc"):
-            await engine.handle(handle.run_id).result("5s")
+            await engine.handle(handle.run_id).result("60s")
     assert calls == {"async": 2, "undone": 1}
     rows = (await store.list_checkpoints(handle.run_id))[1:4]
     assert [(row.kind, row.name) for row in rows] == [
@@ -158,7 +158,7 @@ async def test_a_closure_is_not_given_to_a_transport_and_takes_no_input(store: S
         return ""
 
     async with running_engine(store, flow, transport=Elsewhere()) as engine:
-        assert "takes an input" in await (await engine.start(flow)).result("5s")
+        assert "takes an input" in await (await engine.start(flow)).result("60s")
     assert carried == ["ping"]
 
 
@@ -176,8 +176,8 @@ async def test_a_helper_finds_the_context_of_its_workflow_also_in_tasks(store: S
 
     async with running_engine(store, flow) as engine:
         one, other = await engine.start(flow, run_id="one"), await engine.start(flow, run_id="other")
-        assert await one.result("5s") == ["charged flow in one"] * 3
-        assert await other.result("5s") == ["charged flow in other"] * 3
+        assert await one.result("60s") == ["charged flow in one"] * 3
+        assert await other.result("60s") == ["charged flow in other"] * 3
 
 
 async def test_a_context_that_outlives_its_body_is_refused_with_the_mend(store: StateStore) -> None:
@@ -200,7 +200,7 @@ async def test_a_context_that_outlives_its_body_is_refused_with_the_mend(store: 
             with pytest.raises(OutsideWorkflowError, match="use WorkflowService"):
                 call(kept[0])
         await engine.signal("go")
-        await handle.result("5s")
+        await handle.result("60s")
 
 
 async def test_an_option_that_does_not_exist_is_refused_and_not_passed_over(store: StateStore) -> None:
@@ -224,7 +224,7 @@ async def test_an_option_that_does_not_exist_is_refused_and_not_passed_over(stor
         return messages
 
     async with running_engine(store, flow) as engine:
-        assert all("'max_attempt'" in message for message in await engine.execute(flow, timeout="5s"))
+        assert all("'max_attempt'" in message for message in await engine.execute(flow, timeout="60s"))
         for start in (engine.start(flow, **wrong), engine.execute(flow, **wrong)):
             with pytest.raises(TypeError, match="unexpected keyword argument 'max_attempt'; it takes fairness_key"):
                 await start
@@ -246,7 +246,7 @@ async def test_what_is_no_step_is_refused_in_words(store: StateStore) -> None:
         calls["is not: pass the function"].close()
 
     async with running_engine(store, flow) as engine:
-        await engine.execute(flow, timeout="5s")
+        await engine.execute(flow, timeout="60s")
 
 
 @workflow
@@ -267,7 +267,7 @@ async def test_an_undo_is_named_like_any_step(store: StateStore) -> None:
 
     async with running_engine(store, flow, steps=[take_back]) as engine:
         with pytest.raises(RunFailedError):
-            await engine.execute(flow, timeout="5s")
+            await engine.execute(flow, timeout="60s")
     assert undone == ["taken back"]
 
 
@@ -286,4 +286,4 @@ async def test_outside_a_workflow_and_inside_a_step_there_is_no_context(store: S
     with pytest.raises(OutsideWorkflowError, match="there is no workflow here"):
         current_context()
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "OutsideWorkflowError"
+        assert await (await engine.start(flow)).result("60s") == "OutsideWorkflowError"

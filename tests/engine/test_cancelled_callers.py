@@ -119,7 +119,7 @@ async def test_a_run_whose_start_is_committed_after_its_caller_was_cancelled_is_
         await database.cancel_a_start(engine)
         await database.looked.wait()
         database.written.set()
-        await until(run_has(store, "late", RunStatus.COMPLETED), seconds=20)
+        await until(run_has(store, "late", RunStatus.COMPLETED))
 
 
 async def test_a_worker_that_stops_hands_back_a_run_whose_start_is_committed_late(store: StateStore) -> None:
@@ -157,5 +157,5 @@ async def test_a_run_that_may_still_be_committed_takes_no_place_of_the_worker(st
         await asked.wait()
         start.cancel()
         await asyncio.wait({start})
-        assert await (await engine.start(quick)).result("20s") == "done"
+        assert await (await engine.start(quick)).result("60s") == "done"
         stopped.set()

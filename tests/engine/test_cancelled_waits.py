@@ -124,7 +124,7 @@ async def test_what_comes_after_the_cancel_is_for_the_next_wait(store: StateStor
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     async with running_engine(store, flow) as engine:
         await engine.signal("last")
-        assert await engine.handle(handle.run_id).result("20s") == 7
+        assert await engine.handle(handle.run_id).result("60s") == 7
     assert await store.list_signal_waiters() == []
 
 
@@ -145,9 +145,9 @@ async def test_another_run_may_wait_for_what_a_cancelled_wait_gave_up(store: Sta
         second = await engine.start(next_one)
         await until(lambda: store.find_signal_waiter("answer"))
         assert await engine.signal("answer", 7)
-        assert await second.result("20s") == 7
+        assert await second.result("60s") == 7
         await engine.signal("end")
-        await first.result("20s")
+        await first.result("60s")
 
 
 @on_every_store
@@ -165,7 +165,7 @@ async def test_a_child_whose_wait_was_cancelled_goes_on_and_can_be_joined(store:
         await until(lambda: store.find_signal_waiter("between"))
         await engine.signal("between")
         await engine.signal("end of the other", "ended")
-        assert await handle.result("20s") == "ended"
+        assert await handle.result("60s") == "ended"
 
 
 @on_every_store
@@ -187,7 +187,7 @@ async def test_an_operator_lets_the_run_go_on_from_where_it_stands_now(store: St
 
         await until(stands)
         assert await engine.continue_run(handle.run_id)
-        assert await handle.result("20s") == "went on"
+        assert await handle.result("60s") == "went on"
 
 
 async def test_a_task_whose_wait_was_cancelled_cannot_be_reported_any_more(store: StateStore) -> None:
@@ -201,7 +201,7 @@ async def test_a_task_whose_wait_was_cancelled_cannot_be_reported_any_more(store
         await until(lambda: store.find_signal_waiter("go"))
         assert not await engine.complete_task(handle.run_id, "ship", 1)
         await engine.signal("go", "on")
-        assert await handle.result("20s") == "on"
+        assert await handle.result("60s") == "on"
 
 
 @every_kind
@@ -243,7 +243,7 @@ async def test_what_comes_between_the_cancel_and_the_giving_up_is_kept(store: St
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     async with running_engine(store, flow) as engine:
         await engine.signal("last")
-        assert await engine.handle(run_id).result("20s") == [7]
+        assert await engine.handle(run_id).result("60s") == [7]
     assert await store.list_signal_waiters() == []
 
 
@@ -276,7 +276,7 @@ async def test_a_delivery_that_was_kept_first_is_received_first(store: StateStor
         return [await ctx.wait_for_signal("answer", int) for _ in range(2)]
 
     async with running_engine(interposed(store, send_first), flow) as engine:
-        assert sorted(await (await engine.start(flow)).result("20s")) == [1, 2]
+        assert sorted(await (await engine.start(flow)).result("60s")) == [1, 2]
 
 
 @pytest.mark.parametrize("sent_at", ["before the winner ended", "after the winner ended"])
@@ -315,7 +315,7 @@ async def test_a_signal_that_comes_while_a_race_is_decided_is_never_lost(store: 
         return [winner.value]
 
     async with running_engine(interposed(store, send_at_verdict), flow) as engine:
-        result = await (await engine.start(flow)).result("20s")
+        result = await (await engine.start(flow)).result("60s")
     assert result == ([7] if sent_at.startswith("before") else ["quick", 7])
     assert await store.take_buffered_signal("answer") is None
 
@@ -332,12 +332,12 @@ async def test_a_retry_of_the_failure_that_cancelled_a_wait_waits_again(store: S
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError):
-            await handle.result("20s")
+            await handle.result("60s")
         broken.clear()
         await engine.retry(handle.run_id)
         await until(lambda: store.list_signal_waiters(run_ids=[handle.run_id]))
         assert await kind.answer(engine, handle.run_id)
-        assert await engine.handle(handle.run_id).result("20s") == [7, "worked"]
+        assert await engine.handle(handle.run_id).result("60s") == [7, "worked"]
 
 
 async def test_a_wait_that_was_cancelled_before_another_failure_stays_so_on_a_retry(store: StateStore) -> None:
@@ -352,11 +352,11 @@ async def test_a_wait_that_was_cancelled_before_another_failure_stays_so_on_a_re
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError):
-            await handle.result("20s")
+            await handle.result("60s")
         assert not await engine.signal("answer", 7)
         broken.clear()
         await engine.retry(handle.run_id)
-        assert await engine.handle(handle.run_id).result("20s") == ["worked", 7]
+        assert await engine.handle(handle.run_id).result("60s") == ["worked", 7]
 
 
 async def test_a_cancelled_wait_that_is_not_cancelled_again_ends_all_the_same(store: StateStore) -> None:
@@ -381,7 +381,7 @@ async def test_a_cancelled_wait_that_is_not_cancelled_again_ends_all_the_same(st
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     async with running_engine(store, after) as engine:
         await engine.signal("go", "on")
-        assert await engine.handle(handle.run_id).result("20s") == "on"
+        assert await engine.handle(handle.run_id).result("60s") == "on"
 
 
 async def test_a_second_cancel_does_not_leave_the_waiter(store: StateStore) -> None:
@@ -411,4 +411,4 @@ async def test_a_second_cancel_does_not_leave_the_waiter(store: StateStore) -> N
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         assert await store.find_signal_waiter("answer") is None
         await engine.signal("go", "on")
-        assert await handle.result("20s") == "on"
+        assert await handle.result("60s") == "on"

@@ -48,7 +48,7 @@ async def test_an_update_that_was_accepted_is_received_by_the_run_that_the_chain
         assert (taken.accepted, taken.received) == (True, False)
         await engine.signal("go on:s")
         await engine.signal("go on:s~1")
-        assert await handle.result("10s") == "Main Street"
+        assert await handle.result("60s") == "Main Street"
     assert await store.list_signal_waiters() == []
 
 
@@ -69,7 +69,7 @@ async def test_an_earlier_run_is_an_address_of_the_one_that_lives_even_when_it_i
             await engine.get_value("s~9", "hops left")
         taken = await engine.update("s~1", "address", "Side Street")
         assert (taken.accepted, taken.received) == (True, True)
-        assert await last.result("10s") == "Side Street"
+        assert await last.result("60s") == "Side Street"
         refused = await engine.update("s~1", "address", "too late")
         assert refused.reason == "run 's~2' is completed and takes no updates"
 
@@ -91,7 +91,7 @@ async def test_cancel_and_continue_mean_the_run_that_lives() -> None:
         cancelled = await engine.cancel("h")
         assert (cancelled.id, cancelled.status) == ("h~2", RunStatus.CANCELLED)
         with pytest.raises(RunCancelledError):
-            await handle.result("5s")
+            await handle.result("60s")
 
 
 async def test_updates_race_with_the_runs_of_a_chain_and_each_is_received_once(
@@ -130,7 +130,7 @@ async def _dies_at(at: int, moment: Moment) -> bool:
     async with killed_worker(crashing(store, fuse), subscription, config=SHORT_LEASE):
         await until(lambda: _over(fuse, store))
         async with running_engine(store, subscription, config=SHORT_LEASE) as second:
-            assert await second.handle("s").result("10s") == "Main Street"
+            assert await second.handle("s").result("60s") == "Main Street"
     assert [run.id for run in await store.list_runs(RunQuery())] == ["s~1", "s"]
     assert await store.list_signal_waiters() == []
     assert await store.take_buffered_signal("update:s:address") is None

@@ -35,7 +35,7 @@ async def test_a_parent_gets_the_result_of_its_child() -> None:
     store = MemoryStateStore()
     async with running_engine(store, parent, square) as engine:
         handle = await engine.start(parent, 3, run_id="p")
-        assert await handle.result("5s") == 10
+        assert await handle.result("60s") == 10
     child = await store.find_run("p.child.0")
     assert child is not None
     assert (child.status, child.parent_run_id, child.namespace) == (RunStatus.COMPLETED, "p", "default")
@@ -59,8 +59,8 @@ async def test_a_child_has_the_version_and_priority_that_are_asked_for_and_else_
     store = MemoryStateStore()
     async with running_engine(store, parent, old, new) as engine:
         handle = await engine.start(parent, run_id="p", priority=3, tags=["mine"], search_attributes={"k": 1})
-        assert await handle.result("5s") == ["new", "old", "old"]
-        await engine.handle("p.child.3").result("5s")
+        assert await handle.result("60s") == ["new", "old", "old"]
+        await engine.handle("p.child.3").result("60s")
     children = [await store.find_run(f"p.child.{number}") for number in range(4)]
     assert [(run.workflow_version, run.priority, run.tags) for run in children if run is not None] == [
         ("2", 3, ("green",)),
@@ -82,7 +82,7 @@ async def test_a_parent_sees_the_whole_error_of_its_child() -> None:
 
     async with running_engine(MemoryStateStore(), parent, square) as engine:
         handle = await engine.start(parent)
-        assert await handle.result("5s") == ["negative", "FatalError", "True"]
+        assert await handle.result("60s") == ["negative", "FatalError", "True"]
 
 
 @workflow
@@ -104,9 +104,9 @@ async def test_runs_that_would_wait_for_each_other_are_refused_and_do_not_wait_f
     async with running_engine(store, ring, own_child) as engine:
         handle = await engine.start(ring, 0, run_id="ring-0")
         with pytest.raises(RunFailedError, match="run 'ring-0' itself waits for the end of 'ring-2'") as failed:
-            await handle.result("10s")
+            await handle.result("60s")
         assert failed.value.code == "child_cycle"
-        assert await (await engine.start(own_child)).result("10s") == "child_cycle"
+        assert await (await engine.start(own_child)).result("60s") == "child_cycle"
 
 
 @workflow
@@ -130,8 +130,8 @@ async def test_a_parent_that_joins_its_child_is_refused_if_that_waits_for_it(sto
         handle = await engine.start(elder, run_id="elder")
         await until(lambda: store.find_signal_waiter("child:elder"))
         await engine.signal("younger waits")
-        assert await handle.result("10s") == "child_cycle"
-        assert await engine.handle("younger").result("10s") == "child_cycle"
+        assert await handle.result("60s") == "child_cycle"
+        assert await engine.handle("younger").result("60s") == "child_cycle"
 
 
 @workflow
@@ -183,7 +183,7 @@ async def test_a_retry_that_alone_could_end_a_wait_makes_a_ring_as_its_origin_wo
         await engine.signal(f"{first} may go on")
         await until(lambda: store.find_signal_waiter(f"child:{awaited}"))
         await engine.signal(f"{second} may go on")
-        assert await handle.result("10s") == "child_cycle"
+        assert await handle.result("60s") == "child_cycle"
 
 
 @on_every_store
@@ -195,7 +195,7 @@ async def test_a_refusal_names_the_retry_that_waits_and_not_the_run_that_has_fai
         await engine.signal("join may go on")
         await until(lambda: store.find_signal_waiter("child:parent"))
         await engine.signal("parent may go on")
-        assert await handle.result("10s") == (
+        assert await handle.result("60s") == (
             f"run '{retry.id}', a retry of 'tried', itself waits for the end of 'parent', so neither would end"
         )
 
@@ -213,7 +213,7 @@ async def test_a_parent_may_wait_while_another_retry_can_still_bring_a_success(s
         await engine.signal("parent may go on")
         await until(lambda: store.find_signal_waiter("child:tried"))
         await engine.signal("succeed may go on")
-        assert await handle.result("10s") == "success"
+        assert await handle.result("60s") == "success"
 
 
 @on_every_store
@@ -232,7 +232,7 @@ async def test_a_retry_that_goes_on_as_a_new_run_has_not_succeeded_yet(store: St
             await engine.signal("parent may go on")
             await until(lambda: store.find_signal_waiter("child:tried"))
         await engine.signal("succeed may go on")
-        assert await handle.result("10s") == "success"
+        assert await handle.result("60s") == "success"
 
 
 @workflow
@@ -269,7 +269,7 @@ async def test_a_parent_is_told_how_a_retry_ends_though_the_run_that_it_retries_
         await until(lambda: store.find_signal_waiter("child:tried"))
         assert await engine.delete_run("tried") == 1
         await engine.signal("end", word)
-        assert await handle.result("10s") == told
+        assert await handle.result("60s") == told
 
 
 @on_every_store
@@ -295,7 +295,7 @@ async def test_a_run_may_wait_for_the_one_that_started_it_and_goes_on_when_that_
     async with running_engine(store, above, below) as engine:
         await engine.start(above, run_id="above")
         await until(is_there)
-        assert await engine.handle("below").result("10s") == "over"
+        assert await engine.handle("below").result("60s") == "over"
     run = await store.find_run("above")
     assert run is not None
     assert run.parent_run_id is None
@@ -327,7 +327,7 @@ async def test_children_of_children_end_where_their_ids_become_too_long_and_say_
     store = MemoryStateStore()
     async with running_engine(store, nested) as engine:
         with pytest.raises(RunFailedError) as failed:
-            await engine.execute(nested, timeout="20s")
+            await engine.execute(nested, timeout="60s")
     deepest = failed.value.error
     while deepest is not None and deepest.cause is not None:
         deepest = deepest.cause
@@ -344,7 +344,7 @@ async def test_children_of_all_may_be_named_and_their_inputs_generated() -> None
         return [*await ctx.all("square", [1]), *await ctx.all(square, inputs)]
 
     async with running_engine(MemoryStateStore(), parent, square) as engine:
-        assert await engine.execute(parent, timeout="5s") == [1, 4, 9]
+        assert await engine.execute(parent, timeout="60s") == [1, 4, 9]
 
 
 async def test_a_parent_is_told_when_its_child_is_cancelled() -> None:
@@ -362,7 +362,7 @@ async def test_a_parent_is_told_when_its_child_is_cancelled() -> None:
         await until(lambda: store.find_signal_waiter("never:x"))
         cancelled = await engine.cancel("the-child")
         assert cancelled.status is RunStatus.CANCELLED
-        assert await handle.result("5s") == "cancelled"
+        assert await handle.result("60s") == "cancelled"
     assert await store.list_signal_waiters() == []
 
 
@@ -375,7 +375,7 @@ async def test_a_started_child_can_be_joined_later_by_its_id() -> None:
 
     async with running_engine(MemoryStateStore(), parent, square) as engine:
         handle = await engine.start(parent)
-        assert await handle.result("5s") == 25
+        assert await handle.result("60s") == 25
 
 
 async def test_children_of_all_return_in_the_order_of_their_inputs() -> None:
@@ -386,7 +386,7 @@ async def test_children_of_all_return_in_the_order_of_their_inputs() -> None:
     store = MemoryStateStore()
     async with running_engine(store, parent, square) as engine:
         handle = await engine.start(parent, run_id="p")
-        assert await handle.result("5s") == [9, 1, 4]
+        assert await handle.result("60s") == [9, 1, 4]
     rows = await store.list_checkpoints("p")
     assert [(row.name, row.parallel_group) for row in rows] == [
         (f"signal:child:p.all.0.{index}", "all:0") for index in range(3)
@@ -404,7 +404,7 @@ async def test_all_names_every_child_that_failed() -> None:
 
     async with running_engine(MemoryStateStore(), parent, square) as engine:
         handle = await engine.start(parent)
-        assert await handle.result("5s") == [1, 2]
+        assert await handle.result("60s") == [1, 2]
 
 
 async def test_fail_fast_cancels_the_siblings_and_keeps_the_first_failure_on_replay() -> None:
@@ -426,7 +426,7 @@ async def test_fail_fast_cancels_the_siblings_and_keeps_the_first_failure_on_rep
     store = MemoryStateStore()
     async with running_engine(store, parent, either) as engine:
         handle = await engine.start(parent, run_id="p")
-        assert await handle.result("5s") == [1]
+        assert await handle.result("60s") == [1]
         for index in (0, 2):
             sibling = await store.find_run(f"p.all.0.{index}")
             assert sibling is not None
@@ -458,7 +458,7 @@ async def test_branches_of_gather_replay_the_same_whatever_their_timing() -> Non
 
     async with running_engine(MemoryStateStore(), flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == [
+        assert await handle.result("60s") == [
             ["first0", "first1", "second0", "second1", "first0"],
             ["second0", "second1"],
             ["second1"],

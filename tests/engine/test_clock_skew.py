@@ -108,7 +108,7 @@ async def test_a_machine_whose_clock_is_an_hour_off_records_nothing_twice(store:
     async with running_engine(store, flow, config=right) as engine:
         async with machine(store, flow, skew=timedelta(hours=hours)):
             handle = await engine.start(flow)
-            output = await handle.result("20s")
+            output = await handle.result("60s")
             run = await handle.run()
             assert run.status is RunStatus.COMPLETED
             recorded = [each.output for each in await store.list_checkpoints(run.id) if each.name.endswith("work")]

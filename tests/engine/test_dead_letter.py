@@ -49,7 +49,7 @@ async def test_the_handler_of_the_workflow_is_started_once_with_what_died(store:
     await die(store, 3)
     async with running_engine(store, poison, config=POISONED) as engine:
         await until(lambda: has_status(handle, RunStatus.DEAD))
-        assert await engine.handle("dlq:p", mourn).result("20s") == "p had 7"
+        assert await engine.handle("dlq:p", mourn).result("60s") == "p had 7"
     (letter,) = await letters(store)
     assert letter.workflow == "poison.dlq"
     assert letter.input["deadRunId"] == "p"
@@ -74,7 +74,7 @@ async def test_a_worker_that_dies_while_it_buries_a_run_leaves_one_letter(store:
             await build_machinery(crashing(store, fuse), poison, config=POISONED).driver(run, "t").drive()
         async with running_engine(store, poison, undertaker, config=POISONED) as engine:
             await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
-            await engine.handle(f"dlq:p{number}", undertaker).result("20s")
+            await engine.handle(f"dlq:p{number}", undertaker).result("60s")
         assert len(await letters(store)) == number
         if not fuse.blown:
             break
@@ -97,7 +97,7 @@ async def test_each_death_of_a_retried_run_has_a_letter_of_its_own(store: StateS
         await die(store, 3)
         async with running_engine(store, *parts, config=POISONED) as engine:
             await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
-            await engine.handle(f"dlq:{run_id}", undertaker).result("20s")
+            await engine.handle(f"dlq:{run_id}", undertaker).result("60s")
         await build_engine(store, *parts).retry(run_id)
         await die(store, 3)
         now = SystemClock().now()
@@ -106,7 +106,7 @@ async def test_each_death_of_a_retried_run_has_a_letter_of_its_own(store: StateS
             await build_machinery(crashing(store, fuse), *parts, config=POISONED).driver(run, "t").drive()
         async with running_engine(store, *parts, config=POISONED) as engine:
             await until(lambda: has_status(handle, RunStatus.DEAD))  # noqa: B023 (awaited here)
-            told = await engine.handle(f"dlq@2:{run_id}", undertaker).result("20s")
+            told = await engine.handle(f"dlq@2:{run_id}", undertaker).result("60s")
         assert told == f"poison {run_id} None max_recovery_attempts"
         assert len(await store.list_runs(RunQuery())) == 3 * number
         if not fuse.blown:
@@ -156,7 +156,7 @@ async def test_the_default_handler_serves_workflows_that_name_none(store: StateS
         object.__setattr__(engine._kernel, "dead_letter", undertaker)
         letter = engine.handle("dlq:p", undertaker)
         await until(lambda: found(store, "dlq:p"))
-        assert await letter.result("20s") == "poison p 7 max_recovery_attempts"
+        assert await letter.result("60s") == "poison p 7 max_recovery_attempts"
 
 
 async def found(store: StateStore, run_id: str) -> bool:

@@ -103,7 +103,7 @@ async def test_attempts_of_a_step_never_overlap(store: StateStore) -> None:
             assert len(alive) == number
             till.go_on.set()
         with pytest.raises(RunFailedError) as caught:
-            await handle.result("20s")
+            await handle.result("60s")
         assert caught.value.error is not None
         assert caught.value.error.root.code == "step_timeout"
         assert alive == [0, 0, 0]
@@ -123,7 +123,7 @@ async def test_what_a_thread_finishes_after_a_cancel_is_undone(store: StateStore
         assert await has_status(handle, RunStatus.CANCELLING)
         till.go_on.set()
         with pytest.raises(RunCancelledError):
-            await handle.result("20s")
+            await handle.result("60s")
     assert (till.paid, till.paid_back) == (["Ada"], ["receipt of Ada"])
 
 
@@ -135,7 +135,7 @@ async def fails_and_undoes_what_the_thread_did(store: StateStore, flow: Any) -> 
         assert await has_status(handle, RunStatus.RUNNING)
         till.go_on.set()
         with pytest.raises(RunFailedError):
-            await handle.result("20s")
+            await handle.result("60s")
     assert (till.paid, till.paid_back) == (["Ada"], ["receipt of Ada"])
 
 
@@ -179,7 +179,7 @@ async def test_a_run_is_cancelled_after_the_grace_though_a_thread_still_works_an
         await until(till.is_entered)
         await engine.cancel(handle.run_id, compensate=True)
         with pytest.raises(RunCancelledError):
-            await handle.result("20s")
+            await handle.result("60s")
         assert "step 'pay' of run buying was given up, and its thread still works" in caplog.text
     assert (till.paid, till.paid_back) == ([], [])
 
@@ -200,7 +200,7 @@ async def test_an_attempt_is_not_made_while_the_thread_of_an_earlier_one_outlive
         await until(till.is_entered)
         # Another worker takes it, does nothing, and its lease ends: this one drives the run once more.
         await store.update_run(handle.run_id, {"locked_by": "another worker"})
-        assert await handle.result("20s") == "step_still_working"
+        assert await handle.result("60s") == "step_still_working"
         assert till.most_alive == 1
 
 
@@ -221,7 +221,7 @@ async def test_a_turn_that_lost_its_lease_does_not_work_beside_its_successor_in_
         await store.update_run(handle.run_id, {"locked_by": "another worker"})
         await until(is_driven_again)
         till.go_on.set()
-        assert await handle.result("20s") == "receipt of Ada"
+        assert await handle.result("60s") == "receipt of Ada"
     assert (till.most_alive, till.paid) == (1, ["Ada", "Ada"])
 
 

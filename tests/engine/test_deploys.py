@@ -80,7 +80,7 @@ async def test_a_wrong_deploy_undoes_nothing_and_is_no_error_for_the_body(store:
     assert [row.seq for row in await store.list_checkpoints(handle.run_id)] == [0, 1]
     assert set(done) == {"left"}
     async with running_engine(store, before, config=IMPATIENT) as engine:
-        assert await engine.handle(handle.run_id, before).result("20s") == "booked"
+        assert await engine.handle(handle.run_id, before).result("60s") == "booked"
     assert done["book flight"] == 1
     assert not [name for name in done if name.startswith("take back")]
 
@@ -129,7 +129,7 @@ async def test_a_patch_of_another_name_is_another_change(store: StateStore) -> N
         assert error is not None
         assert "recorded local 'patch:fee', the code asks for local 'patch:tax'" in error.message
     async with running_engine(store, _patched("fee"), config=IMPATIENT) as engine:
-        assert await engine.handle(handle.run_id).result("5s") == "new"
+        assert await engine.handle(handle.run_id).result("60s") == "new"
 
 
 @workflow(name="invoice")

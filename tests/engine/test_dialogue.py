@@ -57,7 +57,7 @@ async def test_an_update_is_validated_and_then_received(store: StateStore) -> No
         first = await engine.update(handle.run_id, "address", Address(street="Main Street"))
         assert (first.accepted, first.received) == (True, True)
         assert (await engine.update(handle.run_id, "address", {"street": "Main Street"})).accepted
-        assert await handle.result("5s") == ["Main Street", "Main Street"]
+        assert await handle.result("60s") == ["Main Street", "Main Street"]
 
 
 async def test_an_update_is_refused_for_a_run_that_is_unknown_or_has_ended(store: StateStore) -> None:
@@ -69,7 +69,7 @@ async def test_an_update_is_refused_for_a_run_that_is_unknown_or_has_ended(store
 
     async with running_engine(store, short) as engine:
         handle = await engine.start(short)
-        await handle.result("5s")
+        await handle.result("60s")
         ended = await engine.update(handle.run_id, "address", 1)
         assert (ended.accepted, ended.reason) == (False, f"run {handle.run_id!r} is completed and takes no updates")
         unknown = await engine.update("nobody", "address", 1)
@@ -89,7 +89,7 @@ async def test_an_update_that_races_with_the_end_of_its_run_is_received_or_refus
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         _, update = await asyncio.gather(engine.signal("go"), engine.update(handle.run_id, "late", 1))
-        assert await handle.result("5s") == "done"
+        assert await handle.result("60s") == "done"
         assert update.accepted
         assert not (await engine.update(handle.run_id, "late", 1)).accepted
 
@@ -125,7 +125,7 @@ async def test_an_update_point_may_time_out(store: StateStore) -> None:
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow, run_id="r")
-        assert await handle.result("5s") == "update:r:address"
+        assert await handle.result("60s") == "update:r:address"
 
 
 async def test_the_value_that_was_set_last_is_shown_also_after_the_end(store: StateStore) -> None:
@@ -142,7 +142,7 @@ async def test_the_value_that_was_set_last_is_shown_also_after_the_end(store: St
         assert await engine.get_value(handle.run_id, "progress", int) in (20, 30)
         assert await engine.get_value(handle.run_id, "prog") is None
         await engine.signal("go")
-        await handle.result("5s")
+        await handle.result("60s")
         assert await engine.get_value(handle.run_id, "progress", int) == 100
         with pytest.raises(RunNotFoundError):
             await engine.get_value("nobody", "progress")
@@ -161,7 +161,7 @@ async def test_a_value_that_is_set_after_branches_is_the_last_one_however_fast_i
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        await handle.result("5s")
+        await handle.result("60s")
         assert await engine.get_value(handle.run_id, "progress", int) == 9
 
 
@@ -187,7 +187,7 @@ async def test_a_value_from_a_branch_is_the_last_one_though_an_earlier_one_came_
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         assert await engine.get_value(handle.run_id, "progress", int) == 3
         await engine.signal("go")
-        await handle.result("5s")
+        await handle.result("60s")
         assert await engine.get_value(handle.run_id, "progress", int) == 4
 
 
@@ -213,7 +213,7 @@ async def test_a_value_from_a_branch_costs_the_same_however_many_came_before() -
     store = interposed(MemoryStateStore(), between)
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        await handle.result("5s")
+        await handle.result("60s")
         assert await engine.get_value(handle.run_id, "progress", int) == 9
     assert max(read) == 1
 
@@ -237,7 +237,7 @@ async def test_a_run_stops_at_a_breakpoint_until_an_operator_lets_it_go_on(store
         assert passed.count(True) in (1, 2)
         if passed.count(True) == 1:
             await until(lambda: engine.continue_run(handle.run_id, "second"))
-        assert await handle.result("5s") == "done"
+        assert await handle.result("60s") == "done"
         assert not await engine.continue_run(handle.run_id)
         with pytest.raises(RunNotFoundError):
             await engine.continue_run("nobody")
@@ -267,7 +267,7 @@ async def test_a_task_is_handed_out_once_and_its_end_comes_back(store: StateStor
         await until(lambda: store.find_signal_waiter("task:r:bill"))
         assert not await engine.complete_task("r", "ship", 4)
         assert await engine.fail_task("r", "bill", NoPaper("empty"))
-        assert await handle.result("5s") == [3, "paper", "NoPaper"]
+        assert await handle.result("60s") == [3, "paper", "NoPaper"]
         assert [(each.name, each.step_id) for each in tickets] == [("ship", "r:0"), ("bill", "r:2")]
         with pytest.raises(RunStateError, match="is completed and cannot be told of the end of task 'ship'"):
             await engine.complete_task("r", "ship", 5)
@@ -290,7 +290,7 @@ async def test_of_two_reports_of_a_task_the_first_counts_whenever_it_comes(store
         )
         assert reports.count(True) == 1
         await engine.signal("go")
-        assert await handle.result("5s") == reports.index(True)
+        assert await handle.result("60s") == reports.index(True)
 
 
 async def test_a_run_uses_the_name_of_a_task_once(store: StateStore) -> None:
@@ -303,7 +303,7 @@ async def test_a_run_uses_the_name_of_a_task_once(store: StateStore) -> None:
         handle = await engine.start(flow)
         await engine.complete_task(handle.run_id, "ship")
         with pytest.raises(RunFailedError, match="this run had a task 'ship' before"):
-            await handle.result("5s")
+            await handle.result("60s")
 
 
 async def test_a_signal_with_a_start_reaches_the_run_that_it_starts_and_the_one_that_is_there(
@@ -321,7 +321,7 @@ async def test_a_signal_with_a_start_reaches_the_run_that_it_starts_and_the_one_
             )
         )
         assert [handle.created for handle in handles].count(True) == 1
-        assert sorted(await handles[0].result("5s")) == [0, 1, 2]
+        assert sorted(await handles[0].result("60s")) == [0, 1, 2]
         with pytest.raises(InputValidationError):
             await engine.signal_with_start(cart, "bob", run_id="bob", token="")
         with pytest.raises(RunNotFoundError):
@@ -338,7 +338,7 @@ async def test_a_conversation_goes_on_in_another_process_wherever_it_stood(store
             await until(lambda: _moved(store, "k"))
     async with running_engine(store, conversation):
         await answering
-        assert await handle.result("10s") == RESULT
+        assert await handle.result("60s") == RESULT
     assert await store.list_signal_waiters() == []
 
 
@@ -352,5 +352,5 @@ async def test_a_conversation_comes_to_the_same_end_on_every_database(stores: tu
     async with running_engine(stores[0], conversation) as engine:
         handle = await engine.start(conversation, "k", run_id="k")
         await answer(build_engine(stores[1], conversation), "k")
-        assert await handle.result("10s") == RESULT
+        assert await handle.result("60s") == RESULT
     assert await stores[1].list_signal_waiters() == []

@@ -33,7 +33,7 @@ async def recorded_histories() -> dict[str, History]:
             handle = await engine.start(interpreter, [name], run_id=f"history-{number:02}")
             if INSTRUCTIONS[name].delivered is not None:
                 await until(lambda: deliver(engine, handle.run_id, [name], 0))  # noqa: B023 (awaited here)
-            await handle.result("5s")
+            await handle.result("60s")
             found[name] = await record_history(store, handle.run_id)
     return found
 

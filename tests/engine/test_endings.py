@@ -77,7 +77,7 @@ async def test_a_parent_is_told_that_its_child_is_dead(store: StateStore) -> Non
         (run,) = await store.claim_runs(f"dead {number}", now=SystemClock().now(), until=now, limit=1)
         assert run.id == "the-child"
     async with running_engine(store, parent, patient, config=config) as engine:
-        assert await engine.handle(handle.run_id).result("20s") == "max_recovery_attempts"
+        assert await engine.handle(handle.run_id).result("60s") == "max_recovery_attempts"
     assert await store.list_signal_waiters() == []
 
 
@@ -109,7 +109,7 @@ async def test_what_an_attempt_returns_after_its_time_does_not_settle_the_next_o
         # The limit passes meanwhile, in the same event loop.
         await asyncio.sleep(0.3)
         go_on.set()
-        assert await handle.result("20s") == 2
+        assert await handle.result("60s") == 2
         (row,) = await store.list_checkpoints(handle.run_id)
         assert (row.output, row.attempts) == (2, 2)
 
@@ -143,7 +143,7 @@ async def test_what_comes_after_a_failure_does_not_take_the_run_up_again(store: 
         assert await store.find_signal_waiter("late") is None
         assert not await engine.signal("late")
         await engine.signal(NEVER)
-        await engine.handle("the-child").result("10s")
+        await engine.handle("the-child").result("60s")
         with pytest.raises(RunStateError):
             await engine.complete_task("run", "any")
         assert not (await engine.update("run", "any", 1)).accepted
@@ -185,7 +185,7 @@ async def test_deliveries_that_come_during_a_turn_begin_no_second_one(store: Sta
         for number in range(4):
             assert await (own, other)[number % 2].signal(f"{number}", number)
         go_on.set()
-        assert await handle.result("10s") == [0, 1, 2, 3]
+        assert await handle.result("60s") == [0, 1, 2, 3]
     assert (executions, most) == (1, 1)
 
 

@@ -92,7 +92,7 @@ async def spender(ctx: WorkflowContext) -> list[object]:
 @on_every_store
 async def test_an_operation_is_executed_once_however_often_its_caller_is_replayed(store: StateStore) -> None:
     async with running_engine(store, saver, entities=[Account]) as engine:
-        assert await (await engine.start(saver, 5)).result("20s") == [5, 10]
+        assert await (await engine.start(saver, 5)).result("60s") == [5, 10]
         await until(lambda: _balance_is(engine, 15))
     assert executed["deposit"] == 3
     run = await store.find_run("entity:account:alice")
@@ -113,7 +113,7 @@ async def test_operations_of_one_key_do_not_overlap(store: StateStore) -> None:
         running_engine(store, saver, entities=[Account]),
     ):
         handles = await asyncio.gather(*[engine.start(saver, 1) for _ in range(20)])
-        await asyncio.gather(*[handle.result("20s") for handle in handles])
+        await asyncio.gather(*[handle.result("60s") for handle in handles])
         await until(lambda: _balance_is(engine, 60))
     assert executed["deposit"] == 60
 
@@ -122,7 +122,7 @@ async def test_operations_of_one_key_do_not_overlap(store: StateStore) -> None:
 async def test_a_failing_or_unknown_operation_fails_the_call_and_not_the_entity(store: StateStore) -> None:
     """What a failed operation changed is not kept."""
     async with running_engine(store, spender, entities=[Account]) as engine:
-        assert await (await engine.start(spender)).result("20s") == ["ValueError", "unknown_operation", 1]
+        assert await (await engine.start(spender)).result("60s") == ["ValueError", "unknown_operation", 1]
         assert await engine.get_entity_state("account", "bob") == {"balance": 1}
 
 
@@ -171,7 +171,7 @@ async def test_an_entity_that_an_operator_ended_takes_no_operation() -> None:
         await engine.cancel("entity:account:bob")
         with pytest.raises(RunStateError):
             await engine.signal_entity(Account, "bob", Account.deposit, 1)
-        assert await (await engine.start(spender)).result("5s") == ["entity_ended"] * 3
+        assert await (await engine.start(spender)).result("60s") == ["entity_ended"] * 3
 
 
 async def test_an_input_that_does_not_fit_is_not_sent() -> None:

@@ -56,8 +56,8 @@ async def test_an_event_starts_each_of_its_workflows_once(store: StateStore) -> 
         (first,) = [result for result in results if not result.duplicate]
         assert sorted(first.started) == ["evt:e1:account", "evt:e1:ship"]
         assert not first.buffered
-        assert await engine.handle("evt:e1:ship").result("20s") == "shipped 7"
-        assert await engine.handle("evt:e1:account").result("20s") == {"order": "7"}
+        assert await engine.handle("evt:e1:ship").result("60s") == "shipped 7"
+        assert await engine.handle("evt:e1:account").result("60s") == {"order": "7"}
     assert await store.count_runs(RunQuery()) == 2
 
 
@@ -82,7 +82,7 @@ async def test_events_of_two_names_and_one_id_start_two_runs(store: StateStore, 
                 published = await engine.publish_event(name, name, event_id="e1")
                 assert published.duplicate is repeated
                 started += published.started
-        outputs = [await engine.handle(run_id).result("20s") for run_id in started]
+        outputs = [await engine.handle(run_id).result("60s") for run_id in started]
     assert outputs == ["paid", "refunded", "charged back"]
     if namespace == "default":
         assert started == ["evt:e1:book", "evt@@8.refunded:e1:book", "evt@@12.charged back:e1:book"]
@@ -111,8 +111,8 @@ async def test_events_of_two_names_and_one_id_are_both_collected(store: StateSto
         for name in ("paid", "refunded", "paid", "refunded"):
             await engine.publish_event(name, name, event_id="e1")
         run_id = "evt@@8.refunded:e1:book_many"
-        await until(lambda: store.find_run(run_id), seconds=10)
-        assert await engine.handle(run_id).result("20s") == ["paid", "refunded"]
+        await until(lambda: store.find_run(run_id))
+        assert await engine.handle(run_id).result("60s") == ["paid", "refunded"]
 
 
 async def test_the_same_event_id_in_another_namespace_is_another_event() -> None:
@@ -163,7 +163,7 @@ async def test_an_accumulator_that_was_cancelled_begins_anew_with_the_next_event
         await engine.publish_event("changed", 1)
         await engine.cancel("__evtacc__:index")
         with pytest.raises(RunCancelledError):
-            await engine.handle("__evtacc__:index").result("20s")
+            await engine.handle("__evtacc__:index").result("60s")
         await engine.publish_event("changed", 2)
         await until(lambda: _has_outputs(store, "index", 1))
     assert await _outputs(store, "index") == [2]

@@ -46,7 +46,7 @@ async def test_an_event_reaches_every_run_that_waits_for_one_like_it_and_no_othe
         assert sorted(published.receivers) == sorted([first.run_id, also.run_id, anything.run_id])
         assert not published.buffered
         for handle in (first, also, anything):
-            assert await handle.result("5s") == {"order": "1", "cents": 5}
+            assert await handle.result("60s") == {"order": "1", "cents": 5}
         assert await other.status() is RunStatus.SUSPENDED
 
 
@@ -62,8 +62,8 @@ async def test_a_kept_event_and_the_id_of_an_event_are_those_of_a_namespace(stor
             published = await engine.publish_event("paid", payload, event_id="one")
             assert (published.buffered, published.duplicate) == (True, False)
             assert (await engine.publish_event("paid", payload, event_id="one")).duplicate
-        assert await globex.execute(wait_for_any, timeout="20s") == "globex's"
-        assert await acme.execute(wait_for_any, timeout="20s") == "acme's"
+        assert await globex.execute(wait_for_any, timeout="60s") == "globex's"
+        assert await acme.execute(wait_for_any, timeout="60s") == "acme's"
         # In the namespace `default` the reference's form stays.
         assert [event.payload for event in await store.list_buffered_events("paid")] == ["nobody's"]
         waiting = await globex.start(wait_for_any)
@@ -74,7 +74,7 @@ async def test_a_kept_event_and_the_id_of_an_event_are_those_of_a_namespace(stor
 async def test_an_event_that_nobody_wants_is_kept_once_and_goes_to_the_first_that_asks(store: StateStore) -> None:
     async with running_engine(store, wait_for_payment) as engine:
         assert (await engine.publish_event("paid", {"order": "1"})).buffered
-        assert await (await engine.start(wait_for_payment, "1")).result("5s") == {"order": "1"}
+        assert await (await engine.start(wait_for_payment, "1")).result("60s") == {"order": "1"}
         second = await engine.start(wait_for_payment, "1")
         await until(lambda: has_status(second, RunStatus.SUSPENDED))
         assert await store.list_buffered_events("paid") == []
@@ -92,7 +92,7 @@ async def test_a_kept_event_is_found_behind_any_number_of_others(store: StateSto
         for number in range(450):
             await engine.publish_event("paid", {"order": f"other {number}"})
         await engine.publish_event("paid", {"order": "mine"})
-        assert await (await engine.start(wait_for_payment, "mine")).result("5s") == {"order": "mine"}
+        assert await (await engine.start(wait_for_payment, "mine")).result("60s") == {"order": "mine"}
 
 
 async def test_more_waiters_than_fit_on_a_page_get_the_event(store: StateStore) -> None:
@@ -104,7 +104,7 @@ async def test_more_waiters_than_fit_on_a_page_get_the_event(store: StateStore) 
 
         await until(all_wait)
         assert len((await engine.publish_event("paid", 1)).receivers) == 250
-        assert [await handle.result("5s") for handle in handles] == [1] * 250
+        assert [await handle.result("60s") for handle in handles] == [1] * 250
 
 
 async def test_an_event_of_a_known_id_is_passed_over(store: StateStore) -> None:
@@ -112,7 +112,7 @@ async def test_an_event_of_a_known_id_is_passed_over(store: StateStore) -> None:
     async with running_engine(store, wait_for_any) as engine:
         assert (await engine.publish_event("paid", 1, event_id="e1")).buffered
         assert (await engine.publish_event("paid", 2, event_id="e1")).duplicate
-        assert await (await engine.start(wait_for_any)).result("5s") == 1
+        assert await (await engine.start(wait_for_any)).result("60s") == 1
         assert (await engine.publish_event("paid", 3, event_id="e1")).duplicate
         handle = await engine.start(wait_for_any)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
@@ -158,7 +158,7 @@ async def test_a_kept_event_is_gone_after_its_time(store: StateStore) -> None:
         assert (await engine.publish_event("other", 1, event_id="f")).buffered
         assert await store.list_buffered_events("paid") == []
         assert (await engine.publish_event("paid", "new", event_id="e")).receivers == (handle.run_id,)
-        assert await handle.result("5s") == "new"
+        assert await handle.result("60s") == "new"
 
 
 async def test_a_bounded_wait_for_an_event_times_out_the_same_on_a_replay(store: StateStore) -> None:
@@ -177,7 +177,7 @@ async def test_a_bounded_wait_for_an_event_times_out_the_same_on_a_replay(store:
         await engine.publish_event("never", 1)
     async with running_engine(store, flow) as engine:
         await engine.publish_event("later", 2)
-        assert await engine.handle(handle.run_id).result("5s") == ["event:never", 2]
+        assert await engine.handle(handle.run_id).result("60s") == ["event:never", 2]
         assert len(await store.list_buffered_events("never")) == 1
 
 
@@ -200,7 +200,7 @@ async def test_the_largest_match_that_is_accepted_fits_into_every_database(
         handle = await engine.start(flow, run_id="run")
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         assert (await engine.publish_event("paid", wanted)).receivers == ("run",)
-        assert await handle.result("10s") == wanted
+        assert await handle.result("60s") == wanted
 
 
 async def test_publishers_of_different_events_to_the_same_runs_do_not_block_each_other(
@@ -223,7 +223,7 @@ async def test_publishers_of_different_events_to_the_same_runs_do_not_block_each
         left, right = await asyncio.gather(engine.publish_event("left", 1), other.publish_event("right", 2))
         assert (len(left.receivers), len(right.receivers)) == (12, 12)
         for handle in handles:
-            assert await handle.result("10s") == [1, 2]
+            assert await handle.result("60s") == [1, 2]
 
 
 async def test_a_payload_that_does_not_fit_fails_the_wait(store: StateStore) -> None:
@@ -235,7 +235,7 @@ async def test_a_payload_that_does_not_fit_fails_the_wait(store: StateStore) -> 
         await engine.publish_event("number", "seven")
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match="the payload of event 'number' does not fit int"):
-            await handle.result("5s")
+            await handle.result("60s")
 
 
 async def test_what_cannot_be_stored_is_refused(store: StateStore) -> None:

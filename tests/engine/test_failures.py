@@ -168,7 +168,7 @@ async def test_a_failure_is_whole_wherever_it_comes_from(way: Callable[..., Any]
                 decline()
             await engine.fail_task("run", "charge", raised.value)
         with pytest.raises(RunFailedError) as failed:
-            await handle.result("10s")
+            await handle.result("60s")
     *hops, first, root = causes(failed.value.error)
     assert [*(hop.type for hop in hops), first.type] == WAYS[way]
     assert (first.message, first.code, first.retryable) == ("the card was declined", "declined", False)
@@ -199,7 +199,7 @@ async def test_the_body_meets_the_whole_error_on_the_first_run_and_on_a_replay()
         return [first, seen]
 
     async with running_engine(MemoryStateStore(), flow, by_step, entities=(Till,)) as engine:
-        first, again = await engine.execute(flow, timeout="5s")
+        first, again = await engine.execute(flow, timeout="60s")
     assert first == again
     assert [code for code, _ in first] == ["declined"] * 3
     assert [records[-1]["type"] for _, records in first] == ["ConnectionError"] * 3
@@ -215,7 +215,7 @@ async def test_all_failures_of_a_gather_reach_the_body() -> None:
         return []
 
     async with running_engine(MemoryStateStore(), flow, by_step_with) as engine:
-        assert await engine.execute(flow, timeout="5s") == [[0, "declined", True], [1, "declined", True]]
+        assert await engine.execute(flow, timeout="60s") == [[0, "declined", True], [1, "declined", True]]
 
 
 async def test_an_undo_that_fails_keeps_its_error_and_the_run_its_own() -> None:
@@ -231,7 +231,7 @@ async def test_an_undo_that_fails_keeps_its_error_and_the_run_its_own() -> None:
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match="the reason"):
-            await handle.result("5s")
+            await handle.result("60s")
     (row,) = [row for row in await store.list_checkpoints(handle.run_id) if row.seq < 0]
     assert (row.status, row.error and row.error.code) == (CheckpointStatus.FAILED, "declined")
 
@@ -248,7 +248,7 @@ async def test_what_a_task_reports_as_a_text_is_its_message() -> None:
     async with running_engine(MemoryStateStore(), flow) as engine:
         handle = await engine.start(flow, run_id="run")
         await engine.fail_task("run", "pick", "none left")
-        assert await handle.result("5s") == "none left"
+        assert await handle.result("60s") == "none left"
 
 
 def test_an_error_that_came_through_many_runs_keeps_its_ends_and_a_size() -> None:
@@ -296,7 +296,7 @@ async def test_the_log_names_the_class_of_the_exception_that_made_a_run_fail(cap
     """Of a KeyError the message is nothing but the key. It is the step's exception, in the runs above it, too."""
     async with running_engine(MemoryStateStore(), looks_up, parent_of_one_that_looks_up) as engine:
         with pytest.raises(RunFailedError):
-            await engine.execute(parent_of_one_that_looks_up, run_id="p", timeout="5s")
+            await engine.execute(parent_of_one_that_looks_up, run_id="p", timeout="60s")
     failed = [record.getMessage() for record in caplog.records if "failed" in record.getMessage()]
     step_failed = "step 'look_up' failed after 1 attempt: 'colour' (KeyError)"
     assert failed == [

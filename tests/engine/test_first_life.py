@@ -41,7 +41,7 @@ async def test_a_workflow_of_steps_returns_its_typed_result() -> None:
 
     async with running_engine(MemoryStateStore(), flow) as engine:
         handle = await engine.start(flow, Order(id="o1", cents=21))
-        assert await handle.result("5s") == Order(id="o1:21", cents=42)
+        assert await handle.result("60s") == Order(id="o1:21", cents=42)
         assert await handle.status() is RunStatus.COMPLETED
 
 
@@ -59,7 +59,7 @@ async def test_steps_run_together_and_keep_their_positions() -> None:
 
     async with running_engine(MemoryStateStore(), flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == [1, 2]
+        assert await handle.result("60s") == [1, 2]
 
 
 async def test_a_failing_step_is_tried_again_and_then_fails_the_run() -> None:
@@ -79,7 +79,7 @@ async def test_a_failing_step_is_tried_again_and_then_fails_the_run() -> None:
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match="after 3 attempts: no 3"):
-            await handle.result("5s")
+            await handle.result("60s")
     assert attempts == 3
     (row,) = await store.list_checkpoints(handle.run_id)
     assert (row.status, row.attempts) == (CheckpointStatus.FAILED, 3)
@@ -104,7 +104,7 @@ async def test_a_fatal_error_is_not_tried_again_and_keeps_its_code() -> None:
 
     async with running_engine(MemoryStateStore(), flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == "stolen"
+        assert await handle.result("60s") == "stolen"
     assert attempts == 1
 
 
@@ -117,7 +117,7 @@ async def test_a_sleep_suspends_the_run_and_wakes_it_in_time() -> None:
 
     async with running_engine(MemoryStateStore(), flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") >= 0.1
+        assert await handle.result("60s") >= 0.1
 
 
 async def test_a_signal_reaches_the_run_that_waits_for_it() -> None:
@@ -131,7 +131,7 @@ async def test_a_signal_reaches_the_run_that_waits_for_it() -> None:
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         assert await engine.signal("approve", Approval(approved=True))
-        assert await handle.result("5s") is True
+        assert await handle.result("60s") is True
         assert await store.list_signal_waiters() == []
 
 
@@ -143,7 +143,7 @@ async def test_a_signal_that_came_before_the_wait_is_kept_for_it() -> None:
     async with running_engine(MemoryStateStore(), flow) as engine:
         assert not await engine.signal("early", 7)
         handle = await engine.start(flow)
-        assert await handle.result("5s") == 7
+        assert await handle.result("60s") == 7
 
 
 async def test_a_bounded_wait_ends_with_a_timeout_that_the_body_can_catch() -> None:
@@ -161,7 +161,7 @@ async def test_a_bounded_wait_ends_with_a_timeout_that_the_body_can_catch() -> N
         await until(lambda: store.find_signal_waiter("later"))
         await engine.signal("never", "too late")
         await engine.signal("later", "done")
-        assert await handle.result("5s") == "done"
+        assert await handle.result("60s") == "done"
 
 
 async def test_branches_of_a_task_group_may_wait_while_others_work() -> None:
@@ -181,4 +181,4 @@ async def test_branches_of_a_task_group_may_wait_while_others_work() -> None:
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.signal("number", 1)
-        assert await handle.result("5s") == [1, 2]
+        assert await handle.result("60s") == [1, 2]

@@ -108,7 +108,7 @@ async def test_the_run_goes_on_without_a_look_for_work(body: Any, deliver: Any) 
         handle = await waiting(engine, body)
         before = counted.claims
         await deliver(engine, handle.run_id)
-        assert await handle.result("5s") == "on"
+        assert await handle.result("60s") == "on"
         assert counted.claims == before
 
 
@@ -120,7 +120,7 @@ async def test_a_run_of_another_workflow_is_left_to_those_who_know_it() -> None:
             await ignorant.signal("go", "on")
             assert await handle.status() is RunStatus.SUSPENDED, "woken, and nobody's yet"
         knowing._kernel.notifications.work_available()
-        assert await handle.result("5s") == "on"
+        assert await handle.result("60s") == "on"
 
 
 async def test_a_run_in_a_queue_waits_for_its_turn_in_the_queue() -> None:
@@ -137,7 +137,7 @@ async def test_a_run_in_a_queue_waits_for_its_turn_in_the_queue() -> None:
     async with running_engine(store, signalled, config=FAST, queues=queues) as engine:
         handle = await waiting(engine, signalled, queue="narrow")
         await engine.signal("go", "on")
-        assert await handle.result("20s") == "on"
+        assert await handle.result("60s") == "on"
     assert claimed == [handle.run_id] * 2, "the queue gave it a place at its start, and again when it was woken"
 
 
@@ -155,7 +155,7 @@ async def test_a_full_worker_takes_the_run_when_it_has_a_place() -> None:
         await engine.signal("go", "on")
         assert await handle.status() is RunStatus.SUSPENDED
         holding.set()
-        assert await handle.result("5s") == "on"
+        assert await handle.result("60s") == "on"
 
 
 async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_nothing() -> None:
@@ -177,7 +177,7 @@ async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_
         run = await handle.run()
         assert (run.status, run.locked_by, worker.health().in_flight) == (RunStatus.SUSPENDED, None, 0)
         assert await outside.signal("go", "on"), "the waiter is still there"
-        assert await handle.result("5s") == "on"
+        assert await handle.result("60s") == "on"
 
 
 async def test_the_delivery_counts_as_one_so_that_nobody_ends_the_run_who_has_not_seen_it() -> None:
@@ -186,7 +186,7 @@ async def test_the_delivery_counts_as_one_so_that_nobody_ends_the_run_who_has_no
         handle = await waiting(engine, signalled)
         before = (await handle.run()).wake_count
         await engine.signal("go", "on")
-        await handle.result("5s")
+        await handle.result("60s")
         assert (await handle.run()).wake_count == before + 1
 
 
@@ -214,7 +214,7 @@ async def test_a_run_whose_commit_was_not_heard_of_is_driven_all_the_same(beginn
             unheard[0] = True
             with pytest.raises(StoreUnavailableError):
                 await engine.signal("go", "on")
-        assert await handle.result("5s") == "on"
+        assert await handle.result("60s") == "on"
         assert not (await handle.run()).recovery_attempts
 
 
@@ -282,7 +282,7 @@ async def test_runs_that_begin_while_a_worker_looks_for_work_do_not_overfill_its
         assert worker.health().in_flight == 4
         driven.go_on.set()
         for handle in found + begun:
-            assert await engine.handle(handle.run_id).result("5s") == "done"
+            assert await engine.handle(handle.run_id).result("60s") == "done"
     assert driven.most == 4
 
 
@@ -292,7 +292,7 @@ async def test_what_begins_while_a_worker_looks_for_work_needs_no_look_of_its_ow
     async with running_engine(store, signalled, config=ONE_PLACE) as engine:
         await engine.signal("go", "on")
         await look.begun.wait()
-        assert await engine.execute(signalled, timeout="5s") == "on"
+        assert await engine.execute(signalled, timeout="60s") == "on"
         assert look.looks == 1
         look.answer.set()
 
@@ -313,7 +313,7 @@ async def test_what_a_look_finds_too_much_is_handed_back_and_has_its_place_at_th
         await until(lambda: _is_handed_back(found))
         look.answer.clear()
         holding.set()
-        await first.result("5s")
+        await first.result("60s")
         holding.clear()
         await until(lambda: _holds(look.looks == 2))
         second = await engine.start(busy)
@@ -322,8 +322,8 @@ async def test_what_a_look_finds_too_much_is_handed_back_and_has_its_place_at_th
         await until(lambda: has_status(found, RunStatus.RUNNING))
         assert await second.status() is RunStatus.PENDING
         holding.set()
-        await engine.handle(found.run_id).result("5s")
-        await second.result("5s")
+        await engine.handle(found.run_id).result("60s")
+        await second.result("60s")
         assert not (await found.run()).recovery_attempts, "a hand-back is no crash"
 
 

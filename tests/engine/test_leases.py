@@ -80,7 +80,7 @@ async def test_a_stale_worker_neither_overwrites_a_result_nor_ends_the_run(store
         handle = await stale.start(flow)
         await place.entered.wait()
         async with running_engine(store, flow, config=tuned(SHORT_LEASE, lease=timedelta(seconds=30))) as fresh:
-            assert await fresh.handle(handle.run_id).result("20s") == ["execution 2", "execution 3"]
+            assert await fresh.handle(handle.run_id).result("60s") == ["execution 2", "execution 3"]
             run, history = await store.find_run(handle.run_id), await store.list_checkpoints(handle.run_id)
             place.go_on.set()
             await until(lambda: is_idle(stale_worker))
@@ -110,7 +110,7 @@ async def test_a_stale_worker_does_not_free_the_lease_of_its_successor(store: St
             assert place.left == ["execution 2", "execution 1"], CUT_OFF
             assert (now.status, now.locked_by) == (RunStatus.RUNNING, owned.locked_by)
             successor.go_on.set()
-            await handle.result("20s")
+            await handle.result("60s")
 
 
 @on_every_store
@@ -135,7 +135,7 @@ async def test_a_stale_body_that_comes_to_its_end_does_not_end_the_run(store: St
             assert place.left == ["execution 2", "execution 1"], CUT_OFF
             assert await has_status(handle, RunStatus.RUNNING)
             successor.go_on.set()
-            assert await fresh.handle(handle.run_id).result("20s") == "execution 1"
+            assert await fresh.handle(handle.run_id).result("60s") == "execution 1"
 
 
 async def test_a_transaction_of_a_stale_worker_is_undone(store: StateStore) -> None:
@@ -189,10 +189,10 @@ async def test_a_step_under_way_is_ended_when_the_lease_is_lost(store: StateStor
         handle = await engine.start(flow)
         await place.entered.wait()
         await store.update_run(handle.run_id, {"locked_by": "another worker"})
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cut_off.wait()
         # The other worker does nothing, so its lease expires, and this one finds the run again.
-        assert await handle.result("5s") == "execution 2"
+        assert await handle.result("60s") == "execution 2"
 
 
 async def test_a_step_under_way_is_ended_when_no_renewal_succeeds_until_the_lease_expires(store: StateStore) -> None:
@@ -219,10 +219,10 @@ async def test_a_step_under_way_is_ended_when_no_renewal_succeeds_until_the_leas
 
     async with running_worker(interposed(store, hang), flow, config=tuned(SHORT_LEASE, concurrency=1)) as (engine, _):
         handle = await engine.start(flow)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await cut_off.wait()
         silent = False
-        assert await handle.result("5s") == "execution 2"
+        assert await handle.result("60s") == "execution 2"
 
 
 async def test_a_worker_that_takes_its_own_expired_run_again_ends_the_turn_before(
@@ -248,7 +248,7 @@ async def test_a_worker_that_takes_its_own_expired_run_again_ends_the_turn_befor
 
     async with running_worker(interposed(store, _believe), flow, config=SHORT_LEASE) as (engine, worker):
         handle = await engine.start(flow)
-        assert await handle.result("5s") == 2
+        assert await handle.result("60s") == 2
         await until(lambda: is_idle(worker))
         assert executions == [True, False], "the first execution was not ended"
 
@@ -269,7 +269,7 @@ async def test_a_long_step_keeps_its_lease_by_renewal(store: StateStore) -> None
 
     config = tuned(SHORT_LEASE, lease=timedelta(milliseconds=150))
     async with running_engine(store, flow, config=config) as engine, running_engine(store, flow, config=config):
-        await (await engine.start(flow)).result("5s")
+        await (await engine.start(flow)).result("60s")
     assert executions == 1
 
 
@@ -302,7 +302,7 @@ async def test_one_renewal_that_fails_costs_no_lease(store: StateStore) -> None:
     config = tuned(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
     async with running_engine(interposed(store, fail_once), flow, config=config) as engine:
         handle = await engine.start(flow)
-        await handle.result("10s")
+        await handle.result("60s")
         assert (await handle.run()).recovery_attempts is None
     assert executions == 1
     assert renewals[:2] == ["failed", "made"]
@@ -331,10 +331,10 @@ async def test_a_worker_keeps_nothing_of_a_run_that_ends_while_its_lease_is_rene
     config = tuned(SHORT_LEASE, lease=timedelta(seconds=3), show_running_after=timedelta(hours=1))
     async with running_worker(interposed(store, between), flow, config=config) as (engine, worker):
         await engine.start(flow)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await answered.wait()
         # A look for work that is under way holds a token of its own for a moment.
-        await until(lambda: holds_nothing(worker), seconds=10)
+        await until(lambda: holds_nothing(worker))
 
 
 @on_every_store

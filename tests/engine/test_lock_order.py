@@ -226,7 +226,7 @@ async def test_a_singleton_that_comes_to_its_gate_while_the_one_before_it_is_can
             following = await engine.start(alone, run_id="next")
             await until(lambda: _came(meeting))
             await operator.cancel("starter")
-            assert await following.result("10s") == "on"
+            assert await following.result("60s") == "on"
     assert meeting.waited == 1, "they did not meet"
 
 

@@ -33,7 +33,7 @@ async def test_a_run_goes_on_as_a_new_one_that_keeps_what_belongs_to_the_chain()
     async with running_engine(store, count_down) as engine:
         await engine.start(count_down, 2, run_id="c", tags=["t"], search_attributes={"k": 1}, priority=3)
         await until(lambda: _exists(store, "c~2"))
-        assert await engine.handle("c~2", count_down).result("5s") == "done"
+        assert await engine.handle("c~2", count_down).result("60s") == "done"
     first, last = await store.find_run("c"), await store.find_run("c~2")
     assert first is not None
     assert last is not None
@@ -54,7 +54,7 @@ async def test_attributes_that_a_run_sets_just_before_it_goes_on_as_a_new_one_go
     """So do those that it removes."""
     async with running_engine(store, labelled) as engine:
         handle = await engine.start(labelled, 2, search_attributes={"given": 1, "kept": 1})
-        assert await handle.result("20s") == {"kept": 1, "left 2": True, "left 1": True, "left 0": True, "left": 0}
+        assert await handle.result("60s") == {"kept": 1, "left 2": True, "left 1": True, "left 0": True, "left": 0}
 
 
 async def test_the_next_run_of_a_chain_is_of_the_newest_version_and_where_the_chain_is() -> None:
@@ -77,7 +77,7 @@ async def test_the_next_run_of_a_chain_is_of_the_newest_version_and_where_the_ch
     tenant = build_engine(store, *versions, queues=queues, config=tuned(FAST, namespace="tenant"))
     handle = await tenant.start(first, 3, run_id="c", queue="narrow", fairness_key="k")
     async with running_engine(store, *versions, queues=queues):
-        assert await handle.result("5s") == "the newest, 2 left"
+        assert await handle.result("60s") == "the newest, 2 left"
     old, new = await store.find_run("c"), await store.find_run("c~1")
     assert old is not None
     assert new is not None
@@ -95,7 +95,7 @@ async def test_a_parent_waits_for_the_last_run_of_a_chain() -> None:
     store = MemoryStateStore()
     async with running_engine(store, parent, count_down) as engine:
         handle = await engine.start(parent)
-        assert await handle.result("5s") == "done"
+        assert await handle.result("60s") == "done"
     assert await store.list_signal_waiters() == []
 
 
@@ -110,7 +110,7 @@ async def test_the_limit_of_a_wait_holds_for_a_chain_as_a_whole() -> None:
     store = MemoryStateStore()
     async with running_engine(store, endless) as engine:
         handle = await engine.start(endless, run_id="e")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(ResultTimeoutError):
                 await handle.result("200ms")
         await engine.cancel("e")
@@ -138,8 +138,8 @@ async def test_an_older_run_keeps_the_old_code_and_a_new_one_takes_the_patched()
         await until(lambda: has_status(engine.handle("newer"), RunStatus.SUSPENDED))
         for run_id in ("older", "newer"):
             await engine.signal(f"go:{run_id}")
-        assert await engine.handle("older").result("5s") == ["<old>"]
-        assert await engine.handle("newer").result("5s") == ["<new>"]
+        assert await engine.handle("older").result("60s") == ["<old>"]
+        assert await engine.handle("newer").result("60s") == ["<new>"]
 
 
 async def _exists(store: MemoryStateStore, run_id: str) -> bool:

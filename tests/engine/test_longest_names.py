@@ -149,4 +149,4 @@ async def test_a_run_of_the_longest_id_waits_on_every_token_that_the_engine_make
         await engine.callback(hook, "hook")
         assert (await engine.update(run_id, name, "update")).accepted
         await engine.signal(run_id, "signal")
-        assert await handle.result("20s") == ["task", "hook", "update", "signal"]
+        assert await handle.result("60s") == ["task", "hook", "update", "signal"]

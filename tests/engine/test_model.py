@@ -236,6 +236,6 @@ async def _run(program: list[str], at: int, moment: Moment) -> None:
         await until(died_or_ended)
         async with running_engine(store, *WORKFLOWS, **parts) as second:
             await until(all_is_said)
-            assert await second.handle("run").result("10s") == expected(program)
+            assert await second.handle("run").result("60s") == expected(program)
     waiting = {run.id for run in await store.list_runs(RunQuery(limit=100)) if run.workflow.startswith("__")}
     assert [each.token for each in await store.list_signal_waiters() if each.run_id not in waiting] == []

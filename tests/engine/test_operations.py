@@ -112,10 +112,10 @@ async def test_a_failed_run_goes_on_from_where_it_failed() -> None:
         broken.add("b")
         handle = await engine.start(three, ["a", "b", "c"])
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         broken.clear()
         assert (await engine.retry(handle.run_id)).status is RunStatus.PENDING
-        assert await handle.result("5s") == ["A", "B", "C"]
+        assert await handle.result("60s") == ["A", "B", "C"]
     assert done == {"a": 1, "b": 2, "c": 1}
     (trace,) = await _traces(store, handle.run_id)
     assert trace.name == "operator:retry"
@@ -153,7 +153,7 @@ async def test_a_dead_run_is_retried_with_its_count_of_crashes_at_zero() -> None
     async with running_engine(store, three, config=config) as engine:
         await until(lambda: has_status(handle, RunStatus.DEAD))
         assert (await engine.retry(handle.run_id)).recovery_attempts == 0
-        assert await handle.result("5s") == ["A"]
+        assert await handle.result("60s") == ["A"]
 
 
 async def test_steps_that_were_undone_are_done_again_and_undone_again() -> None:
@@ -163,15 +163,15 @@ async def test_steps_that_were_undone_are_done_again_and_undone_again() -> None:
         broken.add("c")
         handle = await engine.start(undoing, ["a", "b", "c"])
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         assert (done["undo a"], done["undo b"]) == (1, 1)
         await engine.retry(handle.run_id)
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         assert done == {"a": 2, "b": 2, "c": 2, "undo a": 2, "undo b": 2}
         broken.clear()
         await engine.retry(handle.run_id)
-        assert await handle.result("5s") == ["A", "B", "C"]
+        assert await handle.result("60s") == ["A", "B", "C"]
     assert done == {"a": 3, "b": 3, "c": 3, "undo a": 2, "undo b": 2}
     assert [row.seq for row in await store.list_checkpoints(handle.run_id) if -1000 < row.seq < 0] == []
 
@@ -182,10 +182,10 @@ async def test_a_step_whose_undo_failed_still_stands_after_a_retry() -> None:
         broken.update({"b", "undo a"})
         handle = await engine.start(undoing, ["a", "b"])
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         broken.clear()
         await engine.retry(handle.run_id)
-        assert await handle.result("5s") == ["A", "B"]
+        assert await handle.result("60s") == ["A", "B"]
     assert done["a"] == 1
 
 
@@ -196,10 +196,10 @@ async def test_a_failure_that_the_body_caught_stays_as_it_is() -> None:
         broken.update({"first", "last"})
         handle = await engine.start(catching)
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         broken.clear()
         await engine.retry(handle.run_id)
-        assert await handle.result("5s") == ["INSTEAD", "LAST"]
+        assert await handle.result("60s") == ["INSTEAD", "LAST"]
     assert done == {"first": 1, "instead": 1, "last": 2}
 
 
@@ -208,11 +208,11 @@ async def test_a_wait_that_timed_out_begins_anew() -> None:
     async with running_engine(store, patient) as engine:
         handle = await engine.start(patient)
         with pytest.raises(RunFailedError, match="late"):
-            await handle.result("5s")
+            await handle.result("60s")
         await engine.retry(handle.run_id)
         await until(lambda: store.find_signal_waiter("late"))
         await engine.signal("late", "now")
-        assert await handle.result("5s") == "now"
+        assert await handle.result("60s") == "now"
 
 
 async def test_failed_children_are_retried_with_their_parent() -> None:
@@ -221,10 +221,10 @@ async def test_failed_children_are_retried_with_their_parent() -> None:
         broken.update({"b", "c"})
         handle = await engine.start(parent, ["a", "b", "c"])
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         broken.clear()
         await engine.retry(handle.run_id)
-        assert await handle.result("5s") == ["A", "B", "C"]
+        assert await handle.result("60s") == ["A", "B", "C"]
     assert done == {"a": 1, "b": 2, "c": 2}
     assert len(await _traces(store, f"{handle.run_id}.all.0.1")) == 1
 
@@ -235,12 +235,12 @@ async def test_children_that_a_failed_sibling_had_cancelled_are_retried_too() ->
         broken.add("b")
         handle = await engine.start(hasty_parent, ["waits", "b"])
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         broken.clear()
         await engine.retry(handle.run_id)
         await until(lambda: store.find_signal_waiter("go:waits"))
         await engine.signal("go:waits")
-        assert await handle.result("5s") == ["WAITS", "B"]
+        assert await handle.result("60s") == ["WAITS", "B"]
 
 
 async def test_two_operators_retry_a_run_once() -> None:
@@ -249,7 +249,7 @@ async def test_two_operators_retry_a_run_once() -> None:
         broken.add("a")
         handle = await engine.start(three, ["a"])
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
     outside = build_engine(store, three)
     outcomes = await asyncio.gather(*[outside.retry(handle.run_id) for _ in range(5)], return_exceptions=True)
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["Run", *["RunStateError"] * 4]
@@ -263,14 +263,14 @@ async def test_a_retry_with_input_is_a_run_of_its_own_with_everything_else_the_s
         attributes: dict[str, str | bool] = {"customer": "x", "vip": True}
         handle = await engine.start(three, ["a"], tags=["t"], search_attributes=attributes, priority=3)
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         with pytest.raises(InputValidationError):
             await engine.retry_with_input(handle.run_id, {"not": "a list"})
         retried = await engine.retry_with_input(handle.run_id, ["b"])
         assert retried.id.startswith(f"{handle.run_id}~retry~")
         assert len(retried.id) == len(f"{handle.run_id}~retry~") + 8
         assert (retried.tags, retried.search_attributes, retried.priority) == (("t",), attributes, 3)
-        assert await engine.handle(retried.id).result("5s") == ["B"]
+        assert await engine.handle(retried.id).result("60s") == ["B"]
         assert await handle.status() is RunStatus.FAILED
         (trace,) = await _traces(store, handle.run_id)
         assert trace.output == {"run_id": retried.id}
@@ -298,13 +298,13 @@ async def test_a_parent_adopts_the_success_of_a_retry_with_input(first: str) -> 
         broken.add("a")
         handle = await engine.start(single_parent, "a")
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         child_id = f"{handle.run_id}.child.0"
         retried = await engine.retry_with_input(child_id, "b")
         if first == "child":
-            await engine.handle(retried.id).result("5s")
+            await engine.handle(retried.id).result("60s")
         await engine.retry(handle.run_id)
-        assert await handle.result("5s") == "B"
+        assert await handle.result("60s") == "B"
         assert await engine.handle(child_id).status() is RunStatus.FAILED
 
 
@@ -312,10 +312,10 @@ async def test_a_fork_keeps_what_came_before_its_position() -> None:
     store = MemoryStateStore()
     async with running_engine(store, three) as engine:
         handle = await engine.start(three, ["a", "b", "c"], tags=["t"])
-        await handle.result("5s")
+        await handle.result("60s")
         forked = await engine.fork(handle.run_id, from_step=2)
         assert forked.id.startswith(f"{handle.run_id}~fork~")
-        assert await engine.handle(forked.id).result("5s") == ["A", "B", "C"]
+        assert await engine.handle(forked.id).result("60s") == ["A", "B", "C"]
         assert done == {"a": 1, "b": 1, "c": 2}
         assert forked.tags == ("t",)
         assert [trace.name for trace in await _traces(store, forked.id)] == ["operator:fork"]
@@ -342,9 +342,9 @@ async def test_a_fork_of_a_parent_finds_the_children_that_it_had() -> None:
     store = MemoryStateStore()
     async with running_engine(store, flow, leaf) as engine:
         handle = await engine.start(flow, run_id="p")
-        await handle.result("5s")
+        await handle.result("60s")
         forked = await engine.fork("p", from_step=2)
-        assert await engine.handle(forked.id).result("5s") == await handle.result()
+        assert await engine.handle(forked.id).result("60s") == await handle.result()
     assert done == {"a": 1, "b": 1, "c": 1, "C": 1, "d": 1, "D": 1, "e": 2}
 
 
@@ -371,12 +371,12 @@ async def test_a_fork_fits_a_body_that_makes_names_of_its_run_id() -> None:
     async with running_engine(MemoryStateStore(), flow, leaf_of_fork) as engine:
         handle = await engine.start(flow, run_id="order")
         await engine.signal("paid:order", 7)
-        assert await handle.result("5s") == [7, "order-report", 1]
+        assert await handle.result("60s") == [7, "order-report", 1]
         last = 3
         fork = await engine.fork("order", from_step=last)
-        assert await engine.handle(fork.id).result("5s") == [7, "order-report", 1]
+        assert await engine.handle(fork.id).result("60s") == [7, "order-report", 1]
         again = await engine.fork(fork.id, from_step=last)
-        assert await engine.handle(again.id).result("5s") == [7, "order-report", 1]
+        assert await engine.handle(again.id).result("60s") == [7, "order-report", 1]
     assert charged == [7, 1, 1, 1]
 
 
@@ -386,10 +386,10 @@ async def test_a_fork_of_a_failed_saga_does_the_undone_steps_again() -> None:
         broken.add("b")
         handle = await engine.start(undoing, ["a", "b"])
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         broken.clear()
         forked = await engine.fork(handle.run_id, from_step=1)
-        assert await engine.handle(forked.id).result("5s") == ["A", "B"]
+        assert await engine.handle(forked.id).result("60s") == ["A", "B"]
     assert done["a"] == 2
 
 
@@ -415,7 +415,7 @@ async def test_cancel_where_undoes_when_asked() -> None:
         await until(lambda: store.find_signal_waiter("go"))
         assert (await engine.cancel_where(RunQuery(workflow="waiting"), compensate=True)).cancelling == 1
         with pytest.raises(RunCancelledError):
-            await handle.result("5s")
+            await handle.result("60s")
     assert done["undo before"] == 1
 
 
@@ -423,9 +423,9 @@ async def test_a_run_is_deleted_with_all_that_is_below_it() -> None:
     store = MemoryStateStore()
     async with running_engine(store, parent, leaf) as engine:
         handle = await engine.start(parent, ["a", "b"])
-        await handle.result("5s")
+        await handle.result("60s")
         await engine.start(parent, ["c"], run_id="other")
-        await engine.handle("other").result("5s")
+        await engine.handle("other").result("60s")
         assert await engine.delete_run(handle.run_id) == 3
         assert await engine.delete_run(handle.run_id) == 0
         assert await store.list_checkpoints(handle.run_id) == []
@@ -443,7 +443,7 @@ async def test_a_live_run_is_deleted_only_by_force() -> None:
                 await engine.delete_run(run_id)
         assert await store.count_runs(RunQuery()) == 2
         assert await engine.delete_run(f"{handle.run_id}.child.0", force=True) == 1
-        assert await handle.result("5s") == "cancelled"
+        assert await handle.result("60s") == "cancelled"
     assert await store.list_signal_waiters() == []
 
 
@@ -507,10 +507,10 @@ async def test_a_gather_error_is_no_reason_to_keep_a_failure() -> None:
         broken.add("a1")
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError) as caught:
-            await handle.result("5s")
+            await handle.result("60s")
         assert caught.value.error is not None
         assert caught.value.error.type == GatherError.__name__
         broken.clear()
         await engine.retry(handle.run_id)
-        assert await handle.result("5s") == ["A2", "B2"]
+        assert await handle.result("60s") == ["A2", "B2"]
     assert done == {"a1": 2, "a2": 1, "b1": 1, "b2": 1}

@@ -92,7 +92,7 @@ async def test_as_many_are_driven_at_a_time_as_the_queue_allows() -> None:
     async with running_engine(MemoryStateStore(), meeting, queues=[Queue("q", concurrency=2)]) as engine:
         handles = [await engine.start(meeting, queue="q") for _ in range(4)]
         for handle in handles:
-            await handle.result("20s")
+            await handle.result("60s")
 
 
 async def test_a_run_that_waits_for_a_signal_is_in_nobodys_way() -> None:
@@ -104,7 +104,7 @@ async def test_a_run_that_waits_for_a_signal_is_in_nobodys_way() -> None:
         await until(lambda: has_status(second, RunStatus.SUSPENDED))
         for name, handle in (("first", first), ("second", second)):
             await engine.signal(f"go:{name}")
-            assert await handle.result("5s") == name
+            assert await handle.result("60s") == name
 
 
 async def test_the_place_of_a_killed_worker_is_free_after_its_lease(stores: tuple[StateStore, StateStore]) -> None:
@@ -145,7 +145,7 @@ async def test_a_rate_limit_spreads_the_beginnings() -> None:
     async with running_engine(store, working, queues=queues, config=tuned(FAST, concurrency=9)) as engine:
         started = engine._kernel.clock.now()
         handles = [await engine.start(working, str(n), queue="q") for n in range(5)]
-        await asyncio.gather(*[handle.result("10s") for handle in handles])
+        await asyncio.gather(*[handle.result("60s") for handle in handles])
         assert engine._kernel.clock.now() - started >= timedelta(milliseconds=600)
 
 
@@ -161,7 +161,7 @@ async def test_a_rate_that_is_used_up_for_long_keeps_no_sleeper_from_being_woken
             await engine.start(working_once, name, queue="q")
         for number in range(9):
             # Each of them sleeps for a moment, so the worker looks again each time.
-            assert await engine.execute(working, str(number), timeout="10s") == str(number)
+            assert await engine.execute(working, str(number), timeout="60s") == str(number)
 
 
 async def test_fairness_keys_take_turns() -> None:
@@ -171,7 +171,7 @@ async def test_fairness_keys_take_turns() -> None:
     loud = [await engine.start(working_once, f"loud{n}", queue="q", fairness_key="loud") for n in range(3)]
     quiet = await engine.start(working_once, "quiet", queue="q", fairness_key="quiet")
     async with running_engine(store, working_once, queues=queues):
-        await asyncio.gather(*[handle.result("5s") for handle in (*loud, quiet)])
+        await asyncio.gather(*[handle.result("60s") for handle in (*loud, quiet)])
     assert order.index("quiet") == 1
 
 
@@ -187,7 +187,7 @@ async def test_of_many_children_in_a_queue_no_more_run_at_a_time_than_it_allows(
     queues, names = [Queue("q", concurrency=1)], [str(n) for n in range(6)]
     async with running_engine(stores[0], fanning_out, working_once, queues=queues) as engine:
         async with running_engine(stores[1], fanning_out, working_once, queues=queues):
-            assert await engine.execute(fanning_out, names, queue="q", timeout="20s") == names
+            assert await engine.execute(fanning_out, names, queue="q", timeout="60s") == names
     assert max(most) == 1
 
 
@@ -201,7 +201,7 @@ async def test_a_child_waits_in_a_queue_of_its_parents_namespace(stores: tuple[S
     """Though no process of that namespace ever declared it, and the worker is one of all namespaces."""
     abroad = build_engine(stores[0], delegating, working_once, config=tuned(FAST, namespace="abroad"))
     async with running_engine(stores[1], delegating, working_once, queues=[Queue("q", concurrency=1)]):
-        assert await abroad.execute(delegating, "a", timeout="10s") == "a"
+        assert await abroad.execute(delegating, "a", timeout="60s") == "a"
     child = await stores[0].find_run("a-child")
     assert child is not None
     assert (child.namespace, child.queue, child.fairness_key) == ("abroad", "q", "k")
@@ -219,7 +219,7 @@ async def misnaming(ctx: WorkflowContext, name: str) -> str:
 async def test_a_child_in_a_queue_that_nobody_declared_is_refused() -> None:
     store = MemoryStateStore()
     async with running_engine(store, misnaming, working_once, queues=[Queue("q")]) as engine:
-        assert "declared: 'q'" in await engine.execute(misnaming, "a", timeout="5s")
+        assert "declared: 'q'" in await engine.execute(misnaming, "a", timeout="60s")
 
 
 @workflow
@@ -242,7 +242,7 @@ async def test_a_queue_that_is_given_up_fails_no_run_whose_child_waits_in_it() -
 
         await until(has_looked_again)
         await engine.signal("go:a")
-        assert await engine.handle(handle.run_id, delegating_a_wait).result("5s") == "a now"
+        assert await engine.handle(handle.run_id, delegating_a_wait).result("60s") == "a now"
 
 
 async def test_a_run_in_a_queue_whose_process_dies_again_and_again_is_dead_in_the_end() -> None:
@@ -267,7 +267,7 @@ async def test_a_run_in_a_queue_whose_process_dies_again_and_again_is_dead_in_th
 async def test_a_run_that_goes_on_as_a_new_one_stays_in_its_queue() -> None:
     store = MemoryStateStore()
     async with running_engine(store, hopping, queues=[Queue("q", concurrency=1)]) as engine:
-        await (await engine.start(hopping, 2, run_id="hop", queue="q", fairness_key="k")).result("5s")
+        await (await engine.start(hopping, 2, run_id="hop", queue="q", fairness_key="k")).result("60s")
         await until(lambda: has_status(engine.handle("hop~2"), RunStatus.COMPLETED))
     last = await store.find_run("hop~2")
     assert last is not None
@@ -296,7 +296,7 @@ async def test_a_queue_is_there_before_its_first_run_whoever_starts_it(with_sign
         await caller.start(waiting, "a", run_id="a", queue="q")
         await caller.signal("go:a")
     async with running_engine(store, waiting, queues=[Queue("other")]) as engine:
-        assert await engine.handle("a", waiting).result("5s") == "a"
+        assert await engine.handle("a", waiting).result("60s") == "a"
 
 
 async def test_an_older_process_that_starts_a_run_does_not_bring_its_limits_back(

@@ -71,7 +71,7 @@ async def test_the_winner_stays_the_winner_when_the_loser_ends_as_well(store: St
         assert not await engine.signal("late", "too late")
     async with running_engine(store, flow) as engine:
         await engine.signal("go", 1)
-        assert await engine.handle(handle.run_id).result("5s") == [1, "quick", 1]
+        assert await engine.handle(handle.run_id).result("60s") == [1, "quick", 1]
     assert await store.list_signal_waiters() == []
     assert (await store.take_buffered_signal("late")) is not None
 
@@ -92,7 +92,7 @@ async def test_a_wait_with_a_time_limit_of_any_kind(store: StateStore) -> None:
         handle = await engine.start(flow)
         await until(lambda: store.find_signal_waiter("never"))
         clock.move(hours=1)
-        assert await handle.result("20s") == 1
+        assert await handle.result("60s") == 1
         (child,) = await store.list_runs(RunQuery(parent_run_id=handle.run_id))
         await until(lambda: has_status(engine.handle(child.id), RunStatus.CANCELLED))
     assert await store.list_signal_waiters() == []
@@ -109,7 +109,7 @@ async def test_of_several_that_came_meanwhile_the_first_in_the_call_wins(store: 
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     async with running_engine(store, flow) as engine:
         await asyncio.gather(engine.signal("b"), engine.signal("a"))
-        assert await engine.handle(handle.run_id).result("5s") in (0, 1)
+        assert await engine.handle(handle.run_id).result("60s") in (0, 1)
 
 
 async def test_what_comes_while_the_race_is_decided_is_looked_at_first(store: StateStore) -> None:
@@ -134,7 +134,7 @@ async def test_what_comes_while_the_race_is_decided_is_looked_at_first(store: St
 
     async with running_engine(store, flow) as outside:
         handle = await outside.start(flow)
-        assert await handle.result("5s") == [0, "here"]
+        assert await handle.result("60s") == [0, "here"]
     assert done["delivered"] == 1
 
 
@@ -155,10 +155,10 @@ async def test_what_the_winner_raises_is_raised_and_the_race_begins_anew_on_a_re
         broken.add("quick")
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match="quick is broken"):
-            await handle.result("5s")
+            await handle.result("60s")
         broken.clear()
         await engine.retry(handle.run_id)
-        assert await handle.result("5s") == "quick"
+        assert await handle.result("60s") == "quick"
     assert done == {"quick": 2, "notify": 1}
 
 
@@ -178,7 +178,7 @@ async def test_what_a_loser_had_done_is_undone_with_the_rest(store: StateStore) 
 
     async with running_engine(store, flow) as engine:
         with pytest.raises(RunFailedError, match="the end"):
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
     assert done == {"reserved": 1, "one": 1, "two": 1, "undo reserved": 1}
 
 
@@ -190,7 +190,7 @@ async def test_a_step_that_lost_is_cancelled_and_not_begun_again(store: StateSto
         return winner.value
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "quick"
+        assert await (await engine.start(flow)).result("60s") == "quick"
     assert done == {"slow": 1, "quick": 1}
 
 
@@ -208,7 +208,7 @@ async def test_a_race_within_a_race(store: StateStore) -> None:
         handle = await engine.start(flow)
         await until(lambda: store.find_signal_waiter("right"))
         await engine.signal("right", "here")
-        assert await handle.result("5s") == [1, 1, "here"]
+        assert await handle.result("60s") == [1, 1, "here"]
     assert await store.list_signal_waiters() == []
 
 
@@ -222,4 +222,4 @@ async def test_a_race_of_none_is_refused(store: StateStore) -> None:
         return "won"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "a race needs at least one branch"
+        assert await (await engine.start(flow)).result("60s") == "a race needs at least one branch"

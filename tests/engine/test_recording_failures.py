@@ -35,7 +35,7 @@ async def _fails_once(store: StateStore, flow: Any, **parts: Any) -> None:
     async with running_worker(store, flow, config=FAST, **parts) as (engine, worker):
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError):
-            await handle.result("20s")
+            await handle.result("60s")
         await until(lambda: is_idle(worker))
         assert (await handle.run()).recovery_attempts is None
     assert executed == {"it": 1}
@@ -94,7 +94,7 @@ async def test_a_transaction_a_branch_and_a_side_effect_that_fail_are_executed_o
         return met
 
     async with running_engine(store, flow, config=FAST) as engine:
-        assert await engine.execute(flow, timeout="20s") == ["StepFailedError", "StepFailedError", "GatherError"]
+        assert await engine.execute(flow, timeout="60s") == ["StepFailedError", "StepFailedError", "GatherError"]
     assert executed == {"transaction": 1, "branch": 1, "side effect": 1}
 
 
@@ -113,7 +113,7 @@ async def test_an_operation_that_fails_is_executed_once(store: StateStore, make:
 
     async with running_engine(store, flow, entities=[Account], config=FAST) as engine:
         with pytest.raises(RunFailedError):
-            await engine.execute(flow, timeout="20s")
+            await engine.execute(flow, timeout="60s")
     assert executed == {"it": 1}
 
 
@@ -137,7 +137,7 @@ async def test_what_a_transport_says_of_a_failure_is_recorded(store: StateStore)
         return "not reached"
 
     async with running_engine(store, flow, transport=Far(), config=FAST) as engine:
-        assert await engine.execute(flow, timeout="20s") == "\\x00 \\ud800"
+        assert await engine.execute(flow, timeout="60s") == "\\x00 \\ud800"
     assert executed == {"it": 1}
 
 
@@ -165,4 +165,4 @@ async def test_a_log_does_not_fail_its_step(store: StateStore) -> None:
         return await ctx.step(talks)
 
     async with running_engine(store, flow) as engine:
-        assert await engine.execute(flow, timeout="20s") == "worked"
+        assert await engine.execute(flow, timeout="60s") == "worked"

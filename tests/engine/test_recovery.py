@@ -47,7 +47,7 @@ async def test_a_run_whose_process_dies_again_and_again_is_dead_in_the_end(store
     assert [await die(store, number) for number in range(3)] == [None, 1, 2]
     async with running_engine(store, flow, config=tuned(FAST, max_recovery_attempts=2)) as engine:
         with pytest.raises(RunDeadError, match="3 times without progress"):
-            await engine.handle(handle.run_id).result("20s")
+            await engine.handle(handle.run_id).result("60s")
 
 
 @on_every_store
@@ -83,7 +83,7 @@ async def test_a_process_that_dies_in_a_later_turn_is_noticed_and_counted_like_i
     assert [await die(store, number) for number in range(2)] == [1, 2]
     async with running_engine(store, flow, config=tuned(FAST, max_recovery_attempts=2)) as engine:
         with pytest.raises(RunDeadError, match="3 times without progress"):
-            await engine.handle(handle.run_id).result("20s")
+            await engine.handle(handle.run_id).result("60s")
 
 
 @on_every_store
@@ -112,7 +112,7 @@ async def test_progress_forgets_the_crashes_before_it(store: StateStore) -> None
         await until(lambda: has_status(handle, RunStatus.RUNNING))
         assert (await handle.run()).recovery_attempts == 0
         go_on.set()
-        await engine.handle(handle.run_id).result("20s")
+        await engine.handle(handle.run_id).result("60s")
 
 
 async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_going_on(
@@ -148,6 +148,6 @@ async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_goin
 
         await until(each_was_tried_again)
         assert worker.health().alive
-        assert await WorkflowService(engine.kernel).execute(flow, timeout="20s") == "done"
+        assert await WorkflowService(engine.kernel).execute(flow, timeout="60s") == "done"
     finally:
         await worker.stop()

@@ -42,7 +42,7 @@ async def test_the_first_run_sees_what_every_replay_sees(store: StateStore) -> N
         return seen[-1][0]
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == {"1": [2, 3], "at": "PT1S"}
+        assert await (await engine.start(flow)).result("60s") == {"1": [2, 3], "at": "PT1S"}
     assert len(seen) == 2
     assert seen[0] == seen[1]
 
@@ -71,7 +71,7 @@ async def test_a_failed_step_that_the_body_caught_is_not_executed_again(store: S
         return "caught"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "caught"
+        assert await (await engine.start(flow)).result("60s") == "caught"
     assert executions == 1
     assert caught == [("step 'fail_the_first_time' failed after 1 attempt: out of stock", "stock", 1)] * 2
 
@@ -98,7 +98,7 @@ async def test_a_failed_side_effect_that_the_body_caught_is_not_taken_again(stor
         return found
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "the flag service is away"
+        assert await (await engine.start(flow)).result("60s") == "the flag service is away"
     assert takes == 1
 
 
@@ -117,7 +117,7 @@ async def test_a_timeout_stays_a_timeout_although_the_signal_comes_afterwards(st
         await until(lambda: store.find_signal_waiter("on"))
         assert not await engine.signal("go", "too late")
         assert await engine.signal("on")
-        assert await handle.result("5s") == "timeout"
+        assert await handle.result("60s") == "timeout"
 
 
 async def test_a_body_that_catches_every_exception_still_suspends(store: StateStore) -> None:
@@ -136,7 +136,7 @@ async def test_a_body_that_catches_every_exception_still_suspends(store: StateSt
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.signal("go", "signalled")
-        assert await handle.result("5s") == "signalled"
+        assert await handle.result("60s") == "signalled"
     assert swallowed == []
 
 
@@ -162,7 +162,7 @@ async def test_a_body_that_catches_even_the_suspension_gains_nothing(store: Stat
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.signal("go", "signalled")
-        assert await handle.result("5s") == "signalled"
+        assert await handle.result("60s") == "signalled"
 
 
 async def _by_gather(ctx: WorkflowContext) -> list[int]:
@@ -205,7 +205,7 @@ async def test_positions_are_taken_when_a_step_is_called(store: StateStore, toge
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == [2, 4, 6]
+        assert await handle.result("60s") == [2, 4, 6]
     assert results == [[2, 4, 6]] * 2
     history = await store.list_checkpoints(handle.run_id)
     assert [(row.seq, row.input) for row in history[:3]] == [(0, 1), (1, 2), (2, 3)]
@@ -246,7 +246,7 @@ async def test_branches_of_several_steps_get_their_own_results_on_a_replay(store
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         expected = [value * 100 + 4 * value + 4 * (value + 1) for value in (1, 2, 3, 1, 2)]
-        assert await handle.result("5s") == expected
+        assert await handle.result("60s") == expected
     for row in await store.list_checkpoints(handle.run_id):
         keys.setdefault(row.step_id, set()).add(row.seq)
     assert all(len(seqs) == 1 for seqs in keys.values()), "a step id names more than one step"
@@ -288,7 +288,7 @@ async def test_a_branch_that_was_not_recorded_keeps_its_step_id_after_a_crash(st
         await until(third_is_recorded)
     crash.set()
     async with running_engine(store, flow, config=IMPATIENT) as second:
-        assert await second.handle(handle.run_id).result("5s") == [1, 2, 3]
+        assert await second.handle(handle.run_id).result("60s") == [1, 2, 3]
     keys = {row.step_id: row.input for row in await store.list_checkpoints(handle.run_id) if row.name == "charge"}
     assert keys == {f"{handle.run_id}:{branch}.1": branch + 1 for branch in range(3)}
     assert asked["charge 3", 3] == 1
@@ -312,7 +312,7 @@ async def test_branches_may_wait_for_signals_between_their_steps(store: StateSto
         for token in ("b-1", "b-2", "a-1", "a-2"):
             await until(lambda token=token: store.find_signal_waiter(token))  # type: ignore[misc]
             assert await engine.signal(token, token)
-        assert await handle.result("5s") == ["a-1a-2", "b-1b-2"]
+        assert await handle.result("60s") == ["a-1a-2", "b-1b-2"]
     assert await store.list_signal_waiters() == []
 
 
@@ -345,7 +345,7 @@ async def test_a_branch_that_another_ones_failure_cancels_does_not_block_the_rep
         return "caught"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "caught"
+        assert await (await engine.start(flow)).result("60s") == "caught"
 
 
 async def test_a_context_used_inside_a_step_is_refused(store: StateStore) -> None:
@@ -362,7 +362,7 @@ async def test_a_context_used_inside_a_step_is_refused(store: StateStore) -> Non
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match=r"inside the step 'nested'"):
-            await handle.result("5s")
+            await handle.result("60s")
     (row,) = await store.list_checkpoints(handle.run_id)
     assert (row.status, row.attempts) == (CheckpointStatus.FAILED, 1)
 
@@ -460,7 +460,7 @@ async def test_a_run_whose_code_changed_is_parked_and_goes_on_with_the_right_cod
     rows = {row.seq: row for row in await store.list_checkpoints(handle.run_id)}
     assert {row.seq: row for row in history}.items() <= rows.items()
     async with running_engine(store, recorded, config=IMPATIENT) as right:
-        assert await right.handle(handle.run_id).result("5s") == "recorded"
+        assert await right.handle(handle.run_id).result("60s") == "recorded"
     assert (await handle.run()).error is None
 
 
@@ -494,5 +494,5 @@ async def test_a_task_that_the_body_forgot_is_ended_with_it(store: StateStore) -
         return f"{len(forgotten)} forgotten"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "3 forgotten"
+        assert await (await engine.start(flow)).result("60s") == "3 forgotten"
         assert await store.list_signal_waiters() == []

@@ -67,7 +67,7 @@ async def test_a_task_that_was_cancelled_keeps_its_results_from_the_next_one(sto
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     async with running_engine(store, flow) as engine:
         await engine.signal("end")
-        assert await engine.handle(handle.run_id).result("20s") == "second"
+        assert await engine.handle(handle.run_id).result("60s") == "second"
     assert executed == ["first", "second"]
     assert await store.list_signal_waiters() == []
 
@@ -90,7 +90,7 @@ async def test_a_step_that_the_body_cancelled_is_not_executed_again(store: State
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     async with running_engine(store, flow) as engine:
         await engine.signal("end")
-        await engine.handle(handle.run_id).result("20s")
+        await engine.handle(handle.run_id).result("60s")
     assert executed == ["began"]
 
 
@@ -116,7 +116,7 @@ async def test_what_came_first_comes_first_on_every_replay(store: StateStore) ->
         await until(lambda: store.find_signal_waiter("end"))
     async with running_engine(store, flow) as engine:
         await engine.signal("end")
-        assert await engine.handle(handle.run_id).result("20s") == ["b"]
+        assert await engine.handle(handle.run_id).result("60s") == ["b"]
 
 
 async def _executed(times: int) -> bool:
@@ -149,5 +149,5 @@ async def test_what_came_while_nobody_drove_the_run_comes_in_its_order(
         await asyncio.sleep(0.003)
     async with running_engine(store, flow) as engine:
         wait = "the second wait" if sent[0] == "cancel" else "the first wait"
-        assert await engine.handle(handle.run_id).result("20s") == [wait, "answer"]
+        assert await engine.handle(handle.run_id).result("60s") == [wait, "answer"]
     assert await store.list_signal_waiters() == []

@@ -41,7 +41,7 @@ async def test_a_branch_that_finds_its_steps_recorded_keeps_nobody_from_waiting(
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.signal("go", "on")
-        assert await handle.result("5s") == ["slept", "on", 2]
+        assert await handle.result("60s") == ["slept", "on", 2]
         await until(lambda: is_idle(worker))
 
 
@@ -66,7 +66,7 @@ async def test_a_call_that_is_refused_at_once_keeps_nobody_from_waiting() -> Non
         handle = await engine.start(flow)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.signal("go", "on")
-        assert await handle.result("5s") == "on"
+        assert await handle.result("60s") == "on"
 
 
 async def test_a_branch_that_only_found_recorded_steps_ends_with_its_turn() -> None:
@@ -91,7 +91,7 @@ async def test_a_branch_that_only_found_recorded_steps_ends_with_its_turn() -> N
             await until(lambda: is_idle(worker))
             assert not [task for task in asyncio.all_tasks() if task.get_name() == "a branch of the test"]
             await engine.signal(f"go {number}", "on")
-        assert await handle.result("5s") == ["on"] * 3
+        assert await handle.result("60s") == ["on"] * 3
         assert started > 1
 
 
@@ -118,5 +118,5 @@ async def test_cancelling_undoes_the_finished_steps_of_every_branch(waits_first:
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.cancel(handle.run_id, compensate=True)
         with pytest.raises(RunCancelledError):
-            await handle.result("5s")
+            await handle.result("60s")
     assert len(undone) == 2

@@ -50,7 +50,7 @@ async def _fails(engine: WorkflowService, flow: Callable[..., Any], *names: str)
     broken.update(names)
     handle = await engine.start(flow, run_id="run")
     with pytest.raises(RunFailedError):
-        await handle.result("5s")
+        await handle.result("60s")
     broken.clear()
     return handle.run_id
 
@@ -60,7 +60,7 @@ async def _retried(flow: Callable[..., Any], *names: str, others: tuple[Callable
     async with running_engine(MemoryStateStore(), flow, *others) as engine:
         run_id = await _fails(engine, flow, *names)
         await engine.retry(run_id)
-        return await engine.handle(run_id).result("5s")
+        return await engine.handle(run_id).result("60s")
 
 
 async def test_a_failure_that_is_raised_again_after_a_notice_takes_the_notice_along() -> None:
@@ -275,5 +275,5 @@ async def test_a_run_that_another_system_ended_gives_up_the_failures_that_its_er
     await store.update_run("run", {"error": ErrorRecord(message="second is broken")}, statuses=(RunStatus.FAILED,))
     await build_engine(store, flow).retry("run")
     async with running_engine(store, flow) as engine:
-        assert await engine.handle("run").result("5s") == ["first", "second"]
+        assert await engine.handle("run").result("60s") == ["first", "second"]
     assert done == {"first": 1, "second": 2}

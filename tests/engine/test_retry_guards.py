@@ -63,9 +63,9 @@ async def test_a_retry_with_input_is_of_the_version_that_failed(store: StateStor
     async with running_engine(store, first, second) as engine:
         handle = await engine.start(first, False)
         with pytest.raises(RunFailedError):
-            await handle.result("20s")
+            await handle.result("60s")
         retried: Any = await engine.retry_with_input(handle.run_id, True)
-        assert await engine.handle(retried.id).result("20s") == "by version 1"
+        assert await engine.handle(retried.id).result("60s") == "by version 1"
 
 
 @on_every_store

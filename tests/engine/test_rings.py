@@ -67,7 +67,7 @@ async def test_a_ring_of_four_is_refused_though_the_joins_that_close_it_see_diff
             joins.crossing = meeting
             await engine.signal("east may join")
             await engine.signal("west may join")
-            results = {str(await handle.result("10s")) for handle in handles}
+            results = {str(await handle.result("60s")) for handle in handles}
             assert results in ({"east: child_cycle"}, {"west: child_cycle"})
 
 
@@ -118,7 +118,7 @@ async def test_a_ring_through_a_retry_is_refused_though_its_joins_have_no_run_in
             joins.crossing = meeting
             await engine.signal("parent may join")
             await engine.signal("retry may join")
-            assert await handle.result("10s") in (
+            assert await handle.result("60s") in (
                 f"parent: run '{retry.id}', a retry of 'tried', {refusal.format(repr('parent'))}",
                 f"retry: run 'third' {refusal.format(repr(retry.id))}",
             )

@@ -38,7 +38,7 @@ async def test_attributes_are_merged_removed_and_checked(store: StateStore) -> N
     async with running_engine(store, order) as engine:
         handle = await engine.start(order, search_attributes={"customer": "a"})
         first = {"customer": "a", "cents": 5}
-        assert await handle.result("20s") == [{**first, "vip": True}, first, "refused", {**first, "customer": "b"}]
+        assert await handle.result("60s") == [{**first, "vip": True}, first, "refused", {**first, "customer": "b"}]
     assert (await handle.run()).search_attributes == {"customer": "b", "cents": 5}
     found = await store.list_runs(RunQuery(attributes=(AttributeFilter("cents", "eq", 5),)))
     assert [run.id for run in found] == [handle.run_id]
@@ -57,7 +57,7 @@ async def test_branches_that_change_attributes_at_once_lose_none(store: StateSto
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow, search_attributes={"given": 1, "kept": True})
-        await handle.result("20s")
+        await handle.result("60s")
     expected = {"kept": True, **{f"branch {number}": number for number in range(8)}}
     assert (await handle.run()).search_attributes == expected
 
@@ -81,4 +81,4 @@ async def test_a_value_that_cannot_be_searched_is_refused(value: object) -> None
         return "taken"
 
     async with running_engine(MemoryStateStore(), flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "refused"
+        assert await (await engine.start(flow)).result("60s") == "refused"

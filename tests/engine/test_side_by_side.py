@@ -165,7 +165,7 @@ async def test_a_delivery_lets_its_branch_go_on_while_another_one_works(
         await hold.begun.wait()
         await until(lambda: store.list_signal_waiters(run_ids=[handle.run_id]))
         await delivery.answer(engine, handle.run_id)
-        assert await handle.result("20s") == ["worked", "sent"]
+        assert await handle.result("60s") == ["worked", "sent"]
     assert hold.executions == 1, "its turn was not given up for that"
 
 
@@ -193,7 +193,7 @@ async def test_so_does_a_delivery_by_another_process(
             await hold.begun.wait()
             await until(lambda: stores[1].list_signal_waiters(run_ids=[handle.run_id]))
             await delivery.answer(away, handle.run_id)
-            assert await handle.result("20s") == ["worked", "sent"]
+            assert await handle.result("60s") == ["worked", "sent"]
     assert hold.executions == 1
 
 
@@ -208,7 +208,7 @@ async def test_the_answer_of_an_entity_lets_its_branch_go_on(store: StateStore, 
         return await ctx.gather(ctx.local_step("work", hold.work), asks())
 
     async with running_engine(store, flow, entities=[Ledger], config=PATIENT) as engine:
-        assert await (await engine.start(flow)).result("20s") == ["worked", 3]
+        assert await (await engine.start(flow)).result("60s") == ["worked", 3]
     assert hold.executions == 1
 
 
@@ -244,7 +244,7 @@ async def test_a_sleep_and_the_end_of_a_wait_come_while_another_branch_works(sto
         return await ctx.gather(ctx.local_step("work", hold.work), releases())
 
     async with running_engine(store, flow, config=PATIENT) as engine:
-        assert await (await engine.start(flow)).result("20s") == ["worked", None]
+        assert await (await engine.start(flow)).result("60s") == ["worked", None]
     assert sorted(timers) == ["callback", "event", "signal", "sleep"]
     assert hold.executions == 1
 
@@ -268,7 +268,7 @@ async def test_an_attempt_that_waits_longer_than_a_turn_would_comes_while_anothe
 
     config = tuned(PATIENT, inline_retry_below=timedelta(0))
     async with running_engine(store, flow, config=config) as engine:
-        assert await (await engine.start(flow)).result("20s") == ["worked", "released"]
+        assert await (await engine.start(flow)).result("60s") == ["worked", "released"]
     assert hold.executions == 1
 
 
@@ -288,7 +288,7 @@ async def test_a_sleep_wins_a_race_against_a_step_at_work_wherever_it_stands(
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     async with running_engine(store, flow, config=FAST) as engine:
         await engine.signal("go", "on")
-        assert await engine.handle(handle.run_id).result("20s") == [0 if sleep_first else 1, None, "on"]
+        assert await engine.handle(handle.run_id).result("60s") == [0 if sleep_first else 1, None, "on"]
     assert hold.executions == 1, "the loser is not begun again on a replay"
 
 
@@ -307,7 +307,7 @@ async def test_a_signal_wins_a_race_against_a_step_at_work(store: StateStore, ho
         await hold.begun.wait()
         await until(lambda: store.find_signal_waiter("go"))
         await engine.signal("go", "on")
-        assert await handle.result("20s") == [0 if wait_first else 1, "on"]
+        assert await handle.result("60s") == [0 if wait_first else 1, "on"]
     assert hold.executions == 1
 
 
@@ -331,7 +331,7 @@ async def test_of_several_that_came_while_nobody_drove_the_run_the_one_that_came
         # Times are whole milliseconds.
         await asyncio.sleep(0.005)
     async with running_engine(store, flow) as engine:
-        assert await engine.handle(handle.run_id).result("20s") == [0 if first == "a" else 1, 0]
+        assert await engine.handle(handle.run_id).result("60s") == [0 if first == "a" else 1, 0]
 
 
 async def test_a_stopping_worker_does_not_go_on_with_what_comes_meanwhile(store: StateStore, hold: Hold) -> None:
@@ -353,7 +353,7 @@ async def test_a_stopping_worker_does_not_go_on_with_what_comes_meanwhile(store:
     assert woken == []
     assert await has_status(handle, RunStatus.PENDING)
     async with running_engine(store, flow, config=FAST) as engine:
-        assert await engine.handle(handle.run_id).result("20s") == ["worked", None]
+        assert await engine.handle(handle.run_id).result("60s") == ["worked", None]
 
 
 async def test_a_thousand_deliveries_cost_a_turn_few_looks(store: StateStore, hold: Hold) -> None:
@@ -382,5 +382,5 @@ async def test_a_thousand_deliveries_cost_a_turn_few_looks(store: StateStore, ho
         await hold.begun.wait()
         await until(lambda: store.find_signal_waiter("go 199"))
         await asyncio.gather(*(engine.signal(f"go {number}", number) for number in range(200)))
-        assert await handle.result("20s") == sum(range(200))
+        assert await handle.result("60s") == sum(range(200))
     assert looks < 50

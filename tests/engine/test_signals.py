@@ -81,7 +81,7 @@ async def test_no_moment_around_the_wait_loses_what_comes_or_delivers_it_twice(k
                 # Later than every call of the first turn.
                 moments.active = False
                 await moments.send()
-            assert await handle.result("5s") == "once"
+            assert await handle.result("60s") == "once"
         assert received == ["once"]
         assert await store.take_buffered_signal("go") is None
         assert await store.list_buffered_events("go") == []
@@ -116,7 +116,7 @@ async def test_a_signal_that_comes_after_the_history_was_read_is_found_by_the_wa
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         armed = True
         assert await engine.signal("a", 1)
-        assert await handle.result("5s") == [1, 2]
+        assert await handle.result("60s") == [1, 2]
     assert await store.list_signal_waiters() == []
 
 
@@ -127,7 +127,7 @@ async def test_a_signal_before_the_start_is_received(store: StateStore) -> None:
 
     async with running_engine(store, flow) as engine:
         assert not await engine.signal("go", "early")
-        assert await (await engine.start(flow)).result("5s") == "early"
+        assert await (await engine.start(flow)).result("60s") == "early"
 
 
 async def test_signals_are_received_in_the_order_in_which_they_were_sent(store: StateStore) -> None:
@@ -143,7 +143,7 @@ async def test_signals_are_received_in_the_order_in_which_they_were_sent(store: 
         await engine.signal("number", 3)
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.signal("number", 4)
-        assert await handle.result("5s") == [0, 1, 2, 3, 4]
+        assert await handle.result("60s") == [0, 1, 2, 3, 4]
 
 
 async def test_two_waits_of_one_run_for_the_same_token_get_a_signal_each(store: StateStore) -> None:
@@ -156,7 +156,7 @@ async def test_two_waits_of_one_run_for_the_same_token_get_a_signal_each(store: 
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.signal("number", 1)
         await engine.signal("number", 2)
-        assert await handle.result("5s") == [1, 2]
+        assert await handle.result("60s") == [1, 2]
 
 
 async def test_of_two_live_runs_the_second_one_to_wait_for_a_token_learns_who_has_it(store: StateStore) -> None:
@@ -179,9 +179,9 @@ async def test_of_two_live_runs_the_second_one_to_wait_for_a_token_learns_who_ha
     async with running_engine(store, first, second) as engine:
         owner = await engine.start(first, run_id="owner")
         await until(lambda: has_status(owner, RunStatus.SUSPENDED))
-        assert await (await engine.start(second)).result("5s") == "refused"
+        assert await (await engine.start(second)).result("60s") == "refused"
         assert await engine.signal("shared", 1)
-        assert await owner.result("5s") == 1
+        assert await owner.result("60s") == 1
     assert caught == ["owner", "owner"]
 
 
@@ -197,10 +197,10 @@ async def test_a_waiter_that_a_finished_run_left_behind_swallows_no_signal(store
 
     async with running_engine(store, nothing, flow) as engine:
         dead = await engine.start(nothing)
-        await dead.result("5s")
+        await dead.result("60s")
         await store.put_signal_waiter(SignalWaiter(token="go", run_id=dead.run_id, seq=0))
         assert not await engine.signal("go", 1)
-        assert await (await engine.start(flow)).result("5s") == 1
+        assert await (await engine.start(flow)).result("60s") == 1
 
 
 async def test_a_branch_that_waits_for_a_signal_leaves_no_waiter_when_another_one_wins(store: StateStore) -> None:
@@ -215,7 +215,7 @@ async def test_a_branch_that_waits_for_a_signal_leaves_no_waiter_when_another_on
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == "timer"
+        assert await handle.result("60s") == "timer"
     assert await store.list_signal_waiters() == []
 
 
@@ -232,7 +232,7 @@ async def test_a_token_that_a_database_cannot_hold_is_refused_on_both_sides(stor
             await engine.signal(token)
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match="token must be printable"):
-            await handle.result("5s")
+            await handle.result("60s")
 
 
 async def test_a_signal_for_one_namespace_is_received_there_or_not_at_all(store: StateStore) -> None:
@@ -249,7 +249,7 @@ async def test_a_signal_for_one_namespace_is_received_there_or_not_at_all(store:
         assert not await engine.signal_waiting("go", "foreign", namespace="elsewhere")
         sent = await asyncio.gather(*[engine.signal_waiting("go", "mine", namespace="default") for _ in range(3)])
         assert sorted(sent) == [False, False, True]
-        assert await handle.result("5s") == "mine"
+        assert await handle.result("60s") == "mine"
         async with store.transaction() as transaction:
             await transaction.put_signal_waiter(SignalWaiter(token="go", run_id=handle.run_id, seq=0))
         assert not await engine.signal_waiting("go", "late", namespace="default")
@@ -274,8 +274,8 @@ async def test_a_kept_signal_is_received_in_the_namespace_of_its_sender(store: S
         anywhere = build_engine(store, approval)
         for engine, payload in ((acme, "acme's"), (globex, "globex's"), (anywhere, "nobody's")):
             assert not await engine.signal("approve:7", payload, signal_id="one")
-        assert await globex.execute(approval, timeout="20s") == "globex's"
-        assert await acme.execute(approval, timeout="20s") == "acme's"
+        assert await globex.execute(approval, timeout="60s") == "globex's"
+        assert await acme.execute(approval, timeout="60s") == "acme's"
         # In the namespace `default` the reference's form stays.
         kept = await store.take_buffered_signal("approve:7")
         assert kept is not None
@@ -292,7 +292,7 @@ async def test_a_signal_that_comes_with_a_start_is_kept_in_the_namespace_of_the_
         await until(lambda: store.find_signal_waiter("approve:7"))
         await globex.cancel(waiting.run_id)
     async with running_engine(store, approval, config=ACME) as acme:
-        assert await acme.handle("first").result("20s") == "acme's"
+        assert await acme.handle("first").result("60s") == "acme's"
 
 
 @on_every_store
@@ -330,7 +330,7 @@ async def test_a_signal_that_came_too_late_for_its_wait_stays_in_its_namespace(s
         assert await store.list_checkpoints(other.run_id) == []
         await build_engine(store, approval, config=GLOBEX).cancel(other.run_id)
         await acme.signal("go on")
-        assert await handle.result("20s") == "acme's"
+        assert await handle.result("60s") == "acme's"
     await moment.aclose()
 
 
@@ -346,7 +346,7 @@ async def test_a_token_cannot_name_what_is_kept_for_another_namespace(token: str
         with pytest.raises(InputValidationError, match="mark a namespace"):
             await engine.publish_event(token)
         with pytest.raises(RunFailedError, match="mark a namespace"):
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
         assert not await engine.signal("@mention")
 
 
@@ -385,4 +385,4 @@ async def test_a_signal_during_a_long_first_turn_wakes_the_wait_that_comes_later
         await until(lambda: store.find_signal_waiter("go"))
         assert await engine.signal("go", 1)
         go_on.set()
-        assert await handle.result("5s") == 1
+        assert await handle.result("60s") == 1

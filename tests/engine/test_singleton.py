@@ -113,7 +113,7 @@ async def test_never_more_than_the_limit_are_under_way(
     """Two workers drive runs of two keys, started all at once."""
     async with running_engine(store, flow) as engine, running_engine(store, flow):
         handles = await asyncio.gather(*[engine.start(flow.__name__, f"{key}/{n}") for n in range(12) for key in "ab"])
-        await asyncio.gather(*[handle.result("20s") for handle in handles])
+        await asyncio.gather(*[handle.result("60s") for handle in handles])
     assert most == {"a": limit, "b": limit} if limit == 1 else max(most.values()) <= limit
     assert under_way == {"a": 0, "b": 0}
     assert await store.list_signal_waiters() == []
@@ -133,7 +133,7 @@ async def test_runs_of_one_key_come_in_the_order_of_their_creation() -> None:
             waiting = [waiter.token for waiter in await store.list_signal_waiters(prefix="go:")]
             assert waiting == [token]
             await engine.signal(token)
-            await handles[number].result("5s")
+            await handles[number].result("60s")
 
 
 async def _queued_or_waiting(store: StateStore, run_id: str) -> bool:
@@ -148,8 +148,8 @@ async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit(stor
     older = await outside.start(alone, "k/older")
     newer = await outside.start(alone, "k/newer", priority=9)
     async with running_engine(store, alone, config=tuned(FAST, concurrency=1)):
-        await older.result("20s")
-        await newer.result("20s")
+        await older.result("60s")
+        await newer.result("60s")
     assert most["k"] == 1
 
 
@@ -168,17 +168,17 @@ async def test_a_slot_is_free_however_its_run_ends(store: StateStore, ending: st
             case "cancelled" | "cancelled with compensation":
                 await engine.cancel("first", compensate=ending != "cancelled")
                 with pytest.raises(RunCancelledError):
-                    await first_run.result("20s")
+                    await first_run.result("60s")
             case "failed":
                 await engine.signal("go:k/first", "fail")
                 with pytest.raises(RunFailedError):
-                    await first_run.result("20s")
+                    await first_run.result("60s")
             case _:
                 await engine.signal("go:k/first")
-                await first_run.result("20s")
+                await first_run.result("60s")
         await until(lambda: store.find_signal_waiter("go:k/second"))
         await engine.signal("go:k/second")
-        assert await second.result("20s") == "k/second"
+        assert await second.result("60s") == "k/second"
     assert await store.list_signal_waiters() == []
 
 
@@ -195,7 +195,7 @@ async def test_a_waiting_run_that_is_cancelled_leaves_the_queue() -> None:
         await engine.signal("go:k/1")
         await until(lambda: store.find_signal_waiter("go:k/3"))
         await engine.signal("go:k/3")
-        assert await third.result("5s") == "k/3"
+        assert await third.result("60s") == "k/3"
 
 
 @on_every_store
@@ -241,7 +241,7 @@ async def test_two_slots_that_become_free_at_once_wake_two_runs(store: StateStor
     await build_engine(store, two_at_a_time).cancel("a")
     await build_engine(store, two_at_a_time).cancel("b")
     async with running_engine(store, two_at_a_time):
-        await until(lambda: _is_under_way(store, "k/c", "k/d"), seconds=10)
+        await until(lambda: _is_under_way(store, "k/c", "k/d"))
 
 
 @on_every_store
@@ -251,7 +251,7 @@ async def test_a_woken_run_that_is_cancelled_passes_its_slot_on(store: StateStor
     for name in "abc":
         await build_engine(store, two_at_a_time).cancel(name)
     async with running_engine(store, two_at_a_time):
-        await until(lambda: _is_under_way(store, "k/d", "k/e"), seconds=10)
+        await until(lambda: _is_under_way(store, "k/d", "k/e"))
 
 
 @on_every_store
@@ -273,7 +273,7 @@ async def test_a_deploy_that_raises_the_limit_fills_every_slot_at_the_next_endin
                 await until(lambda: store.find_signal_waiter("go:k/a"))
     async with running_engine(store, three) as engine:
         await engine.signal("go:k/a")
-        await until(lambda: _is_under_way(store, "k/b", "k/c", "k/d"), seconds=10)
+        await until(lambda: _is_under_way(store, "k/b", "k/c", "k/d"))
 
 
 @on_every_store
@@ -283,7 +283,7 @@ async def test_a_blocked_run_in_the_queue_does_not_keep_a_slot_empty(store: Stat
     await store.update_run("b", {"status": RunStatus.BLOCKED, "wake_at": None})
     async with running_engine(store, holding) as engine:
         await engine.signal("go:k/a")
-        await until(lambda: _is_under_way(store, "k/c"), seconds=10)
+        await until(lambda: _is_under_way(store, "k/c"))
 
 
 @workflow(singleton=Singleton(key=key_of))
@@ -310,15 +310,15 @@ async def test_a_run_that_goes_on_with_another_key_leaves_its_slot_and_waits_for
         waits = await engine.start(moving, "k/waits")
         await until(lambda: has_status(waits, RunStatus.SUSPENDED))
         await engine.signal("go:k/moves")
-        await until(lambda: _is_under_way(store, "k/waits", "other/first"), seconds=10)
+        await until(lambda: _is_under_way(store, "k/waits", "other/first"))
         await until(lambda: has_status(engine.handle("r~1"), RunStatus.SUSPENDED))
         assert (await engine.handle("r~1").run()).tags == ("mine", "singleton:other")
         await engine.signal("go:other/first")
-        await until(lambda: _is_under_way(store, "k/waits", "other/moved"), seconds=10)
+        await until(lambda: _is_under_way(store, "k/waits", "other/moved"))
         await engine.signal("go:other/moved")
-        await engine.handle("r").result("20s")
+        await engine.handle("r").result("60s")
         await engine.signal("go:k/waits")
-        await waits.result("20s")
+        await waits.result("60s")
     assert await store.list_signal_waiters() == []
 
 
@@ -330,7 +330,7 @@ async def test_a_run_that_goes_on_with_the_same_key_keeps_its_slot_ahead_of_thos
         waits = await engine.start(moving, "k/waits")
         await until(lambda: has_status(waits, RunStatus.SUSPENDED))
         await engine.signal("go:k/keeps")
-        await until(lambda: _is_under_way(store, "k/kept"), seconds=10)
+        await until(lambda: _is_under_way(store, "k/kept"))
 
 
 async def test_going_on_with_an_input_that_has_no_key_fails_where_it_is_asked_for(store: StateStore) -> None:
@@ -338,7 +338,7 @@ async def test_going_on_with_an_input_that_has_no_key_fails_where_it_is_asked_fo
         handle = await engine.start(moving, "k/breaks")
         await engine.signal("go:k/breaks")
         with pytest.raises(RunFailedError, match="singleton key"):
-            await handle.result("20s")
+            await handle.result("60s")
 
 
 @on_every_store
@@ -358,7 +358,7 @@ async def test_a_run_that_dies_while_it_goes_on_with_another_key_has_one_slot_at
             slots = await store.list_signal_waiters(prefix="singleton:")
             assert [(waiter.run_id, "other" in waiter.token) for waiter in slots] == [(f"r{number}~1", True)]
             await engine.signal("go:other/moved")
-            await engine.handle(f"r{number}").result("20s")
+            await engine.handle(f"r{number}").result("60s")
         if not fuse.blown:
             break
     assert number > 3
@@ -379,7 +379,7 @@ async def test_keys_of_different_workflows_and_namespaces_do_not_meet() -> None:
     ):
         await engine.start(holding, "k/1")
         await until(lambda: store.find_signal_waiter("go:k/1"))
-        await (await engine.start(alone, "k/2")).result("5s")
+        await (await engine.start(alone, "k/2")).result("60s")
         await elsewhere.start(holding, "k/3")
         await until(lambda: store.find_signal_waiter("go:k/3"))
 
@@ -390,7 +390,7 @@ async def test_children_are_singletons_too() -> None:
         return await ctx.all(alone, [f"k/{number}" for number in range(5)])
 
     async with running_engine(MemoryStateStore(), parent, alone) as engine:
-        assert len(await (await engine.start(parent)).result("5s")) == 5
+        assert len(await (await engine.start(parent)).result("60s")) == 5
     assert most["k"] == 1
 
 
@@ -407,7 +407,7 @@ async def test_a_retried_run_queues_again(store: StateStore) -> None:
     async with running_engine(store, flow) as engine:
         first = await engine.start(flow, "first")
         with pytest.raises(RunFailedError):
-            await first.result("20s")
+            await first.result("60s")
         await engine.start(flow, "second")
         await until(lambda: store.find_signal_waiter("go:second"))
         fails = False
@@ -423,7 +423,7 @@ async def test_a_retry_with_input_has_the_key_of_its_own_input() -> None:
     async with running_engine(store, holding) as engine:
         handle = await engine.start(holding, "k/fails")
         with pytest.raises(RunFailedError):
-            await handle.result("5s")
+            await handle.result("60s")
         retried: Run = await engine.retry_with_input(handle.run_id, "other/fails")
         assert retried.tags == ("singleton:other",)
 

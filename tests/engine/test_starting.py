@@ -118,7 +118,7 @@ async def test_a_name_starts_the_newest_version_and_a_version_exactly_that_one()
     store = MemoryStateStore()
     early = await build_engine(store, one).start("versioned")
     async with running_engine(store, one, two) as engine:
-        assert await early.result("5s") == "1"
+        assert await early.result("60s") == "1"
         starts = [
             engine.start("versioned"),
             engine.start("versioned", version="1"),
@@ -126,7 +126,7 @@ async def test_a_name_starts_the_newest_version_and_a_version_exactly_that_one()
             engine.start(one, version="2"),
         ]
         handles = [await start for start in starts]
-        assert [await handle.result("5s") for handle in handles] == ["2", "1", "1", "2"]
+        assert [await handle.result("60s") for handle in handles] == ["2", "1", "1", "2"]
         assert [(await handle.run()).workflow_version for handle in handles] == ["2", "1", "1", "2"]
 
 
@@ -173,12 +173,12 @@ async def test_a_child_is_not_mistaken_for_another_workflow_s_run() -> None:
 
     store = MemoryStateStore()
     async with running_engine(store, order, refund, parent) as engine:
-        assert await engine.execute(order, 1, run_id="7", timeout="5s") == 1
+        assert await engine.execute(order, 1, run_id="7", timeout="60s") == 1
         handle = await engine.start(parent, run_id="p")
         await until(lambda: store.find_signal_waiter("go"))
         await store.delete_run("7")
         await engine.signal("go")
-        assert await handle.result("5s") == ["7", "7", "reserved"]
+        assert await handle.result("60s") == ["7", "7", "reserved"]
     assert attempts == ["turn", "turn"], "the refusal was recorded: it holds on the replay, when the id is free"
 
 
@@ -226,7 +226,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
         assert await operator.get_value("talk", "secret", int) == 7
         assert await operator.continue_run("talk")
         assert (await operator.update("talk", "name", "x")).accepted
-        assert await handle.result("10s") == "x"
+        assert await handle.result("60s") == "x"
 
 
 @on_every_store
@@ -263,7 +263,7 @@ async def test_a_driven_run_keeps_its_lease_whatever_another_namespace_asks_for(
         assert replace(after, locked_until=before.locked_until) == before
         await own.signal("go", "own")
         go_on.set()
-        assert await handle.result("20s") == ["worked", "own"]
+        assert await handle.result("60s") == ["worked", "own"]
 
 
 @on_every_store
@@ -285,7 +285,7 @@ async def test_signals_and_events_stay_in_the_namespace_of_an_engine_that_has_on
         assert (await other.publish_event("paid", 1, buffer=False)).receivers == ()
         assert (await own.publish_event("paid", 2)).receivers == ("e",)
         assert await engine_of(store, None).signal("go", 3)
-        assert (await signalled.result("10s"), await told.result("10s")) == (3, 2)
+        assert (await signalled.result("60s"), await told.result("60s")) == (3, 2)
 
 
 async def test_entities_of_two_namespaces_are_two() -> None:

@@ -46,7 +46,7 @@ async def test_attempts_are_counted_across_retries(store: StateStore, suspend: b
 
     async with running_engine(store, flow, config=SUSPENDING if suspend else FAST) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == 3
+        assert await handle.result("60s") == 3
     (row,) = await store.list_checkpoints(handle.run_id)
     assert (row.status, row.attempts) == (CheckpointStatus.COMPLETED, 3)
 
@@ -101,7 +101,7 @@ async def test_attempts_survive_a_crash(store: StateStore) -> None:
         await until(is_recorded)
     async with running_engine(store, flow, config=config) as second:
         with pytest.raises(RunFailedError, match="after 3 attempts: attempt 3"):
-            await second.handle(handle.run_id).result("5s")
+            await second.handle(handle.run_id).result("60s")
     assert attempts == 3
     (row,) = await store.list_checkpoints(handle.run_id)
     told = [event["message"] for event in row.events if isinstance(event, dict)]
@@ -139,7 +139,7 @@ async def test_a_crash_in_a_later_attempt_loses_nothing_of_the_earlier_ones(stor
 
         await until(is_shown_as_running)
     async with running_engine(store, flow, config=config) as second:
-        assert await second.handle(handle.run_id).result("5s") == "done"
+        assert await second.handle(handle.run_id).result("60s") == "done"
     (row,) = await store.list_checkpoints(handle.run_id)
     assert [event["message"] for event in row.events if isinstance(event, dict)] == ["ConnectionError: try again"]
 
@@ -170,7 +170,7 @@ async def test_an_attempt_that_a_crash_cut_off_is_made_again_under_its_number(st
 
         await until(is_shown_as_running)
     async with running_engine(store, flow, config=config) as second:
-        assert await second.handle(handle.run_id).result("5s") == "done"
+        assert await second.handle(handle.run_id).result("60s") == "done"
     (row,) = await store.list_checkpoints(handle.run_id)
     assert (row.attempts, len(numbers)) == (1, 2)
 
@@ -213,7 +213,7 @@ async def test_each_attempt_has_its_time_limit(store: StateStore, blocking: bool
         # The limit passes meanwhile, in the same event loop.
         await asyncio.sleep(0.3)
         go_on.set()
-        assert await handle.result("20s") == 2
+        assert await handle.result("60s") == 2
 
 
 async def test_a_step_out_of_time_for_good_fails_with_a_code_of_its_own(store: StateStore) -> None:
@@ -230,7 +230,7 @@ async def test_a_step_out_of_time_for_good_fails_with_a_code_of_its_own(store: S
         return "no error"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "step_timeout"
+        assert await (await engine.start(flow)).result("60s") == "step_timeout"
 
 
 async def test_an_attempt_that_ran_out_of_time_counts_after_a_crash_as_well(store: StateStore) -> None:
@@ -278,7 +278,7 @@ async def test_a_timeout_error_of_the_steps_own_is_a_failure_like_any_other(stor
         return "no error"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "None the shop did not answer"
+        assert await (await engine.start(flow)).result("60s") == "None the shop did not answer"
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ async def test_whatever_a_step_raises_is_recorded_as_its_failure(
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match=f"step 'fail' failed after 1 attempt: .*{message}"):
-            await handle.result("5s")
+            await handle.result("60s")
     (row,) = await store.list_checkpoints(handle.run_id)
     assert row.status is CheckpointStatus.FAILED
 
@@ -340,7 +340,7 @@ async def test_a_result_that_cannot_be_stored_fails_the_step_at_once(store: Stat
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         with pytest.raises(RunFailedError, match=r"the result of step '.*report' cannot be stored"):
-            await handle.result("5s")
+            await handle.result("60s")
     assert executions == 1
 
 
@@ -355,7 +355,7 @@ async def test_a_result_of_another_type_than_declared_fails_the_step(store: Stat
 
     async with running_engine(store, flow) as engine:
         with pytest.raises(RunFailedError, match="cannot be stored"):
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
 
 
 async def test_a_fatal_error_in_a_thread_ends_the_attempts_too(store: StateStore) -> None:
@@ -373,7 +373,7 @@ async def test_a_fatal_error_in_a_thread_ends_the_attempts_too(store: StateStore
 
     async with running_engine(store, flow) as engine:
         with pytest.raises(RunFailedError) as caught:
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
     assert executions == 1
     assert caught.value.code == "stolen"
 
@@ -392,7 +392,7 @@ async def test_blocking_steps_do_not_hold_up_the_event_loop(store: StateStore) -
         return list(await asyncio.gather(*(ctx.step(meet, value) for value in range(3))))
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("10s") == [0, 1, 2]
+        assert await (await engine.start(flow)).result("60s") == [0, 1, 2]
 
 
 async def test_a_transaction_body_that_hangs_is_ended_at_its_timeout(store: StateStore) -> None:
@@ -405,7 +405,7 @@ async def test_a_transaction_body_that_hangs_is_ended_at_its_timeout(store: Stat
 
     async with running_engine(store, flow) as engine:
         with pytest.raises(RunFailedError, match="the transaction was not finished within"):
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
 
 
 async def test_a_failed_transaction_is_recorded_and_not_tried_again_on_a_replay(store: StateStore) -> None:
@@ -426,7 +426,7 @@ async def test_a_failed_transaction_is_recorded_and_not_tried_again_on_a_replay(
         return "no error"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") == "sold out"
+        assert await (await engine.start(flow)).result("60s") == "sold out"
     assert executions == 1
 
 
@@ -456,7 +456,7 @@ async def test_a_step_is_called_as_it_is_declared(store: StateStore) -> None:
     async with running_engine(store, flow) as engine:
         for how in wrong:
             with pytest.raises(RunFailedError) as caught:
-                await (await engine.start(flow, how)).result("5s")
+                await (await engine.start(flow, how)).result("60s")
             assert caught.value.error is not None
             assert caught.value.error.type == DefinitionError.__name__
 
@@ -475,5 +475,5 @@ async def test_an_input_that_cannot_be_stored_is_refused_before_the_step_runs(st
 
     async with running_engine(store, flow) as engine:
         with pytest.raises(RunFailedError, match=r"the input of step '.*work' cannot be stored"):
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
     assert executions == 0

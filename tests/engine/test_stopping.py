@@ -193,7 +193,7 @@ async def test_a_step_that_refuses_to_end_is_left_and_its_run_waits_for_the_leas
         assert (run.status, run.locked_by is None) == (RunStatus.RUNNING, False)
     release.set()
     async with running_engine(store, flow, config=config) as second:
-        assert await second.handle(handle.run_id).result("5s") == "at last"
+        assert await second.handle(handle.run_id).result("60s") == "at last"
 
 
 async def test_a_step_between_two_attempts_is_handed_back_with_its_count(store: StateStore) -> None:

@@ -149,9 +149,9 @@ async def test_each_row_of_the_table_holds(store: StateStore) -> None:
             refused = outcome_of(row)[0] == "refused"
             if refused:
                 with pytest.raises(RunFailedError, match="the result of step 'give' cannot be stored"):
-                    await handle.result("10s")
+                    await handle.result("60s")
             else:
-                assert await handle.result("10s"), row.written
+                assert await handle.result("60s"), row.written
             (given,) = await store.list_checkpoints(handle.run_id)
             assert given.status is (CheckpointStatus.FAILED if refused else CheckpointStatus.COMPLETED), row.written
 

@@ -138,7 +138,7 @@ async def test_a_run_survives_the_failure_of_any_one_call(moment: str, error: ty
         await outside.signal(f"go:{key}", 7)
         handle = await outside.start(everything, key)
         async with running_engine(interposed(store, fault.between), everything, config=config) as engine:
-            counted, *rest = await engine.handle(handle.run_id).result("5s")
+            counted, *rest = await engine.handle(handle.run_id).result("60s")
         assert rest == [key, key, 7]
         assert counted == 1 or error is RuntimeError
         failed = fault.failed is not None
@@ -184,9 +184,9 @@ async def test_an_outage_in_the_middle_loses_nothing_and_is_over_when_it_is_over
         with pytest.raises(StoreUnavailableError):
             await engine.start(flow)
         outage.on = False
-        assert await handle.result("5s") == 1
+        assert await handle.result("60s") == 1
         await engine.signal("go:sleeping", 1)
-        assert (await sleeping.result("5s"))[-1] == 1
+        assert (await sleeping.result("60s"))[-1] == 1
         await until(lambda: _true(worker.health().last_error is None))
     assert executions == 1
 
@@ -236,7 +236,7 @@ async def test_an_outage_that_outlasts_the_lease_repeats_the_step_once_it_is_ove
         go_on.set()
         await until(lambda: is_idle(worker))
         outage.on = False
-        assert await handle.result("5s") == 2
+        assert await handle.result("60s") == 2
 
 
 async def test_a_store_that_cannot_end_one_run_does_not_keep_the_others_from_ending(store: StateStore) -> None:
@@ -256,10 +256,10 @@ async def test_a_store_that_cannot_end_one_run_does_not_keep_the_others_from_end
         bad.add("bad")
         refused = await engine.start(flow, -1, run_id="bad")
         handles = [await engine.start(flow, number) for number in range(5)]
-        assert [await handle.result("5s") for handle in handles] == [0, 1, 2, 3, 4]
+        assert [await handle.result("60s") for handle in handles] == [0, 1, 2, 3, 4]
         assert worker.health().alive
         bad.clear()
-        assert await refused.result("5s") == -1
+        assert await refused.result("60s") == -1
 
 
 async def test_an_outage_while_a_history_is_read_costs_no_lease() -> None:
@@ -282,7 +282,7 @@ async def test_an_outage_while_a_history_is_read_costs_no_lease() -> None:
     async with running_engine(
         interposed(store, between), flow, config=tuned(QUICK, lease=timedelta(minutes=1))
     ) as engine:
-        assert await engine.handle("r", flow).result("5s") == "read"
+        assert await engine.handle("r", flow).result("60s") == "read"
     run = await store.find_run("r")
     assert run is not None
     assert (outages, run.recovery_attempts) == (0, None)

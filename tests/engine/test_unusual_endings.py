@@ -111,9 +111,9 @@ async def _failure_of(store: StateStore, flow: Any) -> str:
     async with running_worker(store, flow, good) as (engine, worker):
         spoilt, beside = await engine.start(flow), await engine.start(good)
         with pytest.raises(RunFailedError) as caught:
-            await spoilt.result("20s")
-        assert await beside.result("20s") == "worked"
-        assert await engine.execute(good, timeout="20s") == "worked"
+            await spoilt.result("60s")
+        assert await beside.result("60s") == "worked"
+        assert await engine.execute(good, timeout="60s") == "worked"
         await until(lambda: is_idle(worker))
         assert worker.health().alive
         assert (await spoilt.run()).recovery_attempts is None, "it was driven more than once"
@@ -198,9 +198,9 @@ async def test_an_operation_fails_and_never_its_entity(store: StateStore, way: A
             return str(error)
 
     async with running_engine(store, flow, entities=[Account]) as engine:
-        assert await engine.execute(flow, "", timeout="20s") == 1
-        assert WAYS[way] in str(await engine.execute(flow, way.__name__, timeout="20s"))
-        assert await engine.execute(flow, "", timeout="20s") == 2, "what the failed operation changed does not count"
+        assert await engine.execute(flow, "", timeout="60s") == 1
+        assert WAYS[way] in str(await engine.execute(flow, way.__name__, timeout="60s"))
+        assert await engine.execute(flow, "", timeout="60s") == 2, "what the failed operation changed does not count"
 
 
 @every_way
@@ -230,12 +230,12 @@ async def test_an_interceptor_does_not_end_what_it_observes(store: StateStore, w
             return str(error)
 
     async with running_worker(store, flow, good, interceptors=[interceptor]) as (engine, worker):
-        result = await engine.execute(flow, timeout="20s")
+        result = await engine.execute(flow, timeout="60s")
         if way.__name__.startswith("cancels_itself"):
             assert "CancelledError" in result
         else:
             assert result == "observed"
-        assert await engine.execute(good, timeout="20s") == "worked"
+        assert await engine.execute(good, timeout="60s") == "worked"
         assert worker.health().alive
 
 
@@ -305,7 +305,7 @@ async def test_a_task_that_a_step_leaves_behind_does_not_end_the_process(store: 
         return await ctx.step(leaves_a_task)
 
     async with running_engine(store, flow) as engine:
-        assert await engine.execute(flow, timeout="20s") == "left"
+        assert await engine.execute(flow, timeout="60s") == "left"
         await asyncio.wait(left)
         assert isinstance(left[0].exception(), RuntimeError)
 
@@ -399,7 +399,7 @@ async def test_a_step_whose_task_the_body_cancels_is_no_failed_attempt(store: St
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("20s") == "cancelled"
+        assert await handle.result("60s") == "cancelled"
     rows = await store.list_checkpoints(handle.run_id)
     assert CheckpointStatus.FAILED not in [row.status for row in rows]
     assert executed == {"attempt": 1}
@@ -422,8 +422,8 @@ async def test_a_task_factory_of_the_application_goes_on_making_tasks(store: Sta
     try:
         async with running_engine(store, flow, good) as engine:
             with pytest.raises(RunFailedError, match=r"sys\.exit\(3\)"):
-                await engine.execute(flow, timeout="20s")
-            assert await engine.execute(good, timeout="20s") == "worked"
+                await engine.execute(flow, timeout="60s")
+            assert await engine.execute(good, timeout="60s") == "worked"
         assert loop.get_task_factory() is factory
     finally:
         loop.set_task_factory(None)

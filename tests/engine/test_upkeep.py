@@ -193,9 +193,9 @@ async def test_a_run_that_no_worker_knows_is_shown_as_blocked_until_one_comes_th
     assert blocked is not None
     assert (blocked.locked_by, blocked.recovery_attempts) == (None, 1), "the crash counts, and the lease is gone"
     async with running_engine(store, unknown) as knowing:
-        assert await knowing.handle("lonely", unknown).result("20s") == "at last"
-        assert await knowing.handle("woken", unknown).result("20s") == "at last"
-        assert await knowing.handle("orphan", unknown).result("20s") == "at last"
+        assert await knowing.handle("lonely", unknown).result("60s") == "at last"
+        assert await knowing.handle("woken", unknown).result("60s") == "at last"
+        assert await knowing.handle("orphan", unknown).result("60s") == "at last"
 
 
 @on_every_store

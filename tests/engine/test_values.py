@@ -66,7 +66,7 @@ async def test_a_result_that_could_not_be_read_fails_its_attempt_and_the_next_on
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == repr(good)
+        assert await handle.result("60s") == repr(good)
     (row,) = await store.list_checkpoints(handle.run_id)
     assert (row.status, row.attempts, results) == (CheckpointStatus.COMPLETED, 3, [])
 
@@ -139,7 +139,7 @@ async def test_no_call_records_a_value_that_could_not_be_read(call: str) -> None
 
     async with running_engine(store, flow, by_child, takes_receipt, entities=[Ledger]) as engine:
         handle = await engine.start(flow)
-        assert await handle.result("5s") == 1
+        assert await handle.result("60s") == 1
     for run in await store.list_runs(RunQuery()):
         rows = await store.list_checkpoints(run.id)
         assert {} not in [run.input, run.output, *(value for row in rows for value in (row.input, row.output))]
@@ -150,7 +150,7 @@ async def test_the_result_of_a_workflow_that_could_not_be_read_fails_the_run() -
     async with running_engine(store, by_child) as engine:
         handle = await engine.start(by_child)
         with pytest.raises(RunFailedError, match=r"cannot be stored as Receipt, .*number: Field required"):
-            await handle.result("5s")
+            await handle.result("60s")
         assert await handle.status() is RunStatus.FAILED
 
 
@@ -205,7 +205,7 @@ async def test_a_step_whose_result_would_change_fails_and_is_not_recorded_as_don
 
     async with running_engine(MemoryStateStore(), flow) as engine:
         with pytest.raises(RunFailedError, match=r"would not come back as it is \(signature: it is lost\)"):
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
 
 
 class Login(BaseModel):
@@ -227,7 +227,7 @@ async def signs_in(ctx: WorkflowContext, login: Login) -> str:
 async def test_a_secret_reaches_the_step_and_the_body_as_it_is(store: StateStore) -> None:
     async with running_engine(store, signs_in) as engine:
         handle = await engine.start(signs_in, Login(user="ada", password=SecretStr("swordfish")))
-        assert await handle.result("5s") == "swordfish!"
+        assert await handle.result("60s") == "swordfish!"
 
 
 NUMBERS: list[Any] = [
@@ -257,7 +257,7 @@ async def test_numbers_come_back_with_every_digit(store: StateStore) -> None:
         handles = [await engine.start(by_every_way, number) for number in NUMBERS]
         for handle, number in zip(handles, NUMBERS, strict=True):
             await engine.signal(f"number:{handle.run_id}", number)
-        assert [await handle.result("10s") for handle in handles] == [[number] * 4 for number in NUMBERS]
+        assert [await handle.result("60s") for handle in handles] == [[number] * 4 for number in NUMBERS]
 
 
 @on_every_store
@@ -296,7 +296,7 @@ async def test_an_integer_that_sqlite_would_round_is_refused_on_all_stores(store
         with pytest.raises(SerializationError, match="it is an integer of 64 bits"):
             await engine.signal("number", 2**63)
         with pytest.raises(RunFailedError, match="it is an integer of 1329 bits"):
-            await engine.execute(starts_and_counts, 1, timeout="5s")
+            await engine.execute(starts_and_counts, 1, timeout="60s")
 
 
 TEXTS_FOR_NO_DATABASE = ["caf\udce9", "a\x00b"]
@@ -321,7 +321,7 @@ async def test_a_search_attribute_that_no_database_can_hold_is_refused_by_start_
             await engine.start(flow, search_attributes={"city": text})
         assert text not in str(caught.value)
         with pytest.raises(RunFailedError, match="search attribute"):
-            await (await engine.start(flow)).result("5s")
+            await (await engine.start(flow)).result("60s")
     assert turns == 1
 
 
@@ -369,10 +369,10 @@ async def without_inputs(ctx: WorkflowContext) -> list[int]:
 async def test_the_default_of_an_input_holds_where_none_is_given(store: StateStore) -> None:
     async with running_engine(store, five, without_inputs, entities=[Counter], steps=[plus_one]) as engine:
         handle = await engine.start(five)
-        assert await handle.result("5s") == 5
+        assert await handle.result("60s") == 5
         assert [run.input for run in await store.list_runs(RunQuery())] == [5]
-        assert await engine.execute(five, 6, timeout="5s") == 6
-        assert await engine.execute(without_inputs, timeout="5s") == [6, 6, 7, 5, 5, 5]
+        assert await engine.execute(five, 6, timeout="60s") == 6
+        assert await engine.execute(without_inputs, timeout="60s") == [6, 6, 7, 5, 5, 5]
 
 
 async def test_a_default_that_does_not_fit_its_type_is_refused_like_any_input() -> None:

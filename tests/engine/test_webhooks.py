@@ -46,7 +46,7 @@ async def test_a_callback_that_comes_before_the_wait_is_kept(store: StateStore) 
         token = await token_of(engine, handle.run_id)
         assert await engine.callback(token, "early") is Callback.RECEIVED
         await engine.signal("go")
-        assert await handle.result("5s") == "early"
+        assert await handle.result("60s") == "early"
 
 
 async def test_the_token_holds_the_position_and_a_secret_that_nobody_can_guess(store: StateStore) -> None:
@@ -60,7 +60,7 @@ async def test_the_token_holds_the_position_and_a_secret_that_nobody_can_guess(s
         for wrong in (prefix, f"{prefix}:", f"{prefix}:{secret[:-1]}", f"wh:a:b:1:{secret}", f"wh:x:0:{secret}", "wh:"):
             assert await engine.callback(wrong, {"n": 1}) is Callback.UNKNOWN
         assert await engine.callback(token, {"n": 1}) is Callback.RECEIVED
-        assert await one.result("5s") == {"n": 1}
+        assert await one.result("60s") == {"n": 1}
 
 
 @pytest.mark.parametrize("stored", [{}, {"secret": None}, {"secret": 7}, None])
@@ -96,7 +96,7 @@ async def test_of_many_callbacks_at_once_one_counts_and_the_others_are_told_so(s
         )
         assert sorted(outcome.name for outcome in outcomes) == ["RECEIVED"] + ["REPEATED"] * 7
         first = next(index for index, outcome in enumerate(outcomes) if outcome is Callback.RECEIVED)
-        assert await handle.result("5s") == {"n": first // 2}
+        assert await handle.result("60s") == {"n": first // 2}
         assert await engine.callback(token, {"n": 9}) is Callback.REPEATED
 
 
@@ -109,7 +109,7 @@ async def test_another_process_finds_the_same_webhook(store: StateStore) -> None
         await engine.signal("go")
         await until(lambda: store.find_signal_waiter(token))
         assert await engine.callback(token, 1) is Callback.RECEIVED
-        assert await engine.handle(handle.run_id).result("5s") == 1
+        assert await engine.handle(handle.run_id).result("60s") == 1
 
 
 async def test_a_callback_after_the_timeout_is_for_a_later_wait(store: StateStore) -> None:
@@ -132,7 +132,7 @@ async def test_a_callback_after_the_timeout_is_for_a_later_wait(store: StateStor
         await until(lambda: engine.get_value(handle.run_id, "late"))
         assert await engine.callback(await token_of(engine, handle.run_id), "late") is Callback.RECEIVED
         await engine.signal("go")
-        assert await handle.result("5s") == ["timeout", "late"]
+        assert await handle.result("60s") == ["timeout", "late"]
 
 
 async def test_a_run_that_has_ended_takes_no_callback_and_leaves_no_waiter(store: StateStore) -> None:
@@ -141,7 +141,7 @@ async def test_a_run_that_has_ended_takes_no_callback_and_leaves_no_waiter(store
         return (await ctx.webhook()).token
 
     async with running_engine(store, flow) as engine:
-        token = await (await engine.start(flow)).result("5s")
+        token = await (await engine.start(flow)).result("60s")
         assert await engine.callback(token) is Callback.ENDED
         assert await store.list_signal_waiters() == []
 
@@ -169,7 +169,7 @@ async def test_a_cancel_undoes_what_was_done_after_the_webhook_was_made(store: S
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         await engine.cancel(handle.run_id, compensate=True)
         with pytest.raises(RunCancelledError):
-            await handle.result("5s")
+            await handle.result("60s")
     assert undone == [5]
 
 
@@ -187,8 +187,8 @@ async def test_the_address_comes_from_the_option(store: StateStore, option: Any,
 
     config = EngineConfig(lease=FAST.lease, poll_interval=FAST.poll_interval, webhook_url=option)
     async with running_engine(store, flow, config=config) as engine:
-        url = await (await engine.start(flow, run_id="run/1?")).result("5s")
+        url = await (await engine.start(flow, run_id="run/1?")).result("60s")
         assert url is not None
         assert url.startswith(start)
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("5s") is None
+        assert await (await engine.start(flow)).result("60s") is None

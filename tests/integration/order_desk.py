@@ -44,7 +44,7 @@ def order_desk(lifespan: Lifespan | None) -> FastAPI:
 
     @app.post("/orders")
     async def place_order(order: Order, workflows: WorkflowServiceDep) -> Receipt:
-        return await workflows.execute(checkout, order, timeout="10s")
+        return await workflows.execute(checkout, order, timeout="60s")
 
     @app.get("/health")
     async def health(health: DurableHealthDep) -> dict[str, Any]:

@@ -107,7 +107,7 @@ async def test_a_step_of_a_class_is_recorded_and_not_executed_again_in_the_next_
         await until(lambda: waits(runtime, "run"))
     async with running(OrderWorkflow, store=store, gateway=gateway) as runtime:
         await runtime.service.signal("go")
-        assert await runtime.service.handle("run", OrderWorkflow).result("5s") == "charged 7, packed 7"
+        assert await runtime.service.handle("run", OrderWorkflow).result("60s") == "charged 7, packed 7"
         detail = await runtime.service.get_run_detail("run")
     assert detail is not None
     assert [row.name for row in detail.timeline] == ["OrderWorkflow.charge", "signal:go", "pack it"]
@@ -120,7 +120,7 @@ async def test_a_failed_class_is_undone_by_its_own_methods() -> None:
     async with running(OrderWorkflow, gateway=gateway) as runtime:
         await runtime.service.signal("go")
         with pytest.raises(RunFailedError, match="no box"):
-            await runtime.service.execute(OrderWorkflow, 13, timeout="5s")
+            await runtime.service.execute(OrderWorkflow, 13, timeout="60s")
     assert (gateway.charged, gateway.refunded) == ([13], [13])
 
 
@@ -138,7 +138,7 @@ async def test_an_override_takes_the_place_of_the_instance() -> None:
 
     async with running(OrderWorkflow, overrides={OrderWorkflow: Fake}) as runtime:
         await runtime.service.signal("go")
-        assert await runtime.service.execute(OrderWorkflow, 7, timeout="5s") == "pretended 7, packed 7"
+        assert await runtime.service.execute(OrderWorkflow, 7, timeout="60s") == "pretended 7, packed 7"
 
 
 async def test_calls_side_by_side_take_their_positions_in_the_order_of_the_calls() -> None:
@@ -153,7 +153,7 @@ async def test_calls_side_by_side_take_their_positions_in_the_order_of_the_calls
             return 2 * value
 
     async with running(Pair) as runtime:
-        assert await runtime.service.execute(Pair, run_id="run", timeout="5s") == [4, 2, 6, 8]
+        assert await runtime.service.execute(Pair, run_id="run", timeout="60s") == [4, 2, 6, 8]
         detail = await runtime.service.get_run_detail("run")
     assert detail is not None
     assert [(row.seq, row.input) for row in detail.timeline] == [(0, 1), (1, 2), (2, 3), (3, 4)]
@@ -174,7 +174,7 @@ async def test_a_dataclass_declares_its_dependencies_in_the_class() -> None:
             self.gateway.charged.append(cents)
 
     async with running(Dated) as runtime:
-        assert await runtime.service.execute(Dated, 7, timeout="5s") == 1
+        assert await runtime.service.execute(Dated, 7, timeout="60s") == 1
 
 
 class Payments:
@@ -206,9 +206,9 @@ async def pay(ctx: WorkflowContext, cents: int) -> str:
 async def test_injection_makes_the_instance_of_a_method_that_is_named_by_its_class() -> None:
     gateway = Gateway()
     async with running(pay, steps=[Payments], gateway=gateway) as runtime:
-        assert await runtime.service.execute(pay, 5, timeout="5s") == "charged 5, charged 5"
+        assert await runtime.service.execute(pay, 5, timeout="60s") == "charged 5, charged 5"
         with pytest.raises(RunFailedError):
-            await runtime.service.execute(pay, -1, timeout="5s")
+            await runtime.service.execute(pay, -1, timeout="60s")
     assert (gateway.charged, gateway.refunded) == ([5, 5, -1, -1], [-1])
 
 
@@ -223,13 +223,13 @@ async def test_a_workflow_class_s_own_methods_need_no_registration() -> None:
             return 2 * value
 
     async with running(Unbound) as runtime:
-        assert await runtime.service.execute(Unbound, timeout="5s") == 4
+        assert await runtime.service.execute(Unbound, timeout="60s") == 4
 
 
 async def test_a_method_of_an_unknown_class_is_refused_with_the_mend() -> None:
     async with running(pay) as runtime:
         with pytest.raises(RunFailedError, match=r"name the class in DurableModule\(steps="):
-            await runtime.service.execute(pay, 5, timeout="5s")
+            await runtime.service.execute(pay, 5, timeout="60s")
 
 
 async def test_a_plain_def_on_self_is_refused_in_the_body_and_works_as_a_step() -> None:
@@ -243,9 +243,9 @@ async def test_a_plain_def_on_self_is_refused_in_the_body_and_works_as_a_step() 
             return 2 * value
 
     async with running(Blocking) as runtime:
-        assert await runtime.service.execute(Blocking, False, timeout="5s") == 4
+        assert await runtime.service.execute(Blocking, False, timeout="60s") == 4
         with pytest.raises(RunFailedError, match=r"await ctx\.step\(self\.double"):
-            await runtime.service.execute(Blocking, True, timeout="5s")
+            await runtime.service.execute(Blocking, True, timeout="60s")
 
 
 async def test_the_input_of_a_step_is_not_given_by_name() -> None:
@@ -260,7 +260,7 @@ async def test_the_input_of_a_step_is_not_given_by_name() -> None:
 
     async with running(Named) as runtime:
         with pytest.raises(RunFailedError, match="takes its input by position"):
-            await runtime.service.execute(Named, timeout="5s")
+            await runtime.service.execute(Named, timeout="60s")
 
 
 async def test_classes_are_children_and_go_on_as_new_ones() -> None:
@@ -278,7 +278,7 @@ async def test_classes_are_children_and_go_on_as_new_ones() -> None:
             return [await ctx.child(Countdown, 1, run_id="one"), *await ctx.all(Countdown, [0, 0]), spawned]
 
     async with running(Parent, Countdown) as runtime:
-        assert await runtime.service.execute(Parent, run_id="p", timeout="5s") == [
+        assert await runtime.service.execute(Parent, run_id="p", timeout="60s") == [
             "one~1",
             "p.all.2.0",
             "p.all.2.1",
@@ -295,7 +295,7 @@ async def test_a_subclass_has_its_parent_s_steps_and_is_a_workflow_of_its_own() 
         DurableModule.for_root(DurableOptions(store=MemoryStateStore()), workflows=[Gift])
     workflow(name="gift")(Gift)
     async with running(OrderWorkflow, Gift) as runtime:
-        assert await runtime.service.execute(Gift, 7, run_id="run", timeout="5s") == "gift: packed 7"
+        assert await runtime.service.execute(Gift, 7, run_id="run", timeout="60s") == "gift: packed 7"
         detail = await runtime.service.get_run_detail("run")
     assert detail is not None
     assert [row.name for row in detail.timeline] == ["OrderWorkflow.wrap"]

@@ -46,7 +46,7 @@ def application() -> FastAPI:
     @app.post("/orders")
     async def place(workflows: WorkflowServiceDep) -> None:
         try:
-            await workflows.execute(order, timeout="10s", run_id="order")
+            await workflows.execute(order, timeout="60s", run_id="order")
         except RunFailedError as error:
             record = error.error.to_json() if error.error is not None else None
             raise HTTPException(402, {"code": error.code, "error": record}) from error

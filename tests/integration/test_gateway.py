@@ -57,13 +57,13 @@ def stored_run(run_id: str, *, age: int = 0, status: RunStatus = RunStatus.SUSPE
 
 
 async def suspended(runtime: DurableRuntime, run_id: str) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not await runtime.service.waiting_for([run_id]):  # noqa: ASYNC110 (the store has no event for it)
             await asyncio.sleep(0.002)
 
 
 async def test_a_run_is_shown_with_its_checkpoints_and_children(runtime: DurableRuntime) -> None:
-    await runtime.service.execute(checkout, Order(id="7"), run_id="run", timeout="5s")
+    await runtime.service.execute(checkout, Order(id="7"), run_id="run", timeout="60s")
     for number in (1, 2):
         child = replace(stored_run(f"child {number}", age=-number), parent_run_id="run", parent_seq=number)
         await runtime.store.create_run(child)

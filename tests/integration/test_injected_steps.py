@@ -73,7 +73,7 @@ async def test_each_attempt_has_dependencies_of_its_own_and_each_sees_its_own_er
         return await ctx.step(write)
 
     async with running(flow) as runtime:
-        assert await runtime.service.execute(flow, timeout="5s") == 2
+        assert await runtime.service.execute(flow, timeout="60s") == 2
     assert events == [
         "open 0",
         "roll back 0: conflict",
@@ -104,7 +104,7 @@ async def test_dependencies_are_cleaned_up_when_an_attempt_times_out() -> None:
 
     async with running(flow) as runtime:
         with pytest.raises(RunFailedError):
-            await runtime.service.execute(flow, timeout="5s")
+            await runtime.service.execute(flow, timeout="60s")
     assert events == ["closed"]
 
 
@@ -126,7 +126,7 @@ async def test_a_dependency_that_fails_fails_the_attempt() -> None:
         return await ctx.step(use)
 
     async with running(flow) as runtime:
-        assert await runtime.service.execute(flow, timeout="5s") == "connection"
+        assert await runtime.service.execute(flow, timeout="60s") == "connection"
 
 
 async def test_a_step_that_needs_a_request_fails_without_being_tried_again() -> None:
@@ -143,7 +143,7 @@ async def test_a_step_that_needs_a_request_fails_without_being_tried_again() -> 
         return "executed"
 
     async with running(flow) as runtime:
-        said = await runtime.service.execute(flow, timeout="5s")
+        said = await runtime.service.execute(flow, timeout="60s")
     assert said.startswith("1: parameter 'request' of step 'charge' is bound to a request (Request)")
 
 
@@ -165,7 +165,7 @@ async def test_steps_get_the_parts_of_the_library_that_routes_get() -> None:
         await ctx.step(look)
 
     async with running(flow) as runtime:
-        await runtime.service.execute(flow, timeout="5s")
+        await runtime.service.execute(flow, timeout="60s")
         assert given == [runtime.store, runtime.service, runtime.service, runtime.service]
 
 
@@ -192,7 +192,7 @@ async def with_desk(ctx: WorkflowContext, cents: int, *, desk: Annotated[Desk, D
 
 async def test_methods_of_an_injected_object_are_steps() -> None:
     async with running(with_desk) as runtime:
-        assert await runtime.service.execute(with_desk, 7, run_id="run", timeout="5s") == [
+        assert await runtime.service.execute(with_desk, 7, run_id="run", timeout="60s") == [
             "7 by card gateway",
             "refunded 7",
         ]
@@ -218,11 +218,11 @@ async def test_a_workflow_s_own_dependencies_are_made_for_each_turn_and_cleaned_
 
     async with running(flow) as runtime:
         handle = await runtime.service.start(flow, run_id="run")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not await runtime.service.waiting_for(["run"]):  # noqa: ASYNC110 (the store has no event for it)
                 await asyncio.sleep(0.002)
         assert await runtime.service.signal("go")
-        assert await handle.result("5s") == "resource"
+        assert await handle.result("60s") == "resource"
     assert events in (["open", "close"] * 2, ["open", "close"])
 
 

@@ -170,7 +170,7 @@ async def test_two_modules_in_one_application_are_told_apart_by_their_own_depend
         assert (await client.get("/named")).json() is True
         with pytest.raises(Exception, match="several durable modules"):
             await client.get("/unnamed")
-        await bank.runtime(app).service.execute(audit, timeout="5s")
+        await bank.runtime(app).service.execute(audit, timeout="60s")
         assert asked == [stores["bank"]]
 
 
@@ -206,7 +206,7 @@ async def test_app_scoped_instances_are_entered_at_the_start_and_left_at_the_end
     app = FastAPI(lifespan=durable.lifespan)
     async with app.router.lifespan_context(app):
         assert events == ["connect", "enter what the step needs"]
-        assert await durable.runtime(app).service.execute(flow, timeout="5s") == "client"
+        assert await durable.runtime(app).service.execute(flow, timeout="60s") == "client"
     assert events == [
         "connect",
         "enter what the step needs",
@@ -418,7 +418,7 @@ async def test_a_client_that_does_not_disconnect_holds_the_shutdown_for_its_limi
         inject=[client], use_factory=lambda client: DurableOptions(store=MemoryStateStore(), shutdown_timeout="0s")
     )
     with caplog.at_level(logging.ERROR, "fastapi_durable"):
-        async with asyncio.timeout(5), durable.lifespan(FastAPI()):
+        async with asyncio.timeout(60), durable.lifespan(FastAPI()):
             pass
     assert "clean-up of" in caplog.text
 
@@ -432,5 +432,5 @@ async def test_an_error_inside_the_lifespan_comes_out_as_it_is() -> None:
 async def test_a_module_without_a_web_application_drives_runs_too() -> None:
     durable = DurableModule.for_root(DurableOptions(store=MemoryStateStore()), workflows=[checkout], steps=[charge])
     async with durable.running() as runtime:
-        receipt = await runtime.service.execute(checkout, Order(id="7"), timeout="5s")
+        receipt = await runtime.service.execute(checkout, Order(id="7"), timeout="60s")
     assert receipt.text == "order 7 by card gateway"

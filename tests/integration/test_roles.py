@@ -35,7 +35,7 @@ async def test_an_api_process_starts_runs_and_leaves_them_to_a_worker_process() 
         handle = await runtime.service.start(checkout, Order(id="7"))
         assert await handle.status() is RunStatus.PENDING
         async with worker.running():
-            assert (await handle.result("5s")).text == "order 7 by card gateway"
+            assert (await handle.result("60s")).text == "order 7 by card gateway"
 
 
 async def test_a_process_that_drives_nothing_changes_no_limit_of_a_queue() -> None:
@@ -49,7 +49,7 @@ async def test_a_process_that_drives_nothing_changes_no_limit_of_a_queue() -> No
         async with module_on(store, role="api", queues=[Queue("mail", concurrency=9)]).running() as runtime:
             assert await limits() == {"mail": 2}
             handle = await runtime.service.start(checkout, Order(id="7"), queue="mail")
-            assert (await handle.result("5s")).text == "order 7 by card gateway"
+            assert (await handle.result("60s")).text == "order 7 by card gateway"
             assert await limits() == {"mail": 2}
 
 
@@ -66,7 +66,7 @@ async def test_a_namespace_hides_the_runs_of_others_from_the_gateway() -> None:
     store = MemoryStateStore()
     shop, bank = module_on(store, namespace="shop"), module_on(store, namespace="bank")
     async with shop.running() as runtime, bank.running() as other:
-        await runtime.service.execute(checkout, Order(id="7"), run_id="7", timeout="5s")
+        await runtime.service.execute(checkout, Order(id="7"), run_id="7", timeout="60s")
         assert [listed.run.id for listed in await runtime.service.list_runs()] == ["7"]
         assert await other.service.list_runs() == []
         assert await other.service.get_run_detail("7") is None
@@ -76,9 +76,9 @@ async def test_scoped_reads_hide_the_runs_of_others_from_whoever_asks_the_store(
     store = MemoryStateStore()
     shop, bank = module_on(store, namespace="shop"), module_on(store, namespace="bank", scope_reads=True)
     async with shop.running() as runtime, bank.running() as other:
-        await runtime.service.execute(checkout, Order(id="7"), run_id="7", timeout="5s")
+        await runtime.service.execute(checkout, Order(id="7"), run_id="7", timeout="60s")
         assert await other.store.find_run("7") is None
-        await other.service.execute(checkout, Order(id="8"), run_id="8", timeout="5s")
+        await other.service.execute(checkout, Order(id="8"), run_id="8", timeout="60s")
         assert await other.store.find_run("8") is not None
         assert await runtime.store.find_run("8") is not None, "without scope_reads the store is the application's own"
 

@@ -36,10 +36,10 @@ durable = DurableModule.for_root(DurableOptions(store=store, poll_interval="10ms
 
 async def seed():
     async with durable.running(role="all") as runtime:
-        await runtime.service.execute(send, "abc", run_id="good", timeout="5s")
+        await runtime.service.execute(send, "abc", run_id="good", timeout="60s")
         await runtime.service.start(send, "heavy", run_id="bad")
         await runtime.service.start(waits, run_id="waits")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while {run.status for run in await store.list_runs(RunQuery())} != {"completed", "failed", "suspended"}:
                 await asyncio.sleep(0.005)
 

@@ -96,7 +96,7 @@ async def test_a_callback_is_accepted_without_a_login_and_so_is_its_repetition()
         first, again = await client.post(url, json={"paid": True}), await client.post(url, json={"paid": False})
         assert [first.status_code, again.status_code] == [202, 202]
         assert first.json() == {"accepted": True}
-        assert await handle.result("5s") == {"paid": True}
+        assert await handle.result("60s") == {"paid": True}
 
 
 @on_new_stores
@@ -110,10 +110,10 @@ async def test_whatever_is_not_a_webhook_is_not_there() -> None:
         assert {(each.status_code, each.text) for each in answers} == {(404, answers[0].text)}
         assert len(await durable.runtime(app).store.list_signal_waiters()) == 1
         assert (await client.get(url)).status_code == 405
-        ended = await service.execute(never_called, timeout="5s")
+        ended = await service.execute(never_called, timeout="60s")
         assert (await client.post(ended, json={})).status_code == 410
         assert (await client.post(url)).status_code == 202
-        assert await handle.result("5s") is None
+        assert await handle.result("60s") is None
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ async def test_bodies_of_the_usual_kinds_are_understood(content_type: str, body:
     async with desk() as (client, durable, app):
         handle, url = await waiting(durable, app)
         assert (await client.post(url, content=body, headers={"content-type": content_type})).status_code == 202
-        assert await handle.result("5s") == payload
+        assert await handle.result("60s") == payload
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ async def test_a_body_that_cannot_be_read_or_stored_is_refused_and_may_be_sent_a
         refused = await client.post(url, content=body, headers={"content-type": content_type})
         assert refused.status_code == status
         assert (await client.post(url, json=1)).status_code == 202
-        assert await handle.result("5s") == 1
+        assert await handle.result("60s") == 1
 
 
 @on_new_stores
@@ -164,7 +164,7 @@ async def test_a_body_of_another_type_than_the_workflow_waits_for_is_refused_and
         assert "amount: Input should be a valid integer" in refused.json()["detail"]
         assert "a lot" not in refused.text
         assert (await client.post(url, json={"amount": 7})).status_code == 202
-        assert await handle.result("5s") == 7
+        assert await handle.result("60s") == 7
 
 
 async def test_a_body_without_a_declared_length_is_read_only_up_to_the_limit() -> None:
@@ -204,7 +204,7 @@ async def test_with_a_secret_a_callback_is_taken_that_is_signed_as_the_document_
         handle, url = await waiting(durable, app)
         headers = {"X-Durable-Signature": documented_signature()(KEY, url, b'{"n": 1}')}
         assert (await client.post(url, content=b'{"n": 1}', headers=headers)).status_code == 202
-        assert await handle.result("5s") == {"n": 1}
+        assert await handle.result("60s") == {"n": 1}
 
 
 @on_new_stores
@@ -233,7 +233,7 @@ async def test_a_signature_is_for_one_body_and_one_key() -> None:
             assert (await client.post(url, content=body, headers=headers)).status_code == 401, signature
         assert (await client.post(url, content=b'{"n": 2}', headers={"X-Durable-Signature": good})).status_code == 401
         assert (await client.post(url, content=body, headers={"X-Durable-Signature": good})).status_code == 202
-        assert await handle.result("5s") == {"n": 1}
+        assert await handle.result("60s") == {"n": 1}
 
 
 @on_new_stores
@@ -268,7 +268,7 @@ async def test_a_signature_is_worth_nothing_at_another_time(seconds: int) -> Non
         assert "300 seconds" in refused.text
         almost = now + (299 if seconds > 0 else -299)
         assert (await client.post(url, content=b"1", headers=signed(almost, token, b"1"))).status_code == 202
-        assert (await handle.result("5s")) == 1
+        assert (await handle.result("60s")) == 1
 
 
 class _StoreThatGoesAway(MemoryStateStore):

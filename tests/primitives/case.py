@@ -115,7 +115,7 @@ async def its_result(engine: WorkflowService, key: str) -> object:
 async def result_of(engine: WorkflowService, run_id: str) -> object:
     """What a run returned, or the message of its failure."""
     try:
-        return await engine.handle(run_id).result("10s")
+        return await engine.handle(run_id).result("60s")
     except (RunFailedError, RunCancelledError) as error:
         return error.error.message if error.error is not None else str(error)
 

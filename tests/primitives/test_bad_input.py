@@ -121,7 +121,7 @@ async def test_a_call_of_a_body(name: str) -> None:
     async with running_engine(store, careful, leaf, entities=(Account,)) as engine:
         handle = await engine.start(careful, name)
         expected = WITHIN[name][1].__name__
-        assert await handle.result("5s") == [expected, expected]
+        assert await handle.result("60s") == [expected, expected]
     assert await store.list_signal_waiters(run_ids=[handle.run_id]) == []
 
 

@@ -360,7 +360,7 @@ async def test_writes_that_wait_while_the_client_disconnects_are_done_or_refused
     await client.tx().start()  # holds SQLite's writer until the end
     writes += [asyncio.create_task(client.step.create(data=step(number))) for number in range(20, 40)]
     await asyncio.sleep(0)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await client.disconnect()
         results = await asyncio.gather(*writes, return_exceptions=True)
     refused = [result for result in results if isinstance(result, BaseException)]

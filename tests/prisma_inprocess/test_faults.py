@@ -157,7 +157,7 @@ async def until_active(rich: Rich, query: str) -> None:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE $1"
         " AND state = 'active' AND pid <> pg_backend_pid()"
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not await connection.fetchval(asked, query):  # noqa: ASYNC110 (the server does not call back)
             await asyncio.sleep(0.02)
     await connection.close()
@@ -237,7 +237,7 @@ async def own_process(db: Any) -> int:
 async def until_gone(rich: Rich, process: int) -> None:
     """Wait until the server has ended a connection."""
     connection = await asyncpg.connect(rich.url)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", process):  # noqa: ASYNC110 (the server does not call back)
             await asyncio.sleep(0.02)
     await connection.close()

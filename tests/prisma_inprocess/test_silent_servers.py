@@ -195,7 +195,7 @@ async def test_connecting_to_a_silent_server_leaves_nothing_behind(rich: Rich) -
         client = Rich(rich.provider, rich.package, proxy.url).client("application_name=left_behind")
         task = asyncio.create_task(client.connect(timeout=dt.timedelta(milliseconds=1)))
         assert seen(await failure(task))[:2] == ("P1001", Fault.UNREACHABLE)
-        async with rich.client("connection_limit=1") as other, asyncio.timeout(20):
+        async with rich.client("connection_limit=1") as other, asyncio.timeout(60):
             held = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'left_behind'"
             await asyncio.sleep(0.3)  # the connection may still be on its way
             while (await other.query_raw(held))[0]["n"]:  # noqa: ASYNC110 (the server does not call back)

@@ -241,7 +241,7 @@ async def test_a_transaction_whose_commit_was_not_answered_takes_effect_once(
         handle = await engine.start(booking, "e")
         # The look of the worker is over, so that the next transaction is the body's.
         client.interruption.plan("COMMITTED", cut, times=lost)
-        assert await handle.result("20s") == "entry 0"
+        assert await handle.result("60s") == "entry 0"
         client.interruption.plan("COMMITTED", asyncio.Event().wait, times=0)
     rows = await client.query_raw("SELECT id FROM durable_buffered_events")
     assert rows == [{"id": "e-0"}]

@@ -53,7 +53,7 @@ async def test_a_claim_passes_by_what_an_open_transaction_has_claimed(
     await create(store, *(a_run(f"run-{number}", created_at=at(number)) for number in range(4)))
     async with store.transaction() as transaction:
         first = await transaction.claim_runs("one", now=at(9), until=at(60), limit=2)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             second = await other_store.claim_runs("two", now=at(9), until=at(60), limit=9)
     assert [run.id for run in first] == ["run-0", "run-1"]
     assert [run.id for run in second] == ["run-2", "run-3"]
@@ -68,7 +68,7 @@ async def test_leases_that_are_prolonged_wait_for_no_run_that_is_locked(
     await create(store, *(a_run(f"run-{number}", **leased) for number in range(3)))
     async with store.transaction() as transaction:
         await transaction.lock_run("run-1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             prolonged = await other_store.prolong_leases(["one"], until=at(99))
             assert await other_store.claim_runs("two", now=at(50), until=at(60), limit=9) == []
     assert sorted(prolonged) == ["run-0", "run-2"]
@@ -109,7 +109,7 @@ async def test_a_lease_is_not_taken_while_a_checkpoint_is_being_written_under_it
     await create(store, a_run(status=RunStatus.RUNNING, locked_by="old", locked_until=at(1)))
     async with store.transaction() as transaction:
         await transaction.record_checkpoint(a_checkpoint(0), token="old")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await other_store.record_checkpoint(a_checkpoint(1), token="old")
         assert await other_store.claim_runs("new", now=at(2), until=at(60), limit=1) == []
     assert await other_store.claim_runs("new", now=at(2), until=at(60), limit=1)
@@ -122,7 +122,7 @@ async def test_a_locked_run_can_be_read_by_others_and_waits_for_its_change(
     await create(store, a_run())
     async with store.transaction() as transaction:
         await transaction.lock_run("run-1")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await other_store.find_run("run-1") == a_run()
         changing = asyncio.create_task(other_store.update_run("run-1", {"output": 1}))
         done, _ = await asyncio.wait([changing], timeout=0.2)
@@ -137,7 +137,7 @@ async def test_a_locked_name_makes_only_its_own_callers_wait(store: StateStore, 
 
     async with store.transaction() as transaction:
         await transaction.lock_name("singleton:x")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await lock("singleton:y")
         waiting = asyncio.create_task(lock("singleton:x"))
         done, _ = await asyncio.wait([waiting], timeout=0.2)

@@ -152,7 +152,7 @@ async def test_nothing_is_waited_for_any_longer_once_the_process_is_about_to_end
     call.cancel()
     await asyncio.sleep(0)
     threads.give_up()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.wait({call})
     assert call.cancelled()
     work.go_on.set()

@@ -134,7 +134,7 @@ async def wrong_starts(workflows: WorkflowService, order: Order) -> None:
     text: str = await workflows.execute(Delivery, order)  # type: ignore[arg-type]
     await workflows.start(text, order, run_id=5)  # type: ignore[call-overload]
     handle: RunHandle[int] = await workflows.start(checkout, order)  # type: ignore[arg-type]
-    await workflows.execute(checkout, 1, timeout="5s")  # type: ignore[arg-type]
+    await workflows.execute(checkout, 1, timeout="60s")  # type: ignore[arg-type]
     await workflows.execute(checkout, order, timeout=5)  # type: ignore[call-overload]
     result: str = await workflows.execute(checkout, order)  # type: ignore[arg-type]
     await handle.result(result, 1)  # type: ignore[call-arg]

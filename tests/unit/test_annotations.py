@@ -31,7 +31,7 @@ async def test_a_model_that_is_local_to_a_function_is_an_input_and_a_result() ->
         return sum(each.cents for each in await ctx.step(double, order))
 
     async with running_engine(MemoryStateStore(), flow) as engine:
-        assert await engine.execute(flow, Order(cents=4), timeout="5s") == 8
+        assert await engine.execute(flow, Order(cents=4), timeout="60s") == 8
 
 
 def test_methods_see_the_class_and_the_function_around_them() -> None:

@@ -72,7 +72,7 @@ async def welcome(guest: Guest, workflows: WorkflowServiceDep) -> dict[str, str]
 
 @app.get("/guests/{name}")
 async def read_greeting(name: str, workflows: WorkflowServiceDep) -> dict[str, str]:
-    return {"greeting": await workflows.handle(f"greet:{name}", greet).result(timeout="20s")}
+    return {"greeting": await workflows.handle(f"greet:{name}", greet).result(timeout="60s")}
 
 
 @app.get("/greetings")
