@@ -203,12 +203,12 @@ class InProcessEngine:
         encoded = self._encoder.rows(operation)
         if encoded is None:
             return None
-        request, rows = encoded
+        request, columns = encoded
         plan = await self._connected_plans().bulk_insert(request)
         if plan is None:
             return None
         run = Run(session)
-        statements = plan.render(run, rows)
+        statements = plan.render(run, columns, len(operation.arguments["data"]))
         if len(statements) == 1:
             return await session.execute(*statements[0])
         count: int = await in_transaction(run, lambda inner: execute_all(inner, statements))
