@@ -76,6 +76,7 @@ class OperationEncoder:
         """All scalar fields of a model, and the relations that are included."""
         scalars = self._scalars.get(model)
         if scalars is None:
+            model.model_rebuild()  # one of a large schema is built only now
             scalars = self._scalars[model] = dict.fromkeys(self._package.models.get_default_fields(model), True)
         if not include:
             return scalars
