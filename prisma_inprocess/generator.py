@@ -24,6 +24,7 @@ from prisma_inprocess.compiler.query_compiler import QueryCompiler
 from prisma_inprocess.errors import GenerationError
 from prisma_inprocess.package import COMPILER_FILE, DATAMODEL_FILE, ENGINE_FOLDER, GRAPH_FILE
 from prisma_inprocess.schema_engine import SchemaEngine
+from prisma_inprocess.trial_import import try_import
 
 PROVIDERS: Final = ("postgresql", "sqlite")
 GENERATOR_NAMES: Final = ("prisma-client-py", "prisma_inprocess", "prisma-inprocess")
@@ -56,10 +57,11 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
             seconds, once).
 
     Raises:
-        GenerationError: The schema is missing or refused, or uses a provider or option that is not supported, or the
-        wasm files are missing.
+        GenerationError: The schema is missing or refused, or uses a provider, an option or a name that is not
+            supported; the wasm files are missing; or the new client cannot be imported. The old client stays as it was.
     """
     # A running client imports this package, and needs neither PyPI's `prisma` nor its templates.
+    from prisma_inprocess.names import refuse_names
     from prisma_inprocess.partial_types import write_partial_types
     from prisma_inprocess.patching import patch_package
     from prisma_inprocess.prisma_client_py import write_client
@@ -79,6 +81,7 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
     output = (schema.parent / _output_of(generator, schema)).resolve()
     compiler = _require(modules / _COMPILER_WASM.format(provider=provider))
     dmmf = engine.dmmf(datamodel)
+    refuse_names(dmmf["datamodel"])
 
     data = _client_data(schema, text, output, generator, datasource, url, dmmf)
     with _replaced(output) as target:
@@ -92,6 +95,7 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
         patch_package(target, provider, len(dmmf["datamodel"]["models"]))
         # Now, and not in the first process: the source of a large client takes seconds and hundreds of megabytes.
         compileall.compile_dir(target, quiet=2, stripdir=str(target), prependdir=str(output))
+        try_import(target, output)
         if warm_up:
             QueryCompiler(folder / COMPILER_FILE, datamodel, provider)
     if partial_types is not None:

@@ -18,6 +18,7 @@ from typing import Any, Final
 from prisma._compat import model_parse
 from prisma._config import config
 from prisma.generator import generator as _generator
+from prisma.generator._dsl_parser import parse_schema_dsl
 from prisma.generator.models import FAKER, PythonData
 from prisma.generator.utils import SAMPLER_ITER_MAPPING
 
@@ -105,6 +106,15 @@ def write_client(target: Path, data: Mapping[str, Any]) -> PartialTypes | None:
         parsed.generator.output.value = str(target)
         _generator.Generator().generate(parsed)
     return None if script is None else PartialTypes(script.run, parsed.to_params())
+
+
+def accessor(model: Mapping[str, Any]) -> str:
+    """The client's attribute for a model of the schema: its name in lower case, or what its documentation says in
+    `@Python(instance_name: "...")`.
+    """
+    parsed = parse_schema_dsl(model.get("documentation") or "")
+    chosen = parsed["value"]["arguments"].get("instance_name") if parsed["type"] == "ok" else None
+    return str(chosen or model["name"].lower())
 
 
 @contextlib.contextmanager
