@@ -85,6 +85,7 @@ class RowRequestBuilder(RequestBuilder):
     def _one_by_one(self, values: list[Any], edge: Edge | None) -> Any:
         """Values that are literals, or hold placeholders somewhere within."""
         shape: Any = None
+        names = self._names
         columns: dict[str, list[Any]] = {}
         for number, value in enumerate(values):
             alone = RequestBuilder(self._graph, self._json_type, self._base64_type, share=False)
