@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from prisma_inprocess.engine import InProcessEngine
+from prisma_inprocess.model_building import build_schema
 from prisma_inprocess.operation import Operation
 from prisma_inprocess.package import GeneratedPackage
 
-__all__ = ["GeneratedPackage", "InProcessEngine", "Operation"]
+__all__ = ["GeneratedPackage", "InProcessEngine", "Operation", "build_schema"]

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
@@ -32,6 +33,19 @@ _WAITS_FOR_ITSELF = (
 )
 
 
+@dataclass(slots=True, frozen=True, eq=False)
+class _LeftBehind:
+    """A driver, with the event loop and the process that it belongs to."""
+
+    driver: Driver
+    loop: asyncio.AbstractEventLoop | None
+    process: int
+
+    @property
+    def is_over(self) -> bool:
+        return self.loop is None or self.loop.is_closed()
+
+
 class InProcessEngine:
     """Runs a client's operations. It has the methods of the client's `AsyncAbstractEngine`.
 
@@ -48,7 +62,7 @@ class InProcessEngine:
         self._driver: Driver | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self._left_behind: list[Driver] = []
+        self._left_behind: list[_LeftBehind] = []
         self._plans: PlanCache | None = None
         self._transactions = OpenTransactions()
         self._encoder = OperationEncoder(package)
@@ -65,9 +79,7 @@ class InProcessEngine:
         if self._driver is not None:
             if self._belongs_here():
                 return
-            # Connected on an event loop that is gone, or in the process that this one was forked from. That driver is
-            # neither used nor closed: its sockets and files may still be somebody else's.
-            self._left_behind.append(self._driver)
+            self._leave_behind(self._driver)
             self._driver = None
         try:
             url = str(datasources[0]["url"]) if datasources else self._default_url()
@@ -93,8 +105,8 @@ class InProcessEngine:
         """Roll back what is open and close all connections."""
         driver, self._driver = self._driver, None
         if driver is not None and not self._belongs_here():
-            self._left_behind.append(driver)
-            self._transactions.forget_all()
+            self._leave_behind(driver)
+            self._transactions = OpenTransactions()
             return
         await self._transactions.end_all()
         if driver is not None:
@@ -164,6 +176,25 @@ class InProcessEngine:
         except EngineError as error:
             raise self._failure(error) from error
 
+    def _leave_behind(self, driver: Driver) -> None:
+        """Give up a driver that belongs to another event loop, or to the process that this one was forked from."""
+        left = _LeftBehind(driver, self._loop, self._process)
+        self._left_behind.append(left)
+        if left.is_over or left.process != os.getpid():
+            self._transactions = OpenTransactions()
+        self._end_left_behind()
+
+    def _end_left_behind(self) -> None:
+        """End what belonged to event loops that are closed.
+
+        A loop that is open may still use its driver. What belongs to another process is neither used nor closed: its
+        sockets and files are still that one's.
+        """
+        for left in list(self._left_behind):
+            if left.is_over and left.process == os.getpid():
+                self._left_behind.remove(left)
+                left.driver.close_now()
+
     def _make_driver(self, url: str) -> Driver:
         package = self._package
         # Imported here, so that a client of one database does not need the other's driver installed.
@@ -203,12 +234,12 @@ class InProcessEngine:
         encoded = self._encoder.rows(operation)
         if encoded is None:
             return None
-        request, rows = encoded
+        request, columns = encoded
         plan = await self._connected_plans().bulk_insert(request)
         if plan is None:
             return None
         run = Run(session)
-        statements = plan.render(run, rows)
+        statements = plan.render(run, columns, len(operation.arguments["data"]))
         if len(statements) == 1:
             return await session.execute(*statements[0])
         count: int = await in_transaction(run, lambda inner: execute_all(inner, statements))

@@ -7,14 +7,14 @@ this engine.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
-import io
 import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,9 +24,8 @@ from prisma_inprocess.compiler.query_compiler import QueryCompiler
 from prisma_inprocess.datasource import PROVIDERS, strip_urls
 from prisma_inprocess.errors import GenerationError
 from prisma_inprocess.package import COMPILER_FILE, DATAMODEL_FILE, ENGINE_FOLDER, GRAPH_FILE
-from prisma_inprocess.partial_types import write_partial_types
-from prisma_inprocess.patching import patch_package
 from prisma_inprocess.schema_engine import SchemaEngine
+from prisma_inprocess.trial_import import try_import
 from prisma_inprocess.wasm.files import QUERY_COMPILER, SCHEMA, find
 
 GENERATOR_NAMES: Final = ("prisma-client-py", "prisma_inprocess", "prisma-inprocess")
@@ -52,9 +51,15 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
             seconds, once).
 
     Raises:
-        GenerationError: The schema is missing or refused, or uses a provider or option that is not supported, or the
-        wasm files are missing.
+        GenerationError: The schema is missing or refused, or uses a provider, an option or a name that is not
+            supported; the wasm files are missing; or the new client cannot be imported. The old client stays as it was.
     """
+    # A running client imports this package, and needs neither PyPI's `prisma` nor its templates.
+    from prisma_inprocess.names import refuse_names
+    from prisma_inprocess.partial_types import write_partial_types
+    from prisma_inprocess.patching import patch_package
+    from prisma_inprocess.prisma_client_py import write_client
+
     schema = schema.resolve()
     try:
         text = schema.read_text(encoding="utf-8")
@@ -69,21 +74,25 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
     output = (schema.parent / _output_of(generator, schema)).resolve()
     compiler = find(QUERY_COMPILER.format(provider=provider), wasm_dir=wasm_dir, near=[schema.parent])
     dmmf = engine.dmmf(datamodel)
+    refuse_names(dmmf["datamodel"])
 
     data = _client_data(schema, text, output, generator, datasource, url, dmmf)
     with _replaced(output) as target:
-        partial_types = _write_client(target, data)
+        partial_types = write_client(target, data)
         folder = target / ENGINE_FOLDER
         folder.mkdir()
         (folder / GRAPH_FILE).write_text(json.dumps(build_graph(dmmf), separators=(",", ":"), sort_keys=True))
         (folder / DATAMODEL_FILE).write_text(datamodel, encoding="utf-8")
         (folder / COMPILER_FILE).write_bytes(compiler.read_bytes())
         _keep_serialised(output / ENGINE_FOLDER, folder)
-        patch_package(target, provider)
+        patch_package(target, provider, len(dmmf["datamodel"]["models"]))
+        # Now, and not in the first process: the source of a large client takes seconds and hundreds of megabytes.
+        compileall.compile_dir(target, quiet=2, stripdir=str(target), prependdir=str(output))
+        try_import(target, output)
         if warm_up:
             QueryCompiler(folder / COMPILER_FILE, datamodel, provider)
     if partial_types is not None:
-        partial_types(output)
+        write_partial_types(output, partial_types)
     return Generated(output, provider)
 
 
@@ -138,8 +147,6 @@ def _client_data(
     dmmf: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What the Prisma CLI would send to Prisma Client Python's generator."""
-    from prisma._config import config as prisma_config
-
     options = {"interface": "asyncio", "recursive_type_depth": "-1", **generator["config"]}
     if options["interface"] != "asyncio":
         raise GenerationError(
@@ -167,7 +174,6 @@ def _client_data(
             }
         ],
         "datamodel": text,
-        "version": prisma_config.expected_engine_version,
         "binaryPaths": {},
     }
 
@@ -203,49 +209,3 @@ def _keep_serialised(old: Path, new: Path) -> None:
         if (old / COMPILER_FILE).read_bytes() == (new / COMPILER_FILE).read_bytes():
             for serialised in old.glob("*.cwasm"):
                 shutil.copy2(serialised, new)
-
-
-def _write_client(target: Path, data: dict[str, Any]) -> Callable[[Path], None] | None:
-    """Run Prisma Client Python's own generator.
-
-    Returns what writes the partial types, if the schema names a script that makes them: the script imports the client,
-    so it can only run when the client is in its place.
-    """
-    from prisma._compat import model_parse
-    from prisma.generator.generator import BASE_PACKAGE_DIR, Generator
-    from prisma.generator.models import FAKER, PythonData
-    from prisma.generator.utils import SAMPLER_ITER_MAPPING
-
-    output = data["generator"]["output"]["value"]
-    if Path(output) == BASE_PACKAGE_DIR.resolve():
-        raise GenerationError(
-            "the client must not be written over the installed `prisma` package: choose another output"
-        )
-    # The made-up values in its docstrings come from a generator that is never reset: start it anew, so that the
-    # same schema gives the same files.
-    FAKER._state = 1
-    SAMPLER_ITER_MAPPING.clear()
-    with contextlib.redirect_stdout(io.StringIO()), _environment_kept():
-        try:
-            parsed = model_parse(PythonData, data)
-        except ValueError as error:
-            raise GenerationError(f"Prisma Client Python refuses the schema: {error}") from error
-        script = parsed.generator.config.partial_type_generator
-        parsed.generator.config.partial_type_generator = None
-        parsed.generator.output.value = str(target)
-        Generator().generate(parsed)
-    return None if script is None else lambda place: write_partial_types(place, script, parsed.to_params())
-
-
-@contextlib.contextmanager
-def _environment_kept() -> Iterator[None]:
-    """The generator prefers this variable to the schema; the migration CLI is often configured with it, for another
-    engine.
-    """
-    name = "PRISMA_CLIENT_ENGINE_TYPE"
-    saved = os.environ.pop(name, None)
-    try:
-        yield
-    finally:
-        if saved is not None:
-            os.environ[name] = saved

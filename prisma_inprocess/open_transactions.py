@@ -86,10 +86,6 @@ class OpenTransactions:
             # A statement that ran out of time may still have to be stopped in the server.
             await asyncio.wait(self._endings, timeout=_END_SECONDS)
 
-    def forget_all(self) -> None:
-        """Forget everything: the connections belong to another event loop or process."""
-        self._open.clear()
-
     def _held(self) -> tuple[_Open, ...]:
         mine = self._open.values()
         return tuple(opened for opened in _begun.get() if opened in mine)

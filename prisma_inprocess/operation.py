@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from prisma_inprocess.compiler.input_graph import Output
 from prisma_inprocess.package import GeneratedPackage
 from prisma_inprocess.request import RequestBuilder, selection_of
+from prisma_inprocess.row_request import RowRequestBuilder, ShapesDiffer
 
 _ACTIONS: Final[Mapping[str, str]] = {
     "create": "createOne",
@@ -50,15 +51,10 @@ class OperationEncoder:
         self._package = package
         self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
 
-    def encode(self, operation: Operation, *, share: bool = True) -> tuple[dict[str, Any], dict[str, Any]]:
-        """An operation in the JSON protocol, and the values of its placeholders.
-
-        Args:
-            operation: The call.
-            share: Whether equal values share a placeholder.
-        """
+    def encode(self, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
+        """An operation in the JSON protocol, and the values of its placeholders."""
         root = self._root(operation)
-        builder = RequestBuilder(self._package.graph, self._package.json_type, self._package.base64_type, share=share)
+        builder = RequestBuilder(self._package.graph, self._package.json_type, self._package.base64_type)
         arguments = dict(operation.arguments)
         include = arguments.pop("include", None)
         encoded = builder.arguments(arguments, root.arguments)
@@ -80,6 +76,7 @@ class OperationEncoder:
         """All scalar fields of a model, and the relations that are included."""
         scalars = self._scalars.get(model)
         if scalars is None:
+            model.model_rebuild()  # one of a large schema is built only now
             scalars = self._scalars[model] = dict.fromkeys(self._package.models.get_default_fields(model), True)
         if not include:
             return scalars
@@ -101,19 +98,22 @@ class OperationEncoder:
             selection[name] = entry
         return selection
 
-    def rows(self, operation: Operation) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-        """A `create_many`: the request for its first row and the values of all rows; None if their shapes differ."""
+    def rows(self, operation: Operation) -> tuple[dict[str, Any], dict[str, list[Any]]] | None:
+        """A `create_many` of at least one row: the request for one row, and for each placeholder its values in all
+        rows; None if the rows have different shapes.
+        """
         package, data = self._package, operation.arguments["data"]
-        first = Operation(operation.method, {**operation.arguments, "data": data[:1]}, operation.model, ("count",))
-        request, values = self.encode(first, share=False)
-        shape, rows = request["query"]["arguments"]["data"], [values]
-        fields = {"data": self._root(operation).arguments["data"]}
-        for row in data[1:]:
-            builder = RequestBuilder(package.graph, package.json_type, package.base64_type, share=False)
-            if builder.arguments({"data": [row]}, fields)["data"] != shape:
-                return None
-            rows.append(builder.values)
-        return request, rows
+        without_rows = Operation(operation.method, {**operation.arguments, "data": []}, operation.model, ("count",))
+        request, values = self.encode(without_rows)
+        builder = RowRequestBuilder(package.graph, package.json_type, package.base64_type, share=False)
+        try:
+            row = builder.row(data, self._root(operation).arguments["data"])
+        except ShapesDiffer:
+            return None
+        if values:
+            return None  # another argument has a placeholder, which no row knows
+        request["query"]["arguments"]["data"] = [row]
+        return request, builder.values
 
 
 def _model_name(operation: Operation) -> str:

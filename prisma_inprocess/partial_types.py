@@ -4,40 +4,38 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from prisma_inprocess.errors import GenerationError
+from prisma_inprocess.prisma_client_py import PartialTypes
 
 # The client's `create_partial` refuses to run without it.
 _VARIABLE: Final = "PRISMA_GENERATOR_INVOCATION"
 
 
-def write_partial_types(output: Path, script: Any, parameters: Mapping[str, Any]) -> None:
+def write_partial_types(output: Path, partial_types: PartialTypes) -> None:
     """Run the script, which imports the client in `output` and calls its models' `create_partial`, and write the
     result.
 
     Args:
         output: The generated package.
-        script: The script, as Prisma Client Python's generator found it.
-        parameters: What its templates are rendered with.
+        partial_types: The script.
 
     Raises:
         GenerationError: The script failed, or does not import the client.
     """
-    from prisma.generator.generator import render_template
-
     with _importable(), _marked():
         try:
-            script.run()
+            partial_types.run_script()
         except Exception as error:
             raise GenerationError(f"the partial type generator failed: {error.__cause__ or error}") from error
     created = _created(output)
     if created is None:
         raise GenerationError(f"the partial type generator does not import its models from the client in {output}")
-    render_template(output, "partials.py.jinja", {**parameters, "partial_models": created})
+    partial_types.write(output, created)
 
 
 @contextmanager

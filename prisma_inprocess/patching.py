@@ -6,11 +6,13 @@ exactly once, and generation fails loudly if it does not.
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Final
 
-from prisma_inprocess.errors import GenerationError
+from prisma_inprocess.model_building import LARGE
+from prisma_inprocess.prisma_client_py import changed
 
 _FILES: Final = Path(__file__).parent / "package_files"
 # What a running client does not need: a command line, templates, a parser, and the drivers of a native engine's
@@ -142,8 +144,54 @@ class ClientNotConnectedError(PrismaError):
 )
 
 
-def patch_package(root: Path, provider: str) -> None:
-    """Make a freshly generated package use the in-process engine. Raises: GenerationError if it is not as expected."""
+# See `model_building.py`.
+_LARGE_BASE_CHANGES: Final = (
+    (
+        """\
+from pydantic import BaseModel
+""",
+        """\
+from pydantic import BaseModel
+
+from prisma_inprocess.client import build_schema
+""",
+    ),
+    (
+        """\
+            use_enum_values=True,
+""",
+        """\
+            use_enum_values=True,
+            defer_build=True,
+""",
+    ),
+    (
+        """\
+    __prisma_model__: ClassVar[str]
+""",
+        """\
+    __prisma_model__: ClassVar[str]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        return build_schema(handler, source, models=@models@)
+""",
+    ),
+)
+_REBUILD: Final = re.compile(r"^model_rebuild\(\w+\)\n?", re.MULTILINE)
+
+
+def patch_package(root: Path, provider: str, models: int) -> None:
+    """Make a freshly generated package use the in-process engine.
+
+    Args:
+        root: The package's folder.
+        provider: `postgresql` or `sqlite`.
+        models: How many models the schema has.
+
+    Raises:
+        GenerationError: The package is not as expected.
+    """
     types = (root / "generator" / "types.py").read_bytes()
     for name in _UNNEEDED:
         unneeded = root / name
@@ -156,10 +204,21 @@ def patch_package(root: Path, provider: str) -> None:
     (root / "generator" / "__init__.py").write_text(_file("generator"), encoding="utf-8")
     (root / "generator" / "models.py").write_text(_file("generator_models"), encoding="utf-8")
     (root / "_inprocess.py").write_text(_file("inprocess").replace("@provider@", provider), encoding="utf-8")
+    (root / "types.py").rename(root / "_declared_types.py")
+    (root / "types.py").write_text(_file("types"), encoding="utf-8")
     _change(root / "client.py", _CLIENT_CHANGES)
     _change(root / "errors.py", _ERROR_CHANGES)
+    if models >= LARGE:
+        _defer_models(root, models)
     for file in root.rglob("*.py"):
         file.write_text(f"{_NOT_JUDGED}{file.read_text(encoding='utf-8')}", encoding="utf-8")
+
+
+def _defer_models(root: Path, models: int) -> None:
+    changes = tuple((old, new.replace("@models@", str(models))) for old, new in _LARGE_BASE_CHANGES)
+    _change(root / "bases.py", changes)
+    file = root / "models.py"
+    file.write_text(_REBUILD.sub("", file.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _file(name: str) -> str:
@@ -167,12 +226,4 @@ def _file(name: str) -> str:
 
 
 def _change(file: Path, changes: tuple[tuple[str, str], ...]) -> None:
-    text = file.read_text(encoding="utf-8")
-    for old, new in changes:
-        if text.count(old) != 1:
-            raise GenerationError(
-                f"the generated {file.name} does not contain once:\n{old}"
-                "is another version of `prisma` installed than 0.15.0?"
-            )
-        text = text.replace(old, new)
-    file.write_text(text, encoding="utf-8")
+    file.write_text(changed(file.name, file.read_text(encoding="utf-8"), changes), encoding="utf-8")

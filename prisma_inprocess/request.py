@@ -143,7 +143,7 @@ class RequestBuilder:
         if edge.lists and items:
             typed = [self._typed(item, edge.lists) for item in items]
             kinds = {kind for kind, _ in typed}
-            inner = _widest(kinds)
+            inner = widest(kinds)
             if inner is not None:
                 return self._placeholder([item for _, item in typed], "List", inner)
         if not edge.lists and edge.is_json and not edge.objects:
@@ -283,7 +283,7 @@ def _typed_integer(value: int, accepted: frozenset[str]) -> tuple[str | None, An
 _NUMERIC_WIDTH: Final = ("Int", "BigInt", "Float")
 
 
-def _widest(kinds: Iterable[str | None]) -> str | None:
+def widest(kinds: Iterable[str | None]) -> str | None:
     """One element type for a whole list, or None if its elements have no type in common."""
     unique = set(kinds)
     if len(unique) == 1:

@@ -57,6 +57,11 @@ class Edge:
     nullable: bool
 
     @property
+    def takes_null(self) -> bool:
+        """Whether the database's NULL may be written here."""
+        return self.nullable if self.null_kind is None else self.null_kind != "JsonNullValueInput"
+
+    @property
     def is_json(self) -> bool:
         return "Json" in self.declared
 

@@ -26,6 +26,10 @@ class Poolable(Protocol):
         """Close politely; bounded in time."""
         ...
 
+    def stop(self) -> None:
+        """Close without an event loop: its own may be closed."""
+        ...
+
 
 C = TypeVar("C", bound=Poolable)
 
@@ -139,6 +143,13 @@ class Pool(Generic[C]):
         if self._closing:
             await asyncio.wait(self._closing, timeout=_CLOSE_LIMIT)
 
+    def stop(self) -> None:
+        """Close everything without an event loop, what is handed out as well."""
+        self._closed = True
+        self._idle.clear()
+        while self._members:
+            self._members.pop().stop()
+
     def _close_idle(self) -> None:
         while self._idle:
             self._count -= 1
@@ -206,4 +217,9 @@ class Pool(Generic[C]):
         self._retired.discard(connection)
         task = asyncio.get_running_loop().create_task(connection.close())
         self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        task.add_done_callback(lambda ended: self._closed_one(connection, ended))
+
+    def _closed_one(self, connection: C, closing: asyncio.Task[None]) -> None:
+        self._closing.discard(closing)
+        if closing.cancelled():
+            connection.stop()  # the event loop ended before it was closed

@@ -55,9 +55,9 @@ class PostgresDriver:
             await pool.close()
 
     def close_now(self) -> None:
-        # Sockets close with the process or when they are collected; asyncpg has no way to close one without its event
-        # loop.
-        self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.stop()
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
         # A plan's SELECT changes nothing, so it may be repeated even if its answer was lost.

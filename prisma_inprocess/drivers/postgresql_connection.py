@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from asyncio.trsock import TransportSocket
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Final
@@ -63,6 +64,16 @@ class PostgresConnection:
         except BaseException:
             self.raw.terminate()
             raise
+
+    def stop(self) -> None:
+        """End the connection without an event loop. The socket itself is closed when it is collected: asyncpg has no
+        way to close it without the loop that it belongs to.
+        """
+        link = _socket(self.raw)
+        # uvloop closes its sockets itself, and its object for one has no such method.
+        if isinstance(link, TransportSocket):
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
 
     def failure(self, error: BaseException, *, raw: bool, unanswered: bool) -> EngineError:
         """Prisma's error for one of `DATABASE_ERRORS` that a statement failed with; arguments as for `query_error`."""
@@ -159,8 +170,7 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
 
 def _keep_alive(connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl) -> None:
     """Let the kernel find out when the other side is gone without a word, whether we wait for it or send to it."""
-    # asyncpg has no public way to its socket.
-    link: socket.socket | None = connection._transport.get_extra_info("socket")
+    link = _socket(connection)
     if link is None or link.family not in _INTERNET:
         return
     options: list[tuple[str, int]] = [("TCP_USER_TIMEOUT", int(url.tcp_user_timeout * 1000))]
@@ -176,6 +186,12 @@ def _keep_alive(connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl
         if option is not None:
             with contextlib.suppress(OSError):
                 link.setsockopt(socket.IPPROTO_TCP, option, value)
+
+
+def _socket(connection: asyncpg.Connection[asyncpg.Record]) -> socket.socket | TransportSocket | None:
+    # asyncpg has no public way to its socket.
+    transport = connection._transport
+    return None if transport is None else transport.get_extra_info("socket")
 
 
 def _affected(status: str) -> int:

@@ -98,5 +98,9 @@ class PostgresPool:
     async def close(self) -> None:
         await self._pool.close()
 
+    def stop(self) -> None:
+        """Close all connections without an event loop."""
+        self._pool.stop()
+
     async def _open(self) -> PostgresConnection:
         return await open_connection(self._url, self._types, self._generation)

@@ -70,7 +70,10 @@ class SqliteDriver:
             await writer.close()
 
     def close_now(self) -> None:
+        readers, self._readers = self._readers, None
         writer, self._writer = self._writer, None
+        if readers is not None:
+            readers.stop()
         if writer is not None:
             writer.stop()
 

@@ -79,7 +79,11 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> list[Any]:
-    return connection.execute(sql, arguments).fetchall()
+    cursor = connection.cursor()
+    cursor.row_factory = None  # a function that is called for each row takes longer than the row
+    cursor.execute(sql, arguments)
+    names = [column[0] for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=False)) for row in cursor]
 
 
 def execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:

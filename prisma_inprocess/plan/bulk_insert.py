@@ -4,19 +4,25 @@ The compiler's plan for `createMany` names every value of every row, so compilin
 and another number of rows is another plan. When all rows have the same fields, the plan for one row says everything.
 """
 
+# ruff: noqa: ARG005 (every column is a function of one run, the known columns and a count, whether it looks at them or not)
+
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from prisma_inprocess.drivers.base import ArgumentType, Dialect, Encoder
 from prisma_inprocess.plan.sql import Statement
-from prisma_inprocess.plan.values import Run, Scope, Value, compile_value
+from prisma_inprocess.plan.values import Run, compile_value
 
 # Fewer rows are not worth a plan of their own kind.
 MINIMUM_ROWS: Final = 20
 _VALUES: Final = " VALUES ("
 _SUFFIXES: Final = (") ON CONFLICT DO NOTHING", ")")
+
+# The values of each placeholder in all rows, and what gives those of one parameter.
+Columns = Mapping[str, Sequence[Any]]
+Column = Callable[[Run, Columns, int], Sequence[Any]]
 
 
 class BulkInsert:
@@ -26,51 +32,40 @@ class BulkInsert:
         self,
         *,
         head: str,
-        between: Sequence[str],
+        row: str,
+        numbered: bool,
         tail: str,
-        placeholder: tuple[str, bool],
-        generated: Sequence[tuple[str, Value]],
-        values: Sequence[tuple[Value, Encoder | None]],
+        generated: Sequence[tuple[str, Column]],
+        columns: Sequence[Column],
         limit: int,
     ) -> None:
         self._head, self._tail = head, tail
-        # The text around the parameters of one row: one piece more than there are parameters.
-        self._between = between
-        self._prefix, self._numbered = placeholder
+        # Where parameters are numbered, a template with a place for each number.
+        self._row, self._numbered = row, numbered
         self._generated = generated
-        self._values = values
-        self._rows_per_statement = max(1, limit // max(1, len(values)))
+        self._columns = columns
+        self._rows_per_statement = max(1, limit // len(columns))
 
-    def render(self, run: Run, rows: Sequence[Scope]) -> list[Statement]:
-        """The statements for the rows, each row given by the values of its placeholders."""
+    def render(self, run: Run, columns: Columns, count: int) -> list[Statement]:
+        """The statements for `count` rows, given by the values of each placeholder in all of them."""
+        known = dict(columns)
+        for name, make in self._generated:
+            known[name] = make(run, known, count)
+        parameters = [column(run, known, count) for column in self._columns]
         return [
-            self._statement(run, rows[start : start + self._rows_per_statement])
-            for start in range(0, len(rows), self._rows_per_statement)
+            self._statement([column[start : start + self._rows_per_statement] for column in parameters])
+            for start in range(0, count, self._rows_per_statement)
         ]
 
-    def _statement(self, run: Run, rows: Sequence[Scope]) -> Statement:
-        parameters: list[Any] = []
-        for row in rows:
-            scope = dict(row)
-            for name, make in self._generated:
-                scope[name] = make(run, scope)
-            for value, encode in self._values:
-                argument = value(run, scope)
-                parameters.append(argument if encode is None else encode(argument))
-        return self._head + ", ".join(self._tuples(len(rows))) + self._tail, parameters
-
-    def _tuples(self, count: int) -> list[str]:
-        if not self._numbered:
-            return [self._prefix.join(self._between)] * count
-        width = len(self._values)
-        tuples = []
-        for row in range(count):
-            pieces = [self._between[0]]
-            for column in range(width):
-                pieces.append(f"{self._prefix}{row * width + column + 1}")
-                pieces.append(self._between[column + 1])
-            tuples.append("".join(pieces))
-        return tuples
+    def _statement(self, columns: Sequence[Sequence[Any]]) -> Statement:
+        width, count = len(columns), len(columns[0])
+        parameters: list[Any] = [None] * (width * count)
+        for number, column in enumerate(columns):
+            parameters[number::width] = column
+        rows = ", ".join([self._row] * count)
+        if self._numbered:
+            rows %= tuple(range(1, len(parameters) + 1))
+        return self._head + rows + self._tail, parameters
 
 
 def compile_bulk_insert(raw: Any, dialect: Dialect) -> BulkInsert | None:
@@ -84,37 +79,76 @@ def compile_bulk_insert(raw: Any, dialect: Dialect) -> BulkInsert | None:
     kinds = [fragment["type"] for fragment in query["fragments"]]
     if not set(kinds) <= {"stringChunk", "parameter"} or "parameter" not in kinds:
         return None
+    if not all(map(_is_column, query["args"])):
+        return None
     pieces = _pieces(query["fragments"])
     head, values, first = pieces[0].partition(_VALUES)
     suffix = next((suffix for suffix in _SUFFIXES if pieces[-1].endswith(suffix)), None)
     if not values or suffix is None:
         return None
-    between = [f"({first}", *pieces[1:-1], pieces[-1].removesuffix(suffix) + ")"]
     placeholder = query["placeholderFormat"]
     return BulkInsert(
         head=head + _VALUES.removesuffix("("),
-        between=between,
+        row=_row([f"({first}", *pieces[1:-1], pieces[-1].removesuffix(suffix) + ")"], placeholder),
+        numbered=placeholder["hasNumbering"],
         tail=suffix.removeprefix(")"),
-        placeholder=(placeholder["prefix"], placeholder["hasNumbering"]),
         generated=generated,
-        values=[
-            (compile_value(argument), dialect.encoder(ArgumentType.parse(kind)))
+        columns=[
+            _column(argument, dialect.encoder(ArgumentType.parse(kind)))
             for argument, kind in zip(query["args"], query["argTypes"], strict=True)
         ],
         limit=dialect.max_parameters,
     )
 
 
-def _unwrap(node: Any) -> tuple[Any, list[tuple[str, Value]]]:
+def _unwrap(node: Any) -> tuple[Any, list[tuple[str, Column]]]:
     """The statement of a plan, and the generated values (identifiers, times) that are bound around it."""
-    generated: list[tuple[str, Value]] = []
+    generated: list[tuple[str, Column]] = []
     while node["type"] == "let":
         for binding in node["args"]["bindings"]:
-            if binding["expr"]["type"] != "value":
+            value = binding["expr"].get("args")
+            if binding["expr"]["type"] != "value" or not _is_column(value):
                 return None, []
-            generated.append((binding["name"], compile_value(binding["expr"]["args"])))
+            generated.append((binding["name"], _column(value, None)))
         node = node["args"]["expr"]
     return node, generated
+
+
+def _column(raw: Any, encode: Encoder | None) -> Column:
+    """A function that gives the values of one parameter in all rows."""
+    name = _placeholder(raw)
+    if name is not None:
+        if encode is None:
+            return lambda run, columns, count: columns[name]
+        return lambda run, columns, count: [encode(value) for value in columns[name]]
+    value = compile_value(raw)
+    if encode is None:
+        return lambda run, columns, count: [value(run, {}) for _ in range(count)]
+    return lambda run, columns, count: [encode(value(run, {})) for _ in range(count)]
+
+
+def _is_column(raw: Any) -> bool:
+    """Whether a value is a placeholder, or does not depend on any."""
+    return _placeholder(raw) is not None or not _has_placeholder(raw)
+
+
+def _placeholder(raw: Any) -> str | None:
+    if isinstance(raw, dict) and raw.get("prisma__type") == "param":
+        return str(raw["prisma__value"]["name"])
+    return None
+
+
+def _has_placeholder(raw: Any) -> bool:
+    if isinstance(raw, dict):
+        return _placeholder(raw) is not None or any(map(_has_placeholder, raw.values()))
+    return isinstance(raw, list) and any(map(_has_placeholder, raw))
+
+
+def _row(pieces: Sequence[str], placeholder: Mapping[str, Any]) -> str:
+    """The text of one row, as `BulkInsert` wants it."""
+    if not placeholder["hasNumbering"]:
+        return str(placeholder["prefix"]).join(pieces)
+    return f"{placeholder['prefix']}%d".join(piece.replace("%", "%%") for piece in pieces)
 
 
 def _pieces(fragments: Sequence[dict[str, Any]]) -> list[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from prisma_inprocess.drivers.base import Decoder, Dialect
 from prisma_inprocess.errors import EngineError
 
 Mapper = Callable[[Any], Any]
 Enums = Mapping[str, Mapping[str, str]]
+# What a driver gives as exactly this type is what the client wants: nothing is called for it.
+_DECODED: Final[Mapping[str, type]] = {"int": int, "bigint": int, "float": float, "string": str}
 
 
 def compile_data_map(structure: dict[str, Any], enums: Enums, dialect: Dialect) -> Mapper:
@@ -20,29 +22,32 @@ def compile_data_map(structure: dict[str, Any], enums: Enums, dialect: Dialect) 
         return lambda count: {"count": count}
     if kind == "field":
         decode = _field_decoder(structure["fieldType"], enums, dialect)
-        return decode if decode is not None else lambda value: value
+        return decode or _same
     return _compile_object(structure, enums, dialect)
 
 
 def _compile_object(structure: dict[str, Any], enums: Enums, dialect: Dialect) -> Mapper:
-    columns: list[tuple[str, str, Decoder | None, bool]] = []
+    columns: list[tuple[str, str, Decoder, type, bool]] = []
     nested: list[tuple[str, str | None, Mapper]] = []
     for name, node in structure["fields"].items():
         if node["type"] == "field":
-            is_list = node["fieldType"]["arity"] == "list"
-            columns.append((name, node["dbName"], _field_decoder(node["fieldType"], enums, dialect), is_list))
+            kind, is_list = node["fieldType"]["type"], node["fieldType"]["arity"] == "list"
+            decode = _field_decoder(node["fieldType"], enums, dialect)
+            columns.append((name, node["dbName"], decode or _same, _DECODED.get(kind, object), is_list))
         else:
             nested.append((name, node["serializedName"], compile_data_map(node, enums, dialect)))
     skip_nulls = bool(structure["skipNulls"])
 
     def map_row(row: Mapping[str, Any]) -> dict[str, Any]:
         mapped: dict[str, Any] = {}
-        for name, column, decode, is_list in columns:
+        for name, column, decode, decoded, is_list in columns:
             value = row[column]
-            if value is None:
+            if type(value) is decoded:
+                mapped[name] = value
+            elif value is None:
                 mapped[name] = [] if is_list else None
             else:
-                mapped[name] = value if decode is None else decode(value)
+                mapped[name] = decode(value)
         for name, column_or_none, map_nested in nested:
             mapped[name] = map_nested(row if column_or_none is None else row[column_or_none])
         return mapped
@@ -58,6 +63,10 @@ def _compile_object(structure: dict[str, Any], enums: Enums, dialect: Dialect) -
         return map_row(value)
 
     return map_result
+
+
+def _same(value: Any) -> Any:
+    return value
 
 
 def _field_decoder(field: dict[str, Any], enums: Enums, dialect: Dialect) -> Decoder | None:

@@ -45,23 +45,31 @@ def attach(parents: list[dict[str, Any]], join: JoinChild, children: Any, *, str
     """Put each child under the parents it belongs to. Without `strict`, keys are compared across number and text."""
     parent_fields = [one for one, _ in join.on]
     child_fields = [other for _, other in join.on]
-    index: dict[Key, list[dict[str, Any]]] = {}
-    for parent in parents:
-        index.setdefault(_join_key(parent, parent_fields, strict), []).append(parent)
+    index: dict[Any, list[dict[str, Any]]] = {}
+    for key, parent in zip(_join_keys(parents, parent_fields, strict), parents, strict=True):
+        index.setdefault(key, []).append(parent)
         parent[join.field] = None if join.is_unique else []
-    for child in as_list(children):
-        if child is None:
-            continue
-        for parent in index.get(_join_key(child, child_fields, strict), ()):
+    present = [child for child in as_list(children) if child is not None]
+    for key, child in zip(_join_keys(present, child_fields, strict), present, strict=True):
+        for parent in index.get(key, ()):
             if join.is_unique:
                 parent[join.field] = child
             else:
                 parent[join.field].append(child)
 
 
-def _join_key(row: Any, fields: Sequence[str], strict: bool) -> Key:
-    key = row_key(row, fields)
-    return key if strict else tuple(item if item is None else _loose(item) for item in key)
+def _join_keys(rows: Sequence[Any], fields: Sequence[str], strict: bool) -> list[Any]:
+    convert = _hashable if strict else _comparable
+    if len(fields) == 1:
+        # The usual relation, by one field, which most often is a text: as it is, it is the key.
+        field = fields[0]
+        return [value if type(value := row[field]) is str else convert(value) for row in rows]
+    return [tuple(convert(row[field]) for field in fields) for row in rows]
+
+
+def _comparable(value: Any) -> Any:
+    value = _hashable(value)
+    return value if value is None else _loose(value)
 
 
 def _loose(value: Any) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import datetime as dt
+import functools
 import os
 import re
 import statistics
@@ -29,7 +30,16 @@ from tests.prisma_inprocess.workbench import Rich, rich_databases
 
 Call = Callable[[int], Awaitable[Any]]
 COLUMNS: Final = "run_id, seq, step_name, output"
+THOUSAND: Final = "INSERT INTO steps (run_id, seq, step_name) VALUES " + ", ".join(
+    f"(${n * 3 + 1}, ${n * 3 + 2}, ${n * 3 + 3})" for n in range(1000)
+)
 GOALS: Final = {"postgresql": 1.3, "sqlite": 1.8}
+GOALS_FOR_ROWS: Final = {
+    ("create_many of 1000", "postgresql"): 2.0,
+    ("create_many of 1000", "sqlite"): 2.5,
+    ("include of 10 x 10", "postgresql"): 2.0,
+    ("include of 10 x 10", "sqlite"): 2.0,
+}
 
 
 class RawDriver:
@@ -70,6 +80,7 @@ async def _no_reset(_: Any) -> None:
     """asyncpg's own pool spends one more round trip on each release; without it the comparison is the harder one."""
 
 
+@functools.cache
 def _questions(sql: str) -> str:
     return re.sub(r"\$\d+", "?", sql)
 
@@ -79,12 +90,16 @@ class Bench:
 
     def __init__(self, rich: Rich, db: Any, raw: RawDriver) -> None:
         self._rich, self._db, self._raw = rich, db, raw
+        fields = rich.models.User.model_fields.items()
+        columns = [name for name, _ in fields if name not in ("boss", "reports", "posts", "profile")]
+        self._user_columns = ", ".join(f'"{name}"' for name in columns)
 
     def pairs(self) -> dict[str, tuple[Call, Call, int]]:
         """Name, this engine's call, the raw driver's call, how many rows one call is about."""
         return {
             "find_unique": (self._find_unique, self._raw_find_unique, 1),
             "find_many of 50": (self._find_many, self._raw_find_many, 50),
+            "include of 10 x 10": (self._include, self._raw_include, 110),
             "create": (self._create, self._raw_create, 1),
             "upsert": (self._upsert, self._raw_upsert, 1),
             "update_many": (self._update_many, self._raw_update_many, 1),
@@ -97,6 +112,10 @@ class Bench:
         await self._db.step.create_many(data=rows)
         for run in ("up", "raw"):
             await self._db.step.create(data={"runId": run, "seq": 1, "name": "n"})
+        for number in range(10):
+            posts = {"create": [{"title": str(title)} for title in range(10)]}
+            data = {"email": f"u{number}", "settings": self._rich.json({"s": number}), "posts": posts}
+            await self._db.user.create(data=data)
 
     async def _find_unique(self, _: int) -> Any:
         return await self._db.step.find_unique(where={"runId_seq": {"runId": "many", "seq": 7}})
@@ -113,6 +132,16 @@ class Bench:
         if self._rich.provider == "sqlite":
             sql = sql.replace("LIMIT ALL", "LIMIT -1")
         return await self._raw.fetch(sql, "many", 0)
+
+    async def _include(self, _: int) -> Any:
+        return await self._db.user.find_many(include={"posts": True})
+
+    async def _raw_include(self, _: int) -> Any:
+        users = await self._raw.fetch(f'SELECT {self._user_columns} FROM "User" WHERE 1=1')
+        ids = [user[0] for user in users]
+        slots = ", ".join(f"${number + 1}" for number in range(len(ids)))
+        sql = f'SELECT id, title, views, score, "userId" FROM "Post" WHERE "userId" IN ({slots})'
+        return users, await self._raw.fetch(sql, *ids)
 
     async def _create(self, number: int) -> Any:
         output = self._rich.json({"o": 1})
@@ -146,10 +175,8 @@ class Bench:
         return await self._db.step.create_many(data=rows)
 
     async def _raw_create_many(self, number: int) -> Any:
-        values = ", ".join(f"(${n * 3 + 1}, ${n * 3 + 2}, ${n * 3 + 3})" for n in range(1000))
         arguments = [value for n in range(1000) for value in (f"rm{number}", n, str(n))]
-        sql = f"INSERT INTO steps (run_id, seq, step_name) VALUES {values}"
-        return await self._raw.transaction((sql, *arguments))
+        return await self._raw.transaction((THOUSAND, *arguments))
 
     async def _tx(self, number: int) -> Any:
         async with self._db.tx(timeout=dt.timedelta(seconds=30)) as tx:
@@ -192,7 +219,7 @@ async def bench(rich: Rich, rounds: int) -> None:
         print(f"\n{rich.provider:12} {'':22} {'raw us':>10} {'here us':>10} {'ratio':>7}   goal")
         for name, (ours, theirs, rows) in calls.pairs().items():
             here, driver = await measure(ours, theirs, max(10, rounds // (10 if rows > 100 else 1)))
-            goal = f"{GOALS[rich.provider]}" if rows == 1 else ""
+            goal = GOALS[rich.provider] if rows == 1 else GOALS_FOR_ROWS.get((name, rich.provider), "")
             print(f"{'':12} {name:22} {driver:10.0f} {here:10.0f} {here / driver:7.2f}   {goal}", flush=True)
     await raw.close()
 

@@ -144,6 +144,7 @@ def test_urls_are_taken_out_of_the_datasource_only() -> None:
 _TYPED = """
 from rich_app.clients.rich_sqlite import Prisma
 from rich_app.clients.rich_sqlite.models import Step
+from rich_app.clients.rich_sqlite.types import FindManyPostArgsFromUser, UserInclude, UserWhereInput
 
 
 async def use(db: Prisma) -> list[int]:
@@ -152,12 +153,18 @@ async def use(db: Prisma) -> list[int]:
     async with db.tx() as tx:
         await tx.step.delete_many(where={"seq": {"in": [1, 2]}})
     rows = await db.query_raw("SELECT * FROM steps", model=Step)
+    where: UserWhereInput = {"posts": {"some": {"title": {"startswith": "a"}}}, "NOT": [{"email": "b"}]}
+    posts: FindManyPostArgsFromUser = {"take": 1, "include": {"tags": True, "user": {"include": {"profile": True}}}}
+    include: UserInclude = {"posts": posts, "profile": True}
+    await db.user.find_many(where=where, include=include)
     return [step.seq, found.seq if found else 0, *(row.seq for row in rows)]
 
 
 async def misuse(db: Prisma) -> None:
     await db.step.create(data={"runId": 1, "seq": 1, "name": "n"})  # type: ignore[typeddict-item]
     await db.step.find_unique(where={"nope": 1})  # type: ignore[arg-type]
+    await db.user.find_many(include={"posts": {"include": {"nope": True}}})  # type: ignore[arg-type]
+    await db.user.find_many(where={"posts": {"some": {"nope": 1}}})  # type: ignore[arg-type]
     wrong: str = await db.step.count()  # type: ignore[assignment]
 """
 

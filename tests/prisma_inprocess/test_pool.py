@@ -23,6 +23,9 @@ class Connection:
     async def close(self) -> None:
         self.is_closed = True
 
+    def stop(self) -> None:
+        self.is_closed = True
+
 
 class Opener:
     """Opens connections: after a moment, or with an error when told so."""

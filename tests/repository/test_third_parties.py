@@ -75,12 +75,15 @@ def test_what_an_extra_brings_is_imported_when_it_is_used() -> None:
 def test_every_runtime_dependency_is_used() -> None:
     """It is imported, or the README calls its command; `tzdata` is imported by Python's own `zoneinfo`.
 
-    The client is the other distribution of this repository: wake-ups and the command line import it.
+    The client is the other distribution of this repository: wake-ups and the command line import it. FastAPI's command
+    line is asked for by FastAPI's own command.
     """
     imported = {name for each in _imports(REPOSITORY) for name in each.distributions} | {"prisma-inprocess"}
     if _imports_zoneinfo(REPOSITORY):
         imported.add("tzdata")
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    if re.search(r"^ *fastapi dev$", readme, re.MULTILINE):
+        imported.add("fastapi-cli")
     unused = [
         name
         for name in frozenset().union(*Declarations.read(REPOSITORY).runtime.values()) - imported
