@@ -37,9 +37,12 @@ _BIGINT_MAX: Final = 2**63 - 1
 
 
 def dump_json(data: object) -> str:
-    """JSON text for a Json column. Raises: EngineError (P2019) for data that JSON or the databases cannot hold."""
+    """JSON text for a Json column, without spaces as Prisma writes it: SQLite compares Json values by their text.
+
+    Raises: EngineError (P2019) for data that JSON or the databases cannot hold.
+    """
     try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, default=_json_default)
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_json_default)
         text.encode()
     except UnicodeEncodeError as error:
         raise EngineError(

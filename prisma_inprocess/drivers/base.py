@@ -48,11 +48,14 @@ class RawResult:
 
 
 class Dialect(Protocol):
-    """How values travel to and from one kind of database. Stateless, so that compiled plans can be shared between
-    connections.
+    """How values travel to and from one kind of database. Immutable, and equal to others that convert alike, so that
+    compiled plans can be shared between connections.
     """
 
-    max_parameters: int
+    @property
+    def max_parameters(self) -> int: ...
+
+    def __hash__(self) -> int: ...
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
         """A function from a plan's value to the driver's, or None if they are the same. It must accept None and values

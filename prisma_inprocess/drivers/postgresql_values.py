@@ -6,8 +6,9 @@ import base64
 import datetime as dt
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult
@@ -16,10 +17,11 @@ from prisma_inprocess.errors import EngineError
 from prisma_inprocess.request import dump_json
 
 
+@dataclass(slots=True, frozen=True)
 class PostgresDialect:
     """Conversions for PostgreSQL through asyncpg, which wants each parameter as the Python type of its column."""
 
-    max_parameters = 32766
+    max_parameters: ClassVar[int] = 32766
     whole_list = staticmethod(postgres_list)
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
