@@ -69,6 +69,11 @@ class PostgresUrl:
         return f"PostgresUrl({self.address}, database={self.database!r})"
 
     @property
+    def search_path(self) -> str | None:
+        """Where raw statements find tables, as SQL; planned statements name the schema. None: the server's default."""
+        return None if self.schema is None else '"' + self.schema.replace('"', '""') + '"'
+
+    @property
     def address(self) -> str:
         """`host:port` for messages."""
         return f"{self.host or 'localhost'}:{self.port}"

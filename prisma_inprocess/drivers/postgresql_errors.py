@@ -67,6 +67,8 @@ def query_error(error: BaseException, *, raw: bool, unanswered: bool = False) ->
         )
     if isinstance(error, asyncpg.PostgresError) and not _is_refused_argument(error):
         message = str(error.args[0] if error.args else error)
+        if state == "26000":
+            message += ". Behind a pooler in transaction mode, such as PgBouncer, add pgbouncer=true to the URL"
         failure = _raw(state, message) if raw else _planned(error, state, message)
     elif isinstance(error, asyncpg.OutdatedSchemaCacheError):
         # A type was altered, which asyncpg found when it read the rows: the statement was done.
