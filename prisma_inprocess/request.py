@@ -151,7 +151,7 @@ class RequestBuilder:
                 return self._placeholder([item for _, item in typed], "List", inner)
         if not edge.lists and edge.is_json and not edge.objects:
             raise EngineError("Input error: a value for a Json field must be wrapped: Json([...])", "P2019")
-        return [self._literal(item) for item in items]
+        return [self._literal(_exact(item, edge.declared)) for item in items]
 
     def _json(self, value: Any, edge: Edge) -> Any:
         text = dump_json(value.data)
@@ -176,7 +176,7 @@ class RequestBuilder:
                 return self._placeholder(item, kind)
         if edge.is_json and not isinstance(value, str) and edge.declared == {"Json"} and not edge.objects:
             raise EngineError("Input error: a value for a Json field must be wrapped: Json(...)", "P2019")
-        return self._literal(value)
+        return self._literal(_exact(value, edge.declared))
 
     def _typed(self, value: Any, accepted: frozenset[str]) -> tuple[str | None, Any]:
         """The placeholder type for a value where `accepted` scalars are allowed, or None if it must stay a literal."""
@@ -191,7 +191,7 @@ class RequestBuilder:
         if isinstance(value, dt.datetime):
             return ("DateTime" if "DateTime" in accepted else None), to_utc(value)
         if isinstance(value, Decimal):
-            return ("Float" if not accepted.isdisjoint(("Decimal", "Float")) else None), value
+            return ("Float" if not accepted.isdisjoint(("Float", "Decimal")) else None), value
         if isinstance(value, self._base64_type):
             return ("Bytes" if "Bytes" in accepted else None), value.decode()
         if isinstance(value, (bytes, bytearray, memoryview)):
@@ -269,15 +269,29 @@ class RequestBuilder:
         return {"$type": "Param", "value": {"name": name, "type": kind, "inner": {"type": inner}}}
 
 
+def _exact(value: Any, declared: frozenset[str]) -> Any:
+    """A number that stays a literal, as the field's type wants it; the compiler would cut a fraction."""
+    if isinstance(value, (float, Decimal)):
+        if declared.isdisjoint(("Float", "Decimal")) and not declared.isdisjoint(("Int", "BigInt")):
+            raise EngineError(
+                f"Invalid input value: an Int or BigInt field takes an int, got {type(value).__name__}", "P2007"
+            )
+    elif type(value) is int and "Decimal" in declared:
+        return Decimal(value)
+    return value
+
+
 def _typed_integer(value: int, accepted: frozenset[str]) -> tuple[str | None, Any]:
+    if "Decimal" in accepted:
+        return "Float", Decimal(value)
     if INT_MIN <= value <= INT_MAX:
-        return ("Int" if not accepted.isdisjoint(("Int", "BigInt", "Float", "Decimal")) else None), value
+        return ("Int" if not accepted.isdisjoint(("Int", "BigInt", "Float")) else None), value
     if "BigInt" in accepted:
         if not _BIGINT_MIN <= value <= _BIGINT_MAX:
             raise EngineError("Value out of range for the type: an integer does not fit into 64 bits", "P2020")
         return "BigInt", value
-    if not accepted.isdisjoint(("Float", "Decimal")):
-        return "Float", Decimal(value) if "Decimal" in accepted else float(value)
+    if "Float" in accepted:
+        return "Float", float(value)
     if "Int" in accepted:
         raise EngineError("Value out of range for the type: an integer does not fit into 32 bits", "P2020")
     return None, value

@@ -14,6 +14,10 @@ Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
 
 
+class Unreadable(ValueError):
+    """A stored value that the client's type for it cannot hold; says what it is, and never the value."""
+
+
 @dataclass(slots=True, frozen=True)
 class ArgumentType:
     """The type the compiler gives to one parameter of a statement.
@@ -65,7 +69,7 @@ class Dialect(Protocol):
 
     def decoder(self, kind: str) -> Decoder | None:
         """A function from the driver's value (never None) to what the client's models are built from, or None if they
-        are the same.
+        are the same. It may raise Unreadable.
         """
         ...
 

@@ -15,6 +15,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from prisma_inprocess.drivers.base import RawResult, Row
+from prisma_inprocess.drivers.postgresql_codecs import register_codecs
 from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS, connection_error, query_error
 from prisma_inprocess.drivers.postgresql_values import PostgresDialect, raw_parameters, raw_result
 from prisma_inprocess.errors import EngineError, parameters_exceeded
@@ -171,6 +172,7 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
         server_settings=settings or None,
         connection_class=_UniquelyNaming,
     )
+    await register_codecs(connection)
     _keep_alive(connection, url)
     return connection
 

@@ -63,7 +63,9 @@ def open_error(error: Exception, path: str) -> EngineError:
 
 
 def _described(error: BaseException, *, raw: bool) -> EngineError:
-    message = str(error)
+    # "Could not decode to UTF-8 column 'a' with text '...'"
+    message = str(error).partition(" with text ")[0]
+    error.args = (message,)  # a traceback shows it as the cause
     code = str(getattr(error, "sqlite_errorcode", "N/A"))
     if isinstance(error, UnicodeEncodeError):
         return EngineError("Input error: a text contains a lone surrogate, which SQLite cannot store", "P2019")
