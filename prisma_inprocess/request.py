@@ -30,6 +30,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "connect_or_create": "connectOrCreate",
 }
 
+_JSON: Final = frozenset(("Json",))
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
 _BIGINT_MIN: Final = -(2**63)
@@ -132,7 +133,10 @@ class RequestBuilder:
         encoded: dict[str, Any] = {}
         for key, item in value.items():
             name = ALIASES.get(key, key)
-            encoded[name] = self._encode(item, fields.get(name))
+            if name == "equals" and isinstance(item, (list, tuple)) and edge.json_list_filter:
+                encoded[name] = self._json_list(item)
+            else:
+                encoded[name] = self._encode(item, fields.get(name))
         return encoded
 
     def _list(self, items: list[Any], edge: Edge) -> Any:
@@ -164,6 +168,16 @@ class RequestBuilder:
         if "Json" in edge.scalars:
             return self._placeholder(text, "Json")
         return {"$type": "Json", "value": text}
+
+    def _json_list(self, items: Iterable[Any]) -> Any:
+        """A whole list of Json: a column of a Json list is compared as one JSON value."""
+        texts = []
+        for item in items:
+            kind, text = self._typed(item, _JSON)
+            if kind is None:
+                raise EngineError("Input error: a value for a Json field must be wrapped: Json(...)", "P2019")
+            texts.append(text)
+        return self._placeholder(f"[{','.join(texts)}]", "Json")
 
     def _scalar(self, value: Any, edge: Edge) -> Any:
         if edge.enum is not None and isinstance(value, str):

@@ -65,6 +65,11 @@ class Edge:
         """Whether this field of a filter accepts a Json filter object and nothing else."""
         return not self.declared and any(name.startswith("Json") and "Filter" in name for name in self.objects)
 
+    @property
+    def json_list_filter(self) -> bool:
+        """Whether this field of a filter accepts a filter of a Json list."""
+        return any(name.startswith("Json") and name.endswith("ListFilter") for name in self.objects)
+
 
 Fields = Mapping[str, Edge]
 

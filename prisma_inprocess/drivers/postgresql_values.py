@@ -27,8 +27,6 @@ class PostgresDialect:
     whole_list = staticmethod(postgres_list)
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
-        if kind.scalar == "json" and not kind.is_list:
-            return _one_json
         encode_one = _encoder(kind)
         if encode_one is None:
             return None
@@ -123,11 +121,6 @@ def _to_bytes(value: Any) -> Any:
 
 def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
-
-
-def _one_json(value: Any) -> Any:
-    """A `Json[]` column is compared as one JSON list."""
-    return f"[{','.join(value)}]" if isinstance(value, list) else value
 
 
 def _json_text(value: Any) -> str:

@@ -274,3 +274,9 @@ async def test_a_transaction_that_is_over_has_the_code_p2028(rich: Rich) -> None
             with pytest.raises(rich.errors.TransactionError) as failure:
                 await attempt()
             assert failure.value.code == "P2028"
+        with pytest.raises(rich.errors.TransactionNotStartedError) as failure:
+            await client.tx().commit()
+        assert failure.value.code == "P2028"
+    with pytest.raises(rich.errors.ClientNotConnectedError) as failure:
+        await client.user.count()
+    assert failure.value.code == "P1017"

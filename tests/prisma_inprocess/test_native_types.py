@@ -107,6 +107,12 @@ async def test_a_list_of_json_is_compared_as_a_whole(db: Any, native: ModuleType
     assert await db.native.count(where={"jsons": {"equals": values[:2]}}) == 0
     assert await db.native.count(where={"jsons": {"equals": []}}) == 0
     assert await db.native.count(where={"jsons": {"has": values[0]}}) == 1
+    row = await db.native.find_first()
+    updated = await db.native.update(where={"id": row.id}, data={"jsons": {"set": [native.Json(1)]}})
+    assert updated.jsons == [1]
+    pushed = await db.native.update(where={"id": row.id}, data={"jsons": {"push": [native.Json([2])]}})
+    assert pushed.jsons == [1, [2]]
+    assert await db.native.count(where={"jsons": {"equals": [native.Json(1), native.Json([2])]}}) == 1
 
 
 async def test_a_time_with_a_zone_is_read_without_it_as_by_prisma(db: Any, server: Any) -> None:
