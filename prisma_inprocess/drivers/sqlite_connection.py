@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 from prisma_inprocess.drivers.base import RawResult
@@ -81,34 +80,31 @@ def roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
-@contextmanager
-def _undone_on_failure(connection: sqlite3.Connection, sql: str) -> Iterator[None]:
+def _undone_on_failure(connection: sqlite3.Connection, sql: str, run: Callable[[], T]) -> T:
     """Take a change back whose returned rows cannot be read: a statement that raised has written nothing.
 
     Outside a transaction a savepoint is one, which its release commits.
     """
     if not changes_and_returns(sql):
-        yield
-        return
+        return run()
     connection.execute(f"SAVEPOINT {_SAVEPOINT}")
     try:
-        yield
+        result = run()
     except BaseException:
         if connection.in_transaction:  # SQLite gives up the whole transaction after some errors
             connection.execute(f"ROLLBACK TO {_SAVEPOINT}")
             connection.execute(f"RELEASE {_SAVEPOINT}")
         raise
     connection.execute(f"RELEASE {_SAVEPOINT}")
+    return result
 
 
 def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> list[Any]:
-    with _undone_on_failure(connection, sql):
-        return connection.execute(sql, arguments).fetchall()
+    return _undone_on_failure(connection, sql, lambda: connection.execute(sql, arguments).fetchall())
 
 
 def execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:
-    with _undone_on_failure(connection, sql):
-        return _execute(connection, sql, arguments)
+    return _undone_on_failure(connection, sql, lambda: _execute(connection, sql, arguments))
 
 
 def _execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:
@@ -125,9 +121,7 @@ def _execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any])
 def fetch_raw(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
     cursor = connection.cursor()
     cursor.row_factory = None
-    with _undone_on_failure(connection, sql):
-        cursor.execute(sql, parameters)
-        rows = cursor.fetchall()
+    rows = _undone_on_failure(connection, sql, lambda: cursor.execute(sql, parameters).fetchall())
     columns = [column[0] for column in cursor.description or ()]
     return raw_result(columns, rows, for_model=for_model)
 
