@@ -1,4 +1,4 @@
-"""`convert-dates`: give a SQLite file one form of `DateTime` values."""
+"""`convert-dates`: rewrite the `DateTime` values of a SQLite file in one format."""
 
 # ruff: noqa: S608 (names come from the schema and are quoted, values are none)
 
@@ -50,20 +50,20 @@ class Converted:
 
 
 def convert_dates(url: str, columns: DateColumns, to: DateFormat) -> Converted:
-    """Rewrite the dates of a file that do not have a form, all in one transaction.
+    """Rewrite all dates of a file in one format, in one transaction.
 
-    A crash, a full disk or a value that is no date leaves the file as it was. Values become times in UTC with
-    milliseconds; further digits are cut off, as the client does when it writes.
+    A crash, a full disk or a value that is not a date leaves the file as it was. Values become times in UTC with
+    milliseconds. Further digits are cut off, as the client does when it writes.
 
     Args:
         url: The file, as the client takes it.
         columns: The DateTime columns of the schema.
-        to: The form.
+        to: The format.
 
     Raises:
         ConfigurationError: The URL is not one of SQLite.
         ConversionError: Nothing was converted: the file does not exist, another process keeps it locked, a value is
-            not a date, or two values of a unique column are one instant in two forms.
+            not a date, or two values of a unique column are the same time in two formats.
     """
     path = parse_sqlite_url(url).path
     if not Path(path).is_file():
@@ -80,7 +80,7 @@ def _open(path: str, to: DateFormat) -> sqlite3.Connection:
     encode = encode_milliseconds if to is DateFormat.MILLISECONDS else encode_iso
 
     def converted(value: Any) -> Any:
-        # An exception cannot leave a SQL function with its text; NULL marks what is no date.
+        # SQLite would replace the exception by a text of its own, so NULL marks a value that is not a date.
         try:
             return encode(value)
         except EngineError:

@@ -18,7 +18,10 @@ _DAY: Final = dt.timedelta(days=1) // _MICROSECOND
 
 
 class OutOfRange(str):
-    """What stands for a value that Python's types cannot hold. Only who asks for the value is refused."""
+    """Stands for a value that Python's types cannot hold. The rest of the row stays readable.
+
+    `_read_datetime` refuses it when a field is built from it.
+    """
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""Which form the dates of a SQLite file have."""
+"""Which format the dates of a SQLite file have."""
 
 # ruff: noqa: S608 (names come from the schema and are quoted, values are none)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import json
 from collections.abc import Sequence
@@ -68,10 +69,10 @@ def _date_column(content: bytes) -> StoredMilliseconds | float | str:
     text = content.decode(errors="replace")
     if text.removeprefix("-").isdecimal():
         return StoredMilliseconds(text)
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    if text[-1:].isdecimal():  # and not the words that Python takes for floats
+        with contextlib.suppress(ValueError):
+            return float(text)
+    return text
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,4 +1,4 @@
-"""A SQLite file has one form of dates, whoever wrote it, and nobody else's converters change a row."""
+"""A SQLite file keeps its one format of dates, and converters that others register change no row."""
 
 from __future__ import annotations
 
@@ -294,3 +294,18 @@ async def test_a_statement_that_raised_has_written_nothing(client: ModuleType, p
         with pytest.raises(client.errors.PrismaError):
             await db.query_raw("UPDATE events SET happens_at = ? RETURNING name", LATER)
     assert read(path, "SELECT happens_at FROM events") == [(stored(PAST, "iso8601"),)]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+async def test_a_table_without_rowid_is_looked_at_as_well(client: ModuleType, path: Path, form: str) -> None:
+    with sqlite3.connect(path) as connection:
+        table = (SCHEMAS / "dates.sqlite.sql").read_text().partition(";")[0].replace(" AUTOINCREMENT", "")
+        connection.execute("DROP TABLE events")
+        connection.execute(f"{table} WITHOUT ROWID")
+        connection.execute(
+            "INSERT INTO events (id, name, happens_at, made, changed, since) VALUES (1, 'past', ?, ?, ?, ?)",
+            [stored(PAST, form)] * 4,
+        )
+    connection.close()
+    async with open_client(client, path) as db:
+        assert await db.event.count(where={"at": PAST}) == 1
