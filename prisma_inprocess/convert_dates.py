@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from prisma_inprocess.date_format import DateColumns, DateFormat
-from prisma_inprocess.drivers.private_sqlite import Error, private_sqlite
+from prisma_inprocess.drivers.private_sqlite import ERRORS, private_sqlite
 from prisma_inprocess.drivers.sqlite_dates import encode_iso, encode_milliseconds
 from prisma_inprocess.drivers.sqlite_stored_dates import existing, quoted
 from prisma_inprocess.errors import ConversionError, EngineError, GenerationError
@@ -71,7 +71,7 @@ def convert_dates(url: str, columns: DateColumns, to: DateFormat) -> Converted:
     try:
         with closing(_open(path, to)) as connection:
             return Converted(path, _convert(connection, columns, to))
-    except Error as error:
+    except ERRORS as error:
         raise ConversionError(f"nothing was converted: {error}") from error
 
 

@@ -9,6 +9,7 @@ state, so a second copy of it begins with empty ones. Both copies share one SQLi
 from __future__ import annotations
 
 import importlib.util
+import sqlite3
 from typing import Any, Final
 
 
@@ -21,7 +22,7 @@ def _load() -> Any:
     return module
 
 
-# Its exceptions are classes of its own: `sqlite3.Error` does not catch them.
 private_sqlite: Final = _load()
-Error: Final[type[Exception]] = private_sqlite.Error
-Warning_: Final[type[Exception]] = private_sqlite.Warning
+# The copy raises classes of its own. Both are caught, because a thread may also be given a connection of `sqlite3`.
+ERRORS: Final[tuple[type[Exception], ...]] = (private_sqlite.Error, sqlite3.Error)
+WARNINGS: Final[tuple[type[Exception], ...]] = (private_sqlite.Warning, sqlite3.Warning)

@@ -12,7 +12,7 @@ from prisma_inprocess.date_format import DateColumns, DateFormat
 from prisma_inprocess.drivers import sqlite_connection as on_connection
 from prisma_inprocess.drivers.base import RawResult, Row, Transaction
 from prisma_inprocess.drivers.pool import Pool, PoolClosed, pool_timeout
-from prisma_inprocess.drivers.private_sqlite import Error
+from prisma_inprocess.drivers.private_sqlite import ERRORS
 from prisma_inprocess.drivers.sqlite_connection import Job, open_connection
 from prisma_inprocess.drivers.sqlite_errors import DATABASE_ERRORS, open_error, query_error
 from prisma_inprocess.drivers.sqlite_stored_dates import StoredDates, look_at_dates
@@ -62,7 +62,7 @@ class SqliteDriver:
             self._use(dates.format(self._url.dates, self._url.path, self._date_columns.command(self._url.path)))
         except BaseException as error:
             writer.stop()
-            if isinstance(error, Error):
+            if isinstance(error, ERRORS):
                 raise open_error(error, self._url.path) from error
             raise
         self._warn_of_other_texts(dates)
@@ -155,7 +155,7 @@ class SqliteDriver:
     async def _open(self, *, read_only: bool) -> SqliteThread:
         try:
             return await SqliteThread.start(lambda: open_connection(self._url, read_only=read_only))
-        except Error as error:
+        except ERRORS as error:
             raise open_error(error, self._url.path) from error
 
     async def _read(self, readers: Pool[SqliteThread], job: Job[T], *, raw: bool) -> T:

@@ -23,7 +23,7 @@ class RolledBack(Exception):
 
 
 def open_connection(url: SqliteUrl, *, read_only: bool) -> sqlite3.Connection:
-    """Open and configure a connection. Raises: `private_sqlite.Error`."""
+    """Open and configure a connection. Raises: one of `private_sqlite.ERRORS`."""
     connection: sqlite3.Connection = private_sqlite.connect(
         url.path,
         timeout=url.busy_timeout,

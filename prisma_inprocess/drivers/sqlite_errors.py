@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from prisma_inprocess.drivers.private_sqlite import Error, Warning_
+from prisma_inprocess.drivers.private_sqlite import ERRORS, WARNINGS
 from prisma_inprocess.errors import EngineError, Fault, parameters_exceeded
 
 # What sqlite3 raises besides sqlite3.Error: a number beyond 64 bits, a lone surrogate, several statements at once
 # (before Python 3.12).
-DATABASE_ERRORS = (Error, Warning_, OverflowError, UnicodeEncodeError)
+DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (*ERRORS, *WARNINGS, OverflowError, UnicodeEncodeError)
 _UNIQUE = re.compile(r"^UNIQUE constraint failed: (.+)$")
 _NOT_NULL = re.compile(r"^NOT NULL constraint failed: (.+)$")
 

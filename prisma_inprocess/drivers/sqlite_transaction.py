@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from prisma_inprocess.drivers import sqlite_connection as on_connection
 from prisma_inprocess.drivers.base import RawResult, Row
@@ -17,6 +17,7 @@ from prisma_inprocess.drivers.sqlite_values import RawParameters
 from prisma_inprocess.errors import EngineError, transaction_closed, transaction_failed
 
 T = TypeVar("T")
+_FAILURES: Final[tuple[type[Exception], ...]] = (RolledBack, *DATABASE_ERRORS)
 
 
 class SqliteTransaction:
@@ -94,7 +95,7 @@ class SqliteTransaction:
             raise self._over.again()
         try:
             return await self._writer.run(lambda connection: self._within(connection, job))
-        except (RolledBack, *DATABASE_ERRORS) as error:
+        except _FAILURES as error:
             if self._is_undone and self._over is not None:  # interrupted, or queued behind the end
                 raise self._over.again() from error
             if isinstance(error, RolledBack):
