@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from prisma_inprocess.cli_generator import is_invoked_by_prisma, serve
+from prisma_inprocess.date_format import DateFormat
 from prisma_inprocess.errors import PrismaInProcessError
 from prisma_inprocess.generator import generate
 from prisma_inprocess.migrate.terminal.commands import add_commands
@@ -37,8 +38,23 @@ def _generate(options: argparse.Namespace) -> int:
             seconds = time.monotonic() - started
             print(f"Generated a client for {generated.provider} in {generated.output} ({seconds:.1f} s)")
     except PrismaInProcessError as error:
-        print(f"prisma_inprocess: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _convert_dates(options: argparse.Namespace) -> int:
+    # Imported here: it loads SQLite, which a project on PostgreSQL may lack.
+    from prisma_inprocess.convert_dates import client_columns, convert_dates
+
+    try:
+        done = convert_dates(options.url, client_columns(options.client), options.to)
+    except PrismaInProcessError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for column, count in done.values.items():
+        print(f"{column}: {count} values converted")
+    print(f"All DateTime values of {done.path} are {options.to}")
     return 0
 
 
@@ -56,6 +72,17 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--no-warm-up", action="store_true", help="do not compile the query compiler now; the first process will"
     )
     command.set_defaults(work=_generate)
+    command = commands.add_parser("convert-dates", help="give all DateTime values of a SQLite file one format")
+    command.add_argument("--url", required=True, help="connection URL of the file, such as file:./dev.db")
+    command.add_argument("--client", type=Path, required=True, help="folder of the generated client")
+    command.add_argument(
+        "--to",
+        type=DateFormat,
+        choices=list(DateFormat),
+        default=DateFormat.ISO,
+        help="iso8601 (text, the default) or unixepoch-ms (integers, as Prisma's native engine writes)",
+    )
+    command.set_defaults(work=_convert_dates)
     add_commands(commands)
     return parser
 

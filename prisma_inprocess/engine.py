@@ -86,7 +86,7 @@ class InProcessEngine:
         except RuntimeError as error:
             message = f"no database URL: pass `datasource={{'url': ...}}` to the client ({error})"
             raise ConfigurationError(message) from error
-        driver = self._make_driver(url)
+        driver, plans = self._make_driver(url)
         try:
             async with asyncio.timeout(timeout.total_seconds() if timeout else None):
                 await driver.connect()
@@ -98,7 +98,7 @@ class InProcessEngine:
         if self._has_driver():  # somebody else connected meanwhile
             await driver.close()
             return
-        self._driver = driver
+        self._driver, self._plans = driver, plans(driver)
         self._loop, self._process = asyncio.get_running_loop(), os.getpid()
 
     async def aclose(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (drivers bound it themselves)
@@ -195,22 +195,22 @@ class InProcessEngine:
                 self._left_behind.remove(left)
                 left.driver.close_now()
 
-    def _make_driver(self, url: str) -> Driver:
+    def _make_driver(self, url: str) -> tuple[Driver, Callable[[Driver], PlanCache]]:
+        """A driver, and what finds its plans when it is connected: only then are its conversions known."""
         package = self._package
         # Imported here, so that a client of one database does not need the other's driver installed.
         if package.provider == "sqlite":
             from prisma_inprocess.drivers.sqlite import SqliteDriver
 
             sqlite_url = parse_sqlite_url(url)
-            driver: Driver = SqliteDriver(sqlite_url, package.json_type, package.base64_type)
-            self._plans = package.plan_cache(driver.dialect, None, sqlite_url.plan_cache_size)
-            return driver
+            sqlite = SqliteDriver(sqlite_url, package.json_type, package.base64_type, package.date_columns)
+            return sqlite, lambda driver: package.plan_cache(driver.dialect, None, sqlite_url.plan_cache_size)
         from prisma_inprocess.drivers.postgresql import PostgresDriver
 
         postgres_url = parse_postgres_url(url)
-        driver = PostgresDriver(postgres_url, package.json_type, package.base64_type)
-        self._plans = package.plan_cache(driver.dialect, postgres_url.schema, postgres_url.plan_cache_size)
-        return driver
+        postgres = PostgresDriver(postgres_url, package.json_type, package.base64_type)
+        schema, size = postgres_url.schema, postgres_url.plan_cache_size
+        return postgres, lambda driver: package.plan_cache(driver.dialect, schema, size)
 
     async def _run(self, operation: Operation, session: Session) -> Any:
         if operation.method in _RAW_METHODS:

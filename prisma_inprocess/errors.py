@@ -2,13 +2,13 @@
 
     PrismaInProcessError
     ├── GenerationError          a schema, a wasm file or an option that `generate` cannot work with
-    ├── ConfigurationError       a connection URL that cannot be used
+    ├── ConfigurationError       a connection URL, or the file that it names, cannot be used
+    ├── ConversionError          the dates of a SQLite file could not be converted, and are as they were
     ├── MigrationError           a migration command that did not do what it was asked for (carries Prisma's code)
     └── EngineError              a query, a transaction or a connection failed (carries Prisma's code, meta and a fault)
 
 A user of a generated client never sees `EngineError`: the client's own exception classes (`UniqueViolationError`,
-`RawQueryError`, ...) are raised in its place, with the same attributes. `ConfigurationError` and `GenerationError` are
-raised as they are.
+`RawQueryError`, ...) are raised in its place, with the same attributes. The others are raised as they are.
 """
 
 from __future__ import annotations
@@ -27,7 +27,13 @@ class GenerationError(PrismaInProcessError):
 
 
 class ConfigurationError(PrismaInProcessError):
-    """A connection URL or one of its options cannot be used; the message never contains the URL's password."""
+    """A connection URL, one of its options, or the dates of the SQLite file that it names cannot be used; the message
+    never contains the URL's password.
+    """
+
+
+class ConversionError(PrismaInProcessError):
+    """The dates of a SQLite file could not be converted. The file is as it was; the message says what to do."""
 
 
 class MigrationError(PrismaInProcessError):

@@ -12,6 +12,7 @@ from typing import Any, Final, NoReturn, Protocol
 from prisma_inprocess.compiler.input_graph import InputGraph
 from prisma_inprocess.compiler.plan_cache import PlanCache
 from prisma_inprocess.compiler.query_compiler import QueryCompiler
+from prisma_inprocess.date_format import DateColumns
 from prisma_inprocess.drivers.base import Dialect
 from prisma_inprocess.errors import EngineError, GenerationError
 
@@ -50,7 +51,7 @@ class GeneratedPackage:
     raise_error: Callable[[Any, Any], NoReturn]
     models: ModelReader
     _graph: InputGraph | None = None
-    _caches: dict[str | None, PlanCache] = field(default_factory=dict)
+    _caches: dict[tuple[Dialect, str | None], PlanCache] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -61,14 +62,20 @@ class GeneratedPackage:
             self._graph = InputGraph(data)
         return self._graph
 
+    @property
+    def date_columns(self) -> DateColumns:
+        """The columns that hold dates. Raises: GenerationError."""
+        return DateColumns.of_graph(self.root, self.graph.data)
+
     def plan_cache(self, dialect: Dialect, schema_name: str | None, size: int) -> PlanCache:
-        """The plans for tables in one database schema, shared by all clients of this package; the largest size asked
-        for counts.
+        """The plans for tables in one database schema with one kind of conversions, shared by all clients of this
+        package; the largest size asked for counts.
         """
+        key = (dialect, schema_name)
         with self._lock:
-            cache = self._caches.get(schema_name)
+            cache = self._caches.get(key)
             if cache is None:
-                cache = self._caches[schema_name] = PlanCache(lambda: self._make_compiler(schema_name), dialect, size)
+                cache = self._caches[key] = PlanCache(lambda: self._make_compiler(schema_name), dialect, size)
             cache.size = max(cache.size, size)
             return cache
 

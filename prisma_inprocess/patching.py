@@ -132,10 +132,21 @@ class PrismaError(Exception):
     ),
     (
         """\
+class TransactionError(PrismaError):
+    pass
+""",
+        """\
+class TransactionError(PrismaError):
+    code: Any = 'P2028'
+""",
+    ),
+    (
+        """\
 class ClientNotConnectedError(PrismaError):
 """,
         """\
 class ClientNotConnectedError(PrismaError):
+    code: Any = 'P1017'
     fault: Optional[Fault] = Fault.NOT_CONNECTED
     retryable: bool = True
 

@@ -30,6 +30,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "connect_or_create": "connectOrCreate",
 }
 
+_JSON: Final = frozenset(("Json",))
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
 _BIGINT_MIN: Final = -(2**63)
@@ -37,9 +38,12 @@ _BIGINT_MAX: Final = 2**63 - 1
 
 
 def dump_json(data: object) -> str:
-    """JSON text for a Json column. Raises: EngineError (P2019) for data that JSON or the databases cannot hold."""
+    """JSON text for a Json column, without spaces as Prisma writes it: SQLite compares Json values by their text.
+
+    Raises: EngineError (P2019) for data that JSON or the databases cannot hold.
+    """
     try:
-        text = json.dumps(data, ensure_ascii=False, allow_nan=False, default=_json_default)
+        text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_json_default)
         text.encode()
     except UnicodeEncodeError as error:
         raise EngineError(
@@ -129,7 +133,10 @@ class RequestBuilder:
         encoded: dict[str, Any] = {}
         for key, item in value.items():
             name = ALIASES.get(key, key)
-            encoded[name] = self._encode(item, fields.get(name))
+            if name == "equals" and isinstance(item, (list, tuple)) and edge.json_list_filter:
+                encoded[name] = self._json_list(item)
+            else:
+                encoded[name] = self._encode(item, fields.get(name))
         return encoded
 
     def _list(self, items: list[Any], edge: Edge) -> Any:
@@ -148,7 +155,7 @@ class RequestBuilder:
                 return self._placeholder([item for _, item in typed], "List", inner)
         if not edge.lists and edge.is_json and not edge.objects:
             raise EngineError("Input error: a value for a Json field must be wrapped: Json([...])", "P2019")
-        return [self._literal(item) for item in items]
+        return [self._literal(_exact(item, edge.declared)) for item in items]
 
     def _json(self, value: Any, edge: Edge) -> Any:
         text = dump_json(value.data)
@@ -162,6 +169,16 @@ class RequestBuilder:
             return self._placeholder(text, "Json")
         return {"$type": "Json", "value": text}
 
+    def _json_list(self, items: Iterable[Any]) -> Any:
+        """A whole list of Json: a column of a Json list is compared as one JSON value."""
+        texts = []
+        for item in items:
+            kind, text = self._typed(item, _JSON)
+            if kind is None:
+                raise EngineError("Input error: a value for a Json field must be wrapped: Json(...)", "P2019")
+            texts.append(text)
+        return self._placeholder(f"[{','.join(texts)}]", "Json")
+
     def _scalar(self, value: Any, edge: Edge) -> Any:
         if edge.enum is not None and isinstance(value, str):
             values = self._graph.enum_values(edge.enum)
@@ -173,7 +190,7 @@ class RequestBuilder:
                 return self._placeholder(item, kind)
         if edge.is_json and not isinstance(value, str) and edge.declared == {"Json"} and not edge.objects:
             raise EngineError("Input error: a value for a Json field must be wrapped: Json(...)", "P2019")
-        return self._literal(value)
+        return self._literal(_exact(value, edge.declared))
 
     def _typed(self, value: Any, accepted: frozenset[str]) -> tuple[str | None, Any]:
         """The placeholder type for a value where `accepted` scalars are allowed, or None if it must stay a literal."""
@@ -188,7 +205,7 @@ class RequestBuilder:
         if isinstance(value, dt.datetime):
             return ("DateTime" if "DateTime" in accepted else None), to_utc(value)
         if isinstance(value, Decimal):
-            return ("Float" if not accepted.isdisjoint(("Decimal", "Float")) else None), value
+            return ("Float" if not accepted.isdisjoint(("Float", "Decimal")) else None), value
         if isinstance(value, self._base64_type):
             return ("Bytes" if "Bytes" in accepted else None), value.decode()
         if isinstance(value, (bytes, bytearray, memoryview)):
@@ -266,15 +283,29 @@ class RequestBuilder:
         return {"$type": "Param", "value": {"name": name, "type": kind, "inner": {"type": inner}}}
 
 
+def _exact(value: Any, declared: frozenset[str]) -> Any:
+    """A number that stays a literal, as the field's type wants it; the compiler would cut a fraction."""
+    if isinstance(value, (float, Decimal)):
+        if declared.isdisjoint(("Float", "Decimal")) and not declared.isdisjoint(("Int", "BigInt")):
+            raise EngineError(
+                f"Invalid input value: an Int or BigInt field takes an int, got {type(value).__name__}", "P2007"
+            )
+    elif type(value) is int and "Decimal" in declared:
+        return Decimal(value)
+    return value
+
+
 def _typed_integer(value: int, accepted: frozenset[str]) -> tuple[str | None, Any]:
+    if "Decimal" in accepted:
+        return "Float", Decimal(value)
     if INT_MIN <= value <= INT_MAX:
-        return ("Int" if not accepted.isdisjoint(("Int", "BigInt", "Float", "Decimal")) else None), value
+        return ("Int" if not accepted.isdisjoint(("Int", "BigInt", "Float")) else None), value
     if "BigInt" in accepted:
         if not _BIGINT_MIN <= value <= _BIGINT_MAX:
             raise EngineError("Value out of range for the type: an integer does not fit into 64 bits", "P2020")
         return "BigInt", value
-    if not accepted.isdisjoint(("Float", "Decimal")):
-        return "Float", Decimal(value) if "Decimal" in accepted else float(value)
+    if "Float" in accepted:
+        return "Float", float(value)
     if "Int" in accepted:
         raise EngineError("Value out of range for the type: an integer does not fit into 32 bits", "P2020")
     return None, value

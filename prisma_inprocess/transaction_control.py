@@ -18,6 +18,8 @@ _BOUNDARY: Final = re.compile(
     _FLAGS,
 )
 _SAVEPOINT: Final = re.compile(rf"{_START}(SAVEPOINT|RELEASE|ROLLBACK(?!{_GAP}+PREPARED\b))\b", _FLAGS)
+_CHANGE: Final = re.compile(rf"{_START}(?:INSERT|REPLACE|UPDATE|DELETE|WITH)\b", _FLAGS)
+_RETURNING: Final = re.compile(r"\bRETURNING\b", _FLAGS)
 # SQLSTATE "invalid transaction state", on SQLite too.
 _CODE: Final = "25000"
 
@@ -37,6 +39,11 @@ def refuse_control(sql: str, *, in_transaction: bool) -> None:
     else:
         advice = "statements outside of `tx()` commit one by one, on connections that other callers use as well"
     raise _refusal(f"{word} must not be sent as a raw statement: {advice}")
+
+
+def changes_and_returns(sql: str) -> bool:
+    """Whether a statement may change rows and then give some, at which it can still fail."""
+    return _CHANGE.match(sql) is not None and _RETURNING.search(sql) is not None
 
 
 def left_open() -> EngineError:

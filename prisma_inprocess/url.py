@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from prisma_inprocess.date_format import DateFormat
 from prisma_inprocess.errors import ConfigurationError
 from prisma_inprocess.tls import Tls, read_tls
 
@@ -68,6 +69,11 @@ class PostgresUrl:
         return f"PostgresUrl({self.address}, database={self.database!r})"
 
     @property
+    def search_path(self) -> str | None:
+        """Where raw statements find tables, as SQL; planned statements name the schema. None: the server's default."""
+        return None if self.schema is None else '"' + self.schema.replace('"', '""') + '"'
+
+    @property
     def address(self) -> str:
         """`host:port` for messages."""
         return f"{self.host or 'localhost'}:{self.port}"
@@ -83,6 +89,8 @@ class SqliteUrl:
         busy_timeout: Seconds to wait while another process writes (`socket_timeout=`, default 5).
         pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever
             (`pool_timeout=0`).
+        dates: How the file stores DateTime values (`timestampFormat=`, as Prisma's adapters call it), or None to take
+            what the file has.
     """
 
     path: str
@@ -90,6 +98,7 @@ class SqliteUrl:
     busy_timeout: float
     pool_timeout: float | None
     plan_cache_size: int
+    dates: DateFormat | None
 
     @property
     def in_memory(self) -> bool:
@@ -158,7 +167,19 @@ def parse_sqlite_url(url: str) -> SqliteUrl:
         busy_timeout=options.seconds("socket_timeout", 5.0),
         pool_timeout=options.seconds("pool_timeout", 10.0) or None,
         plan_cache_size=options.integer("plan_cache_size", DEFAULT_PLAN_CACHE_SIZE, minimum=1),
+        dates=_date_format(options.text("timestampFormat")),
     )
+
+
+def _date_format(name: str | None) -> DateFormat | None:
+    if name is None:
+        return None
+    try:
+        return DateFormat(name)
+    except ValueError:
+        raise ConfigurationError(
+            f"timestampFormat={name} in the connection URL must be {' or '.join(DateFormat)}"
+        ) from None
 
 
 class _Options:

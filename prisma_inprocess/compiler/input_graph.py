@@ -70,6 +70,11 @@ class Edge:
         """Whether this field of a filter accepts a Json filter object and nothing else."""
         return not self.declared and any(name.startswith("Json") and "Filter" in name for name in self.objects)
 
+    @property
+    def json_list_filter(self) -> bool:
+        """Whether this field of a filter accepts a filter of a Json list."""
+        return any(name.startswith("Json") and name.endswith("ListFilter") for name in self.objects)
+
 
 Fields = Mapping[str, Edge]
 
@@ -193,11 +198,23 @@ def build_graph(dmmf: Mapping[str, Any]) -> dict[str, Any]:
             if name not in ("Query", "Mutation") and (compact := _compact_fields(fields))
         },
         "roots": roots,
+        "dates": date_columns(dmmf),
         "enums": {
             enum["name"]: {value["name"]: value.get("dbName") or value["name"] for value in enum["values"]}
             for enum in dmmf["datamodel"]["enums"]
         },
     }
+
+
+def date_columns(dmmf: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The DateTime columns of each table, by their names in the database."""
+    columns = {
+        model.get("dbName") or model["name"]: [
+            entry.get("dbName") or entry["name"] for entry in model["fields"] if entry["type"] == "DateTime"
+        ]
+        for model in dmmf["datamodel"]["models"]
+    }
+    return {table: names for table, names in columns.items() if names}
 
 
 def _compact_fields(fields: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class QueryCompiler:
             raise GenerationError(f"the query compiler {wasm_file} is missing: generate the client again") from None
         connection_info: dict[str, Any] = {"supportsRelationJoins": False}
         if schema_name is not None:
-            connection_info["schemaName"] = schema_name
+            # The compiler puts it between quotes as it is.
+            connection_info["schemaName"] = schema_name.replace('"', '""')
         self._parameters = {
             "datamodel": datamodel,
             "provider": _PROVIDER_NAMES.get(provider, provider),

@@ -14,6 +14,10 @@ Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
 
 
+class Unreadable(ValueError):
+    """A stored value that the client's type for it cannot hold; says what it is, and never the value."""
+
+
 @dataclass(slots=True, frozen=True)
 class ArgumentType:
     """The type the compiler gives to one parameter of a statement.
@@ -48,11 +52,14 @@ class RawResult:
 
 
 class Dialect(Protocol):
-    """How values travel to and from one kind of database. Stateless, so that compiled plans can be shared between
-    connections.
+    """How values travel to and from one kind of database. Immutable, and equal to others that convert alike, so that
+    compiled plans can be shared between connections.
     """
 
-    max_parameters: int
+    @property
+    def max_parameters(self) -> int: ...
+
+    def __hash__(self) -> int: ...
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
         """A function from a plan's value to the driver's, or None if they are the same. It must accept None and values
@@ -62,7 +69,7 @@ class Dialect(Protocol):
 
     def decoder(self, kind: str) -> Decoder | None:
         """A function from the driver's value (never None) to what the client's models are built from, or None if they
-        are the same.
+        are the same. It may raise Unreadable.
         """
         ...
 

@@ -41,6 +41,10 @@ class PostgresDriver:
         self._url = url
         self._types = (json_type, base64_type)
         self._pool: PostgresPool | None = None
+        # A pooler hands connections to other programs after each transaction, so the path must not outlive one.
+        self._local_path = (
+            f"SET LOCAL search_path TO {url.search_path}" if url.pgbouncer and url.search_path is not None else None
+        )
 
     async def connect(self) -> None:
         if self._pool is not None:
@@ -68,9 +72,15 @@ class PostgresDriver:
         return await self._run(lambda connection: connection.execute(sql, arguments), raw=False)
 
     async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
+        if self._local_path is not None:
+            return await self._in_transaction(
+                lambda transaction: transaction.fetch_raw(sql, parameters, for_model=for_model)
+            )
         return await self._run(lambda connection: connection.fetch_raw(sql, parameters, for_model=for_model), raw=True)
 
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
+        if self._local_path is not None:
+            return await self._in_transaction(lambda transaction: transaction.execute_raw(sql, parameters))
         return await self._run(lambda connection: connection.execute_raw(sql, parameters), raw=True)
 
     async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
@@ -79,6 +89,8 @@ class PostgresDriver:
             if isolation_level not in _ISOLATION_LEVELS:
                 raise EngineError(f"Error in connector: Conversion error: {isolation_level}", "P2023")
             command = f"BEGIN ISOLATION LEVEL {_ISOLATION_LEVELS[isolation_level]}"
+        if self._local_path is not None:
+            command = f"{command}; {self._local_path}"
         pool = self._connected()
         connection = await (self._acquire(pool) if max_wait is None else pool.acquire(max_wait))
         try:
@@ -91,6 +103,16 @@ class PostgresDriver:
                 raise connection.failure(error, raw=False, unanswered=False) from error
             raise
         return PostgresTransaction(connection, pool, self._url.statement_timeout)
+
+    async def _in_transaction(self, work: Callable[[Transaction], Awaitable[T]]) -> T:
+        transaction = await self.begin()
+        try:
+            result = await work(transaction)
+        except BaseException:
+            await transaction.rollback()
+            raise
+        await transaction.commit()
+        return result
 
     def _connected(self) -> PostgresPool:
         if self._pool is None:

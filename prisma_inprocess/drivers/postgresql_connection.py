@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import secrets
 import socket
 from asyncio.trsock import TransportSocket
 from collections import OrderedDict
@@ -14,6 +16,7 @@ import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
 from prisma_inprocess.drivers.base import RawResult, Row
+from prisma_inprocess.drivers.postgresql_codecs import register_codecs
 from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS, connection_error, query_error
 from prisma_inprocess.drivers.postgresql_values import PostgresDialect, raw_parameters, raw_result
 from prisma_inprocess.errors import EngineError, parameters_exceeded
@@ -24,6 +27,22 @@ Types = tuple[type[Any], type[Any]]
 CLOSE_LIMIT: Final = 2.0
 _OUTDATED: Final = -1
 _INTERNET: Final = frozenset((socket.AF_INET, socket.AF_INET6))
+
+
+class _UniquelyNaming(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
+    """Gives prepared statements names that no other connection gives, in whatever process.
+
+    asyncpg counts them from one in each process. Behind a pooler in transaction mode, two processes share a server
+    connection, and one would execute what the other has prepared.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._prefix = secrets.token_hex(8)
+        self._numbers = itertools.count(1)
+
+    def _get_unique_id(self, prefix: str) -> str:
+        return f"__prisma_{prefix}_{self._prefix}_{next(self._numbers):x}__"
 
 
 class PostgresConnection:
@@ -147,9 +166,8 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
             the server is not the one that the URL asks for.
     """
     settings = {}
-    if url.schema is not None and not url.pgbouncer:
-        # For raw queries; planned ones name their schema.
-        settings["search_path"] = '"' + url.schema.replace('"', '""') + '"'
+    if url.search_path is not None and not url.pgbouncer:
+        settings["search_path"] = url.search_path
     if url.application_name is not None:
         settings["application_name"] = url.application_name
     connection: asyncpg.Connection[asyncpg.Record] = await asyncpg.connect(
@@ -163,7 +181,9 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
         statement_cache_size=url.statement_cache_size,
         ssl=url.tls.for_asyncpg(),
         server_settings=settings or None,
+        connection_class=_UniquelyNaming,
     )
+    await register_codecs(connection)
     _keep_alive(connection, url)
     return connection
 

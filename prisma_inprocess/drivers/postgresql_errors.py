@@ -12,7 +12,14 @@ from prisma_inprocess.errors import EngineError, Fault
 from prisma_inprocess.url import PostgresUrl
 
 _KEY = re.compile(r"Key \(([^)]+)\)")
-_VALUE = re.compile(r"'.*'|\".*\"", re.DOTALL)
+# Where asyncpg says why it refuses an argument: texts that name types and never the value.
+_REASON = re.compile(
+    r"value out of \w+ range|expected [\w.]+, got [\w.]+|an? [\w. ]+ (?:is )?(?:required|expected)"
+    r"(?: \(got type '?[\w.]+'?\))?"
+)
+_ARGUMENT = re.compile(r"query argument (\$\d+)")
+# What PostgreSQL quotes in an error about data is a value, unless it follows the kind of a name.
+_QUOTED_VALUE = re.compile(r'(?<!enum )(?<!type )(?<!domain )(?<!column )(?<!relation )(?<!parameter )"[^"]*"')
 _QUOTED = re.compile(r'"([^"]+)"')
 
 # What a statement can fail with: the server's errors, asyncpg's refusal to encode an argument, a broken connection.
@@ -66,8 +73,13 @@ def query_error(error: BaseException, *, raw: bool, unanswered: bool = False) ->
             text, "P1017", fault=fault, in_doubt=unanswered and not never_sent, database_code=state or None
         )
     if isinstance(error, asyncpg.PostgresError) and not _is_refused_argument(error):
-        message = str(error.args[0] if error.args else error)
+        message = _without_values(state, str(error.args[0] if error.args else error))
+        if state == "26000":
+            message += ". Behind a pooler in transaction mode, such as PgBouncer, add pgbouncer=true to the URL"
         failure = _raw(state, message) if raw else _planned(error, state, message)
+    elif isinstance(error, ValueError | OverflowError) and not isinstance(error, asyncpg.PostgresError):
+        failure = _unreadable_answer(raw=raw)
+        failure.in_doubt = unanswered
     elif isinstance(error, asyncpg.OutdatedSchemaCacheError):
         # A type was altered, which asyncpg found when it read the rows: the statement was done.
         failure = EngineError("Database error: a type was altered since the statement was prepared", "P2039")
@@ -75,7 +87,19 @@ def query_error(error: BaseException, *, raw: bool, unanswered: bool = False) ->
     else:
         failure = _argument_error(error, raw=raw)
     failure.fault, failure.database_code = fault, state or None
+    _forget_values(error, failure)
     return failure
+
+
+def _forget_values(error: BaseException, failure: EngineError) -> None:
+    """Take values out of the driver's own error, which a traceback shows as the cause of ours."""
+    if isinstance(error, asyncpg.PostgresError):
+        error.detail = None  # such as `Key (email)=(...) already exists.`
+        if str(error.sqlstate or "").startswith("22"):
+            error.args = (failure.message,)
+    if _is_refused_argument(error) or not isinstance(error, asyncpg.PostgresError):
+        error.args = (failure.message,)
+        error.__cause__ = error.__context__ = None
 
 
 def _fault(error: BaseException) -> tuple[Fault | None, str]:
@@ -98,7 +122,7 @@ def _fault(error: BaseException) -> tuple[Fault | None, str]:
     return None, ""
 
 
-def _is_refused_argument(error: asyncpg.PostgresError) -> bool:
+def _is_refused_argument(error: BaseException) -> bool:
     """Whether asyncpg itself refused to encode an argument. It raises what the server would, with the value in it."""
     return type(error) is asyncpg.DataError and getattr(error, "severity", None) is None
 
@@ -110,14 +134,21 @@ def _raw(state: str, message: str) -> EngineError:
 
 
 def _argument_error(error: BaseException, *, raw: bool) -> EngineError:
-    # asyncpg quotes the value, and sometimes its reason does so too; a message must not.
-    reason = str(error).rpartition("(")[2].rstrip(")") if "(" in str(error) else type(error).__name__
-    reason = _VALUE.sub("...", reason)
+    # asyncpg quotes the value, and its reason may do so too; a message must not.
+    cause = error.__cause__ or error
+    reason = found[0] if (found := _REASON.fullmatch(str(cause))) else "it does not fit the type"
+    place = f"query argument {found[1]}" if (found := _ARGUMENT.search(str(error))) else "a query argument"
     if raw:
-        return _raw("22P02", f"a parameter does not fit its type: {reason}")
-    if "out of range" in reason or isinstance(error, OverflowError) or isinstance(error.__cause__, OverflowError):
-        return EngineError(f"Value out of range for the type: {reason}", "P2020")
-    return EngineError(f"Invalid input value: {reason}", "P2007")
+        return _raw("22P02", f"{place}: {reason}")
+    if isinstance(cause, OverflowError) or reason.startswith("value out of"):
+        return EngineError(f"Value out of range for the type: {place}: {reason}", "P2020")
+    return EngineError(f"Invalid input value: {place}: {reason}", "P2007")
+
+
+def _unreadable_answer(*, raw: bool) -> EngineError:
+    """The error for rows with a value for which Python has none. The statement was done."""
+    reason = "a row holds a value that Python cannot hold, such as a timestamp outside of the years 1 to 9999"
+    return _raw("22008", reason) if raw else EngineError(f"Inconsistent column data: {reason}", "P2023")
 
 
 def _planned(error: asyncpg.PostgresError, state: str, message: str) -> EngineError:
@@ -144,8 +175,8 @@ def _planned(error: asyncpg.PostgresError, state: str, message: str) -> EngineEr
         return EngineError(text, "P2000", {"column_name": column})
     if state == "22003":
         return EngineError(f"Value out of range for the type: {message}", "P2020", {"details": message})
-    if state in ("22P02", "22021"):
-        return EngineError(f"Invalid input value: {_without_value(message)}", "P2007")
+    if state in ("22P02", "22021", "22007", "22008"):
+        return EngineError(f"Invalid input value: {message}", "P2007")
     if state == "42P01":
         table = _first_quoted(message)
         return EngineError(f"The table `{table}` does not exist in the current database.", "P2021", {"table": table})
@@ -210,6 +241,9 @@ def _first_quoted(message: str) -> str:
     return found[1] if found else "(not available)"
 
 
-def _without_value(message: str) -> str:
-    """PostgreSQL quotes the refused value at the end: `invalid input syntax for type uuid: "..."`."""
-    return message.partition(': "')[0]
+def _without_values(state: str, message: str) -> str:
+    """A message without the data that PostgreSQL quotes in errors about data (class 22)."""
+    if not state.startswith("22"):
+        return message
+    # The refused value stands at the end: `invalid input syntax for type uuid: "..."`.
+    return _QUOTED_VALUE.sub('"..."', message.partition(': "')[0])

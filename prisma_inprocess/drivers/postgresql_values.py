@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
-from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult
+from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult, Unreadable
 from prisma_inprocess.drivers.lists import postgres_list
+from prisma_inprocess.drivers.postgresql_codecs import OutOfRange
 from prisma_inprocess.errors import EngineError
 from prisma_inprocess.request import dump_json
 
 
+@dataclass(slots=True, frozen=True)
 class PostgresDialect:
     """Conversions for PostgreSQL through asyncpg, which wants each parameter as the Python type of its column."""
 
-    max_parameters = 32766
+    max_parameters: ClassVar[int] = 32766
     whole_list = staticmethod(postgres_list)
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
@@ -41,6 +45,11 @@ class PostgresDialect:
         return _DECODERS.get(kind)
 
 
+# What asyncpg writes and reads as `-infinity` and `infinity`.
+_FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
+_LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
+
+
 def _encoder(kind: ArgumentType) -> Encoder | None:
     if kind.scalar == "datetime":
         return _datetime_encoder(kind.database or "")
@@ -49,14 +58,34 @@ def _encoder(kind: ArgumentType) -> Encoder | None:
 
 def _datetime_encoder(database_type: str) -> Encoder:
     if database_type.startswith("TIMESTAMPTZ"):
-        return to_datetime
+        return lambda value: _finite(to_datetime(value))
     if database_type.startswith("DATE"):
         return lambda value: to_datetime(value).astimezone(dt.UTC).date()
     if database_type.startswith("TIMETZ"):
         return lambda value: to_datetime(value).astimezone(dt.UTC).timetz()
     if database_type.startswith("TIME") and not database_type.startswith("TIMESTAMP"):
         return lambda value: to_datetime(value).astimezone(dt.UTC).time()
-    return lambda value: to_datetime(value).astimezone(dt.UTC).replace(tzinfo=None)
+    return lambda value: _finite(to_datetime(value).astimezone(dt.UTC).replace(tzinfo=None))
+
+
+def _finite(value: dt.datetime) -> dt.datetime:
+    """Refuse the moment that asyncpg writes as `-infinity`. The client's values never reach that of `infinity`."""
+    if value.year == 1 and value.replace(tzinfo=dt.UTC) == _FIRST:
+        raise EngineError("Value out of range for the type: 0001-01-01T00:00:00 is not supported", "P2020")
+    return value
+
+
+def _read_datetime(value: Any) -> dt.datetime:
+    """A time of a row. Raises: Unreadable for `infinity`, and for what the codecs could not read."""
+    if (
+        isinstance(value, dt.datetime)
+        and value.year in (1, 9999)  # quicker than the comparison
+        and value.replace(tzinfo=dt.UTC) in (_FIRST, _LAST)
+    ):
+        raise Unreadable("infinity, which a DateTime field cannot hold")
+    if isinstance(value, OutOfRange):
+        raise Unreadable(f"{value}, which a DateTime field cannot hold")
+    return to_datetime(value)
 
 
 def to_datetime(value: Any) -> dt.datetime:
@@ -77,6 +106,13 @@ def _to_int(value: Any) -> int:
 
 def _to_decimal(value: Any) -> Decimal:
     return value if isinstance(value, Decimal) else Decimal(str(value))
+
+
+def _read_decimal(value: Any) -> Decimal:
+    number = _to_decimal(value)
+    if number.is_nan():
+        raise Unreadable("NaN, which a Decimal field cannot hold")
+    return number
 
 
 def _to_bytes(value: Any) -> Any:
@@ -104,8 +140,8 @@ _DECODERS: Final[dict[str, Decoder]] = {
     "int": _to_int,
     "bigint": _to_int,
     "float": float,
-    "decimal": _to_decimal,
-    "datetime": to_datetime,
+    "decimal": _read_decimal,
+    "datetime": _read_datetime,
     "json": _json_text,
     "object": _json_text,
     "bytes": lambda value: base64.b64encode(value).decode(),
@@ -122,7 +158,6 @@ _RAW_TYPES: Final[dict[str, str]] = {
     "float8": "double",
     "bool": "bool",
     "numeric": "decimal",
-    "money": "decimal",
     "json": "json",
     "jsonb": "json",
     "uuid": "uuid",
@@ -144,7 +179,20 @@ def raw_parameters(
         raise EngineError(
             f"Raw query failed. Code: `08P01`. Message: `{message}`", "P2010", {"code": "08P01", "message": message}
         )
-    return [_raw_parameter(value, kind, json_type, base64_type) for value, kind in zip(values, types, strict=True)]
+    return [
+        _fitting(number, value, kind, json_type, base64_type)
+        for number, (value, kind) in enumerate(zip(values, types, strict=True), 1)
+    ]
+
+
+def _fitting(number: int, value: Any, kind: str, json_type: type[Any], base64_type: type[Any]) -> Any:
+    # Raised outside of the handler: Python's own error quotes the value, and would be shown as the context.
+    with contextlib.suppress(TypeError, ValueError, ArithmeticError):
+        return _raw_parameter(value, kind, json_type, base64_type)
+    message = f"query argument ${number}: a {type(value).__name__} that does not fit the type {kind}"
+    raise EngineError(
+        f"Raw query failed. Code: `22P02`. Message: `{message}`", "P2010", {"code": "22P02", "message": message}
+    )
 
 
 def _raw_parameter(value: Any, kind: str, json_type: type[Any], base64_type: type[Any]) -> Any:
@@ -280,15 +328,17 @@ def _identity(value: Any) -> Any:
 
 
 def _raw_time_value(value: Any) -> str:
+    if isinstance(value, OutOfRange):
+        return str(value)
     if isinstance(value, dt.datetime):
         return to_datetime(value).isoformat()
     return str(value.isoformat())
 
 
 def _as_text(value: Any) -> str:
-    return (
-        value if isinstance(value, str) else str(value) if isinstance(value, (UUID, int, float)) else _other_text(value)
-    )
+    if isinstance(value, (str, UUID, int, float)):
+        return _to_text(value)
+    return _other_text(value)
 
 
 def _other_text(value: Any) -> str:

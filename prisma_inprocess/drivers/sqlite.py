@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from prisma_inprocess.date_format import DateColumns, DateFormat
 from prisma_inprocess.drivers import sqlite_connection as on_connection
 from prisma_inprocess.drivers.base import RawResult, Row, Transaction
 from prisma_inprocess.drivers.pool import Pool, PoolClosed, pool_timeout
+from prisma_inprocess.drivers.private_sqlite import ERRORS
 from prisma_inprocess.drivers.sqlite_connection import Job, open_connection
 from prisma_inprocess.drivers.sqlite_errors import DATABASE_ERRORS, open_error, query_error
+from prisma_inprocess.drivers.sqlite_stored_dates import StoredDates, look_at_dates
 from prisma_inprocess.drivers.sqlite_thread import SqliteThread
 from prisma_inprocess.drivers.sqlite_transaction import SqliteTransaction
-from prisma_inprocess.drivers.sqlite_values import SqliteDialect, raw_parameter, register_column_types
+from prisma_inprocess.drivers.sqlite_values import RawParameters, SqliteDialect, register_column_types
 from prisma_inprocess.errors import EngineError, not_connected
 from prisma_inprocess.url import SqliteUrl
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class SqliteDriver:
@@ -32,14 +37,16 @@ class SqliteDriver:
         url: Path and options.
         json_type: The generated package's own `Json` class.
         base64_type: The generated package's own `Base64` class.
+        date_columns: The DateTime columns of the schema, which `connect` looks at.
     """
 
     in_transaction = False
 
-    def __init__(self, url: SqliteUrl, json_type: type[Any], base64_type: type[Any]) -> None:
-        self.dialect = SqliteDialect()
+    def __init__(self, url: SqliteUrl, json_type: type[Any], base64_type: type[Any], date_columns: DateColumns) -> None:
         self._url = url
         self._types = (json_type, base64_type)
+        self._date_columns = date_columns
+        self._use(url.dates or DateFormat.ISO)
         self._writer: SqliteThread | None = None
         self._write_lock = asyncio.Lock()
         self._readers: Pool[SqliteThread] | None = None
@@ -51,11 +58,14 @@ class SqliteDriver:
         writer = await self._open(read_only=False)
         try:
             mode = await writer.run(_journal_mode)
+            dates = await writer.run(lambda connection: look_at_dates(connection, self._date_columns))
+            self._use(dates.format(self._url.dates, self._url.path, self._date_columns.command(self._url.path)))
         except BaseException as error:
             writer.stop()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, ERRORS):
                 raise open_error(error, self._url.path) from error
             raise
+        self._warn_of_other_texts(dates)
         self._writer = writer
         # Without WAL a reader would block the writer, and a database in memory belongs to its connection.
         if mode == "wal" and self._url.connection_limit > 1:
@@ -89,7 +99,7 @@ class SqliteDriver:
         return await self._write(lambda connection: on_connection.execute(connection, sql, arguments), raw=False)
 
     async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
-        values = [raw_parameter(value, *self._types) for value in parameters]
+        values = self._parameters.encode(parameters)
 
         def job(connection: sqlite3.Connection) -> RawResult:
             return on_connection.fetch_raw(connection, sql, values, for_model=for_model)
@@ -99,7 +109,7 @@ class SqliteDriver:
         return await self._write(job, raw=True)
 
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
-        values = [raw_parameter(value, *self._types) for value in parameters]
+        values = self._parameters.encode(parameters)
         return await self._write(lambda connection: on_connection.execute(connection, sql, values), raw=True)
 
     async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
@@ -111,7 +121,7 @@ class SqliteDriver:
         else:
             async with asyncio.timeout(max_wait):
                 await self._write_lock.acquire()
-        transaction = SqliteTransaction(writer, self._write_lock.release, self._types)
+        transaction = SqliteTransaction(writer, self._write_lock.release, self._parameters)
         try:
             await writer.run(on_connection.begin)
         except DATABASE_ERRORS as error:
@@ -121,6 +131,21 @@ class SqliteDriver:
             await transaction.rollback()
             raise
         return transaction
+
+    def _use(self, dates: DateFormat) -> None:
+        self.dialect = SqliteDialect(dates)
+        self._parameters = RawParameters(*self._types, dates)
+
+    def _warn_of_other_texts(self, dates: StoredDates) -> None:
+        if dates.other_texts:
+            log.warning(
+                "%s stores DateTime values as text of another form than UTC with milliseconds, in %s. Filters and "
+                "order may be wrong for them. Convert them: %s --to %s",
+                self._url.path,
+                ", ".join(dates.other_texts),
+                self._date_columns.command(self._url.path),
+                DateFormat.ISO,
+            )
 
     def _connected(self) -> SqliteThread:
         if self._writer is None:
@@ -133,7 +158,7 @@ class SqliteDriver:
     async def _open(self, *, read_only: bool) -> SqliteThread:
         try:
             return await SqliteThread.start(lambda: open_connection(self._url, read_only=read_only))
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise open_error(error, self._url.path) from error
 
     async def _read(self, readers: Pool[SqliteThread], job: Job[T], *, raw: bool) -> T:

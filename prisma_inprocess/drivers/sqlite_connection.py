@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from prisma_inprocess.drivers.base import RawResult
 from prisma_inprocess.drivers.lists import register_unpacking
+from prisma_inprocess.drivers.private_sqlite import private_sqlite
 from prisma_inprocess.drivers.sqlite_values import raw_result
-from prisma_inprocess.transaction_control import left_open
+from prisma_inprocess.transaction_control import changes_and_returns, left_open
 from prisma_inprocess.url import SqliteUrl
 
 T = TypeVar("T")
 Job = Callable[[sqlite3.Connection], T]
+_SAVEPOINT: Final = "prisma_inprocess_statement"
 
 
 class RolledBack(Exception):
@@ -21,13 +23,13 @@ class RolledBack(Exception):
 
 
 def open_connection(url: SqliteUrl, *, read_only: bool) -> sqlite3.Connection:
-    """Open and configure a connection. Raises: sqlite3.Error."""
-    connection = sqlite3.connect(
+    """Open and configure a connection. Raises: one of `private_sqlite.ERRORS`."""
+    connection: sqlite3.Connection = private_sqlite.connect(
         url.path,
         timeout=url.busy_timeout,
         isolation_level=None,  # the driver says itself when a transaction begins
         check_same_thread=False,  # `interrupt` comes from the event loop's thread
-        detect_types=sqlite3.PARSE_DECLTYPES,
+        detect_types=private_sqlite.PARSE_DECLTYPES,
         cached_statements=256,
     )
     try:
@@ -78,7 +80,30 @@ def roll_back(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
 
+def _undone_on_failure(connection: sqlite3.Connection, sql: str, run: Callable[[], T]) -> T:
+    """Take a change back whose returned rows cannot be read: a statement that raised has written nothing.
+
+    Outside a transaction a savepoint is one, which its release commits.
+    """
+    if not changes_and_returns(sql):
+        return run()
+    connection.execute(f"SAVEPOINT {_SAVEPOINT}")
+    try:
+        result = run()
+    except BaseException:
+        if connection.in_transaction:  # SQLite gives up the whole transaction after some errors
+            connection.execute(f"ROLLBACK TO {_SAVEPOINT}")
+            connection.execute(f"RELEASE {_SAVEPOINT}")
+        raise
+    connection.execute(f"RELEASE {_SAVEPOINT}")
+    return result
+
+
 def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> list[Any]:
+    return _undone_on_failure(connection, sql, lambda: _rows(connection, sql, arguments))
+
+
+def _rows(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> list[Any]:
     cursor = connection.cursor()
     cursor.row_factory = None  # a function that is called for each row takes longer than the row
     cursor.execute(sql, arguments)
@@ -87,6 +112,10 @@ def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) ->
 
 
 def execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:
+    return _undone_on_failure(connection, sql, lambda: _execute(connection, sql, arguments))
+
+
+def _execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:
     cursor = connection.execute(sql, arguments)
     if cursor.description is not None:
         cursor.fetchall()  # a statement with RETURNING takes effect only when it has run to its end
@@ -100,8 +129,7 @@ def execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) 
 def fetch_raw(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
     cursor = connection.cursor()
     cursor.row_factory = None
-    cursor.execute(sql, parameters)
-    rows = cursor.fetchall()
+    rows = _undone_on_failure(connection, sql, lambda: cursor.execute(sql, parameters).fetchall())
     columns = [column[0] for column in cursor.description or ()]
     return raw_result(columns, rows, for_model=for_model)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-import sqlite3
 from collections.abc import Mapping
 from typing import Final
 
+from prisma_inprocess.drivers.private_sqlite import ERRORS, WARNINGS
 from prisma_inprocess.errors import EngineError, Fault, parameters_exceeded
 
 # What sqlite3 raises besides sqlite3.Error: a number beyond 64 bits, a lone surrogate, several statements at once
 # (before Python 3.12).
-DATABASE_ERRORS = (sqlite3.Error, sqlite3.Warning, OverflowError, UnicodeEncodeError)
+DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (*ERRORS, *WARNINGS, OverflowError, UnicodeEncodeError)
 _UNIQUE = re.compile(r"^UNIQUE constraint failed: (.+)$")
 _NOT_NULL = re.compile(r"^NOT NULL constraint failed: (.+)$")
 
@@ -50,7 +50,7 @@ def query_error(error: BaseException, *, raw: bool, committing: bool = False) ->
     return failure
 
 
-def open_error(error: sqlite3.Error, path: str) -> EngineError:
+def open_error(error: Exception, path: str) -> EngineError:
     """Prisma's error for a file that cannot be opened."""
     code = getattr(error, "sqlite_errorcode", 0)
     return EngineError(
@@ -63,7 +63,9 @@ def open_error(error: sqlite3.Error, path: str) -> EngineError:
 
 
 def _described(error: BaseException, *, raw: bool) -> EngineError:
-    message = str(error)
+    # "Could not decode to UTF-8 column 'a' with text '...'"
+    message = str(error).partition(" with text ")[0]
+    error.args = (message,)  # a traceback shows it as the cause
     code = str(getattr(error, "sqlite_errorcode", "N/A"))
     if isinstance(error, UnicodeEncodeError):
         return EngineError("Input error: a text contains a lone surrogate, which SQLite cannot store", "P2019")

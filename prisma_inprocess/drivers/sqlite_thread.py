@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from prisma_inprocess.drivers.private_sqlite import ERRORS
 from prisma_inprocess.errors import not_connected
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class SqliteThread:
 
     @classmethod
     async def start(cls, open_connection: Callable[[], sqlite3.Connection]) -> SqliteThread:
-        """Start the thread and open the connection. Raises: sqlite3.Error when it cannot be opened."""
+        """Start the thread and open the connection. Raises: one of `private_sqlite.ERRORS` when it cannot be opened."""
         worker = cls(open_connection)
         worker._thread.start()
         try:
@@ -149,7 +150,7 @@ class SqliteThread:
 
     def _interrupt(self) -> None:
         if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*ERRORS):
                 self._connection.interrupt()
 
     def _begin(self, entry: _Entry) -> bool:
@@ -183,7 +184,7 @@ class SqliteThread:
 
 
 def _close(connection: sqlite3.Connection) -> None:
-    with contextlib.suppress(sqlite3.Error):
+    with contextlib.suppress(*ERRORS):
         connection.close()
 
 

@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from prisma_inprocess.drivers import sqlite_connection as on_connection
 from prisma_inprocess.drivers.base import RawResult, Row
 from prisma_inprocess.drivers.sqlite_connection import Job, RolledBack
 from prisma_inprocess.drivers.sqlite_errors import DATABASE_ERRORS, query_error
 from prisma_inprocess.drivers.sqlite_thread import SqliteThread
-from prisma_inprocess.drivers.sqlite_values import raw_parameter
+from prisma_inprocess.drivers.sqlite_values import RawParameters
 from prisma_inprocess.errors import EngineError, transaction_closed, transaction_failed
 
 T = TypeVar("T")
+_FAILURES: Final[tuple[type[Exception], ...]] = (RolledBack, *DATABASE_ERRORS)
 
 
 class SqliteTransaction:
@@ -25,15 +26,15 @@ class SqliteTransaction:
     Args:
         writer: The connection; the transaction is begun on it.
         release: Lets the next writer have it; called exactly once, at the end.
-        types: The generated package's own `Json` and `Base64` classes.
+        parameters: Encodes the parameters of raw statements.
     """
 
     in_transaction = True
 
-    def __init__(self, writer: SqliteThread, release: Callable[[], None], types: tuple[type[Any], type[Any]]) -> None:
+    def __init__(self, writer: SqliteThread, release: Callable[[], None], parameters: RawParameters) -> None:
         self._writer = writer
         self._release = release
-        self._types = types
+        self._parameters = parameters
         # Why the transaction is over: what every later statement is told.
         self._over: EngineError | None = None
         self._is_undone = False
@@ -47,13 +48,13 @@ class SqliteTransaction:
         return await self._run(lambda connection: on_connection.execute(connection, sql, arguments), raw=False)
 
     async def fetch_raw(self, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
-        values = [raw_parameter(value, *self._types) for value in parameters]
+        values = self._parameters.encode(parameters)
         return await self._run(
             lambda connection: on_connection.fetch_raw(connection, sql, values, for_model=for_model), raw=True
         )
 
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
-        values = [raw_parameter(value, *self._types) for value in parameters]
+        values = self._parameters.encode(parameters)
         return await self._run(lambda connection: on_connection.execute(connection, sql, values), raw=True)
 
     async def commit(self, *, within: float | None = None) -> None:  # noqa: ARG002 (the thread cannot be left)
@@ -94,7 +95,7 @@ class SqliteTransaction:
             raise self._over.again()
         try:
             return await self._writer.run(lambda connection: self._within(connection, job))
-        except (RolledBack, *DATABASE_ERRORS) as error:
+        except _FAILURES as error:
             if self._is_undone and self._over is not None:  # interrupted, or queued behind the end
                 raise self._over.again() from error
             if isinstance(error, RolledBack):

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import json
-import sqlite3
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
+from prisma_inprocess.date_format import DateFormat
 from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult
 from prisma_inprocess.drivers.lists import sqlite_list
-from prisma_inprocess.errors import EngineError
-from prisma_inprocess.request import dump_json, to_utc
+from prisma_inprocess.drivers.private_sqlite import private_sqlite
+from prisma_inprocess.drivers.sqlite_dates import decode_datetime, encode_iso, encode_milliseconds
+from prisma_inprocess.request import dump_json
+
+_DATE_ENCODERS: Final[dict[DateFormat, Encoder]] = {
+    DateFormat.ISO: encode_iso,
+    DateFormat.MILLISECONDS: encode_milliseconds,
+}
 
 
 class JsonText(str):
@@ -27,15 +35,21 @@ class StoredBoolean(int):
     """A number from a column declared as BOOLEAN. A plain number to everybody else."""
 
 
-def register_column_types() -> None:
-    """Have sqlite3 tell Json and Boolean columns apart where it is asked to (`PARSE_DECLTYPES`).
+class StoredMilliseconds(int):
+    """A number from a column declared as DATETIME, DATE or TIMESTAMP. A plain number to everybody else."""
 
-    The registry is the whole process's, so the converters return what sqlite3 would return anyway, only as subclasses.
+
+def register_column_types() -> None:
+    """Have our copy of sqlite3 tell Json, Boolean and DateTime columns apart (`PARSE_DECLTYPES`).
+
+    The converters return what sqlite3 would return without them, only as subclasses.
     """
     for name in ("JSON", "JSONB"):
-        sqlite3.register_converter(name, _json_column)
+        private_sqlite.register_converter(name, _json_column)
     for name in ("BOOLEAN", "BOOL"):
-        sqlite3.register_converter(name, _boolean_column)
+        private_sqlite.register_converter(name, _boolean_column)
+    for name in ("DATETIME", "DATE", "TIMESTAMP"):
+        private_sqlite.register_converter(name, _date_column)
 
 
 def _json_column(content: bytes) -> JsonText | bytes:
@@ -50,18 +64,35 @@ def _boolean_column(content: bytes) -> StoredBoolean | str:
     return StoredBoolean(text) if text.lstrip("-").isdecimal() else text
 
 
+def _date_column(content: bytes) -> StoredMilliseconds | float | str:
+    # These columns have numeric affinity: SQLite has made a number of every text that looks like one.
+    text = content.decode(errors="replace")
+    if text.removeprefix("-").isdecimal():
+        return StoredMilliseconds(text)
+    if text[-1:].isdecimal():  # and not the words that Python takes for floats
+        with contextlib.suppress(ValueError):
+            return float(text)
+    return text
+
+
+@dataclass(slots=True, frozen=True)
 class SqliteDialect:
-    """Conversions for SQLite, storing what Prisma's own adapters store: ISO text with milliseconds, 0 and 1, JSON text,
-    floats for Decimal.
+    """Conversions for SQLite, storing what Prisma's own adapters store: dates as text or milliseconds, 0 and 1, JSON
+    text, floats for Decimal.
+
+    Attributes:
+        dates: How the file stores DateTime values.
     """
 
+    dates: DateFormat
+
     # SQLite's own default limit since 3.32; Prisma's adapters use 999, the limit of older versions.
-    max_parameters = 32766
+    max_parameters: ClassVar[int] = 32766
     whole_list = staticmethod(sqlite_list)
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
         encoders: dict[str, Encoder] = {
-            "datetime": encode_datetime,
+            "datetime": _DATE_ENCODERS[self.dates],
             "int": _encode_int,
             "bigint": _encode_int,
             "float": float,
@@ -98,25 +129,6 @@ class SqliteDialect:
         return decoders.get(kind)
 
 
-def encode_datetime(value: Any) -> str:
-    return to_utc(_as_datetime(value)).isoformat(timespec="milliseconds")
-
-
-def _as_datetime(value: Any) -> dt.datetime:
-    return value if isinstance(value, dt.datetime) else decode_datetime(value)
-
-
-def decode_datetime(value: Any) -> dt.datetime:
-    """A stored time: ISO text, or milliseconds since 1970 as older Prisma versions wrote them."""
-    if isinstance(value, (int, float)):
-        return dt.datetime.fromtimestamp(value / 1000, dt.UTC)
-    try:
-        parsed = dt.datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise EngineError(f"Inconsistent column data: Expected a date, got {type(value).__name__}", "P2023") from None
-    return parsed.replace(tzinfo=dt.UTC) if parsed.tzinfo is None else parsed
-
-
 def _encode_int(value: Any) -> int:
     return value if type(value) is int else int(value)
 
@@ -131,29 +143,48 @@ def _decode_boolean(value: Any) -> bool:
     return bool(value)
 
 
-def raw_parameter(value: Any, json_type: type[Any], base64_type: type[Any]) -> Any:
-    """A parameter of the user's own statement as SQLite stores it."""
-    if value is None or isinstance(value, (int, float, bytes)):
-        return int(value) if isinstance(value, bool) else value
-    if isinstance(value, str):
-        return str(getattr(value, "value", value))  # a member of an enum of texts
-    if isinstance(value, json_type):
-        return dump_json(value.data)
-    if isinstance(value, base64_type):
-        return value.decode()
-    if isinstance(value, dt.datetime):
-        return encode_datetime(value)
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return float(value)
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, (bytearray, memoryview)):
-        return bytes(value)
-    if isinstance(value, (list, tuple, dict)):
-        return dump_json(value)
-    raise TypeError(f"Type {type(value)} not serializable")
+@dataclass(slots=True, frozen=True)
+class RawParameters:
+    """Encodes parameters of the user's own statements as SQLite stores them.
+
+    Attributes:
+        json_type: The generated package's own `Json` class.
+        base64_type: The generated package's own `Base64` class.
+        dates: How the file stores DateTime values.
+    """
+
+    json_type: type[Any]
+    base64_type: type[Any]
+    dates: DateFormat
+
+    def encode(self, values: Sequence[Any]) -> list[Any]:
+        """Encode parameters. Raises: TypeError for a type that SQLite cannot store."""
+        return [self._encode(value) for value in values]
+
+    def _encode(self, value: Any) -> Any:
+        if value is None or isinstance(value, (int, float, bytes)):
+            return int(value) if isinstance(value, bool) else value
+        if isinstance(value, str):
+            return str(getattr(value, "value", value))  # a member of an enum of texts
+        if isinstance(value, self.json_type):
+            return dump_json(value.data)
+        if isinstance(value, self.base64_type):
+            return value.decode()
+        if isinstance(value, dt.datetime):
+            return _DATE_ENCODERS[self.dates](value)
+        if isinstance(value, dt.date) and self.dates is DateFormat.MILLISECONDS:
+            return encode_milliseconds(dt.datetime.combine(value, dt.time(), dt.UTC))
+        if isinstance(value, (dt.date, dt.time)):
+            return value.isoformat()
+        if isinstance(value, Decimal):
+            return float(value)
+        if isinstance(value, UUID):
+            return str(value)
+        if isinstance(value, (bytearray, memoryview)):
+            return bytes(value)
+        if isinstance(value, (list, tuple, dict)):
+            return dump_json(value)
+        raise TypeError(f"Type {type(value)} not serializable")
 
 
 def raw_result(columns: list[str], rows: Sequence[Sequence[Any]], *, for_model: bool) -> RawResult:
@@ -169,6 +200,8 @@ def raw_result(columns: list[str], rows: Sequence[Sequence[Any]], *, for_model: 
 def _kind(value: Any) -> str:
     if isinstance(value, StoredBoolean):
         return "bool"
+    if isinstance(value, StoredMilliseconds):
+        return "string"
     if isinstance(value, int):
         return "bigint"
     if isinstance(value, float):
@@ -184,6 +217,8 @@ def _raw_value(value: Any, *, for_model: bool) -> Any:
         return bool(value)
     if isinstance(value, JsonText):
         return str(value) if for_model else json.loads(value)
+    if isinstance(value, StoredMilliseconds):
+        return encode_iso(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value

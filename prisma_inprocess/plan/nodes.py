@@ -32,6 +32,7 @@ def compile_plan(raw: Any, dialect: Dialect) -> Plan:
 class _Compiler:
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
+        self._to_moment = dialect.decoder("datetime") or _unchanged
 
     def node(self, raw: dict[str, Any]) -> Plan:
         # Nodes with one input that only transform its value are peeled off first and applied in one go.
@@ -80,7 +81,7 @@ class _Compiler:
         if kind == "validate":
             return arguments["expr"], _validator(arguments)
         if kind == "process":
-            operations = Operations.compile(arguments["operations"])
+            operations = Operations.compile(arguments["operations"], self._to_moment)
             return arguments["expr"], operations.apply
         if kind == "initializeRecord":
             return arguments["expr"], _record_initializer(arguments["fields"])
@@ -272,6 +273,10 @@ async def _fetch_all(run: Run, statements: list[Statement]) -> list[Any]:
 async def execute_all(run: Run, statements: list[Statement]) -> int:
     """Run statements one after the other and add up the rows they changed."""
     return sum([await run.session.execute(sql, arguments) for sql, arguments in statements])
+
+
+def _unchanged(value: Any) -> Any:
+    return value
 
 
 def _unique(value: Any, run: Run, scope: Scope) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from prisma_inprocess.drivers.base import Decoder
 from prisma_inprocess.plan.values import Run, Scope, Value, compile_value
 
 Key = tuple[Any, ...]
@@ -104,9 +107,11 @@ class Operations:
     cursor: dict[str, Value] | None
     reverse: bool
     nested: dict[str, Operations]
+    to_moment: Decoder
+    """Reads a date of a row, whose form is the database's, to compare it with that of a cursor."""
 
     @classmethod
-    def compile(cls, raw: dict[str, Any]) -> Operations:
+    def compile(cls, raw: dict[str, Any], to_moment: Decoder) -> Operations:
         page = raw["pagination"] or {}
         cursor = page.get("cursor")
         return cls(
@@ -117,7 +122,8 @@ class Operations:
             paginated=bool(raw["pagination"]),
             cursor={field: compile_value(value) for field, value in cursor.items()} if cursor else None,
             reverse=bool(raw["reverse"]),
-            nested={field: cls.compile(operations) for field, operations in raw["nested"].items()},
+            nested={field: cls.compile(operations, to_moment) for field, operations in raw["nested"].items()},
+            to_moment=to_moment,
         )
 
     def apply(self, value: Any, run: Run, scope: Scope) -> Any:
@@ -138,7 +144,9 @@ class Operations:
         return [self._nested(row, run, scope) for row in rows] if self.nested else rows
 
     def _apply_to_one(self, row: Any, wanted: dict[str, Any] | None, run: Run, scope: Scope) -> Any:
-        if self.paginated and (self.skip > 0 or self.take == 0 or (wanted is not None and not _matches(row, wanted))):
+        if self.paginated and (self.skip > 0 or self.take == 0):
+            return None
+        if wanted is not None and not self._matches(row, wanted):
             return None
         return self._nested(row, run, scope)
 
@@ -161,12 +169,30 @@ class Operations:
     def _page(self, rows: list[Any], wanted: dict[str, Any] | None) -> list[Any]:
         start = 0
         if wanted is not None:
-            found = next((position for position, row in enumerate(rows) if _matches(row, wanted)), None)
+            found = next((position for position, row in enumerate(rows) if self._matches(row, wanted)), None)
             if found is None:
                 return []
             start = found
         start += self.skip
         return rows[start:] if self.take is None else rows[start : start + self.take]
+
+    def _matches(self, row: Any, wanted: dict[str, Any]) -> bool:
+        return all(self._same(row[field], value) for field, value in wanted.items())
+
+    def _same(self, stored: Any, wanted: Any) -> bool:
+        """Equality across what a database returns and what a caller passes: uuid and text, number and text, dates."""
+        if stored is None or wanted is None or stored == wanted:
+            return bool(stored == wanted)
+        if isinstance(wanted, dt.datetime):
+            return bool(self.to_moment(stored) == wanted)
+        if isinstance(stored, bytes):
+            return stored == (base64.b64decode(wanted) if isinstance(wanted, str) else wanted)
+        if isinstance(stored, (Decimal, int, float)) and isinstance(wanted, (Decimal, int, float, str)):
+            try:
+                return Decimal(str(stored)) == Decimal(str(wanted))
+            except ArithmeticError:
+                return False
+        return str(stored) == str(wanted)
 
 
 def _distinct(rows: Iterable[Any], fields: Sequence[str]) -> list[Any]:
@@ -178,22 +204,6 @@ def _distinct(rows: Iterable[Any], fields: Sequence[str]) -> list[Any]:
             seen.add(key)
             kept.append(row)
     return kept
-
-
-def _matches(row: Any, wanted: dict[str, Any]) -> bool:
-    return all(_same(row[field], value) for field, value in wanted.items())
-
-
-def _same(stored: Any, wanted: Any) -> bool:
-    """Equality across what a database returns and what a caller passes, such as uuid and text, number and text."""
-    if stored == wanted:
-        return True
-    if isinstance(stored, (Decimal, int, float)) and isinstance(wanted, (Decimal, int, float, str)):
-        try:
-            return Decimal(str(stored)) == Decimal(str(wanted))
-        except ArithmeticError:
-            return False
-    return str(stored) == str(wanted)
 
 
 Transform = Callable[[Any, Run, Scope], Any]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
 from prisma_inprocess import EngineError
+from prisma_inprocess.date_format import DateFormat
 from prisma_inprocess.drivers.sqlite_values import SqliteDialect
 from prisma_inprocess.plan.sql import compile_statement
 from tests.prisma_inprocess.conftest import only_postgres, only_sqlite
@@ -244,7 +245,7 @@ async def test_native_types_and_case_are_respected_in_long_lists(db: Any, rich: 
 class Narrow(SqliteDialect):
     """A database that takes four parameters."""
 
-    max_parameters = 4
+    max_parameters: ClassVar[int] = 4
 
 
 def statement(text: list[str], *, tuples: bool = False) -> dict[str, Any]:
@@ -271,7 +272,8 @@ def statement(text: list[str], *, tuples: bool = False) -> dict[str, Any]:
 
 def rendered(raw: dict[str, Any], *values: Any) -> list[tuple[str, list[Any]]]:
     run: Any = None
-    return compile_statement(raw, Narrow())(run, {f"%{place}": value for place, value in enumerate(values)})
+    render = compile_statement(raw, Narrow(DateFormat.ISO))
+    return render(run, {f"%{place}": value for place, value in enumerate(values)})
 
 
 def test_only_the_rows_of_an_insert_are_cut_into_several_statements() -> None:

@@ -5,7 +5,7 @@ import copy
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
 from fastapi_durable.model.errors import (
@@ -22,14 +22,14 @@ from fastapi_durable.store.prisma.isolation import READ_COMMITTED, ReadCommitted
 from fastapi_durable.store.prisma.lanes import Lanes
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.postgresql import PostgresSql
-from fastapi_durable.store.prisma.sql.sqlite import SqliteSql
-from fastapi_durable.store.prisma.sql.statements import DIALECT_QUESTION, probe
+from fastapi_durable.store.prisma.sql.sqlite import SqliteMillisecondsSql, SqliteSql
+from fastapi_durable.store.prisma.sql.statements import DIALECT_QUESTION, MOMENT_QUESTION, probe
 
 T = TypeVar("T")
 Work = Callable[["Database"], Awaitable[T]]
 logger = logging.getLogger(__name__)
 
-_DIALECTS: dict[int, type[Sql]] = {2: SqliteSql, 3: PostgresSql}
+_SQLITE, _POSTGRES = 2, 3
 _OWN_TRANSACTION = timedelta(seconds=30)
 DEFAULT_LIMIT = timedelta(seconds=10)
 """A third of the default lease; see `StateStore.with_timeout`."""
@@ -193,13 +193,17 @@ class Database:
         return self._learnt.lanes or self._learnt.lanes_for(await self.sql(), self.client)
 
     async def _ask_for_dialect(self) -> type[Sql]:
-        rows = await self._attempt(lambda: self.client.query_raw(DIALECT_QUESTION), urgent=True)
-        answer = int(rows[0]["answer"])
-        if answer not in _DIALECTS:
-            raise ConfigurationError(
-                "PrismaStateStore works on PostgreSQL and SQLite; the client's database is neither"
-            )
-        return _DIALECTS[answer]
+        answer = int(await self._answer(DIALECT_QUESTION))
+        if answer == _POSTGRES:
+            return PostgresSql
+        if answer == _SQLITE:
+            moment = await self._answer(MOMENT_QUESTION, datetime.now(UTC))
+            return SqliteMillisecondsSql if moment == "integer" else SqliteSql
+        raise ConfigurationError("PrismaStateStore works on PostgreSQL and SQLite; the client's database is neither")
+
+    async def _answer(self, question: str, *parameters: Any) -> Any:
+        rows = await self._attempt(lambda: self.client.query_raw(question, *parameters), urgent=True)
+        return rows[0]["answer"]
 
     async def has(self, table: str, columns: str) -> bool:
         """Whether the table and its columns exist."""

@@ -43,8 +43,8 @@ class Sql(ABC):
         """A placeholder for the value."""
 
     @abstractmethod
-    def moment_text(self, moment: datetime) -> str:
-        """A time exactly as the client writes it into a DateTime column, so that texts compare as times do."""
+    def stored_moment(self, moment: datetime) -> str | int:
+        """A time exactly as the client writes it into a DateTime column, so that both compare as times do."""
 
     def value(self, value: Any, kind: Kind) -> str:
         """A placeholder for a value of the model."""
@@ -55,7 +55,7 @@ class Sql(ABC):
         if value is None:
             return None
         stored: Parameter | datetime = kind.to_column(value)
-        return self.moment_text(stored) if type(stored) is datetime else stored  # type: ignore[return-value]
+        return self.stored_moment(stored) if type(stored) is datetime else stored  # type: ignore[return-value]
 
     def text(self, value: str) -> str:
         return self.bind(value, TEXT)

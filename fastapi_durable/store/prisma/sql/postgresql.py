@@ -21,7 +21,7 @@ class PostgresSql(Sql):
         self.parameters.append(value)
         return f"${len(self.parameters)}::{kind.postgresql}"
 
-    def moment_text(self, moment: datetime) -> str:
+    def stored_moment(self, moment: datetime) -> str:
         # Without a zone: the columns are `timestamp(3)` in UTC, and the session's zone must not matter.
         return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
 

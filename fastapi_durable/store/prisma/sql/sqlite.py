@@ -7,6 +7,7 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
+from fastapi_durable.model.clock import to_millis
 from fastapi_durable.store.prisma.kinds import Kind
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, values_parameter
 from fastapi_durable.store.prisma.sql.predicates import where
@@ -25,7 +26,7 @@ class SqliteSql(Sql):
         # As a text, it would be converted by the numeric column, which is not exact: some 3 of 1000 doubles change.
         return value if kind.is_json and type(value) is float and isfinite(value) else super().stored(value, kind)
 
-    def moment_text(self, moment: datetime) -> str:
+    def stored_moment(self, moment: datetime) -> str | int:
         return moment.isoformat(timespec="milliseconds")
 
     def row(self, table: Table[Any], alias: str) -> str:
@@ -160,6 +161,13 @@ class SqliteSql(Sql):
 
     def lock_name(self, name: str) -> str:  # noqa: ARG002 - the one writer holds every name
         return "UPDATE durable_workflow_runs SET wake_count = wake_count WHERE 1 = 0 RETURNING id AS locked"
+
+
+class SqliteMillisecondsSql(SqliteSql):
+    """The same for a file whose dates are integers, as Prisma's native engine writes them."""
+
+    def stored_moment(self, moment: datetime) -> str | int:
+        return to_millis(moment)
 
 
 @cache

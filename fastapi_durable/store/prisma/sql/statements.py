@@ -51,6 +51,9 @@ def select_histories(sql: Sql, run_ids: Sequence[str]) -> str:
 DIALECT_QUESTION = "SELECT CAST(2.5 AS INTEGER) AS answer"
 """PostgreSQL rounds and answers 3, SQLite cuts and answers 2; neither refuses, so it is harmless in a transaction."""
 
+MOMENT_QUESTION = "SELECT typeof(?) AS answer"
+"""Asked with a time, it answers how the client stores times in this SQLite file: `text` or `integer`."""
+
 
 def probe(table: str, columns: str) -> str:
     """Fails if the table or one of the columns is missing, and reads nothing."""

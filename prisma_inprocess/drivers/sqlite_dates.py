@@ -1,0 +1,46 @@
+"""Times as SQLite files store them: ISO text, or milliseconds since 1970."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from typing import Any, Final
+
+from prisma_inprocess.errors import EngineError
+from prisma_inprocess.request import to_utc
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_MILLISECOND: Final = dt.timedelta(milliseconds=1)
+# A default in a migration has a space before its offset: `2020-01-01 00:00:00 +00:00`.
+_SPACED_OFFSET: Final = re.compile(r" (?=[+-]\d\d:?\d\d$)")
+
+
+def encode_iso(value: Any) -> str:
+    """A time, or what an earlier row holds for one, as text."""
+    return to_utc(value if isinstance(value, dt.datetime) else decode_datetime(value)).isoformat(
+        timespec="milliseconds"
+    )
+
+
+def encode_milliseconds(value: Any) -> int:
+    """A time, or what an earlier row holds for one, in milliseconds since 1970."""
+    moment = value if isinstance(value, dt.datetime) else decode_datetime(value)
+    return (to_utc(moment) - _EPOCH) // _MILLISECOND
+
+
+def decode_datetime(value: Any) -> dt.datetime:
+    """A stored time: ISO text, UTC where it names no offset, or milliseconds since 1970.
+
+    Raises:
+        EngineError: P2023, it is no time, or one that Python has no `datetime` for.
+    """
+    try:
+        if isinstance(value, (int, float)):
+            return _EPOCH + value * _MILLISECOND
+        try:
+            parsed = dt.datetime.fromisoformat(value)
+        except ValueError:
+            parsed = dt.datetime.fromisoformat(_SPACED_OFFSET.sub("", value))
+    except (TypeError, ValueError, OverflowError):
+        raise EngineError(f"Inconsistent column data: Expected a date, got {type(value).__name__}", "P2023") from None
+    return parsed.replace(tzinfo=dt.UTC) if parsed.tzinfo is None else parsed
