@@ -84,7 +84,7 @@ class PostgresDatabase:
         )
         if create:
             try:
-                await connection.run_script(f"CREATE SCHEMA IF NOT EXISTS {_quoted(_schema_of(url))}")
+                await _create_schema(connection, _schema_of(url))
             except DatabaseFailure as failure:
                 await connection.close()
                 raise MigrationError(
@@ -119,7 +119,7 @@ class PostgresDatabase:
             raise
         shadow.on_close = drop
         try:
-            await shadow.run_script(f"CREATE SCHEMA IF NOT EXISTS {_quoted(_schema_of(self._url))}")
+            await _create_schema(shadow, _schema_of(self._url))
         except BaseException:
             await shadow.close()
             raise
@@ -258,6 +258,13 @@ async def _create_database(url: PostgresUrl) -> None:
             ) from failure
     finally:
         await server.close()
+
+
+async def _create_schema(connection: PostgresConnection, name: str) -> None:
+    # CREATE SCHEMA IF NOT EXISTS wants a right that a user of an existing schema need not have.
+    found = await connection.query("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", [name])
+    if found.rows != [[True]]:
+        await connection.run_script(f"CREATE SCHEMA IF NOT EXISTS {_quoted(name)}")
 
 
 async def _connect(url: PostgresUrl) -> PostgresConnection:

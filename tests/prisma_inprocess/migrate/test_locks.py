@@ -1,14 +1,17 @@
 """Several processes, and processes that are killed."""
 
 import asyncio
+import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from prisma_inprocess.errors import MigrationError
-from prisma_inprocess.migrate import deploy
+from prisma_inprocess.migrate import deploy, file_lock
 from prisma_inprocess.migrate.file_lock import FileLock
 from prisma_inprocess.migrate.project import open_session
 from tests.prisma_inprocess.migrate.conftest import only_sqlite
@@ -83,14 +86,9 @@ def has_begun(workshop: Workshop) -> bool:
 
 @only_sqlite
 def test_a_database_that_an_application_has_open_can_be_migrated(workshop: Workshop, capsys: Capsys) -> None:
-    import sqlite3
-    from contextlib import closing
-
     workshop.write_migration(FIRST, CREATE_USERS)
     with closing(sqlite3.connect(workshop.url.removeprefix("file:"))) as application:
         application.execute("PRAGMA journal_mode = WAL")
-        application.execute("CREATE TABLE _prisma_migrations_not (id INTEGER)")
-        application.execute("DROP TABLE _prisma_migrations_not")
         reading = application.execute("SELECT 1 FROM sqlite_master UNION SELECT 2")
         reading.fetchone()
         assert workshop.report("migrate", "deploy", capsys=capsys)["applied"] == [FIRST]
@@ -104,15 +102,19 @@ def test_no_file_is_left_beside_the_database(workshop: Workshop, capsys: Capsys)
     assert [file.name for file in database.parent.iterdir() if file.is_file()] == [database.name]
 
 
-async def test_a_lock_of_a_file_that_was_deleted_is_not_taken_for_the_files(tmp_path: Path) -> None:
+async def test_a_lock_of_a_file_that_was_deleted_meanwhile_is_none(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first, second, third = FileLock(path), FileLock(path), FileLock(path)
     await first.acquire(0)
-    waiting = asyncio.create_task(second.acquire(30))
-    await asyncio.sleep(0)
+    # The second has opened the file when the first deletes it, and could lock what is no file any more.
+    opened = os.open(path, os.O_RDWR)
     first.release()
-    await waiting
+    assert file_lock._lock(opened)
+    assert not second._is_current(opened)
+    await third.acquire(0)
+    assert not second._is_current(opened)
+    os.close(opened)
     with pytest.raises(MigrationError):
-        await third.acquire(0)
-    second.release()
+        await second.acquire(0)
+    third.release()
     assert not path.exists()

@@ -132,6 +132,27 @@ def test_no_message_has_the_password(workshop: Workshop, capsys: Capsys, monkeyp
             assert "se%2Fcret" not in text
 
 
+@only_postgres
+def test_a_user_with_few_rights_can_deploy_and_is_told_what_dev_needs(
+    workshop: Workshop, capsys: Capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = workshop.url.rpartition("/")[2] + "_user"
+    workshop.sql(f'CREATE ROLE "{role}" LOGIN')
+    try:
+        workshop.sql(f'GRANT ALL ON SCHEMA public TO "{role}"')
+        monkeypatch.setenv("DATABASE_URL", workshop.url.replace("postgres@", f"{role}@"))
+        workshop.write_migration(FIRST, CREATE_USERS)
+        workshop.run("migrate", "deploy", capsys=capsys)
+        error = workshop.report("migrate", "dev", capsys=capsys, code=1)["error"]
+        assert error["code"] == "P3014"
+        assert "shadowDatabaseUrl" in error["message"]
+        assert "Nothing was deleted" in workshop.run("migrate", "reset", "--force", capsys=capsys, code=1)
+        assert workshop.tables() == {"User"}
+    finally:
+        workshop.sql(f'DROP OWNED BY "{role}" CASCADE')
+        workshop.sql(f'DROP ROLE "{role}"')
+
+
 def test_the_description_of_a_project_has_no_url(workshop: Workshop) -> None:
     assert workshop.url not in repr(workshop.project())
 
