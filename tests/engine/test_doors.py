@@ -37,7 +37,7 @@ from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.testing import HandClock
 from fastapi_durable.transport.in_process import InProcessTransport
 from tests.support.engine_rig import FAST, NothingInjected, run_has, running_engine, tuned, until
-from tests.support.stores import on_every_store
+from tests.support.stores import on_databases_slowly
 
 CONFIG = tuned(FAST, namespace="orders", max_recovery_attempts=1, lease=timedelta(minutes=5))
 TRACE = "00-0000000000000000000000000000abcd-000000000000ef01-01"
@@ -195,7 +195,7 @@ async def runs_of(store: StateStore, name: str) -> list[Run]:
     return [run for run in await store.list_runs(RunQuery(workflow=name)) if run.id not in ("source", "first")]
 
 
-@on_every_store
+@on_databases_slowly
 @every_door
 async def test_a_full_singleton_is_kept_whatever_begins_a_run(
     store: StateStore, door: Door, caplog: pytest.LogCaptureFixture
@@ -347,7 +347,7 @@ async def goes_on(ctx: WorkflowContext, hops: int) -> None:
     await ctx.wait_for_signal("end")
 
 
-@on_every_store
+@on_databases_slowly
 async def test_the_work_of_a_chain_is_not_done_twice_though_a_run_in_its_middle_was_deleted(store: StateStore) -> None:
     async with running_engine(store, goes_on) as engine:
         await engine.start(goes_on, 2, run_id="poll")
@@ -358,7 +358,7 @@ async def test_the_work_of_a_chain_is_not_done_twice_though_a_run_in_its_middle_
         assert {run.id for run in await store.list_runs(RunQuery())} == {"poll", "poll~2"}
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_chain_that_an_operator_revived_is_found_by_each_of_its_ids(store: StateStore) -> None:
     fails = True
 
@@ -383,7 +383,7 @@ async def test_a_chain_that_an_operator_revived_is_found_by_each_of_its_ids(stor
     assert await store.list_signal_waiters() == []
 
 
-@on_every_store
+@on_databases_slowly
 async def test_the_work_of_a_chain_is_not_done_twice_while_it_lives(store: StateStore) -> None:
     """An earlier run of the chain has ended; what it went on as has not."""
     async with running_engine(store, goes_on) as engine:

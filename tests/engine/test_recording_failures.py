@@ -19,7 +19,7 @@ from fastapi_durable.transport.base import StepHandler, StepOutcome, StepTask
 from fastapi_durable.transport.in_process import InProcessTransport
 from tests.support.engine_rig import FAST, is_idle, running_engine, running_worker, until
 from tests.support.exceptions import ODD, Unreadable
-from tests.support.stores import on_every_store
+from tests.support.stores import on_databases_slowly
 
 executed: Counter[str] = Counter()
 every_exception = pytest.mark.parametrize("make", ODD.values(), ids=ODD.keys())
@@ -42,7 +42,7 @@ async def _fails_once(store: StateStore, flow: Any, **parts: Any) -> None:
 
 
 @every_exception
-@on_every_store
+@on_databases_slowly
 async def test_a_step_that_fails_is_executed_once(store: StateStore, make: Callable[[], BaseException]) -> None:
     @step
     async def fails() -> None:
@@ -57,7 +57,7 @@ async def test_a_step_that_fails_is_executed_once(store: StateStore, make: Calla
 
 
 @every_exception
-@on_every_store
+@on_databases_slowly
 async def test_a_body_that_fails_is_executed_once(store: StateStore, make: Callable[[], BaseException]) -> None:
     @workflow
     async def flow(ctx: WorkflowContext) -> None:
@@ -117,7 +117,7 @@ async def test_an_operation_that_fails_is_executed_once(store: StateStore, make:
     assert executed == {"it": 1}
 
 
-@on_every_store
+@on_databases_slowly
 async def test_what_a_transport_says_of_a_failure_is_recorded(store: StateStore) -> None:
     class Far(InProcessTransport):
         async def execute(self, task: StepTask, handler: StepHandler) -> StepOutcome:

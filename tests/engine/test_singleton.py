@@ -34,7 +34,7 @@ from tests.support.engine_rig import (
     tuned,
     until,
 )
-from tests.support.stores import on_every_store
+from tests.support.stores import on_databases_slowly
 
 under_way: Counter[str] = Counter()
 most: Counter[str] = Counter()
@@ -105,7 +105,7 @@ async def hopping(ctx: WorkflowContext, name: str) -> str:
     return name
 
 
-@on_every_store
+@on_databases_slowly
 @pytest.mark.parametrize(("flow", "limit"), [(alone, 1), (three_at_a_time, 3), (hopping, 1)])
 async def test_never_more_than_the_limit_are_under_way(
     store: StateStore, flow: Callable[..., object], limit: int
@@ -141,7 +141,7 @@ async def _queued_or_waiting(store: StateStore, run_id: str) -> bool:
     return run is not None and run.status is RunStatus.SUSPENDED
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit(store: StateStore) -> None:
     """Priorities let the newer run begin first; the older one then waits for it."""
     outside = build_engine(store, alone)
@@ -153,7 +153,7 @@ async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit(stor
     assert most["k"] == 1
 
 
-@on_every_store
+@on_databases_slowly
 @pytest.mark.parametrize("ending", ["failed", "cancelled", "cancelled with compensation", "died"])
 async def test_a_slot_is_free_however_its_run_ends(store: StateStore, ending: str) -> None:
     if ending == "died":
@@ -198,7 +198,7 @@ async def test_a_waiting_run_that_is_cancelled_leaves_the_queue() -> None:
         assert await third.result("60s") == "k/3"
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_full_queue_refuses_exactly_the_rest_however_many_start_at_once(store: StateStore) -> None:
     engines = [build_engine(store, bounded) for _ in range(3)]
     starts = [engines[n % 3].start(bounded, f"k/{n}", run_id=f"r{n}") for n in range(9)]
@@ -233,7 +233,7 @@ async def _fill_and_queue(
             await until(lambda: has_status(handle, RunStatus.SUSPENDED))  # noqa: B023 (awaited at once)
 
 
-@on_every_store
+@on_databases_slowly
 async def test_two_slots_that_become_free_at_once_wake_two_runs(store: StateStore) -> None:
     """No worker claims a run between the two endings."""
     async with running_engine(store, two_at_a_time) as engine:
@@ -244,7 +244,7 @@ async def test_two_slots_that_become_free_at_once_wake_two_runs(store: StateStor
         await until(lambda: _is_under_way(store, "k/c", "k/d"))
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_woken_run_that_is_cancelled_passes_its_slot_on(store: StateStore) -> None:
     async with running_engine(store, two_at_a_time) as engine:
         await _fill_and_queue(store, engine, two_at_a_time, "abcde", 2)
@@ -254,7 +254,7 @@ async def test_a_woken_run_that_is_cancelled_passes_its_slot_on(store: StateStor
         await until(lambda: _is_under_way(store, "k/d", "k/e"))
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_deploy_that_raises_the_limit_fills_every_slot_at_the_next_ending(store: StateStore) -> None:
     @workflow(name="growing", singleton=Singleton(key=key_of))
     async def one(ctx: WorkflowContext, name: str) -> None:
@@ -276,7 +276,7 @@ async def test_a_deploy_that_raises_the_limit_fills_every_slot_at_the_next_endin
         await until(lambda: _is_under_way(store, "k/b", "k/c", "k/d"))
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_blocked_run_in_the_queue_does_not_keep_a_slot_empty(store: StateStore) -> None:
     async with running_engine(store, holding) as engine:
         await _fill_and_queue(store, engine, holding, "abc", 1)
@@ -298,7 +298,7 @@ async def moving(ctx: WorkflowContext, name: str) -> None:
         ctx.continue_as_new("/without a key")
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_run_that_goes_on_with_another_key_leaves_its_slot_and_waits_for_one_of_the_new(
     store: StateStore,
 ) -> None:
@@ -322,7 +322,7 @@ async def test_a_run_that_goes_on_with_another_key_leaves_its_slot_and_waits_for
     assert await store.list_signal_waiters() == []
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_run_that_goes_on_with_the_same_key_keeps_its_slot_ahead_of_those_that_wait(store: StateStore) -> None:
     async with running_engine(store, moving) as engine:
         await engine.start(moving, "k/keeps", run_id="r")
@@ -341,7 +341,7 @@ async def test_going_on_with_an_input_that_has_no_key_fails_where_it_is_asked_fo
             await handle.result("60s")
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_run_that_dies_while_it_goes_on_with_another_key_has_one_slot_at_most(store: StateStore) -> None:
     """At every write: afterwards the chain has the new key, and a run of the old one has its slot."""
     for number in itertools.count(1):
@@ -394,7 +394,7 @@ async def test_children_are_singletons_too() -> None:
     assert most["k"] == 1
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_retried_run_queues_again(store: StateStore) -> None:
     fails = True
 

@@ -18,7 +18,7 @@ from fastapi_durable.model.errors import EntityOperationError, GatherError, RunF
 from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import has_status, is_idle, running_engine, running_worker, until
-from tests.support.stores import on_every_store
+from tests.support.stores import on_databases_slowly
 
 executed: Counter[str] = Counter()
 
@@ -122,7 +122,7 @@ async def _failure_of(store: StateStore, flow: Any) -> str:
 
 
 @every_way
-@on_every_store
+@on_databases_slowly
 async def test_an_attempt_of_a_step_fails(store: StateStore, way: Any) -> None:
     @step(max_attempts=2)
     async def fails() -> None:
@@ -157,7 +157,7 @@ async def test_an_attempt_of_a_plain_function_fails(store: StateStore, way: Any)
 
 
 @every_way
-@on_every_store
+@on_databases_slowly
 async def test_a_transaction_fails_and_is_undone(store: StateStore, way: Any) -> None:
     async def fails(tx: Any) -> None:
         executed["attempt"] += 1
@@ -188,7 +188,7 @@ class Account(BaseModel):
 
 
 @every_way
-@on_every_store
+@on_databases_slowly
 async def test_an_operation_fails_and_never_its_entity(store: StateStore, way: Any) -> None:
     @workflow
     async def flow(ctx: WorkflowContext, how: str) -> object:
@@ -352,7 +352,7 @@ async def test_a_validator_refuses_its_update(store: StateStore, way: Any) -> No
         assert WAYS[way] in (result.reason or "")
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_cancel_from_outside_still_ends_the_step_and_records_nothing(store: StateStore) -> None:
     """Also one that a task group in the step takes back and makes again."""
     entered = asyncio.Event()
@@ -378,7 +378,7 @@ async def test_a_cancel_from_outside_still_ends_the_step_and_records_nothing(sto
     assert [row.status for row in rows if row.status.is_finished] == []
 
 
-@on_every_store
+@on_databases_slowly
 async def test_a_step_whose_task_the_body_cancels_is_no_failed_attempt(store: StateStore) -> None:
     entered = asyncio.Event()
 

@@ -14,6 +14,8 @@ import pytest
 
 from fastapi_durable.standalone import TargetError, load_module
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 DESK = """

@@ -16,6 +16,8 @@ from fastapi_durable.__main__ import main
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.console.desk import QUEUES, SCHEDULES, WORKFLOWS, Desk, Parcel
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 durable = DurableModule.for_root(
     DurableOptions(store=MemoryStateStore(), poll_interval="10ms", queues=QUEUES, schedules=SCHEDULES),
     workflows=WORKFLOWS,

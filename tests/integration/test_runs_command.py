@@ -11,6 +11,8 @@ import pytest
 
 from fastapi_durable.__main__ import main
 
+pytestmark = pytest.mark.slow  # each starts processes
+
 DESK = """
 import asyncio
 from datetime import UTC, datetime

@@ -22,12 +22,12 @@ from tests.primitives.situations import (
     with_a_crash,
     with_a_rival,
 )
-from tests.support.stores import EVERY_STORE
+from tests.support.stores import DATABASES_SLOWLY, EVERY_STORE
 
 _URLS = {"sqlite": "module_sqlite_url", "postgresql": "module_postgres_url"}
 
 
-@pytest.fixture(params=EVERY_STORE)
+@pytest.fixture(params=DATABASES_SLOWLY)
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     """Two processes' stores; each life has a namespace, so all of them share one database."""
     url = None if request.param == "memory" else request.getfixturevalue(_URLS[request.param])

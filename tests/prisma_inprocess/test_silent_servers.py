@@ -18,7 +18,7 @@ from tests.prisma_inprocess.proxy import Proxy, proxy_before
 from tests.prisma_inprocess.test_faults import LONG, end_statements, failure, outcome, seen, step
 from tests.prisma_inprocess.workbench import Rich
 
-pytestmark = only_postgres
+pytestmark = [only_postgres, pytest.mark.slow]
 
 
 @asynccontextmanager

@@ -11,18 +11,11 @@ import pytest
 
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
+from tests.support.stores import DATABASES_SLOWLY
 
 NewStore = Callable[[], AbstractAsyncContextManager[StateStore]]
 
-on_new_stores: Final = pytest.mark.parametrize(
-    "new_stores",
-    [
-        "memory",
-        pytest.param("sqlite", marks=pytest.mark.slow),
-        pytest.param("postgresql", marks=[pytest.mark.slow, pytest.mark.postgres]),
-    ],
-    indirect=True,
-)
+on_new_stores: Final = pytest.mark.parametrize("new_stores", DATABASES_SLOWLY, indirect=True)
 """Runs a test, or the tests of a module, on each store; on the databases in `make test-slow`."""
 
 _in_use: NewStore = lambda: nullcontext(MemoryStateStore())  # noqa: E731 (a value that a fixture changes)
