@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -14,8 +15,8 @@ from prisma_inprocess.errors import MigrationError
 from prisma_inprocess.migrate import deploy, file_lock
 from prisma_inprocess.migrate.file_lock import FileLock
 from prisma_inprocess.migrate.project import open_session
-from tests.prisma_inprocess.migrate.conftest import only_sqlite
-from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, Workshop
+from tests.prisma_inprocess.migrate.conftest import only_postgres, only_sqlite
+from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, SECOND, Workshop
 
 Capsys = pytest.CaptureFixture[str]
 # Each takes until its process is killed.
@@ -75,6 +76,43 @@ def test_a_deploy_that_is_killed_in_the_middle_is_found_by_the_next(workshop: Wo
     (workshop.migrations / FIRST / "migration.sql").write_text(CREATE_USERS)
     workshop.run("migrate", "resolve", "--rolled-back", FIRST, capsys=capsys)
     assert workshop.report("migrate", "deploy", capsys=capsys)["applied"] == [FIRST]
+
+
+def test_a_deploy_that_is_interrupted_ends_at_once_and_is_recorded(workshop: Workshop, capsys: Capsys) -> None:
+    workshop.write_migration(FIRST, ENDLESS[workshop.provider])
+    process = workshop.start("migrate", "deploy")
+    try:
+        wait_until(lambda: has_begun(workshop))
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    assert output.strip().splitlines()[-1].startswith("error: interrupted")
+    assert (
+        workshop.report("migrate", "deploy", "--lock-timeout", "0", capsys=capsys, code=1)["error"]["code"] == "P3009"
+    )
+
+
+@only_postgres
+def test_a_dev_that_is_interrupted_leaves_no_shadow_database(workshop: Workshop) -> None:
+    workshop.write_migration(FIRST, ENDLESS[workshop.provider])
+    at_work = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE 'prisma_inprocess_shadow%' AND query LIKE '%pg_sleep%'"
+    # The first migration is the only one, so it is applied to the shadow database once it counts as applied.
+    workshop.write_migration(SECOND, "SELECT 1;")
+    process = workshop.start("migrate", "resolve", "--applied", FIRST)
+    assert "Marked" in process.communicate(timeout=60)[0]
+    process = workshop.start("migrate", "dev")
+    try:
+        wait_until(lambda: workshop.sql(at_work) == [(1,)])
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    assert workshop.sql("SELECT 1 FROM pg_database WHERE datname LIKE 'prisma_inprocess_shadow%'") == []
 
 
 def has_begun(workshop: Workshop) -> bool:
