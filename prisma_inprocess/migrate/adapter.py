@@ -33,6 +33,7 @@ class Adapter:
         self.defect: Exception | None = None
         self._database = database
         self._jobs = jobs
+        self._shadows: list[Connection] = []
 
     def factory(self) -> dict[str, Any]:
         """The object that the engine is made with."""
@@ -48,7 +49,18 @@ class Adapter:
 
     async def _connect_to_shadow(self, *_: Any) -> dict[str, Any]:
         shadow = await self._database.open_shadow()
-        return self._driver(shadow, shadow.close)
+        self._shadows.append(shadow)
+
+        async def dispose() -> None:
+            self._shadows.remove(shadow)
+            await shadow.close()
+
+        return self._driver(shadow, dispose)
+
+    async def close(self) -> None:
+        """Close the shadow databases that the engine did not give up, because it was broken off."""
+        while self._shadows:
+            await self._shadows.pop().close()
 
     def _driver(self, connection: Connection, dispose: Callable[[], Awaitable[None]]) -> dict[str, Any]:
         async def query(statement: dict[str, Any]) -> dict[str, Any]:

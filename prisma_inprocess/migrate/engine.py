@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,8 +59,15 @@ class MigrationEngine:
         try:
             promise = instance.call(f"schemaengine_{command}", pointer, *arguments)
             return to_python(await instance.jobs.result(promise))
+        except asyncio.CancelledError:
+            # The statement that is under way is cancelled with its command, which the engine will never end.
+            self._running = None
+            await instance.jobs.cancel()
+            await adapter.close()
+            raise
         except WasmFailure as failure:
             self._running = None
+            await adapter.close()
             raise MigrationError(
                 "Prisma's schema engine panicked, which is a defect in it: " + str(failure.value).partition("\n")[0],
                 details=str(failure.value),
@@ -70,11 +78,12 @@ class MigrationEngine:
     async def close(self) -> None:
         """Give the engine up. The connection stays open."""
         if self._running is not None:
-            instance, _, pointer = self._running
+            instance, adapter, pointer = self._running
             self._running = None
             with contextlib.suppress(WasmFailure):  # a command that was broken off still holds it
                 instance.call("__wbg_schemaengine_free", pointer, 0)
             await instance.jobs.close()
+            await adapter.close()
 
     async def _start(self) -> tuple[BindgenInstance, Adapter, int]:
         instance = BindgenInstance(self._engine, self._module)

@@ -105,6 +105,12 @@ class Jobs:
         finally:
             self._waiting.discard(future)
 
+    async def cancel(self) -> None:
+        """Cancel the coroutines that are under way, and wait until they have ended. The module gets no answer."""
+        for task in self._tasks:
+            task.cancel()
+        await self.close()
+
     async def close(self) -> None:
         """Cancel timers, and wait for the coroutines that are still under way."""
         for timer in self._timers:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from prisma_inprocess.errors import MigrationError, PrismaInProcessError
+from prisma_inprocess.errors import GenerationError, MigrationError, PrismaInProcessError
 from prisma_inprocess.migrate.project import LOCK_TIMEOUT, Project, load_project
 from prisma_inprocess.migrate.results import Ask
 
@@ -48,9 +48,8 @@ def can_ask() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty() and not any(os.environ.get(name) for name in _UNATTENDED)
 
 
-def add_command(
-    commands: Commands, name: str, act: Callable[[argparse.Namespace], tuple[Report, str]], help_: str
-) -> argparse.ArgumentParser:
+def add_command(commands: Commands, name: str, act: Act, help_: str) -> argparse.ArgumentParser:
+    """Add a command with the arguments that all have."""
     parser = commands.add_parser(name, help=help_, description=help_[0].upper() + help_[1:] + ".")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(work=lambda options: _work(options, act))
@@ -58,6 +57,7 @@ def add_command(
 
 
 def add_schema(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command that reads a schema."""
     parser.add_argument(
         "--schema",
         type=Path,
@@ -71,6 +71,7 @@ def add_schema(parser: argparse.ArgumentParser) -> None:
 
 
 def add_project(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a command that works on a project."""
     add_schema(parser)
     parser.add_argument(
         "--migrations", type=Path, metavar="DIR", help="folder of migrations (default: migrations beside the schema)"
@@ -78,6 +79,7 @@ def add_project(parser: argparse.ArgumentParser) -> None:
 
 
 def add_lock(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of a command that writes to a database."""
     parser.add_argument(
         "--lock-timeout",
         type=_seconds,
@@ -95,10 +97,11 @@ def _seconds(text: str) -> float:
 
 
 def project_of(options: argparse.Namespace) -> Project:
+    """The project that the arguments name."""
     return load_project(options.schema, migrations=options.migrations, wasm_dir=options.wasm_dir)
 
 
-def _work(options: argparse.Namespace, act: Callable[[argparse.Namespace], tuple[Report, str]]) -> int:
+def _work(options: argparse.Namespace, act: Act) -> int:
     try:
         report, text = act(options)
     except Finding as finding:
@@ -129,6 +132,7 @@ def _described(error: PrismaInProcessError) -> dict[str, Any]:
 
 
 def asker() -> Ask | None:
+    """What asks the user, or None where nobody can answer."""
     return _ask_at_terminal if can_ask() else None
 
 
@@ -145,7 +149,12 @@ def generate_client(options: argparse.Namespace, project: Project, lines: list[s
 
     if not wants_client(project.text):
         return None
-    generated = generate(project.schema, wasm_dir=options.wasm_dir)
+    try:
+        generated = generate(project.schema, wasm_dir=options.wasm_dir)
+    except GenerationError as error:
+        raise MigrationError(
+            f"the database is done, but the client cannot be generated: {error}. Correct that, and run `generate`"
+        ) from error
     lines.append(f"Generated a client in {shown(generated.output)}")
     return str(generated.output)
 
@@ -156,8 +165,10 @@ def shown(path: Path) -> str:
 
 
 def listed(names: list[str]) -> str:
+    """Names, one a line."""
     return "\n".join(f"  {name}" for name in names)
 
 
 def count(number: int, noun: str) -> str:
+    """A number of things."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

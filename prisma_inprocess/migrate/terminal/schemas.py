@@ -39,6 +39,7 @@ def describe_db(commands: Commands) -> None:
 
 
 def describe_diff(commands: Commands) -> None:
+    """Describe the command that compares schemas, databases and migrations."""
     parser = add_command(
         commands, "diff", _diff, "show what leads from one schema, database or folder of migrations to another"
     )
@@ -113,9 +114,9 @@ def _pull(options: argparse.Namespace) -> tuple[Report, str]:
     report = {"schema": text, "changed": text != project.text}
     if options.print:
         return report, text.rstrip("\n")
-    return report, f"Wrote {shown(project.schema)}" if report[
-        "changed"
-    ] else f"Nothing to do: {shown(project.schema)} has every table"
+    if not report["changed"]:
+        return report, f"Nothing to do: {shown(project.schema)} has every table"
+    return report, f"Wrote {shown(project.schema)}"
 
 
 def _describe_validate(commands: Commands) -> None:

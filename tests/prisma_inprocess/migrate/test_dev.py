@@ -71,6 +71,19 @@ def test_a_name_without_letters_is_refused(workshop: Workshop, capsys: Capsys) -
     assert not workshop.migrations.exists()
 
 
+@only_sqlite
+def test_dev_generates_the_client_that_the_schema_asks_for(workshop: Workshop, capsys: Capsys) -> None:
+    generator = 'generator client {\n  provider = "prisma_inprocess"\n  output = "./client"\n}\n'
+    workshop.write_schema(generator + USERS)
+    report = develop(workshop, capsys, "--name", "first")
+    assert report["generated"] == str(workshop.root / "client")
+    assert (workshop.root / "client" / "models.py").is_file()
+    workshop.write_schema(generator.replace('  output = "./client"\n', "") + USERS_WITH_NAMES)
+    text = workshop.run("migrate", "dev", "--name", "second", capsys=capsys, code=1)
+    assert "the database is done" in text
+    assert "output" in text
+
+
 def test_a_change_without_a_name_is_refused(workshop: Workshop, capsys: Capsys) -> None:
     assert "--name" in workshop.run("migrate", "dev", capsys=capsys, code=1)
     assert not workshop.migrations.exists()

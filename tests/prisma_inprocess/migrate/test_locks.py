@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from prisma_inprocess.errors import MigrationError
 from prisma_inprocess.migrate import deploy, file_lock
 from prisma_inprocess.migrate.file_lock import FileLock
 from prisma_inprocess.migrate.project import open_session
-from tests.prisma_inprocess.migrate.conftest import only_sqlite
+from tests.prisma_inprocess.migrate.conftest import only_postgres, only_sqlite
 from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, Workshop
 
 Capsys = pytest.CaptureFixture[str]
@@ -56,7 +57,7 @@ async def test_who_cannot_have_the_lock_in_time_is_told_so(workshop: Workshop) -
         with pytest.raises(MigrationError, match="--lock-timeout") as caught:
             await deploy(project, lock_timeout=0.1)
     assert caught.value.code == "P1002"
-    assert (await deploy(project, lock_timeout=0)).applied == [FIRST]
+    assert (await deploy(project)).applied == [FIRST]
 
 
 def test_a_deploy_that_is_killed_in_the_middle_is_found_by_the_next(workshop: Workshop, capsys: Capsys) -> None:
@@ -75,6 +76,41 @@ def test_a_deploy_that_is_killed_in_the_middle_is_found_by_the_next(workshop: Wo
     (workshop.migrations / FIRST / "migration.sql").write_text(CREATE_USERS)
     workshop.run("migrate", "resolve", "--rolled-back", FIRST, capsys=capsys)
     assert workshop.report("migrate", "deploy", capsys=capsys)["applied"] == [FIRST]
+
+
+def test_a_deploy_that_is_interrupted_ends_at_once_and_is_recorded(workshop: Workshop, capsys: Capsys) -> None:
+    workshop.write_migration(FIRST, ENDLESS[workshop.provider])
+    process = workshop.start("migrate", "deploy")
+    try:
+        wait_until(lambda: has_begun(workshop))
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    assert output.strip().splitlines()[-1].startswith("error: interrupted")
+    report = workshop.report("migrate", "deploy", capsys=capsys, code=1)
+    assert report["error"]["code"] == "P3009"
+
+
+@only_postgres
+def test_a_dev_that_is_interrupted_leaves_no_shadow_database(workshop: Workshop) -> None:
+    workshop.write_migration(FIRST, ENDLESS[workshop.provider])
+    at_work = "SELECT 1 FROM pg_stat_activity WHERE datname LIKE 'prisma_inprocess_shadow%' AND query LIKE '%pg_sleep%'"
+    # What counts as applied is applied to the shadow database first.
+    process = workshop.start("migrate", "resolve", "--applied", FIRST)
+    assert "Marked" in process.communicate(timeout=60)[0]
+    process = workshop.start("migrate", "dev")
+    try:
+        wait_until(lambda: workshop.sql(at_work) == [(1,)])
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130
+    assert workshop.sql("SELECT 1 FROM pg_database WHERE datname LIKE 'prisma_inprocess_shadow%'") == []
 
 
 def has_begun(workshop: Workshop) -> bool:
