@@ -178,11 +178,11 @@ async def test_a_tenant_dependency_that_knows_no_namespace_lets_nobody_in() -> N
             assert "must return a namespace" in response.json()["detail"]
 
 
-@pytest.mark.parametrize("name", ["ALL_NAMESPACES", "AllNamespaces.ALL_NAMESPACES", "None", "null", "*", "1", "%"])
-async def test_no_name_of_a_namespace_stands_for_all_of_them(name: str) -> None:
+async def test_no_name_of_a_namespace_stands_for_all_of_them() -> None:
     async with desk(allow_unauthenticated=True, tenant=tenant_of) as found:
         await populated(found)
-        assert (await found.client.get("runs", headers={"x-tenant": name})).json()["runs"] == []
+        for name in ("ALL_NAMESPACES", "AllNamespaces.ALL_NAMESPACES", "None", "null", "*", "1", "%"):
+            assert (await found.client.get("runs", headers={"x-tenant": name})).json()["runs"] == [], name
 
 
 async def test_a_tenant_signals_only_a_run_of_its_own_that_waits() -> None:

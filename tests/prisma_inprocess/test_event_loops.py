@@ -19,7 +19,7 @@ from tests.prisma_inprocess.workbench import create_sqlite_file
 LOOPS = 50
 READERS = 4
 # Each test leaves sockets behind for the garbage collector, as a program does that does not disconnect.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")]
 
 
 def own_threads() -> list[threading.Thread]:

@@ -14,6 +14,8 @@ import pytest
 from prisma_inprocess import generate
 from prisma_inprocess.model_building import LARGE
 
+pytestmark = pytest.mark.slow
+
 MODULES = Path("node_modules").resolve()
 HEAD = """
 generator client {

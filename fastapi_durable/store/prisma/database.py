@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 _SQLITE, _POSTGRES = 2, 3
 _OWN_TRANSACTION = timedelta(seconds=30)
+_ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 DEFAULT_LIMIT = timedelta(seconds=10)
 """A third of the default lease; see `StateStore.with_timeout`."""
 
@@ -197,7 +198,7 @@ class Database:
         if answer == _POSTGRES:
             return PostgresSql
         if answer == _SQLITE:
-            moment = await self._answer(MOMENT_QUESTION, datetime.now(UTC))
+            moment = await self._answer(MOMENT_QUESTION, _ANY_MOMENT)
             return SqliteMillisecondsSql if moment == "integer" else SqliteSql
         raise ConfigurationError("PrismaStateStore works on PostgreSQL and SQLite; the client's database is neither")
 

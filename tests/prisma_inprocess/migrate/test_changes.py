@@ -4,6 +4,8 @@ import pytest
 
 from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, USERS, USERS_WITH_NAMES, Workshop
 
+pytestmark = pytest.mark.slow
+
 Capsys = pytest.CaptureFixture[str]
 
 

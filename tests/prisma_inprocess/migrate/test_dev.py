@@ -10,6 +10,8 @@ from prisma_inprocess.migrate.terminal import command
 from tests.prisma_inprocess.migrate.conftest import only_postgres, only_sqlite
 from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, USERS, USERS_WITH_NAMES, Workshop
 
+pytestmark = pytest.mark.slow
+
 Capsys = pytest.CaptureFixture[str]
 
 

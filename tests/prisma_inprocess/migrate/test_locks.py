@@ -18,6 +18,8 @@ from prisma_inprocess.migrate.project import open_session
 from tests.prisma_inprocess.migrate.conftest import only_postgres, only_sqlite
 from tests.prisma_inprocess.migrate.workshop import CREATE_USERS, FIRST, Workshop
 
+pytestmark = pytest.mark.slow
+
 Capsys = pytest.CaptureFixture[str]
 # Each takes until its process is killed.
 ENDLESS = {
