@@ -37,7 +37,8 @@ def main() -> None:
         wheels = [_build(source, folder / package) for package, source in PROJECTS.items()]
         for wheel in wheels:
             _check_contents(wheel)
-        commands = _install(wheels, folder)
+        _check_client_alone(folder / "client", wheels[-1])
+        commands = _install(wheels, folder / "environment")
         _check_new_project(folder / "on-sqlite", commands, "sqlite", "file:./app.db")
         _check_new_project(folder / "on-postgresql", commands, "postgresql", server.create_database("app"))
         _check_own_project(folder / "own", commands)
@@ -71,18 +72,31 @@ def _belongs(name: str, package: str) -> bool:
     return code or name.startswith(f"{package}-")
 
 
-def _install(wheels: list[Path], folder: Path) -> Path:
-    """Return the folder with the environment's commands."""
-    _say("install them into an empty environment")
-    environment = folder / "environment"
+def _install(wheels: list[Path], environment: Path) -> Path:
+    """Return the folder with the commands of a new environment."""
+    _say(f"install {' and '.join(wheel.parent.name for wheel in wheels)} into an empty environment")
     venv.create(environment, with_pip=True)
     # the versions are the locked ones, so that what fails here is ours
     pins = re.findall(r"^(\S+==[^\s;]+)", (REPOSITORY / "requirements" / "dev.txt").read_text("utf-8"), re.MULTILINE)
-    constraints = folder / "constraints.txt"
+    constraints = environment / "constraints.txt"
     constraints.write_text("\n".join(pins), encoding="utf-8")
     pip = [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--constraint", str(constraints)]
-    _run([*pip, *map(str, wheels)], cwd=folder)
+    _run([*pip, *map(str, wheels)], cwd=environment)
     return environment / "bin"
+
+
+def _check_client_alone(project: Path, wheel: Path) -> None:
+    project.mkdir()
+    commands = _install([wheel], project / "environment")
+    _say("go the way of the client's own README")
+    readme = (PROJECTS["prisma_inprocess"] / "README.md").read_text(encoding="utf-8")
+    blocks = dict(re.findall(r"^```(prisma|python)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL))
+    (project / "schema.prisma").write_text(blocks["prisma"], encoding="utf-8")
+    (project / "notes.py").write_text(blocks["python"], encoding="utf-8")
+    for variables, command in re.findall(r"^    (?:(DATABASE_URL=\S+) )?(prisma-inprocess .*)$", readme, re.MULTILINE):
+        url = variables.partition("=")[2] or "file:./nowhere.db"
+        _run(shlex.split(command), cwd=project, commands=commands, DATABASE_URL=url)
+    _expect(_run(["python", "notes.py"], cwd=project, commands=commands), "1 hello\n")
 
 
 def _check_new_project(project: Path, commands: Path, database: str, url: str) -> None:
