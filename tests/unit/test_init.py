@@ -39,7 +39,7 @@ def test_a_new_project_has_all_that_it_needs(tmp_path: Path, provider: str, caps
     assert written[".env"].startswith("DATABASE_URL=file:" if provider == "sqlite" else "DATABASE_URL=postgresql:")
     assert ".env" in written[".gitignore"].splitlines()
     said = capsys.readouterr().out
-    assert said.endswith("  fastapi-durable migrate dev --name first\n  fastapi dev\n")
+    assert said.endswith(f"  cd {tmp_path}\n  fastapi-durable migrate dev --name first\n  fastapi dev\n")
     assert ("your server's address" in said) is (provider == "postgresql")
 
 
@@ -50,6 +50,14 @@ def test_the_second_time_nothing_is_written(tmp_path: Path, capsys: pytest.Captu
     assert main(["init", str(tmp_path)]) == 0
     assert files(tmp_path) == before
     assert capsys.readouterr().out.startswith("Everything that init writes is there already")
+
+
+def test_a_project_in_the_current_folder_needs_no_other_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init"]) == 0
+    assert "  cd " not in capsys.readouterr().out
 
 
 def test_a_project_of_somebody_keeps_all_that_it_has(tmp_path: Path) -> None:

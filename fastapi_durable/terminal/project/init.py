@@ -1,5 +1,6 @@
 """`fastapi-durable init`: a new project, or what an existing one lacks."""
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ APPLICATIONS: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py
 
 
 class InitError(Exception):
-    """Nothing was written; the text says why, and what to do."""
+    """Not everything was written that is missing; the text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def _read(path: Path) -> str:
 
 
 def report(changes: list[Change], folder: Path) -> str:
-    """What was done, and the two commands that run the project."""
+    """What was done, and the commands that run the project."""
     lines = [f"{change.path.relative_to(folder)}: {change.said}" for change in changes]
     if not changes:
         lines = ["Everything that init writes is there already"]
@@ -105,4 +106,5 @@ def report(changes: list[Change], folder: Path) -> str:
         lines.append("\nPut your server's address into .env. Then:")
     else:
         lines.append("\nNow:")
-    return "\n".join([*lines, "  fastapi-durable migrate dev --name first", "  fastapi dev"])
+    enter = [] if folder == Path.cwd() else [f"  cd {shlex.quote(str(folder))}"]
+    return "\n".join([*lines, *enter, "  fastapi-durable migrate dev --name first", "  fastapi dev"])
