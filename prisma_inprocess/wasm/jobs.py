@@ -35,6 +35,8 @@ class Jobs:
         self._timers: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
+        # Nobody waits for the module any more: it is not called, and begins nothing.
+        self._over = False
 
     def add(self, job: Callable[[], Any]) -> None:
         """Queue a job behind those that wait already."""
@@ -43,7 +45,7 @@ class Jobs:
     def run(self) -> None:
         """Run what is queued, and what that queues. Not to be called from a function that the module imports."""
         try:
-            while self._queue:
+            while self._queue and not self._over:
                 self._queue.popleft()()
         except Exception as error:
             self._fail(error)
@@ -106,7 +108,11 @@ class Jobs:
             self._waiting.discard(future)
 
     async def cancel(self) -> None:
-        """Cancel the coroutines that are under way, and wait until they have ended. The module gets no answer."""
+        """Cancel the coroutines that are under way, and wait until they have ended. The module gets no answer.
+
+        Not even of a coroutine that has just ended: told of it, the module would begin the next one.
+        """
+        self._over = True
         for task in self._tasks:
             task.cancel()
         await self.close()

@@ -126,3 +126,20 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     assert (target / "a").read_text() == "1"
     write_whole(target / "a", "3")
     assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["a", "first", "migrations"]
+
+
+async def test_what_has_just_ended_when_a_command_is_cancelled_begins_nothing_more() -> None:
+    """Else the next statement would run with nobody to interrupt it, and the command would wait for it."""
+    jobs = Jobs()
+    begun: list[str] = []
+
+    async def statement(name: str) -> str:
+        begun.append(name)
+        return name
+
+    first = jobs.promise_of(statement("first"))
+    first.then(lambda _: jobs.promise_of(statement("second")))
+    await asyncio.sleep(0)  # it has ended, and nobody was told yet
+    await jobs.cancel()
+    await asyncio.sleep(0.01)
+    assert begun == ["first"]

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -86,16 +87,21 @@ class Workshop:
         return ["--schema", str(self.root / "schema.prisma"), "--wasm-dir", str(WASM)]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start a command as a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "prisma_inprocess", *arguments, *self.options(arguments)],
-            cwd=self.root,
-            env={**os.environ, "DATABASE_URL": self.url, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        """Start a command as a process of its own, as from a terminal."""
+        # What a shell starts in the background ignores SIGINT, and so do the processes that it starts.
+        ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-m", "prisma_inprocess", *arguments, *self.options(arguments)],
+                cwd=self.root,
+                env={**os.environ, "DATABASE_URL": self.url, "PYTHONPATH": str(REPOSITORY)},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+        finally:
+            signal.signal(signal.SIGINT, ours)
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement outside of everything that is tested, and return its rows."""
