@@ -46,7 +46,8 @@ help:
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
 	@echo "make bench-console  how quick the console is with a million runs on PostgreSQL, and 100,000 on SQLite"
 	@echo "make bench-paint  how soon the dashboard shows something in Chromium, with 100,000 runs"
-	@echo "make parity       compare prisma_inprocess with Prisma's own JavaScript runtime, on both databases"
+	@echo "make parity       compare prisma_inprocess with Prisma's own JavaScript runtime, on both databases, with random"
+	@echo "                  operations at the end (ARGS='--random 5000 --seed 7' for others): about ten minutes"
 	@echo "make parity-migrate  compare what prisma_inprocess and the Prisma CLI migrate, in both directions, on both databases"
 	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers, and migrating"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
@@ -140,6 +141,7 @@ bench-console: setup
 parity: setup
 	cd tests/prisma_inprocess/parity && ../../../scripts/with_node npm ci --ignore-scripts --loglevel=error
 	scripts/with_node .venv/bin/python -m tests.prisma_inprocess.parity
+	scripts/with_node .venv/bin/python -m tests.prisma_inprocess.parity.foreign $(ARGS)
 
 parity-migrate: setup
 	scripts/with_node .venv/bin/python -m pytest -m node tests/prisma_inprocess/migrate $(ARGS)

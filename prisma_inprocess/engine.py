@@ -26,6 +26,7 @@ from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
 log = logging.getLogger(__name__)
 
 _RAW_METHODS: Final = frozenset(("query_raw", "query_first", "execute_raw"))
+_RETURNS_UPDATED_ROW: Final = frozenset(("update", "upsert"))
 _WAITS_FOR_ITSELF = (
     "Timed out fetching a new connection from the connection pool: this call was made outside of a transaction that "
     "its own task holds open, and waited for a connection while the transaction kept one. Make the call through the "
@@ -137,9 +138,13 @@ class InProcessEngine:
     async def run(self, operation: Operation, *, tx_id: str | None) -> Any:
         """Run one operation. Raises: the client's own exceptions."""
         try:
-            return {"data": {"result": await self._run(operation, self._session(tx_id))}}
+            result = await self._run(operation, self._session(tx_id))
         except EngineError as error:
             raise self._failure(error) from error
+        if not result and operation.method in _RETURNS_UPDATED_ROW:
+            # The update deleted its own row, through a relation. The client's `update` returns None for this error.
+            raise self._failure(EngineError("The updated record was deleted by the update itself.", "P2025"))
+        return {"data": {"result": result}}
 
     async def run_batch(self, operations: Sequence[Operation], *, tx_id: str | None) -> None:
         """Run several operations so that all happen or none does. Raises: the client's own exceptions."""

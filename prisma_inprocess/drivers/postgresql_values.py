@@ -14,6 +14,7 @@ from uuid import UUID
 
 from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult, Unreadable
 from prisma_inprocess.drivers.lists import postgres_list
+from prisma_inprocess.drivers.numbers import encode_integer
 from prisma_inprocess.drivers.postgresql_codecs import OutOfRange
 from prisma_inprocess.errors import EngineError
 from prisma_inprocess.request import dump_json
@@ -52,7 +53,9 @@ _LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
 def _encoder(kind: ArgumentType) -> Encoder | None:
     if kind.scalar == "datetime":
-        return _datetime_encoder(kind.database or "")
+        encode_time = _datetime_encoder(kind.database or "")
+        # An integer is compared with the count of a field, which a plan declares as the field's own type.
+        return lambda value: value if type(value) is int else encode_time(value)
     return _ENCODERS.get(kind.scalar)
 
 
@@ -123,18 +126,23 @@ def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else str(value)
 
 
+def _encode_text(value: Any) -> str | int:
+    # An integer, as for a time.
+    return value if isinstance(value, (str, int)) else str(value)
+
+
 def _json_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
 _ENCODERS: Final[dict[str, Encoder]] = {
-    "int": _to_int,
-    "bigint": _to_int,
+    "int": encode_integer,
+    "bigint": encode_integer,
     "float": float,
     "decimal": _to_decimal,
     "bytes": _to_bytes,
-    "string": _to_text,
-    "enum": _to_text,
+    "string": _encode_text,
+    "enum": _encode_text,
 }
 _DECODERS: Final[dict[str, Decoder]] = {
     "int": _to_int,

@@ -15,6 +15,7 @@ from uuid import UUID
 from prisma_inprocess.date_format import DateFormat
 from prisma_inprocess.drivers.base import ArgumentType, Decoder, Encoder, RawResult
 from prisma_inprocess.drivers.lists import sqlite_list
+from prisma_inprocess.drivers.numbers import encode_integer
 from prisma_inprocess.drivers.private_sqlite import private_sqlite
 from prisma_inprocess.drivers.sqlite_dates import decode_datetime, encode_iso, encode_milliseconds
 from prisma_inprocess.request import dump_json
@@ -91,8 +92,10 @@ class SqliteDialect:
     whole_list = staticmethod(sqlite_list)
 
     def encoder(self, kind: ArgumentType) -> Encoder | None:
+        encode_date = _DATE_ENCODERS[self.dates]
         encoders: dict[str, Encoder] = {
-            "datetime": _DATE_ENCODERS[self.dates],
+            # An integer is stored as one, or is compared with the count of a field.
+            "datetime": lambda value: value if type(value) is int else encode_date(value),
             "int": _encode_int,
             "bigint": _encode_int,
             "float": float,
@@ -129,8 +132,9 @@ class SqliteDialect:
         return decoders.get(kind)
 
 
-def _encode_int(value: Any) -> int:
-    return value if type(value) is int else int(value)
+def _encode_int(value: Any) -> int | float:
+    number = encode_integer(value)
+    return number if isinstance(number, int) else float(number)
 
 
 def _encode_bytes(value: Any) -> Any:

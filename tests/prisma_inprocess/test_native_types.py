@@ -115,6 +115,20 @@ async def test_a_list_of_json_is_compared_as_a_whole(db: Any, native: ModuleType
     assert await db.native.count(where={"jsons": {"equals": [native.Json(1), native.Json([2])]}}) == 1
 
 
+async def test_lists_of_bytes_and_times_are_set_and_pushed(db: Any, native: ModuleType) -> None:
+    one, two = native.Base64.encode(b"one"), native.Base64.encode(b"two")
+    morning, evening = at(1970, 1, 1, 8), at(1970, 1, 1, 20)
+    row = await db.native.create(data={})
+    for operator in ("set", "push"):
+        changes = {"blobs": {operator: [one, two]}, "clocks": {operator: [morning, evening]}}
+        row = await db.native.update(where={"id": row.id}, data=changes)
+    assert [blob.decode() for blob in row.blobs] == [b"one", b"two"] * 2
+    assert row.clocks == [morning, evening] * 2
+    for field, values in (("blobs", [one, two]), ("clocks", [morning, evening])):
+        assert await db.native.count(where={field: {"has_every": values}}) == 1
+        assert await db.native.count(where={field: {"equals": values * 2}}) == 1
+
+
 async def test_a_time_with_a_zone_is_read_without_it_as_by_prisma(db: Any, server: Any) -> None:
     await server.execute("""INSERT INTO "Native" (clockz) VALUES ('12:30:00.5+05:30')""")
     assert (await db.native.find_first()).clockz == at(1970, 1, 1, 12, 30, 0, 500000)

@@ -171,6 +171,55 @@ async def test_relation_filters(db: Any, rich: Rich) -> None:
     assert await emails({"posts": {"every": {"views": 5}}}) == [reader.email, writer.email]
 
 
+async def test_an_integer_divided_is_an_integer(db: Any, rich: Rich) -> None:
+    user = await make_user(db, rich, visits=7, big=-9)
+    divided = {"visits": {"divide": 2}, "big": {"divide": 2}}
+    changed = await db.user.update(where={"id": user.id}, data=divided)
+    assert (changed.visits, changed.big) == (3, -4)
+    assert await db.user.count(where={"visits": 3, "big": -4}) == 1
+
+
+@only_postgres
+async def test_values_of_an_enum_with_other_names_in_the_database_are_pushed(db: Any, rich: Rich) -> None:
+    user = await make_user(db, rich, roles=["USER"])
+    changed = await db.user.update(where={"id": user.id}, data={"roles": {"push": ["ADMIN", "USER"]}})
+    assert changed.roles == ["USER", "ADMIN", "USER"]
+
+
+async def test_having_compares_an_average_of_integers_with_a_fraction(db: Any, rich: Rich) -> None:
+    await make_user(db, rich, visits=1, big=1)
+    await make_user(db, rich, "bob@example.org", visits=2, big=2)
+    for field in ("visits", "big"):
+        for condition, expected in (({"gte": 1.5, "lt": 1.6}, 1), ({"equals": 1.5}, 1), ({"gt": 1.5}, 0)):
+            having = {field: {"_avg": condition}}
+            groups = await db.user.group_by(by=["role"], order={"role": "asc"}, having=having)
+            assert len(groups) == expected, having
+
+
+@pytest.mark.parametrize("field", ["email", "role", "money", "blob", "flag", "big", "ratio", "at", "bossId"])
+async def test_having_compares_the_count_of_a_field_of_any_type(db: Any, rich: Rich, field: str) -> None:
+    bytes_ = rich.package.Base64.encode(b"x")
+    values = {"money": 1, "blob": bytes_, "big": 1, "ratio": 1.5}
+    await make_user(db, rich, id="boss", bossId="boss", **values)
+    for count, expected in ((1, 1), (2, 0)):
+        having = {field: {"_count": {"equals": count}}}
+        assert len(await db.user.group_by(by=["visits"], order={"visits": "asc"}, having=having)) == expected
+
+
+async def test_an_update_that_deletes_its_own_row_returns_none(db: Any, rich: Rich) -> None:
+    await make_user(db, rich, id="own boss", bossId="own boss")
+    assert await db.user.update(where={"id": "own boss"}, data={"boss": {"delete": True}}) is None
+    assert await db.user.count() == 0
+
+
+async def test_an_upsert_that_deletes_its_own_row_says_so(db: Any, rich: Rich) -> None:
+    await make_user(db, rich, id="own boss", bossId="own boss")
+    create = {"email": "x@example.org", "settings": rich.json({})}
+    with pytest.raises(rich.errors.RecordNotFoundError, match="deleted by the update itself"):
+        await db.user.upsert(where={"id": "own boss"}, data={"create": create, "update": {"boss": {"delete": True}}})
+    assert await db.user.count() == 0
+
+
 async def test_count_group_by_and_aggregates(db: Any, rich: Rich) -> None:
     user = await make_user(db, rich)
     for views, score in ((1, 10), (2, None), (3, 5)):

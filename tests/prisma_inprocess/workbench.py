@@ -23,7 +23,7 @@ PROVIDERS: Final = ("sqlite", "postgresql")
 
 @dataclass(frozen=True)
 class Rich:
-    """The generated client package of the rich schema for one provider, and a database with its tables."""
+    """The generated client package of a schema for one provider, and a database with its tables."""
 
     provider: str
     package: ModuleType

@@ -1,0 +1,15 @@
+"""Numbers that a plan declares as integers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+
+def encode_integer(value: Any) -> int | Decimal:
+    """Return an integer, or a number with its fraction: `having` compares an average of integers with one."""
+    if type(value) is int:
+        return value
+    if isinstance(value, (float, Decimal)) and value != int(value):
+        return Decimal(str(value))
+    return int(value)
