@@ -17,6 +17,8 @@ from tests.store.conftest import prisma_of
 from tests.support.migrations import migrate
 from tests.support.postgres import LocalPostgresServer
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_client_that_is_not_connected_is_reported_as_unavailable(sqlite_url: str) -> None:
     store = PrismaStateStore(SqlitePrisma(datasource={"url": sqlite_url}))
