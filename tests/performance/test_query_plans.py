@@ -15,11 +15,14 @@ from fastapi_durable.model.records import (
     AttributeFilter,
     Lease,
     RetentionPolicy,
+    Run,
+    RunChanges,
     RunQuery,
     RunStatus,
 )
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, at
+from fastapi_durable.store.contract.suite.prepared import prepared
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.support.past import add_finished_runs
 
@@ -34,9 +37,23 @@ async def hot_path(store: StateStore) -> None:
     await store.create_run(a_run("waiting"))
     await asyncio.gather(*(store.create_run(run) for run in runs))
     await asyncio.gather(*(store.record_checkpoint(a_checkpoint(0, run_id=run.id), token="t") for run in runs))
+    rows = {run.id: prepared(store, a_checkpoint(1, run_id=run.id), a_checkpoint(2, run_id=run.id)) for run in runs}
+    await store.record_prepared(rows["run-0"], token="t")
+    await asyncio.gather(*(store.record_prepared(rows[run.id], token="t") for run in runs))
     await asyncio.gather(*(store.find_run(run.id) for run in runs))
     await asyncio.gather(*(store.list_checkpoints(run.id) for run in runs))
     await store.renew_leases([Lease(run.id, "t") for run in runs], until=at(60))
+    for run in runs:
+        rows[run.id] = prepared(store, a_checkpoint(3, run_id=run.id), a_checkpoint(4, run_id=run.id))
+
+    async def change(run: Run) -> bool:
+        changes: RunChanges = {"status": RunStatus.RUNNING, "updated_at": at(2)}
+        return await store.update_run(
+            run.id, changes, statuses=[RunStatus.RUNNING], token="t", wake_count=0, checkpoints=rows[run.id]
+        )
+
+    assert await change(runs[0])
+    assert await asyncio.gather(*map(change, runs[1:])) == [True] * (MANY - 1)
     await asyncio.gather(
         *(
             store.update_run(

@@ -12,6 +12,7 @@ from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.model.records import Lease, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, at, create, existing
+from fastapi_durable.store.contract.suite.prepared import prepared
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import prisma_of
 from tests.store.silence import Network, hanging
@@ -47,6 +48,9 @@ async def store(client: Any) -> StateStore:
 GATHERED: dict[str, Call] = {
     "create_run": lambda store, n: store.create_run(a_run(f"new-{n}")),
     "record_checkpoint": lambda store, n: store.record_checkpoint(a_checkpoint(0, f"run-{n}"), token="mine"),
+    "record_prepared": lambda store, n: store.record_prepared(
+        prepared(store, a_checkpoint(0, f"run-{n}")), token="mine"
+    ),
     "update_run": lambda store, n: store.update_run(f"run-{n}", {"output": n}, token="mine"),
     "find_run": lambda store, n: store.find_run(f"run-{n}"),
     "read_history": lambda store, n: store.read_history(f"run-{n}"),

@@ -10,6 +10,7 @@ import pytest_asyncio
 from fastapi_durable.model.records import CheckpointStatus, Lease, RetentionPolicy, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.contract.suite.builders import T0, a_checkpoint, a_run, a_waiter, an_event, at, create
+from fastapi_durable.store.contract.suite.prepared import prepared
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import emptied, prisma_of
 
@@ -67,6 +68,9 @@ ONE_STATEMENT: dict[str, Operation] = {
     "claim_runs": lambda store: store.claim_runs("t", now=at(1), until=at(9), limit=9, workflows=[("checkout", "1")]),
     "renew_leases": lambda store: store.renew_leases([Lease("run-1", "mine"), Lease("b", "x")], until=at(9)),
     "record_checkpoint": lambda store: store.record_checkpoint(a_checkpoint(1), token="mine"),
+    "record_prepared": lambda store: store.record_prepared(
+        prepared(store, a_checkpoint(1), a_checkpoint(2)), token="mine"
+    ),
     "record a start": lambda store: store.record_checkpoint(a_checkpoint(2, status=CheckpointStatus.RUNNING)),
     "list_checkpoints": lambda store: store.list_checkpoints("run-1"),
     "take_signal_waiter": lambda store: store.take_signal_waiter("t"),
