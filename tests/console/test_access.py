@@ -156,6 +156,21 @@ async def test_another_tenant_neither_sees_nor_touches_a_run() -> None:
         assert (await found.client.get("runs", params={"total": True})).json()["total"] == 3
 
 
+async def test_a_tenant_starts_runs_in_the_modules_namespace_only_and_under_no_id_of_another_tenant() -> None:
+    """A run is created in the module's namespace. An id that is used elsewhere is refused, and not told of."""
+    async with desk(allow_unauthenticated=True, tenant=tenant_of) as found:
+        await found.runtime.store.create_run(stored("hidden", namespace="elsewhere"))
+        body = {"input": {"id": "7", "weight": 2}, "run_id": "hidden"}
+        for tenant in ("ours", "default"):
+            response = await found.client.post("workflows/send/runs", json=body, headers={"x-tenant": tenant})
+            assert response.status_code == 403
+            assert "elsewhere" not in response.text
+        del body["run_id"]
+        response = await found.client.post("workflows/send/runs", json=body, headers={"x-tenant": "ours"})
+        assert response.status_code == 403
+        assert await found.runtime.service.count_runs() == 1
+
+
 async def test_a_tenant_of_another_namespace_than_the_modules_is_refused() -> None:
     """A module that serves one namespace has nothing for the others."""
     async with desk(namespace="shop", allow_unauthenticated=True, tenant=tenant_of) as found:

@@ -71,6 +71,7 @@ async def test_every_filter_selects() -> None:
         assert await ids(found, unattributed=True, status="failed") == ["tagged"]
         assert await ids(found, attr=["n:gte:7", "at:eq:a:b", "ok:eq:true"]) == ["tagged"]
         assert await ids(found, attr="n:gt:7") == []
+        assert await ids(found, attr=["n:eq:7.0", "n:lt:1e1"]) == ["tagged"], "however a number is written"
         before = (SystemClock().now() - timedelta(minutes=30)).isoformat()
         assert await ids(found, created_until=before) == ["old"]
         assert set(await ids(found, created_from=before)) == {"tagged", "other"}

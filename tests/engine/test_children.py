@@ -301,22 +301,23 @@ async def test_a_run_may_wait_for_the_one_that_started_it_and_goes_on_when_that_
     assert run.parent_run_id is None
 
 
-async def test_a_descendant_that_starts_its_ancestor_does_not_become_its_parent() -> None:
+@pytest.mark.parametrize("line", [["elder", "younger"], ["elder", "middle", "younger"]], ids=["child", "grandchild"])
+async def test_a_descendant_that_starts_its_ancestor_does_not_become_its_parent(line: list[str]) -> None:
     """A cancel or a deletion that goes down would go round."""
 
     @workflow
-    async def flow(ctx: WorkflowContext, other: str) -> None:
-        await ctx.start_child(flow, ctx.run_id, run_id=other)
+    async def flow(ctx: WorkflowContext, following: list[str]) -> None:
+        await ctx.start_child(flow, following[1:], run_id=following[0])
         await ctx.wait_for_signal(f"never:{ctx.run_id}")
 
     store = MemoryStateStore()
     async with running_engine(store, flow) as engine:
-        await engine.start(flow, "younger", run_id="elder")
+        await engine.start(flow, [*line[1:], "elder"], run_id="elder")
         await until(lambda: store.find_signal_waiter("never:younger"))
-        elder, younger = await store.find_run("elder"), await store.find_run("younger")
-        assert (elder.parent_run_id, younger.parent_run_id) == (None, "elder")  # type: ignore[union-attr]
+        runs = [await store.find_run(run_id) for run_id in line]
+        assert [run and run.parent_run_id for run in runs] == [None, *line[:-1]]
         await engine.cancel("elder")
-        assert await engine.delete_run("elder") == 2
+        assert await engine.delete_run("elder") == len(line)
 
 
 async def test_children_of_children_end_where_their_ids_become_too_long_and_say_so() -> None:

@@ -305,6 +305,20 @@ async def test_the_log_names_the_class_of_the_exception_that_made_a_run_fail(cap
     ]
 
 
+@pytest.mark.parametrize(
+    "several",
+    [
+        ExceptionGroup("two", [KeyError("first"), ValueError("second")]),
+        GatherError({2: ValueError("second"), 1: KeyError("first")}, total=3),
+    ],
+    ids=["group", "gather"],
+)
+def test_the_cause_of_several_failures_is_the_first_of_them(several: Exception) -> None:
+    cause = error_record(several).cause
+    assert cause is not None
+    assert (cause.type, cause.message) == ("KeyError", "'first'")
+
+
 def test_the_root_of_an_error_is_the_exception_whose_message_it_passes_on() -> None:
     """What that one was raised from is not: the message says nothing of it."""
     raised_from = ErrorRecord(message="hung up", type="ConnectionError")

@@ -158,6 +158,21 @@ async def test_a_full_worker_takes_the_run_when_it_has_a_place() -> None:
         assert await handle.result("60s") == "on"
 
 
+async def test_more_runs_than_the_worker_has_places_are_worked_off_without_a_poll() -> None:
+    """A look that found as many as there was room for is no sign that there are no more."""
+
+    @workflow
+    async def brief(ctx: WorkflowContext) -> None:
+        await ctx.side_effect(lambda: 1, int)
+
+    store = MemoryStateStore()
+    outside = build_engine(store, brief)
+    handles = [await outside.start(brief) for _ in range(5)]
+    async with running_engine(store, brief, config=ONE_PLACE):
+        for handle in handles:
+            await handle.result("60s")
+
+
 async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_nothing() -> None:
     inner, fails = MemoryStateStore(), [True]
 

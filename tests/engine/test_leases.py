@@ -6,14 +6,26 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import pytest
+
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.clock import SystemClock
+from fastapi_durable.model.errors import RunCancelledError
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
-from tests.support.engine_rig import SHORT_LEASE, has_status, is_idle, running_engine, running_worker, tuned, until
+from tests.support.engine_rig import (
+    SHORT_LEASE,
+    build_engine,
+    has_status,
+    is_idle,
+    running_engine,
+    running_worker,
+    tuned,
+    until,
+)
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -306,6 +318,28 @@ async def test_one_renewal_that_fails_costs_no_lease(store: StateStore) -> None:
         assert (await handle.run()).recovery_attempts is None
     assert executions == 1
     assert renewals[:2] == ["failed", "made"]
+
+
+async def test_a_cancel_of_which_nobody_tells_ends_the_step_at_the_next_renewal(store: StateStore) -> None:
+    """The run keeps its lease until it is undone, so its worker learns of the cancel by the renewal alone."""
+    entered = asyncio.Event()
+
+    @step
+    async def work() -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> None:
+        await ctx.step(work)
+
+    config = tuned(SHORT_LEASE, lease=timedelta(milliseconds=300), show_running_after=timedelta(hours=1))
+    async with running_engine(store, flow, config=config) as engine:
+        handle = await engine.start(flow)
+        await entered.wait()
+        await build_engine(store, flow).cancel(handle.run_id, compensate=True)
+        with pytest.raises(RunCancelledError):
+            await handle.result("60s")
 
 
 async def holds_nothing(worker: Worker) -> bool:

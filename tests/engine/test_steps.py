@@ -73,6 +73,39 @@ async def test_a_run_that_waits_for_a_distant_retry_is_suspended_until_then(stor
     assert timedelta(minutes=59) < run.wake_at - run.updated_at <= timedelta(hours=1)
 
 
+class NotedSleeps(HandClock):
+    """A clock that tells who slept on it for how long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[timedelta] = []
+
+    async def sleep(self, delay: timedelta) -> None:
+        self.slept.append(delay)
+        await super().sleep(delay)
+
+
+async def test_a_short_pause_between_two_attempts_is_waited_for_in_memory(store: StateStore) -> None:
+    clock, attempts = NotedSleeps(), 0
+
+    @step(max_attempts=2, backoff=fixed("1234 ms"))
+    async def fail_once() -> int:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise ConnectionError("try again")
+        return attempts
+
+    @workflow
+    async def flow(ctx: WorkflowContext) -> int:
+        return await ctx.step(fail_once)
+
+    config = tuned(FAST, lease=timedelta(hours=1), inline_retry_below=timedelta(minutes=1))
+    async with running_engine(store, flow, config=config, clock=clock) as engine:
+        assert await (await engine.start(flow)).result("60s") == 2
+    assert timedelta(milliseconds=1234) in clock.slept
+
+
 async def test_attempts_survive_a_crash(store: StateStore) -> None:
     """Two failed before the process died; the next one, elsewhere, is the third and last."""
     attempts = 0
