@@ -154,6 +154,18 @@ class ClientNotConnectedError(PrismaError):
     ),
 )
 
+# Where the native engine's binaries would be kept. In a container, a user may have no home, and the import would fail.
+_CONFIG_CHANGES: Final = (
+    (
+        """\
+        default=Path.home(),
+""",
+        """\
+        default=Path('~'),
+""",
+    ),
+)
+
 # `model_validate` only looks at options that are not given here, for each row.
 _COMPAT_CHANGES: Final = (
     (
@@ -232,6 +244,7 @@ def patch_package(root: Path, provider: str, models: int) -> None:
     _change(root / "client.py", _CLIENT_CHANGES)
     _change(root / "errors.py", _ERROR_CHANGES)
     _change(root / "_compat.py", _COMPAT_CHANGES)
+    _change(root / "_config.py", _CONFIG_CHANGES)
     if models >= LARGE:
         _defer_models(root, models)
     for file in root.rglob("*.py"):
