@@ -38,7 +38,7 @@ help:
 	@echo "make zones        cron expressions in every time zone, compared with a walk through the minutes: half an hour"
 	@echo "make check        ruff, mypy and the import rules"
 	@echo "make coverage     run all tests and show which branches they leave out; less than the floor in pyproject.toml fails"
-	@echo "make lowest       the unit, engine and integration tests beside the lowest versions that pyproject.toml allows"
+	@echo "make lowest       the unit, engine, integration and client tests beside the lowest versions that pyproject.toml allows"
 	@echo "make matrix       the same tests on Python 3.12, 3.13 and 3.14, where found (PYTHONS=3.13 insists on that one)"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make wheel        build the two wheels into dist/"
@@ -150,7 +150,7 @@ stress-prisma: setup
 	.venv/bin/python -m tests.prisma_inprocess.stress
 
 bench-prisma: setup
-	.venv/bin/python -m tests.prisma_inprocess.bench
+	.venv/bin/python -m tests.prisma_inprocess.bench $(ARGS)
 	.venv/bin/python -m tests.prisma_inprocess.migrate.bench
 
 setup: .venv/.installed node_modules/.installed .make/clients

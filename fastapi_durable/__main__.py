@@ -66,6 +66,9 @@ def _describe_init(commands: "argparse._SubParsersAction[Any]") -> None:
     )
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="the project's folder (default: this one)")
     parser.add_argument("--database", choices=PROVIDERS, help="database of a new schema (default: sqlite)")
+    parser.add_argument(
+        "--with", dest="extra", choices=["docker"], help="add a Dockerfile and a compose.yaml: web, worker, PostgreSQL"
+    )
     parser.set_defaults(work=_init)
 
 
@@ -74,7 +77,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
     folder = arguments.folder.resolve()
     try:
-        changes = prepare(folder, arguments.database)
+        changes = prepare(folder, arguments.database, docker=arguments.extra == "docker")
         write(changes)
     except InitError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -13,6 +13,8 @@ from prisma_inprocess.date_format import DateFormat
 from prisma_inprocess.errors import PrismaInProcessError
 from prisma_inprocess.generator import generate
 from prisma_inprocess.migrate.terminal.commands import add_commands
+from prisma_inprocess.wasm.files import SCHEMA_ENGINE, find
+from prisma_inprocess.wasm.module_cache import load_module, new_engine
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "prisma-inprocess") -> int:
@@ -33,10 +35,15 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "prisma-inproces
 def _generate(options: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
-        for schema in options.schema or [Path("schema.prisma")]:
+        schemas = options.schema or [Path("schema.prisma")]
+        for schema in schemas:
             generated = generate(schema, wasm_dir=options.wasm_dir, warm_up=not options.no_warm_up)
             seconds = time.monotonic() - started
             print(f"Generated a client for {generated.provider} in {generated.output} ({seconds:.1f} s)")
+        if options.warm_up_migrations:
+            load_module(
+                new_engine(), find(SCHEMA_ENGINE, wasm_dir=options.wasm_dir, near=[schemas[0].resolve().parent])
+            )
     except PrismaInProcessError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -70,6 +77,11 @@ def _parser(prog: str) -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--no-warm-up", action="store_true", help="do not compile the query compiler now; the first process will"
+    )
+    command.add_argument(
+        "--warm-up-migrations",
+        action="store_true",
+        help="compile the engine of `migrate` as well, for an image that cannot be written to later",
     )
     command.set_defaults(work=_generate)
     command = commands.add_parser("convert-dates", help="give all DateTime values of a SQLite file one format")

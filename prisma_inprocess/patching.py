@@ -154,6 +154,30 @@ class ClientNotConnectedError(PrismaError):
     ),
 )
 
+# Where the native engine's binaries would be kept. In a container, a user may have no home, and the import would fail.
+_CONFIG_CHANGES: Final = (
+    (
+        """\
+        default=Path.home(),
+""",
+        """\
+        default=Path('~'),
+""",
+    ),
+)
+
+# `model_validate` only looks at options that are not given here, for each row.
+_COMPAT_CHANGES: Final = (
+    (
+        """\
+        return model.model_validate(obj)
+""",
+        """\
+        return model.__pydantic_validator__.validate_python(obj)
+""",
+    ),
+)
+
 
 # See `model_building.py`.
 _LARGE_BASE_CHANGES: Final = (
@@ -219,6 +243,8 @@ def patch_package(root: Path, provider: str, models: int) -> None:
     (root / "types.py").write_text(_file("types"), encoding="utf-8")
     _change(root / "client.py", _CLIENT_CHANGES)
     _change(root / "errors.py", _ERROR_CHANGES)
+    _change(root / "_compat.py", _COMPAT_CHANGES)
+    _change(root / "_config.py", _CONFIG_CHANGES)
     if models >= LARGE:
         _defer_models(root, models)
     for file in root.rglob("*.py"):

@@ -2,7 +2,8 @@
 
 Outside this repository, in an empty environment, with neither Node.js nor npm on PATH: the README's commands make a new
 project on each database, whose workflow waits while the project is migrated a second time, and completes. Then they
-complete a project of somebody else (`tests/wheel_project`), which has models of its own.
+complete a project of somebody else (`tests/wheel_project`), which has models of its own. At last the commands of a
+project's Dockerfile and compose.yaml are carried out, without Docker: `container_commands`.
 """
 
 import json
@@ -23,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support import container_commands
 from tests.support.postgres import local_postgres
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -42,6 +44,8 @@ def main() -> None:
         _check_new_project(folder / "on-sqlite", commands, "sqlite", "file:./app.db")
         _check_new_project(folder / "on-postgresql", commands, "postgresql", server.create_database("app"))
         _check_own_project(folder / "own", commands)
+        _say("carry out what the files for containers say, as a user who can write nothing")
+        container_commands.check(folder / "containers", commands, server.create_database("containers"))
     print("WHEEL OK")
 
 

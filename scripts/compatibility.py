@@ -1,4 +1,4 @@
-"""The unit, engine and integration tests beside other versions: `make lowest` and `make matrix`.
+"""The unit, engine and integration tests, and the client's, beside other versions: `make lowest` and `make matrix`.
 
 `lowest` takes the oldest Python and the oldest packages that pyproject.toml allows (`requirements/lowest.txt`);
 a version of Python, such as 3.13, takes the packages of the lock. Each has an environment of its own in `.make`.
@@ -19,7 +19,11 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PROJECTS = (REPOSITORY, REPOSITORY / "prisma_inprocess")
-TESTS = ("tests/unit", "tests/engine", "tests/integration")
+# What each run of pytest is given; the slow tests of the client wait for servers that are silent.
+SUITES = (
+    ("tests/unit", "tests/engine", "tests/integration"),
+    ("tests/prisma_inprocess", "-m", "not slow and not node"),
+)
 
 
 @dataclass(frozen=True)
@@ -123,8 +127,12 @@ def _environment(target: Target, python: Path) -> Path:
 
 
 def _run_tests(python: Path, arguments: list[str]) -> bool:
-    print(f"{python.relative_to(REPOSITORY)}: {' '.join(TESTS)}", flush=True)
-    return subprocess.run([python, "-m", "pytest", *TESTS, *arguments], cwd=REPOSITORY, check=False).returncode == 0
+    passed = True
+    for suite in SUITES:
+        print(f"{python.relative_to(REPOSITORY)}: {' '.join(suite)}", flush=True)
+        done = subprocess.run([python, "-m", "pytest", *suite, *arguments], cwd=REPOSITORY, check=False)
+        passed = passed and done.returncode == 0
+    return passed
 
 
 if __name__ == "__main__":

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from prisma_inprocess.drivers.lists import WholeList
 from prisma_inprocess.errors import EngineError
 
-Row = Mapping[str, Any]
+T = TypeVar("T")
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
 
 
 class Unreadable(ValueError):
     """A stored value that the client's type for it cannot hold; says what it is, and never the value."""
+
+
+class Row(Protocol):
+    """A row as the driver gives it: its values in the order of the columns, and by a column's position or name."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+    def keys(self) -> Iterable[str]: ...
+
+
+class Rows(list[Any]):
+    """Rows of one statement.
+
+    Attributes:
+        columns: The names of their columns.
+    """
+
+    __slots__ = ("columns",)
+
+    def __init__(self, columns: tuple[str, ...], rows: Iterable[Row] = ()) -> None:
+        super().__init__(rows)
+        self.columns = columns
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,7 +108,15 @@ class Dialect(Protocol):
         ...
 
 
-class Session(Protocol):
+class Reader(Protocol):
+    """Something that runs planned statements which only read."""
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
+        """Run a planned statement and return its rows. Raises: EngineError with Prisma's code."""
+        ...
+
+
+class Session(Reader, Protocol):
     """Something that runs statements: a transaction, or the driver itself, where each statement commits alone.
 
     All methods raise EngineError with Prisma's code.
@@ -93,8 +125,12 @@ class Session(Protocol):
     @property
     def in_transaction(self) -> bool: ...
 
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
-        """Run a planned statement and return its rows."""
+    async def read_together(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        """Run several statements that only read, and the work on their rows, on one connection where that saves time.
+
+        Args:
+            work: Awaits nothing but the reader that it is given.
+        """
         ...
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:

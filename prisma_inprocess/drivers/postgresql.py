@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from prisma_inprocess.drivers.base import RawResult, Row, Transaction
+from prisma_inprocess.drivers.base import RawResult, Reader, Rows, Transaction
 from prisma_inprocess.drivers.pool import pool_timeout
 from prisma_inprocess.drivers.postgresql_connection import PostgresConnection
 from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS
@@ -63,10 +63,13 @@ class PostgresDriver:
         if pool is not None:
             pool.stop()
 
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         # A plan's SELECT changes nothing, so it may be repeated even if its answer was lost.
         changes = not sql.startswith("SELECT")
         return await self._run(lambda connection: connection.fetch(sql, arguments), raw=False, changes=changes)
+
+    async def read_together(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        return await work(self)
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
         return await self._run(lambda connection: connection.execute(sql, arguments), raw=False)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import asyncpg
 from asyncpg.prepared_stmt import PreparedStatement
 
-from prisma_inprocess.drivers.base import RawResult, Row
+from prisma_inprocess.drivers.base import RawResult, Rows
 from prisma_inprocess.drivers.postgresql_codecs import register_codecs
 from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS, connection_error, query_error
 from prisma_inprocess.drivers.postgresql_values import PostgresDialect, raw_parameters, raw_result
@@ -107,9 +107,9 @@ class PostgresConnection:
         self._prepared.clear()
         await self.raw.reload_schema_state()  # asyncpg's own statements and types; it sends nothing
 
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         rows: list[asyncpg.Record] = await self.raw.fetch(sql, *arguments)
-        return rows
+        return Rows(tuple(rows[0].keys()) if rows else (), rows)
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
         return _affected(await self.raw.execute(sql, *arguments))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from prisma_inprocess.drivers.base import RawResult, Row
+from prisma_inprocess.drivers.base import RawResult, Reader, Rows
 from prisma_inprocess.drivers.postgresql_connection import CLOSE_LIMIT, PostgresConnection
 from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS, GONE
 from prisma_inprocess.drivers.postgresql_pool import PostgresPool
@@ -37,8 +37,11 @@ class PostgresTransaction:
         # The last failure of a statement. PostgreSQL refuses everything after it, and only the first refusal says why.
         self._spoiled_by: EngineError | None = None
 
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         return await self._run(lambda connection: connection.fetch(sql, arguments), raw=False)
+
+    async def read_together(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        return await work(self)
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
         return await self._run(lambda connection: connection.execute(sql, arguments), raw=False)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from prisma_inprocess.date_format import DateColumns, DateFormat
 from prisma_inprocess.drivers import sqlite_connection as on_connection
-from prisma_inprocess.drivers.base import RawResult, Row, Transaction
+from prisma_inprocess.drivers.base import RawResult, Reader, Rows, Transaction
 from prisma_inprocess.drivers.pool import Pool, PoolClosed, pool_timeout
 from prisma_inprocess.drivers.private_sqlite import ERRORS
 from prisma_inprocess.drivers.sqlite_connection import Job, open_connection
@@ -87,11 +87,20 @@ class SqliteDriver:
         if writer is not None:
             writer.stop()
 
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
-        def job(connection: sqlite3.Connection) -> list[Any]:
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
+        def job(connection: sqlite3.Connection) -> Rows:
             return on_connection.fetch(connection, sql, arguments)
 
         if self._readers is not None and sql.startswith("SELECT"):
+            return await self._read(self._readers, job, raw=False)
+        return await self._write(job, raw=False)
+
+    async def read_together(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        # Each way to the thread and back takes as long as a small statement.
+        def job(connection: sqlite3.Connection) -> T:
+            return on_connection.read_together(connection, work)
+
+        if self._readers is not None:
             return await self._read(self._readers, job, raw=False)
         return await self._write(job, raw=False)
 

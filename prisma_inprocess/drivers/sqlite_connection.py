@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from prisma_inprocess.drivers.base import RawResult
+from prisma_inprocess.drivers.base import RawResult, Reader, Rows
 from prisma_inprocess.drivers.lists import register_unpacking
 from prisma_inprocess.drivers.private_sqlite import private_sqlite
 from prisma_inprocess.drivers.sqlite_values import raw_result
@@ -99,16 +99,35 @@ def _undone_on_failure(connection: sqlite3.Connection, sql: str, run: Callable[[
     return result
 
 
-def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> list[Any]:
+def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
     return _undone_on_failure(connection, sql, lambda: _rows(connection, sql, arguments))
 
 
-def _rows(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> list[Any]:
+def _rows(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
     cursor = connection.cursor()
-    cursor.row_factory = None  # a function that is called for each row takes longer than the row
-    cursor.execute(sql, arguments)
-    names = [column[0] for column in cursor.description or ()]
-    return [dict(zip(names, row, strict=False)) for row in cursor]
+    cursor.row_factory = private_sqlite.Row  # a function of Python's would take longer than the row
+    rows = cursor.execute(sql, arguments).fetchall()
+    return Rows(tuple(column[0] for column in cursor.description or ()), rows)
+
+
+def read_together(connection: sqlite3.Connection, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine in the thread, to its end: it awaits nothing but statements, which are run on the spot."""
+    try:
+        work(_OnConnection(connection)).send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    raise RuntimeError("a plan that only reads awaited something else than its statements")
+
+
+class _OnConnection:
+    """Runs statements in the connection's own thread."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
+        return _rows(self._connection, sql, arguments)
 
 
 def execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:

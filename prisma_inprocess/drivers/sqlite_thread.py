@@ -88,16 +88,26 @@ class SqliteThread:
         if urgent:
             self._interrupt_before(entry)
         try:
-            return await asyncio.shield(entry.future)
+            result: T = await entry.future
         except asyncio.CancelledError:
-            if interruptible and self._withdraw(entry):
-                raise
-            while not entry.future.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait([entry.future])
-            if not entry.future.cancelled():
-                entry.future.exception()  # looked at, so that asyncio does not report it as never retrieved
+            if not (interruptible and self._withdraw(entry)):
+                await self._wait_for_end(entry)
             raise
+        return result
+
+    async def _wait_for_end(self, entry: _Entry) -> None:
+        """Wait for a function whose caller was cancelled, and its future with it. Further cancellations do not matter.
+
+        The usual way has no `asyncio.shield`, which costs another turn of the event loop.
+        """
+        with self._order:
+            if entry.has_ended:
+                return
+        entry.future = entry.loop.create_future()  # the answer comes later, in this thread
+        while not entry.future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait([entry.future])
+        entry.future.exception()  # looked at, so that asyncio does not report it as never retrieved
 
     def usable(self) -> bool:
         connection = self._connection
@@ -179,7 +189,7 @@ class SqliteThread:
             entry.has_ended = True
         # A closed loop has nobody left who waits for the answer.
         with contextlib.suppress(RuntimeError):
-            entry.loop.call_soon_threadsafe(_resolve, entry.future, result, failure)
+            entry.loop.call_soon_threadsafe(_resolve, entry, result, failure)
         del result, failure  # an error must not keep itself alive through this frame
 
 
@@ -192,7 +202,8 @@ def _nothing(_: sqlite3.Connection) -> None:
     """The first job: opening the connection comes before it."""
 
 
-def _resolve(future: asyncio.Future[Any], result: Any, failure: BaseException | None) -> None:
+def _resolve(entry: _Entry, result: Any, failure: BaseException | None) -> None:
+    future = entry.future
     if future.done():
         return
     if failure is None:

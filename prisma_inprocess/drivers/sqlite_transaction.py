@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from prisma_inprocess.drivers import sqlite_connection as on_connection
-from prisma_inprocess.drivers.base import RawResult, Row
+from prisma_inprocess.drivers.base import RawResult, Reader, Rows
 from prisma_inprocess.drivers.sqlite_connection import Job, RolledBack
 from prisma_inprocess.drivers.sqlite_errors import DATABASE_ERRORS, query_error
 from prisma_inprocess.drivers.sqlite_thread import SqliteThread
@@ -41,8 +41,11 @@ class SqliteTransaction:
         # The last failure of a statement. SQLite gives up the whole transaction after some.
         self._spoiled_by: EngineError | None = None
 
-    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Sequence[Row]:
+    async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         return await self._run(lambda connection: on_connection.fetch(connection, sql, arguments), raw=False)
+
+    async def read_together(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
+        return await self._run(lambda connection: on_connection.read_together(connection, work), raw=False)
 
     async def execute(self, sql: str, arguments: Sequence[Any]) -> int:
         return await self._run(lambda connection: on_connection.execute(connection, sql, arguments), raw=False)

@@ -60,7 +60,13 @@ def _json_column(content: bytes) -> JsonText | bytes:
         return content  # SQLite's binary form
 
 
+_USUAL_BOOLEANS: Final = {b"0": StoredBoolean(0), b"1": StoredBoolean(1)}
+
+
 def _boolean_column(content: bytes) -> StoredBoolean | str:
+    usual = _USUAL_BOOLEANS.get(content)
+    if usual is not None:
+        return usual
     text = content.decode(errors="replace")
     return StoredBoolean(text) if text.lstrip("-").isdecimal() else text
 
@@ -68,6 +74,8 @@ def _boolean_column(content: bytes) -> StoredBoolean | str:
 def _date_column(content: bytes) -> StoredMilliseconds | float | str:
     # These columns have numeric affinity: SQLite has made a number of every text that looks like one.
     text = content.decode(errors="replace")
+    if ":" in text:
+        return text  # the usual one, and no number
     if text.removeprefix("-").isdecimal():
         return StoredMilliseconds(text)
     if text[-1:].isdecimal():  # and not the words that Python takes for floats

@@ -6,14 +6,13 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from prisma_inprocess.drivers.base import Decoder, Dialect, Unreadable
-from prisma_inprocess.errors import EngineError
+from prisma_inprocess.drivers.base import Decoder, Dialect, Rows, Unreadable
+from prisma_inprocess.plan.row_mapper import Leaf, RowMapper, Shape
 
 Mapper = Callable[[Any], Any]
 Enums = Mapping[str, Mapping[str, str]]
 # What a driver gives as exactly this type is what the client wants: nothing is called for it.
 _DECODED: Final[Mapping[str, type]] = {"int": int, "bigint": int, "float": float, "string": str}
-_UNREADABLE: Final = (EngineError, ValueError, TypeError, ArithmeticError)
 
 
 def compile_data_map(structure: dict[str, Any], enums: Enums, dialect: Dialect) -> Mapper:
@@ -28,57 +27,47 @@ def compile_data_map(structure: dict[str, Any], enums: Enums, dialect: Dialect) 
 
 
 def _compile_object(structure: dict[str, Any], enums: Enums, dialect: Dialect) -> Mapper:
-    columns: list[tuple[str, str, Decoder, type, bool]] = []
-    nested: list[tuple[str, str | None, Mapper]] = []
-    for name, node in structure["fields"].items():
-        if node["type"] == "field":
-            kind, is_list = node["fieldType"]["type"], node["fieldType"]["arity"] == "list"
-            decode = _field_decoder(node["fieldType"], enums, dialect)
-            columns.append((name, node["dbName"], decode or _same, _DECODED.get(kind, object), is_list))
-        else:
-            nested.append((name, node["serializedName"], compile_data_map(node, enums, dialect)))
+    leaves: list[Leaf] = []
+    map_rows = RowMapper(_shape(structure, enums, dialect, leaves), leaves)
     skip_nulls = bool(structure["skipNulls"])
-
-    def map_row(row: Mapping[str, Any]) -> dict[str, Any]:
-        mapped: dict[str, Any] = {}
-        column = ""
-        try:
-            for name, column, decode, decoded, is_list in columns:
-                value = row[column]
-                if type(value) is decoded:
-                    mapped[name] = value
-                elif value is None:
-                    mapped[name] = [] if is_list else None
-                else:
-                    mapped[name] = decode(value)
-        except _UNREADABLE as error:
-            raise _unreadable(column, error) from error
-        for name, column_or_none, map_nested in nested:
-            mapped[name] = map_nested(row if column_or_none is None else row[column_or_none])
-        return mapped
 
     def map_result(value: Any) -> Any:
         if value is None:
             return None
+        if isinstance(value, Rows):
+            return map_rows(value)
         if isinstance(value, list):
-            rows: list[Any] = [row for row in value if row is not None] if skip_nulls else value
-            return [map_row(row) for row in rows]
+            return map_rows([row for row in value if row is not None] if skip_nulls else value)
         if isinstance(value, str):
             return map_result(json.loads(value))
-        return map_row(value)
+        return map_rows.one(value)
 
     return map_result
 
 
+def _shape(structure: dict[str, Any], enums: Enums, dialect: Dialect, leaves: list[Leaf]) -> Shape:
+    """The shape of one object, whose leaves are appended to the list."""
+    shape: dict[str, Shape] = {}
+    for name, node in structure["fields"].items():
+        if node["type"] == "object" and node["serializedName"] is None:
+            shape[name] = _shape(node, enums, dialect, leaves)  # its fields are columns of the same row
+            continue
+        shape[name] = len(leaves)
+        if node["type"] == "field":
+            leaves.append(_field(node, enums, dialect))
+        else:
+            leaves.append(Leaf(node["serializedName"], compile_data_map(node, enums, dialect), takes_none=True))
+    return shape
+
+
+def _field(node: dict[str, Any], enums: Enums, dialect: Dialect) -> Leaf:
+    kind, is_list = node["fieldType"]["type"], node["fieldType"]["arity"] == "list"
+    decode = _field_decoder(node["fieldType"], enums, dialect)
+    return Leaf(node["dbName"], decode, None if is_list else _DECODED.get(kind), is_list=is_list)
+
+
 def _same(value: Any) -> Any:
     return value
-
-
-def _unreadable(column: str, error: Exception) -> EngineError:
-    """The error for a stored value that the schema's type cannot hold. It names the column and not the value."""
-    # Python's own messages quote the value.
-    what = str(error) if isinstance(error, Unreadable) else "a value of another type"
-    return EngineError(f"Inconsistent column data: column `{column}` holds {what}", "P2023", {"column": column})
 
 
 def _field_decoder(field: dict[str, Any], enums: Enums, dialect: Dialect) -> Decoder | None:

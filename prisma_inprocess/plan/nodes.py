@@ -8,29 +8,56 @@ folded into the call's function, so that the usual plan (map the rows of one sta
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar, cast
 
 from prisma_inprocess.drivers.base import Dialect, Driver
 from prisma_inprocess.errors import EngineError, Fault
 from prisma_inprocess.plan.data_map import compile_data_map
-from prisma_inprocess.plan.records import JoinChild, Operations, as_list, attach, difference, is_empty, map_field
+from prisma_inprocess.plan.records import (
+    JoinChild,
+    Operations,
+    as_dicts,
+    as_list,
+    attach,
+    difference,
+    is_empty,
+    map_field,
+    some_of,
+)
 from prisma_inprocess.plan.rules import holds, violation
-from prisma_inprocess.plan.sql import Statement, compile_statement
+from prisma_inprocess.plan.sql import Statement, compile_statement, reads
 from prisma_inprocess.plan.values import Run, Scope, compile_value
 
-Plan = Callable[[Run, Scope], Awaitable[Any]]
+Plan = Callable[[Run, Scope], Coroutine[Any, Any, Any]]
 Transform = Callable[[Any, Run, Scope], Any]
 T = TypeVar("T")
 
 
 def compile_plan(raw: Any, dialect: Dialect) -> Plan:
     """A function that runs a plan. Raises: EngineError for a node that this version does not know."""
-    return _Compiler(dialect).node(raw)
+    compiler = _Compiler(dialect)
+    plan = compiler.node(raw)
+    if compiler.changes or compiler.queries < 2:
+        return plan
+
+    async def read_together(run: Run, scope: Scope) -> Any:
+        return await run.session.read_together(lambda reader: plan(run.within(reader), scope))
+
+    return read_together
 
 
 class _Compiler:
+    """Compiles one plan.
+
+    Attributes:
+        queries: How many statements with rows it has.
+        changes: Whether it changes anything.
+    """
+
     def __init__(self, dialect: Dialect) -> None:
+        self.queries = 0
+        self.changes = False
         self._dialect = dialect
         self._to_moment = dialect.decoder("datetime") or _unchanged
 
@@ -72,7 +99,7 @@ class _Compiler:
         if kind == "unique":
             return arguments, _unique
         if kind == "reverse":
-            return arguments, lambda value, run, scope: value[::-1] if isinstance(value, list) else value
+            return arguments, _reversed
         if kind == "required":
             return arguments, _required
         if kind == "mapField":
@@ -98,6 +125,8 @@ class _Compiler:
 
     def _node_query(self, arguments: dict[str, Any]) -> Plan:
         render = compile_statement(arguments, self._dialect)
+        self.queries += 1
+        self.changes |= not reads(arguments)
 
         async def query(run: Run, scope: Scope) -> Any:
             statements = render(run, scope)
@@ -109,6 +138,7 @@ class _Compiler:
 
     def _node_execute(self, arguments: dict[str, Any]) -> Plan:
         render = compile_statement(arguments, self._dialect)
+        self.changes = True
 
         async def execute(run: Run, scope: Scope) -> Any:
             statements = render(run, scope)
@@ -223,7 +253,7 @@ class _Compiler:
             if found is None:
                 return None
             # Rows may be the driver's own immutable records, and the same row may be needed again unjoined.
-            parents = [dict(row) for row in as_list(found)]
+            parents = as_dicts(found)
             for expression, child in children:
                 attach(parents, child, await expression(run, scope), strict=strict)
             return parents if isinstance(found, list) else parents[0]
@@ -232,6 +262,7 @@ class _Compiler:
 
     def _node_transaction(self, arguments: dict[str, Any]) -> Plan:
         body = self.node(arguments)
+        self.changes = True
 
         async def transaction(run: Run, scope: Scope) -> Any:
             return await in_transaction(run, lambda inner: body(inner, scope))
@@ -285,6 +316,10 @@ def _unique(value: Any, run: Run, scope: Scope) -> Any:
     if len(value) > 1:
         raise EngineError(f"Expected zero or one element, got {len(value)}", "P2023")
     return value[0] if value else None
+
+
+def _reversed(value: Any, run: Run, scope: Scope) -> Any:
+    return some_of(value, value[::-1]) if isinstance(value, list) else value
 
 
 def _required(value: Any, run: Run, scope: Scope) -> Any:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
-from prisma_inprocess.drivers.base import Decoder
+from prisma_inprocess.drivers.base import Decoder, Rows
 from prisma_inprocess.plan.values import Run, Scope, Value, compile_value
 
 Key = tuple[Any, ...]
@@ -18,6 +21,18 @@ Key = tuple[Any, ...]
 
 def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
+
+
+def as_dicts(value: Any) -> list[dict[str, Any]]:
+    """New dicts of rows, or of one row, which may be the driver's own immutable ones."""
+    if isinstance(value, Rows):
+        return [dict(zip(value.columns, row, strict=False)) for row in value]
+    return [dict(row) for row in as_list(value)]
+
+
+def some_of(rows: list[Any], chosen: Iterable[Any] = ()) -> list[Any]:
+    """Some of the rows of a list, in any order, as a list of the same kind."""
+    return Rows(rows.columns, chosen) if isinstance(rows, Rows) else list(chosen)
 
 
 def is_empty(value: Any) -> bool:
@@ -46,28 +61,37 @@ class JoinChild:
 
 def attach(parents: list[dict[str, Any]], join: JoinChild, children: Any, *, strict: bool) -> None:
     """Put each child under the parents it belongs to. Without `strict`, keys are compared across number and text."""
-    parent_fields = [one for one, _ in join.on]
-    child_fields = [other for _, other in join.on]
-    index: dict[Any, list[dict[str, Any]]] = {}
-    for key, parent in zip(_join_keys(parents, parent_fields, strict), parents, strict=True):
-        index.setdefault(key, []).append(parent)
-        parent[join.field] = None if join.is_unique else []
-    present = [child for child in as_list(children) if child is not None]
-    for key, child in zip(_join_keys(present, child_fields, strict), present, strict=True):
-        for parent in index.get(key, ()):
-            if join.is_unique:
-                parent[join.field] = child
-            else:
-                parent[join.field].append(child)
+    groups = _grouped(children, [other for _, other in join.on], strict)
+    for key, parent in zip(_join_keys(parents, [one for one, _ in join.on], strict), parents, strict=True):
+        group = groups.get(key)
+        if join.is_unique:
+            parent[join.field] = None if group is None else group[-1]
+        else:
+            # Parents with the same key share one list: nothing that follows changes a list.
+            parent[join.field] = [] if group is None else group
+
+
+def _grouped(value: Any, fields: Sequence[str], strict: bool) -> dict[Any, list[Any]]:
+    rows = value if isinstance(value, Rows) else [row for row in as_list(value) if row is not None]
+    groups: defaultdict[Any, list[Any]] = defaultdict(partial(some_of, rows))
+    for key, row in zip(_join_keys(rows, fields, strict), rows, strict=True):
+        groups[key].append(row)
+    return groups
 
 
 def _join_keys(rows: Sequence[Any], fields: Sequence[str], strict: bool) -> list[Any]:
     convert = _hashable if strict else _comparable
     if len(fields) == 1:
         # The usual relation, by one field, which most often is a text: as it is, it is the key.
-        field = fields[0]
-        return [value if type(value := row[field]) is str else convert(value) for row in rows]
-    return [tuple(convert(row[field]) for field in fields) for row in rows]
+        return [value if type(value) is str else convert(value) for value in _values(rows, fields[0])]
+    return [tuple(map(convert, values)) for values in zip(*(_values(rows, field) for field in fields), strict=True)]
+
+
+def _values(rows: Sequence[Any], field: str) -> Iterable[Any]:
+    """The values of one field of rows that all have it."""
+    if isinstance(rows, Rows) and rows:
+        return map(itemgetter(rows.columns.index(field)), rows)
+    return map(itemgetter(field), rows)
 
 
 def _comparable(value: Any) -> Any:
@@ -90,9 +114,13 @@ def difference(left: Any, right: Any, fields: Sequence[str]) -> list[Any]:
 
 
 def map_field(value: Any, field: str) -> Any:
+    if isinstance(value, Rows):
+        return list(_values(value, field))
     if isinstance(value, list):
         return [map_field(item, field) for item in value]
-    return value if value is None or not hasattr(value, "get") else value.get(field)
+    if isinstance(value, dict):
+        return value.get(field)
+    return value[field] if hasattr(value, "keys") else value
 
 
 @dataclass(slots=True, frozen=True)
@@ -141,7 +169,7 @@ class Operations:
             rows = self._paginate(rows, wanted)
         if self.reverse:
             rows = rows[::-1]
-        return [self._nested(row, run, scope) for row in rows] if self.nested else rows
+        return [self._nested(row, run, scope) for row in rows] if self.nested else some_of(value, rows)
 
     def _apply_to_one(self, row: Any, wanted: dict[str, Any] | None, run: Run, scope: Scope) -> Any:
         if self.paginated and (self.skip > 0 or self.take == 0):

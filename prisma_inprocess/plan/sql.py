@@ -35,6 +35,12 @@ def compile_statement(raw: dict[str, Any], dialect: Dialect) -> Renderer:
     return _Template(raw, values, dialect).render
 
 
+def reads(raw: dict[str, Any]) -> bool:
+    """Whether a statement of a plan changes nothing."""
+    text: str = raw["sql"] if raw["type"] == "rawSql" else raw["fragments"][0].get("chunk", "")
+    return text.startswith("SELECT")
+
+
 def _fixed_text(fragments: Sequence[dict[str, Any]], prefix: str, numbered: bool) -> str:
     parts: list[str] = []
     number = 0
@@ -105,6 +111,15 @@ class _Template:
             parameters.append(value if encode is None else encode(value))
             return f"{self._prefix}{len(parameters)}" if self._numbered else self._prefix
 
+        def slots(values: list[Any], encode: Encoder | None, fragment: dict[str, Any]) -> str:
+            first = len(parameters) + 1
+            parameters.extend(values if encode is None else map(encode, values))
+            before, after = fragment["itemPrefix"] + self._prefix, fragment["itemSuffix"]
+            separator: str = fragment["itemSeparator"]
+            if not self._numbered:
+                return separator.join([before + after] * len(values))
+            return separator.join([f"{before}{number}{after}" for number in range(first, first + len(values))])
+
         for fragment, value, encoders in self._pairs(arguments):
             kind = fragment["type"]
             if kind == "stringChunk":
@@ -116,10 +131,7 @@ class _Template:
                 whole = self._whole_list(fragment, as_list(value), encoders[0], negated=operator == _NOT_IN)
                 parts.append(f"{whole.before}{slot(whole.parameter, None)}{whole.after}")
             elif kind == "parameterTuple":
-                before, after = fragment["itemPrefix"], fragment["itemSuffix"]
-                items = as_list(value)
-                slots = fragment["itemSeparator"].join(f"{before}{slot(item, encoders[0])}{after}" for item in items)
-                parts.append(f"({slots or 'NULL'})")
+                parts.append(f"({slots(as_list(value), encoders[0], fragment) or 'NULL'})")
             else:
                 parts.append(self._tuples(fragment, value, encoders, slot))
         return "".join(parts), parameters

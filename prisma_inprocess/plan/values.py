@@ -7,9 +7,9 @@ from __future__ import annotations
 import base64
 import datetime as dt
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
-from prisma_inprocess.drivers.base import Session
+from prisma_inprocess.drivers.base import Reader, Session
 from prisma_inprocess.errors import EngineError
 from prisma_inprocess.plan import generators
 
@@ -32,9 +32,9 @@ class Run:
             self._now = current.replace(microsecond=current.microsecond // 1000 * 1000)
         return self._now
 
-    def within(self, session: Session) -> Run:
-        """The same execution on another session."""
-        inner = Run(session)
+    def within(self, session: Reader) -> Run:
+        """The same execution on another session, or on a reader where nothing but reads is left to do."""
+        inner = Run(cast(Session, session))
         inner._now = self._now
         return inner
 

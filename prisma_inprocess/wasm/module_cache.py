@@ -74,7 +74,10 @@ def _cache_folders(wasm_file: Path) -> list[Path]:
     # generated somewhere else.
     if os.environ.get(CACHE_DIR_VARIABLE):
         return [default_cache_dir()]
-    return [wasm_file.parent, default_cache_dir()]
+    folders = [wasm_file.parent]
+    with contextlib.suppress(RuntimeError):  # in a container, a user may have no home
+        folders.append(default_cache_dir())
+    return folders
 
 
 def _fingerprint(content: bytes) -> str:

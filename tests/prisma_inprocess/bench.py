@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -209,8 +209,8 @@ async def measure(ours: Call, raw: Call, rounds: int) -> tuple[float, float]:
     return statistics.median(times[0]) * 1e6, statistics.median(times[1]) * 1e6
 
 
-async def bench(rich: Rich, rounds: int) -> None:
-    """Measure one database and print its table."""
+async def bench(rich: Rich, rounds: int, chosen: Sequence[str]) -> None:
+    """Measure one database and print its table: all calls, or those whose names begin with one of the chosen words."""
     raw = RawDriver(rich)
     await raw.open()
     async with rich.client() as db:
@@ -218,6 +218,8 @@ async def bench(rich: Rich, rounds: int) -> None:
         await calls.prepare()
         print(f"\n{rich.provider:12} {'':22} {'raw us':>10} {'here us':>10} {'ratio':>7}   goal")
         for name, (ours, theirs, rows) in calls.pairs().items():
+            if chosen and not name.startswith(tuple(chosen)):
+                continue
             here, driver = await measure(ours, theirs, max(10, rounds // (10 if rows > 100 else 1)))
             goal = GOALS[rich.provider] if rows == 1 else GOALS_FOR_ROWS.get((name, rich.provider), "")
             print(f"{'':12} {name:22} {driver:10.0f} {here:10.0f} {here / driver:7.2f}   {goal}", flush=True)
@@ -263,10 +265,13 @@ def first_query(rich: Rich) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=500)
+    parser.add_argument("--only", nargs="+", default=(), metavar="NAME", help="the beginnings of the calls to measure")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, rich_databases(Path(folder)) as databases:
         for rich in databases:
-            asyncio.run(bench(rich, options.rounds))
+            asyncio.run(bench(rich, options.rounds, options.only))
+        if options.only:
+            return 0
         print()
         for rich in databases:
             first_query(rich)

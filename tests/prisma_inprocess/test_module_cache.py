@@ -44,6 +44,16 @@ def test_the_users_folder_serves_a_new_place(wasm: Path, tmp_path: Path) -> None
     assert serialised(elsewhere)[0].read_bytes() == content
 
 
+def test_a_user_without_a_home_has_the_form_beside_the_file(wasm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    load_module(new_engine(), wasm)
+    assert len(serialised(wasm.parent)) == 1
+
+
 def test_another_module_of_the_same_name_has_its_own_serialised_form(wasm: Path) -> None:
     load_module(new_engine(), wasm)
     wasm.write_bytes(EMPTY_MODULE + b"\0\5\4name")

@@ -1,8 +1,10 @@
 """`fastapi-durable init`: what a project lacks is written, what is there stays."""
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from fastapi_durable.__main__ import main
 from fastapi_durable.schema import PROVIDERS, durable_model_texts, missing_from, read_schema, snippet
@@ -141,6 +143,98 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest
     assert error.startswith("error: ")
     assert str(tmp_path / "file") in error
     assert error.count("\n") == 1
+
+
+def test_a_project_for_containers_is_on_postgresql(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path), "--with", "docker"]) == 0
+    written = files(tmp_path)
+    assert sorted(set(written) - {".env", ".gitignore", "main.py"}) == [
+        ".dockerignore",
+        "Dockerfile",
+        "compose.yaml",
+        "requirements.txt",
+        "schema.prisma",
+    ]
+    assert read_schema(tmp_path / "schema.prisma").provider == "postgresql"
+    assert written["requirements.txt"] == "fastapi-durable\n"
+    assert ".env" in written[".dockerignore"].splitlines()
+    assert capsys.readouterr().out.endswith("docker compose up --build\n")
+    assert main(["init", str(tmp_path), "--with", "docker"]) == 0
+    assert files(tmp_path) == written
+
+
+def test_an_image_has_no_secret_and_a_user_who_is_not_root(tmp_path: Path) -> None:
+    main(["init", str(tmp_path), "--with", "docker"])
+    lines = (tmp_path / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    instructions = [line.partition(" ") for line in lines if line and not line.startswith("#")]
+    assert [word for word, _, _ in instructions if word not in ("COPY", "RUN")] == [
+        "FROM",
+        "ENV",
+        "WORKDIR",
+        "USER",
+        "EXPOSE",
+        "CMD",
+    ]
+    said = {word: rest for word, _, rest in instructions}
+    assert said["USER"] == "10001:10001"
+    assert json.loads(said["CMD"])[:3] == ["fastapi", "run", "main.py"]
+    assert "DATABASE" not in "\n".join(lines)
+
+
+def test_the_services_share_one_read_only_image_and_wait_for_the_migrations(tmp_path: Path) -> None:
+    main(["init", str(tmp_path), "--with", "docker"])
+    services = yaml.safe_load((tmp_path / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert sorted(services) == ["database", "migrate", "web", "worker"]
+    for name in ("migrate", "web", "worker"):
+        service = services[name]
+        assert service["build"] == "."
+        assert service["read_only"] is True
+        assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - the container's
+        assert service["environment"]["DATABASE_URL"].startswith("postgresql://app:${DATABASE_PASSWORD:?")
+    assert services["database"]["environment"]["POSTGRES_PASSWORD"].startswith("${DATABASE_PASSWORD:?")
+    assert services["database"]["healthcheck"]["test"][1] == "pg_isready"
+    assert services["migrate"]["depends_on"] == {"database": {"condition": "service_healthy"}}
+    for name in ("web", "worker"):
+        assert services[name]["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    assert services["web"]["environment"]["DURABLE_ROLE"] == "api"
+    assert services["worker"]["command"] == ["fastapi-durable", "worker", "main:durable"]
+
+
+def test_the_files_of_containers_name_the_application_and_the_variable_that_are_there(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "main.py").write_text("", encoding="utf-8")
+    (tmp_path / "schema.prisma").write_text(SHOP, encoding="utf-8")
+    (tmp_path / "requirements.txt").write_text("./wheels/fastapi_durable-0.1.0-py3-none-any.whl", encoding="utf-8")
+    (tmp_path / "docker-compose.yml").write_text("services: {}\n", encoding="utf-8")
+    assert main(["init", str(tmp_path), "--with", "docker"]) == 0
+    assert '"app/main.py"' in (tmp_path / "Dockerfile").read_text(encoding="utf-8")
+    assert (tmp_path / "requirements.txt").read_text(encoding="utf-8").startswith("./wheels")
+    assert not (tmp_path / "compose.yaml").exists()
+    (tmp_path / "docker-compose.yml").unlink()
+    assert main(["init", str(tmp_path), "--with", "docker"]) == 0
+    services = yaml.safe_load((tmp_path / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert services["worker"]["command"][-1] == "app.main:durable"
+    assert "SHOP_URL" in services["web"]["environment"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        ("", ["--database", "sqlite"], "--with docker runs several containers on PostgreSQL"),
+        (
+            snippet() + 'datasource db {\n  provider = "sqlite"\n}',
+            [],
+            "the schema's datasource is 'sqlite', and --with",
+        ),
+    ],
+)
+def test_containers_do_not_share_a_file_of_sqlite(
+    tmp_path: Path, text: str, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "schema.prisma").write_text(text, encoding="utf-8")
+    assert main(["init", str(tmp_path), "--with", "docker", *options]) == 1
+    assert files(tmp_path) == {"schema.prisma": text}
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["generate", "migrate", "db", "validate", "format"])

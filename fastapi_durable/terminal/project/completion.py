@@ -12,7 +12,7 @@ from fastapi_durable.schema import (
     missing_from,
     parse_schema,
 )
-from fastapi_durable.terminal.project import templates
+from fastapi_durable.terminal.project import containers, templates
 
 
 class NotCompletable(Exception):
@@ -67,6 +67,12 @@ def completed_lines(text: str, lines: list[str]) -> Completed:
     added = [line for line in lines if line not in there]
     before = f"{text}\n" if text and not text.endswith("\n") else text
     return Completed(before + "".join(f"{line}\n" for line in added), added)
+
+
+def completed_requirements(text: str) -> Completed:
+    """A `requirements.txt` that installs this library, in whatever version, or from a file."""
+    named = any(containers.REQUIREMENTS in line.replace("_", "-") for line in text.splitlines())
+    return Completed(text) if named else completed_lines(text, [containers.REQUIREMENTS])
 
 
 def completed_environment(text: str, variable: str, provider: Provider) -> Completed:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from fastapi_durable.schema import PrismaSyntaxError, Provider, parse_schema
-from fastapi_durable.terminal.project import templates
+from fastapi_durable.terminal.project import containers, templates
 from fastapi_durable.terminal.project.completion import (
     Completed,
     NotCompletable,
     client_module,
     completed_environment,
     completed_lines,
+    completed_requirements,
     completed_schema,
 )
 from prisma_inprocess.files import write_whole
@@ -21,6 +22,8 @@ from prisma_inprocess.files import write_whole
 SCHEMA: Final = "schema.prisma"
 APPLICATIONS: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
 """Where `fastapi dev` looks for an application."""
+COMPOSE_FILES: Final = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+"""Where `docker compose` looks for services."""
 
 
 class InitError(Exception):
@@ -36,18 +39,21 @@ class Change:
     said: str
 
 
-def prepare(folder: Path, database: Provider | None) -> list[Change]:
+def prepare(folder: Path, database: Provider | None, *, docker: bool = False) -> list[Change]:
     """What `init` would write into a folder: nothing that is there already.
 
     Args:
         folder: The project's folder.
-        database: The database of a new schema (default: SQLite).
+        database: The database of a new schema (default: SQLite; with `docker`, PostgreSQL).
+        docker: Whether the project is to run in containers.
 
     Raises:
         InitError: what is there cannot be completed.
     """
+    if docker and database == "sqlite":
+        raise InitError("--with docker runs several containers on PostgreSQL: leave --database sqlite out")
     try:
-        return list(_changes(folder, database))
+        return list(_changes(folder, database, docker=docker))
     except NotCompletable as error:
         listed = "".join(f"\n  {problem}" for problem in error.args)
         raise InitError(f"{folder / SCHEMA} must be changed by hand first, nothing was written:{listed}") from error
@@ -73,12 +79,21 @@ def write(changes: list[Change]) -> None:
             ) from error
 
 
-def _changes(folder: Path, database: Provider | None) -> Iterator[Change]:
-    schema = completed_schema(_read(folder / SCHEMA), database)
-    yield from _change(folder / SCHEMA, schema, ", ".join(schema.added))
+def _changes(folder: Path, database: Provider | None, *, docker: bool) -> Iterator[Change]:
+    text = _read(folder / SCHEMA)
+    if docker and parse_schema(text).provider is None:
+        database = "postgresql"
+    schema = completed_schema(text, database)
     parsed = parse_schema(schema.text)
+    if docker and parsed.provider != "postgresql":
+        raise NotCompletable(
+            f"the schema's datasource is {parsed.provider!r}, and --with docker runs several containers on PostgreSQL: "
+            "change the datasource, or leave --with docker out"
+        )
+    yield from _change(folder / SCHEMA, schema, ", ".join(schema.added))
     variable = parsed.url_variable or templates.VARIABLE
-    if not any((folder / name).exists() for name in APPLICATIONS):
+    application = next((name for name in APPLICATIONS if (folder / name).exists()), None)
+    if application is None:
         text = templates.main(client_module(parsed), variable)
         yield Change(folder / "main.py", text, "an application with one workflow")
     provider: Provider = "postgresql" if parsed.provider == "postgresql" else "sqlite"
@@ -86,6 +101,20 @@ def _changes(folder: Path, database: Provider | None) -> Iterator[Change]:
     yield from _change(folder / ".env", environment, variable)
     ignored = completed_lines(_read(folder / ".gitignore"), list(templates.IGNORED))
     yield from _change(folder / ".gitignore", ignored, "the client, the database, .env")
+    if docker:
+        yield from _container_changes(folder, application or "main.py", variable)
+
+
+def _container_changes(folder: Path, application: str, variable: str) -> Iterator[Change]:
+    requirements = completed_requirements(_read(folder / "requirements.txt"))
+    yield from _change(folder / "requirements.txt", requirements, "what the image installs")
+    ignored = completed_lines(_read(folder / ".dockerignore"), list(containers.IGNORED))
+    yield from _change(folder / ".dockerignore", ignored, "what stays out of the image")
+    if not (folder / "Dockerfile").exists():
+        yield Change(folder / "Dockerfile", containers.dockerfile(application), "an image for web and worker")
+    if not any((folder / name).exists() for name in COMPOSE_FILES):
+        text = containers.compose(application, variable)
+        yield Change(folder / "compose.yaml", text, "web, worker and PostgreSQL")
 
 
 def _change(path: Path, completed: Completed, said: str) -> Iterator[Change]:
@@ -107,4 +136,7 @@ def report(changes: list[Change], folder: Path) -> str:
     else:
         lines.append("\nNow:")
     enter = [] if folder == Path.cwd() else [f"  cd {shlex.quote(str(folder))}"]
-    return "\n".join([*lines, *enter, "  fastapi-durable migrate dev --name first", "  fastapi dev"])
+    commands = ["  fastapi-durable migrate dev --name first", "  fastapi dev"]
+    if any(change.path.name == "compose.yaml" for change in changes):
+        commands.append("  DATABASE_PASSWORD=choose-one docker compose up --build")
+    return "\n".join([*lines, *enter, *commands])

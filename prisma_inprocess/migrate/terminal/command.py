@@ -143,20 +143,36 @@ def _ask_at_terminal(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def generate_client(options: argparse.Namespace, project: Project, lines: list[str]) -> str | None:
+def add_generation(parser: argparse.ArgumentParser) -> None:
+    """Add the argument of a command that generates the client when its work is done."""
+    parser.add_argument("--skip-generate", action="store_true", help="do not generate the client afterwards")
+
+
+def finish(
+    options: argparse.Namespace, project: Project, done: Mapping[str, Any], lines: list[str], *, generates: bool = True
+) -> tuple[Report, str]:
+    """Generate the client, unless the command is not to, and return the command's report and text.
+
+    Raises: MigrationError when the client cannot be generated; the database is done then.
+    """
+    folder = _generate(options, project) if generates and not options.skip_generate else None
+    if folder is not None:
+        lines.append(f"Generated a client in {shown(folder)}")
+    return {**done, "generated": None if folder is None else str(folder)}, "\n".join(lines)
+
+
+def _generate(options: argparse.Namespace, project: Project) -> Path | None:
     """Generate the client, if the schema asks for one. Returns its folder."""
     from prisma_inprocess.generator import generate, wants_client
 
     if not wants_client(project.text):
         return None
     try:
-        generated = generate(project.schema, wasm_dir=options.wasm_dir)
+        return generate(project.schema, wasm_dir=options.wasm_dir).output
     except GenerationError as error:
         raise MigrationError(
             f"the database is done, but the client cannot be generated: {error}. Correct that, and run `generate`"
         ) from error
-    lines.append(f"Generated a client in {shown(generated.output)}")
-    return str(generated.output)
 
 
 def shown(path: Path) -> str:

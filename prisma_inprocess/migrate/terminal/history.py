@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 from dataclasses import asdict
-from typing import Any
 
 from prisma_inprocess.errors import MigrationError
 from prisma_inprocess.migrate import development, history
@@ -15,11 +14,12 @@ from prisma_inprocess.migrate.terminal.command import (
     Finding,
     Report,
     add_command,
+    add_generation,
     add_lock,
     add_project,
     asker,
     count,
-    generate_client,
+    finish,
     listed,
     project_of,
     shown,
@@ -100,7 +100,7 @@ def _describe_dev(commands: Commands) -> None:
     parser.add_argument(
         "--create-only", action="store_true", help="write the migration, also an empty one; apply nothing new"
     )
-    parser.add_argument("--skip-generate", action="store_true", help="do not generate the client afterwards")
+    add_generation(parser)
 
 
 def _dev(options: argparse.Namespace) -> tuple[Report, str]:
@@ -122,10 +122,7 @@ def _dev(options: argparse.Namespace) -> tuple[Report, str]:
         lines.append(f"Applied {count(len(done.applied), 'migration')}:\n{listed(done.applied)}")
     elif done.created is None:
         lines.append("Nothing to do: the database has all migrations, and they make what the schema describes")
-    report: dict[str, Any] = {**asdict(done), "generated": None}
-    if not options.skip_generate and not options.create_only:
-        report["generated"] = generate_client(options, project, lines)
-    return report, "\n".join(lines)
+    return finish(options, project, asdict(done), lines, generates=not options.create_only)
 
 
 def _describe_resolve(commands: Commands) -> None:

@@ -6,7 +6,6 @@ import argparse
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from prisma_inprocess.migrate import changes
 from prisma_inprocess.migrate.results import Source
@@ -16,11 +15,12 @@ from prisma_inprocess.migrate.terminal.command import (
     Finding,
     Report,
     add_command,
+    add_generation,
     add_lock,
     add_project,
     add_schema,
     asker,
-    generate_client,
+    finish,
     project_of,
     shown,
 )
@@ -80,7 +80,7 @@ def _describe_push(commands: Commands) -> None:
     add_lock(parser)
     parser.add_argument("--accept-data-loss", action="store_true", help="do not ask before data is deleted")
     parser.add_argument("--force-reset", action="store_true", help="delete everything first")
-    parser.add_argument("--skip-generate", action="store_true", help="do not generate the client afterwards")
+    add_generation(parser)
 
 
 def _push(options: argparse.Namespace) -> tuple[Report, str]:
@@ -96,10 +96,7 @@ def _push(options: argparse.Namespace) -> tuple[Report, str]:
     )
     lines = [f"Warning: {warning}" for warning in done.warnings]
     lines.append("The database fits the schema now" if done.steps else "Nothing to do: the database fits the schema")
-    report: dict[str, Any] = {**asdict(done), "generated": None}
-    if not options.skip_generate:
-        report["generated"] = generate_client(options, project, lines)
-    return report, "\n".join(lines)
+    return finish(options, project, asdict(done), lines)
 
 
 def _describe_pull(commands: Commands) -> None:

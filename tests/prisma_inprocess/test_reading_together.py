@@ -1,0 +1,127 @@
+"""Several reads of one operation: as many trips as the database needs, and rows by position rather than by name."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import sqlite3
+from typing import Any
+
+import pytest
+
+from prisma_inprocess import EngineError
+from prisma_inprocess.drivers.base import Rows, Unreadable
+from prisma_inprocess.drivers.sqlite_thread import SqliteThread
+from prisma_inprocess.plan.records import JoinChild, attach
+from prisma_inprocess.plan.row_mapper import Leaf, RowMapper
+from tests.prisma_inprocess.conftest import only_sqlite
+from tests.prisma_inprocess.workbench import Rich
+
+
+async def users_with_posts(rich: Rich, db: Any) -> None:
+    for name in ("ada", "bob"):
+        posts = {"create": [{"title": f"{name} {number}"} for number in range(2)]}
+        await db.user.create(data={"email": name, "settings": rich.json({}), "posts": posts})
+
+
+def titles(users: list[Any]) -> dict[str, list[str]]:
+    return {user.email: [post.title for post in user.posts] for user in users}
+
+
+WANTED = {"ada": ["ada 0", "ada 1"], "bob": ["bob 0", "bob 1"]}
+
+
+@only_sqlite
+async def test_an_include_goes_to_the_thread_of_sqlite_once(rich: Rich, monkeypatch: pytest.MonkeyPatch) -> None:
+    went = 0
+    run = SqliteThread.run
+
+    async def counted(thread: SqliteThread, *arguments: Any, **options: Any) -> Any:
+        nonlocal went
+        went += 1
+        return await run(thread, *arguments, **options)
+
+    async with rich.client() as db:
+        await users_with_posts(rich, db)
+        await db.user.find_many(include={"posts": True})
+        monkeypatch.setattr(SqliteThread, "run", counted)
+        assert titles(await db.user.find_many(include={"posts": True})) == WANTED
+        assert went == 1
+
+
+async def test_an_include_in_a_transaction_sees_what_the_transaction_wrote(rich: Rich) -> None:
+    async with rich.client() as db:
+        async with db.tx(timeout=dt.timedelta(seconds=60)) as tx:
+            await users_with_posts(rich, tx)
+            assert titles(await tx.user.find_many(include={"posts": True}, order={"email": "asc"})) == WANTED
+        assert titles(await db.user.find_many(include={"posts": True}, order={"email": "asc"})) == WANTED
+
+
+async def test_a_cancelled_include_leaves_its_connection_usable(rich: Rich) -> None:
+    async with rich.client("connection_limit=2") as db:
+        await users_with_posts(rich, db)
+        for _ in range(20):
+            reading = asyncio.create_task(db.user.find_many(include={"posts": True}))
+            await asyncio.sleep(0)
+            reading.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reading
+        found = await db.user.find_many(include={"posts": True}, order={"email": "asc"})
+        assert titles(found) == WANTED
+
+
+def records(*statement: str) -> Rows:
+    """Rows of SQLite's own kind."""
+    connection = sqlite3.connect(":memory:")
+    connection.row_factory = sqlite3.Row
+    cursor = connection.execute(*statement)
+    rows = cursor.fetchall()
+    connection.close()
+    return Rows(tuple(column[0] for column in cursor.description), rows)
+
+
+def refuse(_: Any) -> Any:
+    raise Unreadable("a sum, which a list cannot hold")
+
+
+def test_rows_are_mapped_alike_by_position_and_by_name() -> None:
+    leaves = [Leaf("b", str, str), Leaf("a", None), Leaf("c", list, is_list=True)]
+    mapper = RowMapper({"number": 0, "inner": {"first": 1}, "list": 2}, leaves)
+    rows = records("SELECT 1 AS a, 2 AS b, NULL AS c UNION ALL SELECT NULL, NULL, 'xy'")
+    wanted = [
+        {"number": "2", "inner": {"first": 1}, "list": []},
+        {"number": None, "inner": {"first": None}, "list": ["x", "y"]},
+    ]
+    assert mapper(rows) == wanted
+    assert mapper(list(rows)) == wanted
+    assert mapper([dict(row) for row in rows]) == wanted
+    assert [mapper.one(row) for row in rows] == wanted
+    assert mapper(Rows(())) == []
+
+
+def test_the_columns_of_a_statement_may_stand_in_another_order_than_before() -> None:
+    mapper = RowMapper({"a": 0, "b": 1}, [Leaf("a", None), Leaf("b", None)])
+    for statement in ("SELECT 1 AS a, 2 AS b", "SELECT 2 AS b, 1 AS a", "SELECT 0 AS z, 1 AS a, 2 AS b"):
+        assert mapper(records(statement)) == [{"a": 1, "b": 2}]
+
+
+def test_a_field_that_is_named_like_code_is_only_a_name() -> None:
+    name = "'): __import__('os').abort() #\\"
+    assert RowMapper({name: 0}, [Leaf("a", None)])(records("SELECT 1 AS a")) == [{name: 1}]
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_value_that_cannot_be_read_is_reported_by_its_column(by_name: bool) -> None:
+    mapper = RowMapper({"a": 0, "b": 1}, [Leaf("a", None), Leaf("b", refuse)])
+    rows = records("SELECT 1 AS a, NULL AS b UNION ALL SELECT 2, 'secret'")
+    with pytest.raises(EngineError, match="column `b` holds a sum, which a list cannot hold") as failure:
+        mapper([dict(row) for row in rows] if by_name else rows)
+    assert "secret" not in str(failure.value)
+
+
+def test_children_are_attached_to_every_parent_that_has_their_key() -> None:
+    children = records("SELECT 1 AS parent, 'x' AS name UNION ALL SELECT '1', 'y' UNION ALL SELECT 2, 'z'")
+    for strict, wanted in ((False, [["x", "y"], ["x", "y"], ["z"], []]), (True, [["x"], ["x"], ["z"], []])):
+        parents: list[dict[str, Any]] = [{"id": 1}, {"id": 1}, {"id": 2}, {"id": 3}]
+        attach(parents, JoinChild([("id", "parent")], "children", is_unique=False), children, strict=strict)
+        assert [[child["name"] for child in parent["children"]] for parent in parents] == wanted
