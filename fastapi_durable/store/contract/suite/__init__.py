@@ -16,6 +16,7 @@ from fastapi_durable.store.contract.suite.retention import RetentionContract
 from fastapi_durable.store.contract.suite.runs import RunsContract
 from fastapi_durable.store.contract.suite.scope import ScopeContract
 from fastapi_durable.store.contract.suite.signals import SignalsContract
+from fastapi_durable.store.contract.suite.streams import StreamsContract
 from fastapi_durable.store.contract.suite.transactions import TransactionsContract
 from fastapi_durable.store.contract.suite.upkeep import UpkeepContract
 
@@ -32,6 +33,7 @@ class StateStoreContract(
     CheckpointsContract,
     SignalsContract,
     EventsContract,
+    StreamsContract,
     UpkeepContract,
     TransactionsContract,
     ScopeContract,
