@@ -1,8 +1,9 @@
 """The port to the database: what the engine asks of a state store.
 
-`port` holds its groups of operations: runs, leases, queues, checkpoints, signals, events, streams, schedules and workers. Part
-of them is the contract of the reference's `StateStore`. The others make the engine safe with many workers: guarded
-updates, claims, first-write-wins recording, and a transaction in which several of these happen together. Every method
+`port` holds its groups of operations: runs, leases, queues, checkpoints, signals, events, streams, schedules and
+workers. Part of them is the contract of the reference's `StateStore`. The others make the engine safe with many
+workers: guarded updates, claims, first-write-wins recording, and a transaction in which several of these happen
+together. Every method
 that stands alone is atomic on its own.
 """
 

@@ -30,7 +30,8 @@ class StreamOperations(Operations):
         """Whether the rows of a run are stored, having waited for whoever has locked it."""
         own, token = [row for row in rows if row.run_id == run_id], tokens[run_id]
         sql = await self._database.sql()
-        if len(await self._database.query(sql, append_rows_of(sql, run_id, token, _parameter(sql, own, tokens)))) == len(own):
+        written = await self._database.query(sql, append_rows_of(sql, run_id, token, _parameter(sql, own, tokens)))
+        if len(written) == len(own):
             return True
         sql = await self._database.sql()
         return bool(await self._database.query(sql, leased_under(sql, run_id, token)))

@@ -79,10 +79,14 @@ class StreamsContract:
 
     async def test_rows_of_a_transaction_that_fails_are_undone(self, store: StateStore) -> None:
         await driven(store)
-        with pytest.raises(ZeroDivisionError):
+
+        async def append_and_fail() -> None:
             async with store.transaction() as transaction:
                 await transaction.append_stream_rows([a_stream_row()], tokens=_HELD)
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await append_and_fail()
         assert await offsets(store) == []
 
     async def test_a_deleted_run_takes_its_streams_along(self, store: StateStore) -> None:

@@ -24,7 +24,9 @@ def append_rows(sql: Sql, rows: str) -> str:
 
 def append_rows_of(sql: Sql, run_id: str, token: str, rows: str) -> str:
     """The same for one run, which waits for whoever has locked it."""
-    text = f"{sql.with_given()} {_insert(sql)} FROM {sql.given_rows()} WHERE {sql.lease_is_held(run_id, token)} {_UNLESS}"
+    text = (
+        f"{sql.with_given()} {_insert(sql)} FROM {sql.given_rows()} WHERE {sql.lease_is_held(run_id, token)} {_UNLESS}"
+    )
     sql.parameters[0] = rows
     return text
 
