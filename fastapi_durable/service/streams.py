@@ -11,6 +11,7 @@ from fastapi_durable.model.errors import InputValidationError
 T = TypeVar("T")
 
 _LARGEST_OFFSET: Final = 2**31 - 1
+_LONGEST_WAIT: Final = 3600.0
 
 
 class Streams:
@@ -46,7 +47,6 @@ class Streams:
             InputValidationError: `after` is not an offset.
         """
         kernel = self._kernel
-        poll = kernel.config.poll_interval.total_seconds()
         with reader_of(kernel, run_id, checked_name(name), checked_offset(after)) as reader:
             while True:
                 rows = await reader.read()
@@ -54,8 +54,8 @@ class Streams:
                     yield item_of(kernel, row, type)
                 if reader.has_ended or (not rows and not follow):
                     return
-                if not rows:
-                    await reader.wait(poll)
+                while not rows and not await reader.wait(_LONGEST_WAIT):
+                    pass
 
 
 def checked_offset(after: Any) -> int | None:

@@ -59,7 +59,7 @@ class StreamReader:
         self._stream = stream
         self._after = after
         self._watch = watch
-        self._looks_at_run = True
+        self._due_at = float("-inf")
 
     async def read(self) -> list[StreamRow]:
         """The next items, up to a hundred; none: there are no more yet, or the stream `has_ended`.
@@ -69,12 +69,14 @@ class StreamReader:
         """
         # Before the store is asked: what is told meanwhile is looked for once more.
         self._watch.heard.clear()
-        if self._looks_at_run:
+        looks_at_run = self.is_due or self._watch.finished
+        self._due_at = asyncio.get_running_loop().time() + self._kernel.config.poll_interval.total_seconds()
+        if looks_at_run:
             # Before its items: a run that has ended appends no more, so that an empty page is the end then.
             run = await visible_store(self._kernel).find_run(self._run_id)
             if run is None:
                 raise RunNotFoundError(self._run_id)
-            self.status, self._looks_at_run = run.status, False
+            self.status = run.status
         rows = await self._kernel.store.read_stream_rows(self._run_id, self._stream, after=self._after, limit=_PAGE)
         if not rows:
             self.has_ended = self.status.is_terminal
@@ -85,14 +87,24 @@ class StreamReader:
             return rows[:-1]
         return rows
 
-    async def wait(self, seconds: float) -> None:
-        """Return when there may be something new, or after so many seconds; the run is looked at then, too."""
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look without having heard anything."""
+        return asyncio.get_running_loop().time() >= self._due_at
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for word that there may be something new, until the next look is due, or for so many seconds at most.
+
+        Returns:
+            Whether it is worth a look.
+        """
+        left = max(0.0, self._due_at - asyncio.get_running_loop().time())
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(seconds, left)):
                 await self._watch.heard.wait()
-            self._looks_at_run = self._watch.finished
         except TimeoutError:
-            self._looks_at_run = True
+            pass
+        return self._watch.heard.is_set() or self.is_due
 
 
 @contextmanager
