@@ -26,8 +26,8 @@ PUBLIC = {
         RunDeadError RunFailedError RunIdTakenError RunNotFoundError RunStateError RunUnsuccessfulError
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError
-        StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError TransactionExpiredError
-        WorkflowNotRegisteredError
+        StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError
+        TransactionExpiredError WorkflowNotRegisteredError
     """,
     "fastapi_durable.events": """
         Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog StepStream
