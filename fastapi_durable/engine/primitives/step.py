@@ -76,9 +76,9 @@ class Step(Attempted):
         try:
             outcome = await self._carried(task, log, late.append)
         except asyncio.CancelledError as error:
-            await self._keep(streams)
             for given_up in late:
                 # It was given up, but its thread did all of it: a cancel with compensation has to undo that.
+                await self._keep(streams)
                 await self.turn.record(self.success(given_up.output, number, started_at, earlier, given_up.events))
             # Of a task in which a transport executed it.
             if is_interruption(error):
