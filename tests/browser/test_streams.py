@@ -144,7 +144,7 @@ async def opened(url: str) -> AsyncIterator[Any]:
         await browser.close()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 async def test_a_page_misses_nothing_and_gets_nothing_twice_while_the_server_is_killed(
     server: Server, tmp_path: Path
 ) -> None:

@@ -93,6 +93,8 @@ class RunStore(Protocol):
     ) -> int:
         """Delete up to `limit` finished runs that the policy gives up, the oldest first; return how many.
 
+        They may be fewer although there are more, where they have long streams; of some that there are, one is deleted.
+
         A run stays while its parent lives and has not recorded its ending, at `parent_seq` and with a name that begins
         with `JOINED`: the parent would start it again. It counts among the newest runs all the same.
         """
