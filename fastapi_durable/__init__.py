@@ -25,6 +25,7 @@ from fastapi_durable.engine.primitives.update import UpdateResult
 from fastapi_durable.engine.primitives.webhook import Webhook
 from fastapi_durable.engine.runs.bulk_cancellation import BulkCancellation
 from fastapi_durable.engine.runs.handle import RunHandle
+from fastapi_durable.engine.runs.stream_reader import StreamItem
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
@@ -93,6 +94,7 @@ __all__ = [
     "StepExecution",
     "StepFailedError",
     "StepInterceptor",
+    "StreamItem",
     "TaskTicket",
     "Undo",
     "UpdateResult",

@@ -3,6 +3,7 @@
 from fastapi_durable.engine.core.live_events import LiveEvent, LiveEvents, LiveEventType
 from fastapi_durable.engine.core.subscription import Event, EventSubscriber, PublishedEvent, Reception, Refusal
 from fastapi_durable.engine.turns.step_log import StepLog, SubProcess
+from fastapi_durable.engine.turns.step_stream import StepStream
 
 __all__ = [
     "Event",
@@ -14,5 +15,6 @@ __all__ = [
     "Reception",
     "Refusal",
     "StepLog",
+    "StepStream",
     "SubProcess",
 ]

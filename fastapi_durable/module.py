@@ -42,6 +42,7 @@ from fastapi_durable.injection import Application, AppScoped, DependencyResolver
 from fastapi_durable.injection.app_scoped import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
+from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import ConfigurationError, StoreConflictError, StoreUnavailableError
 from fastapi_durable.observe.opentelemetry import metered
 from fastapi_durable.observe.prometheus import ProcessMetrics
@@ -51,6 +52,7 @@ from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.transport.threads import Threads
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.router import console_router
+from fastapi_durable.web.run_stream import run_stream_router
 from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.web.webhooks import webhook_router
 
@@ -247,6 +249,46 @@ class DurableModule:
             hosts=hosts,
             dashboard=dashboard,
             include_in_schema=include_in_schema,
+        )
+
+    def stream_router(
+        self,
+        name: str,
+        *,
+        prefix: str = "",
+        dependencies: Sequence[params.Depends] = (),
+        allow_unauthenticated: bool = False,
+        heartbeat: Duration = "15s",
+        lifetime: Duration = "5 min",
+        max_readers: int = 1000,
+    ) -> APIRouter:
+        """A stream of runs for browsers: `app.include_router(durable.stream_router("tokens", prefix="/answers", ...))`.
+
+        `GET /answers/{run_id}/tokens` sends the items and the run's status as server-sent events. It goes on behind
+        `Last-Event-ID`, or behind `?after=`, and ends with the stream.
+
+        Args:
+            name: Of the stream; letters, digits, `.`, `_` and `-`.
+            dependencies: They decide who may read: one with the parameter `run_id: str` gets the run's id, and raises
+                `HTTPException` to refuse.
+            allow_unauthenticated: Let everybody who knows a run's id read its stream.
+            heartbeat: A comment is sent after so much silence, so that no proxy cuts the connection.
+            lifetime: A response ends after this time, and the browser connects again by itself. A server other than
+                uvicorn waits for it when it stops.
+            max_readers: Open responses; more are refused (503).
+
+        Raises:
+            ConfigurationError: the name does not fit a path, or nothing says who may read.
+        """
+        return run_stream_router(
+            self,
+            name,
+            prefix=prefix,
+            dependencies=dependencies,
+            allow_unauthenticated=allow_unauthenticated,
+            heartbeat=parse_duration(heartbeat).total_seconds(),
+            lifetime=parse_duration(lifetime).total_seconds(),
+            max_readers=max_readers,
         )
 
     def runtime(self, app: Application) -> DurableRuntime:

@@ -82,6 +82,12 @@ class RunDriver:
 
     async def drive(self) -> None:
         """Run turns until this worker has nothing more to do for the run."""
+        try:
+            await self._drive()
+        finally:
+            self._kernel.streams.leave(self.run.id, self.token)
+
+    async def _drive(self) -> None:
         definition = self._kernel.registry.find(self.run.workflow, self.run.workflow_version)
         if definition is None:
             await self.release_run()

@@ -24,6 +24,7 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.live_events import LiveEvents
 from fastapi_durable.engine.core.notifications import Notifications
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.core.stream_writer import StreamWriter
 from fastapi_durable.engine.core.tracing import step_span
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.entities.workflow import entity_workflow
@@ -85,6 +86,7 @@ class Engine:
             registry=self.registry,
             notifications=self.notifications,
             events=LiveEvents(clock),
+            streams=StreamWriter(store, clock, config, self.notifications),
             until_shown=Delay(config.show_running_after.total_seconds()),
             steps=StepRegistry(steps, methods),
             interceptors=(step_span, *interceptors),

@@ -24,6 +24,8 @@ DurableError
 ├── NonDeterminismError             the code no longer matches the recorded history
 ├── OutsideWorkflowError            a workflow-only call was made elsewhere
 ├── SignalTokenTakenError           another live run waits for this token
+├── StreamFullError                 a stream, or a run with its streams, has come to its limit
+├── StreamClosedError               the workflow has closed the stream
 ├── StepFailedError                 a step failed for good (raised in the workflow body)
 ├── ChildFailedError                a child run ended without a result (raised in the workflow body)
 ├── TaskFailedError                 `fail_task` was called for a task (raised in the workflow body)
@@ -294,6 +296,24 @@ class SignalTokenTakenError(DurableError):
         )
         self.token = token
         self.owner_run_id = owner_run_id
+
+
+class StreamFullError(DurableError):
+    """A stream takes no more items, or a run has too many streams; another attempt would meet the same."""
+
+    def __init__(self, run_id: str, stream: str, message: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+        self.stream = stream
+
+
+class StreamClosedError(DurableError):
+    """The workflow has closed the stream, so nothing can follow."""
+
+    def __init__(self, run_id: str, stream: str) -> None:
+        super().__init__(f"stream {stream!r} of run {run_id!r} is closed. Append to it before `close()`")
+        self.run_id = run_id
+        self.stream = stream
 
 
 class StepFailedError(DurableError):

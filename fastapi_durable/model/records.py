@@ -330,6 +330,34 @@ class RetentionPolicy:
             raise ValueError("max_count of a retention policy cannot be negative")
 
 
+class StreamRowKind(StrEnum):
+    """`item`: an item. `restart`: an item, the first one of a repeated attempt. `end`: the stream was closed."""
+
+    ITEM = "item"
+    RESTART = "restart"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamRow:
+    """One row of a stream (table `durable_stream_items`).
+
+    Attributes:
+        item_offset: Its place in the stream: 0, 1, 2, ... without a gap.
+        step_id: Of the step that appended it; empty for the workflow's body.
+        attempt: Each execution of the step has a higher one, also where a crash repeats an attempt.
+    """
+
+    run_id: str
+    stream: str
+    item_offset: int
+    kind: StreamRowKind = StreamRowKind.ITEM
+    step_id: str = ""
+    attempt: int = 1
+    data: Json = None
+    appended_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleState:
     """How far a schedule has come (table `durable_schedules`); it outlives the runs that it started.

@@ -133,7 +133,7 @@ model DurableBufferedEvent {
   @@map("durable_buffered_events")
 }
 
-// fastapi_durable's own, as are the next two: nestjs-durable knows none of them
+// fastapi_durable's own, as are the next three: nestjs-durable knows none of them
 model DurableSchedule {
   id         String  @id
   lastWindow BigInt  @map("last_window")
@@ -176,6 +176,20 @@ model DurableQueue {
   updatedAt         BigInt  @map("updated_at")
 
   @@map("durable_queues")
+}
+
+model DurableStreamItem {
+  runId      String @map("run_id")
+  stream     String
+  itemOffset Int    @map("item_offset")
+  kind       String
+  stepId     String @map("step_id")
+  attempt    Int
+  data       Json?
+  appendedAt BigInt @map("appended_at")
+
+  @@id([runId, stream, itemOffset])
+  @@map("durable_stream_items")
 }
 """
 

@@ -9,6 +9,7 @@ from fastapi_durable.service.inspection import Inspection
 from fastapi_durable.service.listening import Listening
 from fastapi_durable.service.operations import Operations
 from fastapi_durable.service.starts import Starts
+from fastapi_durable.service.streams import Streams
 
 
 class RunGateway(Inspection, Operations):
@@ -34,7 +35,7 @@ class RunGateway(Inspection, Operations):
         return RunGateway(replace(self._kernel, config=config.model_copy(update={"namespace": namespace})))
 
 
-class WorkflowService(RunGateway, Starts, Deliveries, Entities, Listening):
+class WorkflowService(RunGateway, Starts, Deliveries, Streams, Entities, Listening):
     """Everything that one can ask of runs and entities; inject it as `WorkflowServiceDep`.
 
     Any method raises `StoreUnavailableError` while the database cannot be reached. A delivery may then have happened:

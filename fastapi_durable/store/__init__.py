@@ -21,11 +21,14 @@ from fastapi_durable.model.records import (
     ScheduleState,
     SearchAttributes,
     SignalWaiter,
+    StreamRow,
+    StreamRowKind,
     WorkerRecord,
 )
 from fastapi_durable.store.base import StateStore, StoreTransaction
 from fastapi_durable.store.port.checkpoints import HistoryState, RecordedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
+from fastapi_durable.store.port.streams import StreamPart
 
 __all__ = [
     "AttributeFilter",
@@ -55,5 +58,8 @@ __all__ = [
     "SignalWaiter",
     "StateStore",
     "StoreTransaction",
+    "StreamPart",
+    "StreamRow",
+    "StreamRowKind",
     "WorkerRecord",
 ]

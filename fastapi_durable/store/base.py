@@ -1,8 +1,9 @@
 """The port to the database: what the engine asks of a state store.
 
-`port` holds its groups of operations: runs, leases, queues, checkpoints, signals, events, schedules and workers. Part
-of them is the contract of the reference's `StateStore`. The others make the engine safe with many workers: guarded
-updates, claims, first-write-wins recording, and a transaction in which several of these happen together. Every method
+`port` holds its groups of operations: runs, leases, queues, checkpoints, signals, events, streams, schedules and
+workers. Part of them is the contract of the reference's `StateStore`. The others make the engine safe with many
+workers: guarded updates, claims, first-write-wins recording, and a transaction in which several of these happen
+together. Every method
 that stands alone is atomic on its own.
 """
 
@@ -17,10 +18,21 @@ from fastapi_durable.store.port.leases import LeaseStore
 from fastapi_durable.store.port.queues import QueueStore
 from fastapi_durable.store.port.runs import RunStore
 from fastapi_durable.store.port.signals import SignalStore
+from fastapi_durable.store.port.streams import StreamStore
 from fastapi_durable.store.port.upkeep import UpkeepStore
 
 
-class StateStore(RunStore, LeaseStore, QueueStore, CheckpointStore, SignalStore, EventStore, UpkeepStore, Protocol):
+class StateStore(
+    RunStore,
+    LeaseStore,
+    QueueStore,
+    CheckpointStore,
+    SignalStore,
+    EventStore,
+    StreamStore,
+    UpkeepStore,
+    Protocol,
+):
     """Runs, checkpoints, waiters and buffers in one place, shared by every process of the application.
 
     Any method raises `StoreUnavailableError` while the database cannot be reached. Writes that got in each other's way

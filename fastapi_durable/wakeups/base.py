@@ -17,13 +17,14 @@ class Topic(StrEnum):
     """What a notification says.
 
     `work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled, or is to be.
-    `delivered`: a run that is being driven received something.
+    `delivered`: a run that is being driven received something. `stream`: something was appended to a stream of a run.
     """
 
     WORK = "work"
     FINISHED = "finished"
     CANCELLED = "cancelled"
     DELIVERED = "delivered"
+    STREAM = "stream"
 
 
 @dataclass(frozen=True, slots=True)

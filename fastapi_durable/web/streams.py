@@ -117,8 +117,8 @@ class Streams:
             shared = self.shared(key)
             first = await shared.fresh(read, gap=self.gap)  # what is wrong shows now, while there is a status to say it
             events = self._events(shared, first, read, last_event_id, live, follow)
-            limits = _Limits(self.interval, self.lifetime + self.patience)
-            return _Stream(events, limits, partial(self._give_back, owner))
+            limits = StreamLimits(self.interval, self.lifetime + self.patience)
+            return EventStream(events, limits, partial(self._give_back, owner))
         except BaseException:
             self._give_back(owner)
             raise
@@ -216,21 +216,21 @@ class _Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class StreamLimits:
     """How long a stream may be sent. `look`: seconds between two looks at whether the server stops."""
 
     look: float
     whole: float
 
 
-class _Stream(StreamingResponse):
+class EventStream(StreamingResponse):
     """Holds a place until it is sent, whichever way that ends, or until it is dropped without being sent.
 
     A reader who does not read keeps `send` waiting. Its time is limited, so that nobody keeps a place by that, or holds
     up a server that stops.
     """
 
-    def __init__(self, events: AsyncIterator[str], limits: _Limits, give_back: Callable[[], None]) -> None:
+    def __init__(self, events: AsyncIterator[str], limits: StreamLimits, give_back: Callable[[], None]) -> None:
         super().__init__(events, media_type="text/event-stream", headers=_HEADERS)
         self._events = events
         self._limits = limits

@@ -25,6 +25,7 @@ _TABLES: Final = (
     "durable_buffered_signals",
     "durable_workers",
     "durable_queues",
+    "durable_stream_items",
 )
 _KEPT: Final = 300
 _SAMPLE_SECONDS: Final = 2.5

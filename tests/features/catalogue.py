@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from fastapi_durable.declare.definition import Batch, Singleton, workflow
+from fastapi_durable.declare.definition import Batch, Singleton, step, workflow
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
 from fastapi_durable.engine.upkeep.retention import Retention, keep, sweep
@@ -313,6 +314,24 @@ def _entity(world: World, inner: Body) -> Body:
     return body
 
 
+def _stream(world: World, inner: Body) -> Body:
+    @step
+    async def speak() -> None:
+        world.done["speak"] += 1
+        await current_step().stream("said").append("by the step")
+
+    async def body(ctx: WorkflowContext) -> Any:
+        said = ctx.stream("said", str)
+        before = await said.append("before")
+        await ctx.step(speak)
+        result = await inner(ctx)
+        # The step's item is between the two, and nothing else.
+        assert await said.append("after") == before + 2
+        return result
+
+    return body
+
+
 def _saga(world: World, inner: Body) -> Body:
     async def body(ctx: WorkflowContext) -> Any:
         await world.mark(ctx, "reserve", compensate=world.undo)
@@ -363,6 +382,7 @@ CALLS = [
         waits_first=True,
     ),
     Call(name="entity", holds="each operation is executed once", wrap=_entity),
+    Call(name="stream", holds="each item of the body is there once, in order", wrap=_stream, own="speak"),
     Call(name="saga", holds="what was done is done once", wrap=_saga, own="reserve"),
     Call(name="continue_as_new", holds="the next life begins once, and ends the run", wrap=_continue_as_new, times=2),
 ]
@@ -437,6 +457,7 @@ async def sweep_all(world: World) -> None:
 async def forget(world: World, run: Run) -> None:
     await sweep_all(world)
     assert await world.store.find_run(run.id) is None
+    assert await world.store.list_stream_parts(run.id) == []
     assert await world.runs(None) == [each for each in await world.runs(None) if each.workflow.startswith("__")]
 
 

@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from fastapi_durable.model.records import RetentionPolicy, RunQuery, RunStatus
-from fastapi_durable.store.contract.suite.builders import T0
-from fastapi_durable.store.prisma import PrismaStateStore
+from fastapi_durable.store.contract.suite.builders import MINUTE, T0, a_run, a_stream_row, at
+from fastapi_durable.store.prisma import PrismaStateStore, retention
 from tests.support.past import add_finished_runs
 
 PAST = 1100
@@ -24,3 +26,20 @@ async def test_runs_that_ended_at_one_moment_are_told_apart_as_far_as_is_looked(
         return await store.count_runs(RunQuery())
 
     assert [await kept(number) for number in (PAST + 1, PAST - 1, 1000, 999, 0)] == [PAST, PAST, 1000, 999, 0]
+
+
+async def test_runs_with_long_streams_are_deleted_in_smaller_batches(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that deleted the streams of a thousand runs would not come to its end in time."""
+    monkeypatch.setattr(retention, "_STREAM_ROWS", 5)
+    store = PrismaStateStore(client)
+    for number in range(4):
+        run_id = f"run-{number}"
+        await store.create_run(a_run(run_id, status=RunStatus.COMPLETED, locked_by="token"))
+        rows = [a_stream_row(offset, run_id) for offset in range(3)]
+        assert not await store.append_stream_rows(rows, tokens={run_id: "token"})
+    policy = RetentionPolicy(statuses=frozenset({RunStatus.COMPLETED}), max_age=MINUTE)
+    later = at(3600)
+    assert [await store.prune_terminal_runs(policy, now=later, limit=10) for _ in range(4)] == [1, 1, 1, 1]
+    assert await store.list_stream_parts("run-3") == []

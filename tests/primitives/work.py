@@ -51,6 +51,40 @@ async def steps(ctx: WorkflowContext, key: str) -> list[object]:
     return [await ctx.step(double, 1), await ctx.step(treble, 1), await ctx.local_step("closure", lambda: 4)]
 
 
+@step(max_attempts=2, backoff=fixed("1ms"))
+async def stream_twice(key: str) -> str:
+    stream = current_step().stream("items", int)
+    for number in range(3):
+        await stream.append(number)
+    if current_step().attempt == 1:
+        raise ValueError("the first attempt fails")
+    return key
+
+
+@workflow
+async def streaming(ctx: WorkflowContext, key: str) -> list[int]:
+    """The body's items come once each; of the step's, those of the attempt that succeeded count."""
+    items = ctx.stream("items", int)
+    offsets = [await items.append(-1)]
+    await ctx.step(stream_twice, key)
+    offsets += [await items.extend([10, 11]), await items.close()]
+    return offsets
+
+
+async def read_items(engine: WorkflowService, key: str) -> object:
+    """What a page would show in the end: it drops a step's items where an attempt of it begins again."""
+    await engine.handle(key).result("60s")
+    shown: list[tuple[str | None, int]] = []
+    expected = 0
+    async for item in engine.read_stream(key, "items", int):
+        assert item.offset == expected
+        expected += 1
+        if item.begins_again:
+            shown = [each for each in shown if each[0] != item.step]
+        shown.append((item.step, item.data))
+    return [number for _, number in shown]
+
+
 @workflow
 async def retried_step(ctx: WorkflowContext, key: str) -> str:
     return await ctx.step(fail_once, key)
@@ -143,6 +177,7 @@ async def what_was_undone(engine: WorkflowService, key: str) -> object:
 
 
 CASES = [
+    Case(name="stream", workflows=(streaming,), result=[-1, 0, 1, 2, 10, 11], writes=8, outcome=read_items),
     Case(name="step", workflows=(steps,), result=[2, 3, 4], writes=4),
     Case(name="step that is retried", workflows=(retried_step,), result="{key}", writes=3),
     Case(name="step that fails", workflows=(failed_step,), result=["no {key}", "refused", 4], writes=3),

@@ -18,6 +18,7 @@ TABLES = [
     "durable_schedules",
     "durable_workers",
     "durable_queues",
+    "durable_stream_items",
 ]
 
 

@@ -31,6 +31,7 @@ from fastapi_durable import (
     StateStore,
     StateStoreDep,
     StepExecution,
+    StreamItem,
     TaskTicket,
     UpdateResult,
     Webhook,
@@ -50,7 +51,7 @@ from fastapi_durable import (
     workflow,
 )
 from fastapi_durable.engine.primitives.webhook import Callback
-from fastapi_durable.events import Event, LiveEvent, PublishedEvent, Reception, StepLog
+from fastapi_durable.events import Event, LiveEvent, PublishedEvent, Reception, StepLog, StepStream
 from fastapi_durable.injection import AppScoped
 from fastapi_durable.service.inspection import ListedRun, RunDetail
 from fastapi_durable.service.waiting import Waiting
@@ -212,6 +213,10 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await ctx.on_update("address", Receipt, timeout="1h"), Receipt)
     assert_type(await ctx.on_update("address"), Any)
     assert_type(await ctx.set_value("progress", 50), None)
+    assert_type(await ctx.stream("orders", Order).append(order), int)
+    assert_type(await ctx.stream("orders", Order).extend([order]), int)
+    assert_type(await ctx.stream("anything").append(1), int)
+    assert_type(current_step().stream("orders", Order), StepStream[Order])
     assert_type(await ctx.breakpoint("look"), None)
     assert_type(await ctx.task("pick", dispatch, int, timeout="1h"), int)
     assert_type(await ctx.task("pack", dispatch), Any)
@@ -318,6 +323,10 @@ async def outside(workflows: WorkflowService, order: Order) -> None:
     assert_type(await workflows.publish_event("paid", order, event_id="1"), PublishedEvent)
     assert_type(await workflows.update("1", "address", Receipt(text="x")), UpdateResult)
     assert_type(await workflows.get_value("1", "progress", int), int | None)
+    async for item in workflows.read_stream("1", "orders", Order, after=3):
+        assert_type(item, StreamItem[Order])
+        assert_type(item.data, Order)
+    assert_type(workflows.read_stream("1", "orders", follow=False), AsyncIterator[StreamItem[Any]])
     assert_type(await workflows.get_value("1", "progress"), Any)
     assert_type(await workflows.continue_run("1"), bool)
     assert_type(await workflows.complete_task("1", "pick", 3), bool)

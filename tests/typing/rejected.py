@@ -53,6 +53,9 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     text: str = await (await ctx.webhook(Receipt)).wait()  # type: ignore[assignment]
     flag: bool = await ctx.on_update(text, Receipt)  # type: ignore[arg-type]
     await ctx.set_value(flag, 1)  # type: ignore[arg-type]
+    await ctx.stream("orders", Order).append("not an order")  # type: ignore[arg-type]
+    await ctx.stream("numbers", int).extend(["not", "numbers"])  # type: ignore[list-item]
+    await current_step().stream("orders", Order).append(1)  # type: ignore[arg-type]
     await ctx.breakpoint(1)  # type: ignore[arg-type]
     await ctx.task("pick", charge_card, int)  # type: ignore[arg-type]
     await ctx.task("pick", dispatch, timeout=5)  # type: ignore[call-overload]
@@ -120,6 +123,8 @@ async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:
     await workflows.signal_with_start(checkout, 1, token="go")  # type: ignore[arg-type]
     await workflows.publish_event(order)  # type: ignore[arg-type]
     text: str | None = await workflows.get_value("1", "progress", int)  # type: ignore[arg-type]
+    workflows.read_stream("1", "orders", Order, after="3")  # type: ignore[call-overload]
+    await workflows.read_stream("1", "orders", Order)  # type: ignore[misc]
     await workflows.fail_task("1", "pick", text)  # type: ignore[arg-type]
 
 
@@ -144,6 +149,7 @@ def wrong_modules() -> None:
     DurableModule.for_root(MemoryStateStore())  # type: ignore[arg-type]
     DurableModule.for_root_async(use_factory=MemoryStateStore)  # type: ignore[arg-type]
     DurableModule.for_root(DurableOptions(store=MemoryStateStore()), workflows=checkout)  # type: ignore[arg-type]
+    DurableModule.for_root(DurableOptions(store=MemoryStateStore())).stream_router(1)  # type: ignore[arg-type]
     DurableOptions(store=None)  # type: ignore[arg-type]
     DurableOptions(store=MemoryStateStore(), role="boss")  # type: ignore[arg-type]
     DurableOptions(store=MemoryStateStore(), lease=30)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ PUBLIC = {
         PrismaStateStore Queue Retention Role Run RunContextFilter RunFailedError RunGateway RunGatewayDep
         RunHandle RunQuery RunStatus Schedule ScheduleInfo Scheduler SchedulerDep SignalTimeoutError
         Singleton SqliteWakeups StateStore StateStoreDep StepExecution StepFailedError StepInterceptor
-        TaskTicket Undo UpdateResult Webhook Winner WorkflowContext WorkflowEngineDep
+        StreamItem TaskTicket Undo UpdateResult Webhook Winner WorkflowContext WorkflowEngineDep
         WorkflowService WorkflowServiceDep app_scoped current_context current_step entity exponential fixed
         keep log_context operation step workflow
     """,
@@ -26,17 +26,18 @@ PUBLIC = {
         RunDeadError RunFailedError RunIdTakenError RunNotFoundError RunStateError RunUnsuccessfulError
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError
-        StoreConflictError StoreError StoreUnavailableError TaskFailedError TransactionExpiredError
-        WorkflowNotRegisteredError
+        StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError
+        TransactionExpiredError WorkflowNotRegisteredError
     """,
     "fastapi_durable.events": """
-        Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog SubProcess
+        Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog StepStream
+        SubProcess
     """,
     "fastapi_durable.store": """
         AttributeFilter AttributeOperator BufferedEvent BufferedSignal Checkpoint CheckpointKind
         CheckpointStatus CreatedRun ErrorRecord HistoryState Json Lease Queue QueueLoad QueueState
         RecordedCheckpoint RetentionPolicy Run RunChanges RunFacet RunQuery RunStatus ScheduleState
-        SearchAttributes SignalWaiter StateStore StoreTransaction WorkerRecord
+        SearchAttributes SignalWaiter StateStore StoreTransaction StreamPart StreamRow StreamRowKind WorkerRecord
     """,
     "fastapi_durable.store.contract": """
         StateStoreContract

@@ -63,6 +63,8 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         "BLOCKED_POLL_INTERVAL": "1 min",
         "TRANSACTION_TIMEOUT": "20s",
         "EVENT_TTL": "1 day",
+        "STREAM_MAX_ITEMS": "500",
+        "STREAM_MAX_ITEM_SIZE": "1000",
         "WEBHOOK_URL": "https://shop.example/webhooks",
         "WEBHOOK_SECRET": "k" * 32,
     }.items():
@@ -84,6 +86,8 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         "blocked_poll_interval": timedelta(minutes=1),
         "transaction_timeout": timedelta(seconds=20),
         "event_ttl": timedelta(days=1),
+        "stream_max_items": 500,
+        "stream_max_item_size": 1000,
         "webhook_url": "https://shop.example/webhooks",
         "webhook_secret": found.webhook_secret,
     }

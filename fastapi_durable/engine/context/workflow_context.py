@@ -8,6 +8,7 @@ from fastapi_durable.engine.context.dialogue import DialogueCalls
 from fastapi_durable.engine.context.entities import EntityCalls
 from fastapi_durable.engine.context.lifetime import LifetimeCalls
 from fastapi_durable.engine.context.steps import StepCalls
+from fastapi_durable.engine.context.streams import StreamCalls
 from fastapi_durable.engine.context.values import ValueCalls
 from fastapi_durable.engine.context.waits import WaitCalls
 from fastapi_durable.engine.primitives.branches import check_branches, gather_branches
@@ -19,7 +20,9 @@ Other = TypeVar("Other")
 Output = TypeVar("Output")
 
 
-class WorkflowContext(StepCalls, WaitCalls, DialogueCalls, ChildCalls, EntityCalls, ValueCalls, LifetimeCalls):
+class WorkflowContext(
+    StepCalls, WaitCalls, DialogueCalls, StreamCalls, ChildCalls, EntityCalls, ValueCalls, LifetimeCalls
+):
     """The durable side of one run; the engine passes it to the workflow's body.
 
     Await each call where it stands, or several of them together with `gather`, `race` or `asyncio.gather`.

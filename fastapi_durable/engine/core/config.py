@@ -65,6 +65,12 @@ class EngineConfig(BaseModel):
     event_ttl: Annotated[DurationSetting, between("1ms", "36525 days")] = setting(
         "how long an event that nobody waited for is kept, and its id remembered", default="7 days"
     )
+    stream_max_items: Annotated[Setting[int, int | None], whole_number(1, 10_000_000)] = setting(
+        "items of one stream, those of failed attempts included; appending another one fails", default=100_000
+    )
+    stream_max_item_size: Annotated[Setting[int, int | None], whole_number(1, 1_000_000)] = setting(
+        "bytes of one item of a stream, as JSON", default=65_536
+    )
     webhook_url: Annotated[str | Callable[[str], str] | None, url] = setting(
         "where the public webhook route is, such as `https://shop.example/webhooks`"
     )

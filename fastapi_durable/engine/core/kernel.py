@@ -19,6 +19,7 @@ from fastapi_durable.engine.core.interception import StepInterceptor
 from fastapi_durable.engine.core.live_events import LiveEvents
 from fastapi_durable.engine.core.notifications import Notifications
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
+from fastapi_durable.engine.core.stream_writer import StreamWriter
 from fastapi_durable.engine.core.subscription import EventSubscriber
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.store.base import StateStore
@@ -33,6 +34,7 @@ class Kernel:
     Attributes:
         events: Told while it happens.
         until_shown: How long a step runs before the store says that it does.
+        streams: Writes what the runs of this process append.
         steps: Those that may be called by name.
         interceptors: Surround every real execution of a step.
         subscribers: Take part in publishing every event.
@@ -59,6 +61,7 @@ class Kernel:
     notifications: Notifications
     events: LiveEvents
     until_shown: Delay
+    streams: StreamWriter
     steps: StepRegistry
     interceptors: tuple[StepInterceptor, ...] = ()
     subscribers: list[EventSubscriber] = field(default_factory=list)

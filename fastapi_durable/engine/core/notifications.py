@@ -25,6 +25,14 @@ class RunWatch:
         self.run: Run | None = None
 
 
+class StreamWatch:
+    """What a reader hears of a run's streams: that there may be something new, and perhaps that the run has ended."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+        self.finished = False
+
+
 class Notifications:
     """Tells the worker that there is work, and callers that a run has finished.
 
@@ -39,6 +47,7 @@ class Notifications:
         self._cancel_hint_listeners: list[Callable[[str], None]] = []
         self._delivery_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
+        self._stream_watches: defaultdict[str, set[StreamWatch]] = defaultdict(set)
         self.driven_here: set[str] = set()
         self._peers: list[Publish] = []
 
@@ -68,6 +77,8 @@ class Notifications:
                 self._finished(word.run_id, None)
             case Topic.DELIVERED:
                 self._delivered(word.run_id)
+            case Topic.STREAM:
+                self._stream_grew(word.run_id)
 
     def work_available(self) -> None:
         """A run may be claimable now."""
@@ -145,7 +156,31 @@ class Notifications:
         for publish in self._peers:
             publish(Wakeup(topic, run_id))
 
+    def stream_grew(self, run_id: str) -> None:
+        """Something was appended to a stream of the run."""
+        self._stream_grew(run_id)
+        self._tell(Topic.STREAM, run_id)
+
+    def _stream_grew(self, run_id: str, *, finished: bool = False) -> None:
+        for watch in self._stream_watches.get(run_id, ()):
+            watch.finished = watch.finished or finished
+            watch.heard.set()
+
+    @contextmanager
+    def watch_streams(self, run_id: str) -> Iterator[StreamWatch]:
+        """Hears of the run's streams, and of its end, while the block is open."""
+        watch = StreamWatch()
+        watches = self._stream_watches[run_id]
+        watches.add(watch)
+        try:
+            yield watch
+        finally:
+            watches.discard(watch)
+            if not watches:
+                self._stream_watches.pop(run_id, None)
+
     def _finished(self, run_id: str, run: Run | None) -> None:
+        self._stream_grew(run_id, finished=True)
         for watch in self._watches.get(run_id, ()):
             watch.run = run
             watch.finished.set()

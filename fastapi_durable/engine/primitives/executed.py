@@ -12,6 +12,7 @@ from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.step_log import RunningStepLog
+from fastapi_durable.engine.turns.step_stream import AttemptStreams
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 from fastapi_durable.transport.base import StepOutcome
 
@@ -31,7 +32,7 @@ class Executed(Primitive[R], Generic[R]):
         """Names the execution, also to the outside world: the same when it is tried again."""
         return self.turn.history.positions.step_id(self.seq)
 
-    def log_of(self, attempt: int) -> RunningStepLog:
+    def log_of(self, attempt: int, streams: AttemptStreams | None = None) -> RunningStepLog:
         """The log of an attempt that is about to run."""
         turn, seq, name = self.turn, self.seq, self.shown_as
         kernel = turn.kernel
@@ -45,6 +46,7 @@ class Executed(Primitive[R], Generic[R]):
             tell=lambda event: kernel.events.step(
                 "step.progress", turn.run, seq, name, attempt=attempt, progress=event
             ),
+            streams=streams,
         )
 
     def intercepted(self, attempt: int) -> Intercepted:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
@@ -20,6 +21,7 @@ from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import RunningStepLog, logged_as_current
+from fastapi_durable.engine.turns.step_stream import AttemptStreams
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
@@ -67,7 +69,8 @@ class Step(Attempted):
             priority=run.priority,
             traceparent=run.traceparent,
         )
-        log = self.log_of(number)
+        streams = self._streams(number)
+        log = self.log_of(number, streams)
         announcement = _Announcement(self, number, started_at, earlier)
         late: list[StepOutcome] = []
         try:
@@ -75,18 +78,34 @@ class Step(Attempted):
         except asyncio.CancelledError as error:
             for given_up in late:
                 # It was given up, but its thread did all of it: a cancel with compensation has to undo that.
+                await self._keep(streams)
                 await self.turn.record(self.success(given_up.output, number, started_at, earlier, given_up.events))
             # Of a task in which a transport executed it.
             if is_interruption(error):
                 raise
             outcome = StepOutcome(error=error_record(error), events=log.events)
         finally:
+            streams.end()
             if not announcement.is_over():
                 await announcement.settle()
+        await self._keep(streams)
         if outcome.error is not None:
             # An attempt that was given up did not hand in what it said.
             return outcome if outcome.events else replace(outcome, events=log.events)
         return await self.turn.hold(self.success(outcome.output, number, started_at, earlier, outcome.events))
+
+    def _streams(self, number: int) -> AttemptStreams:
+        """The streams to which an attempt may append."""
+        turn = self.turn
+        writer = turn.kernel.streams
+        return AttemptStreams(
+            partial(writer.of, turn.run.id, turn.token), turn.kernel.codec, self.execution_id, number, writer.max_size
+        )
+
+    async def _keep(self, streams: AttemptStreams) -> None:
+        """Store what the attempt has appended, before its outcome is recorded: a replay does not append it again."""
+        if streams.run is not None:
+            await self.turn.persist(streams.run.flush)
 
     async def _carried(self, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]) -> StepOutcome:
         """One attempt, carried to where it is executed, under its time limit."""

@@ -15,6 +15,8 @@ from fastapi_durable.model.errors import (
     GatherError,
     RunUnsuccessfulError,
     StepFailedError,
+    StreamClosedError,
+    StreamFullError,
     TaskFailedError,
 )
 from fastapi_durable.model.records import ErrorRecord
@@ -25,6 +27,7 @@ _MESSAGE_LIMIT: Final = 8_000
 _NAME_LIMIT: Final = 200
 _CAUSE_DEPTH: Final = 5
 _STORED_CAUSES: Final = 16
+_FINAL = (FatalError, StreamFullError, StreamClosedError)
 _STORED = (StepFailedError, ChildFailedError, EntityOperationError, TaskFailedError, RunUnsuccessfulError)
 """Errors that were rebuilt from a stored one, and hold it."""
 
@@ -45,7 +48,7 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
         stored_cause = _bounded(stored)
     elif issubclass(type(cause), BaseException) and depth < _CAUSE_DEPTH:
         stored_cause = error_record(cause, depth=depth + 1)
-    if issubclass(kind, FatalError):
+    if issubclass(kind, _FINAL):
         retryable = False
     return ErrorRecord(
         message=storable_text(_message(error), _MESSAGE_LIMIT),

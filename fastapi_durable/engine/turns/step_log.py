@@ -11,16 +11,20 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, overload
 
 import orjson
 
 from fastapi_durable.declare.scoped_value import ScopedValue
+from fastapi_durable.engine.turns.step_stream import AttemptStreams, StepStream
 from fastapi_durable.model.clock import to_millis
+from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.records import Json
 from fastapi_durable.model.text import class_name, storable_text, text_of
 
 Level = Literal["debug", "info", "warn", "error"]
+T = TypeVar("T")
+
 Outcome = Literal["ok", "failed", "skipped"]
 
 _MOST_EVENTS = 1000
@@ -99,6 +103,22 @@ class StepLog:
         """
         return SubProcess(self, name, sub_id=sub_id or str(uuid.uuid4()), group=group, data=data)
 
+    @overload
+    def stream(self, name: str, type: type[T], /) -> StepStream[T]: ...
+    @overload
+    def stream(self, name: str, /) -> StepStream[Any]: ...
+    def stream(self, name: str, type: Any = Any, /) -> StepStream[Any]:  # noqa: ARG002
+        """A stream of the step's run, to which the step appends items of `type`; see docs/streams.md.
+
+        What an attempt appended stays if the attempt fails. Each item carries its attempt, and readers are told where
+        a later attempt begins again. Outside a step, what is appended goes nowhere.
+
+        Raises:
+            DefinitionError: the name cannot be stored, or this is a transaction or an operation of an entity, which
+                has no streams.
+        """
+        return StepStream()
+
     def say(self, level: Level, message: str, *, data: Any = None, **fields: str | None) -> None:
         """Nobody listens: this is no step."""
 
@@ -116,6 +136,7 @@ class RunningStepLog(StepLog):
     Args:
         encode: The JSON form of data.
         tell: Called in the event loop with each event, in its stored form.
+        streams: Those to which it appends; None: what is executed has none.
     """
 
     def __init__(
@@ -128,6 +149,7 @@ class RunningStepLog(StepLog):
         now: Callable[[], datetime],
         encode: Callable[[Any], Json],
         tell: Callable[[Json], None],
+        streams: AttemptStreams | None = None,
     ) -> None:
         self.step_id = step_id
         self.run_id = run_id
@@ -136,10 +158,24 @@ class RunningStepLog(StepLog):
         self._now = now
         self._encode = encode
         self._tell = tell
+        self.streams = streams
         self._events: list[Json] = []
         self._left_out = 0
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
+
+    @overload
+    def stream(self, name: str, type: type[T], /) -> StepStream[T]: ...
+    @overload
+    def stream(self, name: str, /) -> StepStream[Any]: ...
+    def stream(self, name: str, type: Any = Any, /) -> StepStream[Any]:
+        """See `StepLog`."""
+        if self.streams is None:
+            raise DefinitionError(
+                f"{self.name!r} is a transaction or an operation of an entity, which cannot append to a stream. Append "
+                "in a step, or in the workflow's body"
+            )
+        return self.streams.stream(name, type)
 
     @property
     def events(self) -> tuple[Json, ...]:

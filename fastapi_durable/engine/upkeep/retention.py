@@ -93,8 +93,9 @@ async def sweep(kernel: Kernel, retention: Retention) -> int:
     namespace = kernel.config.namespace
     total = 0
     for policy in retention.policies:
+        # Of runs with long streams, a batch is smaller than was asked for.
         total += await _batches(
-            size,
+            1,
             lambda: store.prune_terminal_runs(policy, now=now, limit=size, namespace=namespace),  # noqa: B023 (awaited)
         )
     if retention.signals is not None:

@@ -168,4 +168,6 @@ def _delete_run(tables: Tables, run_id: str) -> None:
         tables.checkpoints.pop((run_id, checkpoint.seq))
     for waiter in tables.waiters.group(run_id):
         tables.waiters.pop(waiter.token)
+    for row in tables.stream_rows.group(run_id):
+        tables.stream_rows.pop((run_id, row.stream, row.item_offset))
     tables.runs.pop(run_id)

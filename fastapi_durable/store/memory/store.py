@@ -16,12 +16,19 @@ from fastapi_durable.store.memory.queues import QueueOperations
 from fastapi_durable.store.memory.runs import RunOperations
 from fastapi_durable.store.memory.session import Gate, Session
 from fastapi_durable.store.memory.signals import SignalOperations
+from fastapi_durable.store.memory.streams import StreamOperations
 from fastapi_durable.store.memory.tables import Tables
 from fastapi_durable.store.memory.upkeep import UpkeepOperations
 
 
 class _Operations(
-    RunOperations, LeaseOperations, QueueOperations, CheckpointOperations, SignalOperations, UpkeepOperations
+    RunOperations,
+    LeaseOperations,
+    QueueOperations,
+    CheckpointOperations,
+    SignalOperations,
+    StreamOperations,
+    UpkeepOperations,
 ):
     """What a store and a transaction have in common; `_access` says when the tables may be touched."""
 

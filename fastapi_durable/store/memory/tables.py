@@ -21,6 +21,7 @@ from fastapi_durable.model.records import (
     Run,
     ScheduleState,
     SignalWaiter,
+    StreamRow,
     WorkerRecord,
 )
 
@@ -108,6 +109,7 @@ class Tables:
         self.waiters: Table[str, SignalWaiter] = Table(self.journal, lambda row: row.run_id)
         self.signals: Table[int, KeptSignal] = Table(self.journal, lambda kept: kept.signal.token)
         self.events: Table[str, BufferedEvent] = Table(self.journal, lambda row: row.name)
+        self.stream_rows: Table[tuple[str, str, int], StreamRow] = Table(self.journal, lambda row: row.run_id)
         self.schedules: Table[str, ScheduleState] = Table(self.journal, lambda row: row.id)
         self.workers: Table[str, WorkerRecord] = Table(self.journal, lambda row: row.id)
         self.queues: Table[str, QueueState] = Table(self.journal, lambda row: row.id)
@@ -161,6 +163,14 @@ def freeze_event(event: BufferedEvent) -> BufferedEvent:
 
 def thaw_event(row: BufferedEvent) -> BufferedEvent:
     return replace(row, payload=_from_text(row.payload))
+
+
+def freeze_stream_row(row: StreamRow) -> StreamRow:
+    return replace(row, data=_to_text(row.data))
+
+
+def thaw_stream_row(row: StreamRow) -> StreamRow:
+    return replace(row, data=_from_text(row.data))
 
 
 def _to_text(value: Json) -> str | None:

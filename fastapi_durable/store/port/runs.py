@@ -51,7 +51,7 @@ class RunStore(Protocol):
         ...
 
     async def delete_run(self, run_id: str) -> bool:
-        """Remove the run, its checkpoints, attributes and waiters together; False if there is no such run."""
+        """Remove the run, its checkpoints, attributes, waiters and streams together; False if there is no such run."""
         ...
 
     async def list_runs(self, query: RunQuery) -> list[Run]: ...
@@ -92,6 +92,8 @@ class RunStore(Protocol):
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
         """Delete up to `limit` finished runs that the policy gives up, the oldest first; return how many.
+
+        They may be fewer although there are more, where they have long streams; of some that there are, one is deleted.
 
         A run stays while its parent lives and has not recorded its ending, at `parent_seq` and with a name that begins
         with `JOINED`: the parent would start it again. It counts among the newest runs all the same.

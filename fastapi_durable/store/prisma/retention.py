@@ -10,6 +10,9 @@ from fastapi_durable.store.prisma.runs import delete_runs_by
 from fastapi_durable.store.prisma.sql import retention
 from fastapi_durable.store.prisma.sql.retention import Bound
 
+_STREAM_ROWS = 50_000
+"""Rows of streams that one transaction deletes, unless a single run has more."""
+
 
 class RetentionOperations(Operations):
     async def prune_terminal_runs(
@@ -27,6 +30,7 @@ class RetentionOperations(Operations):
         run_ids = [row["id"] for row in await self._database.query(sql, statement)]
         if not run_ids:
             return 0
+        run_ids = await self._within_reach(run_ids)
 
         async def prune(database: Database) -> int:
             sql = await database.sql()
@@ -34,6 +38,16 @@ class RetentionOperations(Operations):
             return len(await delete_runs_by(database, sql, statement))
 
         return await self._database.atomically(prune)
+
+    async def _within_reach(self, run_ids: list[str]) -> list[str]:
+        """The first of these runs, so many that one transaction deletes their streams in time; one run at least."""
+        while len(run_ids) > 1:
+            sql = await self._database.sql()
+            (found,) = await self._database.query(sql, retention.stream_rows_of(sql, run_ids, _STREAM_ROWS + 1))
+            if int(found["total"]) <= _STREAM_ROWS:
+                break
+            run_ids = run_ids[: len(run_ids) // 2]
+        return run_ids
 
     async def _beyond(self, policy: RetentionPolicy, kept: int, namespace: str | None) -> Bound | None:
         """The bound behind the `kept` newest runs; None if there are no more than these.

@@ -24,7 +24,7 @@ from fastapi_durable.store.prisma.sql.statements import (
     select,
     update_run,
 )
-from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, WAITERS
+from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, STREAM_ROWS, WAITERS
 
 _ATTRIBUTES_AT_ONCE = 1000
 """Rows of a statement; each has four parameters, of which PostgreSQL takes 32,767."""
@@ -154,7 +154,7 @@ async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[s
     """
     ids = [row["id"] for row in await database.query(sql, statement)]
     if ids:
-        for table in (CHECKPOINTS, WAITERS, ATTRIBUTES):
+        for table in (CHECKPOINTS, WAITERS, ATTRIBUTES, STREAM_ROWS):
             sql = await database.sql()
             await database.execute(sql, delete_rows_of_runs(sql, table.name, ids))
     return ids

@@ -24,6 +24,7 @@ from fastapi_durable.store.prisma.schema_check import check_models, check_tables
 from fastapi_durable.store.prisma.signals import SignalOperations
 from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.sql.statements import wake_run
+from fastapi_durable.store.prisma.streams import StreamOperations
 from fastapi_durable.store.prisma.tables import RUNS
 from fastapi_durable.store.prisma.upkeep import UpkeepOperations
 
@@ -38,6 +39,7 @@ class _AllOperations(
     CheckpointOperations,
     SignalOperations,
     EventOperations,
+    StreamOperations,
     RetentionOperations,
     UpkeepOperations,
     QueueOperations,

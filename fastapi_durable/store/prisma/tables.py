@@ -27,6 +27,8 @@ from fastapi_durable.model.records import (
     RunStatus,
     ScheduleState,
     SignalWaiter,
+    StreamRow,
+    StreamRowKind,
     WorkerRecord,
 )
 from fastapi_durable.store.prisma.kinds import (
@@ -141,7 +143,7 @@ class Table(Generic[T]):
 
     def _broken(self, values: Sequence[Any], place: int, error: Exception) -> SerializationError:
         row = dict(zip(self.names, values, strict=True))
-        key = {name: row[name] for name in ("id", "run_id", "seq", "token") if name in row}
+        key = {name: row[name] for name in ("id", "run_id", "seq", "token", "stream", "item_offset") if name in row}
         return SerializationError(f"column {self.names[place]} of {self.name} {key} cannot be read: {error}")
 
 
@@ -260,6 +262,22 @@ ATTRIBUTES: Table[dict[str, Any]] = Table(
     dict,
 )
 
+STREAM_ROWS = Table(
+    "durable_stream_items",
+    "DurableStreamItem",
+    (
+        Column("run_id", "runId", TEXT),
+        Column("stream", "stream", TEXT),
+        Column("item_offset", "itemOffset", INTEGER),
+        Column("kind", "kind", enum(StreamRowKind)),
+        Column("step_id", "stepId", TEXT),
+        Column("attempt", "attempt", INTEGER),
+        Column("data", "data", JSON),
+        Column("appended_at", "appendedAt", MILLIS),
+    ),
+    StreamRow,
+)
+
 SCHEDULES = Table(
     "durable_schedules",
     "DurableSchedule",
@@ -313,5 +331,6 @@ QUEUES = Table(
 )
 
 TABLES: tuple[Table[Any], ...] = cast(
-    tuple[Table[Any], ...], (RUNS, ATTRIBUTES, CHECKPOINTS, WAITERS, SIGNALS, EVENTS, SCHEDULES, WORKERS, QUEUES)
+    tuple[Table[Any], ...],
+    (RUNS, ATTRIBUTES, CHECKPOINTS, WAITERS, SIGNALS, EVENTS, SCHEDULES, WORKERS, QUEUES, STREAM_ROWS),
 )

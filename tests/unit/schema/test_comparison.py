@@ -20,7 +20,7 @@ def test_the_printed_snippet_lacks_nothing(provider: Provider) -> None:
 def test_an_empty_schema_lacks_every_model() -> None:
     """A missing model is one line, which says how to get it."""
     problems = missing_from(parse_schema('datasource db {\n  provider = "postgresql"\n}\n'))
-    assert len(problems) == 9
+    assert len(problems) == 10
     assert problems[0] == (
         "model DurableWorkflowRun is missing; `python -m fastapi_durable schema --provider postgresql` prints it"
     )

@@ -11,7 +11,7 @@ _CAMEL_CASE_SPELT_OUT = {
 }
 
 
-def test_the_tables_are_those_of_the_reference_and_three_of_our_own() -> None:
+def test_the_tables_are_those_of_the_reference_and_four_of_our_own() -> None:
     """Six tables by the names that nestjs-durable reads, then what it does not know."""
     assert durable_managed_tables() == (
         "durable_workflow_runs",
@@ -23,6 +23,7 @@ def test_the_tables_are_those_of_the_reference_and_three_of_our_own() -> None:
         "durable_schedules",
         "durable_workers",
         "durable_queues",
+        "durable_stream_items",
     )
 
 

@@ -17,6 +17,7 @@ from fastapi_durable.store.contract.suite.retention import RetentionContract
 from fastapi_durable.store.contract.suite.runs import RunsContract
 from fastapi_durable.store.contract.suite.scope import ScopeContract
 from fastapi_durable.store.contract.suite.signals import SignalsContract
+from fastapi_durable.store.contract.suite.streams import StreamsContract
 from fastapi_durable.store.contract.suite.transactions import TransactionsContract
 from fastapi_durable.store.contract.suite.upkeep import UpkeepContract
 
@@ -34,6 +35,7 @@ class StateStoreContract(
     PreparedContract,
     SignalsContract,
     EventsContract,
+    StreamsContract,
     UpkeepContract,
     TransactionsContract,
     ScopeContract,

@@ -12,6 +12,7 @@ from fastapi_durable.model.records import (
     Run,
     RunQuery,
     SignalWaiter,
+    StreamRow,
 )
 from fastapi_durable.store.base import StateStore
 
@@ -52,6 +53,10 @@ def a_waiter(token: str, run_id: str = "run-1", seq: int = 0, parallel_group: st
 
 def an_event(event_id: str, name: str = "paid", seconds: float = 0, payload: Any = None) -> BufferedEvent:
     return BufferedEvent(id=event_id, name=name, payload=payload, published_at=at(seconds))
+
+
+def a_stream_row(offset: int = 0, run_id: str = "run-1", stream: str = "tokens", **fields: Any) -> StreamRow:
+    return replace(StreamRow(run_id=run_id, stream=stream, item_offset=offset, appended_at=T0), **fields)
 
 
 async def create(store: StateStore, *runs: Run) -> None:

@@ -92,6 +92,12 @@ def delete_given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, run_ids: Se
     return delete_runs(where(conditions))
 
 
+def stream_rows_of(sql: Sql, run_ids: Sequence[str], at_most: int) -> str:
+    """How many rows the streams of these runs have, as `total`; counting stops at `at_most`."""
+    rows = f"SELECT 1 FROM durable_stream_items AS s WHERE s.run_id IN {sql.texts(run_ids)}"
+    return f"SELECT count(*) AS total FROM ({rows} LIMIT {sql.integer(at_most)}) AS part"
+
+
 def _is_joined(sql: Sql) -> str:
     """Whether no parent needs the run any more: it has ended itself, or the ending stands in its history.
 

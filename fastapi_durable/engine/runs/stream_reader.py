@@ -1,0 +1,131 @@
+"""Following a stream of a run: page by page, and then item by item as they come.
+
+A reader holds its place and nothing else, so readers do not wait for each other. It is woken by word of the run, from
+this process or another one, and looks by itself once a poll interval.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, TypeVar
+
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.notifications import StreamWatch
+from fastapi_durable.engine.runs.addressing import visible_store
+from fastapi_durable.model.errors import RunNotFoundError
+from fastapi_durable.model.records import RunStatus, StreamRow, StreamRowKind
+
+T = TypeVar("T")
+
+_PAGE: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamItem(Generic[T]):
+    """An item of a stream.
+
+    Attributes:
+        offset: Its place: `read_stream(..., after=offset)` goes on behind it.
+        data: What was appended.
+        step: The id of the step that appended it; None: the workflow's body.
+        attempt: Each execution of a step has a higher number.
+        begins_again: A repeated execution of the step appends its first item: what came from this step before is void.
+        at: When it was appended.
+    """
+
+    offset: int
+    data: T
+    step: str | None
+    attempt: int
+    begins_again: bool
+    at: datetime
+
+
+class StreamReader:
+    """One reader's place in a stream; made by `reader_of`.
+
+    Attributes:
+        status: Of the run, as it was last looked at.
+        has_ended: Nothing follows any more.
+    """
+
+    def __init__(self, kernel: Kernel, run_id: str, stream: str, after: int | None, watch: StreamWatch) -> None:
+        self.status = RunStatus.PENDING
+        self.has_ended = False
+        self._kernel = kernel
+        self._run_id = run_id
+        self._stream = stream
+        self._after = after
+        self._watch = watch
+        self._due_at = float("-inf")
+
+    async def read(self) -> list[StreamRow]:
+        """The next items, up to a hundred; none: there are no more yet, or the stream `has_ended`.
+
+        Raises:
+            RunNotFoundError: the run does not exist, or not any more.
+        """
+        # Before the store is asked: what is told meanwhile is looked for once more.
+        self._watch.heard.clear()
+        looks_at_run = self.is_due or self._watch.finished
+        self._due_at = asyncio.get_running_loop().time() + self._kernel.config.poll_interval.total_seconds()
+        if looks_at_run:
+            # Before its items: a run that has ended appends no more, so that an empty page is the end then.
+            run = await visible_store(self._kernel).find_run(self._run_id)
+            if run is None:
+                raise RunNotFoundError(self._run_id)
+            self.status = run.status
+        rows = await self._kernel.store.read_stream_rows(self._run_id, self._stream, after=self._after, limit=_PAGE)
+        if not rows:
+            self.has_ended = self.status.is_terminal
+            return []
+        self._after = rows[-1].item_offset
+        if rows[-1].kind is StreamRowKind.END:
+            self.has_ended = True
+            return rows[:-1]
+        return rows
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to look without having heard anything."""
+        return asyncio.get_running_loop().time() >= self._due_at
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for word that there may be something new, until the next look is due, or for so many seconds at most.
+
+        Returns:
+            Whether it is worth a look.
+        """
+        left = max(0.0, self._due_at - asyncio.get_running_loop().time())
+        try:
+            async with asyncio.timeout(min(seconds, left)):
+                await self._watch.heard.wait()
+        except TimeoutError:
+            pass
+        return self._watch.heard.is_set() or self.is_due
+
+
+@contextmanager
+def reader_of(kernel: Kernel, run_id: str, stream: str, after: int | None) -> Iterator[StreamReader]:
+    """A reader of what follows `after`; None: of everything. It hears of the run while the block is open."""
+    with kernel.notifications.watch_streams(run_id) as watch:
+        yield StreamReader(kernel, run_id, stream, after, watch)
+
+
+def item_of(kernel: Kernel, row: StreamRow, declared: Any) -> StreamItem[Any]:
+    """The item of a row, with its data as the declared type.
+
+    Raises:
+        SerializationError: the data is not of that type.
+    """
+    what = f"item {row.item_offset} of stream {row.stream!r}"
+    return StreamItem(
+        offset=row.item_offset,
+        data=kernel.codec.decode(row.data, declared, what=what),
+        step=row.step_id or None,
+        attempt=row.attempt,
+        begins_again=row.kind is StreamRowKind.RESTART,
+        at=row.appended_at,
+    )

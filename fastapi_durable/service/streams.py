@@ -1,0 +1,69 @@
+"""Reading the streams of runs."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, TypeVar, overload
+
+from fastapi_durable.declare.names import checked_name
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.stream_reader import StreamItem, item_of, reader_of
+from fastapi_durable.model.errors import InputValidationError
+
+T = TypeVar("T")
+
+_LARGEST_OFFSET: Final = 2**31 - 1
+_LONGEST_WAIT: Final = 3600.0
+
+
+class Streams:
+    """The part of the façade that reads streams."""
+
+    _kernel: Kernel
+
+    @overload
+    def read_stream(
+        self, run_id: str, name: str, type: type[T], /, *, after: int | None = None, follow: bool = True
+    ) -> AsyncIterator[StreamItem[T]]: ...
+    @overload
+    def read_stream(
+        self, run_id: str, name: str, /, *, after: int | None = None, follow: bool = True
+    ) -> AsyncIterator[StreamItem[Any]]: ...
+    async def read_stream(
+        self, run_id: str, name: str, type: Any = Any, /, *, after: int | None = None, follow: bool = True
+    ) -> AsyncIterator[StreamItem[Any]]:
+        """The items of a run's stream, in order and without a gap, as they are appended in whatever process.
+
+        It ends when the stream is closed, or when the run has ended. A stream to which nothing was appended yet is
+        waited for. Of a run that goes on as a new one, each has streams of its own.
+
+        Args:
+            type: Of the items.
+            after: The offset of the last item that the caller has; None: from the first one.
+            follow: False: end behind what is stored now.
+
+        Raises:
+            RunNotFoundError: no run has this id, or it was deleted meanwhile.
+            SerializationError: an item is not of `type`.
+            StoreUnavailableError: the database cannot be reached. Go on with `after`.
+            InputValidationError: `after` is not an offset.
+        """
+        kernel = self._kernel
+        with reader_of(kernel, run_id, checked_name(name), checked_offset(after)) as reader:
+            while True:
+                rows = await reader.read()
+                for row in rows:
+                    yield item_of(kernel, row, type)
+                if reader.has_ended or (not rows and not follow):
+                    return
+                while not rows and not await reader.wait(_LONGEST_WAIT):
+                    pass
+
+
+def checked_offset(after: Any) -> int | None:
+    """`after`, if it can be an offset.
+
+    Raises:
+        InputValidationError: it cannot.
+    """
+    if after is None or (isinstance(after, int) and not isinstance(after, bool) and 0 <= after <= _LARGEST_OFFSET):
+        return after
+    raise InputValidationError(f"after must be the offset of an item, a whole number from 0, got {after!r:.80}")
