@@ -82,7 +82,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS, ids=str)
 async def by_a_cancel(ctx: WorkflowContext, wait: Any, *, at: str | None = None) -> None:
     """Cancel the wait after a moment, or when the signal `at` comes."""
     task = asyncio.create_task(wait)
-    await (ctx.sleep("1ms") if at is None else ctx.wait_for_signal(at))
+    await (ctx.sleep("50ms") if at is None else ctx.wait_for_signal(at))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

@@ -288,7 +288,7 @@ async def test_a_stop_at_the_very_beginning_of_a_turn_hands_the_run_back(store: 
 async def test_a_stop_while_the_store_hangs_is_bounded(store: StateStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifetime, "_UNWIND_TIMEOUT", 0.05)
     asked = asyncio.Event()
-    hanging = {"record_checkpoint"}
+    hanging = {"record_prepared"}
 
     async def hang(name: str, call: "partial[Awaitable[Any]]") -> Any:
         if name in hanging:
@@ -300,6 +300,7 @@ async def test_a_stop_while_the_store_hangs_is_bounded(store: StateStore, monkey
     @workflow
     async def flow(ctx: WorkflowContext) -> None:
         await ctx.side_effect(lambda: 1, int)
+        await ctx.wait_for_signal("go")
 
     async with _started(interposed(store, hang), flow) as (engine, worker):
         await engine.start(flow)

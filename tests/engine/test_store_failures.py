@@ -144,7 +144,7 @@ async def test_a_run_survives_the_failure_of_any_one_call(moment: str, error: ty
         failed = fault.failed is not None
         seen.add(str(fault.failed))
         at += 1
-    assert {"read_history", "record_checkpoint", "transaction", "commit", "update_run"} <= seen
+    assert {"read_history", "record_prepared", "transaction", "commit", "update_run"} <= seen
 
 
 async def test_an_outage_in_the_middle_loses_nothing_and_is_over_when_it_is_over(store: StateStore) -> None:
@@ -174,7 +174,7 @@ async def test_an_outage_in_the_middle_loses_nothing_and_is_over_when_it_is_over
         await until(lambda: has_status(sleeping, RunStatus.SUSPENDED))
         outage.on = True
         go_on.set()
-        await until(lambda: _true(outage.failed["record_checkpoint"] >= 2 and outage.failed["claim_runs"] >= 2))
+        await until(lambda: _true(outage.failed["update_run"] >= 2 and outage.failed["claim_runs"] >= 2))
         health = worker.health()
         assert health.alive
         assert health.last_error is not None
