@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from prisma_inprocess.errors import EngineError
 from tests.prisma_inprocess.conftest import only_postgres
 from tests.prisma_inprocess.workbench import Rich
 
@@ -197,6 +198,18 @@ async def test_a_cancelled_statement_ends_its_transaction(db: Any, rich: Rich) -
         await manager.commit()
     assert await db.step.count() == 0
     await db.step.create(data=step(3))
+
+
+async def test_a_statement_on_its_way_when_its_transaction_is_rolled_back_is_not_executed(db: Any) -> None:
+    """The connection is in the pool again, where it would be executed outside every transaction."""
+    await db.step.create(data=step(1))
+    manager = db.tx(timeout=LONG)
+    await manager.start()
+    (opened,) = db._engine._transactions._open.values()
+    await manager.rollback()
+    with pytest.raises(EngineError):
+        await opened.transaction.execute_raw("DELETE FROM steps", [])
+    assert await db.step.count() == 1
 
 
 async def test_an_isolation_level_can_be_asked_for(db: Any, rich: Rich) -> None:
