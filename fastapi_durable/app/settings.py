@@ -43,7 +43,7 @@ _secret = rule(
 
 
 class DurableSettings(EngineConfig, BaseSettings):
-    """What can be set from outside, one variable `DURABLE_<NAME>` each; docs/application.md lists them.
+    """What can be set from outside, one variable `DURABLE_<NAME>` each; docs/reference/settings.md lists them.
 
     No `.env` file is read unless you say so: `DurableSettings(_env_file=".env")`, passed as `settings=`.
 

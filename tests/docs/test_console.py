@@ -1,4 +1,4 @@
-"""The Python examples of docs/console.md run as they stand there."""
+"""The Python examples of docs/how-to/ run as they stand there."""
 
 import logging
 import re
@@ -16,7 +16,8 @@ import fastapi_durable
 from tests.integration.order_desk import calling
 from tests.support.engine_rig import run_has, until
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "console.md").read_text(encoding="utf-8")
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+TEXT = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("console.md", "monitor.md", "listen.md"))
 
 
 class Settings(BaseModel):

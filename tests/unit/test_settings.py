@@ -303,7 +303,7 @@ def test_a_topology_that_contradicts_itself_is_refused(given: dict[str, Any], sa
 
 
 def test_the_document_lists_every_setting_with_its_default_and_its_text() -> None:
-    document = (DOCUMENTS / "application.md").read_text(encoding="utf-8")
+    document = (DOCUMENTS / "reference" / "settings.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `DURABLE_(\w+)` \| (.*?) ?\| (.*) \|$", document, re.MULTILINE)
     assert {name.lower(): (default.strip("`"), text) for name, default, text in rows} == {
         name: (
@@ -315,7 +315,7 @@ def test_the_document_lists_every_setting_with_its_default_and_its_text() -> Non
 
 
 def test_the_document_names_every_option_that_is_no_setting() -> None:
-    document = (DOCUMENTS / "operations.md").read_text(encoding="utf-8")
+    document = (DOCUMENTS / "how-to" / "deploy.md").read_text(encoding="utf-8")
     _, _, section = document.partition("What is given to `DurableOptions` alone")
     table, _, _ = section.partition("\n#")
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]

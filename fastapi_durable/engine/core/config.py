@@ -35,7 +35,7 @@ class EngineConfig(BaseModel):
     )
     concurrency: Annotated[Setting[int | Adaptive, int | Adaptive | None], PlainValidator(parse_concurrency)] = setting(
         "runs driven at the same time in this process; a range such as `4-64` "
-        "[adapts](operations.md#how-many-at-a-time)",
+        "[adapts](../how-to/several-processes.md#how-many-at-a-time)",
         default=32,
     )
     max_recovery_attempts: Annotated[int | None, whole_number(1, 1_000_000)] = setting(

@@ -1,4 +1,4 @@
-"""Every example of docs/workflows.md runs as it stands there."""
+"""Every example of docs/primitives/ runs as it stands there."""
 
 import ast
 import asyncio
@@ -22,8 +22,9 @@ from fastapi_durable.injection import DependencyResolver
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import running_engine
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "workflows.md"
-TEXT = DOCUMENT.read_text(encoding="utf-8")
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "primitives"
+PAGES = [FOLDER / "index.md", *sorted(FOLDER.glob("[!i]*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 SECTION = re.compile(r"^#{2,3} (?P<title>[^\n]+)\n+```python\n(?P<code>.*?)```\n", re.MULTILINE | re.DOTALL)
 EXAMPLES = {match["title"]: match["code"] for match in SECTION.finditer(TEXT)}
 
@@ -42,7 +43,7 @@ def shared_names() -> dict[str, Any]:
 
 def compiled(statements: list[ast.stmt]) -> CodeType:
     module = ast.Module(body=statements, type_ignores=[])
-    code: CodeType = compile(module, str(DOCUMENT), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    code: CodeType = compile(module, str(FOLDER), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     return code
 
 
@@ -73,7 +74,7 @@ def public_methods(cls: type) -> set[str]:
 
 def test_every_primitive_has_an_example_that_says_what_it_costs_and_when_not_to_use_it() -> None:
     for title in EXAMPLES:
-        section = TEXT.partition(f"### {title}\n")[2].partition("\n##")[0]
+        section = TEXT.partition(f"## {title}\n")[2].partition("\n#")[0]
         assert [word for word in ("* Guarantees:", "* Not for:") if word not in section] == [], title
         if title.startswith("`"):
             assert "* Positions:" in section, title
