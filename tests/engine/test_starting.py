@@ -46,7 +46,7 @@ async def talk(ctx: WorkflowContext) -> str:
         ({"run_id": "order~1"}, "must not end like"),
         ({"run_id": "order~retry~abcdefgh"}, "must not end like"),
         ({"run_id": "entity:cart:7"}, "must not begin with 'entity'"),
-        ({"tags": "shop"}, "tags is a list of texts"),
+        ({"tags": "shop"}, "tags must be a list of strings"),
         ({"tags": [""]}, "a tag must be printable text of 1-200 bytes"),
         ({"tags": [7]}, "a tag must be printable text of 1-200 bytes"),
         ({"tags": ["a\nb"]}, "a tag must be printable text of 1-200 bytes"),

@@ -1,4 +1,4 @@
-"""The table of docs/concepts/values.md: each row is stored and read on every store, and the table is made of what comes back.
+"""The table of docs/concepts/values.md: every row is stored and read on every store, and shows what comes back.
 
 `python -m tests.engine.test_storable_types` writes the table anew.
 """

@@ -1,6 +1,5 @@
 """Options and the environment: which wins, what is refused, and in which words."""
 
-import re
 import traceback
 from datetime import timedelta
 from pathlib import Path
@@ -300,27 +299,6 @@ def test_a_control_plane_has_its_tenant_as_namespace(monkeypatch: pytest.MonkeyP
 )
 def test_a_topology_that_contradicts_itself_is_refused(given: dict[str, Any], said: str) -> None:
     assert said in refusal(**given)
-
-
-def test_the_document_lists_every_setting_with_its_default_and_its_text() -> None:
-    document = (DOCUMENTS / "reference" / "settings.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `DURABLE_(\w+)` \| (.*?) ?\| (.*) \|$", document, re.MULTILINE)
-    assert {name.lower(): (default.strip("`"), text) for name, default, text in rows} == {
-        name: (
-            "random" if field.default_factory else "" if field.default is None else str(field.default),
-            field.description,
-        )
-        for name, field in DurableSettings.model_fields.items()
-    }
-
-
-def test_the_document_names_every_option_that_is_no_setting() -> None:
-    document = (DOCUMENTS / "how-to" / "deploy.md").read_text(encoding="utf-8")
-    _, _, section = document.partition("What is given to `DurableOptions` alone")
-    table, _, _ = section.partition("\n#")
-    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
-    assert named == DurableOptions.model_fields.keys() - DurableSettings.model_fields.keys()
 
 
 @pytest.mark.parametrize(
