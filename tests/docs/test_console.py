@@ -84,7 +84,7 @@ async def test_the_listener_hears_of_a_run_that_fails() -> None:
         FastAPI=FastAPI,
         AsyncIterator=AsyncIterator,
     )
-    (block,) = blocks("Listeners of your own")
+    (block,) = blocks("In this process")
     exec(block, found)  # noqa: S102 (the repository's own document)
     app = FastAPI(lifespan=found["lifespan"])
     async with app.router.lifespan_context(app):
