@@ -93,7 +93,7 @@ async def test_an_id_means_one_workflow_s_run(store: StateStore) -> None:
     assert (await engine.start(order, 1, run_id="7")).created
     again = await engine.start(order, 2, run_id="7")
     assert (again.created, (await again.run()).input) == (False, 1)
-    with pytest.raises(RunIdTakenError, match="none of workflow 'refund'") as taken:
+    with pytest.raises(RunIdTakenError, match="no run of workflow 'refund' was started") as taken:
         await engine.start(refund, 1, run_id="7")
     assert (taken.value.run_id, taken.value.workflow) == ("7", "refund")
     with pytest.raises(RunIdTakenError):

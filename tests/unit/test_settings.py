@@ -328,5 +328,5 @@ async def test_the_start_warns_of_a_misspelt_variable(
     async with DurableModule.for_root(options()).running():
         pass
     (warning,) = (each.getMessage() for each in caplog.records if "DURABLE_" in each.getMessage())
-    assert "DURABLE_WEBHOOK_SECRETS is no setting" in warning
-    assert warning.endswith("is DURABLE_WEBHOOK_SECRET meant?")
+    assert "DURABLE_WEBHOOK_SECRETS is not a setting" in warning
+    assert warning.endswith("Did you mean DURABLE_WEBHOOK_SECRET?")
