@@ -219,7 +219,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
         assert await other.delete_run("talk", force=True) == 0
         assert (await other.cancel_where(RunQuery())).cancelled == 0
         assert (await other.cancel_where(RunQuery(namespace="a"))).cancelled == 0
-        with pytest.raises(RunIdTakenError, match="in another namespace"):
+        with pytest.raises(RunIdTakenError, match="another workflow or namespace"):
             await other.start(talk, run_id="talk")
 
         operator = engine_of(store, None)

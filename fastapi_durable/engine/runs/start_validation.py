@@ -41,7 +41,7 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
     if isinstance(tags, str) or not isinstance(tags, Collection):
         raise InputValidationError(f"tags must be a list of strings, got {tags!r:.80}")
     if len(tags) > _TAGS_AT_MOST:
-        raise InputValidationError(f"tags must be at most {_TAGS_AT_MOST}, got {len(tags)}")
+        raise InputValidationError(f"a run must have at most {_TAGS_AT_MOST} tags, got {len(tags)}")
     for tag in tags:
         if not fits_index(tag, _TAG_LIMIT):
             raise InputValidationError(f"a tag must be {index_rule(_TAG_LIMIT)}, got {tag!r:.80}")
@@ -63,7 +63,9 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
         InputValidationError: one cannot be stored or searched, or there are too many.
     """
     if len(attributes) > _ATTRIBUTES_AT_MOST:
-        raise InputValidationError(f"search attributes must be at most {_ATTRIBUTES_AT_MOST}, got {len(attributes)}")
+        raise InputValidationError(
+            f"a run must have at most {_ATTRIBUTES_AT_MOST} search attributes, got {len(attributes)}"
+        )
     for key, value in attributes.items():
         if not fits_index(key, _KEY_LIMIT):
             raise InputValidationError(
