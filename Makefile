@@ -19,10 +19,10 @@ PROJECT = $(if $(filter postgres%,$(DATABASE_URL)),--schema schema.postgresql.pr
 
 COMPATIBILITY = --pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 
-PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app tests scripts benchmarks)
+PYTHON_SOURCES := $(wildcard fastapi_durable prisma_inprocess example_app examples book tests scripts benchmarks)
 GENERATOR := $(shell find prisma_inprocess -name '*.py*' -not -name '*.pyc' -not -path '*/migrate/*' 2>/dev/null)
 
-.PHONY: wheel test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity parity-migrate stress-prisma bench-prisma
+.PHONY: docs docs-serve release wheel test-slow coverage lowest matrix bench-paint bench-console picture help run test check pyright demo crashes features check-wheel test-console setup migrate migration lock clean bench bench-full chaos roll soak zones parity parity-migrate stress-prisma bench-prisma
 .DELETE_ON_ERROR:
 
 help:
@@ -42,6 +42,7 @@ help:
 	@echo "make matrix       the same tests on Python 3.12, 3.13 and 3.14, where found (PYTHONS=3.13 insists on that one)"
 	@echo "make pyright      a second type checker's opinion"
 	@echo "make wheel        build the two wheels into dist/"
+	@echo "make release      check that this commit can be released, build the wheels, and print what to sign off"
 	@echo "make check-wheel  build them, and use them outside this repository, without Node.js, on both databases"
 	@echo "make test-console drive the dashboard in Chromium, and the API with made-up requests; pictures go to .make/screenshots"
 	@echo "make bench-console  how quick the console is with a million runs on PostgreSQL, and 100,000 on SQLite"
@@ -50,6 +51,7 @@ help:
 	@echo "                  operations at the end (ARGS='--random 5000 --seed 7' for others): about ten minutes"
 	@echo "make parity-migrate  compare what prisma_inprocess and the Prisma CLI migrate, in both directions, on both databases"
 	@echo "make stress-prisma, make bench-prisma   10,000 transactions with cancellations; against the raw drivers, and migrating"
+	@echo "make docs         build the documentation into site/, strictly (make docs-serve: on 127.0.0.1:8001, built anew on changes)"
 	@echo "make setup        what the others do first: .venv, node_modules, generated clients"
 	@echo "make migration    write the next migration for both databases (NAME=add_something)"
 	@echo "make bench        this engine beside its peers, about five minutes on a quiet machine (make bench-full: all)"
@@ -118,6 +120,14 @@ wheel: setup
 	.venv/bin/python -m build --wheel --no-isolation --outdir dist .
 	.venv/bin/python -m build --wheel --no-isolation --outdir dist prisma_inprocess
 
+# What can be checked is checked; then a person signs the rest off, and tags.
+release: setup
+	.venv/bin/python scripts/release.py check
+	$(MAKE) check docs
+	rm -rf dist
+	$(MAKE) wheel check-wheel
+	.venv/bin/python scripts/release.py sign-off
+
 check-wheel: setup
 	scripts/with_node .venv/bin/python scripts/check_wheel.py
 
@@ -128,6 +138,14 @@ test-console: setup .venv/.console
 # The README's picture is one that the browser tests take.
 picture: test-console
 	cp .make/screenshots/run-graph.png docs/console.png
+
+# The hooks import the library, so the site is built in set-up's environment. The client's folders are no part of it.
+docs: setup .venv/.docs
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict
+	.venv/bin/python -m book.links site
+
+docs-serve: setup .venv/.docs
+	.venv/bin/python -m mkdocs serve --dev-addr 127.0.0.1:8001
 
 bench-paint: setup .venv/.console
 	@scripts/install_chromium
@@ -167,6 +185,11 @@ setup: .venv/.installed node_modules/.installed .make/clients
 	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/console.txt
 	@touch $@
 
+.venv/.docs: requirements/docs.txt .venv/.installed
+	@echo "Installing what the documentation needs"
+	@.venv/bin/python -m pip install --quiet --require-hashes -r requirements/docs.txt
+	@touch $@
+
 node_modules/.installed: package-lock.json package.json requirements/node.txt | .venv/.installed
 	@echo "Installing Prisma's npm packages"
 	@scripts/with_node npm ci --ignore-scripts --loglevel=error
@@ -197,6 +220,9 @@ lock: setup
 	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-package prisma-inprocess --custom-compile-command 'make lock' --extra check --extra test --extra test-console pyproject.toml -c requirements/dev.txt \
 		-o requirements/console.txt
+	.make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-package prisma-inprocess --custom-compile-command 'make lock' --extra docs pyproject.toml -c requirements/dev.txt \
+		-o requirements/docs.txt
 	.venv/bin/python scripts/locked_tools.py | .make/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-emit-package prisma-inprocess --custom-compile-command 'make lock' --resolution lowest-direct \
 		--extra cli pyproject.toml prisma_inprocess/pyproject.toml - -o requirements/lowest.txt
@@ -205,5 +231,5 @@ lock: setup
 	scripts/with_node npm install --ignore-scripts --package-lock-only
 
 clean:
-	rm -rf .venv node_modules .make example_app/clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv node_modules .make example_app/clients build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

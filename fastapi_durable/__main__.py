@@ -41,6 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from prisma_inprocess.__main__ import main as run_client_command
 
         return run_client_command(words, prog="fastapi-durable")
+    arguments = command_line().parse_args(words)
+    work: _Work = arguments.work
+    return work(arguments)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of all commands; those of the client read their own arguments."""
     parser = argparse.ArgumentParser(prog="fastapi-durable", description="Durable workflows for FastAPI, on Prisma.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _describe_init(commands)
@@ -53,9 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _describe_schedules(commands)
     for name, says in _OF_THE_CLIENT.items():
         commands.add_parser(name, help=says)
-    arguments = parser.parse_args(words)
-    work: _Work = arguments.work
-    return work(arguments)
+    return parser
 
 
 def _describe_init(commands: "argparse._SubParsersAction[Any]") -> None:

@@ -1,4 +1,4 @@
-"""Every error that the library raises. docs/operations.md says what to do about each."""
+"""Every error that the library raises. docs/troubleshooting.md says what to do about each."""
 
 from fastapi_durable.model.errors import (
     ChildFailedError,

@@ -39,7 +39,7 @@ from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.injection import Application, AppScoped, DependencyResolver
-from fastapi_durable.injection.app_scoped import AppScope, entered_scope
+from fastapi_durable.injection.application_scope import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
 from fastapi_durable.model.duration import Duration, parse_duration
@@ -110,17 +110,20 @@ class DurableModule:
         steps: Sequence[Callable[..., Any]] = (),
         entities: Sequence[type] = (),
     ) -> Self:
-        """A module from options that are at hand.
+        """Return a module with options that exist already.
 
         Args:
-            options: Checked when they were constructed, the environment included.
+            options: Options of the module.
             workflows: Functions and classes decorated with `@workflow` that this application drives.
+            steps: Steps that workflows call by name. The start checks their dependencies. Of a class, all its `@step`
+                methods: by name, and as `ctx.step(Class.method, ...)`.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
-                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
+
+        Returns:
+            The module.
 
         Raises:
-            ConfigurationError: `options` are none.
+            ConfigurationError: `options` is not a `DurableOptions`.
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
         _checked_options(options, "for_root takes")
@@ -136,19 +139,22 @@ class DurableModule:
         steps: Sequence[Callable[..., Any]] = (),
         entities: Sequence[type] = (),
     ) -> Self:
-        """A module whose options are built when the lifespan starts.
+        """Return a module whose options are built when the lifespan starts.
 
         Args:
-            use_factory: Returns the options; `def`, `async def` or a lambda. With `inject`, it is called with the
-                values in that order; without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
-            inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
+            use_factory: Function that returns the options: `def`, `async def` or a lambda. With `inject`, it receives
+                the values in that order. Without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
+            inject: Dependency functions, usually `app_scoped` ones. Their values live as long as the application.
             workflows: Functions and classes decorated with `@workflow` that this application drives.
+            steps: Steps that workflows call by name. The start checks their dependencies. Of a class, all its `@step`
+                methods: by name, and as `ctx.step(Class.method, ...)`.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
-                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
+
+        Returns:
+            The module.
 
         Raises:
-            ConfigurationError: the factory does not take what `inject` lists.
+            ConfigurationError: the factory does not accept what `inject` lists.
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
         _check_factory(use_factory, inject)
@@ -158,16 +164,21 @@ class DurableModule:
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         """Run the module while the application runs: `FastAPI(lifespan=durable.lifespan)`.
 
-        Inside a lifespan of your own: `async with durable.lifespan(app): yield`. Entering it again while it is open is
-        harmless. At the start, app-scoped dependencies are entered, the options built, the store checked, and the
-        worker started unless the role is `api`; at the end all of it is undone in reverse order, within
-        `shutdown_timeout` for each part, even if the lifespan is cancelled. If the start fails, what had been entered
-        is left before the error comes out.
+        Inside a lifespan of your own, write `async with durable.lifespan(app): yield`. Entering it twice is harmless.
+        The start enters the app-scoped dependencies, builds the options, checks the store, and starts the worker unless
+        the role is `api`. The end undoes all of it in reverse order, within `shutdown_timeout` for each part, even if
+        the lifespan is cancelled. A start that fails undoes what it had entered before it raises.
+
+        Args:
+            app: The application.
+
+        Yields:
+            Nothing.
 
         Raises:
             ConfigurationError: the options are wrong, or the factory returned something else.
             InjectionError: a dependency of a workflow, a step or the factory needs a request.
-            SchemaMismatchError: the Prisma client or the tables lack something; the message has the command to run.
+            SchemaMismatchError: the Prisma client or the tables lack something. The message names the command to run.
             StoreUnavailableError: the database cannot be reached.
         """
         async with self._opened(app, role=None):
@@ -181,28 +192,37 @@ class DurableModule:
         dependency_overrides: Mapping[Callable[..., Any], Callable[..., Any]] | None = None,
         app: Application | None = None,
     ) -> AsyncIterator[DurableRuntime]:
-        """Run the module without a server: in a worker process, a script, a test.
+        """Run the module without a server: in a worker process, a script or a test.
 
         Args:
-            role: Whatever options and environment say.
-            dependency_overrides: As an application has them.
-            app: Run in this application, whose own overrides count then, rather than in none.
+            role: Role of the process, whatever options and environment say.
+            dependency_overrides: Overrides, as in `app.dependency_overrides`.
+            app: Application to run in. Its own overrides then apply.
+
+        Yields:
+            The running module.
 
         Raises:
-            ConfigurationError, SchemaMismatchError, StoreUnavailableError: as `lifespan`.
+            ConfigurationError: as `lifespan`.
+            SchemaMismatchError: as `lifespan`.
+            StoreUnavailableError: as `lifespan`.
         """
         place = StandaloneApplication(dict(dependency_overrides or {})) if app is None else app
         async with self._opened(place, role=None if role is None else Role(role)) as runtime:
             yield runtime
 
     def webhook_router(self, *, prefix: str = "/webhooks", max_body: int = 1_000_000) -> APIRouter:
-        """The public route for callbacks: `app.include_router(durable.webhook_router())`.
+        """Return the public route for callbacks: `app.include_router(durable.webhook_router())`.
 
-        It takes only tokens of webhooks, so put no authentication before it: third parties call it. The option
-        `webhook_url` has to lead here; with `webhook_secret` it takes only signed callbacks.
+        Third parties call this route, so put no authentication before it. It accepts only tokens of webhooks. The
+        option `webhook_url` must lead here. With `webhook_secret`, it accepts only signed callbacks.
 
         Args:
-            max_body: Bytes; a larger body is refused.
+            prefix: Path below which the route is mounted.
+            max_body: Largest body in bytes.
+
+        Returns:
+            A router.
         """
         return webhook_router(self, prefix=prefix, max_body=max_body)
 
@@ -219,22 +239,25 @@ class DurableModule:
         dashboard: bool = True,
         include_in_schema: bool = True,
     ) -> APIRouter:
-        """The console: `app.include_router(durable.router(dependencies=[Depends(login)]), prefix="/durable")`.
+        """Return the console: `app.include_router(durable.router(dependencies=[Depends(login)]), prefix="/durable")`.
 
-        The dashboard lies at the prefix, its HTTP API at `api/` below. It carries no lifespan.
+        The dashboard is at the prefix, and its HTTP API at `api/` below it. The router has no lifespan.
 
         Args:
-            dependencies: Before every route: the application's own authentication.
-            view: Further ones before what only reads, the dashboard included.
-            operate: Further ones before what changes runs.
-            tenant: A dependency that returns the namespace that the caller is confined to, or `ALL_NAMESPACES`. All
-                else is refused (403), None included.
-            login: A login of the console's own, for applications that have none: viewers and operators, by a form.
-            allow_unauthenticated: Mount the changing routes although nothing guards them.
-            hosts: Names, beside `localhost` and loopback addresses, by which routes may be called that nothing guards.
-            dashboard: Whether to serve the pages, or the API alone.
-            include_in_schema: Whether the API shows in the application's OpenAPI document. What the workflows of a
-                guarded console take does not: `GET api/workflows` tells it.
+            dependencies: Dependencies of every route: the application's own authentication.
+            view: Further dependencies of the routes that only read, the dashboard included.
+            operate: Further dependencies of the routes that change runs.
+            tenant: Dependency that returns the namespace the caller is confined to, or `ALL_NAMESPACES`. Any other
+                value is refused (403), None included.
+            login: Login of the console itself, for applications that have none.
+            allow_unauthenticated: Whether to mount the changing routes although nothing guards them.
+            hosts: Host names that may call unguarded routes, besides `localhost` and loopback addresses.
+            dashboard: Whether to serve the pages. False: the API only.
+            include_in_schema: Whether the API is in the application's OpenAPI document. The inputs of the workflows of
+                a guarded console are not: `GET api/workflows` lists them.
+
+        Returns:
+            A router.
         """
         return console_router(
             self,
@@ -292,7 +315,13 @@ class DurableModule:
         )
 
     def runtime(self, app: Application) -> DurableRuntime:
-        """What runs in an application, for code that FastAPI does not inject into.
+        """Return what runs in an application, for code into which FastAPI does not inject.
+
+        Args:
+            app: The application.
+
+        Returns:
+            The running module.
 
         Raises:
             NotStartedError: the lifespan has not run in this application.
@@ -479,9 +508,9 @@ def _announce(runtime: DurableRuntime, options: DurableOptions) -> None:
         options.instance_id,
     )
     for name, meant in misspelt_variables(os.environ):
-        _log.warning("the environment variable %s is no setting of fastapi_durable; is %s meant?", name, meant)
+        _log.warning("the environment variable %s is not a setting of fastapi_durable. Did you mean %s?", name, meant)
     if isinstance(runtime.store, MemoryStateStore):
-        _log.warning("runs are kept in memory and end with the process; give DurableOptions a PrismaStateStore")
+        _log.warning("runs are kept in memory and end with the process. Give DurableOptions a PrismaStateStore")
 
 
 def _warn_of_unsafe_bodies(workflows: Sequence[WorkflowDefinition]) -> None:
@@ -493,16 +522,16 @@ def _warn_of_unsafe_bodies(workflows: Sequence[WorkflowDefinition]) -> None:
 def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:
     if not callable(factory):
         raise ConfigurationError(
-            f"use_factory is a function that returns DurableOptions, not {described(factory)}; ready options go to "
-            "DurableModule.for_root"
+            f"use_factory must be a function that returns DurableOptions, got {described(factory)}. Pass ready "
+            "options to DurableModule.for_root"
         )
     if inject is None:
         return
     for each in inject:
         if not callable(each) or hasattr(each, "__metadata__"):
             raise ConfigurationError(
-                f"inject lists dependency functions, such as get_prisma, not {each!r}; of an `Annotated` alias or a "
-                "`Depends(...)`, pass the function inside"
+                f"inject must list dependency functions, such as get_prisma, got {each!r}. Of an `Annotated` alias "
+                "or a `Depends(...)`, pass the function inside"
             )
     try:
         inspect.signature(factory).bind(*inject)

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "prisma-inproces
     if arguments is None and len(sys.argv) == 1 and is_invoked_by_prisma():
         serve()
         return 0
-    options = _parser(prog).parse_args(arguments)
+    options = command_line(prog).parse_args(arguments)
     work: Callable[[argparse.Namespace], int] = options.work
     return work(options)
 
@@ -65,7 +65,8 @@ def _convert_dates(options: argparse.Namespace) -> int:
     return 0
 
 
-def _parser(prog: str) -> argparse.ArgumentParser:
+def command_line(prog: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = argparse.ArgumentParser(prog=prog, description="Prisma Client Python and Prisma Migrate, without Node.js.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("generate", help="write the client package of a schema into its generator's `output`")

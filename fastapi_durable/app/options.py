@@ -70,35 +70,33 @@ def _several(what: str, fits: Callable[[Any], bool]) -> PlainValidator:
 
 
 class DurableOptions(DurableSettings):
-    """The options of a `DurableModule`: every setting of `DurableSettings`, and what is code.
+    """Options of a `DurableModule`: every setting of `DurableSettings`, and the options that are code.
 
-    A setting that is left out, or None, comes from `settings`, or else from the environment (`DURABLE_LEASE=30s`). The
+    A setting that is left out or None comes from `settings`, or else from the environment (`DURABLE_LEASE=30s`). The
     environment is read when the options are constructed. Durations are a `timedelta` or a string such as "30s".
 
     Attributes:
-        store: Where runs live, for example `PrismaStateStore(client)`.
-        transport: How step attempts reach who executes them.
-        wakeups: How the processes that share the store tell each other what happened, for example
-            `PostgresWakeups(url)` or `SqliteWakeups(url)`. None: they find out by polling.
-        schedules: Workflows that are started again and again.
-        queues: Lines in which runs wait for their turn, with limits that hold over all processes.
-        retention: What workers delete; by default finished runs are kept for ever, and signals that nobody waited for
-            thirty days.
-        dead_letter_workflow: Started for every dead run whose workflow names none of its own; its input is a
-            `DeadLetter`. It is one of the module's workflows.
-        settings: Used instead of reading the environment.
-        scope_reads: With a namespace: `StateStoreDep` and `runtime.store` see and touch only its runs, too.
-        topology: "control-plane" names what every module here is: an operator with a store. It exists for those who
-            come from Nest; "tenant" is refused, because a worker here always has the store.
-        tenant: With the control plane: the namespace, by its other name.
-        auto_schema: Accepted as in Nest. No store of this library creates tables: Prisma Migrate does. What the store
-            needs is checked at the start either way.
-        interceptors: Make the context of every real execution of a step, the first one outermost: functions of a
-            `StepExecution` under `@asynccontextmanager`. They observe; what they raise is logged.
-        clock: Where the time comes from.
+        store: Store of the runs, for example `PrismaStateStore(client)`.
+        transport: Port that carries step attempts to the process that executes them.
+        wakeups: Notifications between the processes that share the store, for example `PostgresWakeups(url)` or
+            `SqliteWakeups(url)`. None: processes poll.
+        schedules: Workflows to start at set times.
+        queues: Queues in which runs wait for a slot, with limits across all processes.
+        retention: What workers delete. Default: finished runs stay, and signals that no run waited for go after 30
+            days.
+        dead_letter_workflow: Workflow to start for every dead run whose workflow names none of its own. It must be one
+            of the module's workflows, and its input is a `DeadLetter`.
+        settings: Settings to use in place of the environment.
+        scope_reads: Whether `StateStoreDep` and `runtime.store` see only the runs of the namespace.
+        topology: "control-plane", or None, which means the same. For users of nestjs-durable.
+        tenant: Namespace of the control plane. For users of nestjs-durable.
+        auto_schema: Accepted for users of nestjs-durable, without effect. Prisma Migrate creates the tables.
+        interceptors: Functions that take a `StepExecution` and return an async context manager, which surrounds every
+            real execution of a step. The first one is the outermost. What they raise is logged.
+        clock: Source of the time.
 
     Raises:
-        ConfigurationError: names the option, or the variable of the environment, and the rule for it.
+        ConfigurationError: an option or an environment variable is wrong. The message has its name and the rule.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(

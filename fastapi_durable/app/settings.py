@@ -43,12 +43,12 @@ _secret = rule(
 
 
 class DurableSettings(EngineConfig, BaseSettings):
-    """What can be set from outside, one variable `DURABLE_<NAME>` each; docs/application.md lists them.
+    """Settings from the environment: one variable `DURABLE_<NAME>` each. docs/reference/settings.md lists them.
 
-    No `.env` file is read unless you say so: `DurableSettings(_env_file=".env")`, passed as `settings=`.
+    No `.env` file is read unless you pass `settings=DurableSettings(_env_file=".env")`.
 
     Raises:
-        ConfigurationError: names each variable, or argument, that is wrong, and the rule for it.
+        ConfigurationError: a variable or argument is wrong. The message has its name and the rule.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
@@ -59,12 +59,11 @@ class DurableSettings(EngineConfig, BaseSettings):
         "`api` starts and reads runs, `worker` drives them, `all` does both", default="all"
     )
     startup_timeout: Annotated[DurationSetting, between("1ms", "1 day")] = setting(
-        "how long the store may take to answer at the start; while it cannot be reached it is asked again",
+        "time that the start waits for the store to answer",
         default="10s",
     )
     webhook_secret: Annotated[Setting[SecretStr | None, SecretStr | str | None], _secret] = setting(
-        "the key with which callers sign a callback (HMAC-SHA256), 32 characters or more; "
-        "unset: no signature is asked for"
+        "key with which callers sign callbacks (HMAC-SHA256), 32 characters or more. Unset: no signature is needed"
     )
 
     if not TYPE_CHECKING:  # where the signature is that of the fields

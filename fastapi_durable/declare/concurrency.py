@@ -15,16 +15,16 @@ _RANGE = re.compile(r"\s*(\d{1,7})\s*-\s*(\d{1,7})\s*")
 
 @dataclass(frozen=True, slots=True)
 class Adaptive:
-    """A concurrency that the worker finds by itself: `DurableOptions(concurrency=Adaptive(least=4, most=64))`.
+    """Concurrency that each worker adjusts: `DurableOptions(concurrency=Adaptive(least=4, most=64))`.
 
-    While all places are taken, one is added four times a second, and a quarter is taken away whenever the event loop
-    wakes a timer later than `longest_lag`: then the process has more to compute than it can, and more runs at a time
-    would only make each of them slower. Runs under way are never ended because places become fewer.
+    While all slots are taken, the worker adds one slot four times a second. Whenever its event loop wakes a timer later
+    than `longest_lag`, the process is short of CPU, and the worker removes a quarter of the slots. It never ends a run
+    that is under way.
 
     Attributes:
-        least: Where it starts, and what is always kept.
-        most: What it never goes beyond, however little there is to compute; it bounds memory and database load.
-        longest_lag: By how much a timer may be late.
+        least: Number of slots at the start, and the smallest number.
+        most: Largest number of slots. It limits memory and database load.
+        longest_lag: Longest delay of a timer.
 
     Raises:
         DefinitionError: the bounds contradict each other.

@@ -43,9 +43,9 @@ class StepPolicy:
     def __post_init__(self) -> None:
         attempts: Any = self.max_attempts
         if not isinstance(attempts, int) or attempts < 1:
-            raise DefinitionError(f"max_attempts counts the first attempt too, so it is 1 or more, not {attempts!r}")
+            raise DefinitionError(f"max_attempts must be 1 or more, got {attempts!r}")
         if not isinstance(self.backoff, Backoff):
-            raise DefinitionError(f"a backoff is made by fixed() or exponential(), {self.backoff!r} is not")
+            raise DefinitionError(f"backoff must be made by fixed() or exponential(), got {self.backoff!r}")
 
     def override(
         self, *, max_attempts: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
@@ -83,12 +83,15 @@ class StepDefinition:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Singleton:
-    """Runs of one key come one after the other, the oldest first: `@workflow(singleton=Singleton(key=...))`.
+    """Limit of the runs that share a key, oldest first: `@workflow(singleton=Singleton(key=...))`.
 
     Attributes:
-        key: From the workflow's input to the key; a plain function, called once when a run is created.
-        limit: How many runs of a key may be under way at a time, in a namespace.
-        max_queue_depth: How many more may wait; a start beyond that is refused. None: any number.
+        key: Plain function from the workflow's input to the key. It is called once, when a run is created.
+        limit: Number of runs of a key that may be under way in a namespace.
+        max_queue_depth: Number of further runs that may wait. A start beyond it is refused. None: no limit.
+
+    Raises:
+        DefinitionError: an option is out of range.
     """
 
     key: Callable[[Any], object]
@@ -97,23 +100,33 @@ class Singleton:
 
     def __post_init__(self) -> None:
         if not callable(self.key):
-            raise DefinitionError(f"the key of a singleton is a function of the workflow's input, not {self.key!r}")
+            raise DefinitionError(
+                f"the key of a singleton must be a function of the workflow's input, got {self.key!r}"
+            )
         if self.limit < 1:
-            raise DefinitionError(f"the limit of a singleton is 1 or more, not {self.limit}")
+            raise DefinitionError(f"the limit of a singleton must be 1 or more, got {self.limit}")
         if self.max_queue_depth is not None and self.max_queue_depth < 0:
-            raise DefinitionError(f"max_queue_depth is 0 or more, not {self.max_queue_depth}")
+            raise DefinitionError(f"max_queue_depth must be 0 or more, got {self.max_queue_depth}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Events that are collected before they start a run: at most `max_size`, at most `within` from the first one."""
+    """Events to collect before they start one run: `@workflow(on_event=..., batch=Batch(...))`.
+
+    Attributes:
+        max_size: Number of events that starts the run at once.
+        within: Longest time to wait, from the first event.
+
+    Raises:
+        DefinitionError: an option is out of range.
+    """
 
     max_size: int
     within: Duration
 
     def __post_init__(self) -> None:
         if self.max_size < 1:
-            raise DefinitionError(f"the max_size of a batch is 1 or more, not {self.max_size}")
+            raise DefinitionError(f"the max_size of a batch must be 1 or more, got {self.max_size}")
         parse_duration(self.within)
 
 
@@ -173,16 +186,19 @@ def step(
     backoff: Backoff | None = None,
     timeout: Duration | None = None,
 ) -> F | Callable[[F], F]:
-    """Declare a function as a step. The function itself is returned unchanged and can be called as before.
+    """Declare a function as a step. The function itself stays callable as before.
 
     Args:
-        name: What is recorded; by default the function's name, for a method `Class.method`.
-        max_attempts: Executions in all, the first one included.
-        backoff: Wait between attempts; by default exponential from one second to five minutes, with jitter.
-        timeout: Limit of one attempt.
+        name: Name to record. Default: the function's name, or `Class.method`.
+        max_attempts: Maximum number of attempts, the first one included.
+        backoff: Wait between attempts. Default: exponential from one second to five minutes, with jitter.
+        timeout: Limit of one attempt. None: no limit.
+
+    Returns:
+        The function, unchanged.
 
     Raises:
-        DefinitionError: the signature or an option cannot work.
+        DefinitionError: the signature or an option is invalid.
     """
 
     def declare(target: F) -> F:
@@ -231,38 +247,40 @@ def workflow(
     updates: Mapping[str, UpdateValidator] | None = None,
     dead_letter: Callable[..., Any] | str | None = None,
 ) -> F | Callable[[F], F]:
-    """Declare `async def (ctx: WorkflowContext, input)` as a workflow. The function is returned unchanged.
+    """Declare `async def (ctx: WorkflowContext, input)` as a workflow.
 
-    A class with `async def run(self, ctx, input)` may be declared too. Each turn of a run has an instance of its own,
-    whose constructor's parameters are dependencies, as those of any class in `Depends`. In the body, a call of one of
-    its `@step` methods on `self` is durable.
+    A class with `async def run(self, ctx, input)` works too. Each turn of a run gets its own instance, whose
+    constructor parameters are dependencies. In the body, calling one of its `@step` methods on `self` is durable.
 
     Args:
-        name: What is recorded; by default the function's name.
-        version: A run stays on the version it was started with; a new run takes the newest one.
-        tags: Put on every run.
-        execution_timeout: A run older than this is cancelled, wherever it stands.
-        singleton: Of the runs with one key only so many are under way at a time.
-        search_attributes: A pydantic model, or a TypedDict, that the search attributes of a run have to fit.
-        on_event: Names of events, each of which starts a run `evt:<event id>:<workflow>` with its payload as input.
-        debounce: Start one run when no further event came for this long, with the payload of the last one.
+        name: Name to record. Default: the function's name.
+        version: A run keeps the version it was started with. A new run takes the newest version.
+        tags: Tags of every run.
+        execution_timeout: Age at which a run is cancelled, wherever it is.
+        singleton: Limit of the runs that share a key.
+        search_attributes: Pydantic model or TypedDict that the search attributes of a run must match.
+        on_event: Names of events. Each event starts a run `evt:<event id>:<workflow>` with its payload as the input.
+        debounce: Start one run with the last payload once no further event has arrived for this long.
         batch: Start one run for several events, with the input `{"events": [payload, ...]}`.
-        updates: Validators by the name of the update (see `ctx.on_update`): called with the value before it is
-            accepted, they refuse by raising or by returning the reason.
-        dead_letter: What is started when a run is given up as dead (see `max_recovery_attempts`): a workflow, its name,
+        updates: Validators by the name of the update (see `ctx.on_update`). A validator refuses a value by raising or
+            by returning the reason.
+        dead_letter: What to start when a run is given up as dead (see `max_recovery_attempts`): a workflow, its name,
             or a plain `async def (ctx, letter: DeadLetter)`, which becomes the workflow `<name>.dlq`.
 
+    Returns:
+        The function or class, unchanged.
+
     Raises:
-        DefinitionError: the signature or an option cannot work.
+        DefinitionError: the signature or an option is invalid.
     """
 
     def declare(target: F) -> F:
         if isinstance(tags, str):
-            raise DefinitionError(f"tags is a sequence of strings, not the string {tags!r}")
+            raise DefinitionError(f"tags must be a sequence of strings, got the string {tags!r}")
         if debounce is not None and batch is not None:
-            raise DefinitionError("events are either debounced or batched: give one of debounce and batch")
+            raise DefinitionError("only one of debounce and batch must be given, got both")
         if (debounce is not None or batch is not None) and not on_event:
-            raise DefinitionError("debounce and batch are about events: name them with on_event")
+            raise DefinitionError("debounce and batch need events to collect. Name them with on_event")
         for update, validator in (updates or {}).items():
             checked_part("name of an update", update)
             step_definition(validator)
@@ -311,7 +329,9 @@ def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = 
 def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> StepDefinition:
     function = plain(function)
     if not callable(function):
-        raise DefinitionError(f"a step is a function, {function!r:.80} is not: pass the function, without calling it")
+        raise DefinitionError(
+            f"a step must be a function, got {function!r:.80}. Pass the function itself, without calling it"
+        )
     if is_workflow(function):
         raise DefinitionError(f"{default_name(function)!r} is a workflow, not a step: ctx.child runs it")
     written = function

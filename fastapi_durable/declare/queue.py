@@ -16,22 +16,21 @@ _ENTRIES = 64
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A line in which runs wait for their turn: `DurableOptions(queues=[Queue("mail", concurrency=10)])`.
+    """Queue in which runs wait for a slot: `DurableOptions(queues=[Queue("mail", concurrency=10)])`.
 
-    The limits hold over all processes on one database, in one namespace each. A run has a place in its queue while a
-    worker drives it; it gives the place back when it ends and when it suspends (`ctx.sleep`, a signal, a child), so a
-    run that waits for a week is in nobody's way, and takes a place again to go on.
+    The limits hold across all processes on one database, separately in each namespace. A run holds a slot while a
+    worker drives it. It gives the slot back when it ends or suspends, and takes one again to continue.
 
     Attributes:
-        name: What runs are started on.
-        concurrency: Runs driven at a time, over all workers; None: no limit.
-        worker_concurrency: Runs driven at a time by each worker; None: no limit but the worker's own.
-        rate_limit: Runs that begin in any `rate_period`, over all workers; a run that goes on after a pause does not
-            count again. None: no limit.
-        rate_period: The length of time that `rate_limit` speaks of.
+        name: Name that runs are started with.
+        concurrency: Maximum number of runs driven at a time by all workers together. None: no limit.
+        worker_concurrency: Maximum number of runs driven at a time by each worker. None: the worker's own limit.
+        rate_limit: Maximum number of runs that begin in any `rate_period`, across all workers. A run that continues
+            after a pause does not count again. None: no limit.
+        rate_period: Length of the period for `rate_limit`.
 
     Raises:
-        DefinitionError: a limit cannot work.
+        DefinitionError: an option is out of range.
     """
 
     name: str
@@ -45,11 +44,15 @@ class Queue:
         for option in ("concurrency", "worker_concurrency", "rate_limit"):
             value = getattr(self, option)
             if value is not None and not (type(value) is int and 1 <= value <= _LARGEST):
-                raise DefinitionError(f"{option} of queue {self.name!r} is 1 to {_LARGEST}, or None, not {value!r}")
+                raise DefinitionError(
+                    f"{option} of queue {self.name!r} must be 1 to {_LARGEST}, or None, got {value!r}"
+                )
         if (self.rate_limit is None) is not (self.rate_period is None):
-            raise DefinitionError(f"queue {self.name!r}: rate_limit and rate_period go together; give both, or neither")
+            raise DefinitionError(
+                f"rate_limit and rate_period of queue {self.name!r} must be given together, got one of them"
+            )
         if self.rate_period is not None and parse_duration(self.rate_period) < timedelta(milliseconds=1):
-            raise DefinitionError(f"rate_period of queue {self.name!r} is a millisecond or more")
+            raise DefinitionError(f"rate_period of queue {self.name!r} must be 1ms or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

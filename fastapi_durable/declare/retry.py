@@ -10,10 +10,13 @@ from fastapi_durable.model.duration import LONGEST, Duration, parse_duration
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Delay before each retry; built with `fixed()` or `exponential()`.
+    """Delays between the attempts of a step. Make one with `fixed()` or `exponential()`.
 
-    With `jitter`, a delay is multiplied by a random factor in [0.5, 1), so that runs which failed together do not
-    retry together.
+    Attributes:
+        kind: Whether the delay stays the same or doubles with every retry.
+        base: Delay before the first retry.
+        cap: Longest delay. None: no limit.
+        jitter: Whether each delay is multiplied by a random factor in [0.5, 1).
     """
 
     kind: Literal["fixed", "exponential"] = "exponential"
@@ -22,7 +25,15 @@ class Backoff:
     jitter: bool = True
 
     def delay(self, attempts: int, uniform: Callable[[], float]) -> timedelta:
-        """The wait after `attempts` failed attempts (1 or more); `uniform` returns a float in [0, 1)."""
+        """Return the delay before the next attempt.
+
+        Args:
+            attempts: Number of attempts that failed, 1 or more.
+            uniform: Function that returns a random float in [0, 1).
+
+        Returns:
+            The delay.
+        """
         delay = self.base
         if self.kind == "exponential":
             try:
@@ -37,7 +48,14 @@ NO_DELAY = Backoff(kind="fixed", base=timedelta(0), cap=None, jitter=False)
 
 
 def fixed(delay: Duration, *, jitter: bool = False) -> Backoff:
-    """The same delay before every retry.
+    """Return a backoff that waits the same time before every retry.
+
+    Args:
+        delay: Time to wait.
+        jitter: Whether to multiply each delay by a random factor in [0.5, 1).
+
+    Returns:
+        A backoff for `@step(backoff=...)`.
 
     Raises:
         ValueError: `delay` is not a duration.
@@ -46,7 +64,16 @@ def fixed(delay: Duration, *, jitter: bool = False) -> Backoff:
 
 
 def exponential(base: Duration = "1s", *, cap: Duration | None = "5 min", jitter: bool = True) -> Backoff:
-    """`base`, then twice that, four times that, ... up to `cap` (None: no cap).
+    """Return a backoff that doubles the delay with every retry.
+
+    Args:
+        base: Delay before the first retry.
+        cap: Longest delay. None: no limit.
+        jitter: Whether to multiply each delay by a random factor in [0.5, 1), so that runs that failed together do
+            not retry together.
+
+    Returns:
+        A backoff for `@step(backoff=...)`.
 
     Raises:
         ValueError: `base` or `cap` is not a duration.

@@ -220,7 +220,7 @@ class Worker:
             except StoreUnavailableError:
                 await clock.sleep(self._config.poll_interval)
             except Exception:
-                _log.exception("run %s may be leased by nobody; then it is taken up when its lease expires", run_id)
+                _log.exception("run %s could not be handed over. A worker takes it when its lease expires", run_id)
                 break
             else:
                 break

@@ -29,7 +29,7 @@ class ActivityQuery:
 
     def __post_init__(self) -> None:
         if not 1 <= self.buckets <= MOST_BUCKETS:
-            raise ValueError(f"buckets is 1 to {MOST_BUCKETS}, not {self.buckets}")
+            raise ValueError(f"buckets must be 1 to {MOST_BUCKETS}, got {self.buckets}")
         if self.width < timedelta(milliseconds=1):
             raise ValueError("a bucket is a millisecond wide or wider")
 

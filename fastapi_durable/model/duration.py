@@ -36,7 +36,9 @@ def parse_duration(value: Duration) -> timedelta:
     match = _PATTERN.fullmatch(str(value))
     unit = _UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None:
-        raise ValueError(f"a duration is a timedelta or a string such as '200ms', '30s' or '3 days', not {value!r}")
+        raise ValueError(
+            f"a duration must be a timedelta or a string such as '200ms', '30s' or '3 days', got {value!r}"
+        )
     try:
         return _checked(float(match[1]) * unit, value)
     except OverflowError as error:

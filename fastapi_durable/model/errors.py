@@ -53,9 +53,11 @@ class DurableError(Exception):
 
 
 class FatalError(Exception):
-    """Raise it in a step to fail at once, without further attempts.
+    """Raise this in a step to fail at once, without further attempts.
 
-    `code` is stored with the error, for callers and dashboards that must tell failures apart.
+    Args:
+        message: Text of the error.
+        code: Code to store with the error, so that callers and dashboards can tell failures apart.
     """
 
     def __init__(self, message: str, *, code: str | None = None) -> None:
@@ -64,7 +66,7 @@ class FatalError(Exception):
 
 
 class ConfigurationError(DurableError):
-    """The module, its options or a role are set up wrongly."""
+    """The module, its options or its role are configured wrongly."""
 
 
 class NotStartedError(ConfigurationError):
@@ -72,10 +74,10 @@ class NotStartedError(ConfigurationError):
 
     def __init__(self) -> None:
         super().__init__(
-            "fastapi_durable is not started in this application. Either the lifespan was not passed "
-            "(`FastAPI(lifespan=durable.lifespan)`, or `async with durable.lifespan(app)` inside your own), or the "
-            "route belongs to a mounted sub-application (whose lifespan does not run: start it in the parent's), or a "
-            "test calls the application without entering its lifespan (`async with app.router.lifespan_context(app)`)."
+            "fastapi_durable is not started in this application: its lifespan has not run. Pass the lifespan "
+            "(`FastAPI(lifespan=durable.lifespan)`, or `async with durable.lifespan(app)` inside your own). Start a "
+            "mounted sub-application in the lifespan of its parent. In a test, enter the lifespan "
+            "(`async with app.router.lifespan_context(app)`)"
         )
 
 
@@ -84,7 +86,7 @@ class InjectionError(ConfigurationError):
 
 
 class DefinitionError(ConfigurationError):
-    """A workflow or step is declared in a way that cannot work."""
+    """The declaration of a workflow or step is invalid."""
 
 
 class SchemaMismatchError(ConfigurationError):
@@ -96,35 +98,35 @@ class SchemaMismatchError(ConfigurationError):
 
 
 class StoreError(DurableError):
-    """The state store could not do what it was asked."""
+    """The state store could not carry out a call."""
 
 
 class StoreUnavailableError(StoreError):
-    """The database behind the store cannot be reached; the same call may succeed later."""
+    """The database cannot be reached. The same call may succeed later."""
 
 
 class StoreConflictError(StoreError):
-    """A transaction got in the way of another one and was undone; the same transaction may succeed when tried again."""
+    """A transaction conflicted with another one and was undone. The same transaction may succeed when tried again."""
 
 
 class TransactionExpiredError(StoreError):
-    """A transaction took longer than its timeout; everything in it was undone."""
+    """A transaction took longer than its timeout. Everything in it was undone."""
 
     def __init__(self, timeout: timedelta) -> None:
         super().__init__(
-            f"the transaction was not finished within {timeout} and was undone. Do slow work (HTTP calls, computing) "
-            "outside of the transaction, or give it a longer timeout."
+            f"the transaction was undone: it was not finished within {timeout}. Do slow work (HTTP calls, computing) "
+            "outside of the transaction, or give it a longer timeout"
         )
         self.timeout = timeout
 
 
 class LeaseLostError(StoreError):
-    """A turn tried to write for a run that it does not own any more; nothing was written."""
+    """A turn tried to write for a run that it does not own any more. Nothing was written."""
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
             f"run {run_id!r} is not owned by this turn any more: its lease expired and another worker took it, or an "
-            "operator changed its status. Nothing was written."
+            "operator changed its status. Nothing was written"
         )
         self.run_id = run_id
 
@@ -143,7 +145,7 @@ class SerializationError(DurableError):
 
 
 class InputValidationError(SerializationError):
-    """The input given to `start` does not fit the workflow's input type; no run was created."""
+    """The input of a start does not fit the type that the workflow declares. No run was created."""
 
 
 class WorkflowNotRegisteredError(DurableError):
@@ -154,7 +156,7 @@ class WorkflowNotRegisteredError(DurableError):
         known = ", ".join(registered) or "none"
         super().__init__(
             f"no workflow {wanted} is registered (registered: {known}). Add it to `workflows=[...]` of the "
-            "DurableModule, and keep a version deployed as long as runs of it are alive."
+            "DurableModule, and keep a version deployed while runs of it are alive"
         )
         self.name = name
         self.version = version
@@ -168,14 +170,14 @@ class StepNotRegisteredError(DurableError):
         known = ", ".join(registered) or "none"
         super().__init__(
             f"no step {name!r} is registered (registered: {known}). Add it to `steps=[...]` of the DurableModule, or "
-            "pass the function itself to ctx.step."
+            "pass the function itself to ctx.step"
         )
         self.name = name
         self.registered = tuple(registered)
 
 
 class EntityNotRegisteredError(DurableError):
-    """No entity of this name is registered with the module; its operations wait for a worker that has it."""
+    """No entity of this name is registered with the module. Its operations wait for a worker that has it."""
 
     def __init__(self, name: str, registered: Sequence[str]) -> None:
         known = ", ".join(registered) or "none"
@@ -198,12 +200,12 @@ class ScheduleNotFoundError(DurableError):
     """No schedule of this application has this key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"no schedule has the key {key!r}; they are listed in DurableOptions(schedules=...)")
+        super().__init__(f"no schedule has the key {key!r}. Declare it in DurableOptions(schedules=[...])")
         self.key = key
 
 
 class RunStateError(DurableError):
-    """The run's status does not allow what was asked."""
+    """The status of the run does not allow this action."""
 
     def __init__(self, run_id: str, status: RunStatus, action: str) -> None:
         super().__init__(f"run {run_id!r} is {status} and cannot be {action}")
@@ -212,19 +214,19 @@ class RunStateError(DurableError):
 
 
 class RunIdTakenError(DurableError):
-    """A run of this id exists, and it is another workflow's, or in a namespace that the caller does not see."""
+    """The run id is already used by a run of another workflow, or of a namespace that the caller does not see."""
 
     def __init__(self, run_id: str, workflow: str) -> None:
         super().__init__(
-            f"the id {run_id!r} is taken by a run that is none of workflow {workflow!r}, or in another namespace, so "
-            "nothing was started. Ids are common to all workflows: put the workflow's name into them"
+            f"no run of workflow {workflow!r} was started: the id {run_id!r} is already used by a run of another "
+            "workflow or namespace. All workflows share their ids, so put the workflow's name into them"
         )
         self.run_id = run_id
         self.workflow = workflow
 
 
 class SingletonQueueFullError(DurableError):
-    """Too many runs of one singleton key are alive already; no run was created."""
+    """Too many runs of one singleton key are alive. No run was created."""
 
     def __init__(self, workflow: str, key: str, alive: int) -> None:
         super().__init__(
@@ -237,17 +239,18 @@ class SingletonQueueFullError(DurableError):
 
 
 class NonDeterminismError(DurableError):
-    """The workflow's code asks for something else than what its history recorded at this position.
+    """The workflow's code makes another call than its history recorded at this position.
 
-    The run is parked as `blocked`; nothing is undone. Deploy code that fits the history (guard changes with
-    `ctx.patched`, or give the changed workflow a new version) and the run goes on.
+    The run is `blocked`, and nothing is undone. Deploy code that fits the history, and the run continues: guard changes
+    with `ctx.patched`, or give the changed workflow a new version.
 
     Attributes:
         workflow: The name of the run's workflow.
         seq: The position, counted from 0.
-        recorded, found: What the history holds there, and what the code asks for.
-        place: The line of the code that asks, as `file:line`; None if it is not known.
-        __cause__: What the body had raised, or was handling, when it came there; None: nothing.
+        recorded: The call that the history holds there.
+        found: The call that the code makes.
+        place: The line of the code, as `file:line`. None: not known.
+        __cause__: The exception that the body had raised or was handling. None: none.
     """
 
     def __init__(
@@ -270,8 +273,8 @@ class NonDeterminismError(DurableError):
             because = f" This comes after {raised}{'' if raised_at is None else f' ({raised_at})'}."
         super().__init__(
             f"run {run_id!r} of workflow {workflow!r} diverged at position {seq}: its history recorded {recorded}, "
-            f"the code asks for {asks}.{because} The run waits until code that fits its history is deployed; guard a "
-            "change with ctx.patched() or give the changed workflow a new version."
+            f"the code asks for {asks}.{because} Deploy code that fits the history, and the run continues: guard a "
+            "change with ctx.patched(), or give the changed workflow a new version"
         )
         self.run_id = run_id
         self.seq = seq
@@ -283,16 +286,16 @@ class NonDeterminismError(DurableError):
 
 
 class OutsideWorkflowError(DurableError):
-    """A call that only a workflow body can make was made outside one."""
+    """A call that only a workflow body can make was made elsewhere."""
 
 
 class SignalTokenTakenError(DurableError):
-    """Another live run already waits for the token; a signal has one receiver."""
+    """Another live run already waits for the token. A signal has one receiver."""
 
     def __init__(self, token: str, owner_run_id: str) -> None:
         super().__init__(
-            f"the signal {token!r} is already awaited by run {owner_run_id!r}. A token has one waiter at a time: make "
-            "it unique to the run, for example by putting the run's id into it."
+            f"signal {token!r} is already awaited by run {owner_run_id!r}: one run waits for a token at a time. Put "
+            "the run's id into the token"
         )
         self.token = token
         self.owner_run_id = owner_run_id
@@ -317,7 +320,7 @@ class StreamClosedError(DurableError):
 
 
 class StepFailedError(DurableError):
-    """A step failed for good. Rebuilt from the stored error, so the first run and every replay see the same.
+    """A step finally failed. It is rebuilt from the stored error, so the first run and every replay see the same.
 
     Attributes:
         step: The step's name.
@@ -338,7 +341,7 @@ class StepFailedError(DurableError):
 
 
 class ChildFailedError(DurableError):
-    """A child run failed, was cancelled, timed out or died; rebuilt from the stored error on every replay.
+    """A child run failed, was cancelled, timed out or died. It is rebuilt from the stored error on every replay.
 
     Attributes:
         error: The child's stored error, as complete as the child's own.
@@ -356,10 +359,10 @@ class ChildFailedError(DurableError):
 
 
 class TaskFailedError(DurableError):
-    """Whoever a task was handed to reported that it failed.
+    """`fail_task` reported the failure of a task.
 
     Attributes:
-        error: What was reported.
+        error: The reported error.
     """
 
     def __init__(self, run_id: str, task: str, error: ErrorRecord) -> None:
@@ -374,7 +377,7 @@ class TaskFailedError(DurableError):
 
 
 class EntityOperationError(DurableError):
-    """An operation of an entity failed, or could not be sent; rebuilt from the stored error on every replay.
+    """An operation of an entity failed, or could not be sent. It is rebuilt from the stored error on every replay.
 
     Attributes:
         error: The operation's stored error.
@@ -393,7 +396,7 @@ class EntityOperationError(DurableError):
 
 
 class GatherError(DurableError):
-    """Some of several children or branches failed.
+    """At least one of several children or branches failed.
 
     Attributes:
         failures: The error of each one that failed, by its index in the call.
@@ -409,16 +412,16 @@ class GatherError(DurableError):
 
 
 class SignalTimeoutError(DurableError, TimeoutError):
-    """No signal came before the deadline."""
+    """No signal arrived before the deadline."""
 
     def __init__(self, token: str, timeout: timedelta) -> None:
-        super().__init__(f"no signal {token!r} within {timeout}")
+        super().__init__(f"no signal {token!r} arrived within {timeout}")
         self.token = token
         self.timeout = timeout
 
 
 class RunUnsuccessfulError(DurableError):
-    """The run ended without a result; `error` is the stored failure."""
+    """The run ended without a result. `error` is the stored failure."""
 
     def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None, ending: str) -> None:
         detail = f": {error.message}" if error is not None and error.message else ""
@@ -433,7 +436,7 @@ class RunUnsuccessfulError(DurableError):
 
 
 class RunFailedError(RunUnsuccessfulError):
-    """The workflow's body raised."""
+    """The body of the workflow raised."""
 
     def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
         super().__init__(run_id, workflow, error, "failed")
@@ -454,9 +457,9 @@ class RunDeadError(RunUnsuccessfulError):
 
 
 class ResultTimeoutError(DurableError, TimeoutError):
-    """The run was not finished within the time that the caller wanted to wait; it goes on."""
+    """The run did not end within the timeout of the caller. It continues."""
 
     def __init__(self, run_id: str, status: RunStatus, timeout: timedelta) -> None:
-        super().__init__(f"run {run_id!r} is still {status} after {timeout}; it goes on")
+        super().__init__(f"run {run_id!r} is still {status} after {timeout}. It continues")
         self.run_id = run_id
         self.status = status

@@ -46,6 +46,8 @@ LIVE_STATUSES = frozenset(RunStatus) - TERMINAL_STATUSES
 
 
 class CheckpointKind(StrEnum):
+    """What a checkpoint records: a call that ran here (`local`) or elsewhere (`remote`), a timer, or a delivery."""
+
     LOCAL = "local"
     REMOTE = "remote"
     SLEEP = "sleep"

@@ -31,9 +31,9 @@ class Counter:
     """How often something happened, for each combination of labels."""
 
     def __init__(self, name: str, help: str, labels: Labels) -> None:
-        self._name = name
-        self._help = help
-        self._labels = labels
+        self.name = name
+        self.help = help
+        self.labels = labels
         self._counts: dict[Labels, int] = {}
 
     def add(self, *values: str) -> None:
@@ -42,18 +42,18 @@ class Counter:
 
     def text(self) -> Iterator[str]:
         """The metric in Prometheus' text format."""
-        yield from _head(self._name, self._help, "counter")
+        yield from _head(self.name, self.help, "counter")
         for values, count in self._counts.items():
-            yield f"{self._name}{label_set(self._labels, values)} {count}"
+            yield f"{self.name}{label_set(self.labels, values)} {count}"
 
 
 class Histogram:
     """How long something took, for each combination of labels, in seconds."""
 
     def __init__(self, name: str, help: str, labels: Labels) -> None:
-        self._name = name
-        self._help = help
-        self._labels = labels
+        self.name = name
+        self.help = help
+        self.labels = labels
         self._counts: dict[Labels, list[int]] = {}
         self._sums: dict[Labels, float] = {}
 
@@ -68,14 +68,14 @@ class Histogram:
 
     def text(self) -> Iterator[str]:
         """The metric in Prometheus' text format."""
-        yield from _head(self._name, self._help, "histogram")
+        yield from _head(self.name, self.help, "histogram")
         for values, counts in self._counts.items():
             below = 0
             for bound, count in zip((*map(str, _SECONDS), "+Inf"), counts, strict=True):
                 below += count
-                yield f"{self._name}_bucket{label_set((*self._labels, 'le'), (*values, bound))} {below}"
-            yield f"{self._name}_sum{label_set(self._labels, values)} {self._sums[values]:.9g}"
-            yield f"{self._name}_count{label_set(self._labels, values)} {below}"
+                yield f"{self.name}_bucket{label_set((*self.labels, 'le'), (*values, bound))} {below}"
+            yield f"{self.name}_sum{label_set(self.labels, values)} {self._sums[values]:.9g}"
+            yield f"{self.name}_count{label_set(self.labels, values)} {below}"
 
 
 class ProcessMetrics:

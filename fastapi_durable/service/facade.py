@@ -31,7 +31,9 @@ class RunGateway(Inspection, Operations):
         if namespace in (None, config.namespace):
             return self
         if config.namespace is not None:
-            raise ValueError(f"this gateway sees the namespace {config.namespace!r} only, not {namespace!r}")
+            raise ValueError(
+                f"namespace must be {config.namespace!r}, to which this gateway is confined, got {namespace!r}"
+            )
         return RunGateway(replace(self._kernel, config=config.model_copy(update={"namespace": namespace})))
 
 

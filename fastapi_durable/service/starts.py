@@ -41,16 +41,16 @@ Output = TypeVar("Output")
 
 
 class StartOptions(TypedDict, total=False):
-    """What may be said about a run beside its input.
+    """Options of `service.start`.
 
     Attributes:
-        run_id: Names the run, and makes the start idempotent; by default a random UUID.
-        version: Exactly this one; by default the function's own, or the newest of a name.
-        tags: Added to those that the workflow declares.
-        search_attributes: Texts, numbers and booleans that the run is found by.
-        priority: A higher one is picked up earlier; none is 0.
-        queue: Where the run waits for its turn: the name of a declared `Queue`.
-        fairness_key: In its queue, runs of this key take turns with those of others: a customer's id, for example.
+        run_id: Id of the run, which makes the start idempotent. Default: a random UUID.
+        version: Version of the workflow. Default: the function's own, or the newest version of a name.
+        tags: Tags to add to those that the workflow declares.
+        search_attributes: Texts, numbers and booleans by which to find the run.
+        priority: Workers claim runs of a higher priority earlier. Default: 0.
+        queue: Name of the declared `Queue` in which the run waits for a slot.
+        fairness_key: Runs of one key take turns with those of other keys in the queue, for example a customer's id.
     """
 
     run_id: str | None

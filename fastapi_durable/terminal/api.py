@@ -121,7 +121,9 @@ async def of_server(url: str) -> AsyncIterator[Api]:
     except ImportError as error:
         raise ConfigurationError("--url needs httpx: pip install 'fastapi-durable[cli]'") from error
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise ConfigurationError(f"--url is a console's address, such as https://shop.example/durable, not {url!r}")
+        raise ConfigurationError(
+            f"--url must be the address of a console, such as https://shop.example/durable, got {url!r}"
+        )
     token = os.environ.get("DURABLE_TOKEN")
     headers = {} if token is None else {"authorization": f"Bearer {token}"}
     async with httpx.AsyncClient(base_url=url.rstrip("/"), headers=headers, timeout=_TIMEOUT) as client:

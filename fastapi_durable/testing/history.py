@@ -65,7 +65,7 @@ class History:
         """
         recorded = json.loads(text)
         if not isinstance(recorded, dict) or recorded.get("format") != _FORMAT:
-            raise ValueError(f"this is no recorded history of format {_FORMAT}")
+            raise ValueError(f"the text must be a recorded history of format {_FORMAT}")
         run = dict(recorded["run"])
         created_at = datetime.fromisoformat(run.pop("created_at"))
         error = run.pop("error")

@@ -32,7 +32,7 @@ async def settled(runtime: DurableRuntime, *, timeout: Duration = "10s") -> None
                 await asyncio.sleep(_LOOK.total_seconds())
     except TimeoutError:
         named = ", ".join(f"{run.id!r} ({run.workflow}, {run.status})" for run in under_way)
-        raise TimeoutError(f"after {limit} these runs still go on: {named}") from None
+        raise TimeoutError(f"these runs are still under way after {limit}: {named}") from None
 
 
 async def _under_way(runtime: DurableRuntime) -> list[Run]:

@@ -110,7 +110,9 @@ class _Participant:
             except Exception as error:  # polling covers whatever it is
                 failures += 1
                 if failures == 1:
-                    _log.warning("wake-ups are interrupted, polling goes on: %s: %s", type(error).__name__, error)
+                    _log.warning(
+                        "notifications are interrupted, and polling continues: %s: %s", type(error).__name__, error
+                    )
             pause = min(0.1 * 2 ** min(failures, 10), _LONGEST_PAUSE_SECONDS)
             await asyncio.sleep(pause * (0.5 + random.random() / 2))  # noqa: S311 (jitter)
 

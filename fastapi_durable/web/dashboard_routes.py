@@ -46,6 +46,7 @@ def page_route(login: ConsoleLogin | None) -> APIRouter:
     index = _files()["index.html"]
 
     async def page(request: Request, response: Response) -> Response:
+        """Show the dashboard."""
         if login is not None and await login.user_of(request, response) is None:
             return login.to_login(request)
         return _answer(request, index)
@@ -60,6 +61,7 @@ def asset_route() -> APIRouter:
     found = _files()
 
     async def asset(name: str, request: Request) -> Response:
+        """Send a script, a style sheet or a picture of the dashboard."""
         if name not in found:
             raise HTTPException(HTTPStatus.NOT_FOUND)
         return _answer(request, found[name])

@@ -96,7 +96,7 @@ def console_router(
 
 def _warn(*, guarded: bool, readable: bool, allowed: bool) -> None:
     if not guarded and allowed:
-        _log.warning("the console lets everybody who reaches it change runs (allow_unauthenticated=True)")
+        _log.warning("everyone who can reach the console can change runs (allow_unauthenticated=True)")
     elif not guarded:
         _log.warning(
             "the console's changing routes are not mounted, because nothing guards them: give durable.router() "
@@ -104,6 +104,6 @@ def _warn(*, guarded: bool, readable: bool, allowed: bool) -> None:
         )
     if readable and not allowed:
         _log.warning(
-            "the console shows every run, inputs and outputs included, to everybody who reaches it: give "
+            "everyone who can reach the console can see every run, inputs and outputs included: give "
             "durable.router() dependencies=[...] or view=[...]"
         )

@@ -4,7 +4,7 @@ Each item is an event whose id is its offset, so a browser that reconnects goes 
 none is missing, and none comes twice. The end has an id of its own. A browser that comes back with that is told to stop
 (204); one that lost the connection just before the end is still told of it.
 
-FastAPI's own server-sent events suit a path operation of the application's; docs/streams.md shows one. Here the
+FastAPI's own server-sent events suit a path operation of the application's; docs/how-to/streams.md shows one. Here the
 response also ends when the server stops, limits how long a reader may refuse to read, and takes one of a limited number
 of places.
 """

@@ -82,7 +82,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
         if outcome is Callback.UNKNOWN:
             raise _unknown()
         if outcome is Callback.ENDED:
-            raise HTTPException(410, "nobody waits for this callback any more")
+            raise HTTPException(410, "the run that waited for this callback has ended")
         return CallbackAccepted()
 
     return router

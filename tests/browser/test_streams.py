@@ -20,7 +20,7 @@ from tests.support.migrations import REPOSITORY
 
 pytestmark = pytest.mark.console
 
-DOCUMENT = (REPOSITORY / "docs" / "streams.md").read_text(encoding="utf-8")
+DOCUMENT = (REPOSITORY / "docs" / "how-to" / "streams.md").read_text(encoding="utf-8")
 (PAGE,) = re.findall(r"```html\n(.*?)```", DOCUMENT, re.DOTALL)
 
 # The body appends 20 items, each once; then a step appends 40, as often as it is begun. It is killed in the middle.

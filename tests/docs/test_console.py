@@ -1,4 +1,4 @@
-"""The Python examples of docs/console.md run as they stand there."""
+"""The Python examples of docs/how-to/ run as they stand there."""
 
 import logging
 import re
@@ -16,7 +16,8 @@ import fastapi_durable
 from tests.integration.order_desk import calling
 from tests.support.engine_rig import run_has, until
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "console.md").read_text(encoding="utf-8")
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+TEXT = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("console.md", "monitor.md", "listen.md"))
 
 
 class Settings(BaseModel):
@@ -83,7 +84,7 @@ async def test_the_listener_hears_of_a_run_that_fails() -> None:
         FastAPI=FastAPI,
         AsyncIterator=AsyncIterator,
     )
-    (block,) = blocks("Listeners of your own")
+    (block,) = blocks("In this process")
     exec(block, found)  # noqa: S102 (the repository's own document)
     app = FastAPI(lifespan=found["lifespan"])
     async with app.router.lifespan_context(app):

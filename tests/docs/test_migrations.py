@@ -74,9 +74,9 @@ def _choices(group: str) -> list[str]:
 def _help(command: str) -> str:
     import argparse
 
-    from prisma_inprocess.__main__ import _parser
+    from prisma_inprocess.__main__ import command_line
 
-    parser = _parser("prisma-inprocess")
+    parser = command_line("prisma-inprocess")
     for word in command.split():
         (actions,) = [one for one in parser._actions if isinstance(one, argparse._SubParsersAction)]
         parser = actions.choices[word]

@@ -1,4 +1,4 @@
-"""The table of docs/operations.md that says what schedules do when clocks change, run line by line."""
+"""The table of docs/how-to/schedules.md that says what schedules do when clocks change, run line by line."""
 
 import re
 from datetime import UTC, date, datetime, time
@@ -10,8 +10,8 @@ import pytest
 
 from fastapi_durable import Schedule
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
-SECTION = re.split(r"^##+ ", TEXT.partition("### When clocks change\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "schedules.md").read_text(encoding="utf-8")
+SECTION = re.split(r"^##+ ", TEXT.partition("## When clocks change\n")[2], maxsplit=1, flags=re.MULTILINE)[0]
 HEAD, _, *LINES = (
     [cell.strip() for cell in line.strip("|").split("|")] for line in SECTION.splitlines() if line.startswith("|")
 )

@@ -1,4 +1,4 @@
-"""The code of docs/streams.md runs as it stands there."""
+"""The code of docs/how-to/streams.md runs as it stands there."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ import pytest
 
 from fastapi_durable.engine.core.config import EngineConfig
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "streams.md").read_text(encoding="utf-8")
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "streams.md").read_text(encoding="utf-8")
 PRINTED = "0 You\n1 asked:\n2 why?\n"
 
 

@@ -1,4 +1,4 @@
-"""The examples of docs/testing.md, which are tests themselves, pass as they stand there."""
+"""The examples of docs/how-to/test.md and test-a-store.md, which are tests themselves, pass as they stand there."""
 
 import re
 import subprocess
@@ -14,7 +14,8 @@ from fastapi import Depends
 import fastapi_durable
 from fastapi_durable import testing
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+FOLDER = Path(__file__).resolve().parents[2] / "docs" / "how-to"
+TEXT = "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in ("test.md", "test-a-store.md"))
 ALL_BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 MODULES = [block for block in ALL_BLOCKS if "import pytest" in block]
 BLOCKS = [block for block in ALL_BLOCKS if block not in MODULES]

@@ -173,7 +173,7 @@ async def test_a_body_that_catches_everything_in_a_loop_does_not_stop_the_proces
         assert await engine.execute(other, timeout="60s") == "done"
         await engine.signal("go", "heard")
         assert await handle.result("60s") == "heard"
-    assert "catches the interruption by which it leaves memory" in caplog.text
+    assert "swallowed the engine's suspend signal" in caplog.text
     # An event loop that closes cancels these, and waits for them.
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("durable run")]
     let_go = True

@@ -236,14 +236,14 @@ async def book(tx: object) -> None: ...
 
 
 async def test_what_is_no_step_is_refused_in_words(store: StateStore) -> None:
-    calls: dict[str, Any] = {"is not: pass the function": ping(), "is a workflow, not a step": _workflow, "int": int}
+    calls: dict[str, Any] = {"Pass the function itself": ping(), "is a workflow, not a step": _workflow, "int": int}
 
     @workflow
     async def flow(ctx: WorkflowContext) -> None:
         for words, wrong in calls.items():
             with pytest.raises(DefinitionError, match=words):
                 await ctx.step(wrong)
-        calls["is not: pass the function"].close()
+        calls["Pass the function itself"].close()
 
     async with running_engine(store, flow) as engine:
         await engine.execute(flow, timeout="60s")

@@ -321,7 +321,7 @@ async def test_bad_starts_are_refused() -> None:
 def test_bad_queues_are_refused() -> None:
     with pytest.raises(DefinitionError, match="concurrency"):
         Queue("q", concurrency=0)
-    with pytest.raises(DefinitionError, match="go together"):
+    with pytest.raises(DefinitionError, match="must be given together"):
         Queue("q", rate_limit=1)
     with pytest.raises(DefinitionError, match="two queues"):
         build_engine(MemoryStateStore(), queues=[Queue("q"), Queue("q", concurrency=1)])

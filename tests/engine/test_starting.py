@@ -46,7 +46,7 @@ async def talk(ctx: WorkflowContext) -> str:
         ({"run_id": "order~1"}, "must not end like"),
         ({"run_id": "order~retry~abcdefgh"}, "must not end like"),
         ({"run_id": "entity:cart:7"}, "must not begin with 'entity'"),
-        ({"tags": "shop"}, "tags is a list of texts"),
+        ({"tags": "shop"}, "tags must be a list of strings"),
         ({"tags": [""]}, "a tag must be printable text of 1-200 bytes"),
         ({"tags": [7]}, "a tag must be printable text of 1-200 bytes"),
         ({"tags": ["a\nb"]}, "a tag must be printable text of 1-200 bytes"),
@@ -93,7 +93,7 @@ async def test_an_id_means_one_workflow_s_run(store: StateStore) -> None:
     assert (await engine.start(order, 1, run_id="7")).created
     again = await engine.start(order, 2, run_id="7")
     assert (again.created, (await again.run()).input) == (False, 1)
-    with pytest.raises(RunIdTakenError, match="none of workflow 'refund'") as taken:
+    with pytest.raises(RunIdTakenError, match="no run of workflow 'refund' was started") as taken:
         await engine.start(refund, 1, run_id="7")
     assert (taken.value.run_id, taken.value.workflow) == ("7", "refund")
     with pytest.raises(RunIdTakenError):
@@ -219,7 +219,7 @@ async def test_an_engine_reaches_the_runs_of_its_own_namespace_only(store: State
         assert await other.delete_run("talk", force=True) == 0
         assert (await other.cancel_where(RunQuery())).cancelled == 0
         assert (await other.cancel_where(RunQuery(namespace="a"))).cancelled == 0
-        with pytest.raises(RunIdTakenError, match="in another namespace"):
+        with pytest.raises(RunIdTakenError, match="another workflow or namespace"):
             await other.start(talk, run_id="talk")
 
         operator = engine_of(store, None)

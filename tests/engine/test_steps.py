@@ -437,7 +437,7 @@ async def test_a_transaction_body_that_hangs_is_ended_at_its_timeout(store: Stat
         await ctx.transaction(hang, timeout="20 ms")
 
     async with running_engine(store, flow) as engine:
-        with pytest.raises(RunFailedError, match="the transaction was not finished within"):
+        with pytest.raises(RunFailedError, match="the transaction was undone: it was not finished within"):
             await (await engine.start(flow)).result("60s")
 
 

@@ -1,4 +1,4 @@
-"""The table of docs/values.md: each row is stored and read on every store, and the table is made of what comes back.
+"""The table of docs/concepts/values.md: every row is stored and read on every store, and shows what comes back.
 
 `python -m tests.engine.test_storable_types` writes the table anew.
 """
@@ -25,7 +25,7 @@ from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import running_engine
 from tests.support.stores import on_every_store
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "values.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "concepts" / "values.md"
 
 
 class Order(BaseModel):

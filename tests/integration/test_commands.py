@@ -222,7 +222,7 @@ async def test_check_says_what_is_there(command: Command) -> None:
         code, output = await ending(await command("check", "desk:durable"))
     assert code == 0
     assert output.splitlines() == [
-        "runs are kept in memory and end with the process; give DurableOptions a PrismaStateStore",
+        "runs are kept in memory and end with the process. Give DurableOptions a PrismaStateStore",
         "store: MemoryStateStore answers and has everything it needs",
         "workflows: flow 1",
     ]

@@ -165,11 +165,11 @@ async def test_an_error_in_the_factory_comes_out_as_it_is() -> None:
 @pytest.mark.parametrize(
     ("factory", "inject", "said"),
     [
-        (DurableOptions(store=MemoryStateStore()), None, "ready options go to DurableModule.for_root"),
+        (DurableOptions(store=MemoryStateStore()), None, "Pass ready options to DurableModule.for_root"),
         (options_of, [get_client, get_client], "does not take what inject lists"),
         (options_of, [], r"does not take what inject lists \(nothing\): missing a required argument: 'client'"),
-        (options_of, [Annotated[Client, Depends(get_client)]], "inject lists dependency functions"),
-        (options_of, [Depends(get_client)], "inject lists dependency functions"),
+        (options_of, [Annotated[Client, Depends(get_client)]], "inject must list dependency functions"),
+        (options_of, [Depends(get_client)], "inject must list dependency functions"),
     ],
 )
 def test_a_factory_that_cannot_be_called_is_refused_when_the_module_is_made(

@@ -210,5 +210,5 @@ async def test_a_gateway_that_is_confined_to_a_namespace_sees_and_touches_nothin
 
 async def test_a_gateway_of_a_namespace_is_not_confined_to_another(runtime: DurableRuntime) -> None:
     assert runtime.service.within("shop") is runtime.service.within(None) is runtime.service
-    with pytest.raises(ValueError, match="sees the namespace 'shop' only, not 'bank'"):
+    with pytest.raises(ValueError, match="namespace must be 'shop', to which this gateway is confined, got 'bank'"):
         runtime.service.within("bank")

@@ -110,7 +110,7 @@ def connect(request: pytest.FixtureRequest, authorities: Authorities, caplog: py
 
     async def by_wakeups(found: Listener, options: str) -> None:
         async with PostgresWakeups(url_of(found, options, authorities)).joined(lambda _: None):
-            await until(lambda: _said(caplog, "wake-ups are interrupted"))
+            await until(lambda: _said(caplog, "notifications are interrupted"))
         caplog.clear()
 
     return by_client if request.param == "client" else by_wakeups

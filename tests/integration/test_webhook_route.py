@@ -183,8 +183,8 @@ async def test_a_body_without_a_declared_length_is_read_only_up_to_the_limit() -
 
 
 def documented_signature() -> Callable[[str, str, bytes], str]:
-    """How docs/application.md tells a sender to sign."""
-    document = (Path(__file__).parents[2] / "docs" / "application.md").read_text(encoding="utf-8")
+    """How docs/how-to/webhooks.md tells a sender to sign."""
+    document = (Path(__file__).parents[2] / "docs" / "how-to" / "webhooks.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(import hashlib.*?)```", document, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code, names)  # noqa: S102 (our own document)

@@ -138,7 +138,7 @@ def test_what_is_no_workflow_is_refused_with_the_mend() -> None:
         workflow_definition(workflow(blocking))
     with pytest.raises(DefinitionError, match="does not take ctx"):
         workflow_definition(workflow(without_context))
-    with pytest.raises(DefinitionError, match="tags is a sequence"):
+    with pytest.raises(DefinitionError, match="tags must be a sequence"):
         workflow(tags="shop")(plain)
 
 
@@ -167,7 +167,7 @@ def test_a_name_that_cannot_be_stored_or_shown_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("attempts", [0, -1])
 def test_a_step_is_attempted_at_least_once(attempts: int) -> None:
-    with pytest.raises(DefinitionError, match="counts the first attempt too"):
+    with pytest.raises(DefinitionError, match="max_attempts must be 1 or more"):
         step(max_attempts=attempts)(plain)
 
 

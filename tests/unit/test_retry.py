@@ -55,7 +55,7 @@ def test_the_default_is_exponential_from_a_second_to_five_minutes_with_jitter() 
 
 @pytest.mark.parametrize("wrong", ["-1s", "soon", 5])
 def test_a_delay_is_a_duration(wrong: object) -> None:
-    with pytest.raises(ValueError, match="a duration is"):
+    with pytest.raises(ValueError, match="a duration must be"):
         fixed(wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="a duration is"):
+    with pytest.raises(ValueError, match="a duration must be"):
         exponential("1s", cap=wrong)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ from fastapi_durable.model.run_ids import (
     root_of,
 )
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "workflows.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "names.md"
 
 
 @pytest.mark.parametrize(

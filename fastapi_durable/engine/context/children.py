@@ -21,15 +21,15 @@ _SHORTER = "Give the child a run_id of its own, or go on with ctx.continue_as_ne
 
 
 class ChildOptions(TypedDict, total=False):
-    """What may be said about a child beside its input.
+    """Options of `ctx.child` and `ctx.start_child`.
 
     Attributes:
-        run_id: By default `<run>.child.<position>`. If a run of this id exists, it is joined.
-        version: Exactly this one; by default the function's own, or the newest of a name.
-        priority: By default the parent's.
-        queue: Where the child waits for its turn: the name of a declared `Queue`; by default in none, whatever queue
-            its parent is in.
-        fairness_key: In its queue, runs of this key take turns with those of others.
+        run_id: Id of the child. Default: `<run>.child.<position>`. If a run of this id exists, the call joins it.
+        version: Version of the workflow. Default: the function's own, or the newest version of a name.
+        priority: Default: the parent's priority.
+        queue: Name of the declared `Queue` in which the child waits for a slot. Default: none, whatever queue its
+            parent is in.
+        fairness_key: Runs of one key take turns with those of other keys in the queue.
     """
 
     run_id: str | None
@@ -142,7 +142,7 @@ class ChildCalls(ContextPart):
             InputValidationError: an input does not fit the child's type; no child was started.
         """
         if mode not in ("wait_all", "fail_fast"):
-            raise DefinitionError(f"the mode of ctx.all is 'wait_all' or 'fail_fast', not {mode!r}")
+            raise DefinitionError(f"mode must be 'wait_all' or 'fail_fast', got {mode!r}")
         inputs = list(inputs)
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None

@@ -19,10 +19,10 @@ Output = TypeVar("Output")
 
 
 class AttemptOptions(TypedDict, total=False):
-    """How often, and for how long; each overrides what `@step` declares.
+    """Options of every call that makes attempts; each overrides what `@step` declares.
 
     Attributes:
-        max_attempts: Executions in all, the first one included.
+        max_attempts: Maximum number of attempts, the first one included.
         backoff: Wait between attempts.
         timeout: Limit of one attempt.
     """
@@ -33,24 +33,28 @@ class AttemptOptions(TypedDict, total=False):
 
 
 class TransactionOptions(AttemptOptions, total=False):
-    """Also what is recorded instead of the declared name."""
+    """Options of `ctx.transaction`.
+
+    Attributes:
+        name: Name to record in place of the declared one.
+    """
 
     name: str | None
 
 
 class LocalStepOptions(AttemptOptions, total=False):
-    """Also what undoes the step if the run fails later, or is cancelled with compensation.
+    """Options of `ctx.local_step`.
 
     Attributes:
-        compensate: A step of its own, with its own retries, or the name of one of the module's `steps=[...]`; it takes
-            an `Undo[Input, Output]`, or nothing.
+        compensate: Step that undoes this one if the run fails later, or is cancelled with `compensate=True`. It is a
+            function or the name of one of the module's `steps=[...]`, and takes an `Undo[Input, Output]` or nothing.
     """
 
     compensate: Callable[..., Any] | str | None
 
 
 class StepOptions(LocalStepOptions, TransactionOptions, total=False):
-    """What may be said about a call of a step."""
+    """Options of `ctx.step`."""
 
 
 class StepCalls(ContextPart):

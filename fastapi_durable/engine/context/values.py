@@ -44,7 +44,7 @@ class ValueCalls(ContextPart):
                 workflow declares with `search_attributes=`; nothing was changed.
         """
         if not isinstance(changes, BaseModel | Mapping):
-            raise InputValidationError(f"search attributes are a mapping of names to values, not {changes!r:.80}")
+            raise InputValidationError(f"search attributes must be a mapping of names to values, got {changes!r:.80}")
         given = changes.model_dump(mode="json", exclude_unset=True) if isinstance(changes, BaseModel) else dict(changes)
         return UpsertedAttributes(self._turn, self._take(), given).perform()
 

@@ -37,7 +37,9 @@ class WaitCalls(ContextPart):
             ValueError: `moment` is no datetime with a time zone.
         """
         if getattr(moment, "tzinfo", None) is None:
-            raise ValueError(f"{moment!r} is no datetime with a time zone; pass one, such as `await ctx.now() + ...`")
+            raise ValueError(
+                f"the deadline must be a datetime with a time zone, such as `await ctx.now() + ...`, got {moment!r}"
+            )
         return Sleep(self._turn, self._take(), truncate(moment)).perform()
 
     @overload
@@ -96,7 +98,9 @@ class WaitCalls(ContextPart):
         """
         checked_event_name(name)
         if not isinstance(match, Mapping | None):
-            raise InputValidationError(f"the match of event {name!r} is a mapping of keys to values, not {match!r:.80}")
+            raise InputValidationError(
+                f"the match of event {name!r} must be a mapping of keys to values, got {match!r:.80}"
+            )
         wanted = self._turn.kernel.codec.encode(dict(match or {}), Any, what=f"the match of event {name!r}")
         event_token(name, wanted, self._turn.run.id, 0)
         limit = None if timeout is None else parse_duration(timeout)

@@ -16,54 +16,51 @@ def random_id() -> str:
 
 
 class EngineConfig(BaseModel):
-    """Settings of one engine: here stand the type, the rule, the default and the text of each, and nowhere else.
-
-    A setting that is None is left out.
-    """
+    """Settings of one engine, each with its type, rule, default and text. A setting that is None counts as unset."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     namespace: Annotated[str | None, name] = setting(
-        "runs are created in it, and only they are driven and shown; unset: created in `default`, all are driven"
+        "namespace of the runs that this process creates, drives and shows. Unset: it creates runs in `default` and "
+        "drives the runs of all namespaces"
     )
-    instance_id: Annotated[Setting[str, str | None], name] = setting("names this process in leases", made=random_id)
+    instance_id: Annotated[Setting[str, str | None], name] = setting("name of this process in leases", made=random_id)
     lease: Annotated[DurationSetting, between("10ms", "1 day")] = setting(
-        "how long a dead process's runs wait until another one takes them", default="30s"
+        "time after which another worker takes over the runs of a process that died", default="30s"
     )
     poll_interval: Annotated[DurationSetting, between("1ms", "1 day")] = setting(
-        "how long a worker waits at most until it looks for work that nobody told it about", default="1s"
+        "longest time between two looks of a worker for work", default="1s"
     )
     concurrency: Annotated[Setting[int | Adaptive, int | Adaptive | None], PlainValidator(parse_concurrency)] = setting(
-        "runs driven at the same time in this process; a range such as `4-64` "
-        "[adapts](operations.md#how-many-at-a-time)",
+        "number of runs that this process drives at a time. A range such as `4-64` "
+        "[adapts](../how-to/several-processes.md#how-many-at-a-time)",
         default=32,
     )
     max_recovery_attempts: Annotated[int | None, whole_number(1, 1_000_000)] = setting(
-        "crashes without progress after which a run is given up as dead; unset: never"
+        "number of crashes without progress after which a run is dead. Unset: never"
     )
     shutdown_timeout: Annotated[DurationSetting, between("0s", "1 day")] = setting(
-        "how long a stopping worker lets runs reach their next checkpoint, and each app-scoped dependency clean up",
+        "time that a stopping worker gives runs to reach a checkpoint, and each app-scoped dependency to clean up",
         default="10s",
     )
     thread_grace: Annotated[DurationSetting, between("0s", "1 day")] = setting(
-        "how long a run waits for the thread of a plain `def` step that was given up "
-        "(its `timeout`, a cancel); nothing can stop a thread",
+        "time that a run waits for the thread of a plain `def` step after its `timeout` or a cancel",
         default="30s",
     )
     show_running_after: Annotated[DurationSetting, between("0s", "1 day")] = setting(
-        "a step that takes longer is shown as running", default="200ms"
+        "time after which the console shows a step as running", default="200ms"
     )
     inline_retry_below: Annotated[DurationSetting, between("0s", "1 day")] = setting(
-        "a retry due sooner is waited for in memory", default="2s"
+        "a run stays in memory while it waits for a retry that is due sooner than this", default="2s"
     )
     blocked_poll_interval: Annotated[DurationSetting, between("1ms", "1 day")] = setting(
-        "how often a blocked run looks whether code that fits its history was deployed", default="30s"
+        "time between two attempts to continue a blocked run", default="30s"
     )
     transaction_timeout: Annotated[DurationSetting, between("1ms", "1 day")] = setting(
-        "limit of a `ctx.transaction` body", default="10s"
+        "longest duration of a `ctx.transaction`", default="10s"
     )
     event_ttl: Annotated[DurationSetting, between("1ms", "36525 days")] = setting(
-        "how long an event that nobody waited for is kept, and its id remembered", default="7 days"
+        "time to keep an event that no run waited for, and to remember its id", default="7 days"
     )
     stream_max_items: Annotated[Setting[int, int | None], whole_number(1, 10_000_000)] = setting(
         "items of one stream, those of failed attempts included; appending another one fails", default=100_000
@@ -72,7 +69,7 @@ class EngineConfig(BaseModel):
         "bytes of one item of a stream, as JSON", default=65_536
     )
     webhook_url: Annotated[str | Callable[[str], str] | None, url] = setting(
-        "where the public webhook route is, such as `https://shop.example/webhooks`"
+        "address of the public webhook route, such as `https://shop.example/webhooks`"
     )
 
     @model_validator(mode="before")

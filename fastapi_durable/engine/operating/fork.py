@@ -36,7 +36,7 @@ async def fork(kernel: Kernel, run_id: str, *, from_step: int) -> Run:
         SingletonQueueFullError: no more runs of its singleton key may wait.
     """
     if not 0 <= from_step < FIRST_BRANCH_SEQ:
-        raise InputValidationError(f"from_step is a position of the workflow's body, 0 or more, not {from_step}")
+        raise InputValidationError(f"from_step must be a position of the workflow's body, 0 or more, got {from_step}")
     source = await kernel.store.find_run(run_id)
     if source is None:
         raise RunNotFoundError(run_id)

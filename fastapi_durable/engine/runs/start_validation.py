@@ -39,9 +39,9 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
         InputValidationError: one cannot be stored, or there are too many.
     """
     if isinstance(tags, str) or not isinstance(tags, Collection):
-        raise InputValidationError(f"tags is a list of texts, not {tags!r:.80}")
+        raise InputValidationError(f"tags must be a list of strings, got {tags!r:.80}")
     if len(tags) > _TAGS_AT_MOST:
-        raise InputValidationError(f"a run has at most {_TAGS_AT_MOST} tags, not {len(tags)}")
+        raise InputValidationError(f"a run must have at most {_TAGS_AT_MOST} tags, got {len(tags)}")
     for tag in tags:
         if not fits_index(tag, _TAG_LIMIT):
             raise InputValidationError(f"a tag must be {index_rule(_TAG_LIMIT)}, got {tag!r:.80}")
@@ -63,7 +63,9 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
         InputValidationError: one cannot be stored or searched, or there are too many.
     """
     if len(attributes) > _ATTRIBUTES_AT_MOST:
-        raise InputValidationError(f"a run has at most {_ATTRIBUTES_AT_MOST} search attributes, not {len(attributes)}")
+        raise InputValidationError(
+            f"a run must have at most {_ATTRIBUTES_AT_MOST} search attributes, got {len(attributes)}"
+        )
     for key, value in attributes.items():
         if not fits_index(key, _KEY_LIMIT):
             raise InputValidationError(

@@ -312,8 +312,8 @@ class Lifetime:
         if body is None or body.done() or body in self._kernel.left_behind:
             return
         _log.error(
-            "run %s of %s: the workflow's body catches the interruption by which it leaves memory, and goes on. Let "
-            "`except BaseException` and a bare `except` raise it again, or catch Exception",
+            "run %s of %s: the workflow body swallowed the engine's suspend signal (a BaseException), and continued. "
+            "Re-raise it from `except BaseException` and a bare `except`, or catch Exception",
             self._run.id,
             self._run.workflow,
         )

@@ -108,7 +108,7 @@ class StepLog:
     @overload
     def stream(self, name: str, /) -> StepStream[Any]: ...
     def stream(self, name: str, type: Any = Any, /) -> StepStream[Any]:  # noqa: ARG002
-        """A stream of the step's run, to which the step appends items of `type`; see docs/streams.md.
+        """A stream of the step's run, to which the step appends items of `type`; see docs/how-to/streams.md.
 
         What an attempt appended stays if the attempt fails. Each item carries its attempt, and readers are told where
         a later attempt begins again. Outside a step, what is appended goes nowhere.

@@ -21,12 +21,15 @@ _WORKERS_FORGOTTEN_AFTER: Final = timedelta(days=1)
 
 
 def keep(*statuses: RunStatus | str, max_age: Duration | None = None, max_count: int | None = None) -> RetentionPolicy:
-    """A policy for runs that ended so: `keep("completed", max_age="30 days", max_count=100_000)`.
+    """Return a policy for runs that ended with these statuses: `keep("completed", max_age="30 days")`.
 
     Args:
-        statuses: completed, failed, cancelled, dead.
-        max_age: Older ones go, counted from their end.
-        max_count: Only the newest so many stay.
+        statuses: "completed", "failed", "cancelled" or "dead".
+        max_age: Workers delete older runs. The age counts from the end of a run. None: no limit.
+        max_count: Workers keep this many runs, the newest ones. None: no limit.
+
+    Returns:
+        A policy for `Retention(policies=[...])`.
 
     Raises:
         DefinitionError: a status is not terminal, or neither limit is given.
@@ -45,16 +48,16 @@ def keep(*statuses: RunStatus | str, max_age: Duration | None = None, max_count:
 class Retention:
     """What workers delete: `DurableOptions(retention=Retention(policies=[keep("completed", max_age="30 days")]))`.
 
-    Runs are kept for ever unless a policy gives them up. Events that nobody waited for go after `event_ttl`.
+    Without a policy, finished runs stay forever. Events that no run waited for are deleted after `event_ttl`.
 
     Attributes:
-        policies: Each status in one of them at most.
-        signals: How long a signal that no run waited for is kept; None: for ever.
-        sweep_interval: How often each worker looks.
-        batch_size: Rows in one transaction; at most a hundred batches a policy and sweep.
+        policies: Policies of `keep()`. Each status may be in one policy.
+        signals: Age at which workers delete a signal that no run waited for. None: never.
+        sweep_interval: Time between two sweeps of a worker.
+        batch_size: Rows to delete in one transaction. A sweep deletes at most 100 batches for each policy.
 
     Raises:
-        DefinitionError: two policies share a status, or a number or duration is beyond its limits.
+        DefinitionError: two policies share a status, or an option is out of range.
     """
 
     policies: Sequence[RetentionPolicy] = ()
@@ -67,7 +70,9 @@ class Retention:
         seen: set[RunStatus] = set()
         for policy in self.policies:
             if shared := seen & policy.statuses:
-                raise DefinitionError(f"retention: two policies speak of {', '.join(sorted(shared))} runs")
+                raise DefinitionError(
+                    f"each status must be in one retention policy, got {', '.join(sorted(shared))} in two"
+                )
             seen |= policy.statuses
         if type(self.batch_size) is not int or not 1 <= self.batch_size <= _LARGEST_BATCH:
             raise DefinitionError(

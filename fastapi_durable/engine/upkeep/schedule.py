@@ -34,29 +34,32 @@ class NoScheduledInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """A workflow that is started again and again: `DurableOptions(schedules=[Schedule(...)])`.
+    """Times at which workers start a workflow: `DurableOptions(schedules=[Schedule(...)])`.
 
-    Each window starts one run, `sched:<key>:<bucket>`, however many workers there are, and never again once the run
-    was deleted. A schedule that is seen for the first time waits for its next window; it does not fire a past one.
+    Each window starts one run `sched:<key>:<bucket>`, however many workers there are, even after that run was deleted.
+    A schedule that is new waits for its next window.
 
     Attributes:
-        key: Names the schedule. Under another key it begins anew.
-        workflow: The decorated function or a registered name; its newest version is started.
-        input: For every run.
-        every: An interval, counted from 1970 in UTC, so that all workers agree and no clock change matters; or
+        key: Name of the schedule. A schedule with another key starts anew.
+        workflow: Decorated function or registered name. Each window starts its newest version.
+        input: Input of every run.
+        every: Interval, counted from 1970 in UTC. Give either `every` or `cron`.
         cron: Five fields, or six with the seconds first. When clocks change, a time of day fires once, and an
             expression with `*` in its seconds, minutes or hours follows the clock.
-        timezone: Of the cron expression, by its IANA name.
-        overlap: "skip" leaves a window out while a run of the schedule has not ended: one of an earlier window, one
-            that was triggered, or one that either continued as.
-        jitter: Each window fires up to so much later, by an offset of its own that every worker computes alike.
-        backfill: After a time in which no worker ran, the latest window that was missed fires, and up to so many
-            before it (0-1000).
-        paused: Windows pass without a run.
-        tags, priority, queue, fairness_key: Of every run, as a start takes them. The tag `schedule:<key>` is added.
+        timezone: IANA name of the time zone of `cron`.
+        overlap: "skip" skips a window while another run of the schedule has not ended: a run of an earlier window, a
+            triggered run, or a run that continued one of them.
+        jitter: Longest delay of a window. Every worker computes the same delay for a window.
+        backfill: Number of missed windows to fire before the latest one, 0 to 1000. The latest missed window always
+            fires.
+        paused: Whether windows pass without a run.
+        tags: Tags of every run. The tag `schedule:<key>` is added.
+        priority: Priority of every run.
+        queue: Queue of every run.
+        fairness_key: Fairness key of every run.
 
     Raises:
-        DefinitionError: it can never fire, or the parts contradict each other.
+        DefinitionError: it can never fire, or its options contradict each other.
     """
 
     key: str

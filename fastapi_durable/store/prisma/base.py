@@ -29,7 +29,7 @@ class Operations:
 
     def with_scope(self, namespace: str) -> Self:
         if self._scope not in (None, namespace):
-            raise ValueError(f"the store is already restricted to namespace {self._scope!r}, not {namespace!r}")
+            raise ValueError(f"namespace must be {self._scope!r}, to which this store is confined, got {namespace!r}")
         scoped = copy.copy(self)
         scoped._scope = namespace
         return scoped

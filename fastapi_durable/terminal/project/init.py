@@ -75,7 +75,7 @@ def write(changes: list[Change]) -> None:
             write_whole(change.path, change.text)
         except OSError as error:
             raise InitError(
-                f"{change.path} cannot be written: {error.strerror}. Mend that and run init again"
+                f"{change.path} cannot be written: {error.strerror}. Fix that, and run init again"
             ) from error
 
 

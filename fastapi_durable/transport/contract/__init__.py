@@ -1,6 +1,6 @@
 """The conformance suite of transports, for a transport of your own. It needs pytest: the extra `testing` brings it.
 
-docs/testing.md shows how it is used.
+docs/how-to/test-a-store.md shows how it is used.
 """
 
 import pytest

@@ -32,7 +32,7 @@ from fastapi_durable.web.same_origin import require_same_origin
 
 _log = logging.getLogger("fastapi_durable")
 
-_REFUSED: Final = "That name and password are not known here."
+_REFUSED: Final = "Wrong name or password."
 # A view of the dashboard is a query string and nothing else: whatever comes, the browser stays on the console.
 _VIEW: Final = re.compile(r"\?[\w!$&'()*+,;=:@/?.~%-]{0,2000}", re.ASCII)
 
@@ -41,28 +41,28 @@ Revalidate = Callable[[ConsoleUser], ConsoleUser | Awaitable[ConsoleUser | None]
 
 
 class ConsoleLogin:
-    """A login for the console: `durable.router(login=ConsoleLogin(...))`.
+    """Login for the console: `durable.router(login=ConsoleLogin(...))`.
 
-    The session is a signed cookie (HttpOnly, SameSite=Lax, Secure) that any process with the secret can read; nothing
-    is stored. To end every session, replace the secret.
+    The session is a signed cookie (HttpOnly, SameSite=Lax, Secure). Any process with the secret can read it, and
+    nothing is stored. To end every session, replace the secret.
 
     Args:
-        authenticate: A dependency that takes `LoginCredentialsDep` and whatever else it needs, and returns the
-            `ConsoleUser`, or None to refuse. It compares in constant time (`credentials.matches`) or by a password
-            hash, which it also computes for a name that it does not know.
-        secret: 32 characters or more. Of several the first one signs and all are accepted.
-        lifetime: Of a session.
-        revalidate: Asked in the second half of a session's lifetime, with the user as of then: the user as of now, for
-            whom the session is renewed, or None to end it. It also ends if `revalidate` raises. Without it a session
-            ends after `lifetime`.
-        secure: Whether browsers send the cookie over HTTPS only. They count their own machine as safe; turn it off for
-            plain HTTP in a development network, and nowhere else.
-        cookie_name: One for each console, if a host has several. A session is good under the name it was written for.
-            With `secure` the browser knows the cookie as `__Host-<name>`, so that no other host can set it.
-        clock: Where the time comes from.
+        authenticate: Dependency that takes `LoginCredentialsDep` and whatever else it needs. It returns the
+            `ConsoleUser`, or None to refuse. Compare in constant time with `credentials.matches`, or with a password
+            hash that you also compute for unknown names.
+        secret: Key of 32 characters or more. Of several keys, the first one signs and all are accepted.
+        lifetime: Length of a session.
+        revalidate: Function that is called in the second half of a session with its user. It returns the current user,
+            for whom the session is renewed, or None to end the session. A function that raises ends it, too. None: the
+            session ends after `lifetime`.
+        secure: Whether browsers send the cookie over HTTPS only. Turn it off only for plain HTTP in a development
+            network; browsers treat `localhost` as secure.
+        cookie_name: Name of the cookie. Use a different one for each console on a host. With `secure`, the browser
+            knows it as `__Host-<name>`, so no other host can set it.
+        clock: Source of the time. Default: the machine's clock.
 
     Raises:
-        ConfigurationError: the secret is missing or short, or something else cannot work.
+        ConfigurationError: the secret is missing or short, or another option is wrong.
     """
 
     def __init__(
@@ -167,6 +167,7 @@ class ConsoleLogin:
         router = APIRouter(include_in_schema=False, route_class=_LoginRoute)
 
         async def show_login(request: Request, response: Response, next: str = "") -> Response:
+            """Show the form of the login."""
             if await self.user_of(request, response) is not None:
                 return _onward(next)
             return login_page(next=next if _VIEW.fullmatch(next) else "")
@@ -174,6 +175,7 @@ class ConsoleLogin:
         async def sign_in(
             request: Request, user: Annotated[ConsoleUser | None, Depends(self._authenticate)]
         ) -> Response:
+            """Start a session, from the form or from JSON."""
             attempt: LoginAttempt = request.state.durable_attempt
             if not isinstance(user, ConsoleUser):
                 _log.warning("console: an attempt to sign in from %s was refused", _address(request))
@@ -186,6 +188,7 @@ class ConsoleLogin:
             return response
 
         async def sign_out() -> Response:
+            """End the session."""
             response = RedirectResponse("login", status_code=HTTPStatus.SEE_OTHER, headers=HEADERS)
             response.delete_cookie(self._cookie_name, path="/", secure=self._secure, httponly=True, samesite="lax")
             return response

@@ -28,7 +28,7 @@ class ConsoleUser:
         if not 0 < len(self.name) <= 200:
             raise ValueError("the name of a ConsoleUser has 1 to 200 characters")
         if self.role not in ("view", "operate"):
-            raise ValueError(f'the role of a ConsoleUser is "view" or "operate", not {self.role!r}')
+            raise ValueError(f'the role of a ConsoleUser must be "view" or "operate", got {self.role!r}')
         # A namespace that a directory does not know must not open those of everybody.
         namespace: object = self.namespace
         if not isinstance(namespace, str | AllNamespaces) or namespace == "":

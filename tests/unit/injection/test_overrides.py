@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from fastapi_durable.app.runtime import StandaloneApplication
 from fastapi_durable.injection import DependencyResolver, app_scoped
-from fastapi_durable.injection.app_scoped import entered_scope
+from fastapi_durable.injection.application_scope import entered_scope
 from fastapi_durable.model.errors import InjectionError
 
 

@@ -1,0 +1,1 @@
+"""What the documentation shows of the code: tables and API pages, made from the objects themselves."""
