@@ -16,7 +16,7 @@ def append_rows(sql: Sql, rows: str) -> str:
     A lease is locked until the commit: whoever takes the run over reads what was appended under the lease before.
     """
     run_id, token = sql.given(STREAM_ROWS.names.index("run_id"), TEXT), sql.given(_TOKEN, TEXT)
-    start = sql.with_given_leases(run_id, token)
+    start = sql.with_given_leases(run_id, token, waits=False)
     text = f"{start} {_insert(sql)} FROM {sql.given_rows()} WHERE {sql.given_lease_is_held(run_id, token)} {_UNLESS}"
     sql.parameters[0] = rows
     return text
