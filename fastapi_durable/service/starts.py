@@ -30,7 +30,6 @@ from fastapi_durable.engine.runs.start_validation import (
     checked_tags,
     refuse_unknown,
 )
-from fastapi_durable.model.duration import Duration
 from fastapi_durable.model.records import Json, Run, SearchAttributes
 from fastapi_durable.model.reserved import checked_text, checked_token
 from fastapi_durable.model.run_ids import checked_run_id
@@ -60,12 +59,6 @@ class StartOptions(TypedDict, total=False):
     priority: int | None
     queue: str | None
     fairness_key: str | None
-
-
-class ExecuteOptions(StartOptions, total=False):
-    """What `execute` takes: also how long to wait for the result; None: for ever."""
-
-    timeout: Duration | None
 
 
 class SignalWithStartOptions(StartOptions, total=False):
@@ -113,28 +106,6 @@ class Starts:
         """
         definition, run = self._new_run(workflow, input, options)
         return await self._started(definition, run)
-
-    @overload
-    async def execute(
-        self, workflow: WorkflowOf[Input, Output], input: Input, /, **options: Unpack[ExecuteOptions]
-    ) -> Output: ...
-    @overload
-    async def execute(self, workflow: WorkflowReturning[Output], /, **options: Unpack[ExecuteOptions]) -> Output: ...
-    @overload
-    async def execute(self, workflow: str, input: Any = ..., /, **options: Unpack[ExecuteOptions]) -> Any: ...
-    async def execute(
-        self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[ExecuteOptions]
-    ) -> Any:
-        """Start a run and wait for its output. The run goes on if the caller stops waiting.
-
-        Raises:
-            RunFailedError, RunCancelledError, RunDeadError: the run ended without an output.
-            ResultTimeoutError: it has not ended after `timeout`.
-            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
-        """
-        timeout = options.pop("timeout", None)
-        definition, run = self._new_run(workflow, input, options)
-        return await (await self._started(definition, run)).result(timeout)
 
     @overload
     async def signal_with_start(
@@ -269,7 +240,17 @@ class Starts:
         )
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
-        kernel = self._kernel
+        return self._handle_of(self._kernel, run_id, output_type, created=created)
+
+    def _handle_of(
+        self,
+        kernel: Kernel,
+        run_id: str,
+        output_type: Any,
+        *,
+        created: bool,
+        is_open: Callable[[], bool] = lambda: False,
+    ) -> RunHandle[Any]:
         return RunHandle(
             run_id,
             created=created,
@@ -278,4 +259,5 @@ class Starts:
             clock=kernel.clock,
             codec=kernel.codec,
             notifications=kernel.notifications,
+            is_open=is_open,
         )

@@ -212,6 +212,17 @@ async def _fire(world: World, _: int) -> None:
     await world.engine.scheduler.fire()
 
 
+def _transacted(world: World, name: str) -> None:
+    world.transacted = name
+    if name != "flow":
+        world.workflows.append(workflow(name=name)(_other))
+
+
+async def _commit(world: World, _: int) -> None:
+    async with world.service.transaction() as tx:
+        await tx.start(world.transacted, **world.starting)
+
+
 DOORS = [
     Door(name="event", holds="one run an event", prepare=_on_event(), begin=_publish),
     Door(
@@ -224,6 +235,7 @@ DOORS = [
         name="debounce", holds="one run when the events have stopped", prepare=_on_event(debounce="10s"), begin=_settle
     ),
     Door(name="schedule", holds="one run a window", prepare=_scheduled, begin=_fire),
+    Door(name="transaction", holds="one run a start that is committed", prepare=_transacted, begin=_commit),
 ]
 START = Door(
     name="start",

@@ -39,6 +39,7 @@ from fastapi_durable import (
     WorkflowEngineDep,
     WorkflowService,
     WorkflowServiceDep,
+    WorkflowTransaction,
     app_scoped,
     current_context,
     current_step,
@@ -302,12 +303,28 @@ async def operate(workflows: WorkflowService) -> None:
     assert_type(await workflows.waiting_for(["1"]), dict[str, Waiting])
     assert_type(await workflows.workers(), list[WorkerRecord])
     assert_type(await workflows.queues(at_most=5), list[QueueLoad])
-    assert_type(workflows.within("tenant-a"), RunGateway)
+    assert_type(workflows.in_namespace("tenant-a"), RunGateway)
     assert_type(await workflows.signal_entity(Account, "a", Account.deposit, 5, operation_id="1"), None)
     await workflows.signal_entity(Account, "a", Account.close)
     await workflows.signal_entity("Account", "a", "deposit", 5)
     assert_type(await workflows.get_entity_state(Account, "a"), Account | None)
     assert_type(await workflows.get_entity_state("Account", "a"), Any)
+
+
+async def together(workflows: WorkflowServiceDep, order: Order) -> None:
+    async with workflows.transaction(Client, timeout="5s") as tx:
+        assert_type(tx, WorkflowTransaction[Client])
+        assert_type(tx.client, Client)
+        assert_type(await tx.start(checkout, order, run_id="1", priority=3), RunHandle[Receipt])
+        assert_type(await tx.start(nightly), RunHandle[int])
+        assert_type(await tx.signal("go", order, signal_id="1"), bool)
+        assert_type(await tx.signal_with_start(nightly, token="go"), RunHandle[int])
+        assert_type(await tx.publish_event("paid", order), PublishedEvent)
+        assert_type(await tx.update("1", "address", Receipt(text="x")), UpdateResult)
+        assert_type(await tx.cancel("1", compensate=True), Run)
+    async with workflows.transaction() as untyped:
+        assert_type(untyped.client, Any)
+    assert_type(workflows.within(Client()), WorkflowTransaction[Client])
 
 
 async def outside(workflows: WorkflowService, order: Order) -> None:
