@@ -2,6 +2,7 @@
 
 from fastapi_durable.app.dependencies import (
     DurableHealthDep,
+    DurableTasksDep,
     RunGatewayDep,
     SchedulerDep,
     StateStoreDep,
@@ -37,6 +38,7 @@ from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.module import DurableModule
 from fastapi_durable.observe.logs import RunContextFilter, log_context
 from fastapi_durable.service.facade import RunGateway, WorkflowService
+from fastapi_durable.service.tasks import DurableTasks
 from fastapi_durable.service.transactions import WorkflowTransaction
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
@@ -64,6 +66,8 @@ __all__ = [
     "DurableOptions",
     "DurableRuntime",
     "DurableSettings",
+    "DurableTasks",
+    "DurableTasksDep",
     "FatalError",
     "InProcessTransport",
     "LoginCredentials",

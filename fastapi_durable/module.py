@@ -114,8 +114,9 @@ class DurableModule:
             options: Checked when they were constructed, the environment included.
             workflows: Functions and classes decorated with `@workflow` that this application drives.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
-                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
+            steps: Steps that workflows may call by name and `DurableTasks` may add, and whose dependencies are checked
+                at the start already. Of a class, all methods decorated with `@step`: by name, and as
+                `ctx.step(Class.method, ...)`.
 
         Raises:
             ConfigurationError: `options` are none.
@@ -142,8 +143,9 @@ class DurableModule:
             inject: Dependency functions, usually `app_scoped` ones. Others live as long as the application, too.
             workflows: Functions and classes decorated with `@workflow` that this application drives.
             entities: Classes decorated with `@entity` whose operations this application executes.
-            steps: Steps that workflows may call by name, and whose dependencies are checked at the start already. Of a
-                class, all methods decorated with `@step`: by name, and as `ctx.step(Class.method, ...)`.
+            steps: Steps that workflows may call by name and `DurableTasks` may add, and whose dependencies are checked
+                at the start already. Of a class, all methods decorated with `@step`: by name, and as
+                `ctx.step(Class.method, ...)`.
 
         Raises:
             ConfigurationError: the factory does not take what `inject` lists.

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.declare.definition import WorkflowDefinition
@@ -16,6 +17,7 @@ from fastapi_durable.engine.runs.create import (
     admit,
     callers_workflow,
     create,
+    delayed,
     names_of_beginning,
     new_run,
     refuse_other,
@@ -24,12 +26,14 @@ from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
 from fastapi_durable.engine.runs.namespaces import namespace_of
-from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
+from fastapi_durable.engine.runs.queues import know_queue, place_in_queue, refuse_delay_in_queue
 from fastapi_durable.engine.runs.start_validation import (
+    checked_moment,
     checked_priority,
     checked_tags,
     refuse_unknown,
 )
+from fastapi_durable.model.duration import Duration
 from fastapi_durable.model.records import Json, Run, SearchAttributes
 from fastapi_durable.model.reserved import checked_text, checked_token
 from fastapi_durable.model.run_ids import checked_run_id
@@ -50,6 +54,8 @@ class StartOptions(TypedDict, total=False):
         priority: A higher one is picked up earlier; none is 0.
         queue: Where the run waits for its turn: the name of a declared `Queue`.
         fairness_key: In its queue, runs of this key take turns with those of others: a customer's id, for example.
+        delay: How long the run waits before it begins; a queue with a rate limit takes no such runs.
+        at: The moment at which it begins, with a time zone, instead of `delay`. One that is over is now.
     """
 
     run_id: str | None
@@ -59,6 +65,8 @@ class StartOptions(TypedDict, total=False):
     priority: int | None
     queue: str | None
     fairness_key: str | None
+    delay: Duration | None
+    at: datetime | None
 
 
 class SignalWithStartOptions(StartOptions, total=False):
@@ -156,6 +164,8 @@ class Starts:
         stored, created = await retry_conflicts(
             kernel.clock, lambda: self._start_with_signal(definition, run, token, encoded, signal_id)
         )
+        if created and run.wake_at is not None:
+            kernel.notifications.wake_planned(run.wake_at)
         kernel.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
 
@@ -209,6 +219,11 @@ class Starts:
         A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
         """
         kernel = self._kernel
+        if run.wake_at is not None:
+            created = await create(kernel, definition, run)
+            if created.created:
+                kernel.notifications.wake_planned(run.wake_at)
+            return created
         with kernel.local_worker.place() as place:
             created = await create(kernel, definition, place.lease_new(run))
             if place.run is not None:
@@ -226,7 +241,10 @@ class Starts:
         kernel, run_id = self._kernel, options.get("run_id")
         definition = callers_workflow(kernel, workflow, options.get("version"))
         place = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
-        return definition, new_run(
+        begins_at = checked_moment(kernel.clock.now(), options.get("delay"), options.get("at"))
+        if begins_at is not None:
+            refuse_delay_in_queue(kernel.queues, place)
+        run = new_run(
             kernel,
             definition,
             encode_input(kernel.codec, definition, input, given=input is not NO_INPUT),
@@ -238,6 +256,7 @@ class Starts:
             place=place,
             traceparent=current_traceparent(),
         )
+        return definition, run if begins_at is None else delayed(run, begins_at)
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
         return self._handle_of(self._kernel, run_id, output_type, created=created)

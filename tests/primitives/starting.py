@@ -12,8 +12,9 @@ from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
 from fastapi_durable.model.errors import SingletonQueueFullError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.service.facade import WorkflowService
+from fastapi_durable.service.tasks import DurableTasks
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, Case, Desk, eventually, result_of, runs_of
-from tests.primitives.work import double
+from tests.primitives.work import double, fail_once
 from tests.support.engine_rig import build_engine
 
 
@@ -227,7 +228,45 @@ async def both_results(engine: WorkflowService, key: str) -> object:
     return [await result_of(engine, key), await result_of(engine, f"{key}.other")]
 
 
+async def add_task(case: Case, engine: WorkflowService, key: str) -> None:
+    await DurableTasks(engine).add(fail_once, key, key=key)
+
+
+async def add_task_for_later(case: Case, engine: WorkflowService, key: str) -> None:
+    """Together with a run that begins later, too."""
+    async with engine.transaction() as tx:
+        await tx.start(triggered, 7, run_id=key, delay="30ms")
+        await DurableTasks(engine).within(tx).add(double, 21, key=key, delay="20ms")
+
+
+async def what_the_task_returned(engine: WorkflowService, key: str) -> object:
+    return await DurableTasks(engine).handle(fail_once, key=key).result("60s")
+
+
+async def what_came_later(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, key), await DurableTasks(engine).handle(double, key=key).result("60s")]
+
+
 CASES = [
+    Case(
+        name="background task",
+        workflows=(),
+        steps=(fail_once, double),
+        begin=add_task,
+        outcome=what_the_task_returned,
+        result="{key}",
+        writes=3,
+    ),
+    Case(
+        name="delayed start and task",
+        workflows=(triggered,),
+        steps=(fail_once, double),
+        begin=add_task_for_later,
+        outcome=what_came_later,
+        result=[14, 42],
+        runs=2,
+        writes=7,
+    ),
     Case(
         name="transaction of a caller",
         workflows=(placed, triggered),

@@ -6,6 +6,7 @@ Checked, never executed: mypy runs over it with the rest of the repository.
 from fastapi_durable import (
     DurableModule,
     DurableOptions,
+    DurableTasks,
     MemoryStateStore,
     RunHandle,
     WorkflowContext,
@@ -81,6 +82,16 @@ async def wrong_values(ctx: WorkflowContext, order: Order) -> None:
     await ctx.call_entity(Order, "a", Account.deposit, 5)  # type: ignore[arg-type]
     await ctx.signal_entity(Account, "a", Account.deposit, text)  # type: ignore[arg-type]
     ctx.continue_as_new(order, order)  # type: ignore[call-arg]
+
+
+async def wrong_tasks(tasks: DurableTasks, workflows: WorkflowService, order: Order) -> None:
+    await tasks.add(charge_card, "not an order")  # type: ignore[arg-type]
+    await tasks.add(count, delay=5)  # type: ignore[call-overload]
+    await tasks.add(count, key=1)  # type: ignore[call-overload]
+    await tasks.add(count, timeout="1s")  # type: ignore[call-overload]
+    text: str = await (await tasks.add(count)).result()  # type: ignore[assignment]
+    tasks.handle(count, text)  # type: ignore[call-overload]
+    await workflows.start(checkout, order, at="noon")  # type: ignore[call-overload]
 
 
 async def wrong_transactions(workflows: WorkflowService, order: Order) -> None:
