@@ -36,6 +36,7 @@ from fastapi_durable.model.errors import LeaseLostError, SerializationError, Sto
 from fastapi_durable.model.records import ErrorRecord, Json, Lease, Run, RunChanges, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.history import HistoryRow
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -158,22 +159,25 @@ class RunDriver:
         if not history and not self.run.wake_count and not self.run.recovery_attempts:
             self._kernel.events.run("run.started", self.run)
         turn = Turn(self.run, self.token, history, self._kernel)
-        outcome = await self._execute(turn, partial(_call_body, definition, turn))
-        # With what was delivered meanwhile, and was seen.
-        self.run = turn.run
-        if self._wants_undoing(outcome) and turn.compensations:
-            undo = turn.undo()
-            undone = await self._execute(undo, partial(unwind, undo, turn.compensations))
-            # The body's own outcome counts again once everything is undone.
-            turn, outcome = undo, outcome if isinstance(undone, Returned) else undone
-            self.run = turn.run
         try:
+            outcome = await self._execute(turn, partial(_call_body, definition, turn))
+            if self._wants_undoing(outcome) and turn.compensations:
+                # What is undone has to be known as done.
+                await turn.held.commit()
+                done, turn = turn, turn.undo()
+                undone = await self._execute(turn, partial(unwind, turn, done.compensations))
+                # The body's own outcome counts again once everything is undone.
+                outcome = outcome if isinstance(undone, Returned) else undone
             return await self._finish(turn, definition, outcome)
         except Interrupt:
+            if turn.is_refuted:
+                return not await self._still_mine()
             # The ending itself could not be written: the lease was lost meanwhile, or the store refused.
             if turn.life.ended is not None and turn.life.ended.error is not None:
                 raise turn.life.ended.error from None
             return True
+        finally:
+            turn.held.close()
 
     async def _read_history(self) -> Sequence[HistoryRow]:
         """What is recorded of the run. A short outage is waited out, or the run would stay leased for nothing."""
@@ -198,6 +202,8 @@ class RunDriver:
             outcome = await turn.execute(body)
             if isinstance(outcome, Raised):
                 tell(outcome.error)
+        # With what was delivered meanwhile, and was seen.
+        self.run = turn.run
         return outcome
 
     def _wants_undoing(self, outcome: TurnOutcome) -> bool:
@@ -231,10 +237,9 @@ class RunDriver:
             case Ended(Ending.CONTINUED, continuation=continuation) if continuation is not None:
                 return await self._continue(turn, continuation)
             case Ended(Ending.CUT_SHORT):
-                if await self._still_mine():
-                    return False
-                await self._tell_if_cancelled()
+                return not await self._goes_on(turn)
             case Ended(Ending.RELEASED):
+                await turn.held.commit()
                 await self.release_run()
             case Ended(Ending.ABANDONED, error=Exception() as error):
                 raise error
@@ -256,9 +261,11 @@ class RunDriver:
         self, turn: Turn, status: RunStatus, *, output: Json = None, error: ErrorRecord | None = None
     ) -> bool:
         """End the run; False if something happened to it that wants to be looked at first."""
-        settled = await turn.persist(partial(self._try_to_settle, status, output, error, put_waiters=turn.put_waiters))
+        settled = await turn.conclude(
+            lambda held: self._try_to_settle(status, output, error, put_waiters=turn.put_waiters, checkpoints=held)
+        )
         if not settled:
-            return not await self._still_mine()
+            return not await self._goes_on(turn)
         # Whoever waits for the result may start the next run at once, and shall find the place free.
         self.when_settled()
         self._kernel.notifications.run_finished(
@@ -285,6 +292,7 @@ class RunDriver:
         put_waiters: bool,
         also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
         locks: Sequence[str] = (),
+        checkpoints: Sequence[PreparedCheckpoint] = (),
     ) -> Awaitable[bool]:
         return settle_run(
             self._kernel.store,
@@ -298,20 +306,22 @@ class RunDriver:
             put_waiters=put_waiters,
             also=also,
             locks=locks,
+            checkpoints=checkpoints,
         )
 
     async def _continue(self, turn: Turn, continuation: Continuation) -> bool:
         kernel = self._kernel
-        write: Callable[[], Awaitable[bool]]
-        if continuation.in_place:
-            write = partial(restart_run, kernel.store, kernel.clock, self.run, continuation.input, self.token)
-        else:
+        store, clock, input, tags = kernel.store, kernel.clock, continuation.input, continuation.tags
+
+        def write(held: Sequence[PreparedCheckpoint]) -> Awaitable[bool]:
+            if continuation.in_place:
+                # The history goes, and with it what would be the end of it.
+                return restart_run(store, clock, self.run, input, self.token)
             newest = kernel.registry.get(self.run.workflow)
-            input, tags = continuation.input, continuation.tags
-            write = partial(continue_run, kernel.store, kernel.clock, self.run, newest, input, tags, self.token)
-        continued = await turn.persist(write)
-        if not continued:
-            return not await self._still_mine()
+            return continue_run(store, clock, self.run, newest, input, tags, self.token, held)
+
+        if not await turn.conclude(write):
+            return not await self._goes_on(turn)
         kernel.notifications.run_finished(self.run.id)
         kernel.events.run("run.completed", self.run)
         kernel.notifications.work_available()
@@ -325,8 +335,8 @@ class RunDriver:
         if self.run.status is RunStatus.CANCELLING:
             # Undoing waits for a retry, or for code that fits the history: still a cancel, with its reason.
             changes = {"status": RunStatus.CANCELLING, "wake_at": wake_at}
-        if not await turn.persist(partial(self._release, changes, wake_count=self.run.wake_count)):
-            return not await self._still_mine()
+        if not await turn.conclude(partial(self._release, changes, self.run.wake_count)):
+            return not await self._goes_on(turn)
         if self.run.status is not RunStatus.CANCELLING:
             self._kernel.events.run(_EVENT_OF[status], self.run, error=error)
         if wake_at is not None:
@@ -339,11 +349,24 @@ class RunDriver:
         await hand_back(kernel.store, kernel.clock, self.run, self.token, had_turn=self._turn is not None)
         kernel.notifications.work_available()
 
-    async def _release(self, changes: RunChanges, *, wake_count: int | None = None) -> bool:
+    async def _release(self, changes: RunChanges, wake_count: int, checkpoints: Sequence[PreparedCheckpoint]) -> bool:
         changes = {**changes, "locked_by": None, "locked_until": None, "updated_at": self._kernel.clock.now()}
         return await self._kernel.store.update_run(
-            self.run.id, changes, statuses=(self.run.status,), token=self.token, wake_count=wake_count
+            self.run.id,
+            changes,
+            statuses=(self.run.status,),
+            token=self.token,
+            wake_count=wake_count,
+            checkpoints=checkpoints,
         )
+
+    async def _goes_on(self, turn: Turn) -> bool:
+        """Whether the run is still this driver's and has another turn, which finds what the last one did."""
+        if not await self._still_mine():
+            await self._tell_if_cancelled()
+            return False
+        await turn.held.commit()
+        return True
 
     async def _still_mine(self) -> bool:
         """Whether the run is still leased to this driver; if so, its present state is taken over."""

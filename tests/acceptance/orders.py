@@ -6,7 +6,7 @@ from typing import Any, Final, Literal, Protocol
 
 import httpx
 
-from tests.acceptance.processes import Process, database, until
+from tests.acceptance.processes import PATIENCE, Process, database, until
 
 Kind = Literal["small", "approved", "rejected"]
 
@@ -87,7 +87,7 @@ async def ledger(process: Process, purchase: Purchase) -> list[str]:
     return [line["kind"] for line in answer.json()]
 
 
-async def until_ended(process: Process, purchases: Iterable[Purchase], *, seconds: float = 30) -> None:
+async def until_ended(process: Process, purchases: Iterable[Purchase], *, seconds: float = PATIENCE) -> None:
     """Wait until every order's run has ended."""
     waiting = {purchase.id for purchase in purchases}
 

@@ -112,7 +112,7 @@ class Process:
     def client(self) -> httpx.AsyncClient:
         """An HTTP client for its routes."""
         # Reading the machine's certificates would take longer than the requests do.
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=10, verify=False)  # noqa: S501
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{self.port}", timeout=PATIENCE, verify=False)  # noqa: S501
 
 
 class _Forked:

@@ -50,7 +50,7 @@ async def test_a_process_that_is_asked_to_stop_finishes_its_step_and_hands_the_r
         await until_charging(database_url)
         leaving.terminate()
         # uvicorn stops in order and then ends by the signal, as a process that was asked to should.
-        assert await leaving.exit_code(seconds=10) == (-SIGTERM if kind == "web" else 0)
+        assert await leaving.exit_code() == (-SIGTERM if kind == "web" else 0)
         assert "Traceback" not in leaving.output
         staying = start(started, kind)
         begin = time.monotonic()
@@ -78,7 +78,7 @@ async def test_a_step_that_takes_too_long_is_given_up_at_the_deadline_and_repeat
         await place(desk, purchase)
         await until_charging(sqlite_url)
         leaving.terminate()
-        assert await leaving.exit_code(seconds=10) == (-SIGTERM if kind == "web" else 0)
+        assert await leaving.exit_code() == (-SIGTERM if kind == "web" else 0)
         assert await ledger(desk, purchase) == ["reserve"]
         start(started, kind)
         await until_ended(desk, [purchase])

@@ -58,7 +58,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
         return not left
 
     try:
-        await until(nothing_runs, seconds=1)
+        await until(nothing_runs)
     except TimeoutError:
         pytest.fail(f"tasks are left behind: {left}")
     gc.collect(1)

@@ -180,7 +180,7 @@ async def test_a_body_that_catches_everything_in_a_loop_does_not_stop_the_proces
     left_behind = engine._kernel.left_behind
     for task in left_behind:
         task.cancel()
-    await asyncio.wait(left_behind, timeout=5)
+    await asyncio.wait(left_behind, timeout=60)
     assert {task.result() for task in left_behind} == {"let go"}
 
 

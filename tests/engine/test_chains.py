@@ -107,7 +107,7 @@ async def test_updates_race_with_the_runs_of_a_chain_and_each_is_received_once(
             engine = moments.choice((here, there))
             assert (await engine.update(moments.choice(("c", "c~1", "c~3")), "number", number)).accepted
 
-        await until(lambda: stores[0].find_run("c~3"), seconds=30)
+        await until(lambda: stores[0].find_run("c~3"))
         await asyncio.gather(*(tell(number) for number in range(24)))
         assert await handle.result("60s") == list(range(24))
     assert await stores[0].take_buffered_signal("update:c:number") is None

@@ -256,7 +256,7 @@ async def test_a_run_whose_thread_ends_in_time_is_handed_back_with_its_result(st
         assert await has_status(handle, RunStatus.RUNNING)
         till.go_on.set()
         await stopping
-        assert await handle.result("1s") == "receipt of Ada"
+        assert await handle.result("60s") == "receipt of Ada"
 
 
 async def test_a_stop_waits_for_no_thread_beyond_its_limit_and_the_log_names_the_step(

@@ -12,7 +12,7 @@ async def test_calls_are_made_in_order_and_cancelled_ones_are_not() -> None:
     delay.call(lambda: made.append(2)).cancel()
     delay.call(lambda: made.append(3))
     delay.call(done.set)
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), 60)
     assert made == [1, 3]
 
 
@@ -23,7 +23,7 @@ async def test_a_call_that_asks_for_another_one_gets_it() -> None:
         delay.call(done.set)
 
     delay.call(ask_again)
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), 60)
 
 
 def failing() -> None:
@@ -36,7 +36,7 @@ async def test_a_call_that_fails_does_not_keep_the_others() -> None:
     delay, done = Delay(0.001), asyncio.Event()
     delay.call(failing)
     delay.call(done.set)
-    await asyncio.wait_for(done.wait(), 10)
+    await asyncio.wait_for(done.wait(), 60)
     assert [type(error) for error in reported] == [IndexError]
 
 
@@ -50,7 +50,7 @@ def test_it_works_in_the_next_event_loop() -> None:
     async def ask_and_wait() -> None:
         done = asyncio.Event()
         delay.call(done.set)
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), 60)
 
     asyncio.run(ask())
     asyncio.run(ask_and_wait())

@@ -1,7 +1,7 @@
 """A run that is over its execution timeout ends, whatever it and its worker are doing."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -22,16 +22,17 @@ LONG_LEASE = tuned(FAST, lease=HOUR, show_running_after=HOUR, concurrency=1, shu
 @on_every_store
 async def test_the_step_under_way_is_ended_and_its_result_is_not_recorded(store: StateStore) -> None:
     """At once, not when the lease is renewed."""
-    cut_off = asyncio.Event()
+    entered, cut_off = asyncio.Event(), asyncio.Event()
 
     @step
     async def endless() -> None:
+        entered.set()
         try:
             await asyncio.Event().wait()
         finally:
             cut_off.set()
 
-    @workflow(execution_timeout="100ms")
+    @workflow(execution_timeout="1h")
     async def flow(ctx: WorkflowContext) -> str:
         try:
             await ctx.step(endless)
@@ -41,6 +42,9 @@ async def test_the_step_under_way_is_ended_and_its_result_is_not_recorded(store:
 
     async with running_engine(store, flow, config=LONG_LEASE) as engine:
         handle = await engine.start(flow)
+        await entered.wait()
+        # A time so short that it passes meanwhile may pass before the step begins.
+        await store.update_run(handle.run_id, {"expires_at": datetime.now(UTC)})
         with pytest.raises(RunCancelledError) as ended:
             await handle.result("60s")
         assert ended.value.code == "execution_timeout"

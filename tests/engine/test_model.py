@@ -166,7 +166,7 @@ class Lives(RuleBasedStateMachine):
         while await self.turn():
             pass
         for run_id, program in self.programs.items():
-            assert await self.outside.handle(run_id).result("1s") == expected(program)
+            assert await self.outside.handle(run_id).result("60s") == expected(program)
             await self.check_what_is_shown(run_id, program)
         runs = await self.store.list_runs(RunQuery(limit=100))
         assert len(runs) == sum(map(runs_made, self.programs.values())), sorted(run.id for run in runs)

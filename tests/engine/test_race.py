@@ -91,6 +91,8 @@ async def test_a_wait_with_a_time_limit_of_any_kind(store: StateStore) -> None:
     async with running_engine(store, flow, patient, clock=clock) as engine:
         handle = await engine.start(flow)
         await until(lambda: store.find_signal_waiter("never"))
+        # The child may wait before its parent has asked what time it is.
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         clock.move(hours=1)
         assert await handle.result("60s") == 1
         (child,) = await store.list_runs(RunQuery(parent_run_id=handle.run_id))

@@ -79,7 +79,7 @@ async def test_two_workers_drive_many_runs_and_none_of_them_twice_at_a_time(
         running_engine(stores[1], flow, config=BUSY) as second,
     ):
         results = [
-            await engine.handle(handle.run_id).result("30s")
+            await engine.handle(handle.run_id).result("60s")
             for handle, engine in zip(handles, [first, second] * (count // 2), strict=True)
         ]
     assert results == [[f"{number}-{part}" for part in "abc"] for number in range(count)]

@@ -259,7 +259,7 @@ async def test_words_that_are_told_while_the_server_is_away_are_told_when_it_is_
     heard: asyncio.Queue[Wakeup] = asyncio.Queue()
     url = stoppable_postgres.url
     async with PostgresWakeups(url).joined(heard.put_nowait), PostgresWakeups(url).joined(lambda _: None) as publish:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await heard.get() == Wakeup(Topic.WORK)
             await asyncio.to_thread(stoppable_postgres.stop)
             publish(Wakeup(Topic.FINISHED, "run-1"))

@@ -14,19 +14,28 @@ from tests.support.postgres import PostgresServer
 
 @pytest_asyncio.fixture
 async def client(database_url: str) -> AsyncIterator[Any]:
-    """`asked` holds a statement and its parameters for each call; a transaction counts for its begin and its end."""
+    """Remembers what was asked.
+
+    `asked` holds a statement and its parameters for each call; a transaction counts for its begin and its end.
+    `commits` holds what made the database commit a write: a statement by itself, or a transaction.
+    """
     prisma: Any = SqlitePrisma if database_url.startswith("file:") else PostgresPrisma
 
     class Remembering(prisma):  # type: ignore[misc]
         asked: list[tuple[str, tuple[Any, ...]]] = []  # noqa: RUF012 (one client)
+        commits: list[str] = []  # noqa: RUF012
 
         async def _execute(self, **options: Any) -> Any:
             arguments = options["arguments"]
-            self.asked.append((str(arguments.get("query", options["method"])), tuple(arguments.get("parameters", ()))))
+            text = str(arguments.get("query", options["method"]))
+            self.asked.append((text, tuple(arguments.get("parameters", ()))))
+            if not self.is_transaction() and not text.startswith("SELECT"):
+                self.commits.append(text)
             return await super()._execute(**options)
 
         def tx(self, **options: Any) -> Any:
             self.asked.extend((("BEGIN", ()), ("COMMIT", ())))
+            self.commits.append("COMMIT")
             return super().tx(**options)
 
     async with Remembering(datasource={"url": database_url}) as client:

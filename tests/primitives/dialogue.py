@@ -100,7 +100,7 @@ async def call_back(desk: Desk) -> None:
 
 CASES = [
     Case(name="on_update", workflows=(updated,), result="Main Street", writes=6, outside=update),
-    Case(name="set_value", workflows=(shown,), result=100, writes=4, outcome=last_shown),
+    Case(name="set_value", workflows=(shown,), result=100, writes=2, outcome=last_shown),
     Case(name="breakpoint", workflows=(stopped,), result="went on", writes=8, outside=let_go_on),
     Case(name="task", workflows=(tasks,), result=[3, "out of stock"], writes=10, outside=report),
     Case(name="webhook", workflows=(hooked,), result=[{"n": 1}, "timeout"], writes=15, outside=call_back),

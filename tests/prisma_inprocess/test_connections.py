@@ -336,7 +336,7 @@ def test_a_process_that_forgets_to_disconnect_still_exits(rich: Rich) -> None:
     root = str(Path(rich.package.__file__ or "").parents[3])
     script = _FORGETFUL.format(package=rich.package.__name__)
     done = subprocess.run(
-        [sys.executable, "-c", script, root, rich.url], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", script, root, rich.url], capture_output=True, text=True, timeout=60, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, "[{'x': 1}]"), done.stderr
 

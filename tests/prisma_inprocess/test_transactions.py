@@ -179,7 +179,7 @@ async def test_a_statement_does_not_outlive_its_transactions_time(db: Any, rich:
             "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
             " AND query LIKE 'SELECT pg_sleep(30)%'"
         )
-        async with asyncio.timeout(25):
+        async with asyncio.timeout(60):
             while (await db.query_raw(running))[0]["n"]:  # noqa: ASYNC110 (the server does not call back)
                 await asyncio.sleep(0.05)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -218,11 +219,11 @@ async def test_a_batch_that_nobody_waits_for_any_more_leaves_the_group_usable(st
 async def test_a_locked_run_holds_up_its_own_call_only(store: StateStore, module_url: str) -> None:
     if not module_url.startswith("postgres"):
         pytest.skip("SQLite has one writer: everybody waits")
-    async with store.transaction() as transaction:
+    async with store.transaction(timeout=timedelta(minutes=2)) as transaction:
         await transaction.lock_run("run-7")
         calls = [asyncio.create_task(record(store, n)) for n in range(MANY)]
         others = [call for n, call in enumerate(calls) if n != 7]
-        answers = await asyncio.wait_for(asyncio.gather(*others), 5)
+        answers = await asyncio.wait_for(asyncio.gather(*others), 60)
         assert all(answer.won for answer in answers)
         assert not calls[7].done()
     assert (await calls[7]).won

@@ -192,7 +192,7 @@ class _CrashingStore:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)
-        if not callable(attribute) or name == "client":
+        if not callable(attribute) or name in ("client", "prepare_checkpoint"):
             return attribute
         return self._checked(attribute) if name in _READS | _OF_THE_WORKER else self._counted(attribute)
 

@@ -55,7 +55,7 @@ class _InterposedStore:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._inner, name)
-        if name == "client" or not callable(attribute):
+        if name in ("client", "prepare_checkpoint") or not callable(attribute):
             return attribute
 
         async def call(*arguments: Any, **options: Any) -> Any:

@@ -86,7 +86,7 @@ class Operation(Executed[Checkpoint]):
         operation, started_at = self._definition.operations.get(self._message.op), self.turn.kernel.clock.now()
         if operation is None:
             # Nothing is executed, and the name is the sender's: it makes no span, and no series of a metric.
-            return await self.turn.record(self.row(CheckpointStatus.FAILED, input=sent, error=self._unknown()))
+            return await self.turn.hold(self.row(CheckpointStatus.FAILED, input=sent, error=self._unknown()))
         self.tell_start(1)
         outcome = await self._execute(operation)
         if self.turn.life.tasks.self_cancelled:
@@ -100,7 +100,7 @@ class Operation(Executed[Checkpoint]):
             events=outcome.events,
             started_at=started_at,
         )
-        recorded = await self.turn.record(row)
+        recorded = await self.turn.hold(row)
         self.tell_end(recorded, recorded.output["result"] if recorded.status is CheckpointStatus.COMPLETED else None)
         return recorded
 
@@ -165,12 +165,14 @@ def _bound(operation: StepDefinition, instance: object) -> StepDefinition:
 class ShownState(Primitive[None]):
     """Records the state where it can be read from outside."""
 
+    begins_effect = False
+
     def __init__(self, turn: Turn, seq: int, state: Json) -> None:
         super().__init__(turn, seq, STATE)
         self._state = state
 
     async def act(self) -> Checkpoint:
-        return await self.turn.record(self.row(CheckpointStatus.COMPLETED, output=self._state))
+        return await self.turn.hold(self.row(CheckpointStatus.COMPLETED, output=self._state))
 
     def returns(self, _: Json) -> None:
         """Nothing."""

@@ -42,7 +42,7 @@ class Attempted(Executed[Any]):
 
     @abstractmethod
     async def attempt(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
-        """Execute one attempt; returns the recorded success, or how it failed.
+        """Execute one attempt; returns the success, recorded or held, or how it failed.
 
         Args:
             earlier: Events that tell of earlier attempts, to be recorded with this one.
@@ -72,10 +72,11 @@ class Attempted(Executed[Any]):
             started_at = clock.now()
             self.tell_start(number)
             outcome = await self.attempt(number, started_at, earlier)
-            if isinstance(outcome, Checkpoint):
-                self.tell_end(outcome, outcome.output)
-                return outcome
-            recorded = await self._record_failure(outcome, number, started_at, earlier)
+            recorded = (
+                outcome
+                if isinstance(outcome, Checkpoint)
+                else await self._keep_failure(outcome, number, started_at, earlier)
+            )
             if recorded.status.is_finished:
                 self.tell_end(recorded, recorded.output)
                 return recorded
@@ -95,7 +96,7 @@ class Attempted(Executed[Any]):
             started_at=started_at,
         )
 
-    async def _record_failure(
+    async def _keep_failure(
         self, outcome: StepOutcome, number: int, started_at: datetime, earlier: tuple[Json, ...]
     ) -> Checkpoint:
         """The row of an attempt that failed, and is the last one, or waits for the next."""
@@ -106,17 +107,16 @@ class Attempted(Executed[Any]):
             now = kernel.clock.now()
             status, wake_at = CheckpointStatus.PENDING, now + policy.backoff.delay(number, kernel.random)
             earlier = and_this(earlier, number, error, started_at, now)
-        return await self.turn.record(
-            self.row(
-                status,
-                input=self.input,
-                error=error,
-                events=(*earlier, *outcome.events),
-                attempts=number,
-                wake_at=wake_at,
-                started_at=started_at,
-            )
+        row = self.row(
+            status,
+            input=self.input,
+            error=error,
+            events=(*earlier, *outcome.events),
+            attempts=number,
+            wake_at=wake_at,
+            started_at=started_at,
         )
+        return await (self.turn.hold(row) if status.is_finished else self.turn.record(row))
 
     async def _wait_for_retry(self, recorded: Checkpoint) -> None:
         """Return when the retry is due; a wait that is not short suspends the run instead."""

@@ -6,7 +6,7 @@ leaves the slot, and waits for one of the new key before its first turn. Updates
 are kept under the chain's name, so they are the new run's by the same commit.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from fastapi_durable.declare.definition import WorkflowDefinition
@@ -20,6 +20,7 @@ from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Json, Run, RunChanges, RunStatus, SignalWaiter
 from fastapi_durable.model.run_ids import next_run_id
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
 
 async def continue_run(
@@ -30,8 +31,13 @@ async def continue_run(
     input: Json,
     tags: Collection[str],
     token: str,
+    checkpoints: Sequence[PreparedCheckpoint],
 ) -> bool:
-    """Complete `run` and create its successor; False if the run is not as the caller knows it."""
+    """Complete `run` and create its successor; False if the run is not as the caller knows it.
+
+    Args:
+        checkpoints: What the run recorded last, stored by the same commit.
+    """
     gate = gate_of(run)
     moves = gate is not None and gate != gate_of(replace(run, workflow=definition.name, tags=tuple(tags)))
     async with store.transaction() as transaction:
@@ -47,6 +53,7 @@ async def continue_run(
             statuses=(RunStatus.RUNNING,),
             token=token,
             wake_count=run.wake_count,
+            checkpoints=checkpoints,
         )
         if stored is None or not completed:
             return False

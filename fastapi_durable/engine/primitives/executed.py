@@ -4,6 +4,7 @@ Each has a log, interceptors, and live events that tell of its start, of what it
 """
 
 import asyncio
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from fastapi_durable.engine.core.interception import Intercepted, StepExecution
@@ -77,7 +78,7 @@ class Executed(Primitive[R], Generic[R]):
         self.turn.kernel.events.step("step.started", self.turn.run, self.seq, self.shown_as, attempt=attempt)
 
     def tell_end(self, ended: Checkpoint, output: Json) -> None:
-        """Say how the last attempt ended, once that is recorded.
+        """Say how the last attempt ended, once that is stored.
 
         Args:
             output: What the function returned.
@@ -85,13 +86,16 @@ class Executed(Primitive[R], Generic[R]):
         events = self.turn.kernel.events
         if not events.are_heard:
             return
-        events.step(
-            "step.completed" if ended.status is CheckpointStatus.COMPLETED else "step.failed",
-            self.turn.run,
-            ended.seq,
-            self.shown_as,
-            attempt=ended.attempts,
-            output=output,
-            error=ended.error,
-            duration=ended.finished_at - ended.started_at,
+        self.turn.held.tell(
+            partial(
+                events.step,
+                "step.completed" if ended.status is CheckpointStatus.COMPLETED else "step.failed",
+                self.turn.run,
+                ended.seq,
+                self.shown_as,
+                attempt=ended.attempts,
+                output=output,
+                error=ended.error,
+                duration=ended.finished_at - ended.started_at,
+            )
         )

@@ -10,11 +10,13 @@ _PREFIX = "patch:"
 class Patch(Primitive[bool]):
     """Records that the run takes the new way from here on."""
 
+    begins_effect = False
+
     def __init__(self, turn: Turn, seq: int, patch_id: str) -> None:
         super().__init__(turn, seq, f"{_PREFIX}{patch_id}")
 
     async def act(self) -> Checkpoint:
-        return await self.turn.record(self.row(CheckpointStatus.COMPLETED, output=True))
+        return await self.turn.hold(self.row(CheckpointStatus.COMPLETED, output=True))
 
     def returns(self, _: Json) -> bool:
         return True

@@ -27,10 +27,13 @@ class Primitive(ABC, Generic[R]):
     Attributes:
         begun: A row that is no answer yet, left by an earlier turn.
         kind, name: What is recorded there; something else means that the code has changed.
+        begins_effect: Something outside of the body may see that the call acts, or how often. Calls that only take a
+            value are no effect: what they take is stored together, before one begins.
         needs_output_only: A completed row says no more to a replay than its output, so nothing else of it is decoded.
     """
 
     kind: ClassVar[CheckpointKind] = CheckpointKind.LOCAL
+    begins_effect: ClassVar[bool] = True
     needs_output_only: ClassVar[bool] = False
 
     begun: Checkpoint | None = None
@@ -59,8 +62,6 @@ class Primitive(ABC, Generic[R]):
         if life.ended is not None:
             await life.turn_away()
         try:
-            if history.has_progressed and turn.run.recovery_attempts:
-                await turn.forget_crashes()
             recorded = history.find(self.seq)
             answered = recorded is not None and self.is_answer(recorded)
             asked_for(self.seq, finished=answered)
@@ -73,6 +74,8 @@ class Primitive(ABC, Generic[R]):
             if not turn.replay.is_over:
                 await self.keep_order(recorded if answered else None)
             if recorded is None or not answered:
+                if self.begins_effect:
+                    await turn.begin_effect()
                 recorded = await self.act()
             return self.result(recorded)
         finally:

@@ -23,6 +23,7 @@ class RecordedValue(Primitive[Any]):
         StepFailedError: `take` raised, or its value has no JSON form.
     """
 
+    begins_effect = False
     needs_output_only = True
 
     def __init__(self, turn: Turn, seq: int, name: str, declared: Any, take: Callable[[], Any]) -> None:
@@ -35,6 +36,7 @@ class RecordedValue(Primitive[Any]):
             try:
                 value = self._take()
                 if inspect.isawaitable(value):
+                    await self.turn.begin_effect()
                     value = await value
             finally:
                 if self.turn.life.tasks.self_cancelled:
@@ -47,7 +49,7 @@ class RecordedValue(Primitive[Any]):
             row = self.row(CheckpointStatus.FAILED, error=error_record(error))
         else:
             row = self.row(CheckpointStatus.COMPLETED, output=output)
-        return await self.turn.record(row)
+        return await self.turn.hold(row)
 
     def returns(self, output: Json) -> Any:
         return self.turn.kernel.codec.decode(output, self._declared, what=f"the value of {self.name}")

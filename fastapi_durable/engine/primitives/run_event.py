@@ -24,6 +24,8 @@ class ShownValue(Primitive[None]):
         SerializationError: it has no JSON form.
     """
 
+    begins_effect = False
+
     def __init__(self, turn: Turn, seq: int, key: str, value: Any) -> None:
         super().__init__(turn, seq, _name(key))
         self._key = key
@@ -35,7 +37,7 @@ class ShownValue(Primitive[None]):
         row = self.row(CheckpointStatus.COMPLETED, output=output)
         if turn.history.positions.has_branches:
             row = await turn.persist(partial(self._after_the_latest, row))
-        return await turn.record(row)
+        return await turn.hold(row)
 
     async def _after_the_latest(self, row: Checkpoint) -> Checkpoint:
         # Of all values, those too that the body set before it had branches: their order was that of positions, whatever

@@ -1,6 +1,6 @@
 """`ctx.sleep` and `ctx.sleep_until`: wait without occupying anything but a row.
 
-The deadline is recorded (`pending`) before the run suspends, so a crash does not start the wait again.
+The deadline is recorded (`pending`) with the suspension, or before it, so a crash does not start the wait again.
 """
 
 from datetime import datetime
@@ -14,6 +14,7 @@ class Sleep(Primitive[None]):
     """Returns at `deadline`, or at the one that was recorded on the first run."""
 
     kind = CheckpointKind.SLEEP
+    begins_effect = False
 
     def __init__(self, turn: Turn, seq: int, deadline: datetime) -> None:
         super().__init__(turn, seq, "sleep")
@@ -24,13 +25,16 @@ class Sleep(Primitive[None]):
         return recorded.status.is_finished and not self._lies_ahead(recorded)
 
     async def act(self) -> Checkpoint:
-        asleep = self.begun or await self.turn.record(self.row(CheckpointStatus.PENDING, wake_at=self._deadline))
+        asleep = self.begun or await self.turn.hold(self.row(CheckpointStatus.PENDING, wake_at=self._deadline))
+        if not self._lies_ahead(asleep):
+            # However short a sleep is, others get their turn.
+            await self.turn.held.commit()
         while self._lies_ahead(asleep):
             await self.turn.life.park(asleep.wake_at)
         if asleep.status.is_finished:
             return asleep
         awake = self.row(CheckpointStatus.COMPLETED, wake_at=asleep.wake_at, started_at=asleep.started_at)
-        return await self.turn.record(awake)
+        return await self.turn.hold(awake)
 
     def _lies_ahead(self, asleep: Checkpoint) -> bool:
         return asleep.wake_at is not None and asleep.wake_at > self.turn.kernel.clock.now()

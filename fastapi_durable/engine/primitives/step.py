@@ -1,8 +1,8 @@
 """`ctx.step`: a function whose result is recorded, with attempts, backoff and a limit for each attempt.
 
 Order of writes: a failed attempt is recorded (`pending`, with the time of the next one) before the wait for the next;
-the result is recorded before the body sees it. A crash during an attempt repeats that attempt, so a step runs at least
-once; its `step_id` is the same each time.
+the result is recorded before anything happens after it, see `engine/turns/held.py`. A crash before that repeats the
+attempt, so a step runs at least once; its `step_id` is the same each time.
 """
 
 import asyncio
@@ -86,7 +86,7 @@ class Step(Attempted):
         if outcome.error is not None:
             # An attempt that was given up did not hand in what it said.
             return outcome if outcome.events else replace(outcome, events=log.events)
-        return await self.turn.record(self.success(outcome.output, number, started_at, earlier, outcome.events))
+        return await self.turn.hold(self.success(outcome.output, number, started_at, earlier, outcome.events))
 
     async def _carried(self, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]) -> StepOutcome:
         """One attempt, carried to where it is executed, under its time limit."""

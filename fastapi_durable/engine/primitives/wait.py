@@ -219,6 +219,7 @@ class Deadline(Primitive[datetime | None]):
     """The end of a bounded wait, at the position before it; it is fixed when the wait is reached for the first time."""
 
     kind = CheckpointKind.SLEEP
+    begins_effect = False
 
     def __init__(self, turn: Turn, seq: int, name: str, timeout: timedelta) -> None:
         super().__init__(turn, seq, name)
@@ -226,7 +227,7 @@ class Deadline(Primitive[datetime | None]):
 
     async def act(self) -> Checkpoint:
         end = self.turn.kernel.clock.now() + self.timeout
-        return await self.turn.record(self.row(CheckpointStatus.COMPLETED, wake_at=end))
+        return await self.turn.hold(self.row(CheckpointStatus.COMPLETED, wake_at=end))
 
     def result(self, recorded: Checkpoint) -> datetime | None:
         return recorded.wake_at

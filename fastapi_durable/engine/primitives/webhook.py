@@ -103,6 +103,7 @@ class AwaitedCallback(Primitive[Any]):
     """The callback of a webhook, at the webhook's own position. The waiter is the webhook's, whoever waits."""
 
     kind = CheckpointKind.SIGNAL
+    begins_effect = False
 
     def __init__(self, turn: Turn, seq: int, declared: Any) -> None:
         super().__init__(turn, seq, _name(turn, seq))
@@ -121,6 +122,7 @@ class TimedCallback(Primitive[Any]):
     """The same before a deadline, whose position says which of the two came first."""
 
     kind = CheckpointKind.SLEEP
+    begins_effect = False
 
     def __init__(self, turn: Turn, seq: int, webhook_seq: int, declared: Any, timeout: timedelta) -> None:
         super().__init__(turn, seq, f"timeout:{_token_of(turn, webhook_seq)}")
@@ -130,7 +132,7 @@ class TimedCallback(Primitive[Any]):
 
     async def act(self) -> Checkpoint:
         turn, clock = self.turn, self.turn.kernel.clock
-        deadline = self.begun or await turn.record(
+        deadline = self.begun or await turn.hold(
             self.row(CheckpointStatus.PENDING, wake_at=clock.now() + self._timeout)
         )
         callback = turn.history.find_finished(self._webhook_seq)
@@ -138,7 +140,7 @@ class TimedCallback(Primitive[Any]):
             callback = await turn.delivered(self._webhook_seq, deadline.wake_at)
         if callback is None:
             return await self.commit(partial(self._decide, deadline))
-        return await turn.record(self._in_time(deadline))
+        return await turn.hold(self._in_time(deadline))
 
     async def _decide(self, deadline: Checkpoint) -> Checkpoint:
         """At the deadline: the callback, if it came after all, or else the timeout."""

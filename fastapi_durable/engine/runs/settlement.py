@@ -4,7 +4,7 @@ The status changes only under the guards that the caller names, so of two ending
 the run's own waiters go, or a later signal would be swallowed by a finished run; and whoever awaits the run is told.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from fastapi_durable.engine.runs.completion import child_token, completion, tell_waiter
@@ -14,6 +14,7 @@ from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import ErrorRecord, Json, Run, RunChanges, RunStatus
 from fastapi_durable.model.run_ids import is_hop, origin_of
 from fastapi_durable.store.base import StateStore, StoreTransaction
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
 
 async def settle_run(
@@ -29,6 +30,7 @@ async def settle_run(
     put_waiters: bool = True,
     also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
     locks: Collection[str] = (),
+    checkpoints: Sequence[PreparedCheckpoint] = (),
 ) -> bool:
     """Give a run its terminal status and release its lease.
 
@@ -40,6 +42,7 @@ async def settle_run(
             ending is one statement.
         also: What else the transaction does if the run ends by it.
         locks: Names that `also` needs locked.
+        checkpoints: What the run recorded last, stored by the same commit.
 
     Returns:
         False if a guard does not hold; nothing was written then.
@@ -48,12 +51,12 @@ async def settle_run(
     changes = ending(clock, status, output=output, error=error)
     has_waiters = put_waiters or is_hop(run.id) or gate_of(run) is not None
     if also is None and not has_waiters and not await _may_be_awaited(store, run):
-        return await store.update_run(run.id, changes, **guards)
+        return await store.update_run(run.id, changes, **guards, checkpoints=checkpoints)
     async with store.transaction() as transaction:
         for name in sorted([*names_of_ending(run), *locks]):
             await transaction.lock_name(name)
         await lock_waiting_runs(transaction, run.id)
-        if not await transaction.update_run(run.id, changes, **guards):
+        if not await transaction.update_run(run.id, changes, **guards, checkpoints=checkpoints):
             return False
         await after_ending(transaction, clock, run, completion(status, output, error), has_waiters=has_waiters)
         if also is not None:

@@ -83,6 +83,10 @@ class History:
         self._rows[checkpoint.seq] = checkpoint
         self.has_progressed = self.has_progressed or checkpoint.status.is_finished
 
+    def hold(self, checkpoint: Checkpoint) -> None:
+        """Take in what the turn has come to know, and has still to store: no progress yet."""
+        self._rows[checkpoint.seq] = checkpoint
+
     def take_in(self, rows: Iterable[HistoryRow]) -> None:
         """Take in what others recorded since the turn began: deliveries, each at a position that waits for it."""
         for row in rows:

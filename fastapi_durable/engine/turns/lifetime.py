@@ -104,6 +104,11 @@ class Lifetime:
         return place_of_code(self._code)
 
     @property
+    def is_body_over(self) -> bool:
+        """Whether the body has returned or raised, so that the driver writes what the turn came to."""
+        return self._body is not None and self._body.done()
+
+    @property
     def was_interrupted(self) -> bool:
         """Whether what the body returned or raised says nothing, since it was interrupted.
 

@@ -5,25 +5,34 @@ others act, record, and add to the history. `Lifetime` says how long that goes o
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.failure import named
+from fastapi_durable.engine.turns.held import HeldCheckpoints
 from fastapi_durable.engine.turns.history import History
 from fastapi_durable.engine.turns.lifetime import Lifetime
-from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Raised, Returned, TurnOutcome
+from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.place import handled_now, place_now, place_of
 from fastapi_durable.engine.turns.position import refuse_inside_step
 from fastapi_durable.engine.turns.replay import Replay
 from fastapi_durable.engine.turns.undo import Compensation
-from fastapi_durable.model.errors import LeaseLostError, NonDeterminismError, StoreConflictError, StoreUnavailableError
+from fastapi_durable.model.errors import (
+    LeaseLostError,
+    NonDeterminismError,
+    SerializationError,
+    StoreConflictError,
+    StoreUnavailableError,
+)
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, Run, RunStatus
 from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.history import HistoryRow
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
 T = TypeVar("T")
 
@@ -41,6 +50,8 @@ class Turn:
         put_waiters: Whether the run may have left waiters, which its end has to remove.
         compensations: What is undone if the run fails or is cancelled.
         task_names: Those of its `ctx.task` calls.
+        held: Results that the body has, and that are not stored yet.
+        is_refuted: The store holds another result than the body saw, so the body has to begin anew.
     """
 
     def __init__(
@@ -63,6 +74,8 @@ class Turn:
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
         self.task_names: set[str] = set()
+        self.held = HeldCheckpoints(self.life, self._write_held)
+        self.is_refuted = False
         self._undoing = undoing
 
     # What primitives use
@@ -82,6 +95,32 @@ class Turn:
         """Whether the code that asks has been executed before, as far as the history tells."""
         return not self._undoing and self.history.is_replaying
 
+    async def hold(self, checkpoint: Checkpoint) -> Checkpoint:
+        """Give the body a result now, as every replay will read it, and store it before anything happens after it."""
+        try:
+            prepared = self.kernel.store.prepare_checkpoint(checkpoint)
+        except SerializationError as error:
+            self._abandon(error)
+        if prepared is None:
+            return await self.record(checkpoint)
+        self.history.hold(prepared.checkpoint)
+        self.held.hold(prepared)
+        if self.held.is_full:
+            await self.held.commit()
+        return prepared.checkpoint
+
+    async def begin_effect(self) -> None:
+        """Store what is held: what begins now may follow from it.
+
+        Raises:
+            Interrupt: the turn is over.
+        """
+        if self.held.has_results:
+            await self.held.commit()
+            self.life.check_open()
+        if self.history.has_progressed and self.run.recovery_attempts:
+            await self.forget_crashes()
+
     async def record(self, checkpoint: Checkpoint) -> Checkpoint:
         """Store a checkpoint and return what is stored: a finished row that is there already wins."""
         store = self.kernel.store
@@ -90,6 +129,24 @@ class Turn:
         return recorded.checkpoint
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Do an idempotent write, after what is held, until it is done; see `_insist`."""
+        if not self.held.is_empty:
+            await self.held.commit()
+        return await self._insist(write)
+
+    async def conclude(self, write: Callable[[Sequence[PreparedCheckpoint]], Awaitable[bool]]) -> bool:
+        """Do the write that ends the turn; it is given what is held, to store that by the same commit.
+
+        Returns:
+            What `write` does: False if a guard did not hold, and nothing was written.
+        """
+        rows = await self.held.until_quiet()
+        concluded = await self._insist(partial(write, rows))
+        if concluded:
+            self.held.carried(rows)
+        return concluded
+
+    async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Do an idempotent write, again and again while the database cannot be reached or others are in the way.
 
         The outcome of work that was done should not be lost to a short outage. The renewal of the lease bounds the
@@ -189,6 +246,19 @@ class Turn:
         return await self.life.spend(placed, self._outcome)
 
     # Inside
+
+    async def _write_held(self, rows: Sequence[PreparedCheckpoint]) -> None:
+        """Store what is held. Where something else is stored, the body saw what is not so: it begins anew."""
+        store, history = self.kernel.store, self.history
+        recorded = await self._insist(partial(store.record_prepared, rows, token=self.token))
+        for (checkpoint, _), (stored, won) in zip(rows, recorded, strict=True):
+            # This very write wins against itself, when its first commit was not heard of.
+            if not won and stored != checkpoint:
+                self.is_refuted = True
+                self.life.cut_short()
+                raise Interrupt
+            if stored.status.is_finished:
+                history.has_progressed = True
 
     async def _look(self) -> bool:
         """Take in what was delivered since the run and its history were read; whether there was something."""

@@ -6,8 +6,8 @@ from fastapi_durable.model.errors import LeaseLostError
 from fastapi_durable.model.records import Checkpoint
 from fastapi_durable.store.history import WholeRow
 from fastapi_durable.store.memory.access import TableAccess
-from fastapi_durable.store.memory.tables import freeze_checkpoint, thaw_checkpoint
-from fastapi_durable.store.port.checkpoints import HistoryState, RecordedCheckpoint
+from fastapi_durable.store.memory.tables import Tables, freeze_checkpoint, thaw_checkpoint
+from fastapi_durable.store.port.checkpoints import HistoryState, PreparedCheckpoint, RecordedCheckpoint
 
 
 class CheckpointOperations(TableAccess):
@@ -22,16 +22,29 @@ class CheckpointOperations(TableAccess):
     async def record_checkpoint(self, checkpoint: Checkpoint, *, token: str | None = None) -> RecordedCheckpoint:
         row = freeze_checkpoint(checkpoint)
         async with self._access() as tables:
-            self._require_visible(tables, row.run_id)
-            if token is not None:
-                run = tables.runs.get(row.run_id)
-                if run is None or run.locked_by != token:
-                    raise LeaseLostError(row.run_id)
-            stored = tables.checkpoints.get((row.run_id, row.seq))
-            if stored is not None and stored.status.is_finished:
-                return RecordedCheckpoint(thaw_checkpoint(stored), won=False)
-            tables.checkpoints.put((row.run_id, row.seq), row)
-            return RecordedCheckpoint(thaw_checkpoint(row), won=True)
+            return self._record(tables, row, token)
+
+    def prepare_checkpoint(self, checkpoint: Checkpoint) -> PreparedCheckpoint:
+        row = freeze_checkpoint(checkpoint)
+        return PreparedCheckpoint(thaw_checkpoint(row), row)
+
+    async def record_prepared(
+        self, prepared: Sequence[PreparedCheckpoint], *, token: str
+    ) -> Sequence[RecordedCheckpoint]:
+        async with self._access() as tables:
+            return [self._record(tables, each.encoded, token) for each in prepared]
+
+    def _record(self, tables: Tables, row: Checkpoint, token: str | None) -> RecordedCheckpoint:
+        self._require_visible(tables, row.run_id)
+        if token is not None:
+            run = tables.runs.get(row.run_id)
+            if run is None or run.locked_by != token:
+                raise LeaseLostError(row.run_id)
+        stored = tables.checkpoints.get((row.run_id, row.seq))
+        if stored is not None and stored.status.is_finished:
+            return RecordedCheckpoint(thaw_checkpoint(stored), won=False)
+        tables.checkpoints.put((row.run_id, row.seq), row)
+        return RecordedCheckpoint(thaw_checkpoint(row), won=True)
 
     async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None:
         async with self._access() as tables:

@@ -1,7 +1,7 @@
 """Runs in memory."""
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
@@ -24,6 +24,7 @@ from fastapi_durable.store.memory.activity import activity
 from fastapi_durable.store.memory.claims import STRANDABLE, waiting_since
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.tables import Tables, freeze_run, thaw_run
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
 
 
@@ -56,6 +57,7 @@ class RunOperations(TableAccess):
         statuses: Collection[RunStatus] | None = None,
         token: str | None = None,
         wake_count: int | None = None,
+        checkpoints: Sequence[PreparedCheckpoint] = (),
     ) -> bool:
         async with self._access() as tables:
             row = self._visible(tables, run_id)
@@ -64,10 +66,13 @@ class RunOperations(TableAccess):
                 or (statuses is not None and row.status not in statuses)
                 or (token is not None and row.locked_by != token)
                 or (wake_count is not None and row.wake_count != wake_count)
+                or any(_is_finished(tables, each) for each in checkpoints)
             ):
                 return False
             # Freezing a thawed run that holds the changes: the JSON values of the changes are checked and copied.
             tables.runs.put(run_id, freeze_run(replace(thaw_run(row), **changes)))
+            for each in checkpoints:
+                tables.checkpoints.put((run_id, each.checkpoint.seq), each.encoded)
             return True
 
     async def delete_run(self, run_id: str) -> bool:
@@ -141,6 +146,11 @@ class RunOperations(TableAccess):
             for run_id in batch:
                 _delete_run(tables, run_id)
             return len(batch)
+
+
+def _is_finished(tables: Tables, prepared: PreparedCheckpoint) -> bool:
+    stored = tables.checkpoints.get((prepared.checkpoint.run_id, prepared.checkpoint.seq))
+    return stored is not None and stored.status.is_finished
 
 
 def _is_joined(tables: Tables, run_id: str) -> bool:

@@ -1,7 +1,7 @@
 """Checkpoints: what a run has recorded, position by position."""
 
 from collections.abc import Collection, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fastapi_durable.model.records import Checkpoint
 from fastapi_durable.store.history import HistoryRow
@@ -12,6 +12,18 @@ class RecordedCheckpoint(NamedTuple):
 
     checkpoint: Checkpoint
     won: bool
+
+
+class PreparedCheckpoint(NamedTuple):
+    """A checkpoint that its store has encoded, and can write later, whatever becomes of the objects in it.
+
+    Attributes:
+        checkpoint: As every reader will see it, once it is stored.
+        encoded: What the store writes; of no use to any other.
+    """
+
+    checkpoint: Checkpoint
+    encoded: Any
 
 
 class HistoryState(NamedTuple):
@@ -36,6 +48,27 @@ class CheckpointStore(Protocol):
 
         Raises:
             LeaseLostError: it is not; nothing was written.
+        """
+        ...
+
+    def prepare_checkpoint(self, checkpoint: Checkpoint) -> PreparedCheckpoint | None:
+        """Encode a checkpoint for a later write, without a call to the database.
+
+        Returns:
+            None if the store cannot tell how the checkpoint will be read: it has to be written, to know.
+
+        Raises:
+            SerializationError: a value has no JSON form.
+        """
+        ...
+
+    async def record_prepared(
+        self, prepared: Sequence[PreparedCheckpoint], *, token: str
+    ) -> Sequence[RecordedCheckpoint]:
+        """Do for checkpoints of one run what `record_checkpoint` does for each, in one statement if none is in the way.
+
+        Raises:
+            LeaseLostError: the run is not leased under this token. Nothing of it was written after that.
         """
         ...
 

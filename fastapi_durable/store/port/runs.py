@@ -1,11 +1,12 @@
 """Runs: creating, changing, finding, counting and deleting them."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
 from fastapi_durable.model.records import RetentionPolicy, Run, RunChanges, RunFacet, RunQuery, RunStatus
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
 
 class CreatedRun(NamedTuple):
@@ -32,14 +33,17 @@ class RunStore(Protocol):
         statuses: Collection[RunStatus] | None = None,
         token: str | None = None,
         wake_count: int | None = None,
+        checkpoints: Sequence[PreparedCheckpoint] = (),
     ) -> bool:
-        """Set columns of one run in one statement, if it still meets every guard that is given.
+        """Set columns of one run in one commit, if it still meets every guard that is given.
 
         Args:
             changes: New values. `search_attributes` replaces the whole set, side table included.
             statuses: The run must have one of these statuses.
             token: The run must be leased under this token.
             wake_count: Nothing may have been delivered since the run had this count.
+            checkpoints: Of this run, at different positions; recorded by the same commit. It is a guard, too, that none
+                of their positions is finished already.
 
         Returns:
             False if there is no such run or a guard does not hold; nothing was written then.

@@ -6,7 +6,7 @@ come while it runs gather, and are written together when it is done; while that 
 
 import asyncio
 import contextvars
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -17,8 +17,8 @@ class Call(Protocol):
     """One call, in the form in which it joins a batch."""
 
     @property
-    def key(self) -> Hashable:
-        """No two calls of a batch have the same: a statement touches each row once."""
+    def keys(self) -> Collection[Hashable]:
+        """No two calls of a batch have the same one: a statement touches each row once."""
         ...
 
     @property
@@ -226,13 +226,13 @@ class Group(Generic[C, T]):
         for member in self._waiting:
             call = member.call
             fits = len(members) < _LARGEST_BATCH and (not members or length + len(call.text) <= _LONGEST_BATCH)
-            if fits and call.key not in keys and (not members or call.shape == members[0].call.shape):
+            if fits and keys.isdisjoint(call.keys) and (not members or call.shape == members[0].call.shape):
                 members.append(member)
                 length += len(call.text)
             else:
                 others.append(member)
             # Also of calls that were left: calls with one key keep their order.
-            keys.add(call.key)
+            keys.update(call.keys)
         self._waiting = others
         return members
 

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 import orjson
 
 from fastapi_durable.model.records import Checkpoint, Run, RunChanges, RunStatus
-from fastapi_durable.store.port.checkpoints import RecordedCheckpoint
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint, RecordedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.batching import Group
 from fastapi_durable.store.prisma.database import Database
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
 from fastapi_durable.store.prisma.kinds import Conversions, conversions
+from fastapi_durable.store.prisma.prepared import NUL_ESCAPE, row_of
 from fastapi_durable.store.prisma.read_back import checkpoint_reads_back, run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.bulk import (
@@ -36,18 +37,25 @@ T = TypeVar("T")
 # Not frozen: making a frozen object takes three times as long, and nobody hashes these.
 @dataclass(slots=True)
 class _Write:
-    """A call that writes; `subject` is what it brings, `reads_back` whether that is what is stored then."""
+    """A call that writes.
 
-    key: Hashable
+    Attributes:
+        subjects: What it brings, one for each key.
+        reads_back: Whether that is what is stored then.
+        rows: The text of the checkpoints that a change of a run brings along.
+    """
+
+    keys: tuple[Hashable, ...]
     shape: Hashable
     text: str
-    subject: Any = None
+    subjects: tuple[Any, ...] = ()
     reads_back: bool = True
+    rows: str = ""
 
 
 @dataclass(slots=True)
 class _Read:
-    key: str
+    keys: tuple[str]
     shape: None = None
     text: str = ""
 
@@ -58,14 +66,14 @@ class BulkCalls:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._creations: Group[_Write, CreatedRun] = Group(self._create, database.limit)
-        self._records: Group[_Write, RecordedCheckpoint] = Group(self._record, database.limit)
+        self._records: Group[_Write, Sequence[RecordedCheckpoint]] = Group(self._record, database.limit)
         self._updates: Group[_Write, bool] = Group(self._update, database.limit)
         self._runs: Group[_Read, tuple[Run | None]] = Group(self._find, database.limit)
         self._histories: Group[_Read, list[StoredRow]] = Group(self._read, database.limit)
 
     async def create_run(self, run: Run, alone: Callable[[], Awaitable[CreatedRun]]) -> CreatedRun:
         def encode() -> _Write | None:
-            return self._row(run.id, (), RUNS, run, reads_back=run_reads_back(run))
+            return self._row((run.id,), (), RUNS, run, reads_back=run_reads_back(run))
 
         return await self._creations.call(encode, alone)
 
@@ -73,9 +81,26 @@ class BulkCalls:
         self, checkpoint: Checkpoint, token: str | None, alone: Callable[[], Awaitable[RecordedCheckpoint]]
     ) -> RecordedCheckpoint:
         def encode() -> _Write | None:
-            key = (checkpoint.run_id, checkpoint.seq)
+            keys = ((checkpoint.run_id, checkpoint.seq),)
             reads_back = checkpoint_reads_back(checkpoint)
-            return self._row(key, (token,), CHECKPOINTS, checkpoint, reads_back=reads_back)
+            return self._row(keys, (token,), CHECKPOINTS, checkpoint, reads_back=reads_back)
+
+        async def by_itself() -> Sequence[RecordedCheckpoint]:
+            return (await alone(),)
+
+        (recorded,) = await self._records.call(encode, by_itself)
+        return recorded
+
+    async def record_prepared(
+        self,
+        prepared: Sequence[PreparedCheckpoint],
+        token: str,
+        alone: Callable[[], Awaitable[Sequence[RecordedCheckpoint]]],
+    ) -> Sequence[RecordedCheckpoint]:
+        def encode() -> _Write:
+            rows = tuple([each.checkpoint for each in prepared])
+            text = ",".join([row_of(each, token) for each in prepared])
+            return _Write(tuple([(row.run_id, row.seq) for row in rows]), None, text, rows)
 
         return await self._records.call(encode, alone)
 
@@ -89,6 +114,7 @@ class BulkCalls:
         token: str | None,
         wake_count: int | None,
         namespace: str | None,
+        checkpoints: Sequence[PreparedCheckpoint],
     ) -> bool:
         def encode() -> _Write | None:
             shape = UpdateShape(
@@ -97,60 +123,94 @@ class BulkCalls:
                 has_token=token is not None,
                 has_wake_count=wake_count is not None,
                 namespace=namespace,
+                has_rows=bool(checkpoints),
             )
-            values = list(changes.values())
-            return self._write(run_id, shape, (run_id, token, wake_count), values, _conversions_of(shape.columns))
+            seqs = [each.checkpoint.seq for each in checkpoints] or None
+            first = (run_id, token, wake_count, seqs)
+            call = self._write((run_id,), shape, first, list(changes.values()), _conversions_of(shape.columns))
+            if call is not None and checkpoints:
+                call.rows = ",".join([row_of(each, None) for each in checkpoints])
+            return call
 
-        return await self._updates.call(encode, alone)
+        async def one_commit() -> bool:
+            call = encode()
+            return await alone() if call is None else bool(await self._change_and_record([call], waits=True))
+
+        return await self._updates.call(encode, one_commit if checkpoints else alone)
 
     async def find_run(self, run_id: str, alone: Callable[[], Awaitable[Run | None]]) -> Run | None:
         async def by_itself() -> tuple[Run | None]:
             return (await alone(),)
 
-        (run,) = await self._runs.call(lambda: _Read(run_id), by_itself)
+        (run,) = await self._runs.call(lambda: _Read((run_id,)), by_itself)
         return run
 
     async def read_history(self, run_id: str, alone: Callable[[], Awaitable[list[StoredRow]]]) -> list[StoredRow]:
-        return await self._histories.call(lambda: _Read(run_id), alone)
+        return await self._histories.call(lambda: _Read((run_id,)), alone)
 
     async def _create(self, calls: Sequence[_Write]) -> list[CreatedRun | None]:
         with_rows = not all(call.reads_back for call in calls)
         sql = await self._database.sql()
         rows = await self._query(sql, insert_runs(type(sql), with_rows=with_rows), calls)
-        found = {row["id"]: row for row in rows}
+        found: dict[Hashable, Any] = {row["id"]: row for row in rows}
         return [
-            CreatedRun(_stored(RUNS, call, found[call.key]), created=True) if call.key in found else None
-            for call in calls
+            CreatedRun(_stored(RUNS, call, found)[0], created=True) if call.keys[0] in found else None for call in calls
         ]
 
-    async def _record(self, calls: Sequence[_Write]) -> list[RecordedCheckpoint | None]:
+    async def _record(self, calls: Sequence[_Write]) -> list[Sequence[RecordedCheckpoint] | None]:
         with_rows = not all(call.reads_back for call in calls)
         sql = await self._database.sql()
         rows = await self._query(sql, record_checkpoints(type(sql), with_rows=with_rows), calls)
         found: dict[Hashable, Any] = {(row["run_id"], int(row["seq"])): row for row in rows}
         return [
-            RecordedCheckpoint(_stored(CHECKPOINTS, call, found[call.key]), won=True) if call.key in found else None
+            [RecordedCheckpoint(row, won=True) for row in _stored(CHECKPOINTS, call, found)]
+            if all(key in found for key in call.keys)
+            else None
             for call in calls
         ]
 
     async def _update(self, calls: Sequence[_Write]) -> list[bool | None]:
+        shape: Any = calls[0].shape
+        if shape.has_rows:
+            found = await self._change_and_record(calls, waits=False)
+        else:
+            sql = await self._database.sql()
+            text, further = update_runs(type(sql), shape)
+            found = {row["id"] for row in await self._query(sql, text, calls, *further)}
+        return [True if call.keys[0] in found else None for call in calls]
+
+    async def _change_and_record(self, calls: Sequence[_Write], *, waits: bool) -> set[Hashable]:
+        """Update runs and record checkpoints of those that were updated, in one commit; returns their ids."""
         sql = await self._database.sql()
         shape: Any = calls[0].shape
-        text, further = update_runs(type(sql), shape)
-        rows = await self._query(sql, text, calls, *further)
-        found = {row["id"] for row in rows}
-        return [True if call.key in found else None for call in calls]
+        text, further = update_runs(type(sql), shape, waits=waits)
+        listed = list_parameter([call.text for call in calls])
+        if sql.writes_in_tables:
+            sql.parameters += (listed, list_parameter([call.rows for call in calls]), *further)
+            return {row["id"] for row in await self._database.query(sql, text)}
+
+        async def one_after_the_other(database: Database) -> set[Hashable]:
+            update, insert = type(sql)(), type(sql)()
+            update.parameters += (listed, *further)
+            changed: set[Hashable] = {row["id"] for row in await database.query(update, text)}
+            if changed:
+                rows = [call.rows for call in calls if call.keys[0] in changed]
+                insert.parameters.append(list_parameter(rows))
+                await database.query(insert, record_checkpoints(type(sql), with_rows=False))
+            return changed
+
+        return await self._database.atomically(one_after_the_other)
 
     async def _find(self, calls: Sequence[_Read]) -> list[tuple[Run | None]]:
         sql = await self._database.sql()
-        text = select(sql, RUNS, [f"r.id IN {sql.texts(call.key for call in calls)}"])
+        text = select(sql, RUNS, [f"r.id IN {sql.texts(call.keys[0] for call in calls)}"])
         rows = await self._database.query(sql, text)
         runs = {run.id: run for run in RUNS.read_all(row["row"] for row in rows)}
-        return [(runs.get(call.key),) for call in calls]
+        return [(runs.get(call.keys[0]),) for call in calls]
 
     async def _read(self, calls: Sequence[_Read]) -> list[list[StoredRow]]:
-        histories = await read_histories(self._database, [call.key for call in calls])
-        return [histories.get(call.key, []) for call in calls]
+        histories = await read_histories(self._database, [call.keys[0] for call in calls])
+        return [histories.get(call.keys[0], []) for call in calls]
 
     async def _query(self, sql: Sql, text: str, calls: Sequence[_Write], *further: Any) -> list[dict[str, Any]]:
         sql.parameters += (list_parameter([call.text for call in calls]), *further)
@@ -158,7 +218,7 @@ class BulkCalls:
 
     def _row(
         self,
-        key: Hashable,
+        keys: tuple[Hashable],
         first: tuple[Any, ...],
         table: Table[Any],
         subject: Any,
@@ -166,16 +226,16 @@ class BulkCalls:
         reads_back: bool,
     ) -> _Write | None:
         values = list(table.values(subject))
-        return self._write(key, None, first, values, table.conversions, subject, reads_back=reads_back)
+        return self._write(keys, None, first, values, table.conversions, (subject,), reads_back=reads_back)
 
     def _write(
         self,
-        key: Hashable,
+        keys: tuple[Hashable],
         shape: Hashable,
         first: Iterable[Any],
         values: list[Any],
         conversions: Conversions,
-        subject: Any = None,
+        subjects: tuple[Any, ...] = (),
         *,
         reads_back: bool = True,
     ) -> _Write | None:
@@ -195,8 +255,7 @@ class BulkCalls:
             text = orjson.dumps([*first, *values]).decode()
         except TypeError:
             return None
-        # SQLite's JSON functions end a text there.
-        return None if "\\u0000" in text else _Write(key, shape, text, subject, reads_back)
+        return None if NUL_ESCAPE in text else _Write(keys, shape, text, subjects, reads_back)
 
 
 @cache
@@ -204,8 +263,8 @@ def _conversions_of(columns: tuple[str, ...]) -> Conversions:
     return conversions(RUNS.column(name).kind for name in columns)
 
 
-def _stored(table: Table[T], call: _Write, row: dict[str, Any]) -> T:
+def _stored(table: Table[T], call: _Write, found: dict[Hashable, Any]) -> Sequence[T]:
+    """What is stored of the call by now; all of its rows were written."""
     if call.reads_back:
-        brought: T = call.subject
-        return brought
-    return table.read(row["row"])
+        return call.subjects
+    return [table.read(found[key]["row"]) for key in call.keys]

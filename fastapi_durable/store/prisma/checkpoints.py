@@ -4,10 +4,13 @@ from collections.abc import Collection, Sequence
 
 from fastapi_durable.model.errors import LeaseLostError, StoreConflictError
 from fastapi_durable.model.records import Checkpoint
-from fastapi_durable.store.port.checkpoints import HistoryState, RecordedCheckpoint
+from fastapi_durable.store.port.checkpoints import HistoryState, PreparedCheckpoint, RecordedCheckpoint
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
+from fastapi_durable.store.prisma.prepared import prepared as prepared_by
+from fastapi_durable.store.prisma.prepared import row_of
 from fastapi_durable.store.prisma.read_back import checkpoint_reads_back
+from fastapi_durable.store.prisma.sql.bulk import list_parameter, record_checkpoints
 from fastapi_durable.store.prisma.sql.statements import (
     delete,
     history_state,
@@ -33,6 +36,30 @@ class CheckpointOperations(Operations):
             return await self._record_alone(checkpoint, token)
         return await self._bulk.record_checkpoint(checkpoint, token, lambda: self._record_alone(checkpoint, token))
 
+    def prepare_checkpoint(self, checkpoint: Checkpoint) -> PreparedCheckpoint | None:
+        sql = self._database.known_sql()
+        return None if sql is None else prepared_by(sql, checkpoint)
+
+    async def record_prepared(
+        self, prepared: Sequence[PreparedCheckpoint], *, token: str
+    ) -> Sequence[RecordedCheckpoint]:
+        if self._scope is not None:
+            await self._require_touchable(*{each.checkpoint.run_id for each in prepared})
+
+        async def alone() -> Sequence[RecordedCheckpoint]:
+            sql = await self._database.sql()
+            sql.parameters.append(list_parameter([row_of(each, token) for each in prepared]))
+            text = record_checkpoints(type(sql), with_rows=False, waits=True)
+            written = {(row["run_id"], int(row["seq"])) for row in await self._database.query(sql, text)}
+            return [
+                RecordedCheckpoint(row, won=True)
+                if (row.run_id, row.seq) in written
+                else RecordedCheckpoint(await self._finished_before(row, token), won=False)
+                for row, _ in prepared
+            ]
+
+        return await alone() if self._bulk is None else await self._bulk.record_prepared(prepared, token, alone)
+
     async def _record_alone(self, checkpoint: Checkpoint, token: str | None) -> RecordedCheckpoint:
         # Twice, for the case that the row which was in the way is deleted, or the lease comes back, in between.
         for _ in range(2):
@@ -46,9 +73,7 @@ class CheckpointOperations(Operations):
             stored = await self._read_what_was_in_the_way(checkpoint, token)
             if stored is not None and stored.status.is_finished:
                 return RecordedCheckpoint(stored, won=False)
-        raise StoreConflictError(
-            f"checkpoint {checkpoint.seq} of run {checkpoint.run_id!r} was written and deleted by others meanwhile"
-        )
+        raise self._deleted_meanwhile(checkpoint)
 
     async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None:
         if not await self._may_touch(run_id):
@@ -117,6 +142,18 @@ class CheckpointOperations(Operations):
         if seqs is not None:
             conditions.append(f"r.seq IN {sql.integers(sorted(seqs))}")
         return await self._database.execute(sql, delete(CHECKPOINTS, conditions))
+
+    async def _finished_before(self, checkpoint: Checkpoint, token: str) -> Checkpoint:
+        stored = await self._read_what_was_in_the_way(checkpoint, token)
+        if stored is None or not stored.status.is_finished:
+            raise self._deleted_meanwhile(checkpoint)
+        return stored
+
+    @staticmethod
+    def _deleted_meanwhile(checkpoint: Checkpoint) -> StoreConflictError:
+        return StoreConflictError(
+            f"checkpoint {checkpoint.seq} of run {checkpoint.run_id!r} was written and deleted by others meanwhile"
+        )
 
     async def _read_what_was_in_the_way(self, checkpoint: Checkpoint, token: str | None) -> Checkpoint | None:
         sql = await self._database.sql()

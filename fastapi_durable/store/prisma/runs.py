@@ -1,14 +1,18 @@
 """Creating, reading, changing and deleting single runs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from functools import partial
 
 from fastapi_durable.model.errors import StoreConflictError, StoreError
 from fastapi_durable.model.records import Run, RunChanges, RunStatus, SearchAttributes, SearchValue
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
+from fastapi_durable.store.prisma.prepared import row_of
 from fastapi_durable.store.prisma.read_back import run_reads_back
-from fastapi_durable.store.prisma.sql.builder import Sql
+from fastapi_durable.store.prisma.sql.builder import Conditions, Sql
+from fastapi_durable.store.prisma.sql.bulk import list_parameter, none_is_finished, record_checkpoints
 from fastapi_durable.store.prisma.sql.predicates import guarded_by_status, where
 from fastapi_durable.store.prisma.sql.statements import (
     delete,
@@ -61,51 +65,50 @@ class RunOperations(Operations):
         statuses: Collection[RunStatus] | None = None,
         token: str | None = None,
         wake_count: int | None = None,
+        checkpoints: Sequence[PreparedCheckpoint] = (),
     ) -> bool:
         if statuses is not None and not statuses:
             return False
 
         def guards(sql: Sql) -> list[str]:
-            conditions = [f"r.id = {sql.text(run_id)}"]
-            if statuses is not None:
-                conditions.append(guarded_by_status(sql, statuses))
-            if token is not None:
-                conditions.append(f"r.locked_by = {sql.text(token)}")
-            if wake_count is not None:
-                conditions.append(f"r.wake_count = {sql.integer(wake_count)}")
-            return conditions + self._in_scope(sql)
+            return _guards(sql, run_id, statuses, token, wake_count, checkpoints) + self._in_scope(sql)
 
-        async def update(database: Database) -> bool:
-            sql = await database.sql()
-            if not changes:
-                return bool(await database.query(sql, meets(guards(sql))))
-            text = update_run(sql, changes) + where(guards(sql))
-            return await database.execute(sql, text) > 0
+        alone = partial(self._update_alone, run_id, changes, guards, checkpoints)
+        if self._bulk is None or not changes or changes.get("search_attributes") is not None:
+            return await alone()
+        return await self._bulk.update_run(
+            run_id,
+            changes,
+            alone,
+            statuses=statuses,
+            token=token,
+            wake_count=wake_count,
+            namespace=self._scope,
+            checkpoints=checkpoints,
+        )
 
+    async def _update_alone(
+        self, run_id: str, changes: RunChanges, guards: Conditions, checkpoints: Sequence[PreparedCheckpoint]
+    ) -> bool:
         attributes = changes.get("search_attributes")
-        if attributes is None:
-            if self._bulk is None or not changes:
-                return await update(self._database)
-            return await self._bulk.update_run(
-                run_id,
-                changes,
-                lambda: update(self._database),
-                statuses=statuses,
-                token=token,
-                wake_count=wake_count,
-                namespace=self._scope,
-            )
+        if attributes is None and not checkpoints:
+            return await _update(self._database, changes, guards)
 
-        async def update_with_attributes(database: Database) -> bool:
+        async def update_with_rows(database: Database) -> bool:
             # The run first: its row lock makes concurrent updates replace the side table one after the other.
-            if not await update(database):
+            if not await _update(database, changes, guards):
                 return False
-            sql = await database.sql()
-            await database.execute(sql, delete(ATTRIBUTES, [f"r.run_id = {sql.text(run_id)}"]))
-            await _insert_attributes(database, run_id, attributes)
+            if checkpoints:
+                sql = await database.sql()
+                sql.parameters.append(list_parameter([row_of(each, None) for each in checkpoints]))
+                await database.query(sql, record_checkpoints(type(sql), with_rows=False, waits=True))
+            if attributes is not None:
+                sql = await database.sql()
+                await database.execute(sql, delete(ATTRIBUTES, [f"r.run_id = {sql.text(run_id)}"]))
+                await _insert_attributes(database, run_id, attributes)
             return True
 
-        return await self._database.atomically(update_with_attributes)
+        return await self._database.atomically(update_with_rows)
 
     async def delete_run(self, run_id: str) -> bool:
         async def delete(database: Database) -> bool:
@@ -155,6 +158,34 @@ async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[s
             sql = await database.sql()
             await database.execute(sql, delete_rows_of_runs(sql, table.name, ids))
     return ids
+
+
+async def _update(database: Database, changes: RunChanges, guards: Conditions) -> bool:
+    sql = await database.sql()
+    if not changes:
+        return bool(await database.query(sql, meets(guards(sql))))
+    text = update_run(sql, changes) + where(guards(sql))
+    return await database.execute(sql, text) > 0
+
+
+def _guards(
+    sql: Sql,
+    run_id: str,
+    statuses: Collection[RunStatus] | None,
+    token: str | None,
+    wake_count: int | None,
+    checkpoints: Sequence[PreparedCheckpoint],
+) -> list[str]:
+    conditions = [f"r.id = {sql.text(run_id)}"]
+    if statuses is not None:
+        conditions.append(guarded_by_status(sql, statuses))
+    if token is not None:
+        conditions.append(f"r.locked_by = {sql.text(token)}")
+    if wake_count is not None:
+        conditions.append(f"r.wake_count = {sql.integer(wake_count)}")
+    if checkpoints:
+        conditions.append(none_is_finished(sql.integers(sorted(each.checkpoint.seq for each in checkpoints))))
+    return conditions
 
 
 async def _insert_attributes(database: Database, run_id: str, attributes: SearchAttributes) -> None:

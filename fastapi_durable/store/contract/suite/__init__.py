@@ -9,6 +9,7 @@ from fastapi_durable.store.contract.suite.checkpoints import CheckpointsContract
 from fastapi_durable.store.contract.suite.claims import ClaimsContract
 from fastapi_durable.store.contract.suite.events import EventsContract
 from fastapi_durable.store.contract.suite.leases import LeasesContract
+from fastapi_durable.store.contract.suite.prepared import PreparedContract
 from fastapi_durable.store.contract.suite.queries import QueriesContract
 from fastapi_durable.store.contract.suite.queues import QueuesContract
 from fastapi_durable.store.contract.suite.races import RacesContract
@@ -30,6 +31,7 @@ class StateStoreContract(
     ClaimsContract,
     QueuesContract,
     CheckpointsContract,
+    PreparedContract,
     SignalsContract,
     EventsContract,
     UpkeepContract,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from fastapi_durable.model.records import AttributeFilter
+from fastapi_durable.model.records import AttributeFilter, Json
 from fastapi_durable.store.prisma.kinds import INTEGER, MILLIS, MOMENT, NUMBER, TEXT, Kind, to_json_text
 from fastapi_durable.store.prisma.tables import Table
 
@@ -68,6 +68,14 @@ class Sql(ABC):
 
     def moment(self, moment: datetime) -> str:
         return self.value(moment, MOMENT)
+
+    def foresees(self, value: Json) -> bool:  # noqa: ARG002 (for others)
+        """Whether `kept` knows how a value of a JSON column will be read."""
+        return True
+
+    def kept(self, value: Json) -> Json:
+        """A value of a JSON column, as it was written and read by Python, as the database keeps it."""
+        return value
 
     def columns(self, table: Table[Any], values: Any, names: Sequence[str]) -> str:
         """Placeholders for these columns of a model's object, in order."""
@@ -158,8 +166,16 @@ class Sql(ABC):
         """What comes before a statement that names `given_rows`."""
 
     @abstractmethod
-    def with_given_leases(self, run_id: str, token: str) -> str:
-        """The same, for a statement that also asks whether leases are held."""
+    def given_integers(self, position: int) -> str:
+        """A subselect that yields the whole numbers in a column of a call `g`."""
+
+    @abstractmethod
+    def with_given_leases(self, run_id: str, token: str, *, waits: bool) -> str:
+        """The same as `with_given`, for a statement that also asks whether leases are held.
+
+        Args:
+            waits: For runs that others have locked; else it passes them.
+        """
 
     @abstractmethod
     def given_rows(self) -> str:
@@ -175,7 +191,23 @@ class Sql(ABC):
 
     @abstractmethod
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
-        """Set columns of the runs `r` that meet the guards with a call `g`, and return their `id`."""
+        """Set columns of the runs `r` that meet the guards with a call `g`, and return their `id`.
+
+        It passes runs that others have locked.
+        """
+
+    def update_given_and_insert(
+        self, values: str, guards: Callable[[], list[str]], insert: Callable[[str], str], *, waits: bool
+    ) -> str:
+        """The same, and what `insert` makes of a list of rows for those of the runs that were updated.
+
+        Only where `writes_in_tables`. The rows are the second parameter.
+
+        Args:
+            insert: Is given the rows as a table `g`, with the `id` of each one's run in the table `changed`.
+            waits: For runs that others have locked; else it passes them.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def first_of_each(

@@ -28,6 +28,7 @@ class UpdateShape:
         statuses: One of which the run must have, if not None.
         has_token, has_wake_count: Whether these are guards.
         namespace: The store's scope.
+        has_rows: Checkpoints are recorded with them.
     """
 
     columns: tuple[str, ...]
@@ -35,6 +36,7 @@ class UpdateShape:
     has_token: bool
     has_wake_count: bool
     namespace: str | None
+    has_rows: bool = False
 
 
 @cache
@@ -51,29 +53,40 @@ def insert_runs(dialect: type[Sql], *, with_rows: bool) -> str:
 
 
 @cache
-def record_checkpoints(dialect: type[Sql], *, with_rows: bool) -> str:
+def record_checkpoints(dialect: type[Sql], *, with_rows: bool, waits: bool = False) -> str:
     """Record checkpoints under their leases, and return `run_id` and `seq` of those that were written.
 
     The columns are the token of the lease, or null, and those of the table.
+
+    Args:
+        waits: For runs that others have locked; a statement of one caller may.
     """
     sql = dialect()
-    columns = ", ".join(sql.given(n, column.kind) for n, column in enumerate(CHECKPOINTS.columns, 1))
     run_id, token = sql.given(1 + CHECKPOINTS.names.index("run_id"), TEXT), sql.given(0, TEXT)
     row = f", {sql.returned_row(CHECKPOINTS, 'c')} AS row" if with_rows else ""
+    start = sql.with_given_leases(run_id, token, waits=waits)
+    condition = f"{token} IS NULL OR {sql.given_lease_is_held(run_id, token)}"
+    insert = _insert_checkpoints(sql, sql.given_rows(), condition)
+    return f"{start} {insert} RETURNING run_id AS run_id, seq AS seq{row}"
+
+
+def _insert_checkpoints(sql: Sql, source: str, condition: str) -> str:
+    columns = ", ".join(sql.given(n, column.kind) for n, column in enumerate(CHECKPOINTS.columns, 1))
     return (
-        f"{sql.with_given_leases(run_id, token)} INSERT INTO durable_step_checkpoints AS c"
-        f" ({', '.join(CHECKPOINTS.names)}) SELECT {columns} FROM {sql.given_rows()}"
-        f" WHERE {token} IS NULL OR {sql.given_lease_is_held(run_id, token)}"
-        f" ON CONFLICT (run_id, seq) DO UPDATE SET {replaced_by_excluded()} WHERE {UNLESS_FINISHED}"
-        f" RETURNING run_id AS run_id, seq AS seq{row}"
+        f"INSERT INTO durable_step_checkpoints AS c ({', '.join(CHECKPOINTS.names)}) SELECT {columns} FROM {source}"
+        f" WHERE {condition} ON CONFLICT (run_id, seq) DO UPDATE SET {replaced_by_excluded()} WHERE {UNLESS_FINISHED}"
     )
 
 
 @cache
-def update_runs(dialect: type[Sql], shape: UpdateShape) -> tuple[str, tuple[Parameter, ...]]:
-    """Update runs that meet their guards, and return the `id` of each; with it, the parameters that follow the list.
+def update_runs(dialect: type[Sql], shape: UpdateShape, *, waits: bool = False) -> tuple[str, tuple[Parameter, ...]]:
+    """Update runs that meet their guards, and return the `id` of each; with it, the parameters that follow the lists.
 
-    The columns are id, token and wake count, null where they are no guard, and the new values.
+    The columns are id, token, wake count and the positions of the run's new checkpoints, null where they are no guard,
+    and the new values. Where a statement can write to both tables, it also inserts the checkpoints, from a second list.
+
+    Args:
+        waits: As for `record_checkpoints`; only of a statement that inserts checkpoints.
     """
     sql = dialect()
 
@@ -88,11 +101,26 @@ def update_runs(dialect: type[Sql], shape: UpdateShape) -> tuple[str, tuple[Para
             conditions.append(f"{sql.unindexed('r.status')} IN ({listed})")
         if shape.namespace is not None:
             conditions.append(f"{sql.unindexed('r.namespace')} = {sql.text(shape.namespace)}")
+        if shape.has_rows:
+            conditions.append(none_is_finished(sql.given_integers(3)))
         return conditions
 
-    values = [f"{name} = {sql.given(n, RUNS.column(name).kind)}" for n, name in enumerate(shape.columns, 3)]
-    text = sql.update_given(", ".join(values), guards)
+    def insert(source: str) -> str:
+        run_id = sql.given(1 + CHECKPOINTS.names.index("run_id"), TEXT)
+        return f"{_insert_checkpoints(sql, source, f'changed.id = {run_id}')} RETURNING run_id AS id"
+
+    values = ", ".join(f"{name} = {sql.given(n, RUNS.column(name).kind)}" for n, name in enumerate(shape.columns, 4))
+    if shape.has_rows and sql.writes_in_tables:
+        text = sql.update_given_and_insert(values, guards, insert, waits=waits)
+        return text, tuple(sql.parameters[2:])
+    text = sql.update_given(values, guards)
     return text, tuple(sql.parameters[1:])
+
+
+def none_is_finished(seqs: str) -> str:
+    """Whether a run `r` has no finished checkpoint at one of the positions."""
+    found = f"SELECT 1 FROM durable_step_checkpoints AS c WHERE c.run_id = r.id AND c.seq IN {seqs}"
+    return f"NOT EXISTS ({found} AND NOT ({UNLESS_FINISHED}))"
 
 
 def list_parameter(texts: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from fastapi_durable.model.records import Json
 from fastapi_durable.store.prisma.kinds import TEXT, Kind
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, values_parameter
 from fastapi_durable.store.prisma.sql.predicates import where
@@ -86,6 +87,19 @@ class PostgresSql(Sql):
             " SELECT namespace FROM n WHERE namespace IS NOT NULL)"
         )
 
+    def kept(self, value: Json) -> Json:
+        # As `jsonb` does: keys by their length and then by their bytes, and no negative zero.
+        if type(value) is dict:
+            keys = sorted(value, key=_order_of_key)
+            return {key: self.kept(value[key]) for key in keys}
+        if type(value) is list:
+            return [self.kept(each) for each in value]
+        return 0.0 if type(value) is float and value == 0 else value
+
+    def given_integers(self, position: int) -> str:
+        source = self._few(f"jsonb_array_elements_text(g.call -> {position})")
+        return f"(SELECT each::integer FROM {source} AS each)"
+
     def given(self, position: int, kind: Kind) -> str:
         return f"(g.call ->> {position})::{kind.postgresql}"
 
@@ -93,11 +107,12 @@ class PostgresSql(Sql):
         calls = self._few(f"jsonb_array_elements({self._json('')})")
         return f"WITH given AS MATERIALIZED (SELECT call FROM {calls} AS call)"
 
-    def with_given_leases(self, run_id: str, token: str) -> str:
-        # Locked as by `lease_is_held`, and not waited for: see `bulk`.
+    def with_given_leases(self, run_id: str, token: str, *, waits: bool) -> str:
+        # Locked as by `lease_is_held`.
+        skip = "" if waits else " SKIP LOCKED"
         return (
             f"{self.with_given()}, held AS MATERIALIZED (SELECT r.id, r.locked_by FROM durable_workflow_runs AS r"
-            f" WHERE r.id IN (SELECT {run_id} FROM given AS g WHERE {token} IS NOT NULL) FOR SHARE SKIP LOCKED)"
+            f" WHERE r.id IN (SELECT {run_id} FROM given AS g WHERE {token} IS NOT NULL) FOR SHARE{skip})"
         )
 
     def given_rows(self) -> str:
@@ -111,12 +126,27 @@ class PostgresSql(Sql):
         return f"({column} || '')"
 
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
-        # The guards are judged on the locked row, which nobody can change before the update comes to it.
+        given = self.with_given()
+        held, update = self._update_given(values, guards, waits=False)
+        return f"{given}, {held} {update}"
+
+    def update_given_and_insert(
+        self, values: str, guards: Callable[[], list[str]], insert: Callable[[str], str], *, waits: bool
+    ) -> str:
+        given, rows = self.with_given(), self._few(f"jsonb_array_elements({self._json('')})")
+        held, update = self._update_given(values, guards, waits=waits)
         return (
-            f"{self.with_given()}, held AS MATERIALIZED (SELECT r.id, g.call FROM durable_workflow_runs AS r,"
-            f" given AS g WHERE {where(guards())} FOR NO KEY UPDATE OF r SKIP LOCKED)"
-            f" UPDATE durable_workflow_runs AS r SET {values} FROM held AS g WHERE r.id = g.id RETURNING r.id AS id"
+            f"{given}, {held}, changed AS ({update}), rows AS MATERIALIZED (SELECT call FROM {rows} AS call)"
+            f" {insert('rows AS g, changed')}"
         )
+
+    def _update_given(self, values: str, guards: Callable[[], list[str]], *, waits: bool) -> tuple[str, str]:
+        """The table of the runs that meet the guards, and the update of these."""
+        # The guards are judged on the locked row, which nobody can change before the update comes to it.
+        runs = f"SELECT r.id, g.call FROM durable_workflow_runs AS r, given AS g WHERE {where(guards())}"
+        held = f"held AS MATERIALIZED ({runs} FOR NO KEY UPDATE OF r{'' if waits else ' SKIP LOCKED'})"
+        update = f"UPDATE durable_workflow_runs AS r SET {values} FROM held AS g WHERE r.id = g.id RETURNING r.id AS id"
+        return held, update
 
     def first_of_each(
         self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int
@@ -183,6 +213,11 @@ class PostgresSql(Sql):
 
     def _json(self, text: str) -> str:
         return f"{self.bind(text, TEXT)}::jsonb"
+
+
+def _order_of_key(key: str) -> tuple[int, bytes]:
+    encoded = key.encode()
+    return len(encoded), encoded
 
 
 @cache

@@ -1,0 +1,218 @@
+"""Prepared checkpoints: encoded when a call ends, and written later, alone or by what changes their run."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from fastapi_durable.model.errors import LeaseLostError, SerializationError
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, RunChanges, RunStatus
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, create
+from fastapi_durable.store.contract.suite.checkpoints import A_FULL_CHECKPOINT
+from fastapi_durable.store.contract.suite.runs import EVERY_JSON_VALUE
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
+
+AWKWARD_JSON_VALUES: list[Json] = [
+    {"bb": 1, "a": 2, "ä": 3, "aa": 4, "": 5, "z": {"late": 1, "b": [{"y": 1, "x": 2}]}},
+    {"🦉": 1, "\U00010000": 2, "\uffff": 3, "zzzz": 4},
+    [1.0, -0.0, 0.0, 1e-7, 5e-324, 1.7976931348623157e308, 2**53 + 1, 2**70, -(2**64)],
+    {"nested": {"float": 3.0, "large": 1e22, "zero": -0.0}},
+    1.0,
+    -0.0,
+    2**63,
+    2**70,
+    3.14,
+]
+
+
+def prepared(store: StateStore, *checkpoints: Checkpoint) -> list[PreparedCheckpoint]:
+    found = [store.prepare_checkpoint(checkpoint) for checkpoint in checkpoints]
+    assert None not in found
+    return [each for each in found if each is not None]
+
+
+class PreparedContract:
+    @pytest.mark.parametrize(
+        "value", [*EVERY_JSON_VALUE, *AWKWARD_JSON_VALUES], ids=lambda value: ascii(str(value)[:20])
+    )
+    async def test_a_prepared_checkpoint_is_read_as_was_foretold(self, store: StateStore, value: Json) -> None:
+        """To the type and the order of keys: a body gets the one on its first run, and the other on every replay."""
+        await create(store, a_run(locked_by="mine"))
+        rows = [
+            a_checkpoint(0, input=value, output=value, events=(value,)),
+            a_checkpoint(1, output=[value], error=ErrorRecord(message="m", code="c", type="T", positions=(1, 2))),
+        ]
+        ready = [(row, store.prepare_checkpoint(row)) for row in rows]
+        foretold = [each for _, each in ready if each is not None]
+        if foretold:
+            await store.record_prepared(foretold, token="mine")
+        for row, each in ready:
+            if each is None:
+                # Only of a number that stands alone, which a column of numbers may keep in another form.
+                assert type(row.output) in (int, float)
+                continue
+            stored = await store.find_checkpoint("run-1", row.seq)
+            assert stored == each.checkpoint
+            assert repr(stored) == repr(each.checkpoint)
+
+    async def test_a_prepared_checkpoint_keeps_every_column(self, store: StateStore) -> None:
+        await create(store, a_run(locked_by="mine"))
+        ready = prepared(store, A_FULL_CHECKPOINT)
+        assert await store.record_prepared(ready, token="mine") == [(A_FULL_CHECKPOINT, True)]
+        assert await store.list_checkpoints("run-1") == [A_FULL_CHECKPOINT]
+
+    async def test_what_is_prepared_does_not_change_with_the_objects_in_it(self, store: StateStore) -> None:
+        await create(store, a_run(locked_by="mine"))
+        value: dict[str, Any] = {"items": [1]}
+        ready = prepared(store, a_checkpoint(0, output=value))
+        value["items"].append(2)
+        ready[0].checkpoint.output["items"].append(3)
+        await store.record_prepared(ready, token="mine")
+        stored = await store.find_checkpoint("run-1", 0)
+        assert stored is not None
+        assert stored.output == {"items": [1]}
+
+    async def test_what_no_database_can_hold_is_refused_when_it_is_prepared(self, store: StateStore) -> None:
+        await create(store, a_run(locked_by="mine"))
+        with pytest.raises(SerializationError):
+            store.prepare_checkpoint(a_checkpoint(0, output=[json]))
+
+    async def test_a_finished_checkpoint_stays_and_the_others_are_recorded(self, store: StateStore) -> None:
+        await create(store, a_run(locked_by="mine"))
+        await store.save_checkpoint(a_checkpoint(1, output="first"))
+        await store.save_checkpoint(a_checkpoint(2, status=CheckpointStatus.RUNNING))
+        ready = prepared(store, *(a_checkpoint(seq, output="late") for seq in range(3)))
+        answers = await store.record_prepared(ready, token="mine")
+        assert [(each.checkpoint.output, each.won) for each in answers] == [
+            ("late", True),
+            ("first", False),
+            ("late", True),
+        ]
+        assert await store.list_checkpoints("run-1") == [each.checkpoint for each in answers]
+
+    async def test_without_the_lease_nothing_is_recorded(self, store: StateStore) -> None:
+        await create(store, a_run(locked_by="another"))
+        ready = prepared(store, a_checkpoint(0), a_checkpoint(1))
+        with pytest.raises(LeaseLostError):
+            await store.record_prepared(ready, token="mine")
+        assert await store.list_checkpoints("run-1") == []
+
+    async def test_many_runs_record_theirs_at_once(self, store: StateStore) -> None:
+        await create(store, *(a_run(f"run-{n}", locked_by=f"token-{n % 5}") for n in range(20)))
+
+        async def record(number: int) -> Any:
+            ready = prepared(store, *(a_checkpoint(seq, f"run-{number}", output=number) for seq in range(3)))
+            return await store.record_prepared(ready, token=f"token-{number % 4}")
+
+        answers = await asyncio.gather(*map(record, range(20)), return_exceptions=True)
+        for number, answer in enumerate(answers):
+            kept = await store.list_checkpoints(f"run-{number}")
+            if number % 5 == number % 4:
+                assert not isinstance(answer, BaseException)
+                assert [each.checkpoint for each in answer] == kept
+                assert all(each.won for each in answer)
+                assert len(kept) == 3
+            else:
+                assert isinstance(answer, LeaseLostError)
+                assert kept == []
+
+    async def test_a_change_of_a_run_brings_its_checkpoints_along(self, store: StateStore) -> None:
+        await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"))
+        await store.save_checkpoint(a_checkpoint(1, status=CheckpointStatus.PENDING))
+        ready = prepared(store, a_checkpoint(0, output={"b": 1, "a": 2}), a_checkpoint(1, output=7))
+        assert await store.update_run(
+            "run-1",
+            {"status": RunStatus.COMPLETED, "locked_by": None},
+            statuses=[RunStatus.RUNNING],
+            token="mine",
+            wake_count=0,
+            checkpoints=ready,
+        )
+        run = await store.find_run("run-1")
+        assert run is not None
+        assert run.status is RunStatus.COMPLETED
+        assert await store.list_checkpoints("run-1") == [each.checkpoint for each in ready]
+
+    @pytest.mark.parametrize(
+        "guards",
+        [{"statuses": [RunStatus.PENDING]}, {"token": "another"}, {"wake_count": 3}],
+        ids=lambda guards: next(iter(guards)),
+    )
+    async def test_a_guard_that_does_not_hold_keeps_both_from_being_written(
+        self, store: StateStore, guards: dict[str, Any]
+    ) -> None:
+        await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"))
+        ready = prepared(store, a_checkpoint(0))
+        assert not await store.update_run("run-1", {"status": RunStatus.COMPLETED}, checkpoints=ready, **guards)
+        run = await store.find_run("run-1")
+        assert run is not None
+        assert run.status is RunStatus.RUNNING
+        assert await store.list_checkpoints("run-1") == []
+
+    async def test_a_position_that_is_finished_keeps_the_run_from_being_changed(self, store: StateStore) -> None:
+        """The change was decided by a result that is not the stored one."""
+        await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"))
+        await store.save_checkpoint(a_checkpoint(1, output="first"))
+        ready = prepared(store, a_checkpoint(0), a_checkpoint(1, output="late"))
+        for _ in range(2):
+            assert not await store.update_run("run-1", {"status": RunStatus.COMPLETED}, token="mine", checkpoints=ready)
+        run = await store.find_run("run-1")
+        assert run is not None
+        assert run.status is RunStatus.RUNNING
+        assert [row.output for row in await store.list_checkpoints("run-1")] == ["first"]
+
+    async def test_many_runs_end_with_their_checkpoints_at_once(self, store: StateStore) -> None:
+        """Each by its own guards, whatever became of the others."""
+        await create(store, *(a_run(f"run-{n}", status=RunStatus.RUNNING, locked_by=f"of-{n}") for n in range(30)))
+        for number in range(0, 30, 7):
+            await store.save_checkpoint(a_checkpoint(0, f"run-{number}", output="first"))
+
+        async def end(number: int) -> bool:
+            ready = prepared(store, *(a_checkpoint(seq, f"run-{number}", output=number) for seq in range(2)))
+            return await store.update_run(
+                f"run-{number}",
+                {"status": RunStatus.COMPLETED, "output": number},
+                statuses=[RunStatus.RUNNING],
+                token=f"of-{number if number % 3 else 'nobody'}",
+                wake_count=0,
+                checkpoints=ready,
+            )
+
+        answers = await asyncio.gather(*map(end, range(30)))
+        assert answers == [bool(number % 3 and number % 7) for number in range(30)]
+        for number, ended in enumerate(answers):
+            run = await store.find_run(f"run-{number}")
+            assert run is not None
+            assert run.status is (RunStatus.COMPLETED if ended else RunStatus.RUNNING)
+            outputs = [row.output for row in await store.list_checkpoints(f"run-{number}")]
+            assert outputs == ([number, number] if ended else [] if number % 7 else ["first"])
+
+    async def test_a_transaction_takes_them_back(self, store: StateStore) -> None:
+        await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"))
+
+        async def undone() -> None:
+            async with store.transaction() as transaction:
+                ready = prepared(transaction, a_checkpoint(0), a_checkpoint(1))
+                await transaction.record_prepared(ready[:1], token="mine")
+                changes: RunChanges = {"status": RunStatus.COMPLETED}
+                assert await transaction.update_run("run-1", changes, token="mine", checkpoints=ready[1:])
+                assert len(await transaction.list_checkpoints("run-1")) == 2
+                raise RuntimeError("undo it")
+
+        with pytest.raises(RuntimeError, match="undo it"):
+            await undone()
+        assert await store.list_checkpoints("run-1") == []
+        run = await store.find_run("run-1")
+        assert run is not None
+        assert run.status is RunStatus.RUNNING
+
+    async def test_a_scope_keeps_them_from_runs_of_others(self, store: StateStore) -> None:
+        await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"))
+        ready = prepared(store, a_checkpoint(0))
+        elsewhere = store.with_scope("elsewhere")
+        assert not await elsewhere.update_run("run-1", {"status": RunStatus.COMPLETED}, checkpoints=ready)
+        with pytest.raises(Exception, match="elsewhere"):
+            await elsewhere.record_prepared(ready, token="mine")
+        assert await store.list_checkpoints("run-1") == []

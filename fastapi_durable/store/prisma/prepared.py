@@ -1,0 +1,68 @@
+"""Checkpoints that are encoded when a call ends, and written when something follows it.
+
+The engine hands a result on before it is written, so what a reader will see of it has to be known beforehand. It is
+read from the encoded columns, as it would be from the stored ones; where a database changes a value in a way that is
+not foreseen here, the checkpoint is not prepared.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from fastapi_durable.model.clock import truncate
+from fastapi_durable.model.records import Checkpoint, ErrorRecord, Json
+from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
+from fastapi_durable.store.prisma.kinds import from_json_text, to_json_text
+from fastapi_durable.store.prisma.read_back import checkpoint_reads_back
+from fastapi_durable.store.prisma.sql.builder import Sql
+from fastapi_durable.store.prisma.tables import CHECKPOINTS
+
+NUL_ESCAPE = "\\u0000"
+"""SQLite's JSON functions end a text there."""
+
+
+def prepared(sql: Sql, checkpoint: Checkpoint) -> PreparedCheckpoint | None:
+    """Encode the columns as a JSON list; None if they have no faithful place in one.
+
+    Raises:
+        SerializationError: a value has no JSON form.
+    """
+    values: list[Any] = list(CHECKPOINTS.values(checkpoint))
+    for place, kind in CHECKPOINTS.conversions:
+        if (value := values[place]) is not None:
+            values[place] = sql.stored(value, kind)
+    try:
+        text = orjson.dumps(values).decode()
+    except TypeError:
+        return None
+    if NUL_ESCAPE in text:
+        return None
+    if checkpoint_reads_back(checkpoint):
+        return PreparedCheckpoint(checkpoint, text)
+    if not (sql.foresees(checkpoint.input) and sql.foresees(checkpoint.output)):
+        return None
+    return PreparedCheckpoint(_as_read(sql, checkpoint), text)
+
+
+def row_of(one: PreparedCheckpoint, token: str | None) -> str:
+    """The call that records the checkpoint, under a lease or under none."""
+    lease = "null" if token is None else orjson.dumps(token).decode()
+    return f"[{lease},{one.encoded[1:]}"
+
+
+def _as_read(sql: Sql, checkpoint: Checkpoint) -> Checkpoint:
+    def read(value: Json) -> Json:
+        return sql.kept(from_json_text(to_json_text(value)))
+
+    return replace(
+        checkpoint,
+        input=read(checkpoint.input),
+        output=read(checkpoint.output),
+        error=None if checkpoint.error is None else ErrorRecord.from_json(read(checkpoint.error.to_json())),
+        events=tuple(read(list(checkpoint.events))),
+        wake_at=None if checkpoint.wake_at is None else truncate(checkpoint.wake_at),
+        enqueued_at=None if checkpoint.enqueued_at is None else truncate(checkpoint.enqueued_at),
+        started_at=truncate(checkpoint.started_at),
+        finished_at=truncate(checkpoint.finished_at),
+    )
