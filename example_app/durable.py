@@ -6,7 +6,7 @@ The application below enters it; `python -m fastapi_durable worker example_app.d
 from example_app.database import Prisma, get_prisma
 from example_app.settings import Settings
 from example_app.warehouse import QUEUES, SCHEDULES, change_price, count_twice, deliver, take_stock
-from example_app.workflow import checkout
+from example_app.workflow import checkout, send_receipt
 from fastapi_durable import (
     DurableModule,
     DurableOptions,
@@ -33,4 +33,5 @@ durable = DurableModule.for_root_async(
     inject=[get_prisma, Settings],
     use_factory=options,
     workflows=[checkout, deliver, take_stock, count_twice, change_price],
+    steps=[send_receipt],
 )

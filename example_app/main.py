@@ -7,11 +7,11 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
 from example_app import warehouse
-from example_app.database import DataError, PrismaDep
+from example_app.database import DataError, Prisma, PrismaDep
 from example_app.durable import durable
-from example_app.orders import Order, OrderDep, StoredOrder, run_id_of
-from example_app.workflow import Approval, checkout
-from fastapi_durable import DurableHealthDep, RunStatus, StateStoreDep, WorkflowServiceDep
+from example_app.orders import Order, OrderDep, StoredOrder, run_id_of, save_order
+from example_app.workflow import Approval, checkout, send_receipt
+from fastapi_durable import DurableHealthDep, DurableTasksDep, RunStatus, StateStoreDep, WorkflowServiceDep
 from fastapi_durable.errors import StoreUnavailableError
 
 app = FastAPI(title="Order desk", lifespan=durable.lifespan)
@@ -38,8 +38,11 @@ class LedgerLine(BaseModel):
 
 @app.post("/orders", status_code=202)
 async def place_order(order: Order, workflows: WorkflowServiceDep) -> RunAccepted:
-    # The run is the only thing that is written, and holds the order: there is nothing that a crash could come between.
-    run = await workflows.start(checkout, order, run_id=run_id_of(order.id))
+    # The order and the run that takes care of it: both are committed, or neither is.
+    async with workflows.transaction(Prisma) as tx:
+        run = await tx.start(checkout, order, run_id=run_id_of(order.id))
+        if run.created:
+            await save_order(tx.client, order, "placed")
     if not run.created and Order.model_validate((await run.run()).input) != order:
         raise HTTPException(409, f"order {order.id!r} was placed before, with other content")
     return RunAccepted(run_id=run.run_id)
@@ -58,6 +61,13 @@ async def decide(approval: Approval, order: OrderDep, workflows: WorkflowService
     if order.needs_approval and order.status not in ("shipped", "rejected"):
         await workflows.signal(f"approval:{order.id}", approval, signal_id="decision")
     return approval
+
+
+@app.post("/orders/{id}/receipt", status_code=202)
+async def ask_for_receipt(order: OrderDep, tasks: DurableTasksDep) -> RunAccepted:
+    """Sent in the background, once an order, in a minute: whoever asks again gets the same task."""
+    task = await tasks.add(send_receipt, order.id, key=order.id, delay="1 min")
+    return RunAccepted(run_id=task.run_id, status=await task.status())
 
 
 @app.get("/orders/{id}/ledger")

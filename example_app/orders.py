@@ -7,7 +7,6 @@ from fastapi import Depends, HTTPException
 from pydantic import BaseModel, Field, StringConstraints
 
 from example_app.database import Json, Prisma, PrismaDep
-from fastapi_durable import StateStoreDep
 
 OrderId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -57,16 +56,12 @@ async def save_order(tx: Prisma, order: Order, status: Status) -> None:
     )
 
 
-async def get_order(id: OrderId, prisma: PrismaDep, store: StateStoreDep) -> StoredOrder:
+async def get_order(id: OrderId, prisma: PrismaDep) -> StoredOrder:
     """The order that a request's path names."""
     row = await prisma.order.find_unique(where={"id": id})
-    if row is not None:
-        return StoredOrder.model_validate({**row.model_dump(), "total_cents": row.totalCents})
-    # Its workflow saves it with its first step. Until then the run knows it.
-    run = await store.find_run(run_id_of(id))
-    if run is None:
+    if row is None:
         raise HTTPException(404, f"there is no order {id!r}")
-    return StoredOrder.model_validate({**run.input, "status": "placed"})
+    return StoredOrder.model_validate({**row.model_dump(), "total_cents": row.totalCents})
 
 
 OrderDep = Annotated[StoredOrder, Depends(get_order)]

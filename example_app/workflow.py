@@ -91,6 +91,12 @@ async def refund_card(order: Order, *, gateway: CardGatewayDep) -> None:
     await gateway.refund(idempotency_key=f"charge:{order.id}")
 
 
+@step(max_attempts=5, backoff=exponential("1s", cap="5 min"))
+async def send_receipt(order_id: str) -> None:
+    """Also without a workflow around it: the desk adds it as a background task."""
+    _log.info("order %s: the receipt is sent", order_id)
+
+
 @step
 async def pack_parcel(order: Order, *, settings: SettingsDep) -> None:
     await asyncio.sleep(settings.example_step_seconds)

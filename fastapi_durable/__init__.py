@@ -2,6 +2,7 @@
 
 from fastapi_durable.app.dependencies import (
     DurableHealthDep,
+    DurableTasksDep,
     RunGatewayDep,
     SchedulerDep,
     StateStoreDep,
@@ -38,6 +39,8 @@ from fastapi_durable.model.records import Run, RunQuery, RunStatus
 from fastapi_durable.module import DurableModule
 from fastapi_durable.observe.logs import RunContextFilter, log_context
 from fastapi_durable.service.facade import RunGateway, WorkflowService
+from fastapi_durable.service.tasks import DurableTasks
+from fastapi_durable.service.transactions import WorkflowTransaction
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.store.prisma import PrismaStateStore
@@ -64,6 +67,8 @@ __all__ = [
     "DurableOptions",
     "DurableRuntime",
     "DurableSettings",
+    "DurableTasks",
+    "DurableTasksDep",
     "FatalError",
     "InProcessTransport",
     "LoginCredentials",
@@ -104,6 +109,7 @@ __all__ = [
     "WorkflowEngineDep",
     "WorkflowService",
     "WorkflowServiceDep",
+    "WorkflowTransaction",
     "app_scoped",
     "current_context",
     "current_step",

@@ -115,8 +115,8 @@ class DurableModule:
         Args:
             options: Options of the module.
             workflows: Functions and classes decorated with `@workflow` that this application drives.
-            steps: Steps that workflows call by name. The start checks their dependencies. Of a class, all its `@step`
-                methods: by name, and as `ctx.step(Class.method, ...)`.
+            steps: Steps that workflows call by name and `DurableTasks` adds. The start checks their dependencies. Of a
+                class, all its `@step` methods: by name, and as `ctx.step(Class.method, ...)`.
             entities: Classes decorated with `@entity` whose operations this application executes.
 
         Returns:
@@ -146,8 +146,8 @@ class DurableModule:
                 the values in that order. Without, its own parameters are dependencies (`Annotated[T, Depends(f)]`).
             inject: Dependency functions, usually `app_scoped` ones. Their values live as long as the application.
             workflows: Functions and classes decorated with `@workflow` that this application drives.
-            steps: Steps that workflows call by name. The start checks their dependencies. Of a class, all its `@step`
-                methods: by name, and as `ctx.step(Class.method, ...)`.
+            steps: Steps that workflows call by name and `DurableTasks` adds. The start checks their dependencies. Of a
+                class, all its `@step` methods: by name, and as `ctx.step(Class.method, ...)`.
             entities: Classes decorated with `@entity` whose operations this application executes.
 
         Returns:

@@ -169,6 +169,13 @@ class InProcessEngine:
             raise self._failure(error) from error
         return self._transactions.add(transaction, options["timeout"] / 1000)
 
+    def when_transaction_ended(self, tx_id: str, call: Callable[[bool], None]) -> None:
+        """Call this when the transaction is over, with whether its commit was confirmed. It must not raise."""
+        try:
+            self._transactions.when_ended(tx_id, call)
+        except EngineError as error:
+            raise self._failure(error) from error
+
     async def commit_transaction(self, tx_id: str) -> None:
         try:
             await self._transactions.commit(tx_id)

@@ -7,7 +7,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
@@ -32,6 +32,12 @@ class _Open:
     transaction: Transaction
     timer: asyncio.TimerHandle
     seconds: float
+    when_ended: list[Callable[[bool], None]] = field(default_factory=list)
+
+    def tell(self, *, committed: bool) -> None:
+        calls, self.when_ended = self.when_ended, []
+        for call in calls:
+            call(committed)
 
 
 # The transactions that were begun by this task, or by one that it comes from.
@@ -62,6 +68,17 @@ class OpenTransactions:
             raise self._closed(transaction_id, "query")
         return opened.transaction
 
+    def when_ended(self, transaction_id: str, call: Callable[[bool], None]) -> None:
+        """Call this when the transaction is over, with whether its commit was confirmed. It must not raise.
+
+        Raises:
+            EngineError: it is over already.
+        """
+        opened = self._open.get(transaction_id)
+        if opened is None:
+            raise self._closed(transaction_id, "query")
+        opened.when_ended.append(call)
+
     def is_held_by_caller(self) -> bool:
         """Whether the caller began one of the open transactions."""
         return bool(self._held())
@@ -70,11 +87,17 @@ class OpenTransactions:
         opened = self._take(transaction_id)
         if opened is None:
             raise self._closed(transaction_id, "commit")
-        await opened.transaction.commit(within=max(opened.seconds, _COMMIT_SECONDS))
+        committed = False
+        try:
+            await opened.transaction.commit(within=max(opened.seconds, _COMMIT_SECONDS))
+            committed = True
+        finally:
+            opened.tell(committed=committed)
 
     async def roll_back(self, transaction_id: str) -> None:
         opened = self._take(transaction_id)
         if opened is not None:
+            opened.tell(committed=False)
             await opened.transaction.rollback()
         elif transaction_id not in self._ended:  # otherwise it is rolled back, and the caller is about to learn why
             raise self._closed(transaction_id, "rollback")
@@ -111,6 +134,7 @@ class OpenTransactions:
         opened = self._take(transaction_id)
         if opened is None:
             return
+        opened.tell(committed=False)
         self._ended[transaction_id] = reason
         while len(self._ended) > _REMEMBERED:
             self._ended.popitem(last=False)

@@ -30,6 +30,7 @@ from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.entities.workflow import entity_workflow
 from fastapi_durable.engine.runs.queues import declare_queues, queues_by_name
 from fastapi_durable.engine.starting.accumulator import accumulators
+from fastapi_durable.engine.starting.background_task import task_workflows
 from fastapi_durable.engine.starting.event_trigger import EventTriggers
 from fastapi_durable.engine.upkeep.dead_letter import inline_handlers
 from fastapi_durable.engine.upkeep.expiry import cancel_expired
@@ -72,6 +73,8 @@ class Engine:
         self.clock = clock
         known = {definition.key for definition in workflows}
         workflows = [*workflows, *(each for each in inline_handlers(workflows) if each.key not in known)]
+        known = {definition.key for definition in workflows}
+        workflows = [*workflows, *(each for each in task_workflows(steps) if each.key not in known)]
         owners = [each.owner for each in workflows if each.owner is not None]
         methods = [step_definition(method) for owner in owners for method in step_methods(owner)]
         self.registry = WorkflowRegistry([*workflows, *_own_workflows(entities)])

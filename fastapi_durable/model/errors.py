@@ -19,6 +19,7 @@ DurableError
 ├── RunNotFoundError
 ├── ScheduleNotFoundError
 ├── RunIdTakenError                 the id is that of another workflow's run
+├── RunNotCommittedError            the transaction that starts the run is open
 ├── RunStateError                   the run's status does not allow this
 ├── SingletonQueueFullError         too many runs of one singleton key wait already
 ├── NonDeterminismError             the code no longer matches the recorded history
@@ -106,7 +107,13 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreConflictError(StoreError):
-    """A transaction conflicted with another one and was undone. The same transaction may succeed when tried again."""
+    """A transaction conflicted with another one and was undone. The same transaction may succeed when tried again.
+
+    Attributes:
+        undid_outer: It came in a part of a transaction that is still open: only the whole can be tried again.
+    """
+
+    undid_outer = False
 
 
 class TransactionExpiredError(StoreError):
@@ -202,6 +209,17 @@ class ScheduleNotFoundError(DurableError):
     def __init__(self, key: str) -> None:
         super().__init__(f"no schedule has the key {key!r}. Declare it in DurableOptions(schedules=[...])")
         self.key = key
+
+
+class RunNotCommittedError(DurableError):
+    """A run was waited for, or read, in the transaction that starts it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(
+            f"run {run_id!r} was started in a transaction that is still open: no worker sees it before the commit. Use "
+            "the handle after the block of the transaction"
+        )
+        self.run_id = run_id
 
 
 class RunStateError(DurableError):

@@ -5,11 +5,12 @@ from dataclasses import replace
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.service.deliveries import Deliveries
 from fastapi_durable.service.entities import Entities
+from fastapi_durable.service.executions import Executions
 from fastapi_durable.service.inspection import Inspection
 from fastapi_durable.service.listening import Listening
 from fastapi_durable.service.operations import Operations
-from fastapi_durable.service.starts import Starts
 from fastapi_durable.service.streams import Streams
+from fastapi_durable.service.transactions import Transactions
 
 
 class RunGateway(Inspection, Operations):
@@ -21,7 +22,7 @@ class RunGateway(Inspection, Operations):
     def __init__(self, kernel: Kernel) -> None:
         self._kernel = kernel
 
-    def within(self, namespace: str | None) -> "RunGateway":
+    def in_namespace(self, namespace: str | None) -> "RunGateway":
         """The same for one namespace only; None: as it is.
 
         Raises:
@@ -37,7 +38,7 @@ class RunGateway(Inspection, Operations):
         return RunGateway(replace(self._kernel, config=config.model_copy(update={"namespace": namespace})))
 
 
-class WorkflowService(RunGateway, Starts, Deliveries, Streams, Entities, Listening):
+class WorkflowService(RunGateway, Executions, Transactions, Deliveries, Streams, Entities, Listening):
     """Everything that one can ask of runs and entities; inject it as `WorkflowServiceDep`.
 
     Any method raises `StoreUnavailableError` while the database cannot be reached. A delivery may then have happened:

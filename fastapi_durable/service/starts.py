@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.declare.definition import WorkflowDefinition
@@ -16,6 +17,7 @@ from fastapi_durable.engine.runs.create import (
     admit,
     callers_workflow,
     create,
+    delayed,
     names_of_beginning,
     new_run,
     refuse_other,
@@ -24,8 +26,9 @@ from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
 from fastapi_durable.engine.runs.namespaces import namespace_of
-from fastapi_durable.engine.runs.queues import know_queue, place_in_queue
+from fastapi_durable.engine.runs.queues import know_queue, place_in_queue, refuse_delay_in_queue
 from fastapi_durable.engine.runs.start_validation import (
+    checked_moment,
     checked_priority,
     checked_tags,
     refuse_unknown,
@@ -51,6 +54,8 @@ class StartOptions(TypedDict, total=False):
         priority: Workers claim runs of a higher priority earlier. Default: 0.
         queue: Name of the declared `Queue` in which the run waits for a slot.
         fairness_key: Runs of one key take turns with those of other keys in the queue, for example a customer's id.
+        delay: How long the run waits before it begins. A queue with a rate limit refuses it.
+        at: The moment at which the run begins, with a time zone, instead of `delay`. A past one means now.
     """
 
     run_id: str | None
@@ -60,12 +65,8 @@ class StartOptions(TypedDict, total=False):
     priority: int | None
     queue: str | None
     fairness_key: str | None
-
-
-class ExecuteOptions(StartOptions, total=False):
-    """What `execute` takes: also how long to wait for the result; None: for ever."""
-
-    timeout: Duration | None
+    delay: Duration | None
+    at: datetime | None
 
 
 class SignalWithStartOptions(StartOptions, total=False):
@@ -113,28 +114,6 @@ class Starts:
         """
         definition, run = self._new_run(workflow, input, options)
         return await self._started(definition, run)
-
-    @overload
-    async def execute(
-        self, workflow: WorkflowOf[Input, Output], input: Input, /, **options: Unpack[ExecuteOptions]
-    ) -> Output: ...
-    @overload
-    async def execute(self, workflow: WorkflowReturning[Output], /, **options: Unpack[ExecuteOptions]) -> Output: ...
-    @overload
-    async def execute(self, workflow: str, input: Any = ..., /, **options: Unpack[ExecuteOptions]) -> Any: ...
-    async def execute(
-        self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[ExecuteOptions]
-    ) -> Any:
-        """Start a run and wait for its output. The run goes on if the caller stops waiting.
-
-        Raises:
-            RunFailedError, RunCancelledError, RunDeadError: the run ended without an output.
-            ResultTimeoutError: it has not ended after `timeout`.
-            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
-        """
-        timeout = options.pop("timeout", None)
-        definition, run = self._new_run(workflow, input, options)
-        return await (await self._started(definition, run)).result(timeout)
 
     @overload
     async def signal_with_start(
@@ -185,6 +164,8 @@ class Starts:
         stored, created = await retry_conflicts(
             kernel.clock, lambda: self._start_with_signal(definition, run, token, encoded, signal_id)
         )
+        if created and run.wake_at is not None:
+            kernel.notifications.wake_planned(run.wake_at)
         kernel.notifications.work_available()
         return self._handle(stored.id, definition.output_type, created=created)
 
@@ -238,6 +219,11 @@ class Starts:
         A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
         """
         kernel = self._kernel
+        if run.wake_at is not None:
+            created = await create(kernel, definition, run)
+            if created.created:
+                kernel.notifications.wake_planned(run.wake_at)
+            return created
         with kernel.local_worker.place() as place:
             created = await create(kernel, definition, place.lease_new(run))
             if place.run is not None:
@@ -255,7 +241,10 @@ class Starts:
         kernel, run_id = self._kernel, options.get("run_id")
         definition = callers_workflow(kernel, workflow, options.get("version"))
         place = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
-        return definition, new_run(
+        begins_at = checked_moment(kernel.clock.now(), options.get("delay"), options.get("at"))
+        if begins_at is not None:
+            refuse_delay_in_queue(kernel.queues, place)
+        run = new_run(
             kernel,
             definition,
             encode_input(kernel.codec, definition, input, given=input is not NO_INPUT),
@@ -267,9 +256,20 @@ class Starts:
             place=place,
             traceparent=current_traceparent(),
         )
+        return definition, run if begins_at is None else delayed(run, begins_at)
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
-        kernel = self._kernel
+        return self._handle_of(self._kernel, run_id, output_type, created=created)
+
+    def _handle_of(
+        self,
+        kernel: Kernel,
+        run_id: str,
+        output_type: Any,
+        *,
+        created: bool,
+        is_open: Callable[[], bool] = lambda: False,
+    ) -> RunHandle[Any]:
         return RunHandle(
             run_id,
             created=created,
@@ -278,4 +278,5 @@ class Starts:
             clock=kernel.clock,
             codec=kernel.codec,
             notifications=kernel.notifications,
+            is_open=is_open,
         )

@@ -7,6 +7,7 @@ together. Every method
 that stands alone is atomic on its own.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Protocol, Self
@@ -58,13 +59,25 @@ class StateStore(
         """Everything done through the yielded store commits together, or not at all if the block raises.
 
         Inside the block only the yielded store may be used: stores with a single writer would wait for themselves. A
-        transaction that is opened on the yielded store is the same one: an error that leaves the inner block undoes
-        the whole, even if it is caught.
+        transaction that is opened on the yielded store is a part of it: an error that leaves the inner block undoes
+        what was done in that block, and the outer one may go on. A conflict undoes the whole.
 
         Raises:
+            StoreError: the task is inside another transaction of this store.
             TransactionExpiredError: the block was not finished within `timeout`; everything in it was undone.
             StoreConflictError: another transaction was in the way; everything was undone, and the block may be run
                 again from its start.
+        """
+        ...
+
+    def within(self, client: object) -> "StoreTransaction":
+        """The store within a transaction that is open already, whoever opened it, and ends it.
+
+        Args:
+            client: The database client bound to that transaction.
+
+        Raises:
+            ConfigurationError: it is bound to no open transaction, or does not tell when the transaction is committed.
         """
         ...
 
@@ -104,6 +117,13 @@ class StoreTransaction(StateStore, Protocol):
     @property
     def client(self) -> object:
         """The database client bound to this transaction, for the body of `ctx.transaction`."""
+        ...
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """Call this once the transaction is committed; never, if it is undone. It must not raise.
+
+        A part of the transaction that is undone takes its calls along.
+        """
         ...
 
     async def lock_name(self, name: str) -> None:

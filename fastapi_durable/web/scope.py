@@ -86,7 +86,7 @@ def scope_dependency(
         request.state.durable_scope = ConsoleScope(
             runtime=runtime,
             namespace=visible,
-            gateway=runtime.service.within(visible),
+            gateway=runtime.service.in_namespace(visible),
             store=runtime.store if visible is None else runtime.store.with_scope(visible),
             may_operate=may_operate and (user is None or user.may_operate),
             user=user,

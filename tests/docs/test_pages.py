@@ -22,8 +22,11 @@ ELSEWHERE = {
     "how-to/console.md": "test_console.py",
     "how-to/monitor.md": "test_console.py",
     "how-to/listen.md": "test_console.py",
+    "how-to/background-tasks.md": "test_tasks.py",
+    "how-to/streams.md": "test_streams.py",
     "how-to/test.md": "test_testing.py",
     "how-to/test-a-store.md": "test_testing.py",
+    "how-to/transactions.md": "test_transactions.py",
 }
 
 

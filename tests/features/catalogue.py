@@ -213,6 +213,29 @@ async def _fire(world: World, _: int) -> None:
     await world.engine.scheduler.fire()
 
 
+async def _begin_later(world: World, _: int) -> None:
+    handle = await world.service.start(world.later, delay="1h", **world.starting)
+    assert (await handle.run()).status is RunStatus.SUSPENDED
+    world.clock.move(hours=1)
+
+
+def _later(world: World, name: str) -> None:
+    world.later = name
+    if name != "flow":
+        world.workflows.append(workflow(name=name)(_other))
+
+
+def _transacted(world: World, name: str) -> None:
+    world.transacted = name
+    if name != "flow":
+        world.workflows.append(workflow(name=name)(_other))
+
+
+async def _commit(world: World, _: int) -> None:
+    async with world.service.transaction() as tx:
+        await tx.start(world.transacted, **world.starting)
+
+
 DOORS = [
     Door(name="event", holds="one run an event", prepare=_on_event(), begin=_publish),
     Door(
@@ -225,6 +248,8 @@ DOORS = [
         name="debounce", holds="one run when the events have stopped", prepare=_on_event(debounce="10s"), begin=_settle
     ),
     Door(name="schedule", holds="one run a window", prepare=_scheduled, begin=_fire),
+    Door(name="transaction", holds="one run a start that is committed", prepare=_transacted, begin=_commit),
+    Door(name="delay", holds="one run a start, when its time has come", prepare=_later, begin=_begin_later),
 ]
 START = Door(
     name="start",

@@ -285,6 +285,13 @@ async def test_a_decision_that_comes_before_the_workflow_asks_for_it_counts(
     await desk.until_status(large, "rejected")
 
 
+async def test_a_receipt_is_one_task_however_often_it_is_asked_for(desk: OrderDesk, small: dict[str, Any]) -> None:
+    assert (await desk.http.post(f"/orders/{small['id']}/receipt")).status_code == 404
+    await desk.place(small)
+    answers = [(await desk.http.post(f"/orders/{small['id']}/receipt")).json() for _ in range(2)]
+    assert answers == [{"run_id": f"send_receipt.task:{small['id']}", "status": "suspended"}] * 2
+
+
 async def test_the_first_decision_counts(desk: OrderDesk, large: dict[str, Any]) -> None:
     await desk.place(large)
     for approved in (True, False, False):

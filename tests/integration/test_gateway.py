@@ -189,7 +189,7 @@ async def test_a_gateway_that_is_confined_to_a_namespace_sees_and_touches_nothin
             )
         )
         before = [await store.find_run("run"), await store.list_checkpoints("run"), await store.list_signal_waiters()]
-        answers = await asked_of(runtime.service.within("bank"), "run")
+        answers = await asked_of(runtime.service.in_namespace("bank"), "run")
         methods = {name for name in vars(Inspection) | vars(Operations) if not name.startswith("_")}
         assert answers.keys() == methods, "a new method has to be asked, too"
         touching = ("cancel", "retry", "retry_with_input", "fork")
@@ -203,12 +203,12 @@ async def test_a_gateway_that_is_confined_to_a_namespace_sees_and_touches_nothin
             await store.list_checkpoints("run"),
             await store.list_signal_waiters(),
         ]
-        shop = runtime.service.within("shop")
+        shop = runtime.service.in_namespace("shop")
         assert [listed.run.id for listed in await shop.list_runs(RunQuery(tag="asked"))] == ["run"]
         assert (await shop.cancel("run")).status is RunStatus.CANCELLED
 
 
 async def test_a_gateway_of_a_namespace_is_not_confined_to_another(runtime: DurableRuntime) -> None:
-    assert runtime.service.within("shop") is runtime.service.within(None) is runtime.service
+    assert runtime.service.in_namespace("shop") is runtime.service.in_namespace(None) is runtime.service
     with pytest.raises(ValueError, match="namespace must be 'shop', to which this gateway is confined, got 'bank'"):
-        runtime.service.within("bank")
+        runtime.service.in_namespace("bank")

@@ -126,7 +126,7 @@ class Case:
 
     Attributes:
         name: Of the primitive, and of what is special here.
-        workflows, entities, queues: What both processes know.
+        workflows, entities, queues, steps: What both processes know.
         result: The outcome, as JSON; "{key}" stands for the run's id.
         outside: Everything that others do meanwhile.
         begin: Makes the first run.
@@ -145,6 +145,7 @@ class Case:
     outcome: Callable[[WorkflowService, str], Awaitable[object]] = its_result
     entities: tuple[type, ...] = ()
     queues: tuple[Queue, ...] = ()
+    steps: tuple[Callable[..., Any], ...] = ()
     runs: int = 1
     dispensable: int = 0
 
@@ -163,7 +164,7 @@ class Case:
     @property
     def parts(self) -> dict[str, Any]:
         """What an engine takes beside the workflows."""
-        return {"entities": self.entities, "queues": self.queues}
+        return {"entities": self.entities, "queues": self.queues, "steps": self.steps}
 
 
 def has_ended(run: Run) -> bool:

@@ -16,6 +16,7 @@ from tests.support.engine_rig import FAST, running_engine, tuned
 LEASE = timedelta(seconds=1)
 WORKFLOWS = list({workflow.__name__: workflow for case in CASES for workflow in case.workflows}.values())
 ENTITIES = list({entity.__name__: entity for case in CASES for entity in case.entities}.values())
+STEPS = list({step.__name__: step for case in CASES for step in case.steps}.values())
 QUEUES = list({queue.name: queue for case in CASES for queue in case.queues}.values())
 
 
@@ -37,7 +38,14 @@ async def work(url: str, name: str) -> None:
 
     async with (
         Prisma(datasource={"url": url}) as client,
-        running_engine(PrismaStateStore(client), *WORKFLOWS, entities=ENTITIES, queues=QUEUES, config=config_of(name)),
+        running_engine(
+            PrismaStateStore(client),
+            *WORKFLOWS,
+            entities=ENTITIES,
+            queues=QUEUES,
+            steps=STEPS,
+            config=config_of(name),
+        ),
     ):
         print("ready", flush=True)  # noqa: T201 (the test waits for it)
         await asyncio.Event().wait()

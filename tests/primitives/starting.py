@@ -5,13 +5,16 @@ from collections.abc import Awaitable
 
 from fastapi_durable.declare.definition import Batch, Singleton, workflow
 from fastapi_durable.declare.queue import Queue
+from fastapi_durable.engine.context.ambient import ambient_context
+from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
 from fastapi_durable.model.errors import SingletonQueueFullError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.service.facade import WorkflowService
+from fastapi_durable.service.tasks import DurableTasks
 from tests.primitives.case import CRASHES_OF_A_DEAD_RUN, Case, Desk, eventually, result_of, runs_of
-from tests.primitives.work import double
+from tests.primitives.work import double, fail_once
 from tests.support.engine_rig import build_engine
 
 
@@ -188,7 +191,99 @@ async def what_the_letter_said(engine: WorkflowService, key: str) -> object:
     return [str(await engine.handle(key).status()), await result_of(engine, f"dlq:{key}")]
 
 
+@workflow
+async def placed(ctx: WorkflowContext, key: str) -> list[int]:
+    """Started in one transaction with the signal that it waits for, and the event that starts another run."""
+    told = await ctx.wait_for_signal(f"placed:{key}", int)
+    return [told, await ctx.step(double, told)]
+
+
+async def place_at_once(case: Case, engine: WorkflowService, key: str) -> None:
+    async with engine.transaction() as tx:
+        if (await tx.start(placed, key, run_id=key)).created:
+            await tx.signal(f"placed:{key}", 7)
+            await tx.publish_event("paid", 7, event_id=key)
+
+
+async def what_was_placed(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, key), sorted(run.workflow for run in await runs_of(engine._kernel.store, key))]
+
+
+async def hand_over(tx: object, key: str) -> str:
+    """In the transaction of the checkpoint: another run, and what it waits for."""
+    context = ambient_context()
+    assert context is not None
+    within = WorkflowService(turn_of(context).kernel).within(tx)
+    handle = await within.start(placed, f"{key}.other", run_id=f"{key}.other")
+    await within.signal(f"placed:{key}.other", 7)
+    return handle.run_id
+
+
+@workflow
+async def handing_over(ctx: WorkflowContext, key: str) -> str:
+    return await ctx.transaction(hand_over, key)
+
+
+async def both_results(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, key), await result_of(engine, f"{key}.other")]
+
+
+async def add_task(case: Case, engine: WorkflowService, key: str) -> None:
+    await DurableTasks(engine).add(fail_once, key, key=key)
+
+
+async def add_task_for_later(case: Case, engine: WorkflowService, key: str) -> None:
+    """Together with a run that begins later, too."""
+    async with engine.transaction() as tx:
+        await tx.start(triggered, 7, run_id=key, delay="30ms")
+        await DurableTasks(engine).within(tx).add(double, 21, key=key, delay="20ms")
+
+
+async def what_the_task_returned(engine: WorkflowService, key: str) -> object:
+    return await DurableTasks(engine).handle(fail_once, key=key).result("60s")
+
+
+async def what_came_later(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, key), await DurableTasks(engine).handle(double, key=key).result("60s")]
+
+
 CASES = [
+    Case(
+        name="background task",
+        workflows=(),
+        steps=(fail_once, double),
+        begin=add_task,
+        outcome=what_the_task_returned,
+        result="{key}",
+        writes=3,
+    ),
+    Case(
+        name="delayed start and task",
+        workflows=(triggered,),
+        steps=(fail_once, double),
+        begin=add_task_for_later,
+        outcome=what_came_later,
+        result=[14, 42],
+        runs=2,
+        writes=7,
+    ),
+    Case(
+        name="transaction of a caller",
+        workflows=(placed, triggered),
+        begin=place_at_once,
+        outcome=what_was_placed,
+        result=[[7, 14], ["placed", "triggered"]],
+        runs=2,
+        writes=9,
+    ),
+    Case(
+        name="start and signal in a transaction",
+        workflows=(handing_over, placed),
+        outcome=both_results,
+        result=["{key}.other", [7, 14]],
+        runs=2,
+        writes=9,
+    ),
     Case(
         name="on_event",
         workflows=(triggered,),

@@ -234,3 +234,25 @@ async def test_a_serialisation_failure_says_to_try_again(db: Any, rich: Rich) ->
             await tx.step.update(where=key, data={"name": "inside"})
     assert failure.value.code == "P2034"
     assert (await db.step.find_unique(where=key)).name == "outside"
+
+
+async def test_the_end_of_a_transaction_is_told_with_whether_it_was_committed(db: Any) -> None:
+    told: list[tuple[str, bool]] = []
+
+    def teller(name: str) -> Any:
+        return lambda committed: told.append((name, committed))
+
+    async with db.tx() as tx:
+        tx._engine.when_transaction_ended(tx._tx_id, teller("committed"))
+        assert told == []
+    with pytest.raises(KeyError):
+        async with db.tx() as tx:
+            tx._engine.when_transaction_ended(tx._tx_id, teller("undone"))
+            raise KeyError
+    with pytest.raises(Exception, match="Transaction already closed"):
+        async with db.tx(timeout=dt.timedelta(milliseconds=50)) as tx:
+            tx._engine.when_transaction_ended(tx._tx_id, teller("expired"))
+            await asyncio.sleep(0.3)
+    assert told == [("committed", True), ("undone", False), ("expired", False)]
+    with pytest.raises(Exception, match="Transaction already closed"):
+        tx._engine.when_transaction_ended(tx._tx_id, teller("too late"))

@@ -144,14 +144,29 @@ class _CrashingStore:
         self._inner = inner
         self._fate = fate
         self._within = within
+        self._calls: list[Callable[[], None]] = []
 
     @asynccontextmanager
     async def transaction(self, **options: Any) -> AsyncIterator["_CrashingStore"]:
         await (self._fate.check(within=self._within) if self._within else self._fate.opening())
         async with self._inner.transaction(**options) as transaction:
-            yield _CrashingStore(transaction, self._fate, within=True)
+            within = _CrashingStore(transaction, self._fate, within=True)
+            yield within
             number = await self._fate.before(within=True)
+            if self._within:
+                # A part: what it asked for is called after the commit of the whole.
+                self._calls += within._calls
         await self._fate.after(number)
+        if not self._within:
+            for call in within._calls:
+                call()
+
+    def within(self, client: object) -> "_CrashingStore":
+        return _CrashingStore(self._inner.within(client), self._fate, within=True)
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        """The process may die between the commit and the call."""
+        self._calls.append(call)
 
     def with_timeout(self, limit: timedelta) -> "_CrashingStore":
         return _CrashingStore(self._inner.with_timeout(limit), self._fate, within=self._within)

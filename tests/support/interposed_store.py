@@ -37,6 +37,12 @@ class _InterposedStore:
             await self._between("commit", _NOTHING)
         await self._between("after commit", _NOTHING)
 
+    def within(self, client: object) -> "_InterposedStore":
+        return _InterposedStore(self._inner.within(client), self._between)
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        self._inner.after_commit(call)
+
     def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
         connection: AbstractAsyncContextManager[StateStore] | None = self._inner.separate_connection()
         return connection if self._separate else None

@@ -5,7 +5,7 @@ Checked, never executed: mypy runs over it with the rest of the repository.
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Never, assert_type
 from uuid import UUID
 
@@ -20,6 +20,8 @@ from fastapi_durable import (
     DurableModule,
     DurableOptions,
     DurableSettings,
+    DurableTasks,
+    DurableTasksDep,
     InProcessTransport,
     MemoryStateStore,
     Retention,
@@ -40,6 +42,7 @@ from fastapi_durable import (
     WorkflowEngineDep,
     WorkflowService,
     WorkflowServiceDep,
+    WorkflowTransaction,
     app_scoped,
     current_context,
     current_step,
@@ -307,12 +310,37 @@ async def operate(workflows: WorkflowService) -> None:
     assert_type(await workflows.waiting_for(["1"]), dict[str, Waiting])
     assert_type(await workflows.workers(), list[WorkerRecord])
     assert_type(await workflows.queues(at_most=5), list[QueueLoad])
-    assert_type(workflows.within("tenant-a"), RunGateway)
+    assert_type(workflows.in_namespace("tenant-a"), RunGateway)
     assert_type(await workflows.signal_entity(Account, "a", Account.deposit, 5, operation_id="1"), None)
     await workflows.signal_entity(Account, "a", Account.close)
     await workflows.signal_entity("Account", "a", "deposit", 5)
     assert_type(await workflows.get_entity_state(Account, "a"), Account | None)
     assert_type(await workflows.get_entity_state("Account", "a"), Any)
+
+
+async def in_background(tasks: DurableTasksDep, order: Order, tx: WorkflowTransaction[Client]) -> None:
+    assert_type(await tasks.add(charge_card, order, delay="5 min", key="1"), RunHandle[Receipt])
+    assert_type(await tasks.add(count, at=datetime.now(UTC), priority=3), RunHandle[int])
+    assert_type(await tasks.add("charge_card", order), RunHandle[Any])
+    assert_type(await tasks.within(tx).add(count, queue="line", fairness_key="a", tags=["a"]), RunHandle[int])
+    assert_type(tasks.handle(count, key="1"), RunHandle[int])
+    assert_type(tasks, DurableTasks)
+
+
+async def together(workflows: WorkflowServiceDep, order: Order) -> None:
+    async with workflows.transaction(Client, timeout="5s") as tx:
+        assert_type(tx, WorkflowTransaction[Client])
+        assert_type(tx.client, Client)
+        assert_type(await tx.start(checkout, order, run_id="1", priority=3, delay="1h"), RunHandle[Receipt])
+        assert_type(await tx.start(nightly), RunHandle[int])
+        assert_type(await tx.signal("go", order, signal_id="1"), bool)
+        assert_type(await tx.signal_with_start(nightly, token="go"), RunHandle[int])
+        assert_type(await tx.publish_event("paid", order), PublishedEvent)
+        assert_type(await tx.update("1", "address", Receipt(text="x")), UpdateResult)
+        assert_type(await tx.cancel("1", compensate=True), Run)
+    async with workflows.transaction() as untyped:
+        assert_type(untyped.client, Any)
+    assert_type(workflows.within(Client()), WorkflowTransaction[Client])
 
 
 async def outside(workflows: WorkflowService, order: Order) -> None:

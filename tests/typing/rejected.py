@@ -6,6 +6,7 @@ Checked, never executed: mypy runs over it with the rest of the repository.
 from fastapi_durable import (
     DurableModule,
     DurableOptions,
+    DurableTasks,
     MemoryStateStore,
     RunHandle,
     WorkflowContext,
@@ -86,6 +87,27 @@ async def wrong_values(ctx: WorkflowContext, order: Order) -> None:
     ctx.continue_as_new(order, order)  # type: ignore[call-arg]
 
 
+async def wrong_tasks(tasks: DurableTasks, workflows: WorkflowService, order: Order) -> None:
+    await tasks.add(charge_card, "not an order")  # type: ignore[arg-type]
+    await tasks.add(count, delay=5)  # type: ignore[call-overload]
+    await tasks.add(count, key=1)  # type: ignore[call-overload]
+    await tasks.add(count, timeout="1s")  # type: ignore[call-overload]
+    text: str = await (await tasks.add(count)).result()  # type: ignore[assignment]
+    tasks.handle(count, text)  # type: ignore[call-overload]
+    await workflows.start(checkout, order, at="noon")  # type: ignore[call-overload]
+
+
+async def wrong_transactions(workflows: WorkflowService, order: Order) -> None:
+    async with workflows.transaction(Client, timeout=5) as tx:  # type: ignore[call-overload]
+        await tx.start(checkout, 1)
+    async with workflows.transaction(Client) as typed:
+        await typed.start(checkout, "not an order")  # type: ignore[arg-type]
+        await typed.client.refund(1)  # type: ignore[attr-defined]
+        await typed.execute(checkout, order)  # type: ignore[attr-defined]
+        name: str = await typed.start(checkout, order)  # type: ignore[assignment]
+        workflows.transaction(name)  # type: ignore[call-overload]
+
+
 async def wrong_operations(workflows: WorkflowService, order: Order) -> None:
     await workflows.cancel(order)  # type: ignore[arg-type]
     await workflows.cancel_where("night")  # type: ignore[arg-type]
@@ -103,8 +125,8 @@ async def wrong_operations(workflows: WorkflowService, order: Order) -> None:
     await workflows.waiting_for(1)  # type: ignore[arg-type]
     await workflows.workers("night")  # type: ignore[call-arg]
     await workflows.queues(at_most="5")  # type: ignore[arg-type]
-    workflows.within(order)  # type: ignore[arg-type]
-    workflows.within("tenant-a").start(checkout, order)  # type: ignore[attr-defined]
+    workflows.in_namespace(order)  # type: ignore[arg-type]
+    workflows.in_namespace("tenant-a").start(checkout, order)  # type: ignore[attr-defined]
     workflows.add_subscriber(order)  # type: ignore[arg-type]
     workflows.register_update_validator(checkout, order, str)  # type: ignore[arg-type]
     await workflows.callback(order)  # type: ignore[arg-type]

@@ -17,11 +17,13 @@ async def retry_conflicts(clock: Clock, transaction: Callable[[], Awaitable[T]])
     """The result of `transaction`, which is called again after a conflict, a few times.
 
     Raises:
-        StoreConflictError: every try met a conflict.
+        StoreConflictError: every try met a conflict, or the first one did as part of a transaction of the caller's.
     """
     for attempt in range(_RETRIES):
         try:
             return await transaction()
-        except StoreConflictError:
+        except StoreConflictError as conflict:
+            if conflict.undid_outer:
+                raise
             await clock.sleep(_FIRST_DELAY * 2**attempt)
     return await transaction()

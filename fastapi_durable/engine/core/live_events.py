@@ -68,7 +68,7 @@ class LiveEvents:
     """Passes events to those who listen. A listener that raises is logged and changes nothing."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+        self.clock = clock
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -119,7 +119,7 @@ class LiveEvents:
 
     def run(self, type: LiveEventType, run: Run, *, output: Json = None, error: ErrorRecord | None = None) -> None:
         """Tell what happened to a run."""
-        if self._listeners:
+        if self.are_heard:
             self._tell(type, run, output=output, error=error, since=run.created_at)
 
     def step(
@@ -136,7 +136,7 @@ class LiveEvents:
         progress: Json = None,
     ) -> None:
         """Tell what happened to a step."""
-        if self._listeners:
+        if self.are_heard:
             self._tell(
                 type,
                 run,
@@ -165,7 +165,7 @@ class LiveEvents:
         progress: Json = None,
         since: datetime | None = None,
     ) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         event = LiveEvent(
             type=type,
             at=now,
@@ -181,6 +181,10 @@ class LiveEvents:
             duration=duration if since is None else now - since,
             progress=progress,
         )
+        self.pass_on(event)
+
+    def pass_on(self, event: LiveEvent) -> None:
+        """Tell those who listen."""
         for listener in tuple(self._listeners):
             try:
                 listener(event)

@@ -12,7 +12,7 @@ and in sorted order, as everybody does.
 import logging
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from fastapi_durable.declare.definition import WorkflowDefinition
@@ -86,6 +86,15 @@ def new_run(
         created_at=now,
         updated_at=now,
     )
+
+
+def delayed(run: Run, begins_at: datetime) -> Run:
+    """A new run that begins later. Until then it rests like one that sleeps: claims find both in one index.
+
+    Its execution timeout counts from then on.
+    """
+    expires_at = None if run.expires_at is None else run.expires_at + (begins_at - run.created_at)
+    return replace(run, status=RunStatus.SUSPENDED, wake_at=begins_at, expires_at=expires_at)
 
 
 def run_like(

@@ -1,6 +1,7 @@
 """A started run, seen from outside."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +15,7 @@ from fastapi_durable.model.errors import (
     RunCancelledError,
     RunDeadError,
     RunFailedError,
+    RunNotCommittedError,
     RunNotFoundError,
 )
 from fastapi_durable.model.records import Run, RunStatus
@@ -27,6 +29,9 @@ _SLOWEST_POLL = timedelta(seconds=1)
 
 class RunHandle(Generic[Output]):
     """Refers to a run by its id; cheap, and valid in any process.
+
+    Args:
+        is_open: Whether the transaction that started the run is open.
 
     Attributes:
         run_id: The run's id.
@@ -43,6 +48,7 @@ class RunHandle(Generic[Output]):
         clock: Clock,
         codec: Codec,
         notifications: Notifications,
+        is_open: Callable[[], bool] = lambda: False,
     ) -> None:
         self.run_id = run_id
         self.created = created
@@ -51,13 +57,16 @@ class RunHandle(Generic[Output]):
         self._clock = clock
         self._codec = codec
         self._notifications = notifications
+        self._is_open = is_open
 
     async def run(self) -> Run:
         """The run as it is stored now.
 
         Raises:
             RunNotFoundError: it was deleted.
+            RunNotCommittedError: the transaction that started it is open.
         """
+        self._refuse_uncommitted()
         run = await self._store.find_run(self.run_id)
         if run is None:
             raise RunNotFoundError(self.run_id)
@@ -78,7 +87,9 @@ class RunHandle(Generic[Output]):
             RunFailedError, RunCancelledError, RunDeadError: it ended without one.
             ResultTimeoutError: it has not ended after `timeout`; it goes on.
             RunNotFoundError: it does not exist.
+            RunNotCommittedError: the transaction that started it is open.
         """
+        self._refuse_uncommitted()
         limit = None if timeout is None else parse_duration(timeout)
         deadline = None if limit is None else self._clock.now() + limit
         run = await self._finished(self.run_id, limit, deadline)
@@ -97,6 +108,10 @@ class RunHandle(Generic[Output]):
                 raise RunDeadError(run.id, run.workflow, run.error)
         output: Output = self._codec.decode(run.output, self._output_type, what=f"the result of run {run.id!r}")
         return output
+
+    def _refuse_uncommitted(self) -> None:
+        if self._is_open():
+            raise RunNotCommittedError(self.run_id)
 
     async def _finished(self, run_id: str, timeout: timedelta | None, deadline: datetime | None) -> Run:
         """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""

@@ -57,6 +57,19 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
     return Place(name, key)
 
 
+def refuse_delay_in_queue(queues: Mapping[str, Queue], place: Place) -> None:
+    """Refuse a run that begins later in a queue that counts beginnings: a claim takes it for one that goes on.
+
+    Raises:
+        InputValidationError: the queue has a rate limit.
+    """
+    if place.queue and queues[place.queue].rate_limit is not None:
+        raise InputValidationError(
+            f"delay and at must not be given for queue {place.queue!r}, which has a rate_limit. Start a run without a "
+            "queue that sleeps, and have it start the other one"
+        )
+
+
 async def know_queue(kernel: Kernel, namespace: str, name: str) -> None:
     """See that the namespace of a run that is about to be created has the queue `name`; "" for none.
 

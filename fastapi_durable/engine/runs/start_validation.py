@@ -1,10 +1,13 @@
 """What a caller may say about a run that he starts, and how much of it: refused here, before anything is written."""
 
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi_durable.engine.runs.labels import SCHEDULE_TAG
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
+from fastapi_durable.model.clock import truncate
+from fastapi_durable.model.duration import LONGEST, parse_duration
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.text import fits_index, index_rule
 
@@ -81,6 +84,28 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
                 f"the search attribute {key!r} is beyond 2**53, where not every integer can be told from the next: "
                 "give it as a text"
             )
+
+
+def checked_moment(now: datetime, delay: Any, at: Any) -> datetime | None:
+    """When a run begins that is started with these; None: now.
+
+    Raises:
+        InputValidationError: both are given, or one is no such time.
+    """
+    if delay is not None and at is not None:
+        raise InputValidationError("delay and at exclude each other: give one of them")
+    if delay is not None:
+        try:
+            at = now + parse_duration(delay)
+        except ValueError as error:
+            raise InputValidationError(f"delay: {error}") from error
+    if at is None:
+        return None
+    if not isinstance(at, datetime) or at.utcoffset() is None:
+        raise InputValidationError(f"at must be a datetime with a time zone, got {at!r:.80}")
+    if at > now + LONGEST:
+        raise InputValidationError(f"at must be at most {LONGEST.days} days ahead, got {at.isoformat()}")
+    return truncate(at.astimezone(UTC)) if at > now else None
 
 
 def checked_priority(priority: Any) -> int | None:

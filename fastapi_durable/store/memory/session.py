@@ -1,10 +1,13 @@
 """Who may touch the tables, and when: one operation or one transaction at a time."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from fastapi_durable.model.errors import StoreError, TransactionExpiredError
 from fastapi_durable.store.memory.tables import Tables
+from fastapi_durable.store.parts import Parts
 
 
 class Gate:
@@ -14,6 +17,7 @@ class Gate:
         self._tables = tables
         self._lock = asyncio.Lock()
         self._owner: asyncio.Task[object] | None = None
+        self._session: Session | None = None
 
     async def __aenter__(self) -> Tables:
         # A database would let other tasks run here too; code that relies on the contrary should fail in tests.
@@ -25,13 +29,20 @@ class Gate:
     async def __aexit__(self, *_: object) -> None:
         self._lock.release()
 
-    async def close_for_others(self) -> None:
+    async def close_for_others(self) -> "Session":
+        """Begin a transaction, and keep everybody else out until it is over."""
         self._refuse_self_deadlock()
         await self._lock.acquire()
         self._owner = asyncio.current_task()
+        self._session = Session(self._tables, self)
+        return self._session
+
+    def session_of_caller(self) -> "Session | None":
+        """The transaction that the current task has open."""
+        return self._session if self._owner is asyncio.current_task() else None
 
     def open_again(self) -> None:
-        self._owner = None
+        self._owner = self._session = None
         self._lock.release()
 
     def _refuse_self_deadlock(self) -> None:
@@ -44,7 +55,7 @@ class Session:
 
     def __init__(self, tables: Tables, gate: Gate) -> None:
         self.tables = tables
-        self.doomed = False
+        self.parts = Parts()
         self._gate = gate
         self._ended_by: Exception | None = None
         tables.journal.open()
@@ -58,13 +69,24 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         pass
 
+    @asynccontextmanager
+    async def part(self) -> AsyncIterator[None]:
+        """What is done in the block is undone if it raises, and nothing else."""
+        async with self.parts.part():
+            length = self.tables.journal.length
+            try:
+                yield
+            except BaseException:
+                if self._ended_by is None:
+                    self.tables.journal.undo_from(length)
+                raise
+
     def commit(self) -> None:
         if self._ended_by is not None:
             raise self._ended_by
-        if self.doomed:
-            raise StoreError("a transaction that was joined failed, so this one is undone as well")
         self.tables.journal.keep()
         self._end(StoreError("the transaction is over: it was committed"))
+        self.parts.committed()
 
     def roll_back(self) -> None:
         """Undo everything, unless the transaction is over already."""

@@ -2,12 +2,13 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Self
 
+from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory.checkpoints import CheckpointOperations
@@ -71,10 +72,19 @@ class MemoryStateStore(_Operations):
     def _access(self) -> AbstractAsyncContextManager[Tables]:
         return self._gate
 
+    def within(self, client: object) -> "MemoryTransaction":
+        """The transaction that the current task has open; the client of such a one is None."""
+        session = self._gate.session_of_caller()
+        if client is not None or session is None:
+            raise ConfigurationError(
+                "the memory store has no database, so no client is in a transaction of it: use "
+                "`async with workflows.transaction() as tx`"
+            )
+        return MemoryTransaction(session, self._scope)
+
     @asynccontextmanager
     async def transaction(self, *, timeout: timedelta = timedelta(seconds=10)) -> AsyncIterator["MemoryTransaction"]:
-        await self._gate.close_for_others()
-        session = Session(self._tables, self._gate)
+        session = await self._gate.close_for_others()
         expiry = asyncio.get_running_loop().call_later(timeout.total_seconds(), session.expire, timeout)
         try:
             yield MemoryTransaction(session, self._scope)
@@ -100,6 +110,12 @@ class MemoryTransaction(_Operations):
         """None: there is no database."""
         return None
 
+    def within(self, client: object) -> "MemoryTransaction":  # noqa: ARG002 - there is one transaction
+        return self
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        self._session.parts.after_commit(call)
+
     async def lock_name(self, name: str) -> None:  # noqa: ARG002 - nobody else can be in a transaction
         async with self._access():
             pass
@@ -122,9 +138,6 @@ class MemoryTransaction(_Operations):
         *,
         timeout: timedelta = timedelta(seconds=10),  # noqa: ARG002 - the outer one's holds
     ) -> AsyncIterator["MemoryTransaction"]:
-        """Join this transaction. An exception that leaves the inner block dooms the whole."""
-        try:
+        """A part of this transaction, which alone is undone if it raises."""
+        async with self._session.part():
             yield self
-        except BaseException:
-            self._session.doomed = True
-            raise

@@ -42,6 +42,18 @@ class Journal:
         if self._steps is not None:
             self._steps.append(undo)
 
+    @property
+    def length(self) -> int:
+        """How much a transaction has done so far."""
+        return len(self._steps or ())
+
+    def undo_from(self, length: int) -> None:
+        """Undo what was done since the journal had this length; the transaction goes on."""
+        if self._steps is not None:
+            steps, self._steps[length:] = self._steps[length:], []
+            for step in reversed(steps):
+                step()
+
     def keep(self) -> None:
         self._steps = None
 

@@ -9,9 +9,12 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from fastapi_durable.model.errors import ConfigurationError
 
 
 class PrismaClient(Protocol):
@@ -47,6 +50,31 @@ def unconnected_twin(client: object) -> ConnectableClient | None:
     except Exception:  # an application's own class may ask for anything
         return None
     return twin if isinstance(twin, AbstractAsyncContextManager) else None
+
+
+TellEnd = Callable[[Callable[[bool], None]], None]
+"""Takes what is to be called when a transaction is over; it is told whether it was committed."""
+
+
+def end_of_transaction(client: object) -> TellEnd:
+    """How one hears of the end of the open transaction to which a client is bound.
+
+    Raises:
+        ConfigurationError: it is bound to none, or is no client of `prisma_inprocess`.
+    """
+    transaction_id = getattr(client, "_tx_id", None)
+    if transaction_id is None:
+        raise ConfigurationError(
+            "the client is in no transaction: pass the one that `async with prisma.tx() as tx` yields, or use `async "
+            "with workflows.transaction() as tx`"
+        )
+    when_ended = getattr(getattr(client, "_engine", None), "when_transaction_ended", None)
+    if when_ended is None:
+        raise ConfigurationError(
+            "the client does not tell when its transaction is committed, as one of prisma_inprocess does. Use `async "
+            "with workflows.transaction() as tx`, and tx.client in it"
+        )
+    return partial(when_ended, transaction_id)
 
 
 def connections_of(client: object) -> int:

@@ -3,8 +3,8 @@
 import asyncio
 import copy
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, TypeVar
 
@@ -16,8 +16,9 @@ from fastapi_durable.model.errors import (
     StoreUnavailableError,
     TransactionExpiredError,
 )
+from fastapi_durable.store.parts import Parts
 from fastapi_durable.store.prisma.client import PrismaClient, connections_of
-from fastapi_durable.store.prisma.failures import is_transaction_over, translate, translate_call
+from fastapi_durable.store.prisma.failures import fault_of_database, is_transaction_over, translate_call
 from fastapi_durable.store.prisma.isolation import READ_COMMITTED, ReadCommitted
 from fastapi_durable.store.prisma.lanes import Lanes
 from fastapi_durable.store.prisma.sql.builder import Sql
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 _SQLITE, _POSTGRES = 2, 3
 _OWN_TRANSACTION = timedelta(seconds=30)
+_PART = "durable_part"
 _ANY_MOMENT = datetime(2000, 1, 1, tzinfo=UTC)
 DEFAULT_LIMIT = timedelta(seconds=10)
 """A third of the default lease; see `StateStore.with_timeout`."""
@@ -42,12 +44,28 @@ class _Learnt:
     Attributes:
         dialect: None until it was asked for.
         lanes: None until the first call that needs a place.
+        open: The transactions that are open, each by the id of its client.
+        inside: The tasks that opened one here.
     """
 
     def __init__(self, client: PrismaClient, dialect: type[Sql] | None = None) -> None:
         self.isolation = ReadCommitted(client)
         self.dialect = dialect
         self.lanes: Lanes | None = None
+        self.open: dict[int, DatabaseTransaction] = {}
+        self.inside: set[asyncio.Task[Any] | None] = set()
+
+    @contextmanager
+    def holding(self, transaction: "DatabaseTransaction") -> Iterator[None]:
+        """Know the transaction, and in which task it is open."""
+        key, task = id(transaction.client), asyncio.current_task()
+        self.open[key] = transaction
+        self.inside.add(task)
+        try:
+            yield
+        finally:
+            self.inside.discard(task)
+            del self.open[key]
 
     def lanes_for(self, sql: Sql, client: PrismaClient) -> Lanes:
         if self.lanes is None:
@@ -118,25 +136,49 @@ class Database:
     @asynccontextmanager
     async def transaction(self, timeout: timedelta) -> AsyncIterator["DatabaseTransaction"]:
         """Open a transaction, commit it at the end of the block, and undo it if the block raises."""
+        self.refuse_inside_own()
         lanes = await self._places()
         lane = await lanes.enter(self.limit, transaction=True)
         try:
             manager, transaction, must_be_said = await self._begin(timeout)
-            try:
-                if must_be_said:
-                    await transaction.execute(await transaction.sql(), READ_COMMITTED)
-                yield transaction
-                transaction.raise_if_doomed()
-            except BaseException as error:
-                await self._roll_back(manager, error)
-                # The body may have used the client itself: a conflict there undid this transaction like any other.
-                failure = transaction.over(error) or translate(error)
-                if failure is None:
-                    raise
-                raise failure from error
-            await transaction.commit(manager)
+            with self.holding(transaction):
+                try:
+                    if must_be_said:
+                        await transaction.execute(await transaction.sql(), READ_COMMITTED)
+                    yield transaction
+                    transaction.raise_if_doomed()
+                except BaseException as error:
+                    await self._roll_back(manager, error)
+                    if isinstance(error, StoreConflictError):
+                        error.undid_outer = False
+                    failure = transaction.over(error) or fault_of_database(error)
+                    if failure is None:
+                        raise
+                    raise failure from error
+                await transaction.commit(manager)
+            transaction.parts.committed()
         finally:
             lanes.leave(lane)
+
+    def find_open(self, client: object) -> "DatabaseTransaction | None":
+        """The open transaction to which a client is bound, if it is known here."""
+        return self._learnt.open.get(id(client))
+
+    def holding(self, transaction: "DatabaseTransaction") -> AbstractContextManager[None]:
+        """Know of an open transaction while the block is, and that the current task is inside it."""
+        return self._learnt.holding(transaction)
+
+    def refuse_inside_own(self) -> None:
+        """Refuse a call beside the transaction that its own task has open: it could wait for that one's end.
+
+        Raises:
+            StoreError: it is such a call.
+        """
+        if self._learnt.inside and asyncio.current_task() in self._learnt.inside:
+            raise StoreError(
+                "the store was used inside its own transaction: a call beside it may wait for its end. Make the call "
+                "through what the block yields: tx.start(...) instead of workflows.start(...)"
+            )
 
     async def _begin(self, timeout: timedelta) -> "tuple[AbstractAsyncContextManager[Any], DatabaseTransaction, bool]":
         """The client's transaction, ours, and whether its isolation level has yet to be said."""
@@ -175,6 +217,7 @@ class Database:
     async def _asked(self, operation: Callable[[], Awaitable[T]], *, urgent: bool) -> T:
         if urgent:
             return await answered(operation, self.limit)
+        self.refuse_inside_own()
         lanes = await self._places()
         lane = await lanes.enter(self.limit)
         try:
@@ -221,12 +264,13 @@ class DatabaseTransaction(Database):
     attempts = 1
 
     def __init__(
-        self, client: PrismaClient, limit: timedelta, dialect: type[Sql], timeout: timedelta, deadline: float
+        self, client: PrismaClient, limit: timedelta, dialect: type[Sql] | None, timeout: timedelta, deadline: float
     ) -> None:
         super().__init__(client, limit, dialect)
+        self.parts = Parts()
         self._timeout = timeout
         self._deadline = deadline
-        self._doomed = False
+        self._doomed_by: StoreError | None = None
 
     async def commit(self, manager: AbstractAsyncContextManager[Any]) -> None:
         await self._attempt(lambda: manager.__aexit__(None, None, None))
@@ -240,20 +284,43 @@ class DatabaseTransaction(Database):
         return StoreError(f"the transaction is over: {error}")
 
     def raise_if_doomed(self) -> None:
-        if self._doomed:
-            raise StoreError("a transaction that was joined failed, so this one is undone as well")
+        """Refuse to go on, or to commit, after what nothing but the end of the whole transaction can undo."""
+        if isinstance(self._doomed_by, StoreConflictError):
+            raise StoreConflictError(*self._doomed_by.args) from self._doomed_by
+        if self._doomed_by is not None:
+            raise StoreError(
+                f"the transaction cannot go on, because a part of it failed: {self._doomed_by}"
+            ) from self._doomed_by
 
     async def atomically(self, work: Work[T]) -> T:
         return await work(self)
 
     @asynccontextmanager
     async def transaction(self, timeout: timedelta) -> AsyncIterator["DatabaseTransaction"]:  # noqa: ARG002 - the outer one's holds
-        """Join this transaction. An exception that leaves the inner block dooms the whole."""
+        """A part of this transaction, which alone is undone if it raises. After a conflict, the whole has to be."""
+        self.raise_if_doomed()
+        async with self.parts.part():
+            await self.execute(await self.sql(), f"SAVEPOINT {_PART}")
+            try:
+                yield self
+            except StoreConflictError as conflict:
+                # The database has undone more than this part, or locks of the whole are in somebody's way.
+                self._doomed_by = conflict
+                conflict.undid_outer = True
+                raise
+            except BaseException:
+                await self._undo_part()
+                raise
+            await self.execute(await self.sql(), f"RELEASE SAVEPOINT {_PART}")
+
+    async def _undo_part(self) -> None:
         try:
-            yield self
-        except BaseException:
-            self._doomed = True
-            raise
+            for statement in ("ROLLBACK TO SAVEPOINT", "RELEASE SAVEPOINT"):
+                await self.execute(await self.sql(), f"{statement} {_PART}")
+        except StoreError as failure:
+            # The connection is gone, or a statement that was given up ended the transaction. What counts is the error
+            # of the part; whoever goes on after it is told by the next call, or at the commit.
+            self._doomed_by = failure
 
     async def _asked(self, operation: Callable[[], Awaitable[T]], *, urgent: bool) -> T:  # noqa: ARG002 - no place is needed
         try:

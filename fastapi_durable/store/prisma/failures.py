@@ -89,6 +89,16 @@ def translate(error: BaseException) -> DurableError | None:
     return StoreError(f"the database refused a statement: {text}")
 
 
+def fault_of_database(error: BaseException) -> StoreError | None:
+    """The library's error for one that leaves a transaction's block, if it says what became of the transaction.
+
+    The block may have used the client itself. A conflict there undid the transaction like any other, and a broken
+    connection did. What the database refused, such as a second row of one key, is the block's own affair.
+    """
+    failure = translate(error)
+    return failure if isinstance(failure, StoreConflictError | StoreUnavailableError) else None
+
+
 def is_transaction_over(error: BaseException) -> bool:
     """Whether the client says that the transaction has been closed already, for no fault of the database."""
     if (fault := _fault(error)) is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi_durable.store.prisma.client import PrismaClient
 
 DEFAULT_ISOLATION = "SELECT current_setting('default_transaction_isolation') AS level"
+LEVEL = "SELECT current_setting('transaction_isolation') AS level"
 READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Self
@@ -15,6 +15,7 @@ from fastapi_durable.store.prisma.checkpoints import CheckpointOperations
 from fastapi_durable.store.prisma.client import ConnectableClient, PrismaClient, database_of, unconnected_twin
 from fastapi_durable.store.prisma.database import Database, DatabaseTransaction
 from fastapi_durable.store.prisma.events import EventOperations
+from fastapi_durable.store.prisma.foreign_transaction import open_transaction
 from fastapi_durable.store.prisma.leases import LeaseOperations
 from fastapi_durable.store.prisma.queries import QueryOperations
 from fastapi_durable.store.prisma.queues import QueueOperations
@@ -79,6 +80,9 @@ class PrismaStateStore(_AllOperations):
         database = Database(client)
         super().__init__(database, bulk=BulkCalls(database))
 
+    def within(self, client: object) -> "PrismaTransaction":
+        return PrismaTransaction(open_transaction(self._database, client), self._scope)
+
     def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
         client = self._database.client
         twin = unconnected_twin(client)
@@ -111,6 +115,7 @@ class PrismaTransaction(_AllOperations):
 
     def __init__(self, database: DatabaseTransaction, scope: str | None) -> None:
         super().__init__(database, scope)
+        self._transaction = database
 
     def with_timeout(self, limit: timedelta) -> Self:  # noqa: ARG002 - it began under a limit, and has one of its own
         return self
@@ -119,6 +124,13 @@ class PrismaTransaction(_AllOperations):
     def client(self) -> object:
         """The client bound to this transaction."""
         return self._database.client
+
+    def within(self, client: object) -> "PrismaTransaction":
+        """The same transaction, or another one that is open."""
+        return PrismaTransaction(open_transaction(self._database, client), self._scope)
+
+    def after_commit(self, call: Callable[[], None]) -> None:
+        self._transaction.parts.after_commit(call)
 
     async def lock_name(self, name: str) -> None:
         sql = await self._database.sql()

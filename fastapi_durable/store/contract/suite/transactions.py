@@ -5,9 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from fastapi_durable.model.errors import LeaseLostError, SignalTokenTakenError, StoreError, TransactionExpiredError
+from fastapi_durable.model.errors import (
+    ConfigurationError,
+    LeaseLostError,
+    SignalTokenTakenError,
+    StoreError,
+    TransactionExpiredError,
+)
 from fastapi_durable.model.records import RunStatus
-from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.base import StateStore, StoreTransaction
 from fastapi_durable.store.contract.suite.attributes import found
 from fastapi_durable.store.contract.suite.builders import (
     T0,
@@ -121,30 +127,94 @@ class TransactionsContract:
             assert await transaction.update_run("run-2", {"output": "written"})
         assert (await existing(store, "run-2")).output == "written"
 
-    async def test_a_transaction_inside_a_transaction_is_the_same_one(self, store: StateStore) -> None:
+    async def test_a_transaction_inside_a_transaction_commits_with_it(self, store: StateStore) -> None:
         async with store.transaction() as outer:
             async with outer.transaction() as inner:
                 await inner.create_run(a_run())
             assert await outer.find_run("run-1") is not None
         assert await store.find_run("run-1") is not None
 
-    async def test_an_error_in_the_inner_block_dooms_the_whole(self, store: StateStore) -> None:
-        """Half of a transaction cannot be undone, so catching the error does not save the other half."""
+    async def test_an_error_in_the_inner_block_undoes_that_block_alone(self, store: StateStore) -> None:
+        """The outer one goes on as if the inner one had never begun."""
 
         async def fail(outer: StateStore) -> None:
             async with outer.transaction() as inner:
                 await inner.create_run(a_run("inner"))
+                await inner.update_run("before", {"output": 1})
                 raise BodyError
 
-        async def fail_and_catch() -> None:
-            async with store.transaction() as outer:
-                await outer.create_run(a_run("outer"))
-                with pytest.raises(BodyError):
-                    await fail(outer)
+        async with store.transaction() as outer:
+            await outer.create_run(a_run("before"))
+            with pytest.raises(BodyError):
+                await fail(outer)
+            assert await outer.find_run("inner") is None
+            await outer.create_run(a_run("after"))
+        assert sorted(await listed(store)) == ["after", "before"]
+        assert (await existing(store, "before")).output is None
 
-        with pytest.raises(StoreError):
-            await fail_and_catch()
-        assert await listed(store) == []
+    async def test_inner_blocks_of_two_tasks_come_one_after_the_other(self, store: StateStore) -> None:
+        """One that fails does not take along what another task does at the same time."""
+
+        async def create(outer: StateStore, name: str, *, fails: bool) -> None:
+            async with outer.transaction() as inner:
+                await inner.create_run(a_run(name))
+                await inner.find_run(name)
+                if fails:
+                    raise BodyError
+
+        async with store.transaction() as outer:
+            calls = [create(outer, f"run-{number}", fails=number % 2 == 1) for number in range(6)]
+            ends = await asyncio.gather(*calls, return_exceptions=True)
+        assert [isinstance(end, BodyError) for end in ends] == [False, True] * 3
+        assert sorted(await listed(store)) == ["run-0", "run-2", "run-4"]
+
+    async def test_what_follows_the_commit_is_called_after_it_or_not_at_all(self, store: StateStore) -> None:
+        called: list[str] = []
+
+        async def undone() -> None:
+            async with store.transaction() as transaction:
+                transaction.after_commit(lambda: called.append("undone"))
+                raise BodyError
+
+        async def undone_part(outer: StoreTransaction) -> None:
+            async with outer.transaction():
+                outer.after_commit(lambda: called.append("of a part that was undone"))
+                raise BodyError
+
+        with pytest.raises(BodyError):
+            await undone()
+        async with store.transaction() as transaction:
+            transaction.after_commit(lambda: called.append("first"))
+            with pytest.raises(BodyError):
+                await undone_part(transaction)
+            async with transaction.transaction():
+                transaction.after_commit(lambda: called.append("of a part"))
+            assert called == []
+        assert called == ["first", "of a part"]
+
+    async def test_a_call_beside_the_own_transaction_is_refused_at_once(self, store: StateStore) -> None:
+        """It would wait for the end of the block in which it is made. Other tasks wait, and go on."""
+        async with store.transaction() as transaction:
+            await transaction.create_run(a_run("inside"))
+            other = asyncio.create_task(store.create_run(a_run("elsewhere")))
+            for call in (store.find_run("inside"), store.create_run(a_run("beside")), self._open(store)):
+                with pytest.raises(StoreError, match="inside its own transaction"):
+                    await call
+        assert (await other).created
+        assert sorted(await listed(store)) == ["elsewhere", "inside"]
+
+    async def _open(self, store: StateStore) -> None:
+        async with store.transaction():
+            pass
+
+    async def test_an_open_transaction_is_found_by_its_client(self, store: StateStore) -> None:
+        async with store.transaction() as transaction:
+            within = store.within(transaction.client)
+            await within.create_run(a_run())
+            assert await transaction.find_run("run-1") is not None
+        assert await store.find_run("run-1") is not None
+        with pytest.raises(ConfigurationError):
+            store.within(object())
 
     @pytest.mark.parametrize("late_write", [True, False])
     async def test_a_transaction_over_its_time_is_undone(self, store: StateStore, late_write: bool) -> None:

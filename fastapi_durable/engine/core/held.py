@@ -1,0 +1,66 @@
+"""A kernel for one open transaction: what it does is part of it, and what it tells is held until the commit.
+
+Before the commit nobody could find what there is to tell of, and after a rollback there is nothing. Nor is a run leased
+to this process before: a lease that is not committed yet protects nothing. The worker of this process hears of the run
+with all others.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from fastapi_durable.engine.core.dispatch import LocalWorker
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.live_events import LiveEvent, LiveEvents
+from fastapi_durable.engine.core.notifications import Notifications
+from fastapi_durable.model.records import Run
+from fastapi_durable.store.base import StoreTransaction
+
+
+def kernel_within(kernel: Kernel, transaction: StoreTransaction) -> Kernel:
+    """The same collaborators, in a transaction that is open."""
+    return replace(
+        kernel,
+        store=transaction,
+        notifications=_HeldNotifications(kernel.notifications, transaction),
+        events=_HeldEvents(kernel.events, transaction),
+        local_worker=LocalWorker(),
+        # What is written in the transaction is not known before it is committed.
+        namespaces_with_queues=set(kernel.namespaces_with_queues),
+    )
+
+
+class _HeldNotifications(Notifications):
+    def __init__(self, outer: Notifications, transaction: StoreTransaction) -> None:
+        super().__init__()
+        self._outer = outer
+        self._transaction = transaction
+
+    def work_available(self) -> None:
+        self._transaction.after_commit(self._outer.work_available)
+
+    def wake_planned(self, at: datetime) -> None:
+        self._transaction.after_commit(partial(self._outer.wake_planned, at))
+
+    def delivered(self, run_id: str) -> None:
+        self._transaction.after_commit(partial(self._outer.delivered, run_id))
+
+    def run_cancelled(self, run_id: str) -> None:
+        self._transaction.after_commit(partial(self._outer.run_cancelled, run_id))
+
+    def run_finished(self, run_id: str, run: Run | None = None) -> None:
+        self._transaction.after_commit(partial(self._outer.run_finished, run_id, run))
+
+
+class _HeldEvents(LiveEvents):
+    def __init__(self, outer: LiveEvents, transaction: StoreTransaction) -> None:
+        super().__init__(outer.clock)
+        self._outer = outer
+        self._transaction = transaction
+
+    @property
+    def are_heard(self) -> bool:
+        return self._outer.are_heard
+
+    def pass_on(self, event: LiveEvent) -> None:
+        self._transaction.after_commit(partial(self._outer.pass_on, event))

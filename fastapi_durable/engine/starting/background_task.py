@@ -1,0 +1,68 @@
+"""Background tasks: a step that is called from outside as a run of its own, without a workflow around it to write.
+
+Every step of the module's `steps=[...]` has a workflow `<step>.task` of one call. Its run is a run like any other: it
+is claimed by processes that know the step, retried by the step's policy, shown in the console and kept as long as
+others.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from fastapi_durable.declare.definition import StepDefinition, WorkflowDefinition
+from fastapi_durable.declare.names import checked_workflow_name
+from fastapi_durable.declare.signature import NoInput
+from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.core.registry import StepRegistry
+from fastapi_durable.model.errors import DefinitionError
+
+_VERSION = "1"
+
+
+def task_workflows(steps: Iterable[StepDefinition]) -> list[WorkflowDefinition]:
+    """The workflows of steps that may be added as background tasks: all whose name can be that of a workflow."""
+    found = {}
+    for step in steps:
+        try:
+            name = checked_workflow_name(_name(step))
+        except DefinitionError:
+            continue  # said where it is added
+        found[name] = WorkflowDefinition(
+            name=name,
+            version=_VERSION,
+            function=_body(step),
+            input_type=step.input_type,
+            output_type=step.output_type,
+            default=step.default,
+        )
+    return list(found.values())
+
+
+def task_workflow(steps: StepRegistry, step: Callable[..., Any] | str) -> str:
+    """The name of the workflow that runs a step as a background task.
+
+    Raises:
+        StepNotRegisteredError: the step is not in the module's `steps=[...]`.
+        DefinitionError: another one of its name is, or the name is none that a workflow can have.
+    """
+    wanted = steps.resolve(step)
+    if steps.get(wanted.name).function != wanted.function:
+        raise DefinitionError(f"another step is registered as {wanted.name!r}; give one of them another name")
+    return checked_workflow_name(_name(wanted))
+
+
+def _name(step: StepDefinition) -> str:
+    return f"{step.name}.task"
+
+
+def _body(step: StepDefinition) -> Callable[..., Any]:
+    if step.input_type is NoInput:
+
+        async def call(ctx: WorkflowContext) -> Any:
+            return await ctx.step(step.function)
+
+        return call
+
+    async def call_with(ctx: WorkflowContext, input: Any) -> Any:
+        return await ctx.step(step.function, input)
+
+    return call_with

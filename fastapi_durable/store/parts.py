@@ -1,0 +1,55 @@
+"""What is going on in one open transaction: a part that can be undone by itself, and what follows the commit.
+
+Both stores use it. Parts come one after the other: the database keeps one stack of savepoints for a transaction, so
+two parts that were open at the same time would undo each other.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+AfterCommit = Callable[[], None]
+
+
+class Parts:
+    """The parts of one transaction, and the calls that wait for its commit."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._owner: asyncio.Task[object] | None = None
+        self._calls: list[AfterCommit] = []
+
+    def after_commit(self, call: AfterCommit) -> None:
+        """Call this when the transaction is committed; never, if it is undone, or the part that asked for it is."""
+        self._calls.append(call)
+
+    def committed(self) -> None:
+        """Make the calls; nothing of the transaction can be undone any more."""
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call()
+
+    @asynccontextmanager
+    async def part(self) -> AsyncIterator[None]:
+        """One part, while no other one is open. If it raises, what it wanted to have called is not called."""
+        task = asyncio.current_task()
+        if self._owner is task:
+            async with self._forgetting():
+                yield
+            return
+        async with self._lock:
+            self._owner = task
+            try:
+                async with self._forgetting():
+                    yield
+            finally:
+                self._owner = None
+
+    @asynccontextmanager
+    async def _forgetting(self) -> AsyncIterator[None]:
+        asked_before = len(self._calls)
+        try:
+            yield
+        except BaseException:
+            del self._calls[asked_before:]
+            raise

@@ -1,0 +1,69 @@
+"""A transaction that the application opened on its own client, and in which the store takes part."""
+
+import math
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+from fastapi_durable.model.errors import ConfigurationError, StoreError
+from fastapi_durable.store.prisma.client import end_of_transaction
+from fastapi_durable.store.prisma.database import Database, DatabaseTransaction, answered
+from fastapi_durable.store.prisma.failures import translate
+from fastapi_durable.store.prisma.isolation import LEVEL
+from fastapi_durable.store.prisma.sql.builder import Sql
+
+_UNKNOWN_LIMIT = timedelta(0)
+
+
+def open_transaction(database: Database, client: Any) -> DatabaseTransaction:
+    """The open transaction to which a client is bound, whoever opened it.
+
+    Raises:
+        ConfigurationError: the client is in no open transaction, or cannot tell when it is over.
+        StoreError: the transaction is over.
+    """
+    known = database.find_open(client)
+    if known is not None:
+        return known
+    when_ended = end_of_transaction(client)
+    transaction = _ForeignTransaction(client, database)
+    held = ExitStack()
+
+    def ended(committed: bool) -> None:
+        held.close()
+        if committed:
+            transaction.parts.committed()
+
+    try:
+        when_ended(ended)
+    except Exception as error:
+        raise translate(error) or StoreError(f"the transaction is over: {error}") from error
+    held.enter_context(database.holding(transaction))
+    return transaction
+
+
+class _ForeignTransaction(DatabaseTransaction):
+    """Statements of a transaction of which nobody has said how it began."""
+
+    def __init__(self, client: Any, outer: Database) -> None:
+        # Its own limit is the client's affair, which says so when it is over.
+        super().__init__(client, outer.limit, None, _UNKNOWN_LIMIT, math.inf)
+        self._outer = outer
+        self._is_checked = False
+
+    async def sql(self) -> Sql:
+        if not self._is_checked:
+            self._learnt.dialect = type(await self._outer.sql())
+            if not self._learnt.dialect.one_writer:
+                await self._require_read_committed()
+            self._is_checked = True
+        return await super().sql()
+
+    async def _require_read_committed(self) -> None:
+        rows: Any = await answered(lambda: self.client.query_raw(LEVEL), self.limit)
+        level = str(rows[0]["level"])
+        if level != "read committed":
+            raise ConfigurationError(
+                f"the transaction must be at READ COMMITTED, got {level.upper()}: at another level it does not see "
+                "what others committed while it waited for them. Open it with isolation_level='ReadCommitted'"
+            )
