@@ -24,7 +24,9 @@ def main(name: str) -> int:
         return 2
     stamp = datetime.now(UTC).strftime("%Y%m%d%H%M%S")
     with tempfile.TemporaryDirectory() as directory, postgres_server() as server:
-        urls = {"sqlite": f"file:{directory}/scratch.db", "postgresql": server.url}
+        scratch = Path(directory) / "scratch.db"
+        scratch.touch()
+        urls = {"sqlite": f"file:{scratch}", "postgresql": server.url}
         for provider, schema in SCHEMAS.items():
             before = Path(directory) / schema
             before.write_text(_migrated_schema(provider, schema), encoding="utf-8")

@@ -163,4 +163,5 @@ async def test_a_page_misses_nothing_and_gets_nothing_twice_while_the_server_is_
         offsets = await page.evaluate("window.offsets")
     assert [text.strip() for text in texts] == [str(number) for number in range(60)]
     assert offsets == list(range(len(offsets)))
-    assert len(offsets) == 60 + 21
+    # Twice in the step, if the body was quicker than the browser.
+    assert len(offsets) >= 60 + 21

@@ -226,7 +226,7 @@ async def test_an_option_that_does_not_exist_is_refused_and_not_passed_over(stor
     async with running_engine(store, flow) as engine:
         assert all("'max_attempt'" in message for message in await engine.execute(flow, timeout="60s"))
         for start in (engine.start(flow, **wrong), engine.execute(flow, **wrong)):
-            with pytest.raises(TypeError, match="unexpected keyword argument 'max_attempt'; it takes fairness_key"):
+            with pytest.raises(TypeError, match="unexpected keyword argument 'max_attempt'; it takes at, delay"):
                 await start
         with pytest.raises(TypeError, match="max_attempt"):
             await engine.signal_with_start(flow, token="go", **wrong)

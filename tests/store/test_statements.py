@@ -95,7 +95,7 @@ MORE_STATEMENTS: dict[str, tuple[int, Operation]] = {
     # BEGIN, run, attributes, COMMIT
     "create_run with attributes": (4, lambda store: store.create_run(a_run("new", search_attributes={"a": 1, "b": 2}))),
     "update_run with attributes": (5, lambda store: store.update_run("run-1", {"search_attributes": {"a": 1}})),
-    "delete_run": (6, lambda store: store.delete_run("run-1")),
+    "delete_run": (7, lambda store: store.delete_run("run-1")),
     "create_run of an existing run": (2, lambda store: store.create_run(a_run())),
     "record a finished checkpoint again": (2, lambda store: store.record_checkpoint(a_checkpoint(0), token="mine")),
     # Where the newest that are kept end, what is older
