@@ -84,6 +84,9 @@ def _join_keys(rows: Sequence[Any], fields: Sequence[str], strict: bool) -> list
     if len(fields) == 1:
         # The usual relation, by one field, which most often is a text: as it is, it is the key.
         return [value if type(value) is str else convert(value) for value in _values(rows, fields[0])]
+    if not fields:
+        # A relation of which no row is wanted (`take` is 0).
+        return [()] * len(rows)
     return [tuple(map(convert, values)) for values in zip(*(_values(rows, field) for field in fields), strict=True)]
 
 

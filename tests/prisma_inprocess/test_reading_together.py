@@ -125,3 +125,11 @@ def test_children_are_attached_to_every_parent_that_has_their_key() -> None:
         parents: list[dict[str, Any]] = [{"id": 1}, {"id": 1}, {"id": 2}, {"id": 3}]
         attach(parents, JoinChild([("id", "parent")], "children", is_unique=False), children, strict=strict)
         assert [[child["name"] for child in parent["children"]] for parent in parents] == wanted
+
+
+async def test_an_include_of_no_rows_gives_every_parent_an_empty_list(rich: Rich) -> None:
+    """Its plan joins by no column at all."""
+    async with rich.client() as db:
+        await users_with_posts(rich, db)
+        users = await db.user.find_many(include={"posts": {"take": 0}})
+        assert titles(users) == {"ada": [], "bob": []}
