@@ -63,7 +63,7 @@ def test_a_page_is_a_program_that_prints_what_it_shows(page: str, tmp_path: Path
 
 def test_every_block_of_code_is_of_a_kind_that_tests_know() -> None:
     """A block of another kind would be run by no test."""
-    known = {"python", "text", "console", "prisma", "toml", "bash", "http", "json", "ini"}
+    known = {"python", "text", "console", "prisma", "toml", "bash", "http", "json", "ini", "html"}
     kinds = {
         (str(path.relative_to(DOCS)), kind)
         for path in DOCS.rglob("*.md")
