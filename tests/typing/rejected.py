@@ -39,6 +39,7 @@ async def wrong_steps(ctx: WorkflowContext) -> None:
     await ctx.step(1)  # type: ignore[call-overload]
     await ctx.step(Warehouse.pick, 1)  # type: ignore[arg-type]
     await ctx.step(count, attempts=2)  # type: ignore[call-overload]
+    await ctx.step(count, retry_on=[OSError])  # type: ignore[call-overload]
     await ctx.child(Delivery, 1)  # type: ignore[arg-type]
     await Delivery(Client()).charge(1)  # type: ignore[arg-type]
     number: int = text  # type: ignore[assignment]
