@@ -4,7 +4,7 @@ Checked, never executed: mypy runs over it with the rest of the repository.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any, Never, assert_type
 from uuid import UUID
@@ -343,6 +343,7 @@ async def together(workflows: WorkflowServiceDep, order: Order) -> None:
     async with workflows.transaction() as untyped:
         assert_type(untyped.client, Any)
     assert_type(workflows.within(Client()), WorkflowTransaction[Client])
+    assert_type(workflows.transaction(Client), AbstractAsyncContextManager[WorkflowTransaction[Client]])
 
 
 async def outside(workflows: WorkflowService, order: Order) -> None:

@@ -107,6 +107,7 @@ async def wrong_transactions(workflows: WorkflowService, order: Order) -> None:
         await typed.execute(checkout, order)  # type: ignore[attr-defined]
         name: str = await typed.start(checkout, order)  # type: ignore[assignment]
         workflows.transaction(name)  # type: ignore[call-overload]
+        workflows.within()  # type: ignore[call-arg]
 
 
 async def wrong_operations(workflows: WorkflowService, order: Order) -> None:
