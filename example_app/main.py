@@ -12,9 +12,9 @@ from example_app.durable import durable
 from example_app.orders import Order, OrderDep, StoredOrder, run_id_of, save_order
 from example_app.workflow import Approval, checkout, send_receipt
 from fastapi_durable import DurableHealthDep, DurableTasksDep, RunStatus, StateStoreDep, WorkflowServiceDep
-from fastapi_durable.errors import StoreUnavailableError
 
 app = FastAPI(title="Order desk", lifespan=durable.lifespan)
+durable.add_exception_handlers(app)
 # A desk on one's own machine. Yours has a login: durable.router(dependencies=[Depends(login)]).
 app.include_router(durable.router(allow_unauthenticated=True), prefix="/durable")
 app.include_router(warehouse.router)
@@ -76,11 +76,10 @@ async def read_ledger(order: OrderDep, prisma: PrismaDep) -> list[LedgerLine]:
     return [LedgerLine(kind=row.kind, amount_cents=row.amountCents, at=row.at) for row in rows]
 
 
-@app.exception_handler(StoreUnavailableError)
 @app.exception_handler(DataError)
-async def unavailable(_: Request, error: Exception) -> JSONResponse:
+async def unavailable(_: Request, error: DataError) -> JSONResponse:
     """The database is away for a while: every request here may be repeated, so say when."""
-    if isinstance(error, DataError) and not str(error.code).startswith("P1"):
+    if not str(error.code).startswith("P1"):
         raise error  # Prisma's P1... are about the connection, and only they
     problem = {"title": "Service Unavailable", "status": 503, "detail": "the database cannot be reached at the moment"}
     return JSONResponse(problem, 503, {"Retry-After": "5"}, "application/problem+json")

@@ -51,6 +51,7 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.transport.threads import Threads
 from fastapi_durable.web.login import ConsoleLogin
+from fastapi_durable.web.problems import add_problem_handler
 from fastapi_durable.web.router import console_router
 from fastapi_durable.web.run_stream import run_stream_router
 from fastapi_durable.web.scope import TenantDependency
@@ -313,6 +314,19 @@ class DurableModule:
             lifetime=parse_duration(lifetime).total_seconds(),
             max_readers=max_readers,
         )
+
+    def add_exception_handlers(self, app: Starlette) -> None:
+        """Answer the library's errors in the application's own routes with problem documents (RFC 9457).
+
+        404 for what is not there, 409 for conflicts, 422 for bad input, 429 for a full singleton, 503 with
+        `Retry-After` while the database or the module is away, 504 for a result that is not there in time. A handler
+        of the application for one class of errors goes before. Errors that mean a mistake in the code, and the failure
+        of a run, stay a 500 without details. Errors in a WebSocket stay as they are.
+
+        Args:
+            app: The application.
+        """
+        add_problem_handler(app)
 
     def runtime(self, app: Application) -> DurableRuntime:
         """Return what runs in an application, for code into which FastAPI does not inject.

@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 from fastapi_durable.declare.annotations import remember_names
 from fastapi_durable.declare.methods import STEP, Method, make_durable, plain, step_methods
 from fastapi_durable.declare.names import checked_name, checked_part, checked_workflow_name
-from fastapi_durable.declare.retry import Backoff
+from fastapi_durable.declare.retry import Backoff, ErrorFilter, check_error_filter, matches
 from fastapi_durable.declare.signature import NO_DEFAULT, function_of, refuse_data_as_context, signature_of
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
@@ -34,11 +34,15 @@ class StepPolicy:
         max_attempts: Executions in all, the first one included.
         backoff: The wait between attempts.
         timeout: Limit of one attempt; None: no limit.
+        retry_on: Errors that may be followed by another attempt; None: all.
+        give_up_on: Errors that end the attempts, whatever `retry_on` says; None: none.
     """
 
     max_attempts: int = 1
     backoff: Backoff = field(default_factory=Backoff)
     timeout: timedelta | None = None
+    retry_on: ErrorFilter | None = field(default=None, hash=False)
+    give_up_on: ErrorFilter | None = field(default=None, hash=False)
 
     def __post_init__(self) -> None:
         attempts: Any = self.max_attempts
@@ -46,19 +50,43 @@ class StepPolicy:
             raise DefinitionError(f"max_attempts must be 1 or more, got {attempts!r}")
         if not isinstance(self.backoff, Backoff):
             raise DefinitionError(f"backoff must be made by fixed() or exponential(), got {self.backoff!r}")
+        if self.retry_on is not None:
+            check_error_filter("retry_on", self.retry_on)
+        if self.give_up_on is not None:
+            check_error_filter("give_up_on", self.give_up_on)
 
     def override(
-        self, *, max_attempts: int | None = None, backoff: Backoff | None = None, timeout: Duration | None = None
+        self,
+        *,
+        max_attempts: int | None = None,
+        backoff: Backoff | None = None,
+        timeout: Duration | None = None,
+        retry_on: ErrorFilter | None = None,
+        give_up_on: ErrorFilter | None = None,
     ) -> "StepPolicy":
         """This policy with the given fields replaced; None leaves a field as it is."""
-        if max_attempts is None and backoff is None and timeout is None:
-            return self
-        return replace(
-            self,
-            max_attempts=self.max_attempts if max_attempts is None else max_attempts,
-            backoff=self.backoff if backoff is None else backoff,
-            timeout=self.timeout if timeout is None else parse_duration(timeout),
-        )
+        given = {
+            "max_attempts": max_attempts,
+            "backoff": backoff,
+            "timeout": None if timeout is None else parse_duration(timeout),
+            "retry_on": retry_on,
+            "give_up_on": give_up_on,
+        }
+        changed: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return replace(self, **changed) if changed else self
+
+    def gives_up(self, error: BaseException) -> bool:
+        """Whether an error ends the attempts, however many are left.
+
+        Raises:
+            Exception: what a function of `retry_on` or `give_up_on` raises.
+        """
+        if not issubclass(type(error), Exception):
+            return False
+        raised: Any = error
+        if self.give_up_on is not None and matches(self.give_up_on, raised):
+            return True
+        return self.retry_on is not None and not matches(self.retry_on, raised)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +204,8 @@ def step(
     max_attempts: int = 1,
     backoff: Backoff | None = None,
     timeout: Duration | None = None,
+    retry_on: ErrorFilter | None = None,
+    give_up_on: ErrorFilter | None = None,
 ) -> Callable[[F], F]: ...
 def step(
     function: F | None = None,
@@ -185,6 +215,8 @@ def step(
     max_attempts: int = 1,
     backoff: Backoff | None = None,
     timeout: Duration | None = None,
+    retry_on: ErrorFilter | None = None,
+    give_up_on: ErrorFilter | None = None,
 ) -> F | Callable[[F], F]:
     """Declare a function as a step. The function itself stays callable as before.
 
@@ -193,6 +225,10 @@ def step(
         max_attempts: Maximum number of attempts, the first one included.
         backoff: Wait between attempts. Default: exponential from one second to five minutes, with jitter.
         timeout: Limit of one attempt. None: no limit.
+        retry_on: Errors after which another attempt is made: an exception class, a tuple of classes, or a function
+            `(Exception) -> bool`. None: all errors.
+        give_up_on: Errors that end the attempts, in the same forms. It goes before `retry_on`. `FatalError` always
+            ends them.
 
     Returns:
         The function, unchanged.
@@ -202,7 +238,9 @@ def step(
     """
 
     def declare(target: F) -> F:
-        policy = StepPolicy().override(max_attempts=max_attempts, backoff=backoff, timeout=timeout)
+        policy = StepPolicy().override(
+            max_attempts=max_attempts, backoff=backoff, timeout=timeout, retry_on=retry_on, give_up_on=give_up_on
+        )
         options = {"name": checked_name(name or default_name(target)), "policy": policy}
         try:
             setattr(target, STEP, options)

@@ -1,11 +1,46 @@
-"""How long to wait before a failed step is tried again."""
+"""Which errors of a step are retried, and how long to wait before the next attempt."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from fastapi_durable.model.duration import LONGEST, Duration, parse_duration
+from fastapi_durable.model.errors import DefinitionError
+
+ErrorFilter = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
+"""Some errors: those of a class, of one of several classes, or those for which a function returns True."""
+
+
+def check_error_filter(option: str, given: Any) -> None:
+    """Refuse what chooses no errors.
+
+    Raises:
+        DefinitionError: it is no class of exceptions, no tuple of such classes, and no plain function.
+    """
+    classes = given if isinstance(given, tuple) else (given,)
+    if all(isinstance(each, type) and issubclass(each, Exception) for each in classes):
+        return
+    called = getattr(given, "__call__", None)  # noqa: B004 (an object may have an asynchronous one)
+    is_function = callable(given) and not isinstance(given, type)
+    if not is_function or inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(called):
+        raise DefinitionError(
+            f"{option} must be an Exception class, a tuple of them, or a plain function (Exception) -> bool, "
+            f"got {given!r:.80}"
+        )
+
+
+def matches(chosen: ErrorFilter, error: Exception) -> bool:
+    """Whether an error is one of those that were chosen.
+
+    Raises:
+        Exception: what the function raises.
+    """
+    if isinstance(chosen, (type, tuple)):
+        # By the class: an instance may answer `isinstance` with an exception of its own.
+        return issubclass(type(error), chosen)
+    return bool(chosen(error))
 
 
 @dataclass(frozen=True, slots=True)

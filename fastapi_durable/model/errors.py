@@ -12,7 +12,7 @@ DurableError
 │   ├── TransactionExpiredError     the transaction took longer than its timeout and was undone
 │   └── LeaseLostError              another worker owns the run now
 ├── SerializationError              a value has no JSON form, or the stored form does not fit the type
-│   └── InputValidationError        a workflow's input does not validate
+│   └── InputValidationError        what a caller gave does not validate: an input, an option, a payload
 ├── WorkflowNotRegisteredError      unknown name or version
 ├── StepNotRegisteredError          unknown name of a step
 ├── EntityNotRegisteredError        this engine does not know the entity
@@ -152,7 +152,7 @@ class SerializationError(DurableError):
 
 
 class InputValidationError(SerializationError):
-    """The input of a start does not fit the type that the workflow declares. No run was created."""
+    """What a caller gave does not fit: the input of a start, an option, a payload. Nothing was started or delivered."""
 
 
 class WorkflowNotRegisteredError(DurableError):

@@ -17,6 +17,7 @@ from fastapi_durable.engine.primitives.update import UpdateResult, offer_update
 from fastapi_durable.engine.primitives.webhook import Callback, deliver_callback
 from fastapi_durable.engine.runs.addressing import require_visible, resolve_run
 from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.runs.input import encode_sent
 from fastapi_durable.model.records import ErrorRecord, Json
 from fastapi_durable.model.reserved import checked_text, checked_token
 
@@ -42,15 +43,15 @@ class Deliveries:
             Whether a run received it; False: it is kept.
 
         Raises:
-            InputValidationError: the token or the id cannot be stored, or a run of another namespace waits for it.
-            SerializationError: the payload cannot be stored, or does not fit the type that the waiting call declares.
-                Nothing is delivered or kept then. A payload that is kept is checked when a run reads it.
+            InputValidationError: the token, the id or the payload cannot be stored, a run of another namespace waits
+                for the signal, or the payload does not fit the type that the waiting call declares. Nothing is
+                delivered or kept then. A payload that is kept is checked when a run reads it.
         """
         kernel = self._kernel
         checked_token(token)
         if signal_id is not None:
             checked_text("signal_id", signal_id)
-        encoded = kernel.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        encoded = encode_sent(kernel.codec, payload, what=f"the payload of signal {token!r}")
         return await retry_conflicts(kernel.clock, lambda: deliver_signal(kernel, token, encoded, signal_id=signal_id))
 
     async def signal_waiting(self, token: str, payload: Any = None, *, namespace: str) -> bool:
@@ -60,12 +61,11 @@ class Deliveries:
             Whether a run received it; False: none of the namespace waits, and nothing was kept.
 
         Raises:
-            InputValidationError: the token cannot be stored.
-            SerializationError: as for `signal`.
+            InputValidationError: as for `signal`.
         """
         kernel = self._kernel
         checked_token(token)
-        encoded = kernel.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        encoded = encode_sent(kernel.codec, payload, what=f"the payload of signal {token!r}")
         return await retry_conflicts(kernel.clock, lambda: deliver_within(kernel, namespace, token, encoded))
 
     async def publish_event(
@@ -81,8 +81,7 @@ class Deliveries:
             buffer: If nobody wants the event yet, keep one copy for the first that will.
 
         Raises:
-            InputValidationError: the name or the id cannot be stored.
-            SerializationError: the payload has no JSON form.
+            InputValidationError: the name, the id or the payload cannot be stored.
         """
         kernel = self._kernel
         if event_id is not None:
@@ -90,7 +89,7 @@ class Deliveries:
         event = Event(
             id=event_id or str(uuid.uuid4()),
             name=checked_event_name(name),
-            payload=kernel.codec.encode(payload, Any, what=f"the payload of event {name!r}"),
+            payload=encode_sent(kernel.codec, payload, what=f"the payload of event {name!r}"),
             published_at=kernel.clock.now(),
             traceparent=current_traceparent(),
         )
@@ -110,10 +109,10 @@ class Deliveries:
         meant, also by an update that was accepted before.
 
         Raises:
-            SerializationError: the value has no JSON form.
+            InputValidationError: the value has no JSON form.
         """
         kernel = self._kernel
-        encoded = kernel.codec.encode(value, Any, what=f"the value of update {name!r}")
+        encoded = encode_sent(kernel.codec, value, what=f"the value of update {name!r}")
         checked_part("name of an update", name)
         return await offer_update(kernel, run_id, name, encoded)
 
@@ -153,11 +152,11 @@ class Deliveries:
         """Deliver a callback to the webhook of this token; what the public route does.
 
         Raises:
-            SerializationError: the payload has no JSON form. With `misfit`: it does not fit the type of the webhook,
+            InputValidationError: the payload has no JSON form. With `misfit`: it does not fit the type of the webhook,
                 which still waits.
         """
         kernel = self._kernel
-        encoded = kernel.codec.encode(payload, Any, what="the body of a callback")
+        encoded = encode_sent(kernel.codec, payload, what="the body of a callback")
         return await retry_conflicts(kernel.clock, lambda: deliver_callback(kernel, token, encoded))
 
     async def complete_task(self, run_id: str, name: str, value: Any = None) -> bool:
@@ -166,10 +165,10 @@ class Deliveries:
         Raises:
             RunNotFoundError: no run has this id.
             RunStateError: the run has ended.
-            SerializationError: the value has no JSON form, or the run waits for it and declares another type. Then
+            InputValidationError: the value has no JSON form, or the run waits for it and declares another type. Then
                 nothing was reported.
         """
-        encoded = self._kernel.codec.encode(value, Any, what=f"the result of task {name!r}")
+        encoded = encode_sent(self._kernel.codec, value, what=f"the result of task {name!r}")
         return await self._end_task(run_id, name, value=encoded)
 
     async def fail_task(self, run_id: str, name: str, error: str | BaseException) -> bool:

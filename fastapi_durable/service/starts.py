@@ -24,7 +24,7 @@ from fastapi_durable.engine.runs.create import (
 )
 from fastapi_durable.engine.runs.delivery import tell_receiver
 from fastapi_durable.engine.runs.handle import RunHandle
-from fastapi_durable.engine.runs.input import NO_INPUT, encode_input
+from fastapi_durable.engine.runs.input import NO_INPUT, encode_input, encode_sent
 from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.engine.runs.queues import know_queue, place_in_queue, refuse_delay_in_queue
 from fastapi_durable.engine.runs.start_validation import (
@@ -150,8 +150,8 @@ class Starts:
                 run that both the first and every later caller mean; without it each call starts one.
 
         Raises:
-            SerializationError: the token or the payload cannot be stored.
-            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
+            InputValidationError: the token or the payload cannot be stored, or as `start`.
+            RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
                 StoreUnavailableError: as `start`; nothing was sent then.
         """
         kernel, payload, signal_id = self._kernel, options.pop("payload", None), options.pop("signal_id", None)
@@ -159,7 +159,7 @@ class Starts:
         checked_token(token)
         if signal_id is not None:
             checked_text("signal_id", signal_id)
-        encoded = kernel.codec.encode(payload, Any, what=f"the payload of signal {token!r}")
+        encoded = encode_sent(kernel.codec, payload, what=f"the payload of signal {token!r}")
         await know_queue(kernel, run.namespace, run.queue)
         stored, created = await retry_conflicts(
             kernel.clock, lambda: self._start_with_signal(definition, run, token, encoded, signal_id)

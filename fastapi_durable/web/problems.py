@@ -1,6 +1,7 @@
-"""What our own routes answer when something is wrong: RFC 9457 problems, and nothing about the application's routes.
+"""What a route answers when something is wrong: RFC 9457 problems.
 
-The only place where an error of the library becomes an HTTP status code.
+The only place where an error of the library becomes an HTTP status code, in our own routes and, on demand, in the
+application's.
 """
 
 import json
@@ -14,12 +15,15 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
+from starlette.applications import Starlette
 
 from fastapi_durable.model.errors import (
     ConfigurationError,
     DefinitionError,
     DurableError,
     EntityNotRegisteredError,
+    InputValidationError,
+    NotStartedError,
     ResultTimeoutError,
     RunIdTakenError,
     RunNotFoundError,
@@ -52,6 +56,7 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     SignalTokenTakenError: HTTPStatus.CONFLICT,
     SingletonQueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    InputValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreConflictError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -59,7 +64,19 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     # At run time: a name that a request brought. What is declared wrongly fails at the start.
     DefinitionError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
+    NotStartedError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+_MISTAKES: Final = frozenset(
+    {
+        WorkflowNotRegisteredError,
+        EntityNotRegisteredError,
+        SerializationError,
+        DefinitionError,
+        ConfigurationError,
+    }
+)
+"""Kinds that mean a mistake in the code when a route of the application raises them. In our routes, a request brings
+the name or the value."""
 _HEADERS: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
     HTTPStatus.UNAUTHORIZED: {"WWW-Authenticate": 'Session realm="fastapi_durable"'},
@@ -124,14 +141,43 @@ class BodyTooLarge(HTTPException):
         super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has at most {MAX_BODY} bytes")
 
 
-def problem_of(error: DurableError) -> Response:
-    """The answer that tells of an error."""
+def problem_of(error: DurableError, *, where: str = "console") -> Response:
+    """The answer that tells of an error.
+
+    Args:
+        where: Names the routes in the log, which gets what the answer does not say.
+    """
     table = {**_STATUS_OF, **_STATUS_OF_OWN}
-    status = next((table[kind] for kind in type(error).__mro__ if kind in table), HTTPStatus.INTERNAL_SERVER_ERROR)
+    kind = _listed_kind(error, table)
+    status = HTTPStatus.INTERNAL_SERVER_ERROR if kind is None else table[kind]
     detail = _neutral(error)
     if detail is not None:
-        _log.warning("console: %s: %s", type(error).__name__, error)
-    return _response(type(error).__name__, status, detail or str(error), headers=_HEADERS.get(status))
+        _log.warning("%s: %s: %s", where, type(error).__name__, error)
+    return _private(_response(type(error).__name__, status, detail or str(error), headers=_HEADERS.get(status)))
+
+
+def add_problem_handler(app: Starlette) -> None:
+    """Let the application's own routes answer with problems, except where an error means a mistake in its code."""
+
+    async def answer(request: object, error: Exception) -> Response:
+        # Once a WebSocket is open, there is no status to answer with.
+        if not isinstance(request, Request) or not isinstance(error, DurableError):
+            raise error
+        if _listed_kind(error, _STATUS_OF) in {None, *_MISTAKES}:
+            raise error
+        return problem_of(error, where="route")
+
+    app.add_exception_handler(DurableError, answer)
+
+
+def _listed_kind(error: DurableError, table: Mapping[type[DurableError], HTTPStatus]) -> type[DurableError] | None:
+    return next((kind for kind in type(error).__mro__ if kind in table), None)
+
+
+def _private(response: Response) -> Response:
+    """Runs are private, and different in a moment: no proxy and no browser's disk keeps an answer."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
@@ -177,10 +223,7 @@ class ProblemRoute(APIRoute):
                 return _response("BodyTooLargeError", HTTPStatus.REQUEST_ENTITY_TOO_LARGE, error.detail)
 
         async def handle(request: Request) -> Response:
-            response = await answer(request)
-            # Runs are private, and different in a moment: no proxy and no browser's disk keeps an answer.
-            response.headers.setdefault("Cache-Control", "no-store")
-            return response
+            return _private(await answer(request))
 
         return handle
 
@@ -211,10 +254,12 @@ def _invalid(error: RequestValidationError) -> Response:
 
 
 def _neutral(error: DurableError) -> str | None:
-    """What to say where a database says of itself what is for the log: addresses, names of tables, statements."""
+    """What to say where the message is for the log: addresses, names of tables, statements, advice to developers."""
     match error:
         case StoreUnavailableError() | StoreConflictError() | TransactionExpiredError():
             return "the database cannot be used at the moment"
+        case NotStartedError():
+            return "the application has not started, or is stopping"
         case StoreError():
             return "the database refused what was asked; the application's log says why"
         case SchemaMismatchError():

@@ -94,6 +94,10 @@ async def ends_by_itself(store: StateStore) -> None:
         await until(run_has(store, "at once", SUSPENDED))
 
 
+async def begins_later(store: StateStore) -> None:
+    await build_engine(store, waits).start(waits, run_id="later", delay="1h")
+
+
 async def is_cancelled(store: StateStore) -> None:
     outside = build_engine(store, waits)
     await outside.start(waits, run_id="not begun")
@@ -173,6 +177,7 @@ async def is_of_a_workflow_that_no_worker_knows(store: StateStore) -> None:
 
 LIVES: list[Callable[[StateStore], Awaitable[None]]] = [
     ends_by_itself,
+    begins_later,
     is_cancelled,
     is_handed_back,
     is_retried,

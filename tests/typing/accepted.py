@@ -170,6 +170,8 @@ class Delivery:
     async def run(self, ctx: WorkflowContext, order: Order, *, settings: SettingsDep) -> Receipt:
         assert_type(await self.charge(order), Receipt)
         assert_type(await ctx.step(self.charge, order, max_attempts=2, compensate=self.refund), Receipt)
+        assert_type(await ctx.step(self.charge, order, retry_on=(OSError, ValueError), give_up_on=KeyError), Receipt)
+        assert_type(await ctx.step(self.charge, order, retry_on=lambda error: "busy" in str(error)), Receipt)
         assert_type(await ctx.step(Warehouse.pick, order), int)
         assert_type(await ctx.step(Warehouse.weigh, order), float)
         assert_type(await ctx.step(Warehouse.stock), bytes)
@@ -342,6 +344,7 @@ async def together(workflows: WorkflowServiceDep, order: Order) -> None:
     async with workflows.transaction() as untyped:
         assert_type(untyped.client, Any)
     assert_type(workflows.within(Client()), WorkflowTransaction[Client])
+    assert_type(workflows.transaction(Client), AbstractAsyncContextManager[WorkflowTransaction[Client]])
 
 
 async def outside(workflows: WorkflowService, order: Order) -> None:

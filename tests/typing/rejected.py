@@ -39,6 +39,7 @@ async def wrong_steps(ctx: WorkflowContext) -> None:
     await ctx.step(1)  # type: ignore[call-overload]
     await ctx.step(Warehouse.pick, 1)  # type: ignore[arg-type]
     await ctx.step(count, attempts=2)  # type: ignore[call-overload]
+    await ctx.step(count, retry_on=[OSError])  # type: ignore[call-overload]
     await ctx.child(Delivery, 1)  # type: ignore[arg-type]
     await Delivery(Client()).charge(1)  # type: ignore[arg-type]
     number: int = text  # type: ignore[assignment]
@@ -106,7 +107,7 @@ async def wrong_transactions(workflows: WorkflowService, order: Order) -> None:
         await typed.execute(checkout, order)  # type: ignore[attr-defined]
         name: str = await typed.start(checkout, order)  # type: ignore[assignment]
         workflows.transaction(name)  # type: ignore[call-overload]
-    name = workflows.within(Client())  # type: ignore[assignment]
+        workflows.within()  # type: ignore[call-arg]
 
 
 async def wrong_operations(workflows: WorkflowService, order: Order) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy, step_definition
-from fastapi_durable.declare.retry import Backoff
+from fastapi_durable.declare.retry import Backoff, ErrorFilter
 from fastapi_durable.engine.context.base import NO_VALUE, ContextPart, checked_definition, given
 from fastapi_durable.engine.primitives.compensation import CompensatedStep
 from fastapi_durable.engine.primitives.local_step import Here
@@ -25,11 +25,15 @@ class AttemptOptions(TypedDict, total=False):
         max_attempts: Maximum number of attempts, the first one included.
         backoff: Wait between attempts.
         timeout: Limit of one attempt.
+        retry_on: Errors after which another attempt is made: a class, a tuple of classes, or `(Exception) -> bool`.
+        give_up_on: Errors that end the attempts, in the same forms. It goes before `retry_on`.
     """
 
     max_attempts: int | None
     backoff: Backoff | None
     timeout: Duration | None
+    retry_on: ErrorFilter | None
+    give_up_on: ErrorFilter | None
 
 
 class TransactionOptions(AttemptOptions, total=False):
@@ -205,5 +209,9 @@ def _policy(definition: StepDefinition, options: AttemptOptions) -> StepPolicy:
     if not options:
         return definition.policy
     return definition.policy.override(
-        max_attempts=options.get("max_attempts"), backoff=options.get("backoff"), timeout=options.get("timeout")
+        max_attempts=options.get("max_attempts"),
+        backoff=options.get("backoff"),
+        timeout=options.get("timeout"),
+        retry_on=options.get("retry_on"),
+        give_up_on=options.get("give_up_on"),
     )

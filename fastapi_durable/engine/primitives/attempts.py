@@ -3,18 +3,21 @@
 What happens is told live as it is stored: the start of each attempt, and how the last one ended.
 """
 
+import logging
 from abc import abstractmethod
 from datetime import datetime
 from typing import Any, ClassVar
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.primitives.executed import Executed
-from fastapi_durable.engine.runs.failure import storable_record
+from fastapi_durable.engine.runs.failure import attribute_of, error_record, named, storable_record
 from fastapi_durable.engine.turns.earlier_attempts import and_this, attempts_before
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.errors import DurableError, SerializationError, StepFailedError
+from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError, StepFailedError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome
+
+_log = logging.getLogger("fastapi_durable")
 
 
 class Attempted(Executed[Any]):
@@ -96,6 +99,30 @@ class Attempted(Executed[Any]):
             started_at=started_at,
         )
 
+    def failed(self, error: BaseException, events: tuple[Json, ...] = ()) -> StepOutcome:
+        """How an attempt ended that raised an error."""
+        return StepOutcome(error=error_record(error, retryable=self.retryable(error)), events=events)
+
+    def retryable(self, error: BaseException) -> bool | None:
+        """False: the error ends the attempts. None leaves it to their number."""
+        kind: type[BaseException] = type(error)
+        # Another attempt would meet the same obstacle, unless it returns what is declared.
+        if issubclass(kind, (InjectionError, OutsideWorkflowError)):
+            return False
+        if issubclass(kind, SerializationError) and not attribute_of(error, "misfit"):
+            return False
+        try:
+            return False if self.policy.gives_up(error) else None
+        except Exception as broken:
+            _log.error(
+                "%s %r of run %s: retry_on or give_up_on raised %s, so the number of attempts decides",
+                self.called,
+                self.name,
+                self.turn.run.id,
+                named(broken),
+            )
+            return None
+
     async def _keep_failure(
         self, outcome: StepOutcome, number: int, started_at: datetime, earlier: tuple[Json, ...]
     ) -> Checkpoint:
@@ -137,8 +164,3 @@ class Attempted(Executed[Any]):
     def raises(self, recorded: Checkpoint) -> Exception:
         error = recorded.error or ErrorRecord(message="the step failed")
         return StepFailedError(self.name, error, recorded.attempts)
-
-
-def retryable(error: DurableError) -> bool | None:
-    """Whether another attempt may end differently than one that the engine refused; None leaves it to the policy."""
-    return None if isinstance(error, SerializationError) and error.misfit else False

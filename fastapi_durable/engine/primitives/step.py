@@ -16,14 +16,13 @@ from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
-from fastapi_durable.engine.primitives.attempts import Attempted, retryable
-from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.primitives.attempts import Attempted
 from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import RunningStepLog, logged_as_current
 from fastapi_durable.engine.turns.step_stream import AttemptStreams
 from fastapi_durable.engine.turns.turn import Turn
-from fastapi_durable.model.errors import InjectionError, OutsideWorkflowError, SerializationError
+from fastapi_durable.model.errors import SerializationError
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json
 from fastapi_durable.transport.base import StepOutcome, StepTask, Transport
 from fastapi_durable.transport.threads import Called, StillWorkingError, Threads
@@ -83,7 +82,7 @@ class Step(Attempted):
             # Of a task in which a transport executed it.
             if is_interruption(error):
                 raise
-            outcome = StepOutcome(error=error_record(error), events=log.events)
+            outcome = self.failed(error, log.events)
         finally:
             streams.end()
             if not announcement.is_over():
@@ -119,7 +118,10 @@ class Step(Attempted):
             if not limit.expired():
                 raise
             message = f"the attempt took longer than {self.policy.timeout}"
-            return StepOutcome(error=ErrorRecord(message=message, code="step_timeout", type="TimeoutError"))
+            retryable = self.retryable(TimeoutError(message))
+            return StepOutcome(
+                error=ErrorRecord(message=message, code="step_timeout", type="TimeoutError", retryable=retryable)
+            )
 
     async def _execute(self, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]) -> StepOutcome:
         """Execute an attempt in this process, dependencies, interceptors and all.
@@ -166,13 +168,10 @@ class Step(Attempted):
             output = codec.encode(result, definition.output_type, what=f"the result of {label}")
         except StillWorkingError as error:
             outcome = StepOutcome(error=ErrorRecord(message=str(error), code="step_still_working", type="TimeoutError"))
-        except (SerializationError, InjectionError, OutsideWorkflowError) as error:
-            # Another attempt would meet the same obstacle, unless it returns what is declared.
-            outcome = StepOutcome(error=error_record(error, retryable=retryable(error)), events=log.events)
         except BaseException as error:
             if is_interruption(error):
                 raise
-            outcome = StepOutcome(error=error_record(error), events=log.events)
+            outcome = self.failed(error, log.events)
         else:
             outcome = StepOutcome(output=output, events=log.events)
         return await self.uncancelled(outcome) if self.turn.life.tasks.self_cancelled else outcome

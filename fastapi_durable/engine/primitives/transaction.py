@@ -12,18 +12,14 @@ from typing import Any
 
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.declare.signature import NoInput
-from fastapi_durable.engine.primitives.attempts import Attempted, retryable
-from fastapi_durable.engine.runs.failure import error_record
+from fastapi_durable.engine.primitives.attempts import Attempted
 from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
 from fastapi_durable.engine.turns.position import inside_step
 from fastapi_durable.engine.turns.step_log import logged_as_current
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import (
     DefinitionError,
-    InjectionError,
     LeaseLostError,
-    OutsideWorkflowError,
-    SerializationError,
     StoreConflictError,
     StoreUnavailableError,
     TransactionExpiredError,
@@ -105,12 +101,10 @@ class Transaction(Attempted):
             return other.checkpoint
         except (LeaseLostError, StoreConflictError, StoreUnavailableError):
             raise
-        except (SerializationError, InjectionError, OutsideWorkflowError) as error:
-            return StepOutcome(error=error_record(error, retryable=retryable(error)), events=log.events)
         except BaseException as error:
             if is_interruption(error):
                 raise
-            return StepOutcome(error=error_record(error), events=log.events)
+            return self.failed(error, log.events)
         # As it is stored, not as it was given: a database may order an object's keys anew.
         history.add(recorded.checkpoint)
         return recorded.checkpoint

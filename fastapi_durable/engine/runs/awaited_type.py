@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.type_names import find_type, type_name
-from fastapi_durable.model.errors import DefinitionError, SerializationError
+from fastapi_durable.model.errors import DefinitionError, InputValidationError, SerializationError
 from fastapi_durable.model.records import Checkpoint, Json
 
 _TYPE: Final = "type"
@@ -24,7 +24,7 @@ def refuse_misfit(codec: Codec, waiting: Checkpoint | None, payload: Json, *, wh
     """Check a payload against the type that the row tells.
 
     Raises:
-        SerializationError: it does not fit. The message names the fields.
+        InputValidationError: it does not fit. The message names the fields.
     """
     told = waiting.input if waiting is not None else None
     declared = find_type(told.get(_TYPE)) if isinstance(told, dict) else None
@@ -36,4 +36,4 @@ def refuse_misfit(codec: Codec, waiting: Checkpoint | None, payload: Json, *, wh
         # The row was written by other code, and its name is now that of something else.
         return
     except SerializationError as error:
-        raise SerializationError(f"{error}. Nothing was delivered, and the run still waits", misfit=True) from error
+        raise InputValidationError(f"{error}. Nothing was delivered, and the run still waits", misfit=True) from error

@@ -1,4 +1,4 @@
-"""The input of a workflow, checked before a row exists, and that of a step which is called by name."""
+"""What callers give, checked before a row exists: the input of a workflow or of a named step; what is sent to runs."""
 
 from typing import Any
 
@@ -35,6 +35,18 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
         return codec.encode_given(value, definition.input_type, what=label)
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
+
+
+def encode_sent(codec: Codec, value: Any, *, what: str) -> Json:
+    """The stored form of a value that somebody outside sends: the payload of a signal, for example.
+
+    Raises:
+        InputValidationError: it cannot be stored.
+    """
+    try:
+        return codec.encode(value, Any, what=what)
+    except SerializationError as error:
+        raise InputValidationError(str(error), misfit=error.misfit) from error
 
 
 def as_declared(codec: Codec, definition: StepDefinition, value: Any) -> Any:
