@@ -34,6 +34,10 @@ def counting(prisma: type[Any]) -> type[Any]:
             self.counted.statements.append(str(options["arguments"].get("query", options["method"])))
             return await super()._execute(**options)
 
+        async def _execute_raw_batch(self, statements: Any) -> Any:
+            self.counted.statements += [text for text, *_ in statements]
+            return await super()._execute_raw_batch(statements)
+
         def tx(self, **options: Any) -> Any:
             self.counted.statements += ["BEGIN", "COMMIT"]
             return super().tx(**options)
@@ -95,7 +99,7 @@ MORE_STATEMENTS: dict[str, tuple[int, Operation]] = {
     # BEGIN, run, attributes, COMMIT
     "create_run with attributes": (4, lambda store: store.create_run(a_run("new", search_attributes={"a": 1, "b": 2}))),
     "update_run with attributes": (5, lambda store: store.update_run("run-1", {"search_attributes": {"a": 1}})),
-    "delete_run": (6, lambda store: store.delete_run("run-1")),
+    "delete_run": (7, lambda store: store.delete_run("run-1")),
     "create_run of an existing run": (2, lambda store: store.create_run(a_run())),
     "record a finished checkpoint again": (2, lambda store: store.record_checkpoint(a_checkpoint(0), token="mine")),
     # Where the newest that are kept end, what is older
