@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from prisma_inprocess.compiler.plan_cache import PlanCache
-from prisma_inprocess.drivers.base import Driver, Session
+from prisma_inprocess.drivers.base import Driver, RawResult, Session
 from prisma_inprocess.errors import ConfigurationError, EngineError, Fault, not_connected
 from prisma_inprocess.open_transactions import OpenTransactions
 from prisma_inprocess.operation import Operation, OperationEncoder
@@ -20,6 +20,7 @@ from prisma_inprocess.package import GeneratedPackage
 from prisma_inprocess.plan.bulk_insert import MINIMUM_ROWS
 from prisma_inprocess.plan.nodes import execute_all, in_transaction
 from prisma_inprocess.plan.values import Run
+from prisma_inprocess.raw_batch import parse
 from prisma_inprocess.transaction_control import refuse_control
 from prisma_inprocess.url import parse_postgres_url, parse_sqlite_url
 
@@ -153,6 +154,22 @@ class InProcessEngine:
         except EngineError as error:
             raise self._failure(error) from error
 
+    async def run_raw_batch(self, statements: Sequence[Sequence[Any]], *, tx_id: str | None) -> list[dict[str, Any]]:
+        """Run several raw statements so that all happen or none does, and return the rows of each.
+
+        Raises: the client's own exceptions; TypeError and ValueError for what is no batch.
+        """
+        batch = parse(statements)
+        try:
+            session = self._session(tx_id)
+            for sql, _ in batch:
+                refuse_control(sql, in_transaction=session.in_transaction)
+                if self._log_queries:
+                    log.info("query_raw_batch: %s", sql)
+            return [_as_answer(result) for result in await session.fetch_raw_together(batch)]
+        except EngineError as error:
+            raise self._failure(error) from error
+
     async def start_transaction(self, *, content: str) -> str:
         """Start an interactive transaction and return its id. `content` is the client's JSON: `max_wait` and `timeout`
         in milliseconds.
@@ -264,8 +281,7 @@ class InProcessEngine:
             log.info("%s: %s", operation.method, sql)
         if operation.method == "execute_raw":
             return await session.execute_raw(sql, parameters)
-        result = await session.fetch_raw(sql, parameters, for_model=operation.model is not None)
-        return {"columns": result.columns, "types": result.types, "rows": result.rows}
+        return _as_answer(await session.fetch_raw(sql, parameters, for_model=operation.model is not None))
 
     def _connected(self) -> Driver:
         if self._driver is None:
@@ -296,3 +312,8 @@ class InProcessEngine:
         if error.fault is Fault.POOL_TIMEOUT and self._transactions.is_held_by_caller():
             error = EngineError(_WAITS_FOR_ITSELF, error.code, error.meta, fault=Fault.WAITS_FOR_ITSELF)
         return self._package.failure(error)
+
+
+def _as_answer(result: RawResult) -> dict[str, Any]:
+    """The rows of a raw statement as the client reads them."""
+    return {"columns": result.columns, "types": result.types, "rows": result.rows}

@@ -33,7 +33,7 @@ _MODELS: Final = frozenset(
 _ACCESSORS: Final = frozenset(
     (
         *("batch_", "commit", "connect", "disconnect", "execute_raw", "is_connected", "is_registered"),
-        *("is_transaction", "query_first", "query_raw", "tx"),
+        *("is_transaction", "query_first", "query_raw", "query_raw_batch", "rows_of", "tx"),
     )
 )
 _ENUM_VALUES: Final = frozenset(("mro",))

@@ -106,6 +106,10 @@ async def opened(url: str) -> AsyncIterator[Durable]:
             counted[0] += 1
             return await super()._execute(**options)
 
+        async def _execute_raw_batch(self, statements: Any) -> Any:
+            counted[0] += len(statements)
+            return await super()._execute_raw_batch(statements)
+
         def tx(self, **options: Any) -> Any:
             counted[0] += 2
             return super().tx(**options)

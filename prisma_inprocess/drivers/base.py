@@ -12,6 +12,8 @@ from prisma_inprocess.errors import EngineError
 T = TypeVar("T")
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
+RawStatement = tuple[str, Sequence[Any]]
+"""A statement of the user's own, and its parameters."""
 
 
 class Unreadable(ValueError):
@@ -145,6 +147,13 @@ class Session(Reader, Protocol):
 
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
         """Run the user's own statement and return the number of rows it changed."""
+        ...
+
+    async def fetch_raw_together(self, statements: Sequence[RawStatement]) -> list[RawResult]:
+        """Run the user's own statements in the transaction that is open, or in one of their own.
+
+        Parameters may be `RowsOf` an earlier statement. In a transaction of their own, all happen or none does.
+        """
         ...
 
 

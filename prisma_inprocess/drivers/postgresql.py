@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from prisma_inprocess.drivers.base import RawResult, Reader, Rows, Transaction
+from prisma_inprocess.drivers.base import RawResult, RawStatement, Reader, Rows, Transaction
 from prisma_inprocess.drivers.pool import pool_timeout
 from prisma_inprocess.drivers.postgresql_connection import PostgresConnection
 from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS
@@ -85,6 +85,18 @@ class PostgresDriver:
         if self._local_path is not None:
             return await self._in_transaction(lambda transaction: transaction.execute_raw(sql, parameters))
         return await self._run(lambda connection: connection.execute_raw(sql, parameters), raw=True)
+
+    async def fetch_raw_together(self, statements: Sequence[RawStatement]) -> list[RawResult]:
+        async def work(transaction: Transaction) -> list[RawResult]:
+            return await transaction.fetch_raw_together(statements)
+
+        try:
+            return await self._in_transaction(work)
+        except EngineError as error:
+            if error.fault is not Fault.PLAN_CHANGED or error.in_doubt:
+                raise
+        # A table was altered since a statement was prepared. It is prepared anew, once.
+        return await self._in_transaction(work)
 
     async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
         command = "BEGIN"

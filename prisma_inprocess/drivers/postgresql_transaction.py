@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from prisma_inprocess.drivers.base import RawResult, Reader, Rows
+from prisma_inprocess.drivers.base import RawResult, RawStatement, Reader, Rows
 from prisma_inprocess.drivers.postgresql_connection import CLOSE_LIMIT, PostgresConnection
 from prisma_inprocess.drivers.postgresql_errors import DATABASE_ERRORS, GONE
 from prisma_inprocess.drivers.postgresql_pool import PostgresPool
 from prisma_inprocess.errors import EngineError, Fault, transaction_closed, transaction_failed
+from prisma_inprocess.raw_batch import one_by_one
 from prisma_inprocess.transaction_control import ended_by_statement
 
 T = TypeVar("T")
@@ -51,6 +52,9 @@ class PostgresTransaction:
 
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
         return await self._run(lambda connection: connection.execute_raw(sql, parameters), raw=True)
+
+    async def fetch_raw_together(self, statements: Sequence[RawStatement]) -> list[RawResult]:
+        return await one_by_one(self, statements)
 
     async def commit(self, *, within: float | None = None) -> None:
         async with self._lock:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from prisma_inprocess.date_format import DateColumns, DateFormat
 from prisma_inprocess.drivers import sqlite_connection as on_connection
-from prisma_inprocess.drivers.base import RawResult, Reader, Rows, Transaction
+from prisma_inprocess.drivers.base import RawResult, RawStatement, Reader, Rows, Transaction
 from prisma_inprocess.drivers.pool import Pool, PoolClosed, pool_timeout
 from prisma_inprocess.drivers.private_sqlite import ERRORS
 from prisma_inprocess.drivers.sqlite_connection import Job, open_connection
@@ -120,6 +120,15 @@ class SqliteDriver:
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
         values = self._parameters.encode(parameters)
         return await self._write(lambda connection: on_connection.execute(connection, sql, values), raw=True)
+
+    async def fetch_raw_together(self, statements: Sequence[RawStatement]) -> list[RawResult]:
+        encode = self._parameters.encode
+
+        def job(connection: sqlite3.Connection) -> list[RawResult]:
+            return on_connection.fetch_raw_together(connection, statements, encode)
+
+        # The begin and the end are part of the one way to the thread and back.
+        return await self._write(lambda connection: on_connection.atomically(connection, job), raw=True)
 
     async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
         if isolation_level not in (None, "Serializable"):

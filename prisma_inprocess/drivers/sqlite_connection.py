@@ -6,11 +6,12 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
-from prisma_inprocess.drivers.base import RawResult, Reader, Rows
+from prisma_inprocess.drivers.base import RawResult, RawStatement, Reader, Rows
 from prisma_inprocess.drivers.lists import register_unpacking
 from prisma_inprocess.drivers.private_sqlite import private_sqlite
 from prisma_inprocess.drivers.sqlite_values import raw_result
-from prisma_inprocess.transaction_control import changes_and_returns, left_open
+from prisma_inprocess.raw_batch import with_rows
+from prisma_inprocess.transaction_control import changes_and_returns, ended_by_statement, left_open
 from prisma_inprocess.url import SqliteUrl
 
 T = TypeVar("T")
@@ -73,6 +74,18 @@ def commit(connection: sqlite3.Connection) -> None:
     if not connection.in_transaction:
         raise RolledBack
     connection.execute("COMMIT")
+
+
+def atomically(connection: sqlite3.Connection, job: Job[T]) -> T:
+    """Run several statements in a transaction of their own. An interruption undoes all of them, or comes too late."""
+    begin(connection)
+    try:
+        result = job(connection)
+        commit(connection)
+    except BaseException:
+        roll_back(connection)
+        raise
+    return result
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
@@ -146,9 +159,25 @@ def _execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any])
 
 
 def fetch_raw(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
+    return _undone_on_failure(connection, sql, lambda: _raw(connection, sql, parameters, for_model=for_model))
+
+
+def fetch_raw_together(
+    connection: sqlite3.Connection, statements: Sequence[RawStatement], encode: Callable[[Sequence[Any]], list[Any]]
+) -> list[RawResult]:
+    """Run the statements of a transaction that is undone as a whole when one of them fails."""
+    results: list[RawResult] = []
+    for sql, parameters in statements:
+        results.append(_raw(connection, sql, encode(with_rows(parameters, results)), for_model=False))
+        if not connection.in_transaction:  # what follows would commit by itself
+            raise ended_by_statement()
+    return results
+
+
+def _raw(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any], *, for_model: bool) -> RawResult:
     cursor = connection.cursor()
     cursor.row_factory = None
-    rows = _undone_on_failure(connection, sql, lambda: cursor.execute(sql, parameters).fetchall())
+    rows = cursor.execute(sql, parameters).fetchall()
     columns = [column[0] for column in cursor.description or ()]
     return raw_result(columns, rows, for_model=for_model)
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
 
 from prisma_inprocess.drivers import sqlite_connection as on_connection
-from prisma_inprocess.drivers.base import RawResult, Reader, Rows
+from prisma_inprocess.drivers.base import RawResult, RawStatement, Reader, Rows
 from prisma_inprocess.drivers.sqlite_connection import Job, RolledBack
 from prisma_inprocess.drivers.sqlite_errors import DATABASE_ERRORS, query_error
 from prisma_inprocess.drivers.sqlite_thread import SqliteThread
 from prisma_inprocess.drivers.sqlite_values import RawParameters
 from prisma_inprocess.errors import EngineError, transaction_closed, transaction_failed
+from prisma_inprocess.raw_batch import one_by_one
 
 T = TypeVar("T")
 _FAILURES: Final[tuple[type[Exception], ...]] = (RolledBack, *DATABASE_ERRORS)
@@ -59,6 +60,9 @@ class SqliteTransaction:
     async def execute_raw(self, sql: str, parameters: Sequence[Any]) -> int:
         values = self._parameters.encode(parameters)
         return await self._run(lambda connection: on_connection.execute(connection, sql, values), raw=True)
+
+    async def fetch_raw_together(self, statements: Sequence[RawStatement]) -> list[RawResult]:
+        return await one_by_one(self, statements)
 
     async def commit(self, *, within: float | None = None) -> None:  # noqa: ARG002 (the thread cannot be left)
         if self._over is not None:

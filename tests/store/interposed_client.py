@@ -35,6 +35,10 @@ def interposed_client(prisma: type[Any]) -> type[Any]:
             await self.interruption.meet(str(options["arguments"].get("query", options["method"])))
             return await super()._execute(**options)
 
+        async def _execute_raw_batch(self, statements: Any) -> Any:
+            await self.interruption.meet("; ".join(text for text, *_ in statements))
+            return await super()._execute_raw_batch(statements)
+
         def tx(self, **options: Any) -> Any:
             return _edges(super().tx(**options), self.interruption)
 

@@ -56,6 +56,10 @@ def hanging(prisma: type[Any]) -> type[Any]:
             await self.silence.meet(str(options["arguments"].get("query", options["method"])))
             return await super()._execute(**options)
 
+        async def _execute_raw_batch(self, statements: Any) -> Any:
+            await self.silence.meet("; ".join(text for text, *_ in statements))
+            return await super()._execute_raw_batch(statements)
+
         def tx(self, **options: Any) -> Any:
             return _edges(super().tx(**options), self.silence)
 

@@ -48,6 +48,12 @@ def breaking(prisma: type[Any]) -> type[Any]:
             self.fault.strike("behind")
             return answer
 
+        async def _execute_raw_batch(self, statements: Any) -> Any:
+            self.fault.strike("before")
+            answer = await super()._execute_raw_batch(statements)
+            self.fault.strike("behind")
+            return answer
+
     return BreakingPrisma
 
 

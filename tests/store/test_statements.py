@@ -34,6 +34,10 @@ def counting(prisma: type[Any]) -> type[Any]:
             self.counted.statements.append(str(options["arguments"].get("query", options["method"])))
             return await super()._execute(**options)
 
+        async def _execute_raw_batch(self, statements: Any) -> Any:
+            self.counted.statements += [text for text, *_ in statements]
+            return await super()._execute_raw_batch(statements)
+
         def tx(self, **options: Any) -> Any:
             self.counted.statements += ["BEGIN", "COMMIT"]
             return super().tx(**options)

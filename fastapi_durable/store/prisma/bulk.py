@@ -15,7 +15,7 @@ from fastapi_durable.model.records import Checkpoint, Run, RunChanges, RunStatus
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint, RecordedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.batching import Group
-from fastapi_durable.store.prisma.database import Database
+from fastapi_durable.store.prisma.database import Database, Statement
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
 from fastapi_durable.store.prisma.kinds import Conversions, conversions
 from fastapi_durable.store.prisma.prepared import NUL_ESCAPE, row_of
@@ -26,6 +26,7 @@ from fastapi_durable.store.prisma.sql.bulk import (
     insert_runs,
     list_parameter,
     record_checkpoints,
+    record_checkpoints_of_changed,
     update_runs,
 )
 from fastapi_durable.store.prisma.sql.statements import select
@@ -189,17 +190,10 @@ class BulkCalls:
             sql.parameters += (listed, list_parameter([call.rows for call in calls]), *further)
             return {row["id"] for row in await self._database.query(sql, text)}
 
-        async def one_after_the_other(database: Database) -> set[Hashable]:
-            update, insert = type(sql)(), type(sql)()
-            update.parameters += (listed, *further)
-            changed: set[Hashable] = {row["id"] for row in await database.query(update, text)}
-            if changed:
-                rows = [call.rows for call in calls if call.keys[0] in changed]
-                insert.parameters.append(list_parameter(rows))
-                await database.query(insert, record_checkpoints(type(sql), with_rows=False))
-            return changed
+        def record(changed: Any) -> Statement:
+            return record_checkpoints_of_changed(type(sql)), [list_parameter([call.rows for call in calls]), changed]
 
-        return await self._database.atomically(one_after_the_other)
+        return {row["id"] for row in await self._database.query_then((text, [listed, *further]), record)}
 
     async def _find(self, calls: Sequence[_Read]) -> list[tuple[Run | None]]:
         sql = await self._database.sql()

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from fastapi_durable.model.errors import ConfigurationError
@@ -25,6 +25,19 @@ class PrismaClient(Protocol):
     async def query_raw(self, query: Any, *args: Any) -> Any: ...
 
     async def execute_raw(self, query: Any, *args: Any) -> int: ...
+
+
+class BatchingClient(PrismaClient, Protocol):
+    """A client that runs several statements of a transaction in one call, as those of `prisma_inprocess` do."""
+
+    async def query_raw_batch(self, *statements: tuple[Any, ...]) -> list[list[dict[str, Any]]]: ...
+
+    def rows_of(self, statement: int) -> Any: ...
+
+
+def batching(client: PrismaClient) -> BatchingClient | None:
+    """The same client, if it is such a one."""
+    return cast(BatchingClient, client) if hasattr(client, "query_raw_batch") else None
 
 
 ConnectableClient = AbstractAsyncContextManager[PrismaClient]

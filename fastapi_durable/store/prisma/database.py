@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
@@ -17,7 +18,7 @@ from fastapi_durable.model.errors import (
     TransactionExpiredError,
 )
 from fastapi_durable.store.parts import Parts
-from fastapi_durable.store.prisma.client import PrismaClient, connections_of
+from fastapi_durable.store.prisma.client import PrismaClient, batching, connections_of
 from fastapi_durable.store.prisma.failures import fault_of_database, is_transaction_over, translate_call
 from fastapi_durable.store.prisma.isolation import READ_COMMITTED, ReadCommitted
 from fastapi_durable.store.prisma.lanes import Lanes
@@ -28,6 +29,9 @@ from fastapi_durable.store.prisma.sql.statements import DIALECT_QUESTION, MOMENT
 
 T = TypeVar("T")
 Work = Callable[["Database"], Awaitable[T]]
+Rows = list[dict[str, Any]]
+Statement = tuple[str, list[Any]]
+"""A text and its parameters."""
 logger = logging.getLogger(__name__)
 
 _SQLITE, _POSTGRES = 2, 3
@@ -109,16 +113,13 @@ class Database:
         """The same, if the dialect is known already."""
         return None if self._learnt.dialect is None else self._learnt.dialect()
 
-    async def query(self, sql: Sql, text: str, *, urgent: bool = False) -> list[dict[str, Any]]:
+    async def query(self, sql: Sql, text: str, *, urgent: bool = False) -> Rows:
         """Run a statement and return its rows.
 
         Args:
             urgent: It does not wait for a place among the others.
         """
-        rows: list[dict[str, Any]] = await self._attempt(
-            lambda: self.client.query_raw(text, *sql.parameters), urgent=urgent
-        )
-        return rows
+        return await self._run((text, sql.parameters), urgent=urgent)
 
     async def execute(self, sql: Sql, text: str, *, urgent: bool = False) -> int:
         """Run a statement and return the number of rows it changed; `urgent` as for `query`."""
@@ -132,6 +133,29 @@ class Database:
                 return await work(database)
 
         return await self._retry(in_transaction)
+
+    async def query_then(self, first: Statement, then: Callable[[Any], Statement]) -> Rows:
+        """Run a statement and another that needs its rows, both or neither, and return the rows of the first.
+
+        With a client that can, this is one call; else it is a transaction.
+
+        Args:
+            then: Makes the second statement from the parameter that stands for the rows, as the text of a JSON list.
+        """
+        client = batching(self.client)
+        if client is not None:
+            (text, parameters), (next_text, next_parameters) = first, then(client.rows_of(0))
+            statements = (text, *parameters), (next_text, *next_parameters)
+            rows, _ = await self._attempt(lambda: client.query_raw_batch(*statements))
+            return rows
+
+        async def one_after_the_other(database: Database) -> Rows:
+            rows = await database._run(first)
+            if rows:
+                await database._run(then(json.dumps(rows)))
+            return rows
+
+        return await self.atomically(one_after_the_other)
 
     @asynccontextmanager
     async def transaction(self, timeout: timedelta) -> AsyncIterator["DatabaseTransaction"]:
@@ -210,6 +234,11 @@ class Database:
             # What ended the transaction may have ended its connection, and with that the database undoes it. The error
             # that counts is the block's.
             logger.debug("a transaction could not be rolled back: %s: %s", type(failure).__name__, failure)
+
+    async def _run(self, statement: Statement, *, urgent: bool = False) -> Rows:
+        text, parameters = statement
+        rows: Rows = await self._attempt(lambda: self.client.query_raw(text, *parameters), urgent=urgent)
+        return rows
 
     async def _attempt(self, operation: Callable[[], Awaitable[T]], *, urgent: bool = False) -> T:
         return await self._retry(lambda: self._asked(operation, urgent=urgent))

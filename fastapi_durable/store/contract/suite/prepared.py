@@ -189,6 +189,22 @@ class PreparedContract:
             outputs = [row.output for row in await store.list_checkpoints(f"run-{number}")]
             assert outputs == ([number, number] if ended else [] if number % 7 else ["first"])
 
+    async def test_a_run_that_has_the_new_values_already_gets_no_checkpoints(self, store: StateStore) -> None:
+        """Beside others of the same batch that do change: only a change brings checkpoints along."""
+        ids = [f"run-{number}" for number in range(6)]
+        ended = {"run-1", "run-4"}
+        statuses = {run_id: RunStatus.COMPLETED if run_id in ended else RunStatus.RUNNING for run_id in ids}
+        await create(store, *(a_run(run_id, status=status, output=7) for run_id, status in statuses.items()))
+
+        async def end(run_id: str) -> bool:
+            ready = prepared(store, a_checkpoint(0, run_id), a_checkpoint(1, run_id))
+            changes: RunChanges = {"status": RunStatus.COMPLETED, "output": 7}
+            return await store.update_run(run_id, changes, statuses=[RunStatus.RUNNING], checkpoints=ready)
+
+        assert await asyncio.gather(*map(end, ids)) == [run_id not in ended for run_id in ids]
+        counts = [len(await store.list_checkpoints(run_id)) for run_id in ids]
+        assert counts == [0 if run_id in ended else 2 for run_id in ids]
+
     async def test_a_transaction_takes_them_back(self, store: StateStore) -> None:
         await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine"))
 

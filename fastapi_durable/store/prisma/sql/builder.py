@@ -209,6 +209,13 @@ class Sql(ABC):
         """
         raise NotImplementedError
 
+    def updated_ids(self) -> str:
+        """A subselect that yields the `id` of each row that `update_given` returned, from a JSON list of these rows.
+
+        Only where a statement writes to one table: not `writes_in_tables`.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def first_of_each(
         self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int

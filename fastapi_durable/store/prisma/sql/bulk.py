@@ -70,6 +70,18 @@ def record_checkpoints(dialect: type[Sql], *, with_rows: bool, waits: bool = Fal
     return f"{start} {insert} RETURNING run_id AS run_id, seq AS seq{row}"
 
 
+@cache
+def record_checkpoints_of_changed(dialect: type[Sql]) -> str:
+    """Record checkpoints of the runs that an update has changed.
+
+    The second parameter is the JSON list of the rows that `update_runs` returned.
+    """
+    sql = dialect()
+    source = sql.given_rows()
+    run_id = sql.given(1 + CHECKPOINTS.names.index("run_id"), TEXT)
+    return _insert_checkpoints(sql, source, f"{run_id} IN {sql.updated_ids()}")
+
+
 def _insert_checkpoints(sql: Sql, source: str, condition: str) -> str:
     columns = ", ".join(sql.given(n, column.kind) for n, column in enumerate(CHECKPOINTS.columns, 1))
     return (

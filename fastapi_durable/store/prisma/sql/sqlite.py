@@ -125,6 +125,9 @@ class SqliteSql(Sql):
             " RETURNING durable_workflow_runs.id AS id"
         )
 
+    def updated_ids(self) -> str:
+        return f"(SELECT json_extract(value, '$.id') FROM json_each({self.text('')}))"
+
     def first_of_each(
         self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int
     ) -> str:
