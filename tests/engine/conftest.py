@@ -1,8 +1,8 @@
-"""What engine tests share: a store, and the check that nothing is left behind."""
+"""What engine tests share: a store, and the checks that nothing is left behind and that locks are kept."""
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import until
+from tests.support.lock_journal import LockJournal
 from tests.support.stores import EVERY_STORE
 
 
@@ -40,6 +41,15 @@ async def _stores(request: pytest.FixtureRequest, kind: str, number: int, stack:
     url: str = request.getfixturevalue("sqlite_url" if kind == "sqlite" else "postgres_url")
     clients = [await stack.enter_async_context(client(datasource={"url": url})) for _ in range(number)]
     return [PrismaStateStore(each) for each in clients]
+
+
+@pytest.fixture
+def locks_are_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[LockJournal]:
+    """Fails a test in which a transaction did something without its lock, or took two in another order than others."""
+    journal = LockJournal()
+    journal.watch(monkeypatch.setattr)
+    yield journal
+    assert journal.faults == []
 
 
 @pytest.fixture(autouse=True)

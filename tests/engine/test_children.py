@@ -12,7 +12,10 @@ from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import has_status, run_has, running_engine, until
+from tests.support.lock_journal import LockJournal
 from tests.support.stores import on_every_store
+
+pytestmark = pytest.mark.usefixtures("locks_are_kept")
 
 
 @workflow
@@ -125,7 +128,12 @@ async def younger(ctx: WorkflowContext, parent: str) -> str | None:
 
 
 @on_every_store
-async def test_a_parent_that_joins_its_child_is_refused_if_that_waits_for_it(store: StateStore) -> None:
+async def test_a_parent_that_joins_its_child_is_refused_if_that_waits_for_it(
+    store: StateStore, locks_are_kept: LockJournal
+) -> None:
+    # Each waits for the other, so neither comes first. Of two joins that meet, the database undoes one, which is
+    # repeated then.
+    locks_are_kept.has_no_order("elder", "younger")
     async with running_engine(store, elder, younger) as engine:
         handle = await engine.start(elder, run_id="elder")
         await until(lambda: store.find_signal_waiter("child:elder"))

@@ -16,6 +16,8 @@ from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
+pytestmark = pytest.mark.usefixtures("locks_are_kept")
+
 
 class Paid(BaseModel):
     order: str

@@ -23,6 +23,8 @@ from fastapi_durable.store.base import StateStore, StoreTransaction
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
+pytestmark = pytest.mark.usefixtures("locks_are_kept")
+
 
 @workflow
 async def wait_for_payment(ctx: WorkflowContext, order: str) -> Any:
@@ -257,8 +259,8 @@ async def test_a_subscriber_takes_part_in_the_transaction_of_the_event(store: St
     class Subscriber:
         fails = True
 
-        def locks(self, event: Event) -> list[str]:
-            return [f"subscriber:{event.name}"]
+        def locks(self, _: Event) -> list[str]:
+            return ["signal:touched"]
 
         async def receive(self, transaction: StoreTransaction, event: Event) -> Reception:
             await transaction.buffer_signal("touched", event.payload, now=event.published_at)

@@ -23,7 +23,7 @@ from tests.support.crossing import Crossing, crossing
 from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
-pytestmark = pytest.mark.postgres
+pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("locks_are_kept")]
 
 PATIENT = tuned(FAST, lease=timedelta(minutes=5))
 
@@ -240,6 +240,43 @@ def _looks_who_waits(name: str, call: "partial[Awaitable[Any]]") -> bool:
 
 async def _came(meeting: Crossing) -> bool:
     return meeting.came > 0
+
+
+@workflow(on_event="changed", debounce="1h")
+async def index(ctx: WorkflowContext, changed: int) -> int:
+    return changed
+
+
+async def test_an_accumulator_that_is_retried_while_an_event_finds_it_failed_keeps_what_it_collected(
+    postgres_url: str,
+) -> None:
+    accumulator, found, go_on = "__evtacc__:index", asyncio.Event(), asyncio.Event()
+
+    async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
+        answer = await call()
+        if name == "create_run":
+            found.set()
+            await go_on.wait()
+        return answer
+
+    async def collected() -> list[int]:
+        rows = await store.list_checkpoints(accumulator)
+        return [row.output["payload"] for row in rows if row.name == f"signal:{accumulator}" and row.output is not None]
+
+    async with Prisma(datasource={"url": postgres_url}) as client:
+        store = PrismaStateStore(client)
+        async with running_engine(store, index, config=PATIENT) as engine:
+            await engine.publish_event("changed", 1)
+            await until(collected)
+            await until(run_has(store, accumulator, RunStatus.SUSPENDED))
+        await store.update_run(accumulator, {"status": RunStatus.FAILED})
+        publisher, operator = build_engine(interposed(store, between), index), build_engine(store, index)
+        publishing = asyncio.create_task(publisher.publish_event("changed", 2))
+        await found.wait()
+        await operator.retry(accumulator)
+        go_on.set()
+        await publishing
+        assert await collected() == [1, 2]
 
 
 async def test_a_renewal_of_leases_that_waits_for_a_run_holds_none_that_comes_behind_it(postgres_url: str) -> None:

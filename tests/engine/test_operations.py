@@ -24,6 +24,8 @@ from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 
+pytestmark = pytest.mark.usefixtures("locks_are_kept")
+
 done: Counter[str] = Counter()
 broken: set[str] = set()
 

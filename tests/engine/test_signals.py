@@ -18,6 +18,8 @@ from tests.support.engine_rig import FAST, build_engine, has_status, running_eng
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
+pytestmark = pytest.mark.usefixtures("locks_are_kept")
+
 
 class _Moments:
     """Sends a signal when the driving engine makes its n-th call to the store, before that call is done."""
@@ -251,6 +253,7 @@ async def test_a_signal_for_one_namespace_is_received_there_or_not_at_all(store:
         assert sorted(sent) == [False, False, True]
         assert await handle.result("60s") == "mine"
         async with store.transaction() as transaction:
+            await transaction.lock_name("signal:go")
             await transaction.put_signal_waiter(SignalWaiter(token="go", run_id=handle.run_id, seq=0))
         assert not await engine.signal_waiting("go", "late", namespace="default")
         assert await store.take_buffered_signal("go") is None
@@ -318,6 +321,7 @@ async def test_a_signal_that_came_too_late_for_its_wait_stays_in_its_namespace(s
         await until(lambda: store.find_signal_waiter("approve:7"))
         await acme.signal("approve:7", "acme's")
         async with store.transaction() as transaction:
+            await transaction.lock_name("signal:approve:7")
             await transaction.put_signal_waiter(SignalWaiter(token="approve:7", run_id="foreign", seq=0))
         while True:
             yield

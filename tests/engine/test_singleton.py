@@ -36,6 +36,8 @@ from tests.support.engine_rig import (
 )
 from tests.support.stores import on_databases_slowly
 
+pytestmark = pytest.mark.usefixtures("locks_are_kept")
+
 under_way: Counter[str] = Counter()
 most: Counter[str] = Counter()
 order: list[str] = []

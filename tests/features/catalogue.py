@@ -460,6 +460,7 @@ async def die(world: World, run: Run) -> None:
     """Its processes died again and again, and nobody renews its lease."""
     gone = world.clock.now() - timedelta(hours=1)
     async with world.store.transaction() as transaction:
+        await transaction.lock_run(run.id)
         await transaction.update_run(
             run.id,
             {"status": RunStatus.RUNNING, "locked_by": "gone", "locked_until": gone, "recovery_attempts": 5},

@@ -71,27 +71,54 @@ class Step(Attempted):
         streams = self._streams(number)
         log = self.log_of(number, streams)
         announcement = _Announcement(self, number, started_at, earlier)
-        late: list[StepOutcome] = []
         try:
-            outcome = await self._carried(task, log, late.append)
-        except asyncio.CancelledError as error:
-            for given_up in late:
-                # It was given up, but its thread did all of it: a cancel with compensation has to undo that.
-                await self._keep(streams)
-                await self.turn.record(self.success(given_up.output, number, started_at, earlier, given_up.events))
-            # Of a task in which a transport executed it.
-            if is_interruption(error):
-                raise
-            outcome = self.failed(error, log.events)
-        finally:
+            outcome = await self._tried(task, log, streams, started_at, earlier)
+        except BaseException:
             streams.end()
             if not announcement.is_over():
                 await announcement.settle()
-        await self._keep(streams)
-        if outcome.error is not None:
-            # An attempt that was given up did not hand in what it said.
-            return outcome if outcome.events else replace(outcome, events=log.events)
-        return await self.turn.hold(self.success(outcome.output, number, started_at, earlier, outcome.events))
+            raise
+        streams.end()
+
+        async def conclude() -> Checkpoint | StepOutcome:
+            await announcement.settle()
+            await self._keep(streams)
+            if outcome.error is not None:
+                # An attempt that was given up did not hand in what it said.
+                return outcome if outcome.events else replace(outcome, events=log.events)
+            return await self.turn.hold(self.success(outcome.output, number, started_at, earlier, outcome.events))
+
+        if announcement.is_over() and streams.run is None:
+            return await conclude()
+        # It has been executed. A cancel that comes before its result is recorded must not hide that.
+        return await self.turn.life.finish(conclude)
+
+    async def _tried(
+        self,
+        task: StepTask,
+        log: RunningStepLog,
+        streams: AttemptStreams,
+        started_at: datetime,
+        earlier: tuple[Json, ...],
+    ) -> StepOutcome:
+        """How one attempt ends; if it is given up, what its thread did all the same is recorded."""
+        late: list[StepOutcome] = []
+        try:
+            return await self._carried(task, log, late.append)
+        except asyncio.CancelledError as error:
+            for given_up in late:
+                row = self.success(given_up.output, task.attempt, started_at, earlier, given_up.events)
+
+                async def record(row: Checkpoint = row) -> None:
+                    await self._keep(streams)
+                    await self.turn.record(row)
+
+                # A cancel with compensation has to undo it.
+                await self.turn.life.finish(record)
+            # Of a task in which a transport executed it.
+            if is_interruption(error):
+                raise
+            return self.failed(error, log.events)
 
     def _streams(self, number: int) -> AttemptStreams:
         """The streams to which an attempt may append."""

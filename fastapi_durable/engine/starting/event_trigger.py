@@ -77,16 +77,18 @@ class EventTriggers:
     async def _accumulate(self, transaction: StoreTransaction, definition: WorkflowDefinition, event: Event) -> str:
         token, now = self._token(definition), self._kernel.clock.now()
         input = accumulator_input(definition)
-        stored, created = await transaction.create_run(
-            engine_run(
-                self._kernel,
-                accumulator_workflow(definition),
-                input,
-                run_id=token,
-                namespace=namespace_of(self._kernel.config),
-            )
+        wanted = engine_run(
+            self._kernel,
+            accumulator_workflow(definition),
+            input,
+            run_id=token,
+            namespace=namespace_of(self._kernel.config),
         )
+        stored, created = await transaction.create_run(wanted)
         if not created and stored.status.is_terminal:
+            # Another operator may retry or delete it at this moment: what a retried one has collected stays.
+            stored = await transaction.lock_run(token) or (await transaction.create_run(wanted)).run
+        if stored.status.is_terminal:
             # An operator ended it: the next event begins it anew, or events would be kept for nobody.
             await transaction.remove_checkpoints(token)
             await transaction.update_run(

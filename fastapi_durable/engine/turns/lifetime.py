@@ -61,6 +61,8 @@ class Lifetime:
         self._body: asyncio.Task[Any] | None = None
         self._body_over: asyncio.Future[None] | None = None
         self._interrupted = False
+        self._is_given_up = False
+        self._finishing: set[asyncio.Task[Any]] = set()
         self._code: CodeType | None = None
         self._refusals = 0
         self._impatience: asyncio.TimerHandle | None = None
@@ -202,6 +204,30 @@ class Lifetime:
         self._end(ended)
         self._interrupt()
 
+    async def finish(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Do a write to its end, also if the call that makes it is cancelled meanwhile. Then the cancel goes on.
+
+        A step whose result is being stored has been executed. Without its row the history does not say so, and a run
+        that fails or is cancelled then would not undo it. The lease bounds the wait. A turn that was aborted, or has
+        lost its lease, leaves the write where it is: the run begins anew from what is stored.
+        """
+        writing = asyncio.create_task(write())
+        self._finishing.add(writing)
+        writing.add_done_callback(self._finishing.discard)
+        writing.add_done_callback(retrieve)
+        cancel: asyncio.CancelledError | None = None
+        while not writing.done():
+            try:
+                await asyncio.wait({writing})
+            except asyncio.CancelledError as error:
+                if self._is_given_up:
+                    writing.cancel()
+                    raise
+                cancel = error
+        if cancel is not None:
+            raise cancel
+        return writing.result()
+
     # What the driver does
 
     def hear(self) -> None:
@@ -216,6 +242,7 @@ class Lifetime:
 
     def lose_lease(self) -> None:
         """Another worker may own the run: stop at once and write nothing more."""
+        self._is_given_up = True
         if self._end(Ended(Ending.LEASE_LOST)):
             self.calls.cancel_all()
 
@@ -233,6 +260,7 @@ class Lifetime:
 
     def abort(self) -> None:
         """Stop now, whatever is under way."""
+        self._is_given_up = True
         self._end(Ended(Ending.RELEASED))
         self.calls.cancel_all()
 
@@ -338,6 +366,9 @@ class Lifetime:
             threads = self._kernel.threads
             grace = threads.grace.total_seconds() if threads.work_for(self._run.id) else 0
             await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT + grace)
+            while self._finishing and not self._is_given_up:
+                await asyncio.wait(self._finishing)
+                await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT)
 
     async def _unwind(self) -> None:
         self.abort()

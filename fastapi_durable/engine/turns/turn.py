@@ -122,11 +122,11 @@ class Turn:
             await self.forget_crashes()
 
     async def record(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Store a checkpoint and return what is stored: a finished row that is there already wins."""
-        store = self.kernel.store
-        recorded = await self.persist(lambda: store.record_checkpoint(checkpoint, token=self.token))
-        self.history.add(recorded.checkpoint)
-        return recorded.checkpoint
+        """Store a checkpoint and return what is stored: a finished row that is there already wins.
+
+        A cancel that comes meanwhile waits until the history has the row, see `Lifetime.finish`.
+        """
+        return await self.life.finish(partial(self._record, checkpoint))
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
         """Do an idempotent write, after what is held, until it is done; see `_insist`."""
@@ -246,6 +246,12 @@ class Turn:
         return await self.life.spend(placed, self._outcome)
 
     # Inside
+
+    async def _record(self, checkpoint: Checkpoint) -> Checkpoint:
+        store = self.kernel.store
+        recorded = await self.persist(lambda: store.record_checkpoint(checkpoint, token=self.token))
+        self.history.add(recorded.checkpoint)
+        return recorded.checkpoint
 
     async def _write_held(self, rows: Sequence[PreparedCheckpoint]) -> None:
         """Store what is held. Where something else is stored, the body saw what is not so: it begins anew."""
