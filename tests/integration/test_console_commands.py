@@ -208,7 +208,7 @@ def test_what_the_server_refuses_is_told_with_its_reason(
     assert (code, "operate" in error) == (1, True)
     monkeypatch.setenv("DURABLE_PASSWORD", "wrong")
     code, _, error = run("runs", "list")
-    assert (code, "not known" in error, "wrong" in error) == (1, True, False)
+    assert (code, "name or password" in error, "wrong" in error) == (1, True, False)
     monkeypatch.delenv("DURABLE_USERNAME")
     assert "DURABLE_TOKEN" in run("runs", "list")[2]
     assert run("runs", "list", url=server)[0] == 1
