@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 from prisma_inprocess.wasm.javascript import UNDEFINED, JsError, is_function
 
 Callback = Callable[..., Any]
+_WAKE_EVERY: Final = 0.1
 
 
 class Rejected(Exception):
@@ -103,9 +104,13 @@ class Jobs:
         promise.then(resolve, reject)
         self.run()
         try:
-            return await future
+            while not future.done():
+                # Python acts on a signal that comes just as the event loop goes to sleep only when the loop wakes up.
+                await asyncio.wait([future], timeout=_WAKE_EVERY)
+            return future.result()
         finally:
             self._waiting.discard(future)
+            future.cancel()
 
     async def cancel(self) -> None:
         """Cancel the coroutines that are under way, and wait until they have ended. The module gets no answer.
