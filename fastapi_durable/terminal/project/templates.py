@@ -69,7 +69,7 @@ async def get_prisma() -> AsyncIterator[Prisma]:
 
 @step
 async def greet(name: str) -> str:
-    """Once it has succeeded, it is never executed again."""
+    """Once its result is stored, it never runs again."""
     return f"Good day, {name}"
 
 
