@@ -182,7 +182,7 @@ CASES = [
     Case(name="step that is retried", workflows=(retried_step,), result="{key}", writes=3),
     Case(name="step that fails", workflows=(failed_step,), result=["no {key}", "refused", 4], writes=3),
     Case(name="transaction", workflows=(transaction,), result=3, writes=6),
-    Case(name="values", workflows=(values,), result=True, writes=5),
+    Case(name="values", workflows=(values,), result=True, writes=4),
     Case(name="search attributes", workflows=(attributes,), result={"stage": "ended"}, writes=6),
     Case(name="patched", workflows=(patched,), result=[True, 2], writes=3),
     Case(name="gather", workflows=(gathered,), result=[[4, 8], [6, 16]], writes=8),
