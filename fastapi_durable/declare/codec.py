@@ -90,7 +90,8 @@ class Codec:
                 as it is.
         """
         if _is_its_own_form(value, declared):
-            _check_storable(value, what)
+            if not _is_plain(value):
+                _check_storable(value, what)
             return value
         encoded, change = self._encode(value, declared, what)
         return encoded if change is None else _refuse(what, change)
@@ -101,6 +102,8 @@ class Codec:
         Raises:
             SerializationError: as `encode` and `decode`.
         """
+        if _is_its_own_form(value, declared):
+            return self.encode(value, declared, what=what)
         try:
             encoded, change = self._encode(value, declared, what)
         except SerializationError:
@@ -225,6 +228,14 @@ def _is_its_own_form(value: Any, declared: Any) -> bool:
         return declared is None or declared is _NONE or declared is NoInput or declared is Any
     kind = type(value)
     return kind in _SCALARS and (declared is kind or declared is Any)
+
+
+def _is_plain(value: Json) -> bool:
+    """Whether a value can be stored, seen at a glance; False: that takes a look at it."""
+    kind = type(value)
+    if kind is int:
+        return value in _ALONE
+    return value is None or kind is bool or (kind is str and value.isascii() and "\x00" not in value)
 
 
 def _adapter(declared: Any) -> TypeAdapter[Any]:

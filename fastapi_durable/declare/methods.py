@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import FunctionType, MethodType
 from typing import Any
 
-from fastapi_durable.declare.scoped_value import ScopedValue
+from fastapi_durable.declare.scoped_values import Scoped
 from fastapi_durable.model.errors import DefinitionError
 
 STEP = "__durable_step__"
@@ -27,9 +27,9 @@ StepRunner = Callable[..., Any]
 _runner: ContextVar[StepRunner | None] = ContextVar("durable_step_runner", default=None)
 
 
-def steps_run_by(runner: StepRunner | None) -> ScopedValue[StepRunner | None]:
-    """Says what a call of a durable method does in this context; None: it is a plain call."""
-    return ScopedValue(_runner, runner)
+def steps_run_by(runner: StepRunner | None) -> Scoped:
+    """Says what a call of a durable method does in a context; None: it is a plain call."""
+    return _runner, runner
 
 
 @dataclass(frozen=True)

@@ -83,24 +83,21 @@ class RunDriver:
     async def drive(self) -> None:
         """Run turns until this worker has nothing more to do for the run."""
         try:
-            await self._drive()
-        finally:
-            self._kernel.streams.leave(self.run.id, self.token)
-
-    async def _drive(self) -> None:
-        definition = self._kernel.registry.find(self.run.workflow, self.run.workflow_version)
-        if definition is None:
-            await self.release_run()
-            return
-        if self._is_poisonous():
-            await self._bury()
-            return
-        if await is_over(self._kernel, self.run) or not await self._may_begin(definition):
-            return
-        while not await self._take_turn(definition):
-            if self._is_stopping():
+            definition = self._kernel.registry.find(self.run.workflow, self.run.workflow_version)
+            if definition is None:
                 await self.release_run()
                 return
+            if self._is_poisonous():
+                await self._bury()
+                return
+            if await is_over(self._kernel, self.run) or not await self._may_begin(definition):
+                return
+            while not await self._take_turn(definition):
+                if self._is_stopping():
+                    await self.release_run()
+                    return
+        finally:
+            self._kernel.streams.leave(self.run.id, self.token)
 
     async def _may_begin(self, definition: WorkflowDefinition) -> bool:
         """Whether the run is no singleton, or has its turn among those of its key; else it waits by now."""
@@ -275,7 +272,7 @@ class RunDriver:
         # Whoever waits for the result may start the next run at once, and shall find the place free.
         self.when_settled()
         self._kernel.notifications.run_finished(
-            self.run.id, replace(self.run, status=status, output=output, error=error, locked_by=None)
+            self.run.id, self.run.changed(status=status, output=output, error=error, locked_by=None)
         )
         self._kernel.events.run(_EVENT_OF[status], self.run, output=output, error=error)
         self._tell_parent()

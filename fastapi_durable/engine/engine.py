@@ -25,7 +25,6 @@ from fastapi_durable.engine.core.live_events import LiveEvents
 from fastapi_durable.engine.core.notifications import Notifications
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.core.stream_writer import StreamWriter
-from fastapi_durable.engine.core.tracing import step_span
 from fastapi_durable.engine.driver import RunDriver
 from fastapi_durable.engine.entities.workflow import entity_workflow
 from fastapi_durable.engine.runs.queues import declare_queues, queues_by_name
@@ -92,7 +91,7 @@ class Engine:
             streams=StreamWriter(store, clock, config, self.notifications),
             until_shown=Delay(config.show_running_after.total_seconds()),
             steps=StepRegistry(steps, methods),
-            interceptors=(step_span, *interceptors),
+            interceptors=tuple(interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,
             queues=queues_by_name(queues),

@@ -409,20 +409,25 @@ class Worker:
             # Claimed while the worker stopped: handed back untouched.
             driver.release()
 
-        def finished(_: asyncio.Task[None]) -> None:
+        def finished() -> None:
             self._free_place(driver)
             if driver.run.queue:
                 # Its place in the queue is free, whatever ended the turn.
                 self._engine.notifications.work_available()
 
-        self._work_on(driver, driver.drive).add_done_callback(finished)
+        self._work_on(driver, driver.drive, finished)
 
-    def _work_on(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+    def _work_on(
+        self, driver: RunDriver, work: Callable[[], Awaitable[None]], finished: Callable[[], None] = lambda: None
+    ) -> None:
+        def end(task: asyncio.Task[None]) -> None:
+            self._turns.discard(task)
+            finished()
+
         name = f"durable turn {driver.run.id}"
         task = asyncio.create_task(self._guarded(driver, work), name=name, context=contextvars.Context())
         self._turns.add(task)
-        task.add_done_callback(self._turns.discard)
-        return task
+        task.add_done_callback(end)
 
     def _free_place(self, driver: RunDriver) -> None:
         run_id = driver.run.id

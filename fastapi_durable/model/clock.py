@@ -34,10 +34,14 @@ class SystemClock:
         await asyncio.sleep(max(0.0, delay.total_seconds()))
 
 
+def in_utc(moment: datetime) -> datetime:
+    """The same moment in UTC."""
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
 def truncate(moment: datetime) -> datetime:
     """`moment` in UTC, cut to milliseconds, which is what the database columns hold."""
-    if moment.tzinfo is not UTC:
-        moment = moment.astimezone(UTC)
+    moment = in_utc(moment)
     rest = moment.microsecond % 1000
     return moment.replace(microsecond=moment.microsecond - rest) if rest else moment
 

@@ -5,10 +5,11 @@ rows. In Python, times are aware UTC datetimes in whole milliseconds; an absent 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal, TypedDict
+from operator import attrgetter
+from typing import Any, Literal, TypedDict, Unpack
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list of those, or dict from str to those."""
@@ -125,6 +126,28 @@ SearchValue = str | float | int | bool
 SearchAttributes = Mapping[str, SearchValue]
 
 
+class RunChanges(TypedDict, total=False):
+    """Columns of a run to set; a key that is missing leaves its column alone, None clears it."""
+
+    workflow_version: str
+    status: RunStatus
+    input: Json
+    output: Json
+    error: ErrorRecord | None
+    wake_at: datetime | None
+    wake_count: int
+    locked_by: str | None
+    locked_until: datetime | None
+    awaiting_decision_task_id: str | None
+    recovery_attempts: int | None
+    tags: tuple[str, ...]
+    search_attributes: SearchAttributes
+    parent_run_id: str | None
+    parent_seq: int | None
+    expires_at: datetime | None
+    updated_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One execution of a workflow (table `durable_workflow_runs`).
@@ -168,6 +191,12 @@ class Run:
     created_at: datetime
     updated_at: datetime
 
+    def changed(self, **changes: Unpack[RunChanges]) -> "Run":
+        """The run with some values changed. Unlike `dataclasses.replace`, quick: each run passes here twice."""
+        values: dict[str, Any] = dict(zip(_NAMES_OF_RUN, _values_of_run(self), strict=True))
+        values.update(changes)
+        return Run(**values)
+
     @property
     def claim_order(self) -> int:
         """Where the run stands among those that were never driven: milliseconds of `aged(created_at)`."""
@@ -178,26 +207,8 @@ class Run:
         return (since - _EPOCH) // _MILLISECOND - (self.priority or 0) * _PRIORITY_MILLIS
 
 
-class RunChanges(TypedDict, total=False):
-    """Columns of a run to set; a key that is missing leaves its column alone, None clears it."""
-
-    workflow_version: str
-    status: RunStatus
-    input: Json
-    output: Json
-    error: ErrorRecord | None
-    wake_at: datetime | None
-    wake_count: int
-    locked_by: str | None
-    locked_until: datetime | None
-    awaiting_decision_task_id: str | None
-    recovery_attempts: int | None
-    tags: tuple[str, ...]
-    search_attributes: SearchAttributes
-    parent_run_id: str | None
-    parent_seq: int | None
-    expires_at: datetime | None
-    updated_at: datetime
+_NAMES_OF_RUN = tuple(each.name for each in fields(Run))
+_values_of_run = attrgetter(*_NAMES_OF_RUN)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

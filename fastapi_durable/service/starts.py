@@ -241,7 +241,7 @@ class Starts:
         kernel, run_id = self._kernel, options.get("run_id")
         definition = callers_workflow(kernel, workflow, options.get("version"))
         place = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
-        begins_at = checked_moment(kernel.clock.now(), options.get("delay"), options.get("at"))
+        begins_at = checked_moment(kernel.clock, options.get("delay"), options.get("at"))
         if begins_at is not None:
             refuse_delay_in_queue(kernel.queues, place)
         run = new_run(

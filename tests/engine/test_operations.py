@@ -28,6 +28,8 @@ pytestmark = pytest.mark.usefixtures("locks_are_kept")
 
 done: Counter[str] = Counter()
 broken: set[str] = set()
+patience: list[str] = []
+"""How long `patient` waits: the last one."""
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +102,7 @@ async def waiting(ctx: WorkflowContext) -> str:
 
 @workflow
 async def patient(ctx: WorkflowContext) -> str:
-    return await ctx.wait_for_signal("late", str, timeout="30ms")
+    return await ctx.wait_for_signal("late", str, timeout=patience[-1])
 
 
 async def _traces(store: StateStore, run_id: str) -> list[Checkpoint]:
@@ -207,10 +209,12 @@ async def test_a_failure_that_the_body_caught_stays_as_it_is() -> None:
 
 async def test_a_wait_that_timed_out_begins_anew() -> None:
     store = MemoryStateStore()
+    patience.append("30ms")
     async with running_engine(store, patient) as engine:
         handle = await engine.start(patient)
         with pytest.raises(RunFailedError, match="late"):
             await handle.result("60s")
+        patience.append("60s")
         await engine.retry(handle.run_id)
         await until(lambda: store.find_signal_waiter("late"))
         await engine.signal("late", "now")

@@ -107,8 +107,7 @@ async def test_a_run_and_its_signal_reach_the_worker_of_another_process_and_the_
         await until(lambda: has_status(handle, RunStatus.SUSPENDED))
         with asking._kernel.notifications.watch_run(handle.run_id) as watch:
             assert await asking.signal("word:ada", "good day")
-            async with asyncio.timeout(60):
-                await watch.finished.wait()
+            assert await watch.wait(timedelta(seconds=60))
         assert await handle.result() == "good day, ada"
 
 
@@ -177,9 +176,8 @@ async def test_a_forged_notification_changes_nothing_and_nobody_believes_it(shar
                     forge(Wakeup(topic, handle.run_id))
                     forge(Wakeup(topic, "nobody"))
                     forge(Wakeup(Topic.FINISHED, f"heard {number}"))
-                    async with asyncio.timeout(60):
-                        await here.finished.wait()
-                        await there.finished.wait()
+                    assert await here.wait(timedelta(seconds=60))
+                    assert await there.wait(timedelta(seconds=60))
                 # Time for what the notification may have begun: another run from its start to its end.
                 other = await working.start(greeting, f"{number}")
                 await working.signal(f"word:{number}", "good day")
@@ -231,8 +229,7 @@ async def test_what_a_stopping_process_hands_back_is_taken_up_by_another_one_wit
             await asyncio.sleep(0)
             with asking._kernel.notifications.watch_run(handle.run_id) as watch:
                 go_on.set()
-                async with asyncio.timeout(60):
-                    await watch.finished.wait()
+                assert await watch.wait(timedelta(seconds=60))
             await stopping
         run = await asking.handle(handle.run_id).run()
         assert (run.status, run.output, run.locked_by) == (RunStatus.COMPLETED, False, None)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -45,9 +45,8 @@ class NothingInjected:
     def check(self, function: Callable[..., Any]) -> None:
         pass
 
-    @asynccontextmanager
-    async def provide(self, function: Callable[..., Any]) -> AsyncIterator[dict[str, Any]]:
-        yield {}
+    def provide(self, function: Callable[..., Any]) -> AbstractAsyncContextManager[dict[str, Any]]:
+        return nullcontext({})
 
 
 def build_machinery(

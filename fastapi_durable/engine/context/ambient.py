@@ -4,7 +4,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from fastapi_durable.declare.methods import steps_run_by
-from fastapi_durable.declare.scoped_value import ScopedValue
+from fastapi_durable.declare.scoped_values import ScopedValues
 from fastapi_durable.engine.turns.position import refuse_inside_step
 from fastapi_durable.model.errors import OutsideWorkflowError
 
@@ -35,6 +35,6 @@ def ambient_context() -> "WorkflowContext | None":
     return _current.get()
 
 
-def inside_workflow(context: "WorkflowContext") -> "ScopedValue[WorkflowContext | None]":
+def inside_workflow(context: "WorkflowContext") -> ScopedValues:
     """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
-    return ScopedValue(_current, context, steps_run_by(context.step))
+    return ScopedValues((_current, context), steps_run_by(context.step))

@@ -5,10 +5,9 @@ that dies between the two leaves a leased run, which is taken up like any other 
 """
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+from types import TracebackType
 from typing import Protocol
 
 from fastapi_durable.model.errors import StoreUnavailableError
@@ -74,7 +73,7 @@ class LocalDispatch:
         """Wake a suspended run that the transaction has locked, and lease it; False if that is left to a claim."""
         if run.status is not RunStatus.SUSPENDED or run.locked_by is not None:
             return False
-        leased = self._lease(replace(run, wake_count=run.wake_count + 1), now)
+        leased = self._lease(run.changed(wake_count=run.wake_count + 1), now)
         if leased is None:
             return False
         changes: RunChanges = {
@@ -87,7 +86,12 @@ class LocalDispatch:
         await transaction.update_run(run.id, changes)
         return True
 
-    def close(self, failure: BaseException | None = None) -> None:
+    def __enter__(self) -> "LocalDispatch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         """Drive the leased run. After a failure, which may have been of the answer to a commit, find out first."""
         if self._dispatcher is None or self._reservation is None:
             return
@@ -105,8 +109,7 @@ class LocalDispatch:
         self._reservation = self._dispatcher.reserve()
         if self._reservation is None:
             return None
-        self.run = replace(
-            run,
+        self.run = run.changed(
             status=RunStatus.RUNNING,
             locked_by=self._reservation.token,
             locked_until=self._reservation.until,
@@ -120,13 +123,6 @@ class LocalWorker:
 
     dispatcher: Dispatcher | None = None
 
-    @contextmanager
-    def place(self) -> Iterator[LocalDispatch]:
+    def place(self) -> LocalDispatch:
         """Around one attempt at a write. If its caller is cancelled, what was committed is driven all the same."""
-        place = LocalDispatch(self.dispatcher)
-        try:
-            yield place
-        except BaseException as failure:
-            place.close(failure)
-            raise
-        place.close()
+        return LocalDispatch(self.dispatcher)

@@ -21,15 +21,16 @@ class Executions:
     """The executions under way in one event loop; any thread may ask."""
 
     def __init__(self) -> None:
-        self._by_task: dict[asyncio.Task[Any], Execution] = {}
+        self._by_task: dict[asyncio.Task[Any], tuple[str, str | None]] = {}
 
-    def noted(self, run_id: str, step: str | None = None) -> "_Noted":
-        """Note what the current task executes while the block is open."""
-        return _Noted(self._by_task, Execution(run_id, step))
+    def noted(self, run_id: str, step: str | None = None, *, task: asyncio.Task[Any] | None = None) -> "_Noted":
+        """Note what the current task, which may be given, executes while the block is open."""
+        return _Noted(self._by_task, (run_id, step), task or asyncio.current_task())
 
     def in_task(self, task: asyncio.Task[Any] | None) -> Execution | None:
         """What a task executes; None if it is nothing of a run, or a task that a step or a body has started."""
-        return None if task is None else self._by_task.get(task)
+        noted = None if task is None else self._by_task.get(task)
+        return None if noted is None else Execution(*noted)
 
 
 class _Noted:
@@ -37,17 +38,21 @@ class _Noted:
 
     __slots__ = ("_by_task", "_execution", "_outer", "_task")
 
-    def __init__(self, by_task: dict[asyncio.Task[Any], Execution], execution: Execution) -> None:
+    def __init__(
+        self,
+        by_task: dict[asyncio.Task[Any], tuple[str, str | None]],
+        execution: tuple[str, str | None],
+        task: asyncio.Task[Any] | None,
+    ) -> None:
         self._by_task = by_task
         self._execution = execution
-        self._task: asyncio.Task[Any] | None = None
-        self._outer: Execution | None = None
+        self._task = task
+        self._outer: tuple[str, str | None] | None = None
 
     def __enter__(self) -> None:
-        self._task = task = asyncio.current_task()
-        if task is not None:
-            self._outer = self._by_task.get(task)
-            self._by_task[task] = self._execution
+        if self._task is not None:
+            self._outer = self._by_task.get(self._task)
+            self._by_task[self._task] = self._execution
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

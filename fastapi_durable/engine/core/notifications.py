@@ -6,8 +6,11 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Final
 
+from fastapi_durable.engine.core.delay import Delay, Delayed
 from fastapi_durable.model.records import Run
 from fastapi_durable.wakeups.base import Publish, Topic, Wakeup
 
@@ -17,12 +20,67 @@ _PLANNED_WAKES = 10_000
 """Wakes remembered in memory; a later one is found by polling."""
 
 
-class RunWatch:
-    """What a caller hears of one run: that it ended, and perhaps how."""
+SELDOM: Final = timedelta(seconds=1)
+"""Most that wait so long wait for runs that end before; one timer serves them all."""
 
-    def __init__(self) -> None:
-        self.finished = asyncio.Event()
+
+class RunWatch:
+    """What a caller hears of one run: that it ended, and perhaps how.
+
+    Attributes:
+        run: As it ended, if that was told.
+    """
+
+    def __init__(self, watches: "defaultdict[str, set[RunWatch]]", run_id: str, seldom: Delay) -> None:
         self.run: Run | None = None
+        self._seldom = seldom
+        self._watches = watches
+        self._run_id = run_id
+        self._is_told = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def __enter__(self) -> "RunWatch":
+        self._watches[self._run_id].add(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        watches = self._watches[self._run_id]
+        watches.discard(self)
+        if not watches:
+            del self._watches[self._run_id]
+
+    def tell(self, run: Run | None) -> None:
+        """Something happened to the run; `run` is how it ended, if it did and that is known."""
+        self.run = run
+        self._is_told = True
+        _release(self._waiter)
+
+    def forget(self) -> None:
+        """A look at the run that begins now sees what was told until now."""
+        self._is_told = False
+
+    async def wait(self, limit: timedelta = SELDOM) -> bool:
+        """Wait until something is told, or was since `forget`, for at most that long; whether it was."""
+        if not self._is_told:
+            loop = asyncio.get_running_loop()
+            self._waiter = waiter = loop.create_future()
+            timer: Delayed | asyncio.TimerHandle
+            if limit is SELDOM:
+                timer = self._seldom.call(lambda: _release(waiter))
+            else:
+                timer = loop.call_later(limit.total_seconds(), _release, waiter)
+            try:
+                await waiter
+            finally:
+                timer.cancel()
+        return self._is_told
+
+
+def _release(waiter: asyncio.Future[None] | None) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
 
 
 class StreamWatch:
@@ -48,6 +106,7 @@ class Notifications:
         self._delivery_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
         self._stream_watches: defaultdict[str, set[StreamWatch]] = defaultdict(set)
+        self._seldom = Delay(SELDOM.total_seconds())
         self.driven_here: set[str] = set()
         self._peers: list[Publish] = []
 
@@ -182,18 +241,8 @@ class Notifications:
     def _finished(self, run_id: str, run: Run | None) -> None:
         self._stream_grew(run_id, finished=True)
         for watch in self._watches.get(run_id, ()):
-            watch.run = run
-            watch.finished.set()
+            watch.tell(run)
 
-    @contextmanager
-    def watch_run(self, run_id: str) -> Iterator["RunWatch"]:
-        """Hears of the end of the run, if it happens in this process while the block is open."""
-        watch = RunWatch()
-        watches = self._watches[run_id]
-        watches.add(watch)
-        try:
-            yield watch
-        finally:
-            watches.discard(watch)
-            if not watches:
-                del self._watches[run_id]
+    def watch_run(self, run_id: str) -> RunWatch:
+        """Hears of the end of the run, if it happens in this process while the watch is open, as a context."""
+        return RunWatch(self._watches, run_id, self._seldom)

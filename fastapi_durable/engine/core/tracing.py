@@ -8,7 +8,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import (
-    AbstractAsyncContextManager,
     AbstractContextManager,
     asynccontextmanager,
     contextmanager,
@@ -22,7 +21,7 @@ from opentelemetry.environment_variables import OTEL_PYTHON_TRACER_PROVIDER
 from opentelemetry.trace import ProxyTracerProvider, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from fastapi_durable.engine.core.interception import StepExecution
+from fastapi_durable.engine.core.interception import StepExecution, StepInterceptor
 from fastapi_durable.model.records import Run
 from fastapi_durable.model.text import class_name, text_of
 
@@ -43,12 +42,12 @@ def current_traceparent() -> str | None:
 
 def turn_span(run: Run) -> AbstractContextManager[Callable[[Exception], None]]:
     """Surrounds one turn of a run; yields what to call with the error that the body raised, if it did."""
-    return nullcontext(_ignore) if _is_off() else _turn_span(run)
+    return _NO_SPAN if _is_off() else _turn_span(run)
 
 
-def step_span(execution: StepExecution) -> AbstractAsyncContextManager[object]:
-    """Surrounds one attempt of a step; an interceptor."""
-    return nullcontext() if _is_off() else _step_span(execution)
+def with_step_spans(interceptors: tuple[StepInterceptor, ...]) -> tuple[StepInterceptor, ...]:
+    """The interceptors, with one that makes a span of each attempt of a step around them, if spans go anywhere."""
+    return interceptors if _is_off() else (_step_span, *interceptors)
 
 
 @contextmanager
@@ -95,6 +94,9 @@ async def _step_span(execution: StepExecution) -> AsyncIterator[None]:
 
 def _ignore(error: Exception) -> None:
     """There is no span to tell it."""
+
+
+_NO_SPAN = nullcontext(_ignore)
 
 
 def _tell(span: Span, error: Exception) -> None:

@@ -122,7 +122,7 @@ class Operation(Executed[Checkpoint]):
                     with inside_step(self._message.op), kernel.executions.noted(turn.run.id, self.shown_as):
                         called = Called(
                             name=f"{label} (run {turn.run.id})",
-                            key=turn.history.positions.step_id(self.seq),
+                            key=self.step_id,
                             owner=turn.run.id,
                         )
                         try:

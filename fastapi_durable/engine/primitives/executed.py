@@ -4,10 +4,12 @@ Each has a log, interceptors, and live events that tell of its start, of what it
 """
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Any, Generic, TypeVar
 
 from fastapi_durable.engine.core.interception import Intercepted, StepExecution
+from fastapi_durable.engine.core.tracing import with_step_spans
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.turns.body_task import is_interruption, take_back_own_cancels
@@ -17,6 +19,8 @@ from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 from fastapi_durable.transport.base import StepOutcome
 
 R = TypeVar("R")
+
+_NOTHING_AROUND = nullcontext()
 
 
 class Executed(Primitive[R], Generic[R]):
@@ -30,7 +34,7 @@ class Executed(Primitive[R], Generic[R]):
     @property
     def execution_id(self) -> str:
         """Names the execution, also to the outside world: the same when it is tried again."""
-        return self.turn.history.positions.step_id(self.seq)
+        return self.step_id
 
     def log_of(self, attempt: int, streams: AttemptStreams | None = None) -> RunningStepLog:
         """The log of an attempt that is about to run."""
@@ -49,8 +53,11 @@ class Executed(Primitive[R], Generic[R]):
             streams=streams,
         )
 
-    def intercepted(self, attempt: int) -> Intercepted:
+    def intercepted(self, attempt: int) -> AbstractAsyncContextManager[None]:
         """What surrounds a real execution."""
+        interceptors = with_step_spans(self.turn.kernel.interceptors)
+        if not interceptors:
+            return _NOTHING_AROUND
         run = self.turn.run
         execution = StepExecution(
             run_id=run.id,
@@ -63,7 +70,7 @@ class Executed(Primitive[R], Generic[R]):
             attempt=attempt,
             traceparent=run.traceparent,
         )
-        return Intercepted(self.turn.kernel.interceptors, execution, is_interruption)
+        return Intercepted(interceptors, execution, is_interruption)
 
     async def uncancelled(self, outcome: StepOutcome) -> StepOutcome:
         """The outcome of an attempt, around which code of the application may have cancelled its own task."""

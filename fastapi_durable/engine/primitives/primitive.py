@@ -37,6 +37,7 @@ class Primitive(ABC, Generic[R]):
     needs_output_only: ClassVar[bool] = False
 
     begun: Checkpoint | None = None
+    _step_id: str | None = None
 
     def __init__(self, turn: Turn, seq: int, name: str) -> None:
         self.turn = turn
@@ -80,6 +81,13 @@ class Primitive(ABC, Generic[R]):
             return self.result(recorded)
         finally:
             life.calls.leave()
+
+    @property
+    def step_id(self) -> str:
+        """Names the call, also to the outside world: the same when it is tried again."""
+        if self._step_id is None:
+            self._step_id = self.turn.history.positions.step_id(self.seq)
+        return self._step_id
 
     def _is_this_call(self, recorded: Checkpoint) -> bool:
         if recorded.kind != self.kind:
@@ -140,7 +148,7 @@ class Primitive(ABC, Generic[R]):
             name=self.name,
             kind=self.kind,
             status=status,
-            step_id=turn.history.positions.step_id(self.seq),
+            step_id=self.step_id,
             input=input,
             output=output,
             error=error,

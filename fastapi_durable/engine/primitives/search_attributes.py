@@ -27,6 +27,8 @@ def checked_attributes(
     Raises:
         InputValidationError: one is no text, number or boolean, or they do not fit the workflow's schema.
     """
+    if not attributes:
+        return {}
     values = dict(attributes)
     if definition is not None and definition.search_attributes is not None and values:
         label = f"the search attributes of workflow {definition.name!r}"

@@ -60,7 +60,7 @@ class Step(Attempted):
         task = StepTask(
             run_id=run.id,
             seq=self.seq,
-            step_id=self.turn.history.positions.step_id(self.seq),
+            step_id=self.step_id,
             name=self.name,
             input=self.input,
             attempt=number,

@@ -94,7 +94,7 @@ def delayed(run: Run, begins_at: datetime) -> Run:
     Its execution timeout counts from then on.
     """
     expires_at = None if run.expires_at is None else run.expires_at + (begins_at - run.created_at)
-    return replace(run, status=RunStatus.SUSPENDED, wake_at=begins_at, expires_at=expires_at)
+    return run.changed(status=RunStatus.SUSPENDED, wake_at=begins_at, expires_at=expires_at)
 
 
 def run_like(

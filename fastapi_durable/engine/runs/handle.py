@@ -1,12 +1,11 @@
 """A started run, seen from outside."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from fastapi_durable.declare.codec import Codec
-from fastapi_durable.engine.core.notifications import Notifications
+from fastapi_durable.engine.core.notifications import SELDOM, Notifications
 from fastapi_durable.engine.runs.chain import head_of, may_have_gone_on
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.duration import Duration, parse_duration
@@ -24,7 +23,6 @@ from fastapi_durable.store.base import StateStore
 Output = TypeVar("Output")
 
 _FIRST_POLL = timedelta(milliseconds=50)
-_SLOWEST_POLL = timedelta(seconds=1)
 
 
 class RunHandle(Generic[Output]):
@@ -119,11 +117,11 @@ class RunHandle(Generic[Output]):
             # A run that is driven in this process will be heard of.
             look = run_id not in self._notifications.driven_here
             look = look or (deadline is not None and deadline <= self._clock.now())
-            poll = _FIRST_POLL if look else _SLOWEST_POLL
+            poll = _FIRST_POLL if look else SELDOM
             while True:
                 if watch.run is not None:
                     return watch.run
-                watch.finished.clear()
+                watch.forget()
                 if look:
                     run = await self._store.find_run(run_id)
                     if run is None:
@@ -134,8 +132,5 @@ class RunHandle(Generic[Output]):
                         raise ResultTimeoutError(run.id, run.status, timeout or timedelta(0))
                 look = True
                 wait = poll if deadline is None else max(min(poll, deadline - self._clock.now()), timedelta(0))
-                try:
-                    async with asyncio.timeout(wait.total_seconds()):
-                        await watch.finished.wait()
-                except TimeoutError:
-                    poll = min(poll * 2, _SLOWEST_POLL)
+                if not await watch.wait(wait):
+                    poll = min(poll * 2, SELDOM)

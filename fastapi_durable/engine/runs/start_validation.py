@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi_durable.engine.runs.labels import SCHEDULE_TAG
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
-from fastapi_durable.model.clock import truncate
+from fastapi_durable.model.clock import Clock, truncate
 from fastapi_durable.model.duration import LONGEST, parse_duration
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.text import fits_index, index_rule
@@ -86,21 +86,22 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
             )
 
 
-def checked_moment(now: datetime, delay: Any, at: Any) -> datetime | None:
+def checked_moment(clock: Clock, delay: Any, at: Any) -> datetime | None:
     """When a run begins that is started with these; None: now.
 
     Raises:
         InputValidationError: both are given, or one is no such time.
     """
+    if delay is None and at is None:
+        return None
     if delay is not None and at is not None:
         raise InputValidationError("delay and at exclude each other: give one of them")
+    now = clock.now()
     if delay is not None:
         try:
             at = now + parse_duration(delay)
         except ValueError as error:
             raise InputValidationError(f"delay: {error}") from error
-    if at is None:
-        return None
     if not isinstance(at, datetime) or at.utcoffset() is None:
         raise InputValidationError(f"at must be a datetime with a time zone, got {at!r:.80}")
     if at > now + LONGEST:

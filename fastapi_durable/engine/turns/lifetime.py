@@ -75,17 +75,21 @@ class Lifetime:
         """
 
         async def run_body() -> Any:
+            # It tells of its end in its last step. The callback, a step later, is for one that never comes to this line.
+            task.remove_done_callback(self._let_go)
             try:
                 return await body()
             except (SystemExit, KeyboardInterrupt) as error:
                 # asyncio would let it end the event loop, and with it every other run of the process.
                 raise RuntimeError(f"the workflow's body was ended by {named(error)}") from error
+            finally:
+                self._let_go(task)
 
-        self._body = body_task(run_body(), self.tasks, name=f"durable run {self._run.id}")
-        self.calls.watch(self._body)
+        self._body = task = body_task(run_body(), self.tasks, name=f"durable run {self._run.id}")
+        self.calls.watch(task)
         try:
             self._body_over = asyncio.get_running_loop().create_future()
-            self._body.add_done_callback(self._let_go)
+            task.add_done_callback(self._let_go)
             await self._body_over
             retrieve(self._body)
             outcome = judge(self._body)

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from fastapi_durable.declare.methods import steps_run_by
-from fastapi_durable.declare.scoped_value import ScopedValue
+from fastapi_durable.declare.scoped_values import ScopedValues
 from fastapi_durable.model.errors import OutsideWorkflowError
 from fastapi_durable.model.records import Checkpoint
 from fastapi_durable.store.history import HistoryRow
@@ -112,9 +112,9 @@ class Positions:
             place = prefix if depth == len(parts) - 1 else f"{prefix}branch"
             self._last_calls[place] = max(int(part), self._last_calls.get(place, -1))
 
-    def enter_body(self) -> None:
-        """Called in the task of the body."""
-        self._root.task = asyncio.current_task()
+    def enter_body(self, task: asyncio.Task[Any] | None) -> None:
+        """Called in the task of the body, which is given."""
+        self._root.task = task
         _current.set(self._root)
 
     def take(self) -> int:
@@ -186,9 +186,9 @@ def _comes_after(caller: _Branch, around: set[_Branch], calls: int) -> bool:
 _in_step: ContextVar[str | None] = ContextVar("durable_step", default=None)
 
 
-def inside_step(name: str) -> ScopedValue[str | None]:
+def inside_step(name: str) -> ScopedValues:
     """Marks the context in which a step's function runs."""
-    return ScopedValue(_in_step, name, steps_run_by(None))
+    return ScopedValues((_in_step, name), steps_run_by(None))
 
 
 def is_inside_step() -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self, TypeVar, overload
 
 import orjson
 
-from fastapi_durable.declare.scoped_value import ScopedValue
+from fastapi_durable.declare.scoped_values import ScopedValues
 from fastapi_durable.engine.turns.step_stream import AttemptStreams, StepStream
 from fastapi_durable.model.clock import to_millis
 from fastapi_durable.model.errors import DefinitionError
@@ -308,6 +308,6 @@ def current_step() -> StepLog:
     return _current.get()
 
 
-def logged_as_current(log: StepLog) -> ScopedValue[StepLog]:
+def logged_as_current(log: StepLog) -> ScopedValues:
     """Makes `current_step()` find the log while a step's function runs."""
-    return ScopedValue(_current, log)
+    return ScopedValues((_current, log))

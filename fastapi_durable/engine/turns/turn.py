@@ -7,7 +7,6 @@ others act, record, and add to the history. `Lifetime` says how long that goes o
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -184,7 +183,7 @@ class Turn:
 
     async def forget_crashes(self) -> None:
         """The run came further than where its process died, so it is no poison pill."""
-        self.run = replace(self.run, recovery_attempts=0)
+        self.run = self.run.changed(recovery_attempts=0)
         store = self.kernel.store
         await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
@@ -239,8 +238,9 @@ class Turn:
         """Run the body until it returns, raises, or rests."""
 
         async def placed() -> Any:
-            self.history.positions.enter_body()
-            with self.kernel.executions.noted(self.run.id):
+            task = asyncio.current_task()
+            self.history.positions.enter_body(task)
+            with self.kernel.executions.noted(self.run.id, task=task):
                 return await body()
 
         return await self.life.spend(placed, self._outcome)

@@ -4,12 +4,9 @@ Each operation also exists by itself. What a batch leaves unanswered (a guard di
 was held) is asked again that way, so that batches decide nothing on their own.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
-
-import orjson
 
 from fastapi_durable.model.records import Checkpoint, Run, RunChanges, RunStatus
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint, RecordedCheckpoint
@@ -17,9 +14,9 @@ from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.batching import Group
 from fastapi_durable.store.prisma.database import Database, Statement
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
-from fastapi_durable.store.prisma.kinds import Conversions, conversions
-from fastapi_durable.store.prisma.prepared import NUL_ESCAPE, row_of
+from fastapi_durable.store.prisma.prepared import recording
 from fastapi_durable.store.prisma.read_back import checkpoint_reads_back, run_reads_back
+from fastapi_durable.store.prisma.row_text import changes_text, row_text
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.bulk import (
     UpdateShape,
@@ -74,7 +71,8 @@ class BulkCalls:
 
     async def create_run(self, run: Run, alone: Callable[[], Awaitable[CreatedRun]]) -> CreatedRun:
         def encode() -> _Write | None:
-            return self._row((run.id,), (), RUNS, run, reads_back=run_reads_back(run))
+            text = self._text(RUNS, run)
+            return None if text is None else _Write((run.id,), None, text, (run,), run_reads_back(run))
 
         return await self._creations.call(encode, alone)
 
@@ -82,9 +80,11 @@ class BulkCalls:
         self, checkpoint: Checkpoint, token: str | None, alone: Callable[[], Awaitable[RecordedCheckpoint]]
     ) -> RecordedCheckpoint:
         def encode() -> _Write | None:
-            keys = ((checkpoint.run_id, checkpoint.seq),)
-            reads_back = checkpoint_reads_back(checkpoint)
-            return self._row(keys, (token,), CHECKPOINTS, checkpoint, reads_back=reads_back)
+            text = self._text(CHECKPOINTS, checkpoint)
+            if text is None:
+                return None
+            key = (checkpoint.run_id, checkpoint.seq)
+            return _Write((key,), None, recording(text, token), (checkpoint,), checkpoint_reads_back(checkpoint))
 
         async def by_itself() -> Sequence[RecordedCheckpoint]:
             return (await alone(),)
@@ -100,7 +100,7 @@ class BulkCalls:
     ) -> Sequence[RecordedCheckpoint]:
         def encode() -> _Write:
             rows = tuple([each.checkpoint for each in prepared])
-            text = ",".join([row_of(each, token) for each in prepared])
+            text = ",".join([recording(each.encoded, token) for each in prepared])
             return _Write(tuple([(row.run_id, row.seq) for row in rows]), None, text, rows)
 
         return await self._records.call(encode, alone)
@@ -128,10 +128,12 @@ class BulkCalls:
             )
             seqs = [each.checkpoint.seq for each in checkpoints] or None
             first = (run_id, token, wake_count, seqs)
-            call = self._write((run_id,), shape, first, list(changes.values()), _conversions_of(shape.columns))
-            if call is not None and checkpoints:
-                call.rows = ",".join([row_of(each, None) for each in checkpoints])
-            return call
+            dialect = self._database.known_dialect
+            text = None if dialect is None else changes_text(dialect, first, shape.columns, changes.values())
+            if text is None:
+                return None
+            rows = ",".join([recording(each.encoded, None) for each in checkpoints])
+            return _Write((run_id,), shape, text, rows=rows)
 
         async def one_commit() -> bool:
             call = encode()
@@ -210,51 +212,10 @@ class BulkCalls:
         sql.parameters += (list_parameter([call.text for call in calls]), *further)
         return await self._database.query(sql, text)
 
-    def _row(
-        self,
-        keys: tuple[Hashable],
-        first: tuple[Any, ...],
-        table: Table[Any],
-        subject: Any,
-        *,
-        reads_back: bool,
-    ) -> _Write | None:
-        values = list(table.values(subject))
-        return self._write(keys, None, first, values, table.conversions, (subject,), reads_back=reads_back)
-
-    def _write(
-        self,
-        keys: tuple[Hashable],
-        shape: Hashable,
-        first: Iterable[Any],
-        values: list[Any],
-        conversions: Conversions,
-        subjects: tuple[Any, ...] = (),
-        *,
-        reads_back: bool = True,
-    ) -> _Write | None:
-        """The call, or None if its columns have no faithful place in a JSON list: by itself it may do better.
-
-        Raises:
-            SerializationError: a value has no JSON form.
-        """
-        sql = self._database.known_sql()
-        if sql is None:
-            return None
-        for place, kind in conversions:
-            # Most columns of a row are empty.
-            if (value := values[place]) is not None:
-                values[place] = sql.stored(value, kind)
-        try:
-            text = orjson.dumps([*first, *values]).decode()
-        except TypeError:
-            return None
-        return None if NUL_ESCAPE in text else _Write(keys, shape, text, subjects, reads_back)
-
-
-@cache
-def _conversions_of(columns: tuple[str, ...]) -> Conversions:
-    return conversions(RUNS.column(name).kind for name in columns)
+    def _text(self, table: Table[T], subject: T) -> str | None:
+        """The row as a member of a batch; None if it does better by itself."""
+        dialect = self._database.known_dialect
+        return None if dialect is None else row_text(dialect, table, subject)
 
 
 def _stored(table: Table[T], call: _Write, found: dict[Hashable, Any]) -> Sequence[T]:

@@ -8,7 +8,7 @@ from fastapi_durable.store.port.checkpoints import HistoryState, PreparedCheckpo
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.history import StoredRow, read_histories
 from fastapi_durable.store.prisma.prepared import prepared as prepared_by
-from fastapi_durable.store.prisma.prepared import row_of
+from fastapi_durable.store.prisma.prepared import recording
 from fastapi_durable.store.prisma.read_back import checkpoint_reads_back
 from fastapi_durable.store.prisma.sql.bulk import list_parameter, record_checkpoints
 from fastapi_durable.store.prisma.sql.statements import (
@@ -37,8 +37,8 @@ class CheckpointOperations(Operations):
         return await self._bulk.record_checkpoint(checkpoint, token, lambda: self._record_alone(checkpoint, token))
 
     def prepare_checkpoint(self, checkpoint: Checkpoint) -> PreparedCheckpoint | None:
-        sql = self._database.known_sql()
-        return None if sql is None else prepared_by(sql, checkpoint)
+        dialect = self._database.known_dialect
+        return None if dialect is None else prepared_by(dialect, checkpoint)
 
     async def record_prepared(
         self, prepared: Sequence[PreparedCheckpoint], *, token: str
@@ -48,7 +48,7 @@ class CheckpointOperations(Operations):
 
         async def alone() -> Sequence[RecordedCheckpoint]:
             sql = await self._database.sql()
-            sql.parameters.append(list_parameter([row_of(each, token) for each in prepared]))
+            sql.parameters.append(list_parameter([recording(each.encoded, token) for each in prepared]))
             text = record_checkpoints(type(sql), with_rows=False, waits=True)
             written = {(row["run_id"], int(row["seq"])) for row in await self._database.query(sql, text)}
             return [

@@ -109,9 +109,10 @@ class Database:
             self._learnt.dialect = await self._ask_for_dialect()
         return self._learnt.dialect()
 
-    def known_sql(self) -> Sql | None:
-        """The same, if the dialect is known already."""
-        return None if self._learnt.dialect is None else self._learnt.dialect()
+    @property
+    def known_dialect(self) -> type[Sql] | None:
+        """The database's dialect, if it was asked for already."""
+        return self._learnt.dialect
 
     async def query(self, sql: Sql, text: str, *, urgent: bool = False) -> Rows:
         """Run a statement and return its rows.

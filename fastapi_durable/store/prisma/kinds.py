@@ -1,7 +1,7 @@
 """The kinds of columns: how a value of the model is stored, and how it is read."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,11 +19,12 @@ class Kind:
 
     Attributes:
         postgresql: What a parameter is cast to there.
-        to_column: From the model's value (never None) to text or a number; times go through the dialect instead.
+        to_column: From the model's value (never None) to text or a number; moments go through the dialect instead.
         from_column: From the stored value (never None) to the model's.
         is_json: The column holds JSON.
         absent: The model's value for SQL NULL.
         is_plain: `to_column` gives what a JSON list of the value would hold.
+        is_moment: A DateTime column, whose text each dialect has its own form of.
     """
 
     postgresql: str
@@ -32,14 +33,7 @@ class Kind:
     is_json: bool = False
     absent: Any = None
     is_plain: bool = False
-
-
-Conversions = tuple[tuple[int, Kind], ...]
-
-
-def conversions(kinds: Iterable[Kind]) -> Conversions:
-    """The places, in a row of these kinds, of values that have another form in JSON."""
-    return tuple((place, kind) for place, kind in enumerate(kinds) if not kind.is_plain)
+    is_moment: bool = False
 
 
 _WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
@@ -149,7 +143,7 @@ INTEGER = Kind("integer", _same, int, is_plain=True)
 BIGINT = Kind("bigint", _same, int, is_plain=True)
 BOOLEAN = Kind("boolean", bool, bool, is_plain=True)
 MILLIS = Kind("bigint", to_millis, from_millis)
-MOMENT = Kind("text::timestamp(3)", truncate, to_moment)
+MOMENT = Kind("text::timestamp(3)", truncate, to_moment, is_moment=True)
 JSON = Kind("text::jsonb", to_json_text, _same, is_json=True)
 ERROR = Kind("text::jsonb", _error_to_text, ErrorRecord.from_json, is_json=True)
 # Nothing is NULL and no empty list or object, as in the reference.

@@ -6,7 +6,6 @@ not foreseen here, the checkpoint is not prepared.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import orjson
 
@@ -15,45 +14,36 @@ from fastapi_durable.model.records import Checkpoint, ErrorRecord, Json
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 from fastapi_durable.store.prisma.kinds import from_json_text, to_json_text
 from fastapi_durable.store.prisma.read_back import checkpoint_reads_back
+from fastapi_durable.store.prisma.row_text import row_text
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.tables import CHECKPOINTS
 
-NUL_ESCAPE = "\\u0000"
-"""SQLite's JSON functions end a text there."""
 
-
-def prepared(sql: Sql, checkpoint: Checkpoint) -> PreparedCheckpoint | None:
+def prepared(dialect: type[Sql], checkpoint: Checkpoint) -> PreparedCheckpoint | None:
     """Encode the columns as a JSON list; None if they have no faithful place in one.
 
     Raises:
         SerializationError: a value has no JSON form.
     """
-    values: list[Any] = list(CHECKPOINTS.values(checkpoint))
-    for place, kind in CHECKPOINTS.conversions:
-        if (value := values[place]) is not None:
-            values[place] = sql.stored(value, kind)
-    try:
-        text = orjson.dumps(values).decode()
-    except TypeError:
-        return None
-    if NUL_ESCAPE in text:
+    text = row_text(dialect, CHECKPOINTS, checkpoint)
+    if text is None:
         return None
     if checkpoint_reads_back(checkpoint):
         return PreparedCheckpoint(checkpoint, text)
-    if not (sql.foresees(checkpoint.input) and sql.foresees(checkpoint.output)):
+    if not (dialect.foresees(checkpoint.input) and dialect.foresees(checkpoint.output)):
         return None
-    return PreparedCheckpoint(_as_read(sql, checkpoint), text)
+    return PreparedCheckpoint(_as_read(dialect, checkpoint), text)
 
 
-def row_of(one: PreparedCheckpoint, token: str | None) -> str:
-    """The call that records the checkpoint, under a lease or under none."""
+def recording(row: str, token: str | None) -> str:
+    """The call that records a row of a checkpoint, under a lease or under none."""
     lease = "null" if token is None else orjson.dumps(token).decode()
-    return f"[{lease},{one.encoded[1:]}"
+    return f"[{lease},{row[1:]}"
 
 
-def _as_read(sql: Sql, checkpoint: Checkpoint) -> Checkpoint:
+def _as_read(dialect: type[Sql], checkpoint: Checkpoint) -> Checkpoint:
     def read(value: Json) -> Json:
-        return sql.kept(from_json_text(to_json_text(value)))
+        return dialect.kept(from_json_text(to_json_text(value)))
 
     return replace(
         checkpoint,

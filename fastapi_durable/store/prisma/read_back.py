@@ -18,12 +18,8 @@ def checkpoint_reads_back(checkpoint: Checkpoint) -> bool:
     return (
         checkpoint.error is None
         and not checkpoint.events
-        and _is_plain(checkpoint.input)
-        and _is_plain(checkpoint.output)
-        and _is_exact(checkpoint.enqueued_at)
-        and _is_exact(checkpoint.started_at)
-        and _is_exact(checkpoint.finished_at)
-        and _is_exact(checkpoint.wake_at)
+        and _are_plain(checkpoint.input, checkpoint.output)
+        and _are_exact(checkpoint.enqueued_at, checkpoint.started_at, checkpoint.finished_at, checkpoint.wake_at)
     )
 
 
@@ -31,21 +27,22 @@ def run_reads_back(run: Run) -> bool:
     return (
         run.error is None
         and not run.search_attributes
-        and _is_plain(run.input)
-        and _is_plain(run.output)
-        and _is_exact(run.created_at)
-        and _is_exact(run.updated_at)
-        and _is_exact(run.locked_until)
-        and _is_exact(run.wake_at)
-        and _is_exact(run.expires_at)
+        and _are_plain(run.input, run.output)
+        and _are_exact(run.created_at, run.updated_at, run.locked_until, run.wake_at, run.expires_at)
     )
 
 
-def _is_plain(value: Json) -> bool:
-    kind: Any = type(value)
-    return kind in _PLAIN or (kind is int and -_LARGEST_WHOLE < value < _LARGEST_WHOLE)
+def _are_plain(*values: Json) -> bool:
+    for value in values:
+        kind: Any = type(value)
+        if kind not in _PLAIN and not (kind is int and -_LARGEST_WHOLE < value < _LARGEST_WHOLE):
+            return False
+    return True
 
 
-def _is_exact(moment: datetime | None) -> bool:
-    """Whether the columns, which hold milliseconds in UTC, lose nothing of it."""
-    return moment is None or (moment.tzinfo is UTC and moment.microsecond % 1000 == 0)
+def _are_exact(*moments: datetime | None) -> bool:
+    """Whether the columns, which hold milliseconds in UTC, lose nothing of them."""
+    for moment in moments:
+        if moment is not None and (moment.tzinfo is not UTC or moment.microsecond % 1000):
+            return False
+    return True

@@ -9,7 +9,7 @@ from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.database import Database
-from fastapi_durable.store.prisma.prepared import row_of
+from fastapi_durable.store.prisma.prepared import recording
 from fastapi_durable.store.prisma.read_back import run_reads_back
 from fastapi_durable.store.prisma.sql.builder import Conditions, Sql
 from fastapi_durable.store.prisma.sql.bulk import list_parameter, none_is_finished, record_checkpoints
@@ -100,7 +100,7 @@ class RunOperations(Operations):
                 return False
             if checkpoints:
                 sql = await database.sql()
-                sql.parameters.append(list_parameter([row_of(each, None) for each in checkpoints]))
+                sql.parameters.append(list_parameter([recording(each.encoded, None) for each in checkpoints]))
                 await database.query(sql, record_checkpoints(type(sql), with_rows=False, waits=True))
             if attributes is not None:
                 sql = await database.sql()

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-import orjson
-
+from fastapi_durable.model.errors import SerializationError
 from fastapi_durable.model.records import StreamRow
 from fastapi_durable.store.port.streams import StreamPart
 from fastapi_durable.store.prisma.base import Operations
+from fastapi_durable.store.prisma.row_text import row_text
 from fastapi_durable.store.prisma.sql.builder import Sql
 from fastapi_durable.store.prisma.sql.bulk import list_parameter
 from fastapi_durable.store.prisma.sql.streams import append_rows, append_rows_of, leased_under, page, parts
@@ -63,11 +63,11 @@ class StreamOperations(Operations):
 
 
 def _parameter(sql: Sql, rows: Sequence[StreamRow], tokens: Mapping[str, str]) -> str:
-    texts = []
-    for row in rows:
-        values = list(STREAM_ROWS.values(row))
-        for place, kind in STREAM_ROWS.conversions:
-            if values[place] is not None:
-                values[place] = sql.stored(values[place], kind)
-        texts.append(orjson.dumps([*values, tokens[row.run_id]]).decode())
-    return list_parameter(texts)
+    return list_parameter([_row(type(sql), row, tokens[row.run_id]) for row in rows])
+
+
+def _row(dialect: type[Sql], row: StreamRow, token: str) -> str:
+    text = row_text(dialect, STREAM_ROWS, row, token)
+    if text is None:
+        raise SerializationError(f"an item of stream {row.stream!r} has no place in a JSON list")
+    return text

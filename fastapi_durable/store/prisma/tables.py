@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
 from operator import attrgetter
 from typing import Any, Generic, TypeVar, cast
 
@@ -45,9 +44,7 @@ from fastapi_durable.store.prisma.kinds import (
     NUMBER,
     SPAN,
     TEXT,
-    Conversions,
     Kind,
-    conversions,
     enum,
     from_json_text,
 )
@@ -91,11 +88,6 @@ class Table(Generic[T]):
 
     def column(self, name: str) -> Column:
         return self._by_name[name]
-
-    @cached_property
-    def conversions(self) -> Conversions:
-        """What has to be done to `values` before they make a JSON list of a call."""
-        return conversions(column.kind for column in self.columns)
 
     def read(self, text: str) -> T:
         """Return the object of a row.

@@ -42,8 +42,9 @@ class Sql(ABC):
     def bind(self, value: Parameter, kind: Kind) -> str:
         """A placeholder for the value."""
 
+    @staticmethod
     @abstractmethod
-    def stored_moment(self, moment: datetime) -> str | int:
+    def stored_moment(moment: datetime) -> str | int:
         """A time exactly as the client writes it into a DateTime column, so that both compare as times do."""
 
     def value(self, value: Any, kind: Kind) -> str:
@@ -52,10 +53,12 @@ class Sql(ABC):
 
     def stored(self, value: Any, kind: Kind) -> Parameter:
         """A value of the model as a parameter."""
-        if value is None:
-            return None
-        stored: Parameter | datetime = kind.to_column(value)
-        return self.stored_moment(stored) if type(stored) is datetime else stored  # type: ignore[return-value]
+        return None if value is None else self.storing(kind)(value)
+
+    @classmethod
+    def storing(cls, kind: Kind) -> Callable[[Any], Parameter]:
+        """What makes a parameter of a value of the model that is not None."""
+        return cls.stored_moment if kind.is_moment else kind.to_column
 
     def text(self, value: str) -> str:
         return self.bind(value, TEXT)
@@ -69,11 +72,13 @@ class Sql(ABC):
     def moment(self, moment: datetime) -> str:
         return self.value(moment, MOMENT)
 
-    def foresees(self, value: Json) -> bool:  # noqa: ARG002 (for others)
+    @staticmethod
+    def foresees(value: Json) -> bool:  # noqa: ARG004 (for others)
         """Whether `kept` knows how a value of a JSON column will be read."""
         return True
 
-    def kept(self, value: Json) -> Json:
+    @staticmethod
+    def kept(value: Json) -> Json:
         """A value of a JSON column, as it was written and read by Python, as the database keeps it."""
         return value
 

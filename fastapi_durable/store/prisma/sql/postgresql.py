@@ -7,6 +7,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from fastapi_durable.model.clock import in_utc
 from fastapi_durable.model.records import Json
 from fastapi_durable.store.prisma.kinds import TEXT, Kind
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, values_parameter
@@ -22,9 +23,10 @@ class PostgresSql(Sql):
         self.parameters.append(value)
         return f"${len(self.parameters)}::{kind.postgresql}"
 
-    def stored_moment(self, moment: datetime) -> str:
+    @staticmethod
+    def stored_moment(moment: datetime) -> str:
         # Without a zone: the columns are `timestamp(3)` in UTC, and the session's zone must not matter.
-        return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
+        return in_utc(moment).isoformat(timespec="milliseconds")[: -len("+00:00")]
 
     def row(self, table: Table[Any], alias: str) -> str:
         return f"{_listed(table, alias)}::text"
@@ -87,13 +89,14 @@ class PostgresSql(Sql):
             " SELECT namespace FROM n WHERE namespace IS NOT NULL)"
         )
 
-    def kept(self, value: Json) -> Json:
+    @staticmethod
+    def kept(value: Json) -> Json:
         # As `jsonb` does: keys by their length and then by their bytes, and no negative zero.
         if type(value) is dict:
             keys = sorted(value, key=_order_of_key)
-            return {key: self.kept(value[key]) for key in keys}
+            return {key: PostgresSql.kept(value[key]) for key in keys}
         if type(value) is list:
-            return [self.kept(each) for each in value]
+            return [PostgresSql.kept(each) for each in value]
         return 0.0 if type(value) is float and value == 0 else value
 
     def given_integers(self, position: int) -> str:

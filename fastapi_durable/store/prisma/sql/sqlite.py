@@ -7,9 +7,9 @@ from functools import cache
 from math import isfinite
 from typing import Any
 
-from fastapi_durable.model.clock import to_millis
+from fastapi_durable.model.clock import in_utc, to_millis
 from fastapi_durable.model.records import Json
-from fastapi_durable.store.prisma.kinds import Kind
+from fastapi_durable.store.prisma.kinds import JSON, Kind, to_json_text
 from fastapi_durable.store.prisma.sql.builder import Conditions, Parameter, Sql, pairs_parameter, values_parameter
 from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.tables import RUNS, SIGNALS, WAITERS, Column, Table
@@ -25,12 +25,13 @@ class SqliteSql(Sql):
         self.parameters.append(value)
         return "?"
 
-    def stored(self, value: Any, kind: Kind) -> Parameter:
-        # As a text, it would be converted by the numeric column, which is not exact: some 3 of 1000 doubles change.
-        return value if kind.is_json and type(value) is float and isfinite(value) else super().stored(value, kind)
+    @classmethod
+    def storing(cls, kind: Kind) -> Callable[[Any], Parameter]:
+        return _to_json if kind is JSON else super().storing(kind)
 
-    def stored_moment(self, moment: datetime) -> str | int:
-        return moment.isoformat(timespec="milliseconds")
+    @staticmethod
+    def stored_moment(moment: datetime) -> str | int:
+        return in_utc(moment).isoformat(timespec="milliseconds")
 
     def row(self, table: Table[Any], alias: str) -> str:
         return _listed(table, alias)
@@ -90,7 +91,8 @@ class SqliteSql(Sql):
     def namespaces(self) -> None:
         return None  # there is no LATERAL to go on with
 
-    def foresees(self, value: Json) -> bool:
+    @staticmethod
+    def foresees(value: Json) -> bool:
         # The numeric column makes a whole number of a float that equals one, and a float of one that is very large.
         kind = type(value)
         return (kind is not int or -_LARGEST_WHOLE < value < _LARGEST_WHOLE) and not (
@@ -182,7 +184,8 @@ class SqliteSql(Sql):
 class SqliteMillisecondsSql(SqliteSql):
     """The same for a file whose dates are integers, as Prisma's native engine writes them."""
 
-    def stored_moment(self, moment: datetime) -> str | int:
+    @staticmethod
+    def stored_moment(moment: datetime) -> int:
         return to_millis(moment)
 
 
@@ -203,3 +206,8 @@ def _readable(alias: str, column: Column) -> str:
 
 def _valid(column: str) -> str:
     return f"CASE WHEN json_valid({column}) THEN {column} END"
+
+
+def _to_json(value: Json) -> str | float:
+    # As a text, it would be converted by the numeric column, which is not exact: some 3 of 1000 doubles change.
+    return value if type(value) is float and isfinite(value) else to_json_text(value)
