@@ -93,6 +93,7 @@ ONE_STATEMENT: dict[str, Operation] = {
     "remove_checkpoints": lambda store: store.remove_checkpoints("run-1", [0, 7]),
     "remove_signal_waiter": lambda store: store.remove_signal_waiter(a_waiter("t")),
     "remove_signal_waiters_of_run": lambda store: store.remove_signal_waiters_of_run("run-1"),
+    "find_receiver": lambda store: store.find_receiver("t"),
     "find_signal_waiter": lambda store: store.find_signal_waiter("t"),
 }
 MORE_STATEMENTS: dict[str, tuple[int, Operation]] = {

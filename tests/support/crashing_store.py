@@ -28,6 +28,7 @@ _READS = frozenset(
         "history_state",
         "find_latest_checkpoint_by_name",
         "list_checkpoints_by_name_prefix",
+        "find_receiver",
         "find_signal_waiter",
         "list_signal_waiters",
         "list_buffered_events",

@@ -71,20 +71,30 @@ class LocalDispatch:
 
     async def take(self, transaction: StoreTransaction, run: Run, *, now: datetime) -> bool:
         """Wake a suspended run that the transaction has locked, and lease it; False if that is left to a claim."""
-        if run.status is not RunStatus.SUSPENDED or run.locked_by is not None:
+        changes = self.lease_woken(run, now=now)
+        if changes is None:
             return False
+        await transaction.update_run(run.id, changes)
+        return True
+
+    def lease_woken(self, run: Run, *, now: datetime) -> RunChanges | None:
+        """What wakes a suspended run and leases it; None: it cannot be driven here now."""
+        if run.status is not RunStatus.SUSPENDED or run.locked_by is not None:
+            return None
         leased = self._lease(run.changed(wake_count=run.wake_count + 1), now)
         if leased is None:
-            return False
-        changes: RunChanges = {
+            return None
+        return {
             "status": leased.status,
             "locked_by": leased.locked_by,
             "locked_until": leased.locked_until,
             "wake_count": leased.wake_count,
             "updated_at": leased.updated_at,
         }
-        await transaction.update_run(run.id, changes)
-        return True
+
+    def give_up(self) -> None:
+        """The run was not leased after all."""
+        self.run = None
 
     def __enter__(self) -> "LocalDispatch":
         return self

@@ -22,6 +22,7 @@ def kernel_within(kernel: Kernel, transaction: StoreTransaction) -> Kernel:
     return replace(
         kernel,
         store=transaction,
+        is_within_transaction=True,
         notifications=_HeldNotifications(kernel.notifications, transaction),
         events=_HeldEvents(kernel.events, transaction),
         local_worker=LocalWorker(),

@@ -36,6 +36,7 @@ class Kernel:
         until_shown: How long a step runs before the store says that it does.
         streams: Writes what the runs of this process append.
         steps: Those that may be called by name.
+        is_within_transaction: What is written is committed by somebody else, later.
         interceptors: Surround every real execution of a step.
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
@@ -63,6 +64,7 @@ class Kernel:
     until_shown: Delay
     streams: StreamWriter
     steps: StepRegistry
+    is_within_transaction: bool = False
     interceptors: tuple[StepInterceptor, ...] = ()
     subscribers: list[EventSubscriber] = field(default_factory=list)
     update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)

@@ -14,7 +14,7 @@ from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, TAKEN_CODE, Deadline, LockedWait
 from fastapi_durable.engine.runs.awaited_type import told_type
-from fastapi_durable.engine.runs.delivery import deliver_to_waiter, tell_receiver
+from fastapi_durable.engine.runs.delivery import deliver_to_resting, deliver_to_waiter, tell_receiver
 from fastapi_durable.engine.runs.namespaces import is_visible, namespace_of
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
@@ -145,6 +145,9 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
         InputValidationError: a run of another namespace than the engine's waits for the token.
         SerializationError: the payload does not fit what the waiting call declares; nothing is consumed.
     """
+    # Within a transaction, names are locked before runs; see `StoreTransaction`.
+    if not kernel.is_within_transaction and await _deliver_to_resting(kernel, token, payload):
+        return True
     with kernel.local_worker.place() as place:
         async with kernel.store.transaction() as transaction:
             await transaction.lock_name(signal_lock(token))
@@ -164,6 +167,26 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)
     return receiver is not None
+
+
+async def _deliver_to_resting(kernel: Kernel, token: str, payload: Json) -> bool:
+    """What most signals come to: two statements, where nothing is in the way."""
+    found = await kernel.store.find_receiver(token)
+    if found is None or kernel.config.namespace not in (None, found.run.namespace):
+        return False
+    with kernel.local_worker.place() as place:
+        delivered = await deliver_to_resting(
+            kernel.store,
+            found,
+            payload,
+            now=kernel.clock.now(),
+            place=place,
+            codec=kernel.codec,
+            what=payload_of(token),
+        )
+    if delivered:
+        tell_receiver(kernel.notifications, found.run, place)
+    return delivered
 
 
 async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Json) -> bool:

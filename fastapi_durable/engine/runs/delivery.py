@@ -9,8 +9,17 @@ from fastapi_durable.declare.codec import Codec
 from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.notifications import Notifications
 from fastapi_durable.engine.runs.awaited_type import refuse_misfit
-from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus, Json, Run, SignalWaiter
-from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.model.records import (
+    Checkpoint,
+    CheckpointKind,
+    CheckpointStatus,
+    Json,
+    Run,
+    RunStatus,
+    SignalWaiter,
+)
+from fastapi_durable.store.base import StateStore, StoreTransaction
+from fastapi_durable.store.port.signals import Receiver
 
 
 async def deliver_to_waiter(
@@ -47,7 +56,60 @@ async def deliver_to_waiter(
     begun = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
     if codec is not None and not (begun is not None and begun.status.is_finished):
         refuse_misfit(codec, begun, payload, what=what)
-    received = Checkpoint(
+    if not (await transaction.record_checkpoint(_received(waiter, begun, payload, now))).won:
+        return None
+    if place is None or not await place.take(transaction, run, now=now):
+        await transaction.wake_run(waiter.run_id, now=now)
+    return run
+
+
+async def deliver_to_resting(
+    store: StateStore,
+    receiver: Receiver,
+    payload: Json,
+    *,
+    now: datetime,
+    place: LocalDispatch,
+    codec: Codec,
+    what: str,
+) -> bool:
+    """The same in one commit, if the run still rests as it was read, and its waiter is there.
+
+    It takes no lock of a name. A waiter shows that nothing is kept for its token, and of several who come for it one
+    finds it. A turn that gives the wait up is under way, which the run's status tells.
+
+    Returns:
+        False: something else has to be done, under the locks that it needs; nothing was written.
+
+    Raises:
+        SerializationError: as `deliver_to_waiter`.
+    """
+    waiter, run, begun = receiver
+    if run.status is not RunStatus.SUSPENDED or run.locked_by is not None:
+        return False
+    if begun is not None and begun.status.is_finished:
+        return False
+    refuse_misfit(codec, begun, payload, what=what)
+    received = store.prepare_checkpoint(_received(waiter, begun, payload, now))
+    if received is None:
+        return False
+    changes = place.lease_woken(run, now=now) or {"wake_count": run.wake_count + 1, "wake_at": now}
+    delivered = await store.update_run(
+        run.id,
+        changes,
+        statuses=(RunStatus.SUSPENDED,),
+        wake_count=run.wake_count,
+        checkpoints=[received],
+        waiter=waiter,
+    )
+    if not delivered:
+        place.give_up()
+    return delivered
+
+
+def _received(waiter: SignalWaiter, begun: Checkpoint | None, payload: Json, now: datetime) -> Checkpoint:
+    """What is recorded of a delivery at the position that waits."""
+    return Checkpoint(
         run_id=waiter.run_id,
         seq=waiter.seq,
         name=f"signal:{waiter.token}" if begun is None else begun.name,
@@ -61,11 +123,6 @@ async def deliver_to_waiter(
         started_at=now if begun is None else begun.started_at,
         finished_at=now,
     )
-    if not (await transaction.record_checkpoint(received)).won:
-        return None
-    if place is None or not await place.take(transaction, run, now=now):
-        await transaction.wake_run(waiter.run_id, now=now)
-    return run
 
 
 def tell_receiver(notifications: Notifications, receiver: Run, place: LocalDispatch | None = None) -> None:

@@ -75,7 +75,7 @@ class Lifetime:
         """
 
         async def run_body() -> Any:
-            # It tells of its end in its last step. The callback, a step later, is for one that never comes to this line.
+            # It tells of its end in its last step. The callback, a step later, is for one that never comes here.
             task.remove_done_callback(self._let_go)
             try:
                 return await body()

@@ -17,6 +17,7 @@ from fastapi_durable.model.records import (
     RunFacet,
     RunQuery,
     RunStatus,
+    SignalWaiter,
 )
 from fastapi_durable.model.reserved import JOINED
 from fastapi_durable.store.memory.access import TableAccess
@@ -58,6 +59,7 @@ class RunOperations(TableAccess):
         token: str | None = None,
         wake_count: int | None = None,
         checkpoints: Sequence[PreparedCheckpoint] = (),
+        waiter: SignalWaiter | None = None,
     ) -> bool:
         async with self._access() as tables:
             row = self._visible(tables, run_id)
@@ -67,8 +69,11 @@ class RunOperations(TableAccess):
                 or (token is not None and row.locked_by != token)
                 or (wake_count is not None and row.wake_count != wake_count)
                 or any(_is_finished(tables, each) for each in checkpoints)
+                or (waiter is not None and not _waits(tables, waiter))
             ):
                 return False
+            if waiter is not None:
+                tables.waiters.pop(waiter.token)
             # Freezing a thawed run that holds the changes: the JSON values of the changes are checked and copied.
             tables.runs.put(run_id, freeze_run(replace(thaw_run(row), **changes)))
             for each in checkpoints:
@@ -146,6 +151,11 @@ class RunOperations(TableAccess):
             for run_id in batch:
                 _delete_run(tables, run_id)
             return len(batch)
+
+
+def _waits(tables: Tables, waiter: SignalWaiter) -> bool:
+    stored = tables.waiters.get(waiter.token)
+    return stored is not None and (stored.run_id, stored.seq) == (waiter.run_id, waiter.seq)
 
 
 def _is_finished(tables: Tables, prepared: PreparedCheckpoint) -> bool:

@@ -10,9 +10,12 @@ from fastapi_durable.store.memory.tables import (
     KeptSignal,
     freeze_event,
     freeze_signal,
+    thaw_checkpoint,
     thaw_event,
+    thaw_run,
     thaw_signal,
 )
+from fastapi_durable.store.port.signals import Receiver
 
 
 class SignalOperations(TableAccess):
@@ -30,6 +33,15 @@ class SignalOperations(TableAccess):
     async def find_signal_waiter(self, token: str) -> SignalWaiter | None:
         async with self._access() as tables:
             return self._visible_waiter(tables, token)
+
+    async def find_receiver(self, token: str) -> Receiver | None:
+        async with self._access() as tables:
+            waiter = self._visible_waiter(tables, token)
+            run = None if waiter is None else self._visible(tables, waiter.run_id)
+            if waiter is None or run is None:
+                return None
+            begun = tables.checkpoints.get((waiter.run_id, waiter.seq))
+            return Receiver(waiter, thaw_run(run), None if begun is None else thaw_checkpoint(begun))
 
     async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
         async with self._access() as tables:

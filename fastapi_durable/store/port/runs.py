@@ -5,7 +5,15 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
-from fastapi_durable.model.records import RetentionPolicy, Run, RunChanges, RunFacet, RunQuery, RunStatus
+from fastapi_durable.model.records import (
+    RetentionPolicy,
+    Run,
+    RunChanges,
+    RunFacet,
+    RunQuery,
+    RunStatus,
+    SignalWaiter,
+)
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
 
@@ -34,6 +42,7 @@ class RunStore(Protocol):
         token: str | None = None,
         wake_count: int | None = None,
         checkpoints: Sequence[PreparedCheckpoint] = (),
+        waiter: SignalWaiter | None = None,
     ) -> bool:
         """Set columns of one run in one commit, if it still meets every guard that is given.
 
@@ -44,6 +53,7 @@ class RunStore(Protocol):
             wake_count: Nothing may have been delivered since the run had this count.
             checkpoints: Of this run, at different positions; recorded by the same commit. It is a guard, too, that none
                 of their positions is finished already.
+            waiter: Of this run; removed by the same commit. It is a guard, too, that it is there.
 
         Returns:
             False if there is no such run or a guard does not hold; nothing was written then.

@@ -2,9 +2,22 @@
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from fastapi_durable.model.records import BufferedSignal, Json, SignalWaiter
+from fastapi_durable.model.records import BufferedSignal, Checkpoint, Json, Run, SignalWaiter
+
+
+class Receiver(NamedTuple):
+    """Who waits for a token.
+
+    Attributes:
+        run: As it is stored.
+        begun: What is recorded at the position that waits; None: nothing.
+    """
+
+    waiter: SignalWaiter
+    run: Run
+    begun: Checkpoint | None
 
 
 class SignalStore(Protocol):
@@ -19,6 +32,10 @@ class SignalStore(Protocol):
         ...
 
     async def find_signal_waiter(self, token: str) -> SignalWaiter | None: ...
+
+    async def find_receiver(self, token: str) -> Receiver | None:
+        """Who waits for the token, all of it read at the same moment; None: nobody, or a run that does not exist."""
+        ...
 
     async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
         """Remove and return it; of two callers one gets it."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from fastapi_durable.model.records import Checkpoint, Run, RunChanges, RunStatus
+from fastapi_durable.model.records import Checkpoint, Run, RunChanges, RunStatus, SignalWaiter
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint, RecordedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.batching import Group
@@ -24,6 +24,7 @@ from fastapi_durable.store.prisma.sql.bulk import (
     list_parameter,
     record_checkpoints,
     record_checkpoints_of_changed,
+    remove_waiters_of_changed,
     update_runs,
 )
 from fastapi_durable.store.prisma.sql.statements import select
@@ -116,6 +117,7 @@ class BulkCalls:
         wake_count: int | None,
         namespace: str | None,
         checkpoints: Sequence[PreparedCheckpoint],
+        waiter: SignalWaiter | None,
     ) -> bool:
         def encode() -> _Write | None:
             shape = UpdateShape(
@@ -125,9 +127,11 @@ class BulkCalls:
                 has_wake_count=wake_count is not None,
                 namespace=namespace,
                 has_rows=bool(checkpoints),
+                has_waiter=waiter is not None,
             )
             seqs = [each.checkpoint.seq for each in checkpoints] or None
-            first = (run_id, token, wake_count, seqs)
+            waits = (None, None) if waiter is None else (waiter.token, waiter.seq)
+            first = (run_id, token, wake_count, seqs, *waits)
             dialect = self._database.known_dialect
             text = None if dialect is None else changes_text(dialect, first, shape.columns, changes.values())
             if text is None:
@@ -195,7 +199,11 @@ class BulkCalls:
         def record(changed: Any) -> Statement:
             return record_checkpoints_of_changed(type(sql)), [list_parameter([call.rows for call in calls]), changed]
 
-        return {row["id"] for row in await self._database.query_then((text, [listed, *further]), record)}
+        def remove_waiters(changed: Any) -> Statement:
+            return remove_waiters_of_changed(type(sql)), [listed, changed]
+
+        then = (record, remove_waiters) if shape.has_waiter else (record,)
+        return {row["id"] for row in await self._database.query_then((text, [listed, *further]), *then)}
 
     async def _find(self, calls: Sequence[_Read]) -> list[tuple[Run | None]]:
         sql = await self._database.sql()

@@ -135,25 +135,25 @@ class Database:
 
         return await self._retry(in_transaction)
 
-    async def query_then(self, first: Statement, then: Callable[[Any], Statement]) -> Rows:
-        """Run a statement and another that needs its rows, both or neither, and return the rows of the first.
+    async def query_then(self, first: Statement, *then: Callable[[Any], Statement]) -> Rows:
+        """Run a statement and others that need its rows, all or none, and return the rows of the first.
 
         With a client that can, this is one call; else it is a transaction.
 
         Args:
-            then: Makes the second statement from the parameter that stands for the rows, as the text of a JSON list.
+            then: Each makes a statement from the parameter that stands for the rows, as the text of a JSON list.
         """
         client = batching(self.client)
         if client is not None:
-            (text, parameters), (next_text, next_parameters) = first, then(client.rows_of(0))
-            statements = (text, *parameters), (next_text, *next_parameters)
-            rows, _ = await self._attempt(lambda: client.query_raw_batch(*statements))
+            statements = [first, *(each(client.rows_of(0)) for each in then)]
+            batch = [(text, *parameters) for text, parameters in statements]
+            rows, *_ = await self._attempt(lambda: client.query_raw_batch(*batch))
             return rows
 
         async def one_after_the_other(database: Database) -> Rows:
             rows = await database._run(first)
-            if rows:
-                await database._run(then(json.dumps(rows)))
+            for each in then if rows else ():
+                await database._run(each(json.dumps(rows)))
             return rows
 
         return await self.atomically(one_after_the_other)

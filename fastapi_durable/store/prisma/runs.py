@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from functools import partial
 
 from fastapi_durable.model.errors import StoreConflictError, StoreError
-from fastapi_durable.model.records import Run, RunChanges, RunStatus, SearchAttributes, SearchValue
+from fastapi_durable.model.records import Run, RunChanges, RunStatus, SearchAttributes, SearchValue, SignalWaiter
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 from fastapi_durable.store.port.runs import CreatedRun
 from fastapi_durable.store.prisma.base import Operations
@@ -21,6 +21,7 @@ from fastapi_durable.store.prisma.sql.statements import (
     insert_attributes,
     insert_run,
     meets,
+    remove_waiter,
     select,
     update_run,
 )
@@ -66,6 +67,7 @@ class RunOperations(Operations):
         token: str | None = None,
         wake_count: int | None = None,
         checkpoints: Sequence[PreparedCheckpoint] = (),
+        waiter: SignalWaiter | None = None,
     ) -> bool:
         if statuses is not None and not statuses:
             return False
@@ -73,8 +75,9 @@ class RunOperations(Operations):
         def guards(sql: Sql) -> list[str]:
             return _guards(sql, run_id, statuses, token, wake_count, checkpoints) + self._in_scope(sql)
 
-        alone = partial(self._update_alone, run_id, changes, guards, checkpoints)
-        if self._bulk is None or not changes or changes.get("search_attributes") is not None:
+        alone = partial(self._update_alone, run_id, changes, guards, checkpoints, waiter)
+        is_one_statement = waiter is None or checkpoints
+        if self._bulk is None or not changes or changes.get("search_attributes") is not None or not is_one_statement:
             return await alone()
         return await self._bulk.update_run(
             run_id,
@@ -85,16 +88,24 @@ class RunOperations(Operations):
             wake_count=wake_count,
             namespace=self._scope,
             checkpoints=checkpoints,
+            waiter=waiter,
         )
 
     async def _update_alone(
-        self, run_id: str, changes: RunChanges, guards: Conditions, checkpoints: Sequence[PreparedCheckpoint]
+        self,
+        run_id: str,
+        changes: RunChanges,
+        guards: Conditions,
+        checkpoints: Sequence[PreparedCheckpoint],
+        waiter: SignalWaiter | None,
     ) -> bool:
         attributes = changes.get("search_attributes")
-        if attributes is None and not checkpoints:
+        if attributes is None and not checkpoints and waiter is None:
             return await _update(self._database, changes, guards)
 
         async def update_with_rows(database: Database) -> bool:
+            if waiter is not None and not await _remove(database, waiter, guards):
+                return False
             # The run first: its row lock makes concurrent updates replace the side table one after the other.
             if not await _update(database, changes, guards):
                 return False
@@ -166,6 +177,17 @@ async def _update(database: Database, changes: RunChanges, guards: Conditions) -
         return bool(await database.query(sql, meets(guards(sql))))
     text = update_run(sql, changes) + where(guards(sql))
     return await database.execute(sql, text) > 0
+
+
+async def _remove(database: Database, waiter: SignalWaiter, guards: Conditions) -> bool:
+    """Remove the waiter of a run that meets the guards, and is locked before, as by whoever ends it."""
+    sql = await database.sql()
+    await database.query(sql, sql.lock_run(waiter.run_id, lambda _: []))
+    sql = await database.sql()
+    if not await database.query(sql, meets(guards(sql))):
+        return False
+    sql = await database.sql()
+    return await database.execute(sql, remove_waiter(sql, waiter)) > 0
 
 
 def _guards(

@@ -5,10 +5,18 @@ from datetime import datetime
 
 from fastapi_durable.model.errors import SignalTokenTakenError, StoreConflictError
 from fastapi_durable.model.records import BufferedSignal, Json, SignalWaiter
+from fastapi_durable.store.port.signals import Receiver
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.predicates import owned_in_namespace
-from fastapi_durable.store.prisma.sql.statements import delete, insert_unless_known, prune, select
-from fastapi_durable.store.prisma.tables import SIGNALS, WAITERS
+from fastapi_durable.store.prisma.sql.statements import (
+    delete,
+    insert_unless_known,
+    prune,
+    receiver,
+    remove_waiter,
+    select,
+)
+from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, SIGNALS, WAITERS
 
 
 class SignalOperations(Operations):
@@ -31,6 +39,18 @@ class SignalOperations(Operations):
         waiter = await self._find_waiter(token)
         return waiter if waiter is not None and await self._may_touch(waiter.run_id) else None
 
+    async def find_receiver(self, token: str) -> Receiver | None:
+        sql = await self._database.sql()
+        rows = await self._database.query(sql, receiver(sql, token, self._in_scope))
+        if not rows:
+            return None
+        begun = rows[0]["begun"]
+        return Receiver(
+            WAITERS.read(rows[0]["waiter"]),
+            RUNS.read(rows[0]["run"]),
+            None if begun is None else CHECKPOINTS.read(begun),
+        )
+
     async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
         sql = await self._database.sql()
         text = sql.take_waiter(token, lambda sql: owned_in_namespace(sql, "w.run_id", self._scope))
@@ -40,12 +60,7 @@ class SignalOperations(Operations):
         if not await self._may_touch(waiter.run_id):
             return False
         sql = await self._database.sql()
-        exactly = [
-            f"r.token = {sql.text(waiter.token)}",
-            f"r.run_id = {sql.text(waiter.run_id)}",
-            f"r.seq = {sql.integer(waiter.seq)}",
-        ]
-        return await self._database.execute(sql, delete(WAITERS, exactly)) > 0
+        return await self._database.execute(sql, remove_waiter(sql, waiter)) > 0
 
     async def remove_signal_waiters_of_run(self, run_id: str) -> int:
         if not await self._may_touch(run_id):

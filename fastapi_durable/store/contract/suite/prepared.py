@@ -7,9 +7,17 @@ from typing import Any
 import pytest
 
 from fastapi_durable.model.errors import LeaseLostError, SerializationError
-from fastapi_durable.model.records import Checkpoint, CheckpointStatus, ErrorRecord, Json, RunChanges, RunStatus
+from fastapi_durable.model.records import (
+    Checkpoint,
+    CheckpointStatus,
+    ErrorRecord,
+    Json,
+    RunChanges,
+    RunStatus,
+    SignalWaiter,
+)
 from fastapi_durable.store.base import StateStore
-from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, create
+from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, a_waiter, create
 from fastapi_durable.store.contract.suite.checkpoints import A_FULL_CHECKPOINT
 from fastapi_durable.store.contract.suite.runs import EVERY_JSON_VALUE
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
@@ -31,6 +39,21 @@ def prepared(store: StateStore, *checkpoints: Checkpoint) -> list[PreparedCheckp
     found = [store.prepare_checkpoint(checkpoint) for checkpoint in checkpoints]
     assert None not in found
     return [each for each in found if each is not None]
+
+
+async def _deliver(store: StateStore, waiter: SignalWaiter, **guards: Any) -> bool:
+    changes: RunChanges = {"status": RunStatus.RUNNING, "wake_count": 1}
+    ready = prepared(store, a_checkpoint(waiter.seq, waiter.run_id, output="here"))
+    guards = {"statuses": [RunStatus.SUSPENDED], "wake_count": 0, **guards}
+    return await store.update_run(waiter.run_id, changes, checkpoints=ready, waiter=waiter, **guards)
+
+
+async def _nothing_was_delivered(store: StateStore, *, waiters: list[str]) -> None:
+    run = await store.find_run("run-1")
+    assert run is not None
+    assert (run.status, run.wake_count) == (RunStatus.SUSPENDED, 0)
+    assert await store.list_checkpoints("run-1") == []
+    assert [waiter.token for waiter in await store.list_signal_waiters()] == waiters
 
 
 class PreparedContract:
@@ -162,6 +185,86 @@ class PreparedContract:
         assert run is not None
         assert run.status is RunStatus.RUNNING
         assert [row.output for row in await store.list_checkpoints("run-1")] == ["first"]
+
+    async def test_a_change_of_a_run_removes_its_waiter(self, store: StateStore) -> None:
+        """What a delivery comes to: recorded, woken, and nobody waits any more, or nothing of it."""
+        await create(store, a_run(status=RunStatus.SUSPENDED), a_run("run-2", status=RunStatus.SUSPENDED))
+        await store.put_signal_waiter(a_waiter("t", "run-1", 3))
+        await store.put_signal_waiter(a_waiter("another", "run-1", 4))
+        await store.save_checkpoint(a_checkpoint(3, status=CheckpointStatus.PENDING))
+        assert await _deliver(store, a_waiter("t", "run-1", 3))
+        run = await store.find_run("run-1")
+        assert run is not None
+        assert (run.status, run.wake_count) == (RunStatus.RUNNING, 1)
+        assert [row.output for row in await store.list_checkpoints("run-1")] == ["here"]
+        assert [waiter.token for waiter in await store.list_signal_waiters()] == ["another"]
+
+    @pytest.mark.parametrize(
+        "waiter",
+        [a_waiter("nobody's", "run-1", 3), a_waiter("t", "run-1", 4), a_waiter("of 2", "run-1", 3)],
+        ids=["token", "position", "run"],
+    )
+    async def test_without_the_waiter_nothing_of_the_change_is_written(
+        self, store: StateStore, waiter: SignalWaiter
+    ) -> None:
+        await create(store, a_run(status=RunStatus.SUSPENDED), a_run("run-2", status=RunStatus.SUSPENDED))
+        await store.put_signal_waiter(a_waiter("t", "run-1", 3))
+        await store.put_signal_waiter(a_waiter("of 2", "run-2", 3))
+        assert not await _deliver(store, waiter)
+        async with store.transaction() as transaction:
+            assert not await _deliver(transaction, waiter)
+        await _nothing_was_delivered(store, waiters=["of 2", "t"])
+
+    @pytest.mark.parametrize(
+        "guards",
+        [{"statuses": [RunStatus.BLOCKED]}, {"wake_count": 7}, {"token": "mine"}],
+        ids=lambda each: next(iter(each)),
+    )
+    async def test_a_guard_that_does_not_hold_leaves_the_waiter(
+        self, store: StateStore, guards: dict[str, Any]
+    ) -> None:
+        await create(store, a_run(status=RunStatus.SUSPENDED))
+        await store.put_signal_waiter(a_waiter("t", "run-1", 3))
+        assert not await _deliver(store, a_waiter("t", "run-1", 3), **guards)
+        async with store.transaction() as transaction:
+            assert not await _deliver(transaction, a_waiter("t", "run-1", 3), **guards)
+        await _nothing_was_delivered(store, waiters=["t"])
+
+    async def test_a_position_that_is_finished_leaves_the_waiter(self, store: StateStore) -> None:
+        await create(store, a_run(status=RunStatus.SUSPENDED))
+        await store.put_signal_waiter(a_waiter("t", "run-1", 3))
+        await store.save_checkpoint(a_checkpoint(3, output="first"))
+        assert not await _deliver(store, a_waiter("t", "run-1", 3))
+        assert [row.output for row in await store.list_checkpoints("run-1")] == ["first"]
+        assert [waiter.token for waiter in await store.list_signal_waiters()] == ["t"]
+
+    async def test_a_waiter_is_removed_in_a_transaction_with_its_run(self, store: StateStore) -> None:
+        await create(store, a_run(status=RunStatus.SUSPENDED))
+        await store.put_signal_waiter(a_waiter("t", "run-1", 3))
+
+        async def deliver_and_fail() -> None:
+            async with store.transaction() as transaction:
+                assert await _deliver(transaction, a_waiter("t", "run-1", 3))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await deliver_and_fail()
+        await _nothing_was_delivered(store, waiters=["t"])
+        async with store.transaction() as transaction:
+            assert await _deliver(transaction, a_waiter("t", "run-1", 3))
+        assert await store.list_signal_waiters() == []
+
+    async def test_of_many_deliveries_to_one_waiter_one_wins(self, store: StateStore) -> None:
+        runs = [f"run-{number}" for number in range(8)]
+        await create(store, *(a_run(run_id, status=RunStatus.SUSPENDED) for run_id in runs))
+        waiters = [a_waiter(f"t-{run_id}", run_id, 3) for run_id in runs]
+        for waiter in waiters:
+            await store.put_signal_waiter(waiter)
+        won = await asyncio.gather(*(_deliver(store, waiter) for waiter in waiters for _ in range(3)))
+        assert [sum(won[start : start + 3]) for start in range(0, 24, 3)] == [1] * 8
+        assert await store.list_signal_waiters() == []
+        for run_id in runs:
+            assert len(await store.list_checkpoints(run_id)) == 1
 
     async def test_many_runs_end_with_their_checkpoints_at_once(self, store: StateStore) -> None:
         """Each by its own guards, whatever became of the others."""

@@ -3,9 +3,9 @@
 import pytest
 
 from fastapi_durable.model.errors import SignalTokenTakenError
-from fastapi_durable.model.records import Json, SignalWaiter
+from fastapi_durable.model.records import CheckpointStatus, Json, RunStatus, SignalWaiter
 from fastapi_durable.store.base import StateStore
-from fastapi_durable.store.contract.suite.builders import T0, a_run, a_waiter, at, create
+from fastapi_durable.store.contract.suite.builders import T0, a_checkpoint, a_run, a_waiter, at, create
 from fastapi_durable.store.contract.suite.runs import EVERY_JSON_VALUE, same_type
 
 
@@ -45,6 +45,23 @@ class SignalsContract:
             await store.put_signal_waiter(second)
         assert (taken.value.token, taken.value.owner_run_id) == ("t", "run-1")
         assert await store.find_signal_waiter("t") == a_waiter("t", "run-1", 3)
+
+    async def test_a_receiver_is_read_with_its_run_and_what_its_position_holds(self, store: StateStore) -> None:
+        run = a_run(status=RunStatus.SUSPENDED, input={"b": 1, "a": [2]}, tags=("t",), wake_count=3)
+        await create(store, run, a_run("run-2"))
+        waiter, other = a_waiter("t", "run-1", 3, parallel_group="g"), a_waiter("other", "run-2", 0)
+        begun = a_checkpoint(3, status=CheckpointStatus.PENDING, input={"type": "x"})
+        await store.put_signal_waiter(waiter)
+        await store.put_signal_waiter(other)
+        assert await store.find_receiver("t") == (waiter, run, None)
+        await store.save_checkpoint(begun)
+        await store.save_checkpoint(a_checkpoint(4))
+        assert await store.find_receiver("t") == (waiter, run, begun)
+        assert await store.find_receiver("nobody's") is None
+
+    async def test_a_waiter_that_a_deleted_run_has_left_is_no_receiver(self, store: StateStore) -> None:
+        await store.put_signal_waiter(a_waiter("t", "gone", 3))
+        assert await store.find_receiver("t") is None
 
     async def test_only_exactly_this_waiter_is_removed(self, store: StateStore) -> None:
         owner = a_waiter("t", "run-1", 3, parallel_group="g")

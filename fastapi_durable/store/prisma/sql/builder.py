@@ -202,13 +202,20 @@ class Sql(ABC):
         """
 
     def update_given_and_insert(
-        self, values: str, guards: Callable[[], list[str]], insert: Callable[[str], str], *, waits: bool
+        self,
+        values: str,
+        guards: Callable[[], list[str]],
+        insert: Callable[[str], str],
+        waiter: Sequence[str],
+        *,
+        waits: bool,
     ) -> str:
         """The same, and what `insert` makes of a list of rows for those of the runs that were updated.
 
         Only where `writes_in_tables`. The rows are the second parameter.
 
         Args:
+            waiter: What a waiter `w` of the run must be like, which is removed; nothing: none is.
             insert: Is given the rows as a table `g`, with the `id` of each one's run in the table `changed`.
             waits: For runs that others have locked; else it passes them.
         """

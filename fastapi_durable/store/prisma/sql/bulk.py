@@ -15,8 +15,12 @@ from functools import cache
 
 from fastapi_durable.store.prisma.kinds import INTEGER, TEXT
 from fastapi_durable.store.prisma.sql.builder import Parameter, Sql
+from fastapi_durable.store.prisma.sql.predicates import where
 from fastapi_durable.store.prisma.sql.statements import UNLESS_FINISHED, replaced_by_excluded
-from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS
+from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, WAITERS
+
+_WAITER_TOKEN, _WAITER_SEQ, _FIRST_CHANGE = 4, 5, 6
+"""Columns of a call that updates a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class UpdateShape:
         has_token, has_wake_count: Whether these are guards.
         namespace: The store's scope.
         has_rows: Checkpoints are recorded with them.
+        has_waiter: A waiter is removed with them; only together with `has_rows`.
     """
 
     columns: tuple[str, ...]
@@ -37,6 +42,7 @@ class UpdateShape:
     has_wake_count: bool
     namespace: str | None
     has_rows: bool = False
+    has_waiter: bool = False
 
 
 @cache
@@ -94,8 +100,9 @@ def _insert_checkpoints(sql: Sql, source: str, condition: str) -> str:
 def update_runs(dialect: type[Sql], shape: UpdateShape, *, waits: bool = False) -> tuple[str, tuple[Parameter, ...]]:
     """Update runs that meet their guards, and return the `id` of each; with it, the parameters that follow the lists.
 
-    The columns are id, token, wake count and the positions of the run's new checkpoints, null where they are no guard,
-    and the new values. Where a statement can write to both tables, it also inserts the checkpoints, from a second list.
+    The columns are id, token, wake count, the positions of the run's new checkpoints, the token and the position of its
+    waiter, null where they are no guard, and the new values. Where a statement can write to several tables, it also
+    removes the waiter and inserts the checkpoints, these from a second list.
 
     Args:
         waits: As for `record_checkpoints`; only of a statement that inserts checkpoints.
@@ -117,16 +124,38 @@ def update_runs(dialect: type[Sql], shape: UpdateShape, *, waits: bool = False) 
             conditions.append(none_is_finished(sql.given_integers(3)))
         return conditions
 
+    waiter = [
+        f"w.token = {sql.given(_WAITER_TOKEN, TEXT)}",
+        "w.run_id = r.id",
+        f"w.seq = {sql.given(_WAITER_SEQ, INTEGER)}",
+    ]
+
     def insert(source: str) -> str:
         run_id = sql.given(1 + CHECKPOINTS.names.index("run_id"), TEXT)
         return f"{_insert_checkpoints(sql, source, f'changed.id = {run_id}')} RETURNING run_id AS id"
 
-    values = ", ".join(f"{name} = {sql.given(n, RUNS.column(name).kind)}" for n, name in enumerate(shape.columns, 4))
+    new = [f"{name} = {sql.given(n, RUNS.column(name).kind)}" for n, name in enumerate(shape.columns, _FIRST_CHANGE)]
+    values = ", ".join(new)
     if shape.has_rows and sql.writes_in_tables:
-        text = sql.update_given_and_insert(values, guards, insert, waits=waits)
+        text = sql.update_given_and_insert(values, guards, insert, waiter if shape.has_waiter else [], waits=waits)
         return text, tuple(sql.parameters[2:])
-    text = sql.update_given(values, guards)
+
+    def all_guards() -> list[str]:
+        waits_for = f"EXISTS (SELECT 1 FROM {WAITERS.name} AS w WHERE {where(waiter)})"
+        return [*guards(), waits_for] if shape.has_waiter else guards()
+
+    text = sql.update_given(values, all_guards)
     return text, tuple(sql.parameters[1:])
+
+
+@cache
+def remove_waiters_of_changed(dialect: type[Sql]) -> str:
+    """Remove the waiters of the runs that an update has changed; its parameters are the update's calls and its rows."""
+    sql = dialect()
+    source = sql.given_rows()
+    changed = f"{sql.given(0, TEXT)} IN {sql.updated_ids()}"
+    tokens = f"SELECT {sql.given(_WAITER_TOKEN, TEXT)} FROM {source} WHERE {changed}"
+    return f"DELETE FROM {WAITERS.name} WHERE token IN ({tokens})"
 
 
 def none_is_finished(seqs: str) -> str:

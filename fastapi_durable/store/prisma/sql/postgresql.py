@@ -134,20 +134,33 @@ class PostgresSql(Sql):
         return f"{given}, {held} {update}"
 
     def update_given_and_insert(
-        self, values: str, guards: Callable[[], list[str]], insert: Callable[[str], str], *, waits: bool
+        self,
+        values: str,
+        guards: Callable[[], list[str]],
+        insert: Callable[[str], str],
+        waiter: Sequence[str],
+        *,
+        waits: bool,
     ) -> str:
         given, rows = self.with_given(), self._few(f"jsonb_array_elements({self._json('')})")
-        held, update = self._update_given(values, guards, waits=waits)
+        held, update = self._update_given(values, guards, waiter, waits=waits)
+        gone = f" gone AS (DELETE FROM {WAITERS.name} WHERE token IN (SELECT token FROM held))," if waiter else ""
         return (
-            f"{given}, {held}, changed AS ({update}), rows AS MATERIALIZED (SELECT call FROM {rows} AS call)"
+            f"{given}, {held},{gone} changed AS ({update}), rows AS MATERIALIZED (SELECT call FROM {rows} AS call)"
             f" {insert('rows AS g, changed')}"
         )
 
-    def _update_given(self, values: str, guards: Callable[[], list[str]], *, waits: bool) -> tuple[str, str]:
+    def _update_given(
+        self, values: str, guards: Callable[[], list[str]], waiter: Sequence[str] = (), *, waits: bool
+    ) -> tuple[str, str]:
         """The table of the runs that meet the guards, and the update of these."""
-        # The guards are judged on the locked row, which nobody can change before the update comes to it.
-        runs = f"SELECT r.id, g.call FROM durable_workflow_runs AS r, given AS g WHERE {where(guards())}"
-        held = f"held AS MATERIALIZED ({runs} FOR NO KEY UPDATE OF r{'' if waits else ' SKIP LOCKED'})"
+        # The guards are judged on the locked rows, which nobody can change before the update comes to them.
+        runs, waiters = "durable_workflow_runs AS r, given AS g", f", {WAITERS.name} AS w" if waiter else ""
+        held = (
+            f"held AS MATERIALIZED (SELECT r.id, g.call{', w.token' if waiter else ''} FROM {runs}{waiters}"
+            f" WHERE {where([*guards(), *waiter])}"
+            f" FOR NO KEY UPDATE OF r{', w' if waiter else ''}{'' if waits else ' SKIP LOCKED'})"
+        )
         update = f"UPDATE durable_workflow_runs AS r SET {values} FROM held AS g WHERE r.id = g.id RETURNING r.id AS id"
         return held, update
 

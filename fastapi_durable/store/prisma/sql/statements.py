@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
-from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Run, RunChanges
-from fastapi_durable.store.prisma.sql.builder import Sql
+from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Run, RunChanges, SignalWaiter
+from fastapi_durable.store.prisma.sql.builder import Conditions, Sql
 from fastapi_durable.store.prisma.sql.predicates import (
     DRIVEN,
     LIVE,
@@ -17,7 +17,7 @@ from fastapi_durable.store.prisma.sql.predicates import (
     in_namespaces,
     where,
 )
-from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, Table
+from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, WAITERS, Table
 
 _KEY = ("run_id", "seq")
 UNLESS_FINISHED = "c.status NOT IN ('completed', 'failed')"
@@ -155,6 +155,17 @@ def recorded(sql: Sql, run_id: str, seq: int) -> str:
     )
 
 
+def receiver(sql: Sql, token: str, scope: Conditions) -> str:
+    """A waiter, its run, and what is recorded at its position, as `waiter`, `run` and `begun`."""
+    return (
+        f"SELECT {sql.row(WAITERS, 'w')} AS waiter, {sql.row(RUNS, 'r')} AS run,"
+        f" CASE WHEN c.run_id IS NOT NULL THEN {sql.row(CHECKPOINTS, 'c')} END AS begun"
+        f" FROM {WAITERS.name} AS w JOIN {RUNS.name} AS r ON r.id = w.run_id"
+        f" LEFT JOIN {CHECKPOINTS.name} AS c ON c.run_id = w.run_id AND c.seq = w.seq"
+        f" WHERE {where([f'w.token = {sql.text(token)}', *scope(sql)])}"
+    )
+
+
 def history_state(sql: Sql, run_id: str) -> str:
     """How many checkpoints a run has as `total`, and values of which one differs whenever one of them does."""
     finished = ", ".join(
@@ -196,6 +207,16 @@ def insert_attributes(sql: Sql, rows: Sequence[tuple[Any, ...]]) -> str:
 def delete(table: Table[Any], conditions: Sequence[str]) -> str:
     """Delete rows of a table, named `r`."""
     return f"DELETE FROM {table.name} AS r WHERE {where(conditions)}"
+
+
+def remove_waiter(sql: Sql, waiter: SignalWaiter) -> str:
+    """Delete a waiter, and no other of the same token."""
+    exactly = [
+        f"r.token = {sql.text(waiter.token)}",
+        f"r.run_id = {sql.text(waiter.run_id)}",
+        f"r.seq = {sql.integer(waiter.seq)}",
+    ]
+    return delete(WAITERS, exactly)
 
 
 def prune(sql: Sql, table: Table[Any], column: str, before: datetime, limit: int) -> str:
