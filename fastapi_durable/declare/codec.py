@@ -89,7 +89,7 @@ class Codec:
                 NUL, nesting without end). With `misfit`: the value is not what is declared, or it would not come back
                 as it is.
         """
-        if _is_its_own_form(value, declared):
+        if is_its_own_form(value, declared):
             if not _is_plain(value):
                 _check_storable(value, what)
             return value
@@ -102,7 +102,7 @@ class Codec:
         Raises:
             SerializationError: as `encode` and `decode`.
         """
-        if _is_its_own_form(value, declared):
+        if is_its_own_form(value, declared):
             return self.encode(value, declared, what=what)
         try:
             encoded, change = self._encode(value, declared, what)
@@ -172,7 +172,7 @@ class Codec:
         Raises:
             SerializationError: it does not fit the type. The message holds the places and reasons, not the values.
         """
-        if _is_its_own_form(stored, declared):
+        if is_its_own_form(stored, declared):
             return stored
         try:
             return _read(self.adapter(declared), _dumps(stored))
@@ -219,7 +219,7 @@ def _read(adapter: TypeAdapter[Any], stored: bytes) -> Any:
         raise _Unreadable(f"its validation raised {type(error).__name__}") from error
 
 
-def _is_its_own_form(value: Any, declared: Any) -> bool:
+def is_its_own_form(value: Any, declared: Any) -> bool:
     """Whether a value is exactly of a type that JSON has, and that type is what is declared: nothing to convert.
 
     Most results are such values, so no adapter is asked about them.

@@ -10,7 +10,7 @@ import pytest
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.engine.primitives.task import TaskTicket
+from fastapi_durable.engine.primitives.task import TaskTicket, task_token
 from fastapi_durable.model.errors import FatalError, RunFailedError, StepFailedError
 from fastapi_durable.model.records import CheckpointStatus, RunStatus
 from fastapi_durable.service.facade import WorkflowService
@@ -193,11 +193,13 @@ async def test_an_operator_lets_the_run_go_on_from_where_it_stands_now(store: St
 async def test_a_task_whose_wait_was_cancelled_cannot_be_reported_any_more(store: StateStore) -> None:
     @workflow
     async def flow(ctx: WorkflowContext) -> str:
-        await by_a_cancel(ctx, ctx.task("ship", hand_out))
+        await by_a_cancel(ctx, ctx.task("ship", hand_out), at="it waits")
         return await ctx.wait_for_signal("go", str)
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
+        await until(lambda: store.find_signal_waiter(task_token(handle.run_id, "ship")))
+        await engine.signal("it waits")
         await until(lambda: store.find_signal_waiter("go"))
         assert not await engine.complete_task(handle.run_id, "ship", 1)
         await engine.signal("go", "on")

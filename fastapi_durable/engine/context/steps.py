@@ -116,7 +116,8 @@ class StepCalls(ContextPart):
             SerializationError: the input has no JSON form.
             StepNotRegisteredError: no registered step has this name.
         """
-        refuse_unknown("step", options, StepOptions)
+        if options:
+            refuse_unknown("step", options, StepOptions)
         if isinstance(function, str):
             wanted = function
             recorded_as = options.get("name") or wanted
@@ -125,6 +126,11 @@ class StepCalls(ContextPart):
                 input = as_declared(self._turn.kernel.codec, declared, input)
         else:
             declared = self._turn.kernel.steps.resolve(function)
+        if not options:
+            # Most calls, of which a replay consists.
+            definition = checked_definition(declared, None, input)
+            value = given(definition, input)
+            return Step(self._turn, self._turn.take_position(), definition, definition.policy, value).perform()
         definition = checked_definition(declared, options.get("name"), input)
         policy, compensate = _policy(definition, options), options.get("compensate")
         position = self._take()

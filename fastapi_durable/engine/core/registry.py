@@ -118,7 +118,7 @@ class StepRegistry:
         """
         if isinstance(function, str):
             return self.get(function)
-        found = self._by_method.get(function) if inspect.isfunction(function) else None
+        found = self._by_method.get(function) if self._by_method and inspect.isfunction(function) else None
         return step_definition(function) if found is None else found
 
 

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from datetime import datetime
 from typing import Any, ClassVar
 
+from fastapi_durable.declare.codec import is_its_own_form
 from fastapi_durable.declare.definition import StepDefinition, StepPolicy
 from fastapi_durable.engine.primitives.executed import Executed
 from fastapi_durable.engine.runs.failure import attribute_of, error_record, named, storable_record
@@ -158,7 +159,10 @@ class Attempted(Executed[Any]):
             await self.turn.life.park(recorded.wake_at)
 
     def returns(self, output: Json) -> Any:
-        codec, definition = self.turn.kernel.codec, self.definition
+        definition = self.definition
+        if is_its_own_form(output, definition.output_type):
+            return output
+        codec = self.turn.kernel.codec
         return codec.decode(output, definition.output_type, what=f"the result of step {definition.name!r}")
 
     def raises(self, recorded: Checkpoint) -> Exception:
