@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -150,9 +151,19 @@ def _worker(arguments: argparse.Namespace) -> int:
         # Does nothing if the application has set up logging while it was imported.
         logging.basicConfig(level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
         port: int | None = arguments.health_port
-        return asyncio.run(drive(module, health=None if port is None else (arguments.health_host, port)))
+        with asyncio.Runner(loop_factory=_quickest_loop()) as runner:
+            return runner.run(drive(module, health=None if port is None else (arguments.health_host, port)))
 
     return _with_module(arguments, set_up_logging_and_drive)
+
+
+def _quickest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes a uvloop, as uvicorn does where it is installed; None: asyncio's own."""
+    try:
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    except ImportError:
+        return None
+    return new_loop
 
 
 def _describe_check(commands: "argparse._SubParsersAction[Any]") -> None:

@@ -88,6 +88,14 @@ options = DurableOptions(store=MemoryStateStore(), shutdown_timeout="500ms", sch
 durable = DurableModule.for_root(options, workflows=[flow])
 """
 
+UVLOOP = """
+import asyncio
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    print("a quick loop", flush=True)
+    return asyncio.new_event_loop()
+"""
+
 DESKS = {
     "desk": DESK,
     "threads": THREADS,
@@ -167,6 +175,23 @@ async def test_the_first_signal_lets_the_step_under_way_end(
         (tmp_path / "go").touch()
         code, output = await ending(process)
     assert (code, "step done" in output) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("uvloop", "told"), [(UVLOOP, ["a quick loop"]), ("raise ImportError", [])], ids=["with", "without"]
+)
+async def test_a_worker_runs_on_uvloop_where_it_is_installed(
+    command: Command, tmp_path: Path, uvloop: str, told: list[str]
+) -> None:
+    (tmp_path / "uvloop.py").write_text(uvloop)
+    (tmp_path / "go").touch()
+    async with limit():
+        process = await command("worker", "desk:durable")
+        for text in (*told, "in the step"):
+            await line_with(process, text)
+        process.send_signal(signal.SIGTERM)
+        code, _ = await ending(process)
+    assert code == 0
 
 
 async def test_the_second_signal_ends_the_process_at_once(command: Command) -> None:
