@@ -52,8 +52,6 @@ from fastapi_durable.store.memory import MemoryStateStore
 from fastapi_durable.transport.threads import Threads
 from fastapi_durable.web.login import ConsoleLogin
 from fastapi_durable.web.problems import add_problem_handler
-from fastapi_durable.web.router import console_router
-from fastapi_durable.web.run_stream import run_stream_router
 from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.web.webhooks import webhook_router
 
@@ -260,6 +258,9 @@ class DurableModule:
         Returns:
             A router.
         """
+        # Not before somebody asks for it: building its models is a good part of importing the library.
+        from fastapi_durable.web.router import console_router
+
         return console_router(
             self,
             workflows=self._workflows,
@@ -304,6 +305,9 @@ class DurableModule:
         Raises:
             ConfigurationError: the name does not fit a path, or nothing says who may read.
         """
+        # As for the console.
+        from fastapi_durable.web.run_stream import run_stream_router
+
         return run_stream_router(
             self,
             name,
