@@ -53,6 +53,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="systems whose name contains this")
     parser.add_argument("--output", type=Path, default=REPOSITORY / "docs", help="where the report goes")
     arguments = parser.parse_args()
+    # Before anything is measured: a report that cannot be written would lose all of it.
+    arguments.output.mkdir(parents=True, exist_ok=True)
     form = _FULL if arguments.full else _SHORT
     rounds, minutes = arguments.rounds or form.rounds, arguments.minutes or form.minutes
     plans = [plan for plan in SYSTEMS if arguments.only in plan.name]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from benchmarks.plan import OURS, SYSTEMS
+from benchmarks.plan import OURS, PEER_CASES, SYSTEMS
 from benchmarks.targets import TARGETS, Target
 
 _SHOWN: Final = {
@@ -42,6 +42,14 @@ _WORDS: Final = {
     "timers_growth": "due timers",
 }
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+_LIMIT_OF: Final = {
+    "one step, 1 caller": (2, "commits, 1 caller"),
+    "one step, 16 callers": (2, "commits, 16 callers"),
+    "one step, 64 callers": (2, "commits, 16 callers"),
+    "100 steps": (1, "commits, 1 caller"),
+    "16 x 100 steps": (1, "commits, 16 callers"),
+}
+"""Commits of an operation, and what measures how many there can be."""
 _CHARTED: Final = ("one step, 64 callers", "16 x 100 steps")
 
 
@@ -51,7 +59,9 @@ def write_report(report: dict[str, Any], directory: Path) -> str:
     (directory / "performance.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
     (directory / "performance.svg").write_text(_chart(results))
     ratios, targets = "\n".join(_ratios(results)), "\n".join(_targets(results))
-    text = "\n".join([*_head(report), "", *_tables(results), *_absent(report), "## Ratios", "", ratios, "", targets])
+    limits = "\n".join(_limits(results))
+    parts = [*_head(report), "", *_tables(results), *_absent(report), "## Ratios", "", ratios, "", targets]
+    text = "\n".join([*parts, "", "## How near the database's own limit", "", limits])
     page = directory / "performance.md"
     if page.exists() and _BEGIN in (old := page.read_text()):
         before, after = old.partition(_BEGIN)[0], old.partition(_END)[2]
@@ -101,18 +111,45 @@ def _absent(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _ratios(results: dict[str, Any]) -> Iterator[str]:
-    yield "| how many times the peer's | operations a second | client CPU |"
-    yield "|---|---|---|"
-    for case in _CHARTED:
+    yield "| how many times the peer's | operations a second | client CPU | |"
+    yield "|---|---|---|---|"
+    for case in PEER_CASES:
         for plan in SYSTEMS:
-            ours = next(name for name in OURS if name.endswith("SQLite") == (plan.database == "sqlite"))
+            ours = next(name for name in OURS if _database_of(name) == plan.database)
             if plan.name in OURS or case not in results.get(plan.name, {}) or case not in results.get(ours, {}):
                 continue
             mine, peer = results[ours][case], results[plan.name][case]
+            times = mine["per_second"] / peer["per_second"]
             yield (
-                f"| {case}: {plan.name} | {mine['per_second'] / peer['per_second']:.1f} "
-                f"| {mine['cpu_ms'] / peer['cpu_ms']:.2f} |"
+                f"| {case}: {plan.name} | {times:.1f} | {mine['cpu_ms'] / peer['cpu_ms']:.2f} "
+                f"| {'ahead' if times >= 1 else '**behind**'} |"
             )
+
+
+def _limits(results: dict[str, Any]) -> Iterator[str]:
+    """How far each of our cells is from what the database commits beside it, with nothing around.
+
+    A run takes two commits, a step of a long run one. Runs that are driven together share commits, so a cell may pass
+    the limit of lone ones.
+    """
+    yield "| | the database's own | of it |"
+    yield "|---|---|---|"
+    for case, (commits, limit) in _LIMIT_OF.items():
+        for ours in OURS:
+            beside = next(
+                (plan.name for plan in SYSTEMS if plan.module == "limits" and plan.database == _database_of(ours)), ""
+            )
+            found = results.get(beside, {})
+            limiting = found.get(limit) or found.get("commits, 1 caller")
+            if limiting is None or case not in results.get(ours, {}):
+                continue
+            most = limiting["per_second"] / commits
+            share = results[ours][case]["per_second"] / most
+            yield f"| {case}: {ours} | {_number(most)} /s | {share:.0%} |"
+
+
+def _database_of(system: str) -> str:
+    return "sqlite" if system.endswith("SQLite") else "postgresql"
 
 
 def _targets(results: dict[str, Any]) -> Iterator[str]:
