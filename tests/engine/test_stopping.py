@@ -13,11 +13,13 @@ import pytest
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.declare.retry import NO_DELAY, fixed
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.engine import Engine
 from fastapi_durable.engine.turns import lifetime
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import (
     FAST,
     build_engine,
@@ -315,3 +317,36 @@ async def test_a_worker_is_started_once(store: StateStore) -> None:
     async with _started(store) as (_, worker):
         with pytest.raises(RuntimeError, match="started already"):
             await worker.start()
+
+
+def test_an_event_loop_that_closes_ends_the_bodies_that_nobody_has_stopped() -> None:
+    """As a script does that ends without a word, or by an error: `asyncio.run` cancels what is left."""
+    ended: list[str] = []
+
+    @step
+    async def endless() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("step")
+
+    @workflow
+    async def left(ctx: WorkflowContext) -> None:
+        try:
+            await ctx.step(endless)
+        finally:
+            ended.append("body")
+
+    async def script() -> None:
+        engine = build_machinery(MemoryStateStore(), left)
+        await Worker(engine).start()
+        await WorkflowService(engine.kernel).start(left)
+        await until(lambda: has_begun(engine))
+        raise ZeroDivisionError
+
+    async def has_begun(engine: Engine) -> bool:
+        return any("endless" in str(engine.kernel.executions.in_task(task)) for task in asyncio.all_tasks())
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(script())
+    assert ended == ["step", "body"]

@@ -165,7 +165,9 @@ async def told_twice(case: Case, stores: Stores) -> None:
         await _check(case, stores, first, key)
 
 
-async def at_every_write(live: Callable[[int], Awaitable[bool]], *, first: int = 1, step: int = 1) -> int:
+async def at_every_write(
+    live: Callable[[int], Awaitable[bool]], *, first: int = 1, step: int = 1, at_a_time: int = LIVES_AT_A_TIME
+) -> int:
     """Live once for every n, several lives at a time, until no n-th write comes; the last one that came.
 
     Those that begin together with the last one are undisturbed, and show nothing: so they are few.
@@ -176,7 +178,7 @@ async def at_every_write(live: Callable[[int], Awaitable[bool]], *, first: int =
     last, missed = 0, False
     numbers = itertools.count(first, step)
     while not missed:
-        lives = list(itertools.islice(numbers, max(1, LIVES_AT_A_TIME // step)))
+        lives = list(itertools.islice(numbers, max(1, at_a_time // step)))
         for number, hit in zip(lives, await asyncio.gather(*map(live, lives)), strict=True):
             last, missed = (last, True) if not hit else (number, missed)
     return last

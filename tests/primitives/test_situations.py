@@ -13,6 +13,7 @@ import pytest
 from tests.primitives.case import Case
 from tests.primitives.catalogue import CASES
 from tests.primitives.situations import (
+    LIVES_AT_A_TIME,
     THOROUGH,
     Stores,
     at_every_write,
@@ -81,7 +82,7 @@ async def test_with_everything_said_twice_to_two_workers(case: Case, stores: Sto
 
 
 def _stride(case: Case, stores: Stores, *, in_memory: int = 1) -> dict[str, int]:
-    """At which writes: all of them, or every so manieth on a database; fewer of a long case.
+    """At which writes: all of them, or every so manieth on a database; fewer of a long case, and fewer at a time.
 
     Each case begins with another one.
     """
@@ -92,4 +93,6 @@ def _stride(case: Case, stores: Stores, *, in_memory: int = 1) -> dict[str, int]
         if case.writes >= _LONG:
             # each part of what it consists of has a case of its own
             step *= 30 if stores.kind == "memory" else 10
-    return {"first": 1 + CASES.index(case) % step, "step": step}
+    # A long case works more than it waits: many lives at a time would each come to the limits of its waits.
+    at_a_time = 2 if case.writes >= _LONG else LIVES_AT_A_TIME
+    return {"first": 1 + CASES.index(case) % step, "step": step, "at_a_time": at_a_time}

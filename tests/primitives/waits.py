@@ -84,7 +84,7 @@ async def tell_branches(desk: Desk) -> None:
 
 
 CASES = [
-    Case(name="sleep", workflows=(sleeper,), result="awake", writes=5),
+    Case(name="sleep", workflows=(sleeper,), result="awake", writes=4),
     Case(
         name="wait_for_signal",
         workflows=(signalled,),

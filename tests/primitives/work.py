@@ -185,7 +185,7 @@ CASES = [
     Case(name="values", workflows=(values,), result=True, writes=4),
     Case(name="search attributes", workflows=(attributes,), result={"stage": "ended"}, writes=6),
     Case(name="patched", workflows=(patched,), result=[True, 2], writes=3),
-    Case(name="gather", workflows=(gathered,), result=[[4, 8], [6, 16]], writes=8),
+    Case(name="gather", workflows=(gathered,), result=[[4, 8], [6, 16]], writes=7),
     Case(name="task group", workflows=(task_group,), result=[4, 8], writes=5),
     Case(name="compensate", workflows=(saga,), result="{key} fails", writes=5),
     Case(

@@ -73,7 +73,8 @@ class BodyTask(asyncio.Task[Any]):
     _gave_back = False
 
     def cancel(self, msg: Any | None = None) -> bool:
-        if asyncio.current_task() is self:
+        # Of its own loop: none is running when `asyncio.run` cancels what is left.
+        if asyncio.current_task(self.get_loop()) is self:
             if self._gave_back:
                 # A task group takes a cancel from outside back, and makes it again.
                 self._gave_back = False
