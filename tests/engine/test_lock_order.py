@@ -13,7 +13,7 @@ from example_app.clients.postgresql import Prisma
 from fastapi_durable.declare.definition import Singleton, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.model.clock import SystemClock
-from fastapi_durable.model.errors import StoreConflictError
+from fastapi_durable.model.errors import RunStateError, StoreConflictError
 from fastapi_durable.model.records import TERMINAL_STATUSES, Lease, Run, RunQuery, RunStatus
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
@@ -99,6 +99,66 @@ async def test_a_child_that_ends_while_its_parent_is_cancelled_waits_for_that_or
             await until(run_has(store, "parent", RunStatus.CANCELLED, RunStatus.COMPLETED))
             await until(run_has(store, "child", RunStatus.CANCELLED, RunStatus.COMPLETED))
     assert held.conflicts == []
+    assert meeting.waited == 1, "they did not meet"
+
+
+@workflow
+async def patient(ctx: WorkflowContext) -> str:
+    return await ctx.wait_for_signal("go", str)
+
+
+@pytest.mark.parametrize("compensate", [False, True], ids=["at once", "with undo"])
+async def test_a_signal_for_a_run_that_an_operator_has_found_alive_comes_behind_the_cancel(
+    compensate: bool, postgres_url: str
+) -> None:
+    """Else the run ends by itself, and is reported as cancelled, or lives again in order to be undone."""
+
+    def looks_at_run(name: str, call: "partial[Awaitable[Any]]") -> bool:
+        return call.args == ("r",) and isinstance(getattr(call.func, "__self__", None), PrismaTransaction)
+
+    async with Prisma(datasource={"url": postgres_url}) as client, crossing(postgres_url, 2) as meeting:
+        store, held = PrismaStateStore(client), Held(meeting)
+        operator = build_engine(held.behind(store, looks_at_run), patient)
+        async with running_engine(held.behind(store, ends("r")), patient, config=PATIENT) as engine:
+            await engine.start(patient, run_id="r")
+            await until(run_has(store, "r", RunStatus.SUSPENDED))
+            held.armed = True
+            cancelled, _ = await asyncio.gather(operator.cancel("r", compensate=compensate), engine.signal("go", "on"))
+            await until(run_has(store, "r", RunStatus.CANCELLED, RunStatus.COMPLETED))
+            assert cancelled.status in (RunStatus.CANCELLED, RunStatus.CANCELLING)
+            ended = await store.find_run("r")
+            assert ended is not None
+            assert ended.status is RunStatus.CANCELLED
+    assert held.conflicts == []
+    assert meeting.waited == 1, "they did not meet"
+
+
+async def ends_task(engine: WorkflowService) -> bool:
+    try:
+        return await engine.complete_task("r", "count")
+    except RunStateError:
+        return False
+
+
+async def offers_update(engine: WorkflowService) -> bool:
+    return (await engine.update("r", "address", "7 Low Road")).accepted
+
+
+@pytest.mark.parametrize("report", [ends_task, offers_update])
+async def test_what_comes_for_a_run_while_it_is_cancelled_is_refused(
+    report: Callable[[WorkflowService], Awaitable[bool]], postgres_url: str
+) -> None:
+    """Not accepted, and kept for nobody."""
+    async with Prisma(datasource={"url": postgres_url}) as client, crossing(postgres_url, 2) as meeting:
+        store, held = PrismaStateStore(client), Held(meeting)
+        operator = build_engine(held.behind(store, locks("r")), patient)
+        outside = build_engine(held.behind(store, lambda name, _: name == "commit"), patient)
+        await build_engine(store, patient).start(patient, run_id="r")
+        held.armed = True
+        cancelling = asyncio.create_task(operator.cancel("r"))
+        await until(lambda: _came(meeting))
+        assert not await report(outside)
+        await cancelling
     assert meeting.waited == 1, "they did not meet"
 
 
