@@ -15,8 +15,6 @@ from tests.support.engine_rig import has_status, run_has, running_engine, until
 from tests.support.lock_journal import LockJournal
 from tests.support.stores import on_every_store
 
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
-
 
 @workflow
 async def square(ctx: WorkflowContext, value: int) -> int:

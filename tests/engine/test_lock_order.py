@@ -23,7 +23,7 @@ from tests.support.crossing import Crossing, crossing
 from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 
-pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("locks_are_kept")]
+pytestmark = pytest.mark.postgres
 
 PATIENT = tuned(FAST, lease=timedelta(minutes=5))
 

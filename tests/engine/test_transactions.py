@@ -39,6 +39,11 @@ on_postgresql = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture
+def locks_are_kept() -> None:
+    """Not here: a block of the application locks in the order of its calls, and a conflict undoes it."""
+
+
 class BodyError(Exception):
     pass
 

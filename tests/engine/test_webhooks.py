@@ -82,6 +82,7 @@ async def test_a_row_without_a_secret_takes_no_callback(store: StateStore, store
         finished_at=now,
     )
     async with store.transaction() as transaction:
+        await transaction.lock_run("r")
         await transaction.record_checkpoint(row)
     for secret in ("None", "null", "", "7"):
         assert await build_engine(store).callback(f"wh:r:0:{secret}", 1) is Callback.UNKNOWN
