@@ -65,6 +65,13 @@ def ends(run_id: str) -> Callable[[str, "partial[Awaitable[Any]]"], bool]:
     )
 
 
+def looks_at(run_id: str) -> Callable[[str, "partial[Awaitable[Any]]"], bool]:
+    """Whether the lock is taken or forgotten; not what looks at the run outside of a transaction."""
+    return lambda _, call: (
+        call.args == (run_id,) and isinstance(getattr(call.func, "__self__", None), PrismaTransaction)
+    )
+
+
 @workflow
 async def parent(ctx: WorkflowContext) -> str:
     return await ctx.child(child, run_id="child")
@@ -112,13 +119,9 @@ async def test_a_signal_for_a_run_that_an_operator_has_found_alive_comes_behind_
     compensate: bool, postgres_url: str
 ) -> None:
     """Else the run ends by itself, and is reported as cancelled, or lives again in order to be undone."""
-
-    def looks_at_run(name: str, call: "partial[Awaitable[Any]]") -> bool:
-        return call.args == ("r",) and isinstance(getattr(call.func, "__self__", None), PrismaTransaction)
-
     async with Prisma(datasource={"url": postgres_url}) as client, crossing(postgres_url, 2) as meeting:
         store, held = PrismaStateStore(client), Held(meeting)
-        operator = build_engine(held.behind(store, looks_at_run), patient)
+        operator = build_engine(held.behind(store, looks_at("r")), patient)
         async with running_engine(held.behind(store, ends("r")), patient, config=PATIENT) as engine:
             await engine.start(patient, run_id="r")
             await until(run_has(store, "r", RunStatus.SUSPENDED))
@@ -129,6 +132,29 @@ async def test_a_signal_for_a_run_that_an_operator_has_found_alive_comes_behind_
             ended = await store.find_run("r")
             assert ended is not None
             assert ended.status is RunStatus.CANCELLED
+    assert held.conflicts == []
+    assert meeting.waited == 1, "they did not meet"
+
+
+@workflow
+async def joining(ctx: WorkflowContext) -> str:
+    return await ctx.child(patient, run_id="r")
+
+
+async def test_a_run_that_ends_while_another_one_begins_to_wait_for_it_is_not_waited_for_in_vain(
+    postgres_url: str,
+) -> None:
+    async with Prisma(datasource={"url": postgres_url}) as client, crossing(postgres_url, 2) as meeting:
+        store, held = PrismaStateStore(client), Held(meeting)
+        both = held.behind(held.behind(store, looks_at("r")), ends("r"))
+        async with running_engine(both, joining, patient, config=PATIENT) as engine:
+            await engine.start(patient, run_id="r")
+            await until(run_has(store, "r", RunStatus.SUSPENDED))
+            held.armed = True
+            parent_handle = await engine.start(joining)
+            await until(lambda: _came(meeting))
+            await engine.signal("go", "on")
+            assert await parent_handle.result("60s") == "on"
     assert held.conflicts == []
     assert meeting.waited == 1, "they did not meet"
 
@@ -307,10 +333,27 @@ async def index(ctx: WorkflowContext, changed: int) -> int:
     return changed
 
 
+ACCUMULATOR = "__evtacc__:index"
+
+
+async def collected(store: StateStore) -> list[int]:
+    rows = await store.list_checkpoints(ACCUMULATOR)
+    return [row.output["payload"] for row in rows if row.name == f"signal:{ACCUMULATOR}" and row.output is not None]
+
+
+async def failed_accumulator(store: StateStore) -> None:
+    """It has one event."""
+    async with running_engine(store, index, config=PATIENT) as engine:
+        await engine.publish_event("changed", 1)
+        await until(lambda: collected(store))
+        await until(run_has(store, ACCUMULATOR, RunStatus.SUSPENDED))
+    await store.update_run(ACCUMULATOR, {"status": RunStatus.FAILED})
+
+
 async def test_an_accumulator_that_is_retried_while_an_event_finds_it_failed_keeps_what_it_collected(
     postgres_url: str,
 ) -> None:
-    accumulator, found, go_on = "__evtacc__:index", asyncio.Event(), asyncio.Event()
+    found, go_on = asyncio.Event(), asyncio.Event()
 
     async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
         answer = await call()
@@ -319,24 +362,34 @@ async def test_an_accumulator_that_is_retried_while_an_event_finds_it_failed_kee
             await go_on.wait()
         return answer
 
-    async def collected() -> list[int]:
-        rows = await store.list_checkpoints(accumulator)
-        return [row.output["payload"] for row in rows if row.name == f"signal:{accumulator}" and row.output is not None]
-
     async with Prisma(datasource={"url": postgres_url}) as client:
         store = PrismaStateStore(client)
-        async with running_engine(store, index, config=PATIENT) as engine:
-            await engine.publish_event("changed", 1)
-            await until(collected)
-            await until(run_has(store, accumulator, RunStatus.SUSPENDED))
-        await store.update_run(accumulator, {"status": RunStatus.FAILED})
+        await failed_accumulator(store)
         publisher, operator = build_engine(interposed(store, between), index), build_engine(store, index)
         publishing = asyncio.create_task(publisher.publish_event("changed", 2))
         await found.wait()
-        await operator.retry(accumulator)
+        await operator.retry(ACCUMULATOR)
         go_on.set()
         await publishing
-        assert await collected() == [1, 2]
+        assert await collected(store) == [1, 2]
+
+
+async def test_an_accumulator_that_an_event_begins_anew_is_not_retried_meanwhile(postgres_url: str) -> None:
+    """The retry would promise what the event takes away."""
+    async with Prisma(datasource={"url": postgres_url}) as client, crossing(postgres_url, 2) as meeting:
+        store, held = PrismaStateStore(client), Held(meeting)
+        await failed_accumulator(store)
+        publisher = build_engine(held.behind(store, looks_at(ACCUMULATOR)), index)
+        operator = build_engine(held.behind(store, lambda name, _: name == "commit"), index)
+        held.armed = True
+        publishing = asyncio.create_task(publisher.publish_event("changed", 2))
+        await until(lambda: _came(meeting))
+        with pytest.raises(RunStateError, match="pending"):
+            await operator.retry(ACCUMULATOR)
+        await publishing
+        assert await collected(store) == [2]
+    assert held.conflicts == []
+    assert meeting.waited == 1, "they did not meet"
 
 
 async def test_a_renewal_of_leases_that_waits_for_a_run_holds_none_that_comes_behind_it(postgres_url: str) -> None:
