@@ -373,6 +373,36 @@ async def test_a_parent_is_told_when_its_child_is_cancelled() -> None:
     assert await store.list_signal_waiters() == []
 
 
+@on_every_store
+async def test_a_run_outside_of_a_tree_is_told_when_the_child_that_it_waits_for_is_cancelled_with_the_tree(
+    store: StateStore,
+) -> None:
+    """It is locked before the child, as it was when it began to wait."""
+
+    @workflow
+    async def starter(ctx: WorkflowContext) -> None:
+        await ctx.start_child(wait_forever, "x", run_id="the-child")
+        await ctx.wait_for_signal("never")
+
+    @workflow
+    async def outsider(ctx: WorkflowContext) -> str | None:
+        try:
+            await ctx.child(wait_forever, "x", run_id="the-child")
+        except ChildFailedError as error:
+            return error.code
+        return "finished"
+
+    async with running_engine(store, starter, outsider, wait_forever) as engine:
+        tree = await engine.start(starter)
+        await until(run_has(store, "the-child", RunStatus.SUSPENDED))
+        handle = await engine.start(outsider)
+        await until(lambda: store.find_signal_waiter("child:the-child"))
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        await engine.cancel(tree.run_id)
+        assert await handle.result("60s") == "cancelled"
+    assert await store.list_signal_waiters() == []
+
+
 async def test_a_started_child_can_be_joined_later_by_its_id() -> None:
     @workflow
     async def parent(ctx: WorkflowContext) -> int:
