@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import pytest
 
 from fastapi_durable.engine.turns.held import HeldCheckpoints
+from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Interrupt
 from fastapi_durable.model.errors import StoreUnavailableError
 from fastapi_durable.store.contract.suite.builders import a_checkpoint
@@ -23,8 +24,8 @@ class Writes:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.cancelled = 0
-        self.body: Any = SimpleNamespace(is_body_over=False, calls=SimpleNamespace(is_quiet=False))
-        self.held = HeldCheckpoints(self.body, self._write)
+        self.body = SimpleNamespace(is_body_over=False, calls=SimpleNamespace(is_quiet=False))
+        self.held = HeldCheckpoints(cast(Lifetime, self.body), self._write)
 
     async def _write(self, rows: Sequence[PreparedCheckpoint]) -> None:
         self.begun.append([row.checkpoint.seq for row in rows])
