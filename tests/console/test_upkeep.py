@@ -29,6 +29,26 @@ async def test_a_schedule_is_listed_paused_resumed_and_triggered() -> None:
 @pytest.mark.parametrize(
     ("namespace", "tenant", "seen"),
     [
+        (None, ALL_NAMESPACES, ["nightly"]),
+        (None, "default", ["nightly"]),
+        (None, "acme", []),
+        ("acme", "acme", ["nightly"]),
+    ],
+)
+async def test_schedules_are_shown_to_those_who_see_the_namespace_in_which_they_start_runs(
+    namespace: str | None, tenant: str | AllNamespaces, seen: list[str]
+) -> None:
+    async def tenant_of() -> str | AllNamespaces:
+        return tenant
+
+    async with desk(namespace=namespace, allow_unauthenticated=True, tenant=tenant_of) as found:
+        schedules = (await found.client.get("schedules")).json()["schedules"]
+        assert [schedule["key"] for schedule in schedules] == seen
+
+
+@pytest.mark.parametrize(
+    ("namespace", "tenant", "seen"),
+    [
         (None, ALL_NAMESPACES, {"of all", "of acme", "of other"}),
         ("acme", ALL_NAMESPACES, {"of all", "of acme"}),
         (None, "acme", {"of acme"}),

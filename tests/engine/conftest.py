@@ -43,7 +43,7 @@ async def _stores(request: pytest.FixtureRequest, kind: str, number: int, stack:
     return [PrismaStateStore(each) for each in clients]
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def locks_are_kept(monkeypatch: pytest.MonkeyPatch) -> Iterator[LockJournal]:
     """Fails a test in which a transaction did something without its lock, or took two in another order than others."""
     journal = LockJournal()

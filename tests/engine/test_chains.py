@@ -17,8 +17,6 @@ from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
 from tests.support.engine_rig import SHORT_LEASE, build_engine, has_status, killed_worker, running_engine, until
 from tests.support.stores import on_every_store
 
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
-
 
 @workflow(name="subscription")
 async def subscription(ctx: WorkflowContext, hops: int) -> str:

@@ -15,8 +15,6 @@ from tests.support.engine_rig import has_status, run_has, running_engine, until
 from tests.support.lock_journal import LockJournal
 from tests.support.stores import on_every_store
 
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
-
 
 @workflow
 async def square(ctx: WorkflowContext, value: int) -> int:
@@ -371,6 +369,36 @@ async def test_a_parent_is_told_when_its_child_is_cancelled() -> None:
         await until(lambda: store.find_signal_waiter("never:x"))
         cancelled = await engine.cancel("the-child")
         assert cancelled.status is RunStatus.CANCELLED
+        assert await handle.result("60s") == "cancelled"
+    assert await store.list_signal_waiters() == []
+
+
+@on_every_store
+async def test_a_run_outside_of_a_tree_is_told_when_the_child_that_it_waits_for_is_cancelled_with_the_tree(
+    store: StateStore,
+) -> None:
+    """It is locked before the child, as it was when it began to wait."""
+
+    @workflow
+    async def starter(ctx: WorkflowContext) -> None:
+        await ctx.start_child(wait_forever, "x", run_id="the-child")
+        await ctx.wait_for_signal("never")
+
+    @workflow
+    async def outsider(ctx: WorkflowContext) -> str | None:
+        try:
+            await ctx.child(wait_forever, "x", run_id="the-child")
+        except ChildFailedError as error:
+            return error.code
+        return "finished"
+
+    async with running_engine(store, starter, outsider, wait_forever) as engine:
+        tree = await engine.start(starter)
+        await until(run_has(store, "the-child", RunStatus.SUSPENDED))
+        handle = await engine.start(outsider)
+        await until(lambda: store.find_signal_waiter("child:the-child"))
+        await until(lambda: has_status(handle, RunStatus.SUSPENDED))
+        await engine.cancel(tree.run_id)
         assert await handle.result("60s") == "cancelled"
     assert await store.list_signal_waiters() == []
 

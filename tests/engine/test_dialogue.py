@@ -121,11 +121,11 @@ async def test_an_update_point_may_time_out(store: StateStore) -> None:
         try:
             return await ctx.on_update("address", str, timeout="2ms")
         except SignalTimeoutError as error:
-            return error.token
+            return f"{error.token} after {error.timeout}"
 
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow, run_id="r")
-        assert await handle.result("60s") == "update:r:address"
+        assert await handle.result("60s") == "update:r:address after 0:00:00.002000"
 
 
 async def test_the_value_that_was_set_last_is_shown_also_after_the_end(store: StateStore) -> None:

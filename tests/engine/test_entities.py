@@ -23,8 +23,6 @@ from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
 from tests.support.stores import on_every_store
 
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
-
 executed: Counter[str] = Counter()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,10 +14,8 @@ from fastapi_durable.model.errors import DefinitionError, RunCancelledError
 from fastapi_durable.model.records import RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
-from tests.support.engine_rig import FAST, build_engine, running_engine, tuned, until
+from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, tuned, until
 from tests.support.stores import on_every_store
-
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
 
 
 class Paid(BaseModel):
@@ -115,6 +114,22 @@ async def test_events_of_two_names_and_one_id_are_both_collected(store: StateSto
         run_id = "evt@@8.refunded:e1:book_many"
         await until(lambda: store.find_run(run_id))
         assert await engine.handle(run_id).result("60s") == ["paid", "refunded"]
+
+
+@on_every_store
+async def test_events_of_a_workflow_that_the_worker_lacks_are_kept_until_one_has_it(store: StateStore) -> None:
+    """As during a deploy: the accumulator is the engine's own, so any worker drives it."""
+    config = tuned(FAST, blocked_poll_interval=timedelta(milliseconds=20))
+    await build_engine(store, index).publish_event("changed", 7)
+    async with running_engine(store, book, config=config):
+        await until(run_has(store, "__evtacc__:index", RunStatus.BLOCKED))
+    blocked = await store.find_run("__evtacc__:index")
+    assert blocked is not None
+    assert blocked.error is not None
+    assert "'index'" in blocked.error.message
+    async with running_engine(store, index, config=config):
+        await until(lambda: _outputs(store, "index"))
+    assert await _outputs(store, "index") == [7]
 
 
 async def test_the_same_event_id_in_another_namespace_is_another_event() -> None:

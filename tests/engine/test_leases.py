@@ -165,6 +165,7 @@ async def test_a_transaction_of_a_stale_worker_is_undone(store: StateStore) -> N
     async def seize(name: str, call: "partial[Awaitable[Any]]") -> Any:
         if name == "record_checkpoint":
             transaction = call.func.__self__  # type: ignore[attr-defined]
+            await transaction.lock_run(call.args[0].run_id)
             await transaction.update_run(call.args[0].run_id, {"locked_by": "another worker"})
         return await call()
 

@@ -13,56 +13,21 @@ from example_app.clients.postgresql import Prisma
 from fastapi_durable.declare.definition import Singleton, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.model.clock import SystemClock
-from fastapi_durable.model.errors import StoreConflictError
-from fastapi_durable.model.records import TERMINAL_STATUSES, Lease, Run, RunQuery, RunStatus
+from fastapi_durable.model.records import (
+    Lease,
+    Run,
+    RunQuery,
+    RunStatus,
+)
 from fastapi_durable.service.facade import WorkflowService
-from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.prisma import PrismaStateStore
 from fastapi_durable.store.prisma.store import PrismaTransaction
-from tests.support.crossing import Crossing, crossing
+from tests.support.crossing import Held, crossing, ends, locks
 from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, tuned, until
-from tests.support.interposed_store import interposed
 
-pytestmark = [pytest.mark.postgres, pytest.mark.usefixtures("locks_are_kept")]
+pytestmark = pytest.mark.postgres
 
 PATIENT = tuned(FAST, lease=timedelta(minutes=5))
-
-
-class Held:
-    """Holds one transaction behind the first of its calls that fits, in each of two processes, until both are there."""
-
-    def __init__(self, meeting: Crossing) -> None:
-        self.armed = False
-        self.conflicts: list[StoreConflictError] = []
-        self._meeting = meeting
-
-    def behind(self, store: StateStore, place: Callable[[str, "partial[Awaitable[Any]]"], bool]) -> StateStore:
-        """`store`, as a process has it whose transaction is held behind the call of `place`."""
-        held = False
-
-        async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
-            nonlocal held
-            try:
-                answer = await call()
-            except StoreConflictError as error:
-                self.conflicts.append(error)
-                raise
-            if self.armed and not held and place(name, call):
-                held = True
-                await self._meeting.come()
-            return answer
-
-        return interposed(store, between)
-
-
-def locks(run_id: str) -> Callable[[str, "partial[Awaitable[Any]]"], bool]:
-    return lambda name, call: name == "lock_run" and call.args == (run_id,)
-
-
-def ends(run_id: str) -> Callable[[str, "partial[Awaitable[Any]]"], bool]:
-    return lambda name, call: (
-        name == "update_run" and call.args[0] == run_id and call.args[1].get("status") in TERMINAL_STATUSES
-    )
 
 
 @workflow
@@ -224,7 +189,7 @@ async def test_a_singleton_that_comes_to_its_gate_while_the_one_before_it_is_can
             await engine.signal("go next", "on")
             held.armed = True
             following = await engine.start(alone, run_id="next")
-            await until(lambda: _came(meeting))
+            await until(meeting.has_begun)
             await operator.cancel("starter")
             assert await following.result("60s") == "on"
     assert meeting.waited == 1, "they did not meet"
@@ -236,47 +201,6 @@ def _waits_at_gate(name: str, call: "partial[Awaitable[Any]]") -> bool:
 
 def _looks_who_waits(name: str, call: "partial[Awaitable[Any]]") -> bool:
     return name == "list_signal_waiters" and ":queue:" in call.keywords["prefix"]
-
-
-async def _came(meeting: Crossing) -> bool:
-    return meeting.came > 0
-
-
-@workflow(on_event="changed", debounce="1h")
-async def index(ctx: WorkflowContext, changed: int) -> int:
-    return changed
-
-
-async def test_an_accumulator_that_is_retried_while_an_event_finds_it_failed_keeps_what_it_collected(
-    postgres_url: str,
-) -> None:
-    accumulator, found, go_on = "__evtacc__:index", asyncio.Event(), asyncio.Event()
-
-    async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
-        answer = await call()
-        if name == "create_run":
-            found.set()
-            await go_on.wait()
-        return answer
-
-    async def collected() -> list[int]:
-        rows = await store.list_checkpoints(accumulator)
-        return [row.output["payload"] for row in rows if row.name == f"signal:{accumulator}" and row.output is not None]
-
-    async with Prisma(datasource={"url": postgres_url}) as client:
-        store = PrismaStateStore(client)
-        async with running_engine(store, index, config=PATIENT) as engine:
-            await engine.publish_event("changed", 1)
-            await until(collected)
-            await until(run_has(store, accumulator, RunStatus.SUSPENDED))
-        await store.update_run(accumulator, {"status": RunStatus.FAILED})
-        publisher, operator = build_engine(interposed(store, between), index), build_engine(store, index)
-        publishing = asyncio.create_task(publisher.publish_event("changed", 2))
-        await found.wait()
-        await operator.retry(accumulator)
-        go_on.set()
-        await publishing
-        assert await collected() == [1, 2]
 
 
 async def test_a_renewal_of_leases_that_waits_for_a_run_holds_none_that_comes_behind_it(postgres_url: str) -> None:

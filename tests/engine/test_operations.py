@@ -23,8 +23,7 @@ from fastapi_durable.model.records import Checkpoint, RunQuery, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, running_engine, tuned, until
-
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
+from tests.support.stores import on_every_store
 
 done: Counter[str] = Counter()
 broken: set[str] = set()
@@ -125,6 +124,21 @@ async def test_a_failed_run_goes_on_from_where_it_failed() -> None:
     assert trace.name == "operator:retry"
     assert trace.output["status"] == "failed"
     assert [row["name"] for row in trace.output["given_up"]] == ["work"]
+
+
+@on_every_store
+async def test_a_run_whose_failed_child_was_deleted_is_retried_with_a_new_child(store: StateStore) -> None:
+    async with running_engine(store, parent, leaf) as engine:
+        broken.add("b")
+        handle = await engine.start(parent, ["a", "b"], run_id="p")
+        with pytest.raises(RunFailedError):
+            await handle.result("60s")
+        failed = await store.list_runs(RunQuery(parent_run_id="p", status=RunStatus.FAILED))
+        assert await engine.delete_run(failed[0].id) == 1
+        broken.clear()
+        await engine.retry("p")
+        assert await handle.result("60s") == ["A", "B"]
+    assert done == {"a": 1, "b": 2}
 
 
 @pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.SUSPENDED])

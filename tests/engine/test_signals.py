@@ -18,8 +18,6 @@ from tests.support.engine_rig import FAST, build_engine, has_status, running_eng
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
-
 
 class _Moments:
     """Sends a signal when the driving engine makes its n-th call to the store, before that call is done."""

@@ -5,7 +5,6 @@ import itertools
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
 
 import pytest
 
@@ -35,8 +34,6 @@ from tests.support.engine_rig import (
     until,
 )
 from tests.support.stores import on_databases_slowly
-
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
 
 under_way: Counter[str] = Counter()
 most: Counter[str] = Counter()
@@ -159,7 +156,7 @@ async def test_a_later_run_that_is_picked_up_first_does_not_break_the_limit(stor
 @pytest.mark.parametrize("ending", ["failed", "cancelled", "cancelled with compensation", "died"])
 async def test_a_slot_is_free_however_its_run_ends(store: StateStore, ending: str) -> None:
     if ending == "died":
-        async with killed_worker(store, holding, config=tuned(FAST, lease=timedelta(milliseconds=50))) as first:
+        async with killed_worker(store, holding) as first:
             await first.start(holding, "k/first", run_id="first")
             await until(lambda: store.find_signal_waiter("go:k/first"))
     async with running_engine(store, holding) as engine:

@@ -141,9 +141,11 @@ async def test_bad_input_is_refused_where_the_task_is_added(store: StateStore) -
     for stranger in (unknown, "unknown"):
         with pytest.raises(StepNotRegisteredError, match="steps="):
             await tasks.add(stranger)
-    options: Any = {"timeout": "1s"}
-    with pytest.raises(TypeError, match="unexpected keyword argument 'timeout'"):
-        await tasks.add(tidy, **options)
+    # The second is one of a run, and none of a task.
+    for option in ("timeout", "search_attributes"):
+        options: Any = {option: {}}
+        with pytest.raises(TypeError, match=f"unexpected keyword argument '{option}'"):
+            await tasks.add(tidy, **options)
     assert await store.count_runs(RunQuery()) == 0
 
 

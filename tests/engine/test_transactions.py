@@ -21,13 +21,13 @@ from fastapi_durable.model.errors import (
     StoreError,
     TransactionExpiredError,
 )
-from fastapi_durable.model.records import RunStatus
+from fastapi_durable.model.records import RunStatus, SignalWaiter
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.service.transactions import WorkflowTransaction
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.wakeups.base import Topic, Wakeup
 from tests.support.crashing_store import Fuse, Moment, ProcessDied, crashing
-from tests.support.engine_rig import FAST, build_engine, run_has, running_engine, tuned, until
+from tests.support.engine_rig import FAST, build_engine, has_status, run_has, running_engine, tuned, until
 from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
@@ -37,6 +37,11 @@ on_databases = pytest.mark.parametrize(
 on_postgresql = pytest.mark.parametrize(
     "store", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True
 )
+
+
+@pytest.fixture
+def locks_are_kept() -> None:
+    """Not here: a block of the application locks in the order of its calls, and a conflict undoes it."""
 
 
 class BodyError(Exception):
@@ -175,14 +180,28 @@ async def test_an_error_of_a_row_is_the_clients_own(store: StateStore) -> None:
 async def test_others_hear_of_it_after_the_commit(store: StateStore) -> None:
     service, told, seen = build_engine(store, greet, count), list[Wakeup](), list[str]()
     await service.start(count, run_id="waits")
+    await service.start(count, run_id="driven")
+    await store.update_run("driven", {"status": RunStatus.RUNNING, "locked_by": "a turn"})
+    await store.put_signal_waiter(SignalWaiter(token="number:driven", run_id="driven", seq=0))
     with service._kernel.notifications.joined_to(told.append):
         service.events.listen(lambda event: seen.append(event.type))
         async with service.transaction() as tx:
             await tx.start(greet, "Ada")
             assert (await tx.cancel("waits")).status is RunStatus.CANCELLED
+            assert await tx.signal("number:driven", 7)
             assert (told, seen) == ([], [])
-        assert {word.topic for word in told} == {Topic.WORK, Topic.CANCELLED}
+        assert {word.topic for word in told} == {Topic.WORK, Topic.CANCELLED, Topic.DELIVERED}
         assert seen == ["run.cancelled"]
+
+
+@on_every_store
+async def test_it_cancels_no_run_of_another_namespace(store: StateStore) -> None:
+    await build_engine(store, count).start(count, run_id="waits")
+    confined = build_engine(store, count, config=tuned(FAST, namespace="acme"))
+    async with confined.transaction() as tx:
+        with pytest.raises(RunNotFoundError):
+            await tx.cancel("waits")
+    assert await has_status(build_engine(store).handle("waits"), RunStatus.PENDING)
 
 
 @on_every_store

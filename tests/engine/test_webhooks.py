@@ -16,6 +16,7 @@ from fastapi_durable.model.records import Checkpoint, CheckpointKind, Checkpoint
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.store.base import StateStore
 from tests.support.engine_rig import FAST, build_engine, has_status, killed_worker, running_engine, until
+from tests.support.stores import on_every_store
 
 
 @workflow
@@ -81,11 +82,13 @@ async def test_a_row_without_a_secret_takes_no_callback(store: StateStore, store
         finished_at=now,
     )
     async with store.transaction() as transaction:
+        await transaction.lock_run("r")
         await transaction.record_checkpoint(row)
     for secret in ("None", "null", "", "7"):
         assert await build_engine(store).callback(f"wh:r:0:{secret}", 1) is Callback.UNKNOWN
 
 
+@on_every_store
 async def test_of_many_callbacks_at_once_one_counts_and_the_others_are_told_so(store: StateStore) -> None:
     async with running_engine(store, call_me) as engine:
         handle = await engine.start(call_me)

@@ -17,8 +17,6 @@ from tests.features.world import World
 from tests.support.engine_rig import until
 from tests.support.stores import EVERY_STORE
 
-pytestmark = pytest.mark.usefixtures("locks_are_kept")
-
 
 class Cell:
     """Two features, and what is to be seen where they meet."""

@@ -1,11 +1,14 @@
-"""The stores on which the cases are lived through."""
+"""The stores on which the cases are lived through, and the check of locks."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.engine.conftest import locks_are_kept
 from tests.primitives.situations import Stores, opened_stores
 from tests.support.stores import EVERY_STORE
+
+__all__ = ["locks_are_kept", "stores"]
 
 _URLS = {"sqlite": "sqlite_url", "postgresql": "postgres_url"}
 

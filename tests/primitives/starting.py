@@ -202,8 +202,9 @@ async def placed(ctx: WorkflowContext, key: str) -> list[int]:
 async def place_at_once(case: Case, engine: WorkflowService, key: str) -> None:
     async with engine.transaction() as tx:
         if (await tx.start(placed, key, run_id=key)).created:
-            await tx.signal(f"placed:{key}", 7)
+            # In the order of the names that they lock.
             await tx.publish_event("paid", 7, event_id=key)
+            await tx.signal(f"placed:{key}", 7)
 
 
 async def what_was_placed(engine: WorkflowService, key: str) -> object:

@@ -119,6 +119,13 @@ def test_a_value_that_cannot_be_read_is_reported_by_its_column(by_name: bool) ->
     assert "secret" not in str(failure.value)
 
 
+def test_an_object_in_a_row_reports_its_own_column() -> None:
+    inner = RowMapper({"b": 0}, [Leaf("b", refuse)])
+    mapper = RowMapper({"a": 0}, [Leaf("a", inner.one, takes_none=True)])
+    with pytest.raises(EngineError, match="column `b` holds a sum, which a list cannot hold"):
+        mapper([{"a": {"b": "secret"}}])
+
+
 def test_children_are_attached_to_every_parent_that_has_their_key() -> None:
     children = records("SELECT 1 AS parent, 'x' AS name UNION ALL SELECT '1', 'y' UNION ALL SELECT 2, 'z'")
     for strict, wanted in ((False, [["x", "y"], ["x", "y"], ["z"], []]), (True, [["x"], ["x"], ["z"], []])):

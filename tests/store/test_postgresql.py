@@ -2,17 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from example_app.clients.postgresql import Prisma
+from fastapi_durable.declare.queue import QueueState
 from fastapi_durable.model.records import BufferedSignal, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.contract import StateStoreContract
 from fastapi_durable.store.contract.suite.builders import a_checkpoint, a_run, at, create, existing
 from fastapi_durable.store.prisma import PrismaStateStore
 from tests.store.conftest import emptied
+from tests.support.crossing import crossing
 
 pytestmark = [pytest.mark.postgres, pytest.mark.asyncio(loop_scope="module")]
 
@@ -100,6 +103,40 @@ async def test_whoever_takes_a_signal_waits_for_an_open_transaction_that_took_on
     signal = await waiting
     assert signal is not None
     assert signal.payload == (2 if commit else 1)
+
+
+async def test_a_claim_from_a_queue_waits_for_the_one_before_it_and_leaves_the_queue_to_that(
+    store: StateStore, other_store: StateStore, module_postgres_url: str
+) -> None:
+    """The places were counted before it, and the one before may have taken other runs."""
+    await store.save_queue(QueueState(id="q", namespace="default", name="q", concurrency=1, updated_at=at(0)))
+    await create(store, a_run(queue="q"))
+    async with crossing(module_postgres_url, 2) as meeting, store.transaction() as transaction:
+        client: Any = transaction.client
+        await client.execute_raw("UPDATE durable_queues SET claims = claims + 1")
+        claiming = asyncio.create_task(other_store.claim_queued_runs("t", now=at(9), until=at(60), limit=9))
+        await meeting.come()
+    assert (await claiming).runs == []
+    assert (await existing(store, "run-1")).locked_by is None
+    assert meeting.waited == 1, "they did not meet"
+
+
+async def test_an_ending_that_carries_results_waits_for_a_locked_run(
+    store: StateStore, other_store: StateStore, module_postgres_url: str
+) -> None:
+    await create(store, a_run(status=RunStatus.RUNNING, locked_by="mine", locked_until=at(99)))
+    await other_store.ping()
+    carried = other_store.prepare_checkpoint(a_checkpoint(0))
+    assert carried is not None
+    async with crossing(module_postgres_url, 2) as meeting, store.transaction() as transaction:
+        await transaction.lock_run("run-1")
+        ending = asyncio.create_task(
+            other_store.update_run("run-1", {"status": RunStatus.COMPLETED}, token="mine", checkpoints=[carried])
+        )
+        await asyncio.wait({ending, asyncio.create_task(meeting.come())}, return_when=asyncio.FIRST_COMPLETED)
+        assert not ending.done()
+    assert await ending
+    assert await store.find_checkpoint("run-1", 0) is not None
 
 
 async def test_a_lease_is_not_taken_while_a_checkpoint_is_being_written_under_it(

@@ -1,12 +1,19 @@
 """Transactions that meet: each is held at its place until the others have come to theirs, or wait for a lock."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
 
 import asyncpg
 
+from fastapi_durable.model.errors import StoreConflictError
+from fastapi_durable.model.records import TERMINAL_STATUSES
+from fastapi_durable.store.base import StateStore
+from fastapi_durable.store.prisma.store import PrismaTransaction
 from tests.support.engine_rig import until
+from tests.support.interposed_store import interposed
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
@@ -33,6 +40,10 @@ class Crossing:
         self.came += 1
         await until(self._all_have_come)
 
+    async def has_begun(self) -> bool:
+        """Whether one has come."""
+        return self.came > 0
+
     async def _all_have_come(self) -> bool:
         async with self._looking:
             waiting = int(await self._connection.fetchval(_WAITING))
@@ -48,3 +59,47 @@ async def crossing(url: str, transactions: int) -> AsyncIterator[Crossing]:
         yield Crossing(connection, transactions)
     finally:
         await connection.close()
+
+
+class Held:
+    """Holds one transaction behind the first of its calls that fits, in each of two processes, until both are there."""
+
+    def __init__(self, meeting: Crossing) -> None:
+        self.armed = False
+        self.conflicts: list[StoreConflictError] = []
+        self._meeting = meeting
+
+    def behind(self, store: StateStore, place: Callable[[str, "partial[Awaitable[Any]]"], bool]) -> StateStore:
+        """`store`, as a process has it whose transaction is held behind the call of `place`."""
+        held = False
+
+        async def between(name: str, call: "partial[Awaitable[Any]]") -> Any:
+            nonlocal held
+            try:
+                answer = await call()
+            except StoreConflictError as error:
+                self.conflicts.append(error)
+                raise
+            if self.armed and not held and place(name, call):
+                held = True
+                await self._meeting.come()
+            return answer
+
+        return interposed(store, between)
+
+
+def locks(run_id: str) -> Callable[[str, "partial[Awaitable[Any]]"], bool]:
+    return lambda name, call: name == "lock_run" and call.args == (run_id,)
+
+
+def ends(run_id: str) -> Callable[[str, "partial[Awaitable[Any]]"], bool]:
+    return lambda name, call: (
+        name == "update_run" and call.args[0] == run_id and call.args[1].get("status") in TERMINAL_STATUSES
+    )
+
+
+def looks_at(run_id: str) -> Callable[[str, "partial[Awaitable[Any]]"], bool]:
+    """Whether the lock is taken or forgotten; not what looks at the run outside of a transaction."""
+    return lambda _, call: (
+        call.args == (run_id,) and isinstance(getattr(call.func, "__self__", None), PrismaTransaction)
+    )
