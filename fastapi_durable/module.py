@@ -65,14 +65,17 @@ OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
 
 class DurableModule:
-    """Durable workflows for one or more applications; made by `for_root` or `for_root_async`.
+    """Durable workflows for one or more applications. `for_root` and `for_root_async` create a module.
 
-    It holds declarations only. What runs lives in the application whose lifespan is open, so one module can serve
-    several applications that do not see each other.
+    A module holds declarations only. What runs lives in the application whose lifespan is open, so one module can
+    serve several applications that do not see each other.
 
     Attributes:
-        state_store, workflow_service, workflow_engine, run_gateway: Dependencies, for `Depends(...)`, that mean this
-            module where an application has several. With one module, `StateStoreDep` and its like are enough.
+        state_store: Dependency for `Depends(...)`: the store of this module. With one module in an application,
+            `StateStoreDep` is enough.
+        workflow_service: Dependency: the service of this module, as `WorkflowServiceDep`.
+        workflow_engine: Dependency: the same service, as `WorkflowEngineDep`.
+        run_gateway: Dependency: the gateway of this module, as `RunGatewayDep`.
     """
 
     def __init__(
@@ -286,20 +289,25 @@ class DurableModule:
         lifetime: Duration = "5 min",
         max_readers: int = 1000,
     ) -> APIRouter:
-        """A stream of runs for browsers: `app.include_router(durable.stream_router("tokens", prefix="/answers", ...))`.
+        """Return a route that streams the items of runs to browsers.
 
-        `GET /answers/{run_id}/tokens` sends the items and the run's status as server-sent events. It goes on behind
-        `Last-Event-ID`, or behind `?after=`, and ends with the stream.
+        Include `durable.stream_router("tokens", prefix="/answers", dependencies=[Depends(may_read)])`, and `GET
+        /answers/{run_id}/tokens` sends the items and the run's status as server-sent events. A reader that connects
+        again continues after `Last-Event-ID`, or after `?after=`. The response ends with the stream.
 
         Args:
-            name: Of the stream; letters, digits, `.`, `_` and `-`.
-            dependencies: They decide who may read: one with the parameter `run_id: str` gets the run's id, and raises
+            name: Name of the stream: letters, digits, `.`, `_` and `-`.
+            prefix: Path below which the route is mounted.
+            dependencies: Dependencies that decide who may read. A parameter `run_id: str` receives the run's id. Raise
                 `HTTPException` to refuse.
-            allow_unauthenticated: Let everybody who knows a run's id read its stream.
-            heartbeat: A comment is sent after so much silence, so that no proxy cuts the connection.
-            lifetime: A response ends after this time, and the browser connects again by itself. A server other than
-                uvicorn waits for it when it stops.
-            max_readers: Open responses; more are refused (503).
+            allow_unauthenticated: Whether everyone who knows a run's id may read its stream.
+            heartbeat: Silence after which the route sends a comment, so that no proxy cuts the connection.
+            lifetime: Time after which a response ends; the browser connects again. A server other than uvicorn waits
+                for it when it stops.
+            max_readers: Maximum number of open responses. The route refuses more with 503.
+
+        Returns:
+            A router.
 
         Raises:
             ConfigurationError: the name does not fit a path, or nothing says who may read.
@@ -343,7 +351,14 @@ class DurableModule:
         return runtime_of(app, self)
 
     async def health(self, app: Application, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
-        """How the module is doing in an application; never raises for a store that is down.
+        """Return the state of the module in an application. It does not raise when the database is down.
+
+        Args:
+            app: The application.
+            timeout: Time within which the store must answer.
+
+        Returns:
+            Whether the module is alive and ready, and why not.
 
         Raises:
             NotStartedError: the lifespan has not run in this application.

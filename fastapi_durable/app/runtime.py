@@ -65,7 +65,14 @@ class DurableRuntime:
     webhook_secret: SecretStr | None = None
 
     async def health(self, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
-        """Ask the store and look at the worker; a store that does not answer within `timeout` is not ready."""
+        """Ask the store, and look at the worker.
+
+        Args:
+            timeout: Time within which the store must answer.
+
+        Returns:
+            Whether the module is alive and ready. It is not ready if the store does not answer.
+        """
         store_error: str | None = None
         try:
             async with asyncio.timeout(timeout.total_seconds()):

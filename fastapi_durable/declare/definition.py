@@ -221,6 +221,7 @@ def step(
     """Declare a function as a step. The function itself stays callable as before.
 
     Args:
+        function: The function, if the decorator is used without parentheses.
         name: Name to record. Default: the function's name, or `Class.method`.
         max_attempts: Maximum number of attempts, the first one included.
         backoff: Wait between attempts. Default: exponential from one second to five minutes, with jitter.
@@ -291,6 +292,7 @@ def workflow(
     constructor parameters are dependencies. In the body, calling one of its `@step` methods on `self` is durable.
 
     Args:
+        function: The function or class, if the decorator is used without parentheses.
         name: Name to record. Default: the function's name.
         version: A run keeps the version it was started with. A new run takes the newest version.
         tags: Tags of every run.

@@ -100,7 +100,11 @@ class ErrorRecord:
 
     @classmethod
     def from_json(cls, value: Json) -> "ErrorRecord":
-        """Read what `to_json` or the reference wrote; anything else becomes the message."""
+        """Read what `to_json` or nestjs-durable wrote.
+
+        Args:
+            value: The stored object. Any other value becomes the message.
+        """
         if not isinstance(value, Mapping):
             return cls(message=str(value))
         cause, positions = value.get("cause"), value.get("positions")
@@ -174,7 +178,11 @@ class Run:
         return self.aged(self.created_at)
 
     def aged(self, since: datetime) -> int:
-        """What the run's order is decided by if it waits since then: milliseconds, the lower the earlier."""
+        """Return the key that orders waiting runs, in milliseconds. The run with the lowest key comes first.
+
+        Args:
+            since: Moment since which the run waits. Each unit of priority counts as a longer wait.
+        """
         return (since - _EPOCH) // _MILLISECOND - (self.priority or 0) * _PRIORITY_MILLIS
 
 

@@ -57,6 +57,14 @@ class RunContextFilter(logging.Filter):
         self._silent_on_replay = silent_on_replay
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields to a record.
+
+        Args:
+            record: The record.
+
+        Returns:
+            False if a replaying body logged the record and replays are silent.
+        """
         if not hasattr(record, "workflow_version"):
             found = log_context()
             for name in FIELDS:

@@ -39,19 +39,26 @@ StepHandler = Callable[[StepTask], Awaitable[StepOutcome]]
 
 
 class Transport(Protocol):
-    """Carries attempts. The engine owns retries, timeouts and recording; a transport owns delivery only."""
+    """Carries attempts to the process that executes them. Retries, timeouts and checkpoints stay with the engine."""
 
     async def start(self) -> None:
-        """Open what the transport needs; called once, before the first `execute`."""
+        """Open what the transport needs. The engine calls it once, before the first `execute`."""
         ...
 
     async def stop(self) -> None:
-        """Close it; called once, after the last `execute` returned or was cancelled."""
+        """Close the transport. The engine calls it once, after the last `execute` has returned or was cancelled."""
         ...
 
     async def execute(self, task: StepTask, handler: StepHandler) -> StepOutcome:
-        """Have the attempt executed, here through `handler` or elsewhere, and return its outcome.
+        """Have an attempt executed, through `handler` in this process or elsewhere.
 
-        Cancelling the call gives the attempt up.
+        To cancel the call is to give up the attempt.
+
+        Args:
+            task: The attempt.
+            handler: Function that executes an attempt in this process.
+
+        Returns:
+            The outcome of the attempt.
         """
         ...

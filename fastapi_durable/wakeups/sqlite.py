@@ -31,16 +31,15 @@ _ATTEMPTS: Final = 3
 
 
 class SqliteWakeups:
-    """Wake-ups between the processes of one machine and one user that share an SQLite file.
+    """Notifications between the processes of one user on one machine that share an SQLite file.
 
-    Three kinds of process are not reached and find out by polling: one of another user, one that sees another temporary
-    folder, and a paused one whose queue of unread datagrams is full. Without Unix sockets, as on Windows, every process
-    polls.
+    Three kinds of process are not reached, and poll: one of another user, one with another temporary folder, and a
+    paused one whose queue of unread datagrams is full. Without Unix sockets, as on Windows, every process polls.
 
     Args:
-        url: As the Prisma client has it; a relative path is taken from the current folder.
-        folder: Where the sockets are, with a short path, since that of a socket has a hundred characters at most. By
-            default it is one in the system's temporary folder, that only the user may enter.
+        url: Address of the database, as the Prisma client has it. A relative path starts at the current folder.
+        folder: Folder of the sockets. Its path must be short, because the path of a socket has about 100 characters at
+            most. Default: a folder in the system's temporary folder that only the user may enter.
     """
 
     def __init__(self, url: str, *, folder: Path | str | None = None) -> None:
@@ -50,7 +49,14 @@ class SqliteWakeups:
 
     @asynccontextmanager
     async def joined(self, on_message: OnMessage) -> AsyncIterator[Publish]:
-        """See `Wakeups`."""
+        """Take part while the block is open; see `Wakeups.joined`.
+
+        Args:
+            on_message: Function that receives each notification of the others.
+
+        Yields:
+            The function that publishes a notification.
+        """
         participant = _Participant(self._name, self._folder, on_message)
         if not participant.begin():
             yield lambda _: None

@@ -40,11 +40,11 @@ class Callback(Enum):
 
 
 class Webhook(Generic[Payload]):
-    """An address for one callback; made by `ctx.webhook`.
+    """An address for one callback. `ctx.webhook` creates it.
 
     Attributes:
-        token: Ends the address. It holds a secret: give it only to whoever may call.
-        url: The whole address; None if the option `webhook_url` is not set.
+        token: Last part of the address. It holds a secret, so give it only to the system that calls.
+        url: The whole address. None if the option `webhook_url` is not set.
     """
 
     def __init__(self, turn: Turn, seq: int, token: str, declared: Any) -> None:
@@ -55,10 +55,18 @@ class Webhook(Generic[Payload]):
         self._declared = declared
 
     def wait(self, *, timeout: Duration | None = None) -> Coroutine[Any, Any, Payload]:
-        """The body of the first callback, also of one that came before. Takes a position if it has a timeout.
+        """Wait for the first callback. A callback that came before counts.
+
+        A call takes one position if it has a timeout, and none otherwise.
+
+        Args:
+            timeout: How long to wait. None: no limit.
+
+        Returns:
+            The body of the callback.
 
         Raises:
-            SignalTimeoutError: none came in time. One that comes later is kept for another `wait`.
+            SignalTimeoutError: no callback came before the timeout. A later callback is kept for another `wait`.
             SerializationError: the body does not fit the declared type.
         """
         if timeout is None:

@@ -28,14 +28,14 @@ _SLOWEST_POLL = timedelta(seconds=1)
 
 
 class RunHandle(Generic[Output]):
-    """Refers to a run by its id; cheap, and valid in any process.
+    """Refers to a run by its id. A handle holds no connection, and works in any process.
 
     Args:
         is_open: Whether the transaction that started the run is open.
 
     Attributes:
-        run_id: The run's id.
-        created: Whether the `start` that returned this handle created the run, or found it there.
+        run_id: The id of the run.
+        created: Whether the call that returned this handle created the run. False: the run existed.
     """
 
     def __init__(
@@ -60,11 +60,11 @@ class RunHandle(Generic[Output]):
         self._is_open = is_open
 
     async def run(self) -> Run:
-        """The run as it is stored now.
+        """Return the run as it is stored now.
 
         Raises:
-            RunNotFoundError: it was deleted.
-            RunNotCommittedError: the transaction that started it is open.
+            RunNotFoundError: the run was deleted.
+            RunNotCommittedError: the transaction that started the run is open.
         """
         self._refuse_uncommitted()
         run = await self._store.find_run(self.run_id)
@@ -73,21 +73,33 @@ class RunHandle(Generic[Output]):
         return run
 
     async def status(self) -> RunStatus:
-        """The run's present status.
+        """Return the status that the run has now.
 
         Raises:
-            RunNotFoundError: it was deleted.
+            RunNotFoundError: the run was deleted.
+            RunNotCommittedError: the transaction that started the run is open.
         """
         return (await self.run()).status
 
     async def result(self, timeout: Duration | None = None) -> Output:
-        """Wait until the run has ended, and return its output. A run that goes on as a new one ends with the last one.
+        """Wait until the run has ended, and return its output.
+
+        If the run continues as a new run, the handle waits for the last one.
+
+        Args:
+            timeout: How long to wait. None: no limit.
+
+        Returns:
+            The output of the run.
 
         Raises:
-            RunFailedError, RunCancelledError, RunDeadError: it ended without one.
-            ResultTimeoutError: it has not ended after `timeout`; it goes on.
-            RunNotFoundError: it does not exist.
-            RunNotCommittedError: the transaction that started it is open.
+            RunFailedError: the run failed.
+            RunCancelledError: the run was cancelled.
+            RunDeadError: the run is dead.
+            ResultTimeoutError: the run has not ended after `timeout`. It continues.
+            RunNotFoundError: no run has this id.
+            RunNotCommittedError: the transaction that started the run is open.
+            SerializationError: the output does not fit the declared type.
         """
         self._refuse_uncommitted()
         limit = None if timeout is None else parse_duration(timeout)

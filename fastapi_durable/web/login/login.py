@@ -104,9 +104,15 @@ class ConsoleLogin:
         self._throttle = AttemptThrottle()
 
     def required(self, role: ConsoleRole) -> Callable[..., Awaitable[None]]:
-        """A dependency that lets only users of a role pass.
+        """Return a dependency that lets only users of a role pass.
 
-        It raises `NotSignedInError` for strangers and `NotPermittedError` for users of another role.
+        It raises `NotSignedInError` if no user is signed in, and `NotPermittedError` if the user has another role.
+
+        Args:
+            role: `view`, or `operate`.
+
+        Returns:
+            The dependency.
         """
 
         async def require(request: Request, response: Response) -> None:
@@ -122,10 +128,17 @@ class ConsoleLogin:
         return require
 
     async def user_of(self, request: Request, response: Response) -> ConsoleUser | None:
-        """Who is signed in; a session in its second half is renewed with the response.
+        """Return the user who is signed in. A session in its second half is renewed with the response.
 
-        Only an answer of data carries the new cookie. Pages and streams make answers of their own, and leave it to the
-        next request for data, which every page of the dashboard makes.
+        Only an answer of data carries the new cookie. Pages and streams have responses of their own. Every page of the
+        dashboard requests data, and that request renews the session.
+
+        Args:
+            request: The request, which may carry a session cookie.
+            response: The response that takes the renewed cookie.
+
+        Returns:
+            The user. None if no user is signed in.
         """
         now = self._clock.now()
         session = self._signer.read(request.cookies.get(self._cookie_name), now)
@@ -156,14 +169,21 @@ class ConsoleLogin:
         return None
 
     def to_login(self, request: Request) -> Response:
-        """Send a browser to the login page, to come back to the view that it wanted."""
+        """Redirect a browser to the login page, and from there back to the view that it wanted.
+
+        Args:
+            request: The request for the view.
+
+        Returns:
+            The redirect.
+        """
         query = request.scope["query_string"].decode("latin-1")
         view = f"?{query}" if query else ""
         target = f"login?next={quote(view, safe='')}" if _VIEW.fullmatch(view) else "login"
         return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER, headers={"Cache-Control": "no-store"})
 
     def routes(self) -> APIRouter:
-        """The login page, its form's target, and the way out."""
+        """Return the routes of the login page, of its form, and of the logout."""
         router = APIRouter(include_in_schema=False, route_class=_LoginRoute)
 
         async def show_login(request: Request, response: Response, next: str = "") -> Response:
