@@ -130,7 +130,7 @@ class DurableModule:
             ConfigurationError: `options` is not a `DurableOptions`.
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
-        _checked_options(options, "for_root takes")
+        _checked_options(options, "the argument of for_root")
         return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps, entities=entities)
 
     @classmethod
@@ -478,7 +478,7 @@ class DurableModule:
             result = factory(*[await resolver.value(function, execution) for function in self._inject])
         if inspect.isawaitable(result):
             result = await result
-        _checked_options(result, "use_factory returned")
+        _checked_options(result, "the result of use_factory")
         return result
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
@@ -517,14 +517,16 @@ async def _answered(options: DurableOptions, ask: Callable[[], Awaitable[None]])
                     return await ask()
                 except (StoreUnavailableError, StoreConflictError) as error:
                     if failed is None:
-                        _log.warning("the state store (%s) does not answer yet, it is asked again: %s", store, error)
+                        _log.warning(
+                            "the state store (%s) does not answer yet; the start tries again: %s", store, error
+                        )
                     failed = error
                 await asyncio.sleep(_STARTUP_PAUSE)
     except TimeoutError as error:
         said = "" if failed is None else f": {failed}"
         raise StoreUnavailableError(
-            f"the state store ({store}) did not answer within {limit:g} s of the start{said}. Is the "
-            "database running, and its address right? DURABLE_STARTUP_TIMEOUT sets how long to wait"
+            f"the state store ({store}) did not answer within {limit:g} s of the start{said}. Check that the "
+            "database is running and that its address is right. DURABLE_STARTUP_TIMEOUT sets how long to wait"
         ) from (failed or error)
 
 
@@ -567,8 +569,7 @@ def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:
     except TypeError as error:
         names = ", ".join(default_name(each) for each in inject) or "nothing"
         raise ConfigurationError(
-            f"use_factory does not take what inject lists ({names}): {error}. It is called with one positional "
-            "argument for each"
+            f"use_factory must take one positional argument for each dependency that inject lists ({names}): {error}"
         ) from error
     except ValueError:
         pass  # the signature of a built-in cannot be read; the call will tell
@@ -577,7 +578,7 @@ def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:
 def _checked_options(value: Any, what: str) -> None:
     if isinstance(value, DurableOptions):
         return
-    hint = "; write DurableOptions(store=...) around it" if hasattr(value, "claim_runs") else ""
+    hint = ". Write DurableOptions(store=...) around it" if hasattr(value, "claim_runs") else ""
     if isinstance(value, dict):
-        hint = "; write DurableOptions(**...) around it"
-    raise ConfigurationError(f"{what} {described(value)}, but DurableOptions are expected{hint}")
+        hint = ". Write DurableOptions(**...) around it"
+    raise ConfigurationError(f"{what} must be a DurableOptions, got {described(value)}{hint}")

@@ -121,8 +121,7 @@ def _check_datasource(config: Mapping[str, Any], schema: Path) -> dict[str, Any]
     datasource: dict[str, Any] = config["datasources"][0]
     if datasource["activeProvider"] not in PROVIDERS:
         raise GenerationError(
-            f"the provider {datasource['activeProvider']!r} of {schema} is not supported; "
-            f"it is one of {', '.join(PROVIDERS)}"
+            f"the provider of {schema} must be one of {', '.join(PROVIDERS)}, got {datasource['activeProvider']!r}"
         )
     return datasource
 
@@ -132,7 +131,7 @@ def _output_of(generator: Mapping[str, Any], schema: Path) -> Path:
     value = output and (output["value"] or os.environ.get(output["fromEnvVar"] or ""))
     if not value:
         raise GenerationError(
-            f'the generator block of {schema} needs an output, for instance `output = "./myapp/client"`'
+            f'the generator block of {schema} must have an output, such as `output = "./myapp/client"`'
         )
     return Path(value)
 
@@ -150,7 +149,7 @@ def _client_data(
     options = {"interface": "asyncio", "recursive_type_depth": "-1", **generator["config"]}
     if options["interface"] != "asyncio":
         raise GenerationError(
-            f'interface = "{options["interface"]}" is not supported: the engine is asynchronous, use "asyncio"'
+            f'interface = "{options["interface"]}" is not supported, because the engine is asynchronous. Use "asyncio"'
         )
     return {
         "generator": {
@@ -183,7 +182,7 @@ def _replaced(output: Path) -> Iterator[Path]:
     """A folder to write into that takes the place of `output` when all went well; otherwise nothing changes."""
     if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
         raise GenerationError(
-            f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output"
+            f"{output} is not empty and holds no generated client. Nothing was overwritten. Choose another output"
         )
     created = next((folder for folder in reversed(output.parents) if not folder.exists()), None)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -181,7 +181,7 @@ def _with_tenant(given: Mapping[str, Any]) -> dict[str, Any]:
         )
     if namespace not in (None, tenant):
         raise ConfigurationError(
-            f"tenant={tenant!r} and namespace={namespace!r} contradict each other: a tenant is the namespace of its "
-            "control plane. Leave one of them out"
+            f"tenant={tenant!r} and namespace={namespace!r} must be equal: a tenant is the namespace of its control "
+            "plane. Leave one of them out"
         )
     return {**given, "namespace": tenant}

@@ -84,7 +84,7 @@ class DurableRuntime:
         worker = None if self.worker is None else self.worker.health()
         if store_error is None and worker is not None and worker.poll_overdue > _LONGEST_OVERDUE:
             overdue = worker.poll_overdue.total_seconds()
-            store_error = f"no look for work has succeeded for {overdue:.0f} s: {worker.last_error or 'no answer'}"
+            store_error = f"no poll for work has succeeded for {overdue:.0f} s: {worker.last_error or 'no answer'}"
         live = worker is None or worker.alive
         return DurableHealth(
             live=live, ready=live and store_error is None, role=self.role, store_error=store_error, worker=worker

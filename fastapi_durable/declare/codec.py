@@ -181,14 +181,14 @@ class Codec:
 
 def _misfit(what: str, declared: Any, reason: str) -> SerializationError:
     return SerializationError(
-        f"{what} cannot be stored as {_type_name(declared)}, which is declared: {reason}", misfit=True
+        f"{what} cannot be stored as {_type_name(declared)}, its declared type: {reason}", misfit=True
     )
 
 
 def _refuse(what: str, change: Change) -> NoReturn:
     raise SerializationError(
-        f"{what} cannot be stored: it would not come back as it is ({change}). Declare or configure its type so that "
-        "the JSON form holds the whole value",
+        f"{what} cannot be stored: a replay would read another value ({change}). Declare or configure its type so "
+        "that the JSON form holds the whole value",
         misfit=True,
     )
 
@@ -297,8 +297,8 @@ def _check_storable(value: Json, what: str) -> None:
     """
     if type(value) is int and value not in _ALONE:
         raise SerializationError(
-            f"{what} cannot be stored: it is an integer of {value.bit_length()} bits. An integer that is the whole "
-            "value must be between -2**63 and 2**63 - 1. Put it into a model, a list or a dict"
+            f"{what} cannot be stored: it is an integer of {value.bit_length()} bits. A top-level integer must be "
+            "between -2**63 and 2**63 - 1. Put it into a model, a list or a dict"
         )
     if problem := _unstorable(value):
         raise SerializationError(f"{what} cannot be stored: it contains {problem}")

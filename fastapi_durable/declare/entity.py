@@ -94,7 +94,7 @@ def entity_name(entity: Any) -> str:
         return checked_part("name of an entity", entity)
     name = vars(entity).get(_ENTITY) if isinstance(entity, type) else None
     if not isinstance(name, str):
-        raise DefinitionError(f"{default_name(entity)!r} is not an entity: decorate it with @entity")
+        raise DefinitionError(f"{default_name(entity)!r} is not an entity. Decorate it with @entity")
     return name
 
 
@@ -108,7 +108,7 @@ def operation_name(operation: Callable[..., Any] | str) -> str:
         return operation
     name = getattr(operation, _OPERATION, None)
     if not isinstance(name, str):
-        raise DefinitionError(f"{default_name(operation)!r} is not an operation: decorate it with @operation")
+        raise DefinitionError(f"{default_name(operation)!r} is not an operation. Decorate it with @operation")
     return name
 
 
@@ -125,8 +125,10 @@ def entity_definition(cls: type) -> EntityDefinition:
         operation = getattr(function, _OPERATION, None)
         if function is not None and isinstance(operation, str):
             if operation in operations:
-                raise DefinitionError(f"entity {name!r} has two operations {operation!r}")
+                raise DefinitionError(
+                    f"the operations of entity {name!r} must have different names, got {operation!r} twice"
+                )
             operations[operation] = step_definition(function, leading=("self",))
     if not operations:
-        raise DefinitionError(f"entity {name!r} has no operation: decorate its methods with @operation")
+        raise DefinitionError(f"entity {name!r} has no operation. Decorate its methods with @operation")
     return EntityDefinition(name=name, state_type=cls, operations=operations)

@@ -52,7 +52,7 @@ class Queue:
                 f"rate_limit and rate_period of queue {self.name!r} must be given together, got one of them"
             )
         if self.rate_period is not None and parse_duration(self.rate_period) < timedelta(milliseconds=1):
-            raise DefinitionError(f"rate_period of queue {self.name!r} must be 1ms or more")
+            raise DefinitionError(f"rate_period of queue {self.name!r} must be 1ms or more, got {self.rate_period!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -142,7 +142,7 @@ def _source(
     if keyword_only and parameter.kind is not parameter.KEYWORD_ONLY:
         if depends is None:
             return None
-        return Refusal(name, "is a dependency, but stands where the input belongs: put a bare `*` before it")
+        return Refusal(name, "is a dependency in the place of the input: put a bare `*` before it")
     if depends is not None:
         return _dependency(parameter, depends, declared)
     if marker := next((marker for marker in markers if isinstance(marker, params.Param | params.Body)), None):

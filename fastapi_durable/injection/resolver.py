@@ -250,7 +250,7 @@ def _remember(store: Callable[[Callable[..., Any]], None], key: Callable[..., An
 def _extended(trail: Trail, function: Callable[..., Any], label: str, parameter: str) -> Trail:
     if any(function is passed for passed, _, _ in trail):
         way = " -> ".join(passed for _, passed, _ in (*trail, (function, label, "")))
-        raise InjectionError(f"dependencies go in a circle: {way}")
+        raise InjectionError(f"dependencies must not form a cycle, got {way}")
     return (*trail, (function, label, parameter))
 
 

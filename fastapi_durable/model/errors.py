@@ -145,7 +145,7 @@ class LeaseLostError(StoreError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
-            f"run {run_id!r} is not owned by this turn any more: its lease expired and another worker took it, or an "
+            f"run {run_id!r} is no longer owned by this turn: its lease expired and another worker took it, or an "
             "operator changed its status. Nothing was written"
         )
         self.run_id = run_id

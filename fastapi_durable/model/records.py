@@ -332,12 +332,13 @@ class RetentionPolicy:
     def __post_init__(self) -> None:
         if not self.statuses or not self.statuses <= TERMINAL_STATUSES:
             raise ValueError(
-                "a retention policy names one or more terminal statuses: completed, failed, cancelled, dead"
+                "the statuses of a retention policy must be one or more of completed, failed, cancelled and dead, "
+                f"got {', '.join(sorted(self.statuses)) or 'none'}"
             )
         if self.max_age is None and self.max_count is None:
-            raise ValueError("a retention policy needs max_age, max_count, or both")
+            raise ValueError("a retention policy must have max_age, max_count or both, got neither")
         if self.max_count is not None and self.max_count < 0:
-            raise ValueError("max_count of a retention policy cannot be negative")
+            raise ValueError(f"max_count of a retention policy must be 0 or more, got {self.max_count}")
 
 
 class StreamRowKind(StrEnum):

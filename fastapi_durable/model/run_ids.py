@@ -48,8 +48,8 @@ def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
         )
     if is_hop(checked) or _RETRY.fullmatch(checked) or _FORK.fullmatch(checked):
         raise InputValidationError(
-            f"run_id must not end like the id of a retry, a fork or a run that went on as a new one "
-            f"(~retry~..., ~fork~..., ~1), got {checked[:80]!r}"
+            "run_id must not end like the id of a retry, a fork or a run that continued as a new run (~retry~..., "
+            f"~fork~..., ~1), got {checked[:80]!r}"
         )
     if not begun and _CHILD.fullmatch(checked):
         raise InputValidationError(
@@ -77,8 +77,7 @@ def derived_run_id(run_id: str, what: str, mend: str) -> str:
     size = len(run_id.encode())
     if size > DERIVED_ID_LIMIT:
         raise InputValidationError(
-            f"the id of {what} would have {size} bytes, and at most {DERIVED_ID_LIMIT} can be stored: "
-            f"{run_id[:80]!r}... {mend}"
+            f"the id of {what} must have at most {DERIVED_ID_LIMIT} bytes, got {size}: {run_id[:80]!r}... {mend}"
         )
     return run_id
 

@@ -45,7 +45,7 @@ class WorkflowTransaction(Starts, Deliveries, Generic[Client]):
         client: Any = self._transaction.client
         if client is None:
             raise ConfigurationError(
-                "the memory store has no database, so a transaction of it has no client: use PrismaStateStore"
+                "the memory store has no database, so its transactions have no client. Use PrismaStateStore"
             )
         typed: Client = client
         return typed

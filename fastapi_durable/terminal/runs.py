@@ -35,7 +35,7 @@ async def act(api: Api, output: Output, arguments: argparse.Namespace) -> int:
             output.done(changed, f"{changed['run_id']} is {changed['status']}")
         case "signal":
             sent = await api.post("signals", {"token": arguments.token, "payload": arguments.payload})
-            text = "a run has received it" if sent["received"] else "nobody waits for it yet: it is kept"
+            text = "a run has received it" if sent["received"] else "no run waits for it yet; it is kept"
             output.done(sent, text)
         case "tail":
             follow = _tail_all(api, output) if arguments.run_id is None else _tail(api, output, arguments.run_id)

@@ -177,7 +177,7 @@ async def assert_replayable(
     if driver.divergence is not None:
         if isinstance(driver.divergence, WorkflowNotRegisteredError | StepNotRegisteredError):
             driver.divergence.add_note(
-                "a replay knows what it is given: assert_replayable(history, workflow, *related)"
+                "pass related workflows and steps: assert_replayable(history, workflow, *related)"
             )
         raise driver.divergence
     unexpected = [step for step in transport.asked if recorded.status.is_terminal]

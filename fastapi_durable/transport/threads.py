@@ -91,8 +91,8 @@ class Threads:
         except asyncio.CancelledError:
             if not await self._ends_within_grace(future):
                 _log.warning(
-                    "%s was given up, and its thread still works: nothing can end a thread. It is not waited for any "
-                    "longer",
+                    "%s was given up, but its thread still runs, because nothing can stop a thread. The worker no "
+                    "longer waits for it",
                     called.name,
                 )
             elif late is not None and future.exception() is None:
@@ -142,7 +142,7 @@ class Threads:
             await self._wait_for(earlier, self.grace.total_seconds())
         if not all(future.done() for future in earlier):
             raise StillWorkingError(
-                f"an earlier call of {called.name} still works in its thread, {self.grace} after it was given up"
+                f"an earlier call of {called.name} still runs in its thread, {self.grace} after it was given up"
             )
 
     async def _ends_within_grace(self, future: "asyncio.Future[Any]") -> bool:

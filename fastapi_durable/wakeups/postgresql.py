@@ -106,7 +106,7 @@ class _Participant:
                 try:
                     await connection.add_listener(self._channel, self._received)
                     if failures:
-                        _log.info("wake-ups from other processes arrive again")
+                        _log.info("notifications from other processes arrive again")
                     failures = 0
                     # What others published before this process listened was missed.
                     self._on_message(Wakeup(Topic.WORK))

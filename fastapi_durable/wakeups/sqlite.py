@@ -92,7 +92,9 @@ class _Participant:
             self._listen()
         except (OSError, AttributeError) as error:
             _log.warning(
-                "cannot receive wake-ups from other processes, so this one polls: %s: %s", type(error).__name__, error
+                "cannot receive notifications from other processes, so this one polls: %s: %s",
+                type(error).__name__,
+                error,
             )
             return False
         return True
@@ -201,7 +203,7 @@ def _private_folder(folder: Path | None) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise PermissionError(f"{folder} has to be a folder that belongs to this user and that no other may enter")
+        raise PermissionError(f"{folder} must be a folder that belongs to this user and that no other user may enter")
     return folder
 
 

@@ -33,7 +33,7 @@ async def require_version(
     seen = if_match.strip().removeprefix("W/").strip('"').partition("-")[0]
     if seen != await current_version(scope, run):
         raise PreconditionFailedError(
-            f"run {run_id!r} has changed since it was read: it is {run.status} now. Read it again, and decide anew"
+            f"run {run_id!r} has changed since it was read: it is {run.status} now. Read it again before you change it"
         )
 
 

@@ -138,7 +138,7 @@ class BodyTooLarge(HTTPException):
     """Leaves FastAPI's reading of a body as it is; other exceptions would come out of it as something else."""
 
     def __init__(self) -> None:
-        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has at most {MAX_BODY} bytes")
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body must have at most {MAX_BODY} bytes")
 
 
 def problem_of(error: DurableError, *, where: str = "console") -> Response:
@@ -199,7 +199,9 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         answers[HTTPStatus.NOT_FOUND.value]["content"]["application/json"] = {"schema": {}}
     answers[HTTPStatus.BAD_REQUEST.value] = {"description": "The body cannot be read."}
     for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        answers.setdefault(status.value, {"description": f"{status.phrase}: so says the login, or the application"})
+        answers.setdefault(
+            status.value, {"description": f"{status.phrase}: the login or the application refused the request"}
+        )
     return answers
 
 

@@ -46,7 +46,7 @@ async def fork_run(run_id: RunId, body: ForkRun, scope: ScopeDep) -> RunChanged:
 async def delete_run(
     run_id: RunId,
     scope: ScopeDep,
-    force: Annotated[bool, Query(description="Cancel first what is alive.")] = False,
+    force: Annotated[bool, Query(description="Cancel live runs first.")] = False,
 ) -> RunsDeleted:
     """Remove a run and everything below it."""
     deleted = await scope.gateway.delete_run(run_id, force=force)

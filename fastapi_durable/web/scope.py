@@ -102,8 +102,8 @@ def _namespace(given: object) -> str | None:
     if isinstance(given, str) and given:
         return given
     raise NotPermittedError(
-        "the tenant dependency must return a namespace, or ALL_NAMESPACES for a caller who may see all of them, and it "
-        f"returned a {type(given).__name__}"
+        "the tenant dependency must return a namespace, or ALL_NAMESPACES for a caller who may see all of them, got "
+        f"a {type(given).__name__}"
     )
 
 

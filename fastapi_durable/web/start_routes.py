@@ -37,7 +37,7 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
     if body.run_id is not None and await scope.store.find_run(body.run_id) is None:
         other = await scope.runtime.store.find_run(body.run_id)
         if other is not None:
-            raise NotPermittedError(f"the id {body.run_id!r} cannot be used")
+            raise NotPermittedError(f"the id {body.run_id!r} is already used")
     handle = await scope.runtime.service.start(
         workflow,
         body.input if "input" in body.model_fields_set else NO_INPUT,
@@ -61,7 +61,7 @@ def start_routes(workflows: Sequence[WorkflowDefinition]) -> APIRouter:
         **problem_responses(
             HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
         ),
-        200: {"model": RunStarted, "description": "A run of this id was there before."},
+        200: {"model": RunStarted, "description": "A run with this id existed before."},
     }
     versions: dict[str, list[WorkflowDefinition]] = {}
     for each in workflows:

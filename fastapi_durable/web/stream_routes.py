@@ -46,7 +46,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
     async def stream_runs(
         scope: ScopeDep,
         selected: FilterDep,
-        limit: Annotated[int, Query(ge=1, le=100, description="The newest runs at most.")] = 50,
+        limit: Annotated[int, Query(ge=1, le=100, description="Maximum number of runs, the newest first.")] = 50,
         last_event_id: LastEventId = None,
     ) -> StreamingResponse:
         """Follow the newest runs that match, and the counts by status, as they change."""

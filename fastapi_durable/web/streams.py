@@ -126,10 +126,12 @@ class Streams:
     def _take_place(self, owner: Hashable) -> None:
         if self._places.total() >= _MOST_STREAMS:
             raise TooManyStreamsError(
-                f"{_MOST_STREAMS} live streams are open, which is as many as one application serves"
+                f"{_MOST_STREAMS} live streams are open, the most that one application serves. Try again later"
             )
         if owner is not None and self._places[owner] >= _MOST_OF_ONE:
-            raise TooManyStreamsError(f"{_MOST_OF_ONE} live streams of yours are open, which is as many as one gets")
+            raise TooManyStreamsError(
+                f"you have {_MOST_OF_ONE} open live streams, the most that one user gets. Close one"
+            )
         self._places[owner] += 1
 
     def _give_back(self, owner: Hashable) -> None:

@@ -99,7 +99,7 @@ async def _limited(request: Request, max_body: int) -> bytes:
                 break
         else:
             return bytes(body)
-    raise HTTPException(413, f"the body of a callback has at most {max_body} bytes")
+    raise HTTPException(413, f"the body of a callback must have at most {max_body} bytes")
 
 
 def _check_signature(secret: SecretStr, given: str, token: str, body: bytes, *, now: datetime) -> None:

@@ -67,7 +67,7 @@ async def push(
             question = f"{joined(done['warnings'])}. Go on?"
             if ask is None or not ask(question):
                 raise MigrationError(
-                    f"nothing was changed, since data would be lost: {joined(done['warnings'])}. Pass "
+                    f"nothing was changed, because data would be lost: {joined(done['warnings'])}. Pass "
                     "--accept-data-loss to agree"
                 )
             warnings = done["warnings"]

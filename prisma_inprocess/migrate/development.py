@@ -53,11 +53,11 @@ async def _reset_if_history_differs(session: Session, ask: Ask | None) -> None:
     if found["tag"] != "reset":
         return
     reason = str(found["reason"]).strip()
-    question = f"{reason}\n\nDelete everything in {session.database.place}, and apply all migrations anew?"
+    question = f"{reason}\n\nDelete everything in {session.database.place}, and apply all migrations again?"
     if ask is None or not ask(question):
         raise MigrationError(
-            "the database differs from what its migrations make: "
-            f"{_headline(reason)}. Restore the migrations, or delete all data with `migrate reset`",
+            f"the database differs from its migrations: {_headline(reason)}. Restore the migrations, or delete all "
+            "data with `migrate reset`",
             details=reason,
         )
     await empty(session)
@@ -78,10 +78,10 @@ async def _develop(
             "and write the migration's SQL yourself"
         )
     if not name:
-        raise MigrationError("the schema has changed, and the new migration needs a name: pass --name")
+        raise MigrationError("the schema has changed, so the new migration must have a name. Pass --name")
     if warnings and not create_only and (ask is None or not ask(f"{joined(warnings)}. Create the migration?")):
         raise MigrationError(
-            f"no migration was written, since data would be lost: {joined(warnings)}. Answer the question at a "
+            f"no migration was written, because data would be lost: {joined(warnings)}. Answer the question at a "
             "terminal, or pass --create-only, read the SQL, and run `migrate deploy`"
         )
     made = await run(

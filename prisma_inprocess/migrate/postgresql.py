@@ -157,15 +157,15 @@ class PostgresDatabase:
             await self.connection.query("SELECT pg_advisory_unlock($1)", [key])
         if found.rows != [[True]]:
             raise MigrationError(
-                "shadowDatabaseUrl names the database that is migrated, and a shadow database is emptied: name another "
-                "one, or leave shadowDatabaseUrl out",
+                "shadowDatabaseUrl must not name the database that is migrated, because a shadow database is "
+                "emptied. Name another one, or leave shadowDatabaseUrl out",
                 "P3016",
             )
         found = await shadow.query("SELECT EXISTS (SELECT FROM pg_class WHERE relname = '_prisma_migrations')", [])
         if found.rows != [[False]]:
             raise MigrationError(
-                "the database of shadowDatabaseUrl has a table _prisma_migrations, so somebody migrates it, and a "
-                "shadow database is emptied: name an empty database",
+                "the database of shadowDatabaseUrl has a table _prisma_migrations, so it is in use, and a shadow "
+                "database is emptied. Name an empty database",
                 "P3016",
             )
 

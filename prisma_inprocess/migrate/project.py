@@ -144,11 +144,11 @@ def _shadow_url(setting: Setting | None, environment: Mapping[str, str]) -> Post
 def read_schema(schema: Path) -> str:
     """The text of a schema file. Raises: MigrationError, it cannot be read."""
     if schema.is_dir():
-        raise MigrationError(f"{schema} is a folder: name one schema file with --schema")
+        raise MigrationError(f"{schema} is a folder. Name one schema file with --schema")
     try:
         return schema.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise MigrationError(f"there is no schema file {schema}: name it with --schema") from None
+        raise MigrationError(f"there is no schema file {schema}. Name it with --schema") from None
     except (OSError, UnicodeDecodeError) as error:
         raise MigrationError(f"the schema file {schema} cannot be read: {error}") from error
 

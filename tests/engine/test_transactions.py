@@ -395,7 +395,7 @@ async def test_a_client_that_is_in_no_transaction_is_refused(store: StateStore) 
     class OtherClient:
         _tx_id = "7"
 
-    with pytest.raises(ConfigurationError, match="does not tell when"):
+    with pytest.raises(ConfigurationError, match="does not report when"):
         service.within(OtherClient())
     with pytest.raises(ConfigurationError, match="name the class that PrismaStateStore was given"):
         async with service.transaction(OtherClient):

@@ -118,7 +118,7 @@ def _body(used: Any) -> Any:
     [
         (divide, "the annotation of 'number' of step 'divide' cannot be read: name 'Fraction' is not defined"),
         (measure, "the return annotation of step 'measure' cannot be read: name 'Fraction' is not defined"),
-        (pair, "step 'pair' takes one input, or none, but has first, second"),
+        (pair, "step 'pair' must take one input or none, got first, second"),
         (several, r"step 'several' takes \*args"),
     ],
 )

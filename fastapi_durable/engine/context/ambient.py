@@ -24,8 +24,9 @@ def current_context() -> "WorkflowContext":
     context = _current.get()
     if context is None:
         raise OutsideWorkflowError(
-            "there is no workflow here. current_context() works in a workflow's body, in what it calls and in tasks "
-            "that it creates; elsewhere, start a workflow or send it a signal with WorkflowService"
+            "current_context() was called outside a workflow. It works in a workflow's body, in the functions that "
+            "the body calls, and in the tasks that it creates. Elsewhere, start a workflow or send it a signal with "
+            "WorkflowService"
         )
     return context
 

@@ -33,13 +33,13 @@ from fastapi_durable.engine.turns.foreign_await import Origin, origin_of
 from fastapi_durable.model.errors import DefinitionError
 
 _USE_RACE = "which branch comes first may differ on a replay: use `ctx.race`"
-_USE_TIMEOUT = "whether it runs out may differ on a replay: use `timeout=` of the call, or `ctx.race` with `ctx.sleep`"
-_USE_SLEEP = "it begins anew on every replay: use `ctx.sleep`"
-_USE_NOW = "it is another time on every replay: use `ctx.now`"
-_USE_UUID = "it is another one on every replay: use `ctx.uuid`"
-_USE_RANDOM = "it is another value on every replay: use `ctx.random`, or `ctx.side_effect`"
+_USE_TIMEOUT = "whether it times out may differ on a replay: use `timeout=` of the call, or `ctx.race` with `ctx.sleep`"
+_USE_SLEEP = "it starts again on every replay: use `ctx.sleep`"
+_USE_NOW = "it returns another time on every replay: use `ctx.now`"
+_USE_UUID = "it returns another value on every replay: use `ctx.uuid`"
+_USE_RANDOM = "it returns another value on every replay: use `ctx.random`, or `ctx.side_effect`"
 
-_USE_STEP = "nothing records it, and every replay does it again: use a step"
+_USE_STEP = "nothing records it, and every replay executes it again: use a step"
 _USE_CHILD = f"{_USE_STEP}, or `ctx.child` and `ctx.start_child` for another workflow"
 
 _DEPTH: Final = 8
@@ -56,7 +56,7 @@ _UNSAFE: dict[Any, str] = {
     asyncio.timeout: _USE_TIMEOUT,
     asyncio.timeout_at: _USE_TIMEOUT,
     asyncio.sleep: _USE_SLEEP,
-    time.sleep: "it stops every other run of the process: use `ctx.sleep`",
+    time.sleep: "it blocks every other run of the process: use `ctx.sleep`",
     **dict.fromkeys((time.time, time.time_ns, time.monotonic, time.monotonic_ns, time.perf_counter), _USE_NOW),
     **dict.fromkeys((datetime.now, datetime.utcnow, datetime.today, date.today), _USE_NOW),
     **dict.fromkeys((uuid.uuid1, uuid.uuid4), _USE_UUID),
@@ -159,7 +159,7 @@ class _Reader:
             elif depth < _DEPTH and _is_followed(target):
                 followed.append((call, target))
         found += [
-            (call, f"nobody awaits it, so nothing is done: use `await {ast.unparse(call)}`")
+            (call, f"it is not awaited, so nothing happens: use `await {ast.unparse(call)}`")
             for call in _lost(node, scope.contexts)
         ]
         found.sort(key=lambda each: each[0].lineno)
@@ -261,7 +261,7 @@ def _mend(call: ast.Call, target: Any) -> str | None:
         if plain(target) is not target:
             # A step of a workflow's class: called on `self`, it is one.
             return None
-        return f"nothing is recorded, and every replay executes it: use `ctx.step({ast.unparse(call.func)}, ...)`"
+        return f"nothing records it, and every replay executes it again: use `ctx.step({ast.unparse(call.func)}, ...)`"
     return _UNSAFE.get(target)
 
 

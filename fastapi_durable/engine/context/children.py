@@ -17,7 +17,7 @@ from fastapi_durable.model.run_ids import checked_run_id, derived_run_id
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
-_SHORTER = "Give the child a run_id of its own, or go on with ctx.continue_as_new."
+_SHORTER = "Give the child a run_id of its own, or continue with ctx.continue_as_new."
 
 
 class ChildOptions(TypedDict, total=False):

@@ -128,11 +128,13 @@ class DialogueCalls(ContextPart):
         """
         definition: StepDefinition = self._turn.kernel.steps.resolve(dispatch)
         if definition.input_type not in (TaskTicket, Any):
-            raise DefinitionError(f"{definition.name!r} dispatches a task, so its input is a TaskTicket")
+            raise DefinitionError(
+                f"the dispatch of a task must be a step that takes a TaskTicket, got {definition.name!r}"
+            )
         if checked_part("name of a task", name) in self._turn.task_names:
             raise DefinitionError(
-                f"this run had a task {name!r} before, and a report of its end names only the run and the task: give "
-                "each one its own name"
+                f"the name of a task must be unique in its run, got {name!r} twice: a report of its end names only "
+                "the run and the task"
             )
         limit = None if timeout is None else parse_duration(timeout)
         policy = definition.policy.override(max_attempts=max_attempts, backoff=backoff)

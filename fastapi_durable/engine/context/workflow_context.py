@@ -110,7 +110,7 @@ class WorkflowContext(
             DefinitionError: there is no branch, or a branch is not a coroutine.
         """
         if not branches:
-            raise DefinitionError("a race needs at least one branch")
+            raise DefinitionError("a race must have at least one branch, got none")
         check_branches("race", branches)
         entries = [self._turn.history.positions.open_branch() for _ in branches]
         try:

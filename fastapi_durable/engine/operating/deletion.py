@@ -35,7 +35,7 @@ async def delete_run(kernel: Kernel, run_id: str, *, force: bool = False) -> int
             if not run.status.is_terminal:
                 await _cancelled(kernel, run.id)
     elif (alive := next((run for run in reversed(subtree) if not run.status.is_terminal), None)) is not None:
-        raise RunStateError(alive.id, alive.status, "deleted: cancel it first, or delete it with force")
+        raise RunStateError(alive.id, alive.status, "deleted. Cancel it first, or delete it with force")
     removed = 0
     for run in subtree:
         removed += await retry_conflicts(kernel.clock, lambda run=run: _delete(kernel, run.id))  # type: ignore[misc]
@@ -79,5 +79,5 @@ async def _delete(kernel: Kernel, run_id: str) -> int:
             return 0
         if not run.status.is_terminal:
             # Retried by somebody else since it was looked at.
-            raise RunStateError(run_id, run.status, "deleted: it came to life again meanwhile")
+            raise RunStateError(run_id, run.status, "deleted: it was retried meanwhile. Cancel it first")
         return int(await transaction.delete_run(run_id))

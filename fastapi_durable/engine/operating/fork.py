@@ -41,7 +41,7 @@ async def fork(kernel: Kernel, run_id: str, *, from_step: int) -> Run:
     if source is None:
         raise RunNotFoundError(run_id)
     new_id = derived_run_id(
-        fork_run_id(run_id, uuid.uuid4().hex[:8]), f"a fork of {run_id[:80]!r}", "Fork the run that it began with."
+        fork_run_id(run_id, uuid.uuid4().hex[:8]), f"a fork of {run_id[:80]!r}", "Fork the original run instead."
     )
     wanted = run_like(source, kernel.clock, run_id=new_id, keeps_parent=False, keeps_expiry=False)
     run = await retry_conflicts(kernel.clock, lambda: _fork(kernel, source, wanted, from_step))

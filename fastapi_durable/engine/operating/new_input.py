@@ -37,7 +37,7 @@ async def retry_with_input(kernel: Kernel, run_id: str, input: Any, *, given: bo
     definition = kernel.registry.get(origin.workflow, origin.workflow_version)
     encoded = encode_input(kernel.codec, definition, input, given=given)
     new_id = derived_run_id(
-        retry_run_id(run_id, uuid.uuid4().hex[:8]), f"a retry of {run_id[:80]!r}", "Retry the run that it began with."
+        retry_run_id(run_id, uuid.uuid4().hex[:8]), f"a retry of {run_id[:80]!r}", "Retry the original run instead."
     )
     wanted = run_like(
         origin,
@@ -63,7 +63,7 @@ async def _start(kernel: Kernel, run_id: str, definition: WorkflowDefinition, wa
         if living is None:
             raise RunNotFoundError(run_id)
         if not living.status.is_terminal:
-            raise RunStateError(living.id, living.status, "retried with another input: cancel it first")
+            raise RunStateError(living.id, living.status, "retried with another input. Cancel it first")
         created = await admit(transaction, definition, wanted)
         await leave_trace(transaction, run_id, "retry_with_input", {"run_id": wanted.id}, now=wanted.created_at)
         return created.run

@@ -54,8 +54,8 @@ def check_branches(call: str, branches: Sequence[object]) -> None:
         if inspect.iscoroutine(branch):
             branch.close()
     raise DefinitionError(
-        f"ctx.{call} takes coroutines, such as `ctx.step(charge, order)` or `ship(ctx, order)`, and not {wrong!r:.80}: "
-        "call the function, without awaiting it, and make no task of it"
+        f"the branches of ctx.{call} must be coroutines, such as `ctx.step(charge, order)` or `ship(ctx, order)`, "
+        f"got {wrong!r:.80}. Call the function without awaiting it, and create no task"
     )
 
 

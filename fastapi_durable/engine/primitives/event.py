@@ -66,8 +66,8 @@ def event_token(name: str, match: Mapping[str, Json], run_id: str, seq: int) -> 
     token = f"{_prefix(name)}{_base64(wanted)}:{run_id}#{seq}"
     if len(token.encode()) > _TOKEN_LIMIT:
         raise InputValidationError(
-            f"the match of event {name!r} is too large ({len(wanted)} characters): match on an id, and look at the "
-            "rest of the payload in the workflow"
+            f"the match of event {name!r} is too large: it has {len(wanted)} characters as JSON. Match on an id, and "
+            "check the rest of the payload in the workflow"
         )
     return token
 

@@ -96,7 +96,7 @@ class Signal(LockedWait[Any]):
             return None
         else:
             # Recorded, so that a body which caught the error takes the same branch on every replay.
-            error = ErrorRecord(message=f"run {owner!r} waits for signal {token!r} already", code=TAKEN_CODE)
+            error = ErrorRecord(message=f"run {owner!r} already waits for signal {token!r}", code=TAKEN_CODE)
             row = self.row(CheckpointStatus.FAILED, output=owner, error=error)
         await transaction.remove_signal_waiter(waiter)
         return await self.record_in(transaction, row)
@@ -235,8 +235,8 @@ async def refuse_foreign(transaction: StoreTransaction, token: str, namespace: s
     run = None if waiter is None else await transaction.find_run(waiter.run_id)
     if run is not None and not run.status.is_terminal and run.namespace != namespace:
         raise InputValidationError(
-            f"a run of another namespace waits for the signal {token!r}, so it was not sent. Tokens are common to all "
-            "namespaces: put the namespace into yours"
+            f"a run of another namespace waits for the signal {token!r}, so it was not sent. All namespaces share "
+            "the tokens. Put the namespace into your token"
         )
 
 

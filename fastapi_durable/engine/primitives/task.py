@@ -107,7 +107,7 @@ async def end_task(
             if run is None:
                 raise RunNotFoundError(run_id)
             if run.status.is_terminal:
-                raise RunStateError(run_id, run.status, f"told of the end of task {name!r}")
+                raise RunStateError(run_id, run.status, f"sent the end of task {name!r}")
             received = await transaction.find_latest_checkpoint_by_name(run_id, f"signal:{token}")
             if received is not None and received.status.is_finished:
                 return False

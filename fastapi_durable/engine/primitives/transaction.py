@@ -62,7 +62,7 @@ class Transaction(Attempted):
     async def perform(self) -> Any:
         """See `Primitive`; a function that cannot await the client is refused on every replay."""
         if self.definition.blocking:
-            raise DefinitionError(f"the transaction {self.name!r} must be `async def`: it awaits the database client")
+            raise DefinitionError(f"the function of transaction {self.name!r} must be `async def`, got a plain `def`")
         return await super().perform()
 
     async def attempt(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:

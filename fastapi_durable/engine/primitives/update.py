@@ -62,7 +62,9 @@ async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> Upd
             return UpdateResult(accepted=False, reason=str(error))
         if result is not None:
             return result
-    raise StoreConflictError(f"run {run_id!r} went on as a new one each time that update {name!r} was offered to it")
+    raise StoreConflictError(
+        f"run {run_id!r} continued as a new run each time update {name!r} was sent to it. Send it again"
+    )
 
 
 async def _refusal_of(kernel: Kernel, run: Run, name: str, arg: Json) -> str | None:
@@ -111,7 +113,7 @@ async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateR
 
 def _cannot_receive(run: Run) -> str | None:
     if run.status.is_terminal or run.status is RunStatus.CANCELLING:
-        return f"run {run.id!r} is {run.status} and takes no updates"
+        return f"run {run.id!r} is {run.status} and accepts no updates"
     return None
 
 

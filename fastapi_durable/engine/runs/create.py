@@ -121,8 +121,8 @@ def run_like(
     """
     if is_engine_workflow(source.workflow):
         raise InputValidationError(
-            f"run {source.id[:80]!r} belongs to the engine and cannot be repeated: retry it, or delete it and it "
-            "begins anew when it is needed"
+            f"run {source.id[:80]!r} belongs to the engine and cannot be repeated. Retry it, or delete it: the "
+            "engine starts it again when needed"
         )
     now = clock.now()
     expires_at = source.expires_at

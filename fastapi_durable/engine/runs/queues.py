@@ -34,7 +34,7 @@ def queues_by_name(queues: Iterable[Queue]) -> dict[str, Queue]:
     known: dict[str, Queue] = {}
     for queue in queues:
         if known.setdefault(queue.name, queue) is not queue:
-            raise DefinitionError(f"two queues are called {queue.name!r}; give one of them another name")
+            raise DefinitionError(f"the name of a queue must be unique, got {queue.name!r} twice")
     return known
 
 
@@ -46,11 +46,11 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
     """
     if name is None:
         if fairness_key is not None:
-            raise InputValidationError("a fairness_key is about a queue: start the run with queue= as well")
+            raise InputValidationError("fairness_key must be given together with queue, got it alone")
         return NO_PLACE
     if name not in queues:
         known = ", ".join(sorted(map(repr, queues))) or "none"
-        raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}); add it to queues=[...]")
+        raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}). Add it to queues=[...]")
     key = "" if fairness_key is None else fairness_key
     if key != "" and not fits_index(key, _KEY_LIMIT):
         raise InputValidationError(f"fairness_key must be {index_rule(_KEY_LIMIT)} or empty, got {key!r:.80}")

@@ -49,7 +49,9 @@ def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> 
         else:
             key = key_of(codec.decode(input, definition.input_type, what=f"the input of {definition.name!r}"))
     except Exception as error:
-        raise InputValidationError(f"the singleton key of workflow {definition.name!r} failed: {error}") from error
+        raise InputValidationError(
+            f"the singleton key function of workflow {definition.name!r} failed: {error}"
+        ) from error
     text = str(key)
     if not fits_index(text, _KEY_LIMIT):
         raise InputValidationError(

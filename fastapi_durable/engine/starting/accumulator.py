@@ -218,7 +218,7 @@ class TargetStart(Primitive[int]):
         if definition.batch is not None:
             return [self._run(definition, events[-1], {"events": [event["payload"] for event in events]})]
         if len(events) > 1:
-            _log.info("workflow %r takes no batches any more: %d events start a run each", target, len(events))
+            _log.info("workflow %r no longer declares a batch: each of %d events starts a run", target, len(events))
         return [self._run(definition, event, event["payload"]) for event in events[:_STARTS_AT_ONCE]]
 
     def _run(self, definition: WorkflowDefinition, last: dict[str, Any], payload: Json) -> Run | None:

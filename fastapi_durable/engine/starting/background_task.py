@@ -46,7 +46,7 @@ def task_workflow(steps: StepRegistry, step: Callable[..., Any] | str) -> str:
     """
     wanted = steps.resolve(step)
     if steps.get(wanted.name).function != wanted.function:
-        raise DefinitionError(f"another step is registered as {wanted.name!r}; give one of them another name")
+        raise DefinitionError(f"another step is registered as {wanted.name!r}. Give one of them another name")
     return checked_workflow_name(_name(wanted))
 
 

@@ -32,7 +32,7 @@ async def cancel_expired(kernel: Kernel) -> int:
         except DurableError as error:
             # One run that cannot be cancelled now does not keep the others; the next look finds it again, and is not
             # to follow at once because of it.
-            _log.warning("run %s is over its execution timeout and could not be cancelled: %s", run_id, error)
+            _log.warning("run %s has exceeded its execution timeout, but could not be cancelled: %s", run_id, error)
             continue
         over += 1
     return over

@@ -119,7 +119,7 @@ class Scheduler:
                 if next_fire is not None:
                     rest = min(rest, next_fire - self._kernel.clock.now())
             except Exception:
-                _log.exception("schedule %r could not be fired; the next look tries again", schedule.key)
+                _log.exception("schedule %r could not be fired; the worker tries again", schedule.key)
                 rest = min(rest, timedelta(seconds=1))
             # Computing windows takes a fraction of a millisecond; of a thousand schedules it would be felt.
             await asyncio.sleep(0)

@@ -141,7 +141,7 @@ async def _forever(name: str, work: Work) -> None:
         except Exception as error:
             failures += 1
             level = logging.ERROR if failures == 1 else logging.DEBUG
-            _log.log(level, "%s failed, the next try follows: %s: %s", name, type(error).__name__, error)
+            _log.log(level, "%s failed and will be tried again: %s: %s", name, type(error).__name__, error)
             rest = _jittered(_FAILURE_PAUSE)
         await asyncio.sleep(rest.total_seconds())
 

@@ -36,9 +36,7 @@ class RunOperations(TableAccess):
         async with self._access() as tables:
             stored = tables.runs.get(run.id)
             if self._scope is not None and {run.namespace, (stored or run).namespace} != {self._scope}:
-                raise StoreError(
-                    f"run {run.id!r} is of another namespace than {self._scope!r}, to which this store is restricted"
-                )
+                raise StoreError(f"run {run.id!r} is not in namespace {self._scope!r}, to which this store is confined")
             if stored is not None:
                 return CreatedRun(thaw_run(stored), created=False)
             tables.runs.put(run.id, row)

@@ -47,7 +47,9 @@ class Gate:
 
     def _refuse_self_deadlock(self) -> None:
         if self._owner is not None and self._owner is asyncio.current_task():
-            raise StoreError("the store was used inside its own transaction: use what the transaction block yields")
+            raise StoreError(
+                "the store was used inside its own transaction. Use the object that the transaction block yields"
+            )
 
 
 class Session:

@@ -77,8 +77,8 @@ class MemoryStateStore(_Operations):
         session = self._gate.session_of_caller()
         if client is not None or session is None:
             raise ConfigurationError(
-                "the memory store has no database, so no client is in a transaction of it: use "
-                "`async with workflows.transaction() as tx`"
+                "the memory store has no database, so no client can be in its transaction. Use `async with "
+                "workflows.transaction() as tx`"
             )
         return MemoryTransaction(session, self._scope)
 

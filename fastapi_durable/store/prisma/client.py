@@ -78,13 +78,13 @@ def end_of_transaction(client: object) -> TellEnd:
     transaction_id = getattr(client, "_tx_id", None)
     if transaction_id is None:
         raise ConfigurationError(
-            "the client is in no transaction: pass the one that `async with prisma.tx() as tx` yields, or use `async "
-            "with workflows.transaction() as tx`"
+            "the client is not in a transaction. Pass the one that `async with prisma.tx() as tx` yields, or use "
+            "`async with workflows.transaction() as tx`"
         )
     when_ended = getattr(getattr(client, "_engine", None), "when_transaction_ended", None)
     if when_ended is None:
         raise ConfigurationError(
-            "the client does not tell when its transaction is committed, as one of prisma_inprocess does. Use `async "
+            "the client does not report when its transaction commits. Use a client of prisma_inprocess, or `async "
             "with workflows.transaction() as tx`, and tx.client in it"
         )
     return partial(when_ended, transaction_id)

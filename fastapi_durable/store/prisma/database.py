@@ -200,8 +200,8 @@ class Database:
         """
         if self._learnt.inside and asyncio.current_task() in self._learnt.inside:
             raise StoreError(
-                "the store was used inside its own transaction: a call beside it may wait for its end. Make the call "
-                "through what the block yields: tx.start(...) instead of workflows.start(...)"
+                "the store was used inside its own transaction: a call outside the transaction may wait for its "
+                "end. Call the object that the block yields: tx.start(...) instead of workflows.start(...)"
             )
 
     async def _begin(self, timeout: timedelta) -> "tuple[AbstractAsyncContextManager[Any], DatabaseTransaction, bool]":
@@ -220,7 +220,7 @@ class Database:
             if error.__cause__ is None or not is_transaction_over(error.__cause__):
                 raise
             raise StoreUnavailableError(
-                f"no transaction could be begun within {max_wait.total_seconds():g} s: {error.__cause__}"
+                f"no transaction could start within {max_wait.total_seconds():g} s: {error.__cause__}"
             ) from error.__cause__
         deadline = asyncio.get_running_loop().time() + timeout.total_seconds()
         transaction = DatabaseTransaction(client, self.limit, type(sql), timeout, deadline)
@@ -272,7 +272,7 @@ class Database:
         if answer == _SQLITE:
             moment = await self._answer(MOMENT_QUESTION, _ANY_MOMENT)
             return SqliteMillisecondsSql if moment == "integer" else SqliteSql
-        raise ConfigurationError("PrismaStateStore works on PostgreSQL and SQLite; the client's database is neither")
+        raise ConfigurationError("the client's database must be PostgreSQL or SQLite, got another one")
 
     async def _answer(self, question: str, *parameters: Any) -> Any:
         rows = await self._attempt(lambda: self.client.query_raw(question, *parameters), urgent=True)
@@ -318,7 +318,7 @@ class DatabaseTransaction(Database):
             raise StoreConflictError(*self._doomed_by.args) from self._doomed_by
         if self._doomed_by is not None:
             raise StoreError(
-                f"the transaction cannot go on, because a part of it failed: {self._doomed_by}"
+                f"the transaction cannot continue, because a part of it failed: {self._doomed_by}"
             ) from self._doomed_by
 
     async def atomically(self, work: Work[T]) -> T:

@@ -142,9 +142,7 @@ class RunOperations(Operations):
         return await self._first_row(RUNS, sql, select(sql, RUNS, [f"r.id = {sql.text(run_id)}"]))
 
     def _foreign(self, run_id: str) -> StoreError:
-        return StoreError(
-            f"run {run_id!r} is of another namespace than {self._scope!r}, to which this store is restricted"
-        )
+        return StoreError(f"run {run_id!r} is not in namespace {self._scope!r}, to which this store is confined")
 
 
 async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[str]:

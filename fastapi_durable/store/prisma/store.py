@@ -88,9 +88,10 @@ class PrismaStateStore(_AllOperations):
         twin = unconnected_twin(client)
         if twin is None:
             _log.warning(
-                "the client %s.%s cannot be constructed a second time: leases are renewed in the event loop alone, so "
-                "other workers take over the runs of this process while a step blocks it for longer than `lease`. Let "
-                "its class accept the arguments of the generated client, and its database be no `:memory:` one",
+                "the client %s.%s cannot be constructed a second time: leases are renewed in the event loop alone, "
+                "so other workers take over the runs of this process while a step blocks it for longer than "
+                "`lease`. Its class must accept the arguments of the generated client, and its database must not be "
+                "`:memory:`",
                 type(client).__module__,
                 type(client).__qualname__,
             )

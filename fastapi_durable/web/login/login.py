@@ -77,9 +77,14 @@ class ConsoleLogin:
         clock: Clock | None = None,
     ) -> None:
         if not callable(authenticate):
-            raise ConfigurationError("authenticate of ConsoleLogin is a function that takes LoginCredentialsDep")
+            raise ConfigurationError(
+                "authenticate of ConsoleLogin must be a function that takes LoginCredentialsDep, got "
+                f"{authenticate!r:.80}"
+            )
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", cookie_name):
-            raise ConfigurationError("cookie_name of ConsoleLogin is made of letters, digits, _ and -")
+            raise ConfigurationError(
+                f"cookie_name of ConsoleLogin must be 1-100 letters, digits, '_' or '-', got {cookie_name!r:.120}"
+            )
         if cookie_name.lower().startswith(("__host-", "__secure-")):
             raise ConfigurationError(
                 f"cookie_name must not begin with __Host- or __Secure-, got {cookie_name!r}. ConsoleLogin itself puts "
@@ -87,7 +92,7 @@ class ConsoleLogin:
             )
         self._lifetime = parse_duration(lifetime)
         if self._lifetime < timedelta(minutes=1):
-            raise ConfigurationError("lifetime of ConsoleLogin is a minute or longer")
+            raise ConfigurationError(f"lifetime of ConsoleLogin must be a minute or longer, got {lifetime!r}")
         secrets = [secret] if isinstance(secret, SecretStr | str) else list(secret)
         self._signer = SessionSigner(
             [each.get_secret_value() if isinstance(each, SecretStr) else each for each in secrets],
@@ -120,7 +125,7 @@ class ConsoleLogin:
             if user is None:
                 raise NotSignedInError("sign in first: the console's login page is at login, below its prefix")
             if role == "operate" and not user.may_operate:
-                raise NotPermittedError("this needs the role operate, and the user who is signed in has the role view")
+                raise NotPermittedError("this action needs the role operate, and you are signed in with the role view")
             if role == "operate":
                 _log.info("console: %r: %s %r", user.name, request.method, request.scope["path"])
             remember(request, user)

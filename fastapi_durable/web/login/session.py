@@ -50,7 +50,7 @@ class SessionSigner:
     def __init__(self, secrets: Sequence[str], lifetime: timedelta, cookie_name: str) -> None:
         if not secrets or any(len(secret) < SHORTEST_SECRET for secret in secrets):
             raise ConfigurationError(
-                f"the secret of ConsoleLogin has {SHORTEST_SECRET} characters or more, random ones; make one with "
+                f"the secret of ConsoleLogin must have {SHORTEST_SECRET} or more random characters. Make one with "
                 "`openssl rand -hex 32`, and keep it out of the code"
             )
         # Keys of their own: the same secret may sign other things elsewhere, or another console's sessions.

@@ -171,7 +171,7 @@ def _generate(options: argparse.Namespace, project: Project) -> Path | None:
         return generate(project.schema, wasm_dir=options.wasm_dir).output
     except GenerationError as error:
         raise MigrationError(
-            f"the database is done, but the client cannot be generated: {error}. Correct that, and run `generate`"
+            f"the database was changed, but the client cannot be generated: {error}. Correct that, and run `generate`"
         ) from error
 
 
