@@ -326,10 +326,10 @@ class DurableModule:
     def add_exception_handlers(self, app: Starlette) -> None:
         """Answer the library's errors in the application's own routes with problem documents (RFC 9457).
 
-        404 for what is not there, 409 for conflicts, 422 for bad input, 429 for a full singleton, 503 with
-        `Retry-After` while the database or the module is away, 504 for a result that is not there in time. A handler
-        of the application for one class of errors goes before. Errors that mean a mistake in the code, and the failure
-        of a run, stay a 500 without details. Errors in a WebSocket stay as they are.
+        404 for a missing run, 409 for conflicts, 422 for bad input, 429 for a full singleton, 503 with `Retry-After`
+        while the database or the module is not available, and 504 for a result that is late. The application's own
+        handler for a class of errors takes precedence. Mistakes in the code and failures of runs stay a 500 without
+        details. Errors in a WebSocket stay as they are.
 
         Args:
             app: The application.
@@ -456,7 +456,7 @@ class DurableModule:
             stack.callback(setattr, entry, "runtime", None)
             stack.enter_context(metered(engine.kernel))
             if options.wakeups is not None:
-                # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
+                # Outlives the worker, which hands runs back when it stops: the others shall learn of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))
                 stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:

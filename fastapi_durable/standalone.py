@@ -62,7 +62,7 @@ def load_module(target: str) -> DurableModule:
 async def drive(module: DurableModule, *, health: Address | None = None) -> int:
     """Drive runs until SIGTERM or SIGINT, let them come to their next checkpoint, and return the exit code.
 
-    A second signal ends the process at once; what it was doing goes on elsewhere when the leases expire.
+    A second signal ends the process at once; what it was doing continues elsewhere when the leases expire.
 
     Args:
         health: Where to answer probes; None: nowhere.

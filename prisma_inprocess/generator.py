@@ -34,7 +34,7 @@ _GENERATOR: Final = re.compile(r'^[ \t]*generator\s+\w+\s*\{[^}]*?^[ \t]*provide
 
 @dataclass(slots=True, frozen=True)
 class Generated:
-    """What `generate` wrote: the package's folder and the provider it is for."""
+    """The result of `generate`: the folder of the package, and its provider."""
 
     output: Path
     provider: str
@@ -45,14 +45,17 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
 
     Args:
         schema: The schema file.
-        wasm_dir: The `node_modules` folder with Prisma's wasm packages; without it, the files that this package
-            carries, or those of the nearest folder above the schema or the current folder.
-        warm_up: Whether to compile the query compiler now, so that the first process does not have to (takes
-            seconds, once).
+        wasm_dir: The `node_modules` folder with Prisma's wasm packages. Default: the files of this package, or those
+            of the nearest folder above the schema or the current folder.
+        warm_up: Whether to compile the query compiler now. It takes some seconds, which the first process saves.
+
+    Returns:
+        The folder of the package, and its provider.
 
     Raises:
-        GenerationError: The schema is missing or refused, or uses a provider, an option or a name that is not
-            supported; the wasm files are missing; or the new client cannot be imported. The old client stays as it was.
+        GenerationError: the schema is missing or refused, or uses a provider, an option or a name that is not
+            supported; the wasm files are missing; or the new client cannot be imported. The old client stays as it
+            was.
     """
     # A running client imports this package, and needs neither PyPI's `prisma` nor its templates.
     from prisma_inprocess.names import refuse_names

@@ -27,13 +27,14 @@ _STATE_KEY = "_fastapi_durable_runtimes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableHealth:
-    """How a module is doing in this process.
+    """The state of a module in this process.
 
     Attributes:
-        live: Nothing but a restart would help if this is False: the worker's loops have ended.
-        ready: Live, the store answers, and the worker's looks for work succeed.
-        store_error: Why the store does not answer, or cannot be used.
-        worker: None in a process that drives no runs.
+        live: Whether the worker's loops run. If not, only a restart helps.
+        ready: Whether the module is live, the store answers, and the worker's polls succeed.
+        role: Role of the process.
+        store_error: Why the store does not answer, or cannot be used. None: it answers.
+        worker: State of the worker. None in a process that drives no runs.
     """
 
     live: bool
@@ -48,11 +49,14 @@ class DurableRuntime:
     """The started parts of a module in one application.
 
     Attributes:
-        service: Everything that one can ask of runs; `RunGatewayDep` and `WorkflowEngineDep` hand it out, too.
-        kernel: The engine's collaborators; internal.
-        worker: None in a process that drives no runs.
+        role: Role of the process.
+        store: The store.
+        service: The service, which `RunGatewayDep` and `WorkflowEngineDep` also inject.
+        kernel: Collaborators of the engine; internal.
+        schedules: The schedules.
+        worker: The worker. None in a process that drives no runs.
         metrics: Counters and histograms of this process, for Prometheus.
-        webhook_secret: The key that signatures of callbacks are checked with; None: none are asked for.
+        webhook_secret: Key that verifies signatures of callbacks. None: callbacks need no signature.
     """
 
     role: Role

@@ -74,7 +74,7 @@ class Codec:
         try:
             self._adapters[declared] = adapter
         except TypeError:
-            # Not hashable, as a type annotated with a list is: built anew each time.
+            # Not hashable, as a type annotated with a list is: built again each time.
             pass
         return adapter
 

@@ -85,7 +85,7 @@ def step_methods(cls: type) -> Iterator[Method]:
 
 
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The method that a durable one stands for, bound if that is; any other function as it is."""
+    """Return the method behind a durable method, bound if that is bound. Any other function is returned as it is."""
     known = getattr(function, _METHOD, None)
     # `functools.wraps` copies the mark onto other functions, which stand for themselves.
     if known is None or known[0] is not getattr(function, "__func__", function):

@@ -161,12 +161,12 @@ class QueueClaim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A run that wants a place in a queue.
+    """A run that waits for a slot of a queue.
 
     Attributes:
-        place: Where its fairness key stands in the circle, counted from the key that was served last.
-        since: Milliseconds: since when it waits, less what its priority is worth.
-        begins: It has never been driven, so that it counts for the rate limit.
+        place: Turn of its fairness key, counted from the key that was served last.
+        since: Start of its wait in milliseconds, less the worth of its priority.
+        begins: Whether it has never been driven, so that it counts for the rate limit.
     """
 
     run_id: str

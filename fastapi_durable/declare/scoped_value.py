@@ -8,10 +8,12 @@ T = TypeVar("T")
 
 
 class ScopedValue(Generic[T]):
-    """`with ScopedValue(variable, value):`. A class, because a generator costs three times as much, in every step.
+    """Sets a context variable in a block: `with ScopedValue(variable, value):`.
+
+    It is a class, because a generator would cost three times as much, in every step.
 
     Args:
-        beside: What else holds in the block.
+        beside: Another value that is set in the same block.
     """
 
     __slots__ = ("_beside", "_token", "_value", "_variable")

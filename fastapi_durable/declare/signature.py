@@ -135,7 +135,7 @@ def refuse_data_as_context(function: Callable[..., Any], label: str, position: i
 
 
 def function_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A callable object stands for its `__call__`."""
+    """Return the function of a callable: that of a callable object is its `__call__`."""
     if inspect.isfunction(function) or inspect.ismethod(function):
         return function
     return type(function).__call__

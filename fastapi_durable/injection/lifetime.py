@@ -1,8 +1,8 @@
-"""Context managers whose clean-up nobody can interrupt.
+"""Context managers whose clean-up cannot be interrupted.
 
-A step may be cancelled at any moment: it timed out, or its worker stops. The cancellation reaches the step, never the
-clean-up of what was injected into it. Therefore each generator dependency lives in a task of its own, from its first
-line to its last: that also keeps `asyncio.timeout`, task groups and context variables inside it in order.
+A step may be cancelled at any moment: it timed out, or its worker stops. The cancellation reaches the step, but not the
+clean-up of its dependencies. Therefore each generator dependency lives in a task of its own, from its first line to its
+last. That also keeps `asyncio.timeout`, task groups and context variables inside it in order.
 """
 
 import asyncio

@@ -88,7 +88,7 @@ def plan_of_step(function: Callable[..., Any]) -> Plan:
     if not isinstance(function, Method):
         return _read(function, label, keyword_only=True)
     plan = _read(function.function, label, keyword_only=True)
-    # The instance is what `Depends(Class)` is in a route: made anew, of dependencies that the method shares.
+    # The instance is what `Depends(Class)` is in a route: made again, of dependencies that the method shares.
     instance = Dependency("self", function.owner, use_cache=True, limit=None)
     return replace(plan, dependencies=(instance, *plan.dependencies))
 

@@ -362,7 +362,7 @@ class NonDeterminismError(DurableError):
 
 
 class OutsideWorkflowError(DurableError):
-    """A call that only a workflow body can make was made elsewhere."""
+    """A call that only a workflow body may make was made elsewhere."""
 
 
 class SignalTokenTakenError(DurableError):
@@ -564,7 +564,7 @@ class RunCancelledError(RunUnsuccessfulError):
 
 
 class RunDeadError(RunUnsuccessfulError):
-    """The run's process died too often while driving it."""
+    """The process of the run died too often without progress."""
 
     def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
         super().__init__(run_id, workflow, error, "is dead")

@@ -19,11 +19,11 @@ CALLER_ID_LIMIT: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The first word of ids or tokens of the engine's own.
+    """The prefix of ids or tokens that belong to the engine.
 
     Attributes:
-        of_runs: Run ids begin with it.
-        of_tokens: Signal tokens begin with it.
+        of_runs: Whether run ids begin with it.
+        of_tokens: Whether signal tokens begin with it.
         meaning: What begins with it.
     """
 
@@ -73,7 +73,7 @@ ENGINE_WORKFLOWS: Final = "__"
 
 
 def scoped(namespace: str, name: str) -> str:
-    """`name` as it stands in a namespace: alone in the default one, else `@6.orders:name`."""
+    """Return `name` as it is stored in a namespace: as it is in `default`, or else `@6.orders:name`."""
     return name if namespace == DEFAULT_NAMESPACE else f"@{len(namespace)}.{namespace}:{name}"
 
 

@@ -78,7 +78,7 @@ def metered(kernel: Kernel, provider: MeterProvider | None = None) -> Iterator[N
         return
     meter = provider.get_meter("fastapi_durable")
     stop = kernel.events.listen(RunMeters(meter).hear)
-    # Instruments are for ever, engines are not.
+    # Instruments are without end, engines are not.
     driven = weakref.ref(kernel.notifications)
 
     def observe(_: CallbackOptions) -> Iterator[Observation]:

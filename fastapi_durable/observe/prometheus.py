@@ -1,8 +1,8 @@
-"""Counters and histograms of what happens in this process, made of live events, for Prometheus to fetch.
+"""Counters and histograms of this process, made of live events, for Prometheus to fetch.
 
-They are this process's own; Prometheus adds up those of all processes. Counting begins when they are first asked for,
-so who does not ask pays nothing; a counter that begins at zero then is what Prometheus expects of a process anyway.
-Names of workflows and steps are labels, and bounded: what comes after the first so many is counted together.
+Each process has its own, and Prometheus adds them up. Counting begins with the first request, so a process that is
+never asked pays nothing. A counter that begins at zero then is what Prometheus expects of a process. Names of workflows
+and steps are labels, and their number is bounded: further names are counted together.
 """
 
 from bisect import bisect_left

@@ -1,4 +1,4 @@
-"""What the outside can say to runs."""
+"""Messages of callers to runs: signals, events, updates, callbacks and results of tasks."""
 
 import uuid
 from typing import Any, TypeVar, overload
@@ -190,7 +190,7 @@ class Deliveries:
             payload: Body of the callback.
 
         Returns:
-            What became of the callback: received, repeated, unknown token, or the run has ended.
+            The result of the callback: received, repeated, unknown token, or the run has ended.
 
         Raises:
             InputValidationError: the payload has no JSON form. With `misfit`, the payload does not fit the type of the

@@ -1,4 +1,4 @@
-"""The façade, put together: all of it is `WorkflowService`, and what dashboards and operators need is `RunGateway`."""
+"""The façade as a whole: `WorkflowService` has all of it, `RunGateway` the part of dashboards and operators."""
 
 from dataclasses import replace
 

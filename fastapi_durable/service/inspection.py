@@ -17,7 +17,7 @@ _WORKER_SILENCE = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run in a listing; `waiting` is None unless it is suspended and waits for somebody."""
+    """A run in a listing. `waiting` is None unless the run is suspended and waits for a message."""
 
     run: Run
     waiting: Waiting | None
@@ -25,7 +25,10 @@ class ListedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail:
-    """A run with its checkpoints by position (compensations, which are negative, first) and its children's ids."""
+    """A run with its checkpoints by position and its children's ids.
+
+    Compensations have negative positions, so they come first.
+    """
 
     run: Run
     timeline: Sequence[Checkpoint]
@@ -35,11 +38,12 @@ class RunDetail:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A stretch of a run's checkpoints.
+    """A page of a run's checkpoints.
 
     Attributes:
-        total: How many there are in all.
-        version: Differs whenever one of all of them does.
+        steps: The checkpoints.
+        total: Number of all checkpoints of the run.
+        version: Text that changes whenever one of them does.
     """
 
     steps: Sequence[Checkpoint]

@@ -1,4 +1,4 @@
-"""Taking part in what this process does: told of what happens, and asked before an update is taken."""
+"""Live events, listeners and validators of this process."""
 
 from collections.abc import Callable
 from typing import Any

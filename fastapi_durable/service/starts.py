@@ -1,4 +1,5 @@
-"""Starting runs: checked at the edge, idempotent by id, and leased to this process at once if it has a free place."""
+"""Starts runs: checked before anything is written, idempotent by id, and leased to this process at once if it has a
+free slot."""
 
 import uuid
 from collections.abc import Callable, Collection
@@ -240,7 +241,7 @@ class Starts:
     async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
         """Insert the run; if this process has a worker with a free place, already leased to it.
 
-        A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
+        A crash right after the insert leaves a leased run, which is claimed like any other whose process died.
         """
         kernel = self._kernel
         if run.wake_at is not None:

@@ -64,7 +64,7 @@ class Streams:
 
 
 def checked_offset(after: Any) -> int | None:
-    """`after`, if it can be an offset.
+    """Return `after`, if it can be an offset.
 
     Raises:
         InputValidationError: it cannot.

@@ -1,4 +1,4 @@
-"""A transaction that holds the application's rows and what it starts, signals, publishes and cancels beside them."""
+"""A transaction that holds the application's rows, and the runs, signals and events of the same commit."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

@@ -1,4 +1,4 @@
-"""Waiting in a test until nothing goes on by itself any more."""
+"""Waiting in a test until nothing continues by itself any more."""
 
 import asyncio
 from datetime import timedelta

@@ -11,7 +11,7 @@ from fastapi_durable.model.records import ErrorRecord, Json
 class StepTask:
     """One attempt of a step, in a form that can leave the process.
 
-    `step_id` is the same for every attempt: an idempotency key for the outside world.
+    All attempts of a step have the same `step_id`. Use it as an idempotency key for other systems.
     """
 
     run_id: str
@@ -27,7 +27,7 @@ class StepTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """How an attempt ended: with an output, or with an error. `events` are what its logger collected."""
+    """How an attempt ended: with an output or with an error. `events` are what its logger collected."""
 
     output: Json = None
     error: ErrorRecord | None = None

@@ -73,7 +73,7 @@ class Threads:
 
         Args:
             late: Gets the result if the call is cancelled and its thread still comes to an end within the grace. The
-                cancellation goes on afterwards.
+                cancellation continues afterwards.
             limited: Whether the call waits while as many threads work as may. One that gives resources back, for which
                 those may wait, does not.
 
@@ -152,7 +152,7 @@ class Threads:
             try:
                 await self._wait_for([future], left)
             except asyncio.CancelledError:
-                continue  # the first cancellation goes on afterwards
+                continue  # the first cancellation continues afterwards
         return future.done()
 
     async def _wait_for(self, futures: "list[asyncio.Future[Any]]", seconds: float) -> None:

@@ -57,7 +57,7 @@ async def cancel_run(run_id: RunId, scope: ScopeDep, body: CancelRun | None = No
 
 
 async def continue_run(run_id: RunId, scope: ScopeDep, body: ContinueRun | None = None) -> RunChanged:
-    """Let a run go on from the breakpoint at which it stands."""
+    """Let a run continue from the breakpoint at which it stands."""
     run = await scope.run(run_id)
     if not await scope.runtime.service.continue_run(run_id, None if body is None else body.label):
         raise RunStateError(run_id, run.status, "continued: it does not stand at this breakpoint")

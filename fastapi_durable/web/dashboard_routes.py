@@ -28,7 +28,7 @@ _HEADERS: Final = {
     # With `no-referrer` a browser says `Origin: null` of the form that signs out, and over plain HTTP nothing else.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Asked for anew each time, and answered with 304 unless another version is installed.
+    # Asked for again each time, and answered with 304 unless another version is installed.
     "Cache-Control": "no-cache",
 }
 

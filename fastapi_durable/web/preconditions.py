@@ -1,4 +1,4 @@
-"""`If-Match`: a change is meant for the run as its reader saw it, and not for what became of it since.
+"""`If-Match`: a change is meant for the run as its reader saw it, and not for the result of it since.
 
 Looked at before the change. What the change itself must not meet (a run that has ended, one that somebody else drives)
 is refused by its own guards, in the statement that changes.

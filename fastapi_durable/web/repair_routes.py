@@ -23,7 +23,7 @@ _PAGE = 100
 
 
 async def retry_run(run_id: RunId, scope: ScopeDep) -> RunChanged:
-    """Let a failed, dead or blocked run go on from where it failed."""
+    """Let a failed, dead or blocked run continue from where it failed."""
     run = await scope.gateway.retry(run_id)
     return RunChanged(run_id=run.id, status=run.status)
 

@@ -68,7 +68,7 @@ def run_query(selected: RunFilter, *, where: str = "query") -> RunQuery:
 
 
 def cursor_of(run: Run) -> str:
-    """Says where a listing goes on after this run; opaque to callers."""
+    """Says where a listing continues after this run; opaque to callers."""
     content = json.dumps([to_millis(run.created_at), run.id], separators=(",", ":"))
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 

@@ -1,6 +1,6 @@
 """A run's stream as server-sent events: what `DurableModule.stream_router` mounts.
 
-Each item is an event whose id is its offset, so a browser that reconnects goes on behind the last item that it has:
+Each item is an event whose id is its offset, so a browser that reconnects continues after the last item that it has:
 none is missing, and none comes twice. The end has an id of its own. A browser that comes back with that is told to stop
 (204); one that lost the connection just before the end is still told of it.
 

@@ -158,7 +158,7 @@ class Pool(Generic[C]):
     async def _open(self) -> C:
         """Open a connection whose place is already counted.
 
-        Opening goes on when the caller is cancelled, and the next one gets the connection: breaking it off half-way
+        Opening continues when the caller is cancelled, and the next one gets the connection: breaking it off half-way
         would throw the work away, and drivers are least tidy there.
         """
         opening = asyncio.ensure_future(self._open_connection())

@@ -73,7 +73,7 @@ class PostgresConnection:
 
     async def close(self) -> None:
         """Close, within a limit. A cancel request that is under way is waited for, so that a cancelled statement does
-        not go on in the server.
+        not continue in the server.
         """
         try:
             async with asyncio.timeout(CLOSE_LIMIT + 1):
@@ -97,12 +97,12 @@ class PostgresConnection:
     def failure(self, error: BaseException, *, raw: bool, unanswered: bool) -> EngineError:
         """Prisma's error for one of `DATABASE_ERRORS` that a statement failed with; arguments as for `query_error`."""
         if isinstance(error, asyncpg.SyntaxOrAccessError):
-            # Perhaps a column has another type than when the statement was prepared: next time it is prepared anew.
+            # Perhaps a column has another type than when the statement was prepared: next time it is prepared again.
             self.generation = _OUTDATED
         return query_error(error, raw=raw, unanswered=unanswered)
 
     async def forget_statements(self, generation: int) -> None:
-        """Prepare everything anew: tables or types have changed."""
+        """Prepare everything again: tables or types have changed."""
         self.generation = generation
         self._prepared.clear()
         await self.raw.reload_schema_state()  # asyncpg's own statements and types; it sends nothing

@@ -73,7 +73,7 @@ class SqliteThread:
         """Run a function in the thread.
 
         When the caller is cancelled, the statement is interrupted (unless it must not be) and waited for before the
-        cancellation goes on: afterwards nothing of it is still running.
+        cancellation propagates: afterwards nothing of it is still running.
 
         Args:
             job: The function.

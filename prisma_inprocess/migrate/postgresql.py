@@ -170,8 +170,8 @@ class PostgresDatabase:
             )
 
     async def lock(self, limit: float) -> None:
-        # When this process is killed in the middle of a long statement, the server goes on with it, and keeps the lock,
-        # until it looks whether there is still somebody to answer to.
+        # If this process is killed during a long statement, the server continues it and keeps the lock, until it checks
+        # whether the client still exists.
         with contextlib.suppress(DatabaseFailure):
             await self.connection.run_script(f"SET client_connection_check_interval = {_LOOK_FOR_CLIENT_EVERY}")
         await _acquire_lock(self.connection, limit)

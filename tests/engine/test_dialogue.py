@@ -107,9 +107,9 @@ async def test_a_registered_validator_takes_the_place_of_the_declared_one(store:
         assert (await engine.update(handle.run_id, "address", 1)).reason == "closed"
         engine.register_update_validator("deliver", "address", broken)
         assert (await engine.update(handle.run_id, "address", 1)).reason == "no map"
-        with pytest.raises(DefinitionError, match="takes one input"):
+        with pytest.raises(DefinitionError, match="must take one input"):
             engine.register_update_validator(deliver, "address", lambda a, b: None)
-        with pytest.raises(DefinitionError, match="takes one input"):
+        with pytest.raises(DefinitionError, match="must take one input"):
             workflow(updates={"address": lambda a, b: None})(known_street)
         with pytest.raises(SerializationError):
             await engine.update(handle.run_id, "address", object())

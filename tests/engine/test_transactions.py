@@ -385,7 +385,7 @@ async def test_what_the_application_undoes_was_never_said(store: StateStore) -> 
 @on_databases
 async def test_a_client_that_is_in_no_transaction_is_refused(store: StateStore) -> None:
     service, client = build_engine(store, greet), client_of(store)
-    with pytest.raises(ConfigurationError, match="in no transaction"):
+    with pytest.raises(ConfigurationError, match="not in a transaction"):
         service.within(client)
     async with client.tx() as tx:
         pass

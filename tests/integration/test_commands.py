@@ -263,7 +263,7 @@ async def test_the_whole_traceback_is_there_for_the_asking(command: Command) -> 
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("desk", "write package.module:attribute"),
+        ("desk", "Write package.module:attribute"),
         ("no_such_desk:durable", "there is no module 'no_such_desk'"),
         ("broken_desk:durable", "broken_desk cannot be imported: it imports 'no_such_package', which does not exist"),
         ("raising_desk:durable", "raising_desk cannot be imported: ValueError: not today ("),

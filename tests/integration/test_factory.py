@@ -150,7 +150,7 @@ async def test_a_factory_that_returns_something_else_is_told_what_came_and_what_
 
 
 def test_ready_options_of_the_wrong_kind_are_refused_at_once() -> None:
-    with pytest.raises(ConfigurationError, match="the argument of for_root must be a DurableOptions, got a MemoryStateStore"):
+    with pytest.raises(ConfigurationError, match="for_root must be a DurableOptions, got a MemoryStateStore"):
         DurableModule.for_root(MemoryStateStore())  # type: ignore[arg-type]
 
 

@@ -15,10 +15,10 @@ _current: ContextVar["WorkflowContext | None"] = ContextVar("durable_context", d
 
 
 def current_context() -> "WorkflowContext":
-    """The context of the workflow in whose body, or in a task of it, this is called.
+    """Return the context of the workflow that calls this, from its body or a task of it.
 
     Raises:
-        OutsideWorkflowError: this is no workflow, or it is a step of one.
+        OutsideWorkflowError: the caller is not a workflow, or is a step.
     """
     refuse_inside_step()
     context = _current.get()

@@ -50,7 +50,7 @@ class ContextPart:
 
 
 def turn_of(part: ContextPart) -> Turn:
-    """The turn behind a context, for the bodies of the engine's own workflows."""
+    """Return the turn behind a context, for the bodies of the engine's own workflows."""
     return part._turn
 
 

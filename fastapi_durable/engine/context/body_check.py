@@ -1,14 +1,14 @@
-"""What a workflow's body should not do, found in its source when the application starts.
+"""Finds unsafe calls in the source of a workflow's body, when the application starts.
 
-On a replay, everything that is recorded comes at once, so who wins a race of `asyncio.wait` or runs into
-`asyncio.timeout` may be somebody else than the first time; and a body that sleeps outside of its context holds the run
-in memory, and begins again on every replay. So does a request, a query, or a run that the service starts. The time,
-chance and a step that is called as a function are something else on each of them. A call of the context that nobody
-awaits does nothing at all.
+A replay returns all recorded results at once. So the winner of `asyncio.wait` may be another branch than the first
+time, and `asyncio.timeout` may expire or not. A body that sleeps outside of its context keeps the run in memory, and
+sleeps again on every replay. The same holds for a request, a query, or a run that the service starts. The time, random
+numbers and a step that is called as a function differ on each replay. A call of the context that is not awaited does
+nothing.
 
-The body is read, and the application's own functions that it calls. What is awaited is known by what the names stand
-for: functions, and the types of parameters and of objects that are made in the body. The check warns, and proves
-nothing; a guard looks at what a body really awaits (`engine/turns/foreign_await.py`).
+The check reads the body and the application's own functions that it calls. It knows what is awaited by what the names
+mean: functions, and the types of parameters and of objects that the body makes. The check only warns. While runs are
+driven, a guard sees what a body really awaits (`engine/turns/foreign_await.py`).
 """
 
 import ast
@@ -82,7 +82,7 @@ class Unsafe:
 
 @dataclass(frozen=True, slots=True)
 class _Instance:
-    """Stands for a value that is not there yet; `type` is None if it is not known."""
+    """A value that does not exist yet. `type` is None if its type is unknown."""
 
     type: type | None
 

@@ -1,7 +1,7 @@
 """The short way of a new or a woken run: straight to the worker of the same process, without a look for work between.
 
 The transaction that creates or wakes the run leases it, too, and the worker drives it when that is committed. A process
-that dies between the two leaves a leased run, which is taken up like any other whose process died.
+that dies between the two leaves a leased run, which is claimed like any other whose process died.
 """
 
 import asyncio

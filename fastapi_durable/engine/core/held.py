@@ -1,7 +1,7 @@
 """A kernel for one open transaction: what it does is part of it, and what it tells is held until the commit.
 
 Before the commit nobody could find what there is to tell of, and after a rollback there is nothing. Nor is a run leased
-to this process before: a lease that is not committed yet protects nothing. The worker of this process hears of the run
+to this process before: a lease that is not committed yet protects nothing. The worker of this process learns of the run
 with all others.
 """
 

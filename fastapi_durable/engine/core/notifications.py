@@ -18,7 +18,7 @@ _PLANNED_WAKES = 10_000
 
 
 class RunWatch:
-    """What a caller hears of one run: that it ended, and perhaps how."""
+    """What a caller learns of one run: that it ended, and perhaps how."""
 
     def __init__(self) -> None:
         self.finished = asyncio.Event()
@@ -26,7 +26,7 @@ class RunWatch:
 
 
 class StreamWatch:
-    """What a reader hears of a run's streams: that there may be something new, and perhaps that the run has ended."""
+    """What a reader learns of a run's streams: that there may be something new, and perhaps that the run has ended."""
 
     def __init__(self) -> None:
         self.heard = asyncio.Event()
@@ -63,7 +63,7 @@ class Notifications:
     def on_message(self, word: Wakeup) -> None:
         """What another process tells; it is not told on.
 
-        It is a hint and nothing more: whoever may connect to the database can notify. Those who hear of it look at the
+        It is a hint and nothing more: whoever may connect to the database can notify. Those who learn of it look at the
         store, and do what that says.
         """
         match word.topic:
@@ -107,7 +107,7 @@ class Notifications:
         self._work.clear()
 
     def on_run_cancelled(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Have a listener hear of cancels that this process makes or meets; returns what removes it."""
+        """Have a listener learn of cancels that this process makes or meets; returns what removes it."""
         self._cancel_listeners.append(listener)
 
         def remove() -> None:
@@ -121,11 +121,11 @@ class Notifications:
         self._cancel_hint_listeners.append(listener)
 
     def on_delivery(self, listener: Callable[[str], None]) -> None:
-        """Have the worker of this process hear of deliveries to runs that are being driven, here or elsewhere."""
+        """Have the worker of this process learn of deliveries to runs that are being driven, here or elsewhere."""
         self._delivery_listeners.append(listener)
 
     def delivered(self, run_id: str) -> None:
-        """A run that is being driven received something; what waits for it should go on at once."""
+        """A run that is being driven received something; what waits for it should continue at once."""
         self._delivered(run_id)
         self._tell(Topic.DELIVERED, run_id)
 

@@ -141,7 +141,7 @@ class RunStreams:
     async def commit(self, name: str, drafts: Sequence[Draft], write: Write[T]) -> T:
         """Append items in a transaction of the caller's, after everything that is queued.
 
-        It goes on if the caller is cancelled: nothing else of the run is written before its outcome is known.
+        It continues if the caller is cancelled: nothing else of the run is written before its outcome is known.
 
         Args:
             write: Makes the transaction; returns its result, and whether the rows were appended in it.

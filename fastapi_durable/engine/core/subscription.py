@@ -11,7 +11,7 @@ from fastapi_durable.store.base import StoreTransaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, as it was published; `payload` is encoded, and `traceparent` is the publisher's."""
+    """A published event. `payload` is its JSON form, and `traceparent` is that of the publisher."""
 
     id: str
     name: str

@@ -18,13 +18,13 @@ _PAGE = 500
 
 
 async def delete_run(kernel: Kernel, run_id: str, *, force: bool = False) -> int:
-    """How many runs were removed; 0 if there is no such run.
+    """Delete a run and its descendants, and return how many.
 
     Args:
-        force: Cancel first what is alive; whoever awaits it is told so.
+        force: Whether to cancel live runs first. Callers that wait for them receive the cancellation.
 
     Raises:
-        RunStateError: the run, or one below it, is alive and `force` is not set; nothing was removed.
+        RunStateError: the run or a descendant is alive, and `force` is not set. Nothing was deleted.
     """
     root = await kernel.store.find_run(run_id)
     if root is None:

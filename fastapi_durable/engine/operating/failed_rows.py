@@ -72,7 +72,7 @@ def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[
     found.rows[row.seq] = row
     before = by_seq.get(row.seq - 1)
     if before is not None and before.kind is CheckpointKind.SLEEP and before.name.startswith(_DEADLINE):
-        # The wait begins anew, with a deadline of its own.
+        # The wait starts again, with a deadline of its own.
         found.rows[before.seq] = before
     if row.name.startswith(_TASK) and before is not None and before.name.startswith("task:dispatch:"):
         found.rows[before.seq] = before

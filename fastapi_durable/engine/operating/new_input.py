@@ -22,14 +22,14 @@ from fastapi_durable.model.run_ids import derived_run_id, retry_run_id
 
 
 async def retry_with_input(kernel: Kernel, run_id: str, input: Any, *, given: bool) -> Run:
-    """The new run, pending.
+    """Create the new run, pending.
 
     Raises:
         RunNotFoundError: no run has this id.
-        RunStateError: it, or what it went on as, is still alive; two runs would do the same work.
-        WorkflowNotRegisteredError: its version is not registered here.
-        InputValidationError: the input does not fit, or the new id would be too long; nothing was started.
-        SingletonQueueFullError: no more runs of its singleton key may wait; nothing was started.
+        RunStateError: the run, or the run that it continued as, is alive. Two runs would do the same work.
+        WorkflowNotRegisteredError: the version of the run is not registered here.
+        InputValidationError: the input does not fit, or the new id would be too long. Nothing was started.
+        SingletonQueueFullError: too many runs of the singleton key are alive. Nothing was started.
     """
     origin = await kernel.store.find_run(run_id)
     if origin is None:
@@ -58,7 +58,7 @@ async def _start(kernel: Kernel, run_id: str, definition: WorkflowDefinition, wa
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         for name in sorted([child_token(run_id), *names_of_beginning(definition, wanted)]):
             await transaction.lock_name(name)
-        # What it went on as is locked with it: two runs must not do the same work.
+        # What it continued as is locked with it: two runs must not do the same work.
         living = await lock_head(transaction, run_id)
         if living is None:
             raise RunNotFoundError(run_id)

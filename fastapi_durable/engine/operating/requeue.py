@@ -1,4 +1,4 @@
-"""`engine.retry`: take a run out of its failure and let it go on.
+"""`engine.retry`: take a run out of its failure and let it continue.
 
 One transaction: what failed is removed from the history together with what was undone, the children whose failure the
 run met are requeued with it, and the run is pending again. A crash before the commit leaves all of it as it was; a

@@ -13,10 +13,10 @@ from fastapi_durable.model.errors import DefinitionError, GatherError
 async def gather_branches(
     entries: Sequence[Callable[[], None]], branches: Sequence[Coroutine[Any, Any, Any]]
 ) -> list[Any]:
-    """Run the branches side by side and wait for all; their results in the order of the call.
+    """Run branches at the same time, and return their results in the order of the call.
 
     Raises:
-        GatherError: one or more raised.
+        GatherError: at least one branch raised.
     """
     tasks = [begin(branch, _enter(enter, branch)) for enter, branch in zip(entries, branches, strict=True)]
     try:
@@ -42,10 +42,10 @@ def results_of(outcomes: Sequence[Any]) -> list[Any]:
 
 
 def check_branches(call: str, branches: Sequence[object]) -> None:
-    """Look at what a body wants to run side by side.
+    """Refuse branches that are not coroutines.
 
     Raises:
-        DefinitionError: something is no coroutine; the others are closed.
+        DefinitionError: a branch is not a coroutine. The other branches are closed.
     """
     wrong = next((branch for branch in branches if not inspect.iscoroutine(branch)), None)
     if wrong is None:

@@ -132,7 +132,7 @@ class EntityCall(Wait[Any]):
 
 
 class EntitySignal(Primitive[None]):
-    """Sends an operation and goes on.
+    """Sends an operation, and does not wait for its result.
 
     Raises:
         EntityOperationError: an operator ended the entity.

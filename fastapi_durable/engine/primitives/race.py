@@ -1,9 +1,9 @@
-"""`ctx.race`: branches side by side, of which the first to end counts.
+"""`ctx.race`: branches that run at the same time, of which the first to end wins.
 
-Which one it was is recorded, so a replay, on which all that is recorded comes at once, does not decide anew. The
-verdict and the removal of what the losers wait for are one transaction: before it nothing has been decided, after it
-nothing is delivered to a loser any more, and what came to a cancelled one in between is kept for others. Children that
-losers waited for are cancelled after it, and again on a replay, which makes good what a crash in between left undone.
+The winner is recorded. A replay returns all recorded results at once, so it must not decide again. One transaction
+records the verdict and removes the losers' waiters. Before it, nothing is decided. After it, nothing is delivered to a
+loser, and what came to a cancelled loser in between is kept for others. The children that losers waited for are
+cancelled afterwards, and again on a replay, in case a crash came in between.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ class Winner(Generic[T]):
     """The branch of a race that ended first.
 
     Attributes:
-        index: Its place in the call.
-        value: What it returned.
+        index: Index of the branch in the call.
+        value: What the branch returned.
     """
 
     index: int
@@ -69,7 +69,7 @@ async def run_race(
     try:
         return Winner(index, tasks[index].result())
     except Exception as error:
-        # A retry of a run that fails by this lets the race begin anew.
+        # A retry of a run that fails by this lets the race start again.
         turn.history.failed(seq, error)
         raise
 

@@ -133,17 +133,17 @@ async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> st
 
 
 async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id: str | None = None) -> bool:
-    """Give the payload to whoever waits for `token`, or keep it for the next run of the engine's namespace that will.
+    """Deliver a payload to the run that waits for `token`, or keep it for the next run that will.
 
     Args:
-        signal_id: Makes a repeated delivery harmless while the first one is still buffered.
+        signal_id: Id that makes a repeated delivery harmless while the first one is buffered.
 
     Returns:
-        Whether a run received it; False: it was buffered.
+        True if a run received it, False if it was buffered for the engine's namespace.
 
     Raises:
-        InputValidationError: a run of another namespace than the engine's waits for the token.
-        SerializationError: the payload does not fit what the waiting call declares; nothing is consumed.
+        InputValidationError: a run of another namespace waits for the token.
+        SerializationError: the payload does not fit the type of the waiting call. Nothing is consumed.
     """
     with kernel.local_worker.place() as place:
         async with kernel.store.transaction() as transaction:

@@ -105,7 +105,7 @@ class Transaction(Attempted):
             if is_interruption(error):
                 raise
             return self.failed(error, log.events)
-        # As it is stored, not as it was given: a database may order an object's keys anew.
+        # As it is stored, not as it was given: a database may reorder an object's keys.
         history.add(recorded.checkpoint)
         return recorded.checkpoint
 

@@ -1,8 +1,8 @@
-"""`ctx.webhook`: an address for one callback from outside.
+"""`ctx.webhook`: an address for one callback of another system.
 
-Minting it records a secret and leaves the waiter in one transaction, so a callback is taken from then on, whether the
-workflow waits already or not. The token is the reference's, `wh:<runId>:<seq>`, and the secret behind it: who does not
-know the secret finds nothing. The first callback counts; a repeated one is accepted and changes nothing.
+One transaction records a secret and registers the waiter. From then on a callback is accepted, whether the workflow
+waits already or not. The token is `wh:<runId>:<seq>`, as in nestjs-durable, followed by the secret: without the secret,
+nothing is found. The first callback counts. A repeated one is accepted, and changes nothing.
 """
 
 import secrets
@@ -31,7 +31,7 @@ _SECRET_BYTES = 24
 
 
 class Callback(Enum):
-    """What became of a callback."""
+    """The result of a callback."""
 
     RECEIVED = auto()
     REPEATED = auto()
@@ -108,7 +108,7 @@ class MintedWebhook(Primitive[Webhook[Any]]):
 
 
 class AwaitedCallback(Primitive[Any]):
-    """The callback of a webhook, at the webhook's own position. The waiter is the webhook's, whoever waits."""
+    """The callback of a webhook, at the webhook's own position, where its waiter is registered."""
 
     kind = CheckpointKind.SIGNAL
     begins_effect = False

@@ -1,8 +1,8 @@
-"""Cancelling a run, from any process and at any moment.
+"""Cancels a run, from any process and at any moment.
 
-A plain cancel is one transaction: the run and all its live descendants end as `cancelled`, their leases are taken away,
-and whoever drives one of them is refused at its next write. A compensating cancel sets `cancelling`: the worker that
-holds the run, or the next one that claims it, undoes the finished steps and then ends it.
+A plain cancel is one transaction. It ends the run and all its live descendants as `cancelled`, and takes away their
+leases, so their workers are refused at the next write. A compensating cancel sets `cancelling`: the worker that holds
+the run, or the next one that claims it, undoes the finished steps and then ends it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -51,7 +51,7 @@ async def cancel(
 
 
 async def cancel_chain(kernel: Kernel, run_id: str, *, compensate: bool = False) -> Run:
-    """Cancel a run, or the one that it went on as, also if it goes on at this moment; see `cancel`.
+    """Cancel a run or the run that it continued as, even if it continues at this moment; see `cancel`.
 
     Raises:
         RunNotFoundError: no run has this id.
@@ -130,7 +130,7 @@ async def _cancel_tree(
     # By id: that is the order in which a publisher locks the runs that an event is for.
     for child_id in sorted([child.id async for child in _live_children(transaction, run.id)]):
         await lock_waiting_runs(transaction, child_id)
-        # It may go on as a new run at this moment, which the list does not have.
+        # It may continue as a new run at this moment, which the list does not have.
         child = await lock_head(transaction, child_id)
         if child is not None and not child.status.is_terminal and child.id not in touched:
             await _cancel_tree(kernel, transaction, child, compensate, error, touched, ended)

@@ -109,7 +109,7 @@ class RunHandle(Generic[Output]):
             head = await head_of(self._store, run.id)
             if head is None or head.id == run.id:
                 break
-            # One limit for all of them: a run may go on as new ones without end.
+            # One limit for all of them: a run may continue as new runs without end.
             run = await self._finished(head.id, limit, deadline)
         match run.status:
             case RunStatus.FAILED:

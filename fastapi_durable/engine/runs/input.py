@@ -38,10 +38,10 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
 
 
 def encode_sent(codec: Codec, value: Any, *, what: str) -> Json:
-    """The stored form of a value that somebody outside sends: the payload of a signal, for example.
+    """Return the stored form of a value that a caller sends, such as the payload of a signal.
 
     Raises:
-        InputValidationError: it cannot be stored.
+        InputValidationError: the value cannot be stored.
     """
     try:
         return codec.encode(value, Any, what=what)

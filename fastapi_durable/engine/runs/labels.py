@@ -27,10 +27,10 @@ def relabelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: 
 
 
 def continued(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
-    """The tags of a run that another one goes on as: the same, with the singleton key of its own input.
+    """Return the tags of a run that another run continues as: the same tags, with the singleton key of its own input.
 
     Raises:
-        InputValidationError: the workflow's singleton key cannot be made of the input.
+        InputValidationError: the workflow's singleton key cannot be made from the input.
     """
     singleton = singleton_tag(codec, definition, input)
     if singleton in tags:

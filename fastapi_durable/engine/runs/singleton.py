@@ -106,7 +106,7 @@ async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int)
     """Take a slot for a claimed run, or suspend it until one is free.
 
     Returns:
-        Whether the run may go on. False: it waits, and its lease is released.
+        Whether the run may continue. False: it waits, and its lease is released.
 
     Raises:
         LeaseLostError: the run is not leased under `token` any more.
@@ -161,7 +161,7 @@ async def _queue_up(transaction: StoreTransaction, clock: Clock, place: SignalWa
 
 
 async def _waiting_before(transaction: StoreTransaction, queue: str, place: SignalWaiter, *, at_most: int) -> int:
-    """How many runs are in the queue before `place` and can go on; counting stops at `at_most`.
+    """How many runs are in the queue before `place` and can continue; counting stops at `at_most`.
 
     A blocked run keeps its place, but does not keep a slot empty until a deploy.
     """

@@ -1,12 +1,12 @@
-"""The thread that keeps a worker's leases while its event loop cannot.
+"""The thread that renews a worker's leases while its event loop cannot.
 
-The event loop renews leases itself, every third of a lease. If a step blocks it, or if every connection of its pool is
-taken, that does not happen in time; then this thread does it, over a connection of its own. So a process that is
-blocked keeps its runs, and a lease that ends says that its process is gone, or stands still as a whole.
+The event loop renews leases itself, every third of a lease. If a step blocks the loop, or if every connection of its
+pool is in use, the loop is late. Then this thread renews the leases, over a connection of its own. So a blocked process
+keeps its runs, and an expired lease means that its process is gone or stopped as a whole.
 
-A loop that has not turned for ten leases will hardly turn again. Then the thread gives the runs up: it hands them back,
-but for the one whose step blocks the loop. That one waits until its lease ends, and counts a crash like any other whose
-process came to nothing: it would block the next worker as well.
+A loop that has been blocked for ten leases will hardly run again. Then the thread hands the runs back, except the run
+whose step blocks the loop. That run waits until its lease ends, and counts a crash like any run whose process died: it
+would block the next worker as well.
 """
 
 import asyncio

@@ -40,7 +40,7 @@ class Schedule:
     A schedule that is new waits for its next window.
 
     Attributes:
-        key: Name of the schedule. A schedule with another key starts anew.
+        key: Name of the schedule. A schedule with another key starts without progress.
         workflow: Decorated function or registered name. Each window starts its newest version.
         input: Input of every run.
         every: Interval, counted from 1970 in UTC. Give either `every` or `cron`.
@@ -52,7 +52,7 @@ class Schedule:
         jitter: Longest delay of a window. Every worker computes the same delay for a window.
         backfill: Number of missed windows to fire before the latest one, 0 to 1000. The latest missed window always
             fires.
-        paused: Whether windows pass without a run.
+        paused: Whether the schedule starts no runs.
         tags: Tags of every run. The tag `schedule:<key>` is added.
         priority: Priority of every run.
         queue: Queue of every run.

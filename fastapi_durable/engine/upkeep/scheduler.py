@@ -1,8 +1,8 @@
-"""Fires schedules: every worker looks, and the database decides who starts a window's run.
+"""Fires schedules: every worker looks for due windows, and the database decides which one starts the run of a window.
 
-How far a schedule has come is a row of its own. Reading it, creating the run and moving it on are one transaction under
-the schedule's name, so a crash leaves a window either fired and passed or neither, and the row still knows the window
-when the run was deleted long ago.
+A row holds the progress of a schedule. One transaction under the schedule's name reads it, creates the run and moves it
+on. So a crash leaves a window either fired and passed or neither, and the row still knows the window after its run was
+deleted.
 """
 
 import asyncio
@@ -271,7 +271,7 @@ class Scheduler:
         )
 
     async def _states(self) -> dict[str, ScheduleState]:
-        """Where the schedules stand, by key; those that nobody has seen yet are not in it."""
+        """Return the states of the schedules by key, without those that no worker has seen yet."""
         store = self._kernel.store
         listed = {state.id: state for state in await store.list_schedules()}
         states: dict[str, ScheduleState] = {}

@@ -1,6 +1,7 @@
-"""What a worker does beside driving runs: it fires schedules, ends expired runs, forgets old rows, says that it lives.
+"""What a worker does besides driving runs: it fires schedules, ends expired runs, deletes old rows, and writes its
+heartbeat.
 
-Each is a loop of its own that no error ends, so a slow sweep delays no schedule, and none of them a run.
+Each task is a loop of its own that no error ends, so a slow sweep delays neither schedules nor runs.
 """
 
 import asyncio
@@ -71,7 +72,7 @@ class Upkeep:
         self._beaten_at: datetime | None = None
 
     def loops(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """The loops, by name; each goes on until it is cancelled."""
+        """The loops, by name; each continues until it is cancelled."""
         works: dict[str, Work] = {
             "heartbeat": self._beat,
             "expiry": self._expire,

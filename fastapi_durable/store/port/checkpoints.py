@@ -8,7 +8,7 @@ from fastapi_durable.store.history import HistoryRow
 
 
 class RecordedCheckpoint(NamedTuple):
-    """The stored checkpoint, and whether it is the one that the caller brought."""
+    """The stored checkpoint, and whether it is the caller's."""
 
     checkpoint: Checkpoint
     won: bool

@@ -1,4 +1,4 @@
-"""Events that are kept for those who will wait for them."""
+"""Events that are kept for runs that will wait for them."""
 
 from datetime import datetime
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Signals: who waits for which token, and signals that nobody waited for yet."""
+"""Signals: which run waits for which token, and signals that no run waited for yet."""
 
 from collections.abc import Collection
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""Schedules and workers: what keeps an application going, and who does."""
+"""Schedules and workers."""
 
 from datetime import datetime
 from typing import Protocol

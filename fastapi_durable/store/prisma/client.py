@@ -70,7 +70,7 @@ TellEnd = Callable[[Callable[[bool], None]], None]
 
 
 def end_of_transaction(client: object) -> TellEnd:
-    """How one hears of the end of the open transaction to which a client is bound.
+    """How one learns of the end of the open transaction to which a client is bound.
 
     Raises:
         ConfigurationError: it is bound to none, or is no client of `prisma_inprocess`.

@@ -313,7 +313,7 @@ class DatabaseTransaction(Database):
         return StoreError(f"the transaction is over: {error}")
 
     def raise_if_doomed(self) -> None:
-        """Refuse to go on, or to commit, after what nothing but the end of the whole transaction can undo."""
+        """Refuse to continue, or to commit, after what nothing but the end of the whole transaction can undo."""
         if isinstance(self._doomed_by, StoreConflictError):
             raise StoreConflictError(*self._doomed_by.args) from self._doomed_by
         if self._doomed_by is not None:
@@ -348,7 +348,7 @@ class DatabaseTransaction(Database):
                 await self.execute(await self.sql(), f"{statement} {_PART}")
         except StoreError as failure:
             # The connection is gone, or a statement that was given up ended the transaction. What counts is the error
-            # of the part; whoever goes on after it is told by the next call, or at the commit.
+            # of the part; whoever continues after it is told by the next call, or at the commit.
             self._doomed_by = failure
 
     async def _asked(self, operation: Callable[[], Awaitable[T]], *, urgent: bool) -> T:  # noqa: ARG002 - no place is needed

@@ -90,7 +90,7 @@ def translate(error: BaseException) -> DurableError | None:
 
 
 def fault_of_database(error: BaseException) -> StoreError | None:
-    """The library's error for one that leaves a transaction's block, if it says what became of the transaction.
+    """The library's error for one that leaves a transaction's block, if it says the result of the transaction.
 
     The block may have used the client itself. A conflict there undid the transaction like any other, and a broken
     connection did. What the database refused, such as a second row of one key, is the block's own affair.

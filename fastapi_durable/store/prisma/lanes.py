@@ -3,7 +3,7 @@
 A thousand children that are created together are a thousand transactions. Without a limit they would take every
 connection and queue for it, and later callers would wait behind all of them: they would get P2024, and leases would be
 lost. So calls wait here instead, in order of arrival. One connection is left for the renewal of leases, which does not
-wait. Transactions may take all other connections but one, so that single statements go on.
+wait. Transactions may take all other connections but one, so that single statements continue.
 """
 
 import asyncio

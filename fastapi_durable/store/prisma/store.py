@@ -65,14 +65,14 @@ class _AllOperations(
 class PrismaStateStore(_AllOperations):
     """The state store in the application's own database, through its own Prisma client.
 
-    The tables are Prisma Migrate's; `ensure_schema` checks them and creates nothing. The client has to be connected
-    before the first operation.
+    Prisma Migrate creates the tables. `ensure_schema` checks them, and creates nothing. Connect the client before the
+    first operation.
 
     Args:
-        client: An instance of a generated client, on PostgreSQL or SQLite, whose schema holds the durable models.
+        client: Instance of a generated client, on PostgreSQL or SQLite, whose schema holds the durable models.
 
     Raises:
-        SchemaMismatchError: the client lacks a model or a field; the message names it.
+        SchemaMismatchError: the client lacks a model or a field. The message names it.
     """
 
     def __init__(self, client: PrismaClient) -> None:

@@ -36,7 +36,7 @@ function go(parameters, { replace = false } = {}) {
   return show();
 }
 
-// A page that is drawn anew keeps the focus where it was.
+// A page that is drawn again keeps the focus where it was.
 const controls = () => [...main.querySelectorAll("a, button, input, select, summary")];
 
 async function show({ focus = true } = {}) {

@@ -12,12 +12,12 @@ ConsoleRole = Literal["view", "operate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleUser:
-    """Somebody who may use the console.
+    """A user of the console.
 
     Attributes:
-        name: Shown on the pages; at most 200 characters.
-        role: "view" sees runs, "operate" also changes them.
-        namespace: The only one whose runs the user sees, or `ALL_NAMESPACES`: all that the module serves.
+        name: Name to show on the pages, at most 200 characters.
+        role: "view" sees runs, and "operate" also changes them.
+        namespace: Namespace whose runs the user sees, or `ALL_NAMESPACES` for all that the module serves.
     """
 
     name: str

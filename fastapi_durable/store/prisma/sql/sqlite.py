@@ -88,7 +88,7 @@ class SqliteSql(Sql):
         return f"+{column}"
 
     def namespaces(self) -> None:
-        return None  # there is no LATERAL to go on with
+        return None  # it has no LATERAL
 
     def foresees(self, value: Json) -> bool:
         # The numeric column makes a whole number of a float that equals one, and a float of one that is very large.
