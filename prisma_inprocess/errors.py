@@ -179,9 +179,9 @@ def transaction_closed() -> EngineError:
 
 
 def transaction_failed(cause: EngineError | None) -> EngineError:
-    """The error for a transaction that the database gave up after an earlier error, which somebody ignored.
+    """Return the error for a transaction that the database aborted after an earlier error, which the caller ignored.
 
-    If that was a fault of the database, this is still one.
+    If the earlier error was a fault of the database, this one is too.
     """
     inherited = cause.fault if cause is not None and cause.retryable else None
     return EngineError(

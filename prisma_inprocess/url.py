@@ -183,7 +183,7 @@ def _date_format(name: str | None) -> DateFormat | None:
 
 
 class _Options:
-    """The part of a URL behind the question mark."""
+    """The part of a URL after the question mark."""
 
     def __init__(self, query: str) -> None:
         self.given = parse_qsl(query, keep_blank_values=True)

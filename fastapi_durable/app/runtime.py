@@ -159,7 +159,7 @@ class RuntimePart(AppBound[T]):
 
 @dataclass(slots=True)
 class StandaloneApplication:
-    """Stands for the web application in a process that has none, such as the worker command's."""
+    """Replaces the web application in a process without one, such as that of the worker command."""
 
     dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
     state: State = field(default_factory=State)

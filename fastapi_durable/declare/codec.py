@@ -1,8 +1,8 @@
-"""Between Python values and the JSON that is stored.
+"""Converts between Python values and the stored JSON.
 
-A value that the workflow sees was always decoded from its stored form, on the first run as on a replay, so both see
-the same. So `encode` reads back what it is about to return, and refuses a value that does not fit its declared type, or
-that is not the same any more. `Codec` keeps one pydantic adapter a type; build one for each engine.
+A workflow always sees a value decoded from its stored form, on the first run as on a replay, so both see the same.
+`encode` therefore reads back what it returns, and refuses a value that does not fit its declared type or that has
+changed. `Codec` keeps one pydantic adapter for each type; make one codec for each engine.
 """
 
 import json
@@ -228,7 +228,7 @@ def _is_its_own_form(value: Any, declared: Any) -> bool:
 
 
 def _adapter(declared: Any) -> TypeAdapter[Any]:
-    """The adapter of a type, which leaves NaN and infinities as they are: without a word they would become null."""
+    """Return the adapter of a type. It keeps NaN and infinities, which would silently become null."""
     try:
         return TypeAdapter(declared, config=ConfigDict(ser_json_inf_nan="constants"))
     except PydanticUserError as error:

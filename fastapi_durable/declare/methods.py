@@ -1,8 +1,8 @@
 """Methods as steps and as bodies of workflows.
 
-`@workflow` on a class makes its `@step` methods durable: in the body of a run, `await self.charge(order)` is
-`await ctx.step(self.charge, order)`. Everywhere else, in a test or inside a step, it is the plain call that it looks
-like. Where no instance is at hand, as in `ctx.step(Payments.charge, order)`, injection makes one for each execution.
+`@workflow` on a class makes its `@step` methods durable: in the body of a run, `await self.charge(order)` means `await
+ctx.step(self.charge, order)`. Everywhere else, such as in a test or inside a step, it is a plain call. Without an
+instance, as in `ctx.step(Payments.charge, order)`, injection makes one for each execution.
 """
 
 import functools

@@ -113,9 +113,9 @@ class Held(Generic[T]):
             self._ready.set()
 
     async def _settle(self, task: asyncio.Task[None], *, limited: bool) -> asyncio.CancelledError | None:
-        """Wait until the task has ended; a cancellation that comes meanwhile is returned, for afterwards.
+        """Wait until the task has ended. A cancellation that comes meanwhile is returned, to be raised afterwards.
 
-        Past the limit the task is cancelled, and past twice the limit it is left behind.
+        After the limit the task is cancelled, and after twice the limit it is given up.
         """
         loop = asyncio.get_running_loop()
         limit = self._cleanup.seconds

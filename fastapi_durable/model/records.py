@@ -1,7 +1,7 @@
 """What is stored: runs, step checkpoints, waiters and buffers.
 
-The names and JSON shapes of the stored values are those of nestjs-durable, so that either side can read the other's
-rows. In Python, times are aware UTC datetimes in whole milliseconds; an absent value and JSON null are both `None`.
+The names and JSON shapes of the stored values are those of nestjs-durable, so each library can read the other's rows.
+In Python, times are aware UTC datetimes in whole milliseconds. An absent value and JSON null are both `None`.
 """
 
 from collections.abc import Mapping

@@ -36,7 +36,7 @@ class Prefix:
         return f"{self.word}:"
 
     def begins(self, text: str) -> bool:
-        """Whether `text` begins with the word, in the default namespace's form or in that of any other."""
+        """Return whether `text` begins with the prefix, in the form of any namespace."""
         return text.startswith((f"{self.word}:", f"{self.word}@"))
 
 
@@ -84,10 +84,10 @@ def engine_id(prefix: Prefix, namespace: str, *names: str) -> str:
 
 
 def other_event(name: str) -> Prefix:
-    """The first word of a run that an event of this name started, if it is not the first name in `on_event=`.
+    """Return the prefix of a run that an event started, if its name is not the first one in `on_event=`.
 
-    `evt@@8.refunded:`. Ids of events are those of a name, so events of two names may have one id. No namespace begins
-    with `@@`.
+    It is `evt@@8.refunded:`. Each event name has its own ids, so events of two names may have one id. No namespace
+    begins with `@@`.
     """
     return replace(EVENT_RUN, word=f"{EVENT_RUN.word}@@{len(name)}.{name}")
 

@@ -93,9 +93,9 @@ def fork_run_id(source_id: str, suffix: str) -> str:
 
 
 def is_same_after_fork(recorded: str, asked: str, run_id: str) -> bool:
-    """Whether two names differ in no more than this: one is made of a fork's id, and the other of its source's.
+    """Return whether two names are equal, except that one contains a fork's id and the other its source's id.
 
-    A body makes names of `ctx.run_id`: tokens, names of steps. In the history of a fork those of the source are copied.
+    A body makes tokens and names of steps from `ctx.run_id`. The history of a fork contains the names of its source.
     """
     ids = [run_id]
     while fork := _FORK.fullmatch(ids[-1]):

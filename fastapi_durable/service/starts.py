@@ -1,5 +1,8 @@
-"""Starts runs: checked before anything is written, idempotent by id, and leased to this process at once if it has a
-free slot."""
+"""Starts runs.
+
+A start is checked before anything is written, is idempotent by id, and is leased to this process at once if it has a
+free slot.
+"""
 
 import uuid
 from collections.abc import Callable, Collection

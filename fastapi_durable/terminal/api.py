@@ -22,7 +22,7 @@ _DOTS = frozenset({".", ".."})
 
 
 class ApiRefusedError(DurableError):
-    """The API did not do what was asked; the message is its reason."""
+    """The API refused the request. The message is its reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)

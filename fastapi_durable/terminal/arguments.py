@@ -53,7 +53,7 @@ def describe_schedules(parser: argparse.ArgumentParser) -> None:
 
 
 def read_words(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Tell the words of the command line apart: the module comes first, unless `--url` stands for it."""
+    """Assign the words of the command line to their names. The module comes first, unless `--url` replaces it."""
     names = [] if arguments.url is not None else ["target"]
     names += arguments.names
     words = list(arguments.words)

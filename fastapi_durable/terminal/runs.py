@@ -81,7 +81,7 @@ async def _detail(api: Api, run_id: str) -> RunDetailView:
 
 
 async def _tail_all(api: Api, output: Output) -> int:
-    """Print changes of the newest runs until somebody interrupts."""
+    """Print changes of the newest runs until the user interrupts."""
     seen: dict[str, str] | None = None
     while True:
         page = RunPage.model_validate(await api.get("runs", limit=_TAIL_RUNS))

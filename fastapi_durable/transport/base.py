@@ -1,4 +1,4 @@
-"""The port that carries step attempts from the engine to whoever executes them."""
+"""The port that carries step attempts from the engine to the process that executes them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

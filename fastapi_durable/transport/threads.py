@@ -1,7 +1,7 @@
 """Threads for plain `def` functions: steps, and the dependencies of steps.
 
-A thread cannot be ended from outside. So whoever gives up a call waits for its thread, for a grace at most, and says so
-in the log if the thread still works then. No second call with the same key begins before the first one's thread has
+Nothing can stop a thread. So a caller that gives up a call waits for its thread, up to a grace period, and logs a
+warning if the thread still runs then. A second call with the same key begins only when the thread of the first one has
 ended. The threads are daemons: they do not keep a process from exiting.
 """
 

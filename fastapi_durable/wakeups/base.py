@@ -1,9 +1,9 @@
-"""The port through which processes notify each other, so that none of them waits for its next poll.
+"""The port through which processes notify each other, so that they need not wait for the next poll.
 
-Correctness never depends on it. A wake-up that is lost, late or repeated costs one poll of the store, or the wait for
-the next one. A process publishes a wake-up after the commit that it reports. If it dies between the two, the others
-find the change by polling. A wake-up says that something may have happened, and the store says whether it has: one
-that is forged changes nothing.
+Correctness never depends on it. A notification that is lost, late or repeated costs one poll of the store, or the wait
+for the next one. A process publishes it after the commit that it reports. If the process dies between the two, the
+others find the change by polling. A notification says only that something may have happened, and the receiver asks the
+store. So a forged notification changes nothing.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """`LISTEN` and `NOTIFY` on a connection of their own.
 
-A wake-up is sent on this connection after the commit, and not inside the transaction that it reports. PostgreSQL takes
-one lock for the whole server when a transaction that notified commits, which would queue up every commit of the fleet.
-Wake-ups of a few milliseconds leave in one notification, so a busy process costs the others little.
+The connection sends notifications after the commit, not inside the transaction that they report. PostgreSQL takes one
+lock for the whole server when a transaction that notified commits, which would serialise every commit of all processes.
+Notifications of a few milliseconds leave together, so a busy process costs the others little.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""Datagrams between the processes of one machine that share an SQLite file, which itself notifies nobody.
+"""Datagrams between the processes of one machine that share an SQLite file.
 
-Each process listens on a Unix socket of its own, in one folder for each database, and sends its wake-ups to every
-socket there. The socket of a process that is gone refuses them, and the sender removes it.
+SQLite itself sends no notifications. Each process listens on a Unix socket of its own, in one folder for each database,
+and sends its notifications to every socket there. The socket of a dead process refuses them, and the sender removes it.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class _Participant:
         return True
 
     def end(self) -> None:
-        """Send what is left, and leave. Other processes take up at once what this one released."""
+        """Send the remaining notifications, and leave. Other processes then claim at once what this one released."""
         if self._sending is not None:
             self._sending.cancel()
         while self._outbox:

@@ -49,7 +49,7 @@ class SeriesPoint(BaseModel):
 
 
 class Series(BaseModel):
-    """Points of equal width, the oldest first; the last one is still going on."""
+    """Points of equal width, the oldest first. The last one is not complete yet."""
 
     bucket_seconds: float
     points: list[SeriesPoint]

@@ -97,7 +97,7 @@ class RunFilter(_Body):
 
 
 class BulkAction(_Body):
-    """What to do to all runs that a filter selects, or to those that are named."""
+    """What to do to all runs that a filter selects, or to the named runs."""
 
     filter: RunFilter | None = None
     run_ids: Annotated[list[RunId], Field(max_length=MAX_BULK)] | None = None

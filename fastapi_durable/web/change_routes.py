@@ -14,9 +14,9 @@ from fastapi_durable.web.scope import ScopeDep
 
 
 async def send_signal(body: SendSignal, scope: ScopeDep) -> SignalSent:
-    """Send a signal to the run that waits for it, or into the buffer for the next one that will.
+    """Send a signal to the run that waits for it, or keep it for the next run that will.
 
-    A caller who sees one namespace only reaches only runs that wait there; signals in the buffer belong to nobody.
+    A caller who sees only one namespace reaches only runs that wait in it. For such a caller, no signal is kept.
     """
     if scope.namespace is not None and not scope.sees_everything:
         if not await scope.runtime.service.signal_waiting(body.token, body.payload, namespace=scope.namespace):

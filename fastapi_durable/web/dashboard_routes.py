@@ -56,7 +56,7 @@ def page_route(login: ConsoleLogin | None) -> APIRouter:
 
 
 def asset_route() -> APIRouter:
-    """Scripts, styles and pictures, which the login page needs before anybody is signed in."""
+    """Scripts, styles and pictures. The login page needs them before a user is signed in."""
     router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     found = _files()
 

@@ -1,4 +1,4 @@
-"""The console's changing routes: what operators do to runs that went wrong, one by one or many at once."""
+"""The console's changing routes: what operators do to failed runs, to one or to many."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace

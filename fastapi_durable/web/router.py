@@ -1,4 +1,4 @@
-"""Puts the console together: who may see, who may change, and what is mounted where."""
+"""Builds the console: its guards, its routes, and where they are mounted."""
 
 import logging
 from collections.abc import Sequence

@@ -102,7 +102,7 @@ def _attribute(text: str, where: str) -> AttributeFilter:
 
 
 def _moment(value: datetime | None) -> datetime | None:
-    """An aware UTC time; one without a zone is UTC. At the ends of the calendar there is no room for arithmetic."""
+    """Return a time in UTC. A time without a zone is UTC. At the ends of the calendar, arithmetic would overflow."""
     if value is None:
         return None
     aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)

@@ -1,10 +1,10 @@
-"""A run's stream as server-sent events: what `DurableModule.stream_router` mounts.
+"""A run's stream as server-sent events: the route of `DurableModule.stream_router`.
 
-Each item is an event whose id is its offset, so a browser that reconnects continues after the last item that it has:
-none is missing, and none comes twice. The end has an id of its own. A browser that comes back with that is told to stop
-(204); one that lost the connection just before the end is still told of it.
+Each item is an event whose id is its offset, so a browser that reconnects continues after its last item: no item is
+missing or repeated. The end has an id of its own. A browser that reconnects with that id is told to stop (204). A
+browser that lost the connection just before the end still receives it.
 
-FastAPI's own server-sent events suit a path operation of the application's; docs/how-to/streams.md shows one. Here the
+FastAPI's own server-sent events suit a path operation of the application; docs/how-to/streams.md shows one. Here the
 response also ends when the server stops, limits how long a reader may refuse to read, and takes one of a limited number
 of places.
 """

@@ -31,6 +31,6 @@ def require_same_origin(request: Request) -> None:
 
 
 def _authority(origin: str) -> str | None:
-    """The host and port of an origin; None if it cannot be read, which is nobody's own."""
+    """Return the host and port of an origin. None if it cannot be read; then it matches no host."""
     found = _ORIGIN.fullmatch(origin)
     return None if found is None else found["authority"].lower()

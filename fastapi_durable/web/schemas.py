@@ -334,7 +334,7 @@ class BulkResult(BaseModel):
 
 
 def json_schema_of(declared: Any, codec: Codec) -> dict[str, Any] | None:
-    """JSON Schema of a type; None where there is no value, or where pydantic reads a type but cannot describe it."""
+    """Return the JSON Schema of a type. None if there is no value, or if pydantic cannot describe the type."""
     if declared is NoInput:
         return None
     try:

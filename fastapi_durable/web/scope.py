@@ -96,7 +96,7 @@ def scope_dependency(
 
 
 def _namespace(given: object) -> str | None:
-    """What a tenant dependency returned; None for all. A `return` that was forgotten must not stand for everything."""
+    """Return the namespace that a tenant dependency gave. None: all. A forgotten `return` must not mean all."""
     if given is ALL_NAMESPACES:
         return None
     if isinstance(given, str) and given:

@@ -55,7 +55,7 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
 
 
 def start_routes(workflows: Sequence[WorkflowDefinition]) -> APIRouter:
-    """A route for each of the workflows, described by its input, and the one for any name behind them."""
+    """Return a route for each workflow, described by its input, and one for any name below them."""
     router = APIRouter(route_class=ProblemRoute)
     answers = {
         **problem_responses(
@@ -111,9 +111,9 @@ def _body(name: str, definitions: Sequence[WorkflowDefinition], codec: Codec) ->
 
 
 class _DocumentedAs:
-    """Any value as far as validation is concerned, and in the document the JSON Schema of a type.
+    """Any value for validation, and the JSON Schema of a type in the document.
 
-    The engine validates, as the version that is started wants it, and from JSON rather than from Python values.
+    The engine validates the value, as the started version needs it, from JSON and not from Python values.
     """
 
     def __init__(self, declared: Any, codec: Codec) -> None:

@@ -1,7 +1,7 @@
 """A small connection pool that never loses a connection to a cancelled caller.
 
-Connections are handed out without a round trip. Whoever cannot vouch for a connection's state discards it instead of
-giving it back.
+It hands out connections without a round trip. A caller that does not know a connection's state discards it instead of
+returning it.
 """
 
 from __future__ import annotations

@@ -189,7 +189,7 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
 
 
 def _keep_alive(connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl) -> None:
-    """Let the kernel find out when the other side is gone without a word, whether we wait for it or send to it."""
+    """Let the kernel find out when the other side is silently gone, whether we wait for it or send to it."""
     link = _socket(connection)
     if link is None or link.family not in _INTERNET:
         return

@@ -21,7 +21,7 @@ _SAMPLE: Final = 100
 
 @dataclass(slots=True, frozen=True)
 class StoredDates:
-    """Which forms the DateTime columns of a file hold, as far as was looked: `Table.column` of each."""
+    """Formats that the DateTime columns of a file hold, in the rows that were read: `Table.column` of each."""
 
     milliseconds: tuple[str, ...]
     texts: tuple[str, ...]

@@ -139,7 +139,7 @@ class SqliteThread:
             self._jobs.put(entry)
 
     def _withdraw(self, entry: _Entry) -> bool:
-        """Break off a function that nobody waits for. Returns whether it had not begun, and never will."""
+        """Withdraw a function that no caller waits for. Return whether it had not begun, and never will."""
         with self._order:
             if not entry.has_begun:
                 entry.is_unwanted = True

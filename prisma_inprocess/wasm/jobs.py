@@ -40,7 +40,7 @@ class Jobs:
         self._over = False
 
     def add(self, job: Callable[[], Any]) -> None:
-        """Queue a job behind those that wait already."""
+        """Queue a job after those that wait already."""
         self._queue.append(job)
 
     def run(self) -> None:

@@ -69,7 +69,7 @@ _UNSAFE: dict[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Unsafe:
-    """A call in a body that does nothing, or may do something else on a replay; `mend` says what to use."""
+    """A call in a body that does nothing, or may differ on a replay. `mend` says what to use instead."""
 
     file: str
     line: int
@@ -256,7 +256,7 @@ class _Scope:
 
 
 def _mend(call: ast.Call, target: Any) -> str | None:
-    """What to use instead of a call of `target`; None if it is safe, as far as one can see."""
+    """Return what to use instead of a call of `target`. None: the call seems safe."""
     if inspect.isfunction(target) and hasattr(target, STEP):
         if plain(target) is not target:
             # A step of a workflow's class: called on `self`, it is one.
@@ -298,7 +298,9 @@ def _calls(function: ast.AST) -> Iterator[ast.Call]:
 
 
 def _awaited(function: ast.AST) -> Iterator[ast.Call]:
-    """The calls that are awaited, and those whose coroutines are given to one that is: `await gather(get(), ...)`."""
+    """Return the calls that are awaited, and those whose coroutines an awaited call receives: `await gather(get(),
+    ...)`.
+    """
     for node in _nodes(function):
         if isinstance(node, ast.Await):
             yield from (each for each in (node.value, *_nodes(node.value)) if isinstance(each, ast.Call))
@@ -316,7 +318,9 @@ def _lost(function: ast.AST, contexts: frozenset[str]) -> Iterator[ast.Call]:
 
 
 def _made(function: ast.AST) -> dict[str, ast.Call]:
-    """The local names that stand for the result of one call: `client = Client()`, `async with Client() as client`."""
+    """Return the local names that hold the result of one call: `client = Client()`, `async with Client() as
+    client`.
+    """
     values: dict[str, list[ast.expr | None]] = {}
     for node in _nodes(function):
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):

@@ -1,7 +1,6 @@
-"""What happens to runs and steps, told inside this process while it happens.
+"""Live events of runs and steps, for logs, metrics and live views of this process.
 
-For logs, metrics and live views. Nothing durable hangs on it: an event says what was stored just before, and who must
-not miss anything reads the store.
+Nothing durable depends on them. An event reports what was stored just before. To miss nothing, read the store.
 """
 
 import asyncio

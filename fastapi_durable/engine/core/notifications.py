@@ -61,10 +61,10 @@ class Notifications:
             self._peers.remove(publish)
 
     def on_message(self, word: Wakeup) -> None:
-        """What another process tells; it is not told on.
+        """Handle a notification of another process. It is not passed on.
 
-        It is a hint and nothing more: whoever may connect to the database can notify. Those who learn of it look at the
-        store, and do what that says.
+        It is only a hint: everyone who may connect to the database can send one. Receivers ask the store, and act on
+        what it says.
         """
         match word.topic:
             case Topic.WORK:
@@ -94,7 +94,7 @@ class Notifications:
                 self._work.set()
 
     def next_wake(self, now: datetime) -> datetime | None:
-        """The first planned wake after `now`; those that have come are forgotten."""
+        """Return the first planned wake-up after `now`, and forget those that have come."""
         while self._wakes and self._wakes[0] <= now:
             heapq.heappop(self._wakes)
         return self._wakes[0] if self._wakes else None
@@ -103,7 +103,9 @@ class Notifications:
         await self._work.wait()
 
     def take_work(self) -> None:
-        """Forget the word about work; called before looking for it, so that none that comes meanwhile is lost."""
+        """Reset the notification of work. Call it before the poll, so that a notification during the poll is not
+        lost.
+        """
         self._work.clear()
 
     def on_run_cancelled(self, listener: Callable[[str], None]) -> Callable[[], None]:
@@ -125,7 +127,7 @@ class Notifications:
         self._delivery_listeners.append(listener)
 
     def delivered(self, run_id: str) -> None:
-        """A run that is being driven received something; what waits for it should continue at once."""
+        """Report that a driven run received something, so that the call that waits for it continues at once."""
         self._delivered(run_id)
         self._tell(Topic.DELIVERED, run_id)
 
@@ -134,7 +136,7 @@ class Notifications:
             listener(run_id)
 
     def run_cancelled(self, run_id: str) -> None:
-        """A run was cancelled, or is to be; whoever drives it should look."""
+        """Report that a run was cancelled or is to be cancelled, so that its worker checks it."""
         self._cancelled(run_id)
         self._tell(Topic.CANCELLED, run_id)
 

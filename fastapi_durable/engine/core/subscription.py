@@ -1,4 +1,4 @@
-"""A published event, what came of it, and who takes part in publishing it."""
+"""A published event, its effect, and the subscribers that take part in publishing it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -96,7 +96,7 @@ def _give_up_call(row: Checkpoint, found: GivenUp) -> None:
 
 
 def _group_of(verdict: Checkpoint, by_seq: dict[int, Checkpoint]) -> str | None:
-    """The group of children that a verdict is about; its position is the one behind theirs."""
+    """Return the group of children that a verdict is about. Its position follows theirs."""
     last = by_seq.get(verdict.seq - 1)
     return None if last is None else last.parallel_group
 

@@ -51,10 +51,10 @@ class Call:
 
 
 def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any, *, given: bool) -> Call:
-    """The call, checked as far as this engine knows the entity. One that it does not know is the entity's to judge.
+    """Return the call, checked as far as this engine knows the entity. An unknown operation is left to the entity.
 
     Raises:
-        InputValidationError: the key cannot be part of an id, or `arg` does not fit the operation.
+        InputValidationError: the key cannot be stored, or the input does not fit the operation.
     """
     checked_text("the name of an entity", entity)
     checked_text("the key of an entity", key)

@@ -50,7 +50,7 @@ class Winner(Generic[T]):
 async def run_race(
     turn: Turn, seq: int, entries: Sequence[Callable[[], None]], branches: Sequence[Branch]
 ) -> Winner[Any]:
-    """Run the branches until one has ended; what it returned, or raised, is what the race comes to."""
+    """Run the branches until one has ended. The race returns or raises what that branch does."""
     race = Race(turn, seq, entries, branches)
     try:
         verdict = await race.perform()
@@ -90,7 +90,7 @@ class Race(Primitive[dict[str, Json]]):
         self._order: list[asyncio.Task[Any]] = []
 
     def begin(self, verdict: dict[str, Json] | None) -> list["asyncio.Task[Any]"]:
-        """Let the branches run; those that are known to have lost come as far as they came."""
+        """Start the branches. Those that are known to have lost only repeat their recorded calls."""
 
         async def run(index: int) -> Any:
             self._entries[index]()
@@ -132,9 +132,9 @@ class Race(Primitive[dict[str, Json]]):
         return verdict
 
     def _first(self) -> int:
-        """The branch that ended first, of those that have ended by now.
+        """Return the branch that ended first, of those that have ended by now.
 
-        Several have if they were answered while no worker drove the run. What is recorded of them tells which it was.
+        Several have ended if they were answered while no worker drove the run. Their records tell which one was first.
         """
         # Those whose end is not told of yet came last.
         order = [*self._order, *(task for task in self.tasks if task.done())]
@@ -186,7 +186,7 @@ class Race(Primitive[dict[str, Json]]):
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=output))
 
     def _only_waits(self, wait: CancelledWait) -> bool:
-        """Whether nothing came to a cancelled wait, as far as this turn knows."""
+        """Return whether a cancelled wait received nothing, as far as this turn knows."""
         return wait.has_waiter and self.turn.history.find_finished(wait.seq) is None
 
     async def _return_late(
@@ -210,7 +210,7 @@ class Race(Primitive[dict[str, Json]]):
         return verdict
 
     def close(self) -> None:
-        """Leave nothing of the branches behind."""
+        """Close all branches."""
         for branch in self._branches if not self.tasks else ():
             branch.close()
         for task in self.tasks:

@@ -246,5 +246,5 @@ def payload_of(token: str) -> str:
 
 
 def signal_lock(token: str) -> str:
-    """The name that everybody locks who waits for `token` or delivers to it."""
+    """Return the name that every waiter and every sender of `token` locks."""
     return f"signal:{token}"

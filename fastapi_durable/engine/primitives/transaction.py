@@ -29,7 +29,9 @@ from fastapi_durable.transport.base import StepOutcome
 
 
 class _AlreadyRecorded(Exception):
-    """Somebody else finished this position first; leaving the transaction with it rolls the body's writes back."""
+    """Another turn finished this position first. Leaving the transaction with this error rolls the body's writes
+    back.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint

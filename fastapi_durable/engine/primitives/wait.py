@@ -207,7 +207,9 @@ class LockedWait(Wait[R]):
 
     @abstractmethod
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
-        """Record what has come, or the end of the wait; else leave a waiter and return None. The run is locked."""
+        """Record the delivery, or the end of the wait. Otherwise leave a waiter, and return None. The run is
+        locked.
+        """
 
     async def begin(self, transaction: StoreTransaction) -> None:
         """Record that a branch waits here: the waiter names the position, so the branch has to find it again."""

@@ -151,7 +151,7 @@ class TimedCallback(Primitive[Any]):
         return await turn.hold(self._in_time(deadline))
 
     async def _decide(self, deadline: Checkpoint) -> Checkpoint:
-        """At the deadline: the callback, if it came after all, or else the timeout."""
+        """Record, at the deadline, the callback if it has come, or else the timeout."""
         turn = self.turn
         async with turn.transaction() as transaction:
             await own_run(turn, transaction)

@@ -1,6 +1,6 @@
-"""Which run a caller means by an id, and whether it is one that he may see.
+"""Finds the run that a caller means by an id, and checks that the caller may see it.
 
-A run's namespace never changes, so looking at it before a transaction is as good as within.
+A run's namespace never changes, so it can be checked before a transaction.
 """
 
 from fastapi_durable.engine.core.kernel import Kernel

@@ -67,7 +67,7 @@ async def cancel_chain(kernel: Kernel, run_id: str, *, compensate: bool = False)
 
 
 async def cancel_all(kernel: Kernel, run_ids: Iterable[str]) -> None:
-    """Cancel several runs; those that do not exist or have ended are passed over."""
+    """Cancel several runs. Runs that do not exist or have ended are skipped."""
     for run_id in run_ids:
         try:
             await cancel_chain(kernel, run_id)

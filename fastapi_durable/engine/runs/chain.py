@@ -1,8 +1,8 @@
-"""Chains: runs that followed one another through `ctx.continue_as_new`, `order`, `order~1`, `order~2`, ...
+"""Chains: runs that followed one another through `ctx.continue_as_new`: `order`, `order~1`, `order~2`, ...
 
-Whoever knows one run of a chain means the chain: what is asked of an earlier run goes to the one that lives. That one
-holds a waiter on the chain's token, so it is found with one read, also when earlier runs have been pruned. It goes with
-the run's other waiters when the chain ends; then the way leads from run to run.
+Any run id of a chain addresses its live run. That run holds a waiter on the chain's token, so one read finds it, even
+when earlier runs have been pruned. The waiter is removed with the run's other waiters when the chain ends. After that,
+the runs are followed one by one.
 """
 
 from fastapi_durable.model.records import Run, RunStatus, SignalWaiter

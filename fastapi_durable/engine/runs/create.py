@@ -244,7 +244,7 @@ async def admit_or_refuse(
 
 
 def report(kernel: Kernel, refusal: Refusal) -> None:
-    """Log that a run did not begin, and tell those who count it."""
+    """Log that a run was not started, and send the live event that counts it."""
     run, error = refusal
     _log.warning("run %s of workflow %r was not started: %s", run.id, run.workflow, error.message)
     kernel.events.run("run.refused", run, error=error)

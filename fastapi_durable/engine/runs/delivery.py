@@ -1,7 +1,7 @@
-"""From a delivery to the position that waits for it: recorded, and the run woken, in the transaction that consumes the
-delivery.
+"""From a delivery to the position that waits for it.
 
-This is the only way to answer a waiter: of a signal, of an event, or of the end of another run.
+The transaction that consumes the delivery also records it and wakes the run. This is the only way to answer a waiter:
+of a signal, of an event, or of the end of another run.
 """
 
 from datetime import datetime

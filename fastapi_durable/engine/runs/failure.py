@@ -69,7 +69,7 @@ def named(error: BaseException) -> str:
 
 
 def attribute_of(error: BaseException, name: str) -> Any:
-    """An attribute of an exception; None if it has none, or cannot be asked."""
+    """Return an attribute of an exception. None if it has none, or if reading it fails."""
     try:
         return getattr(error, name, None)
     except BaseException:
@@ -108,7 +108,9 @@ def _first_failure(error: BaseException) -> Any:
 
 
 def _bounded(error: ErrorRecord) -> ErrorRecord:
-    """The error with at most so many causes: each run that a failure comes through adds one. The middle is left out."""
+    """Return the error with a bounded number of causes, because each run that a failure passes adds one. The middle
+    is dropped.
+    """
     causes = [error]
     while (cause := causes[-1].cause) is not None:
         causes.append(cause)

@@ -22,7 +22,7 @@ def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Co
 
 
 def relabelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
-    """The tags of a run that takes those of another one over; the singleton key is that of its own input."""
+    """Return the tags of a run that takes over those of another run, with the singleton key of its own input."""
     return labelled(codec, definition, input, [tag for tag in tags if not tag.startswith(SINGLETON_TAG)])
 
 
@@ -40,5 +40,5 @@ def continued(codec: Codec, definition: WorkflowDefinition, input: Json, tags: C
 
 
 def schedule_tag(key: str) -> str:
-    """The tag of every run of a schedule, by which those that have not ended are found."""
+    """Return the tag of every run of a schedule. It finds the runs that have not ended."""
     return f"{SCHEDULE_TAG}{key}"

@@ -94,10 +94,10 @@ async def _may_be_awaited(store: StateStore, run: Run) -> bool:
 
 
 async def lock_waiting_runs(transaction: StoreTransaction, run_id: str) -> None:
-    """Lock the runs that wait for the end of a run, before it is locked itself, by the transaction that ends it.
+    """Lock the runs that wait for the end of a run, before the run itself, in the transaction that ends it.
 
-    A run that waits comes before the one that it waits for: so it is for a run that joins another one, and for one that
-    is cancelled or retried with its children.
+    A waiting run is always locked before the run that it waits for. A run that joins another one, and a run that is
+    cancelled or retried with its children, follow the same order.
     """
     waiters = [await transaction.find_signal_waiter(token) for token in _awaited_by(run_id)]
     for waiting in sorted({waiter.run_id for waiter in waiters if waiter is not None}):

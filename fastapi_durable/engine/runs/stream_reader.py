@@ -1,7 +1,7 @@
-"""Following a stream of a run: page by page, and then item by item as they come.
+"""Follows a stream of a run: page by page, and then item by item.
 
-A reader holds its place and nothing else, so readers do not wait for each other. It is woken by word of the run, from
-this process or another one, and looks by itself once a poll interval.
+A reader holds only its offset, so readers do not wait for each other. Notifications of the run wake it, from this
+process or another one. It also polls once per poll interval.
 """
 
 import asyncio
@@ -62,10 +62,10 @@ class StreamReader:
         self._due_at = float("-inf")
 
     async def read(self) -> list[StreamRow]:
-        """The next items, up to a hundred; none: there are no more yet, or the stream `has_ended`.
+        """Return the next items, up to a hundred. None yet: an empty list, or the stream `has_ended`.
 
         Raises:
-            RunNotFoundError: the run does not exist, or not any more.
+            RunNotFoundError: the run does not exist, or was deleted.
         """
         # Before the store is asked: what is told meanwhile is looked for once more.
         self._watch.heard.clear()

@@ -166,13 +166,14 @@ async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
 
 
 class TargetStart(Primitive[int]):
-    """Starts the target as runs of their own: they outlive the accumulator, and are not cancelled with it.
+    """Starts the target workflow as runs without a parent, so they outlive the accumulator and are not cancelled with
+    it.
 
-    Returns how many of the events, from the first one on, they have.
+    It returns how many of the events they have, from the first one on.
 
     Args:
-        events: What was collected. The target as this process knows it says what becomes of them: one run for all of a
-            batch, else one for each. So the input fits it, also where a deploy has made a batch of single events.
+        events: The collected events. The target as this process declares it decides: one run for all of a batch, or
+            else one run for each event. So the input fits, even where a deploy has made a batch of single events.
     """
 
     def __init__(self, turn: Turn, seq: int, target: str, events: list[dict[str, Any]]) -> None:

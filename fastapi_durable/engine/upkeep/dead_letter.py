@@ -65,7 +65,7 @@ def inline_handlers(definitions: Iterable[WorkflowDefinition]) -> list[WorkflowD
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The run that is to be told of a dead one, and what it is a run of."""
+    """The run that handles a dead run, and its workflow."""
 
     run: Run
     definition: WorkflowDefinition

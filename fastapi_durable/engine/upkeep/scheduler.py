@@ -228,7 +228,7 @@ class Scheduler:
     async def _locked(
         self, transaction: StoreTransaction, schedule: Schedule, gates: Iterable[str] = ()
     ) -> ScheduleState:
-        """The state, with everybody else kept from it; one that is new begins now."""
+        """Return the state of a schedule, locked. The state of a new schedule begins now."""
         schedule_id = self._id(schedule)
         for name in sorted([f"schedule:{schedule_id}", *gates]):
             await transaction.lock_name(name)
@@ -240,7 +240,7 @@ class Scheduler:
         await transaction.save_schedule(replace(state, updated_at=self._kernel.clock.now()))
 
     async def _overlaps(self, transaction: StoreTransaction, schedule: Schedule) -> bool:
-        """Whether a window is to be left out because a run of the schedule, however it came about, has not ended."""
+        """Return whether to skip a window, because a run of the schedule has not ended."""
         if schedule.overlap == "allow":
             return False
         live = RunQuery(
@@ -300,7 +300,9 @@ class Scheduler:
         return None if window is None else schedule.fires_at(window)
 
     def _warn_of_clock(self, schedule: Schedule, state: ScheduleState) -> None:
-        """Say once, each time a schedule is found there, that it stands in the future and will not fire until then."""
+        """Log once, each time it happens, that a schedule's last window is in the future, so that it does not fire
+        until then.
+        """
         if state.last_window - self._kernel.clock.now() <= _CLOCKS_APART:
             self._ahead.discard(schedule.key)
         elif schedule.key not in self._ahead:

@@ -1,7 +1,7 @@
-"""What a worker does besides driving runs: it fires schedules, ends expired runs, deletes old rows, and writes its
-heartbeat.
+"""What a worker does besides driving runs.
 
-Each task is a loop of its own that no error ends, so a slow sweep delays neither schedules nor runs.
+It fires schedules, ends expired runs, deletes old rows, and writes its heartbeat. Each task is a loop of its own that
+no error ends, so a slow sweep delays neither schedules nor runs.
 """
 
 import asyncio

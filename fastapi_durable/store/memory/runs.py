@@ -152,7 +152,7 @@ def _is_finished(tables: Tables, prepared: PreparedCheckpoint) -> bool:
 
 
 def _is_joined(tables: Tables, run_id: str) -> bool:
-    """Whether no parent needs the run any more: it has ended itself, or the ending stands in its history."""
+    """Return whether no parent needs the run: its parent has ended, or has recorded its ending."""
     run = tables.runs.get(run_id)
     parent = None if run is None or run.parent_run_id is None else tables.runs.get(run.parent_run_id)
     if run is None or parent is None or parent.status.is_terminal:

@@ -30,7 +30,7 @@ class Gate:
         self._lock.release()
 
     async def close_for_others(self) -> "Session":
-        """Begin a transaction, and keep everybody else out until it is over."""
+        """Begin a transaction, and keep all other calls waiting until it is over."""
         self._refuse_self_deadlock()
         await self._lock.acquire()
         self._owner = asyncio.current_task()
@@ -73,7 +73,7 @@ class Session:
 
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
-        """What is done in the block is undone if it raises, and nothing else."""
+        """Undo what is done in the block, and nothing else, if the block raises."""
         async with self.parts.part():
             length = self.tables.journal.length
             try:

@@ -1,7 +1,7 @@
 """Group commit: calls of one kind that are made at the same time become one statement.
 
-A call that finds none under way is made at once and by itself, so a lone caller never waits for company. Those that
-come while it runs gather, and are written together when it is done; while that batch is written the next one gathers.
+A call that finds no other under way is made at once, so a lone caller never waits. Calls that come while it runs
+gather, and are written together when it is done. While that batch is written, the next one gathers.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ class Group(Generic[C, T]):
     async def call(self, encode: Callable[[], C | None], alone: Callable[[], Awaitable[T]]) -> T:
         """Make a call, by itself or with others; return, or raise, what it would by itself.
 
-        A cancelled caller does not cancel the others. Its own call may have been done or not, as if it had called alone.
+        A cancelled caller does not cancel the others. Its own call may have been done or not, as a call alone may have.
         The batch with the call ends before the cancellation propagates, so the caller can read the result.
 
         Args:

@@ -100,7 +100,9 @@ def connections_of(client: object) -> int:
 
 
 def database_of(client: object) -> str:
-    """Which database the client uses, for a message: a file, or a name and a server. Nobody's password is in it."""
+    """Return which database the client uses, for a message: a file, or a name and a server. It contains no
+    password.
+    """
     try:
         url = urlsplit(_url_of(client))
         if url.scheme in ("file", "sqlite"):

@@ -126,7 +126,7 @@ class Database:
         return await self._attempt(lambda: self.client.execute_raw(text, *sql.parameters), urgent=urgent)
 
     async def atomically(self, work: Work[T]) -> T:
-        """Run several statements as one: in a transaction of their own."""
+        """Run several statements in a transaction of their own."""
 
         async def in_transaction() -> T:
             async with self.transaction(_OWN_TRANSACTION) as database:

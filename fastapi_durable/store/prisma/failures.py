@@ -1,9 +1,8 @@
-"""What the client's errors mean for the caller of the store.
+"""Translates the client's errors for the caller of the store.
 
-A client of `prisma_inprocess` says by an attribute, `fault`, what went wrong between it and its database. The errors
-of other clients are told apart by Prisma's codes and by the class names of the generated package, which cannot be
-imported.
-The text is the client's, which names host and database but never a password.
+A client of `prisma_inprocess` has an attribute `fault`, which says what failed between it and its database. The errors
+of other clients are recognised by Prisma's codes and by the class names of the generated package, which cannot be
+imported. The text is the client's own, which names host and database but never a password.
 """
 
 from fastapi_durable.model.errors import (

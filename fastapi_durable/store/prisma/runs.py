@@ -146,9 +146,9 @@ class RunOperations(Operations):
 
 
 async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[str]:
-    """Delete runs by a statement that returns their ids, with all that belongs to them, within a transaction.
+    """Delete runs with a statement that returns their ids, and all that belongs to them, within a transaction.
 
-    The runs go first: whoever comes second finds none, and leaves their checkpoints to the first.
+    The runs go first: a second deleter finds none, and leaves their checkpoints to the first one.
     """
     ids = [row["id"] for row in await database.query(sql, statement)]
     if ids:

@@ -1,4 +1,4 @@
-"""What somebody typed into the form, or sent as JSON."""
+"""What a user typed into the form, or sent as JSON."""
 
 import json
 import secrets

@@ -1,4 +1,4 @@
-"""`ConsoleLogin`: who may sign in, and what guards the console's routes then."""
+"""`ConsoleLogin`: signs users in, and guards the console's routes."""
 
 import inspect
 import logging
@@ -225,7 +225,7 @@ class ConsoleLogin:
         return router
 
     async def _admit(self, request: Request) -> None:
-        """Read the attempt and count it, before anything looks at the password."""
+        """Read the attempt and count it, before its password is checked."""
         attempt = await read_attempt(request)
         wait = self._throttle.admit(_address(request), attempt.credentials.username, self._clock.now())
         if wait is not None:

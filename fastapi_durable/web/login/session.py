@@ -1,7 +1,7 @@
-"""The session: a cookie that says who is signed in and until when, and that nobody else can write.
+"""The session: a signed cookie that says who is signed in and until when.
 
-`base64url(JSON) "." base64url(HMAC-SHA256)`, as nestjs-durable writes it. It is signed, not encrypted:
-it holds a name, a role, a namespace and two times, and nothing secret. The server keeps nothing, so any process
+It is `base64url(JSON) "." base64url(HMAC-SHA256)`, as nestjs-durable writes it. It is signed, not encrypted: it holds a
+name, a role, a namespace and two times, and nothing secret. The server stores nothing, so any process with the secret
 can read it.
 """
 
