@@ -136,7 +136,7 @@ class Pool(Generic[C]):
         self._close_idle()
 
     async def close(self) -> None:
-        """The same, and wait for the end of it, within a limit."""
+        """Close all connections, and wait for that within a limit."""
         self.shut()
         if self._opening:
             await asyncio.wait(self._opening, timeout=_CLOSE_LIMIT)

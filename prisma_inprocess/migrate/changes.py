@@ -71,7 +71,7 @@ async def push(
                 "--force-reset to delete everything first"
             )
         if done["warnings"] and not accept_data_loss:
-            question = f"{joined(done['warnings'])}. Go on?"
+            question = f"{joined(done['warnings'])}. Continue?"
             if ask is None or not ask(question):
                 raise MigrationError(
                     f"nothing was changed, because data would be lost: {joined(done['warnings'])}. Pass "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 Ask = Callable[[str], bool]
-"""Asks somebody a question to answer with yes or no."""
+"""Asks the user a question to answer with yes or no."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -60,9 +60,9 @@ def check_branches(call: str, branches: Sequence[object]) -> None:
 
 
 def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """A task for `entering`, which awaits the branch.
+    """Return a task for `entering`, which awaits the branch.
 
-    A task that is cancelled before its first cycle never comes to the branch, and Python would warn the user of it.
+    A task that is cancelled before its first cycle never awaits the branch, and Python would log a warning.
     """
     task = asyncio.create_task(entering)
     branch_watched(task, branch)

@@ -81,7 +81,7 @@ class Child(LockedWait[Any]):
         return SignalWaiter(token=token, run_id=self.turn.run.id, seq=self.seq, parallel_group=group)
 
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
-        """Make sure that the child exists; record its ending if it has one, else leave a waiter for it."""
+        """Make sure that the child exists. Record its ending if it has one, or else leave a waiter for it."""
         turn, request = self.turn, self._request
 
         async def settle(

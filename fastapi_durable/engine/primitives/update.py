@@ -26,7 +26,7 @@ from fastapi_durable.model.reserved import UPDATE
 from fastapi_durable.model.run_ids import root_of
 
 _HOPS_AT_MOST = 50
-"""How often an update runs after a run that goes on as a new one while the update is validated."""
+"""How often an update follows a run that continues as a new run while the update is validated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -137,10 +137,12 @@ async def _cancel_tree(
 
 
 async def _singletons_below(store: StateStore, run: Run) -> list[Run]:
-    """One live run below of each singleton key, so that the cancel can lock its gate before it locks a run.
+    """Return one live run of each singleton key below a run, so that the cancel can lock its gate before it locks a
+    run.
 
-    Else a run that comes to the gate meanwhile is overlooked, and an ending that wakes one of the tree meets the
-    cancel. What is beyond the limit, or begins after this look, leaves that to the second look of the run that waits.
+    Otherwise a run that reaches the gate meanwhile would be missed, and an ending that wakes a run of the tree would
+    conflict with the cancel. What is beyond the limit, or begins after this query, is left to the next poll of the
+    waiting run.
     """
     found: dict[str, Run] = {}
     level, seen = [run.id], {run.id}

@@ -35,10 +35,10 @@ _LOOKED_AT = 100
 
 
 def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> str | None:
-    """The tag that a run of this encoded input gets; None if the workflow is no singleton.
+    """Return the tag of a run with this encoded input. None if the workflow is not a singleton.
 
     Raises:
-        InputValidationError: the key cannot be made, or cannot be stored.
+        InputValidationError: the key of the input cannot be made or stored.
     """
     if definition.singleton is None:
         return None

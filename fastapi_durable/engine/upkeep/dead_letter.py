@@ -72,10 +72,10 @@ class Letter:
 
 
 async def letter_of_this_death(transaction: StoreTransaction, dead: Run, letter: Run) -> Run:
-    """`letter` under an id that no earlier death of the run has taken; part of the transaction that buries `dead`.
+    """Return `letter` with an id that no earlier death of the run has used.
 
-    A letter and its death are one transaction, and of two workers one buries the run. So a letter that exists belongs
-    to an earlier death: before a retry, or of a deleted run that had the same id.
+    A letter and its death are one transaction, and only one of two workers marks the run as dead. So an existing letter
+    belongs to an earlier death: before a retry, or of a deleted run that had the same id.
     """
     first = 1 + await _earlier_deaths(transaction, dead.id)
     for number in range(first, first + _LETTERS_LOOKED_AT):

@@ -66,7 +66,7 @@ def unconnected_twin(client: object) -> ConnectableClient | None:
 
 
 TellEnd = Callable[[Callable[[bool], None]], None]
-"""Takes what is to be called when a transaction is over; it is told whether it was committed."""
+"""Takes a function to call when a transaction is over, with whether it was committed."""
 
 
 def end_of_transaction(client: object) -> TellEnd:
