@@ -36,7 +36,7 @@ def described(value: Any) -> str:
 
 
 def _port(port: type, advice: str) -> PlainValidator:
-    """An object with the methods of a port; its behaviour is the contract tests' business."""
+    """Accept an object with the methods of a port. The contract tests check its behaviour."""
 
     def checked(value: Any) -> Any:
         if inspect.isclass(value):

@@ -339,7 +339,7 @@ def _nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _types_of(function: FunctionType) -> dict[str, type]:
-    """The classes that parameters are declared with; others are left out."""
+    """Return the declared classes of the parameters, without other annotations."""
     try:
         hints = hints_of(function, function.__qualname__)
     except DefinitionError:
