@@ -62,7 +62,7 @@ async def deliver(ctx: WorkflowContext, delivery: Delivery) -> str:
 
 @workflow(name="stocktaking", tags=["warehouse"])
 async def take_stock(ctx: WorkflowContext, shelves: int) -> str:
-    """Count every shelf: in aisles side by side, in children where somebody counts twice, the rest one by one."""
+    """Count every shelf: in aisles at the same time, in children where somebody counts twice, the rest one by one."""
     await ctx.step(scan, 0)
     await ctx.gather(walk(ctx, [1, 2, 3]), walk(ctx, [4, 5]), walk(ctx, [6]))
     await ctx.child(count_twice, 7)
@@ -94,7 +94,7 @@ def positive(cents: int) -> str | None:
 
 @workflow(name="price-change", updates={"cents": positive})
 async def change_price(ctx: WorkflowContext, price: Price) -> str:
-    """When the hour has come, somebody looks at the new price, and lets the run go on or names another price."""
+    """When the hour has come, somebody looks at the new price, and lets the run continue or names another price."""
     if price.in_hours:
         await ctx.sleep(timedelta(hours=price.in_hours))
     reviewed = await ctx.race(ctx.breakpoint("review"), ctx.on_update("cents", int))
@@ -175,6 +175,6 @@ async def announce(delivery: Delivery, workflows: WorkflowServiceDep) -> dict[st
 
 @router.post("/closing", status_code=202)
 async def close(workflows: WorkflowServiceDep) -> dict[str, int]:
-    """Whoever waits for the end of the day goes on."""
+    """Whoever waits for the end of the day continues."""
     published = await workflows.publish_event(CLOSED)
     return {"runs": len(published.receivers)}

@@ -1,7 +1,7 @@
 """The checkout: from a placed order to a shipped or a rejected one.
 
 Read it as if no process ever died. Each outcome is recorded before the next line runs; after a crash the function is
-called again, is handed the recorded outcomes, and goes on with what was not done yet.
+called again, is handed the recorded outcomes, and continues with what was not done yet.
 """
 
 import asyncio

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _OF_THE_CLIENT = {
     "generate": "write the client of a schema",
     "migrate": "apply, write and inspect migrations: deploy, status, dev, diff, resolve, reset",
-    "db": "bring a database and a schema together, without migrations: push, pull",
+    "db": "push or pull a schema without migrations",
     "validate": "check a schema",
     "format": "format a schema",
 }
@@ -68,7 +68,8 @@ def _describe_init(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "init",
         help="write what a project needs: schema.prisma, main.py, .env, .gitignore",
-        description="Write what a new project needs, or what an existing one lacks; what is there stays as it is.",
+        description="Write the files that a new project needs, or what an existing project lacks. Existing "
+        "content stays as it is.",
     )
     parser.add_argument("folder", nargs="?", type=Path, default=Path(), help="the project's folder (default: this one)")
     parser.add_argument("--database", choices=PROVIDERS, help="database of a new schema (default: sqlite)")
@@ -126,21 +127,23 @@ def _schema(arguments: argparse.Namespace) -> int:
 def _describe_worker(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "worker",
-        help="drive runs in a process without a web server",
-        description="Drive the runs of a DurableModule until SIGTERM or Ctrl-C; runs under way come to their next "
-        "checkpoint first. A second signal ends the process at once.",
+        help="run a worker: drive runs in a process without a web server",
+        description="Drive the runs of a DurableModule until SIGTERM or Ctrl-C. Before it stops, the worker "
+        "waits until its runs reach a checkpoint. A second signal ends the process at once.",
     )
     _add_target(parser)
     parser.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
-        help="for the worker's own messages, unless the application sets up logging (default: info)",
+        help="log level of the worker's messages, unless the application configures logging (default: info)",
     )
     parser.add_argument(
-        "--health-port", type=int, metavar="PORT", help="answer GET /health/live, /health/ready and /metrics here"
+        "--health-port", type=int, metavar="PORT", help="port that answers GET /health/live, /health/ready and /metrics"
     )
-    parser.add_argument("--health-host", default="127.0.0.1", metavar="HOST", help="address of it (default: 127.0.0.1)")
+    parser.add_argument(
+        "--health-host", default="127.0.0.1", metavar="HOST", help="address of that port (default: 127.0.0.1)"
+    )
     parser.set_defaults(work=_worker)
 
 
@@ -169,8 +172,8 @@ def _quickest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 def _describe_check(commands: "argparse._SubParsersAction[Any]") -> None:
     parser = commands.add_parser(
         "check",
-        help="look whether a module could start: options, dependencies, database, tables",
-        description="Start everything of a DurableModule but its worker, say what was found, and stop.",
+        help="check whether a module can start: options, dependencies, database, tables",
+        description="Start a DurableModule without its worker, report what was found, and stop.",
     )
     _add_target(parser)
     parser.set_defaults(work=_check)
@@ -192,9 +195,9 @@ def _describe_runs(commands: "argparse._SubParsersAction[Any]") -> None:
 
     parser = commands.add_parser(
         "runs",
-        help="see and steer runs: list, show, cancel, retry, signal, tail",
-        description="See and steer the runs of a DurableModule over its own store, or of a running console. Drives "
-        "nothing.",
+        help="inspect and manage runs: list, show, cancel, retry, signal, tail",
+        description="Inspect and manage the runs of a DurableModule in its store, or of a running console. "
+        "No run is driven.",
     )
     describe_runs(parser)
     parser.set_defaults(work=_runs)
@@ -204,7 +207,7 @@ def _describe_workers(commands: "argparse._SubParsersAction[Any]") -> None:
     from fastapi_durable.terminal.arguments import describe_workers
 
     parser = commands.add_parser(
-        "workers", help="list the workers that live", description="List the workers that live, with their load."
+        "workers", help="list the live workers", description="List the live workers with their load."
     )
     describe_workers(parser)
     parser.set_defaults(work=_upkeep)
@@ -215,8 +218,8 @@ def _describe_queues(commands: "argparse._SubParsersAction[Any]") -> None:
 
     parser = commands.add_parser(
         "queues",
-        help="list the queues: limits, what runs and what waits",
-        description="List the queues with their limits, the runs that are driven, and those that wait.",
+        help="list the queues: limits, driven runs, waiting runs",
+        description="List the queues with their limits, the runs that are driven, and the runs that wait.",
     )
     describe_queues(parser)
     parser.set_defaults(work=_upkeep)
@@ -227,8 +230,8 @@ def _describe_schedules(commands: "argparse._SubParsersAction[Any]") -> None:
 
     parser = commands.add_parser(
         "schedules",
-        help="see and steer schedules: list, pause, resume, trigger",
-        description="See and steer the schedules of a DurableModule.",
+        help="inspect and manage schedules: list, pause, resume, trigger",
+        description="Inspect and manage the schedules of a DurableModule.",
     )
     describe_schedules(parser)
     parser.set_defaults(work=_upkeep)

@@ -63,14 +63,17 @@ OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
 
 class DurableModule:
-    """Durable workflows for one or more applications; made by `for_root` or `for_root_async`.
+    """Durable workflows for one or more applications. `for_root` and `for_root_async` create a module.
 
-    It holds declarations only. What runs lives in the application whose lifespan is open, so one module can serve
-    several applications that do not see each other.
+    A module holds declarations only. What runs lives in the application whose lifespan is open, so one module can
+    serve several applications that do not see each other.
 
     Attributes:
-        state_store, workflow_service, workflow_engine, run_gateway: Dependencies, for `Depends(...)`, that mean this
-            module where an application has several. With one module, `StateStoreDep` and its like are enough.
+        state_store: Dependency for `Depends(...)`: the store of this module. With one module in an application,
+            `StateStoreDep` is enough.
+        workflow_service: Dependency: the service of this module, as `WorkflowServiceDep`.
+        workflow_engine: Dependency: the same service, as `WorkflowEngineDep`.
+        run_gateway: Dependency: the gateway of this module, as `RunGatewayDep`.
     """
 
     def __init__(
@@ -125,7 +128,7 @@ class DurableModule:
             ConfigurationError: `options` is not a `DurableOptions`.
             DefinitionError: a workflow or step is declared in a way that cannot work.
         """
-        _checked_options(options, "for_root takes")
+        _checked_options(options, "the argument of for_root")
         return cls(use_factory=lambda: options, inject=(), workflows=workflows, steps=steps, entities=entities)
 
     @classmethod
@@ -287,20 +290,25 @@ class DurableModule:
         lifetime: Duration = "5 min",
         max_readers: int = 1000,
     ) -> APIRouter:
-        """A stream of runs for browsers: `app.include_router(durable.stream_router("tokens", prefix="/answers", ...))`.
+        """Return a route that streams the items of runs to browsers.
 
-        `GET /answers/{run_id}/tokens` sends the items and the run's status as server-sent events. It goes on behind
-        `Last-Event-ID`, or behind `?after=`, and ends with the stream.
+        Include `durable.stream_router("tokens", prefix="/answers", dependencies=[Depends(may_read)])`, and `GET
+        /answers/{run_id}/tokens` sends the items and the run's status as server-sent events. A reader that connects
+        again continues after `Last-Event-ID`, or after `?after=`. The response ends with the stream.
 
         Args:
-            name: Of the stream; letters, digits, `.`, `_` and `-`.
-            dependencies: They decide who may read: one with the parameter `run_id: str` gets the run's id, and raises
+            name: Name of the stream: letters, digits, `.`, `_` and `-`.
+            prefix: Path below which the route is mounted.
+            dependencies: Dependencies that decide who may read. A parameter `run_id: str` receives the run's id. Raise
                 `HTTPException` to refuse.
-            allow_unauthenticated: Let everybody who knows a run's id read its stream.
-            heartbeat: A comment is sent after so much silence, so that no proxy cuts the connection.
-            lifetime: A response ends after this time, and the browser connects again by itself. A server other than
-                uvicorn waits for it when it stops.
-            max_readers: Open responses; more are refused (503).
+            allow_unauthenticated: Whether everyone who knows a run's id may read its stream.
+            heartbeat: Silence after which the route sends a comment, so that no proxy cuts the connection.
+            lifetime: Time after which a response ends; the browser connects again. A server other than uvicorn waits
+                for it when it stops.
+            max_readers: Maximum number of open responses. The route refuses more with 503.
+
+        Returns:
+            A router.
 
         Raises:
             ConfigurationError: the name does not fit a path, or nothing says who may read.
@@ -322,10 +330,10 @@ class DurableModule:
     def add_exception_handlers(self, app: Starlette) -> None:
         """Answer the library's errors in the application's own routes with problem documents (RFC 9457).
 
-        404 for what is not there, 409 for conflicts, 422 for bad input, 429 for a full singleton, 503 with
-        `Retry-After` while the database or the module is away, 504 for a result that is not there in time. A handler
-        of the application for one class of errors goes before. Errors that mean a mistake in the code, and the failure
-        of a run, stay a 500 without details. Errors in a WebSocket stay as they are.
+        404 for a missing run, 409 for conflicts, 422 for bad input, 429 for a full singleton, 503 with `Retry-After`
+        while the database or the module is not available, and 504 for a result that is late. The application's own
+        handler for a class of errors takes precedence. Mistakes in the code and failures of runs stay a 500 without
+        details. Errors in a WebSocket stay as they are.
 
         Args:
             app: The application.
@@ -347,7 +355,14 @@ class DurableModule:
         return runtime_of(app, self)
 
     async def health(self, app: Application, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
-        """How the module is doing in an application; never raises for a store that is down.
+        """Return the state of the module in an application. It does not raise when the database is down.
+
+        Args:
+            app: The application.
+            timeout: Time within which the store must answer.
+
+        Returns:
+            Whether the module is alive and ready, and why not.
 
         Raises:
             NotStartedError: the lifespan has not run in this application.
@@ -445,7 +460,7 @@ class DurableModule:
             stack.callback(setattr, entry, "runtime", None)
             stack.enter_context(metered(engine.kernel))
             if options.wakeups is not None:
-                # Outlives the worker, which hands runs back when it stops: the others shall hear of it.
+                # Outlives the worker, which hands runs back when it stops: the others shall learn of it.
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))
                 stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
@@ -467,7 +482,7 @@ class DurableModule:
             result = factory(*[await resolver.value(function, execution) for function in self._inject])
         if inspect.isawaitable(result):
             result = await result
-        _checked_options(result, "use_factory returned")
+        _checked_options(result, "the result of use_factory")
         return result
 
     async def _enter_app_scoped(self, resolver: DependencyResolver, scope: AppScope) -> None:
@@ -506,14 +521,16 @@ async def _answered(options: DurableOptions, ask: Callable[[], Awaitable[None]])
                     return await ask()
                 except (StoreUnavailableError, StoreConflictError) as error:
                     if failed is None:
-                        _log.warning("the state store (%s) does not answer yet, it is asked again: %s", store, error)
+                        _log.warning(
+                            "the state store (%s) does not answer yet; the start tries again: %s", store, error
+                        )
                     failed = error
                 await asyncio.sleep(_STARTUP_PAUSE)
     except TimeoutError as error:
         said = "" if failed is None else f": {failed}"
         raise StoreUnavailableError(
-            f"the state store ({store}) did not answer within {limit:g} s of the start{said}. Is the "
-            "database running, and its address right? DURABLE_STARTUP_TIMEOUT sets how long to wait"
+            f"the state store ({store}) did not answer within {limit:g} s of the start{said}. Check that the "
+            "database is running and that its address is right. DURABLE_STARTUP_TIMEOUT sets how long to wait"
         ) from (failed or error)
 
 
@@ -556,8 +573,7 @@ def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:
     except TypeError as error:
         names = ", ".join(default_name(each) for each in inject) or "nothing"
         raise ConfigurationError(
-            f"use_factory does not take what inject lists ({names}): {error}. It is called with one positional "
-            "argument for each"
+            f"use_factory must take one positional argument for each dependency that inject lists ({names}): {error}"
         ) from error
     except ValueError:
         pass  # the signature of a built-in cannot be read; the call will tell
@@ -566,7 +582,7 @@ def _check_factory(factory: Any, inject: Sequence[Any] | None) -> None:
 def _checked_options(value: Any, what: str) -> None:
     if isinstance(value, DurableOptions):
         return
-    hint = "; write DurableOptions(store=...) around it" if hasattr(value, "claim_runs") else ""
+    hint = ". Write DurableOptions(store=...) around it" if hasattr(value, "claim_runs") else ""
     if isinstance(value, dict):
-        hint = "; write DurableOptions(**...) around it"
-    raise ConfigurationError(f"{what} {described(value)}, but DurableOptions are expected{hint}")
+        hint = ". Write DurableOptions(**...) around it"
+    raise ConfigurationError(f"{what} must be a DurableOptions, got {described(value)}{hint}")

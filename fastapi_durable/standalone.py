@@ -40,7 +40,7 @@ def load_module(target: str) -> DurableModule:
     name, colon, path = target.partition(":")
     if not (name and colon and path):
         raise TargetError(
-            f"{target!r} does not name a module object: write package.module:attribute, as in "
+            f"{target!r} does not name a module object. Write package.module:attribute, such as "
             "example_app.durable:durable"
         )
     here = str(Path.cwd())
@@ -62,7 +62,7 @@ def load_module(target: str) -> DurableModule:
 async def drive(module: DurableModule, *, health: Address | None = None) -> int:
     """Drive runs until SIGTERM or SIGINT, let them come to their next checkpoint, and return the exit code.
 
-    A second signal ends the process at once; what it was doing goes on elsewhere when the leases expire.
+    A second signal ends the process at once; what it was doing continues elsewhere when the leases expire.
 
     Args:
         health: Where to answer probes; None: nowhere.
@@ -141,9 +141,9 @@ async def _until(stop: asyncio.Event, runtime: DurableRuntime) -> int:
                 await stop.wait()
         except TimeoutError:
             if runtime.worker is not None and not runtime.worker.health().alive:
-                _log.error("the worker's loops have ended; the process ends, to be started again")
+                _log.error("the worker's loops have ended; this process ends, so that its supervisor restarts it")
                 return 1
-    _log.info("stopping: runs under way come to their next checkpoint")
+    _log.info("stopping: the worker waits until its runs reach a checkpoint")
     return 0
 
 
@@ -178,7 +178,7 @@ def _imported(name: str) -> ModuleType:
             raise TargetError(
                 f"there is no module {error.name!r}, neither in the current directory ({Path.cwd()}) nor installed"
             ) from error
-        raise TargetError(f"{name} cannot be imported: it imports {error.name!r}, which is not there") from error
+        raise TargetError(f"{name} cannot be imported: it imports {error.name!r}, which does not exist") from error
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

@@ -85,7 +85,7 @@ def command_line(prog: str) -> argparse.ArgumentParser:
         help="compile the engine of `migrate` as well, for an image that cannot be written to later",
     )
     command.set_defaults(work=_generate)
-    command = commands.add_parser("convert-dates", help="give all DateTime values of a SQLite file one format")
+    command = commands.add_parser("convert-dates", help="convert all DateTime values of a SQLite file to one format")
     command.add_argument("--url", required=True, help="connection URL of the file, such as file:./dev.db")
     command.add_argument("--client", type=Path, required=True, help="folder of the generated client")
     command.add_argument(

@@ -43,7 +43,7 @@ class Setting:
         if self.variable is None:
             raise ConfigurationError("the URL of the schema's datasource is empty")
         raise ConfigurationError(
-            f"the environment variable {self.variable} is not set, and the schema's datasource asks for it: set it, or "
+            f"the environment variable {self.variable} is not set, but the schema's datasource reads it. Set it, or "
             "write it into a file .env beside the schema"
         )
 

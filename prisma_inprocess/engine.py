@@ -126,14 +126,14 @@ class InProcessEngine:
     async def query(self, content: str, *, tx_id: str | None) -> Any:
         """The client's GraphQL text is never built with this engine."""
         raise NotImplementedError(
-            "this client runs on prisma_inprocess, which takes no GraphQL text: call the client's methods"
+            "this client runs on prisma_inprocess, which does not accept GraphQL text. Call the client's methods"
         )
 
     async def metrics(self, *, format: str, global_labels: dict[str, str] | None) -> Any:
         """The numbers that Prisma's native engine keeps about itself; there is none here."""
         raise NotImplementedError(
-            "prisma.get_metrics() asks Prisma's native engine, and this client runs on prisma_inprocess, without one: "
-            "take the figures of the database, or of your driver"
+            "prisma.get_metrics() is not available: this client runs on prisma_inprocess, without Prisma's native "
+            "engine. Use the metrics of the database or of your driver"
         )
 
     async def run(self, operation: Operation, *, tx_id: str | None) -> Any:

@@ -19,16 +19,17 @@ from typing import Any, Final
 
 
 class PrismaInProcessError(Exception):
-    """Base of everything that this package raises itself."""
+    """Base of every error that this package raises itself."""
 
 
 class GenerationError(PrismaInProcessError):
-    """A client could not be generated; the message names the schema, file or option and what to change."""
+    """A client could not be generated. The message names the schema, file or option, and what to change."""
 
 
 class ConfigurationError(PrismaInProcessError):
-    """A connection URL, one of its options, or the dates of the SQLite file that it names cannot be used; the message
-    never contains the URL's password.
+    """A connection URL, one of its options, or the date format of a SQLite file cannot be used.
+
+    The message never contains the password of the URL.
     """
 
 
@@ -37,14 +38,14 @@ class ConversionError(PrismaInProcessError):
 
 
 class MigrationError(PrismaInProcessError):
-    """A migration command failed, or was refused; the message says what happened and what to do.
+    """A migration command failed or was refused. The message says what happened and what to do.
 
     Its text is the message with the code.
 
     Attributes:
         message: One line for people, without a password.
-        code: Prisma's code (`P3009`, `P3018`, ...), or None where Prisma has none for it.
-        details: More lines for people, such as the text of the database's error. Empty where there is nothing to add.
+        code: Prisma's code (`P3009`, `P3018`, ...). None: Prisma has none.
+        details: More lines for people, such as the error of the database. May be empty.
     """
 
     def __init__(self, message: str, code: str | None = None, *, details: str = "") -> None:
@@ -55,7 +56,7 @@ class MigrationError(PrismaInProcessError):
 
 
 class Fault(StrEnum):
-    """What went wrong between the client and its database. An error of the operation itself has no fault."""
+    """What failed between the client and its database. An error of the operation itself has no fault."""
 
     UNREACHABLE = "unreachable"
     """The server or file could not be opened: address, credentials or database."""
@@ -106,11 +107,11 @@ class EngineError(PrismaInProcessError):
 
     Attributes:
         message: Text for people, in Prisma's own words where Prisma has them.
-        code: Prisma's code, or None where Prisma has none for it.
-        meta: Prisma's machine-readable details, for instance `{"target": ["email"]}`.
-        fault: What went wrong with the database or on the way to it, or None if the operation itself was at fault.
-        in_doubt: Whether the statement or COMMIT may have been done, because its answer was lost.
-        database_code: The database's own code: PostgreSQL's SQLSTATE, SQLite's extended result code.
+        code: Prisma's code. None: Prisma has none.
+        meta: Prisma's machine-readable details, such as `{"target": ["email"]}`.
+        fault: What failed in the database or in the connection to it. None: the operation itself was wrong.
+        in_doubt: Whether the statement or COMMIT may have taken effect, because its answer was lost.
+        database_code: The database's own code: PostgreSQL's SQLSTATE, or SQLite's extended result code.
     """
 
     def __init__(
@@ -178,9 +179,9 @@ def transaction_closed() -> EngineError:
 
 
 def transaction_failed(cause: EngineError | None) -> EngineError:
-    """The error for a transaction that the database gave up after an earlier error, which somebody ignored.
+    """Return the error for a transaction that the database aborted after an earlier error, which the caller ignored.
 
-    If that was a fault of the database, this is still one.
+    If the earlier error was a fault of the database, this one is too.
     """
     inherited = cause.fault if cause is not None and cause.retryable else None
     return EngineError(

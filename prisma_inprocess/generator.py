@@ -34,7 +34,7 @@ _GENERATOR: Final = re.compile(r'^[ \t]*generator\s+\w+\s*\{[^}]*?^[ \t]*provide
 
 @dataclass(slots=True, frozen=True)
 class Generated:
-    """What `generate` wrote: the package's folder and the provider it is for."""
+    """The result of `generate`: the folder of the package, and its provider."""
 
     output: Path
     provider: str
@@ -45,14 +45,17 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
 
     Args:
         schema: The schema file.
-        wasm_dir: The `node_modules` folder with Prisma's wasm packages; without it, the files that this package
-            carries, or those of the nearest folder above the schema or the current folder.
-        warm_up: Whether to compile the query compiler now, so that the first process does not have to (takes
-            seconds, once).
+        wasm_dir: The `node_modules` folder with Prisma's wasm packages. Default: the files of this package, or those
+            of the nearest folder above the schema or the current folder.
+        warm_up: Whether to compile the query compiler now. It takes some seconds, which the first process saves.
+
+    Returns:
+        The folder of the package, and its provider.
 
     Raises:
-        GenerationError: The schema is missing or refused, or uses a provider, an option or a name that is not
-            supported; the wasm files are missing; or the new client cannot be imported. The old client stays as it was.
+        GenerationError: the schema is missing or refused, or uses a provider, an option or a name that is not
+            supported; the wasm files are missing; or the new client cannot be imported. The old client stays as it
+            was.
     """
     # A running client imports this package, and needs neither PyPI's `prisma` nor its templates.
     from prisma_inprocess.names import refuse_names
@@ -121,8 +124,7 @@ def _check_datasource(config: Mapping[str, Any], schema: Path) -> dict[str, Any]
     datasource: dict[str, Any] = config["datasources"][0]
     if datasource["activeProvider"] not in PROVIDERS:
         raise GenerationError(
-            f"the provider {datasource['activeProvider']!r} of {schema} is not supported; "
-            f"it is one of {', '.join(PROVIDERS)}"
+            f"the provider of {schema} must be one of {', '.join(PROVIDERS)}, got {datasource['activeProvider']!r}"
         )
     return datasource
 
@@ -132,7 +134,7 @@ def _output_of(generator: Mapping[str, Any], schema: Path) -> Path:
     value = output and (output["value"] or os.environ.get(output["fromEnvVar"] or ""))
     if not value:
         raise GenerationError(
-            f'the generator block of {schema} needs an output, for instance `output = "./myapp/client"`'
+            f'the generator block of {schema} must have an output, such as `output = "./myapp/client"`'
         )
     return Path(value)
 
@@ -150,7 +152,7 @@ def _client_data(
     options = {"interface": "asyncio", "recursive_type_depth": "-1", **generator["config"]}
     if options["interface"] != "asyncio":
         raise GenerationError(
-            f'interface = "{options["interface"]}" is not supported: the engine is asynchronous, use "asyncio"'
+            f'interface = "{options["interface"]}" is not supported, because the engine is asynchronous. Use "asyncio"'
         )
     return {
         "generator": {
@@ -183,7 +185,7 @@ def _replaced(output: Path) -> Iterator[Path]:
     """A folder to write into that takes the place of `output` when all went well; otherwise nothing changes."""
     if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
         raise GenerationError(
-            f"{output} is not empty and holds no generated client: nothing was overwritten, choose another output"
+            f"{output} is not empty and holds no generated client. Nothing was overwritten. Choose another output"
         )
     created = next((folder for folder in reversed(output.parents) if not folder.exists()), None)
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -101,5 +101,5 @@ class GeneratedPackage:
             return (self.root / ENGINE_FOLDER / name).read_text(encoding="utf-8")
         except FileNotFoundError:
             raise GenerationError(
-                f"{self.root / ENGINE_FOLDER / name} is missing: run `python -m prisma_inprocess generate` again"
+                f"{self.root / ENGINE_FOLDER / name} is missing. Run `python -m prisma_inprocess generate` again"
             ) from None

@@ -92,7 +92,7 @@ def write_client(target: Path, data: Mapping[str, Any]) -> PartialTypes | None:
         raise GenerationError(
             "the client must not be written over the installed `prisma` package: choose another output"
         )
-    # The made-up values in its docstrings come from a generator that is never reset: start it anew, so that the
+    # The made-up values in its docstrings come from a generator that is never reset: start it again, so that the
     # same schema gives the same files.
     FAKER._state = 1
     SAMPLER_ITER_MAPPING.clear()

@@ -89,7 +89,7 @@ class RowRequestBuilder(RequestBuilder):
         columns: dict[str, list[Any]] = {}
         for number, value in enumerate(values):
             alone = RequestBuilder(self._graph, self._json_type, self._base64_type, share=False)
-            alone._names = dict(self._names)  # its placeholders are numbered from here on, for each row anew
+            alone._names = dict(self._names)  # its placeholders are numbered from here on, for each row again
             encoded = alone._encode(value, edge)
             if number == 0:
                 shape, names = encoded, alone._names

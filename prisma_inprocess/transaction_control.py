@@ -1,4 +1,4 @@
-"""Raw statements that would begin or end a transaction behind the client's back."""
+"""Recognises raw statements that would begin or end a transaction without the client's knowledge."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class PostgresUrl:
         schema: The schema that tables live in (`schema=`), or None for the server's default.
         connection_limit: Most connections open at a time (`connection_limit=`, default: twice the CPUs plus one).
         connect_timeout: Seconds to wait for a new connection (`connect_timeout=`, default 5).
-        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever
+        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits without end
             (`pool_timeout=0`).
         statement_timeout: Seconds to wait for the answer to a statement (`socket_timeout=`), or None.
         statement_cache_size: Prepared statements kept per connection (`statement_cache_size=`, default 100; 0
@@ -87,7 +87,7 @@ class SqliteUrl:
         path: Absolute path of the file, or `:memory:`.
         connection_limit: One writer plus this many minus one readers (`connection_limit=`, default 5).
         busy_timeout: Seconds to wait while another process writes (`socket_timeout=`, default 5).
-        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits for ever
+        pool_timeout: Seconds to wait for a free connection (`pool_timeout=`, default 10); None waits without end
             (`pool_timeout=0`).
         dates: How the file stores DateTime values (`timestampFormat=`, as Prisma's adapters call it), or None to take
             what the file has.
@@ -183,7 +183,7 @@ def _date_format(name: str | None) -> DateFormat | None:
 
 
 class _Options:
-    """The part of a URL behind the question mark."""
+    """The part of a URL after the question mark."""
 
     def __init__(self, query: str) -> None:
         self.given = parse_qsl(query, keep_blank_values=True)

@@ -36,7 +36,7 @@ class Target:
 
 
 def main() -> int:
-    """Run the tests beside each target, then say what became of every one; 1 if the tests failed beside any."""
+    """Run the tests beside each target, then say the result of every one; 1 if the tests failed beside any."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
     parser.add_argument("targets", nargs="+", help="`lowest`, or versions of Python")
     parser.add_argument("--optional", action="store_true", help="pass without a Python that is not found, if one is")

@@ -36,7 +36,7 @@ def described(value: Any) -> str:
 
 
 def _port(port: type, advice: str) -> PlainValidator:
-    """An object with the methods of a port; its behaviour is the contract tests' business."""
+    """Accept an object with the methods of a port. The contract tests check its behaviour."""
 
     def checked(value: Any) -> Any:
         if inspect.isclass(value):
@@ -92,7 +92,7 @@ class DurableOptions(DurableSettings):
         tenant: Namespace of the control plane. For users of nestjs-durable.
         auto_schema: Accepted for users of nestjs-durable, without effect. Prisma Migrate creates the tables.
         interceptors: Functions that take a `StepExecution` and return an async context manager, which surrounds every
-            real execution of a step. The first one is the outermost. What they raise is logged.
+            real execution of a step. The first one is the outermost. Their errors are logged.
         clock: Source of the time.
 
     Raises:
@@ -141,7 +141,7 @@ class DurableOptions(DurableSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What is given wins over `settings`, or over the environment, of which only the settings are read."""
+        """Read the settings that were not passed from `settings`, or else from the environment."""
         settings = init_settings().get("settings")
         if not isinstance(settings, DurableSettings):
             return init_settings, EnvSettingsSource(DurableSettings)
@@ -151,10 +151,10 @@ class DurableOptions(DurableSettings):
         return init_settings, InitSettingsSource(settings_cls, values)
 
     def of_one_start(self, role: Role | None) -> Self:
-        """The options as one start of the module has them: an `instance_id` that is unset is another one each time.
+        """Return the options for one start of the module. An unset `instance_id` is different each time.
 
         Args:
-            role: What the process does, whatever the options say.
+            role: Role of the process, whatever the options say.
         """
         changes: dict[str, Any] = {} if role is None else {"role": role}
         if "instance_id" not in self.model_fields_set:
@@ -181,7 +181,7 @@ def _with_tenant(given: Mapping[str, Any]) -> dict[str, Any]:
         )
     if namespace not in (None, tenant):
         raise ConfigurationError(
-            f"tenant={tenant!r} and namespace={namespace!r} contradict each other: a tenant is the namespace of its "
-            "control plane. Leave one of them out"
+            f"tenant={tenant!r} and namespace={namespace!r} must be equal: a tenant is the namespace of its control "
+            "plane. Leave one of them out"
         )
     return {**given, "namespace": tenant}

@@ -27,13 +27,14 @@ _STATE_KEY = "_fastapi_durable_runtimes"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableHealth:
-    """How a module is doing in this process.
+    """The state of a module in this process.
 
     Attributes:
-        live: Nothing but a restart would help if this is False: the worker's loops have ended.
-        ready: Live, the store answers, and the worker's looks for work succeed.
-        store_error: Why the store does not answer, or cannot be used.
-        worker: None in a process that drives no runs.
+        live: Whether the worker's loops run. If not, only a restart helps.
+        ready: Whether the module is live, the store answers, and the worker's polls succeed.
+        role: Role of the process.
+        store_error: Why the store does not answer, or cannot be used. None: it answers.
+        worker: State of the worker. None in a process that drives no runs.
     """
 
     live: bool
@@ -48,11 +49,14 @@ class DurableRuntime:
     """The started parts of a module in one application.
 
     Attributes:
-        service: Everything that one can ask of runs; `RunGatewayDep` and `WorkflowEngineDep` hand it out, too.
-        kernel: The engine's collaborators; internal.
-        worker: None in a process that drives no runs.
+        role: Role of the process.
+        store: The store.
+        service: The service, which `RunGatewayDep` and `WorkflowEngineDep` also inject.
+        kernel: Collaborators of the engine; internal.
+        schedules: The schedules.
+        worker: The worker. None in a process that drives no runs.
         metrics: Counters and histograms of this process, for Prometheus.
-        webhook_secret: The key that signatures of callbacks are checked with; None: none are asked for.
+        webhook_secret: Key that verifies signatures of callbacks. None: callbacks need no signature.
     """
 
     role: Role
@@ -65,7 +69,14 @@ class DurableRuntime:
     webhook_secret: SecretStr | None = None
 
     async def health(self, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
-        """Ask the store and look at the worker; a store that does not answer within `timeout` is not ready."""
+        """Ask the store, and look at the worker.
+
+        Args:
+            timeout: Time within which the store must answer.
+
+        Returns:
+            Whether the module is alive and ready. It is not ready if the store does not answer.
+        """
         store_error: str | None = None
         try:
             async with asyncio.timeout(timeout.total_seconds()):
@@ -77,7 +88,7 @@ class DurableRuntime:
         worker = None if self.worker is None else self.worker.health()
         if store_error is None and worker is not None and worker.poll_overdue > _LONGEST_OVERDUE:
             overdue = worker.poll_overdue.total_seconds()
-            store_error = f"no look for work has succeeded for {overdue:.0f} s: {worker.last_error or 'no answer'}"
+            store_error = f"no poll for work has succeeded for {overdue:.0f} s: {worker.last_error or 'no answer'}"
         live = worker is None or worker.alive
         return DurableHealth(
             live=live, ready=live and store_error is None, role=self.role, store_error=store_error, worker=worker
@@ -148,7 +159,7 @@ class RuntimePart(AppBound[T]):
 
 @dataclass(slots=True)
 class StandaloneApplication:
-    """Stands for the web application in a process that has none, such as the worker command's."""
+    """Replaces the web application in a process without one, such as that of the worker command."""
 
     dependency_overrides: dict[Callable[..., Any], Callable[..., Any]] = field(default_factory=dict)
     state: State = field(default_factory=State)

@@ -79,15 +79,15 @@ class DurableSettings(EngineConfig, BaseSettings):
                 raise ConfigurationError(refusals) from error
 
 
-# Read by `fastapi-durable runs --url` and its like.
+# Read by `fastapi-durable runs --url` and similar ones.
 _OF_COMMANDS: Final = ("TOKEN", "USERNAME", "PASSWORD")
 
 
 def misspelt_variables(names: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Environment variables that nobody reads and that look like one of this library's, each with that one.
+    """Yield environment variables that look like a misspelt setting, each with the name of that setting.
 
     Args:
-        names: The names of the environment's variables.
+        names: Names of environment variables.
     """
     known = {*(name.upper() for name in DurableSettings.model_fields), *_OF_COMMANDS}
     for name in sorted(names):

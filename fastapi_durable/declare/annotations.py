@@ -1,7 +1,7 @@
-"""The annotations of functions, also where they are texts that name what is local to another function.
+"""Reads the annotations of functions, even texts that use local names of another function.
 
-`from __future__ import annotations` makes a text of each annotation. Python itself looks its names up among those of
-the module. A decorator also sees the names of the functions around, and remembers those that the annotations use.
+`from __future__ import annotations` turns each annotation into a text. Python looks its names up in the module only. A
+decorator also sees the names of the enclosing functions, and remembers those that the annotations use.
 """
 
 import sys
@@ -15,9 +15,9 @@ _NAMES = "__durable_names__"
 
 
 def remember_names(target: Any) -> None:
-    """Keep the local names that the annotations of a function use, or those of the functions of a class.
+    """Keep the local names that the annotations of a function, or of a class's functions, use.
 
-    A decorator calls it: its caller is where the function is defined.
+    A decorator calls it, because its caller is where the function is defined.
     """
     written = [each for each in vars(target).values() if isinstance(each, FunctionType)] if _is_class(target) else []
     for function in [target, *written]:

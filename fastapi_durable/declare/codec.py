@@ -1,8 +1,8 @@
-"""Between Python values and the JSON that is stored.
+"""Converts between Python values and the stored JSON.
 
-A value that the workflow sees was always decoded from its stored form, on the first run as on a replay, so both see
-the same. So `encode` reads back what it is about to return, and refuses a value that does not fit its declared type, or
-that is not the same any more. `Codec` keeps one pydantic adapter a type; build one for each engine.
+A workflow always sees a value decoded from its stored form, on the first run as on a replay, so both see the same.
+`encode` therefore reads back what it returns, and refuses a value that does not fit its declared type or that has
+changed. `Codec` keeps one pydantic adapter for each type; make one codec for each engine.
 """
 
 import json
@@ -74,7 +74,7 @@ class Codec:
         try:
             self._adapters[declared] = adapter
         except TypeError:
-            # Not hashable, as a type annotated with a list is: built anew each time.
+            # Not hashable, as a type annotated with a list is: built again each time.
             pass
         return adapter
 
@@ -184,14 +184,14 @@ class Codec:
 
 def _misfit(what: str, declared: Any, reason: str) -> SerializationError:
     return SerializationError(
-        f"{what} cannot be stored as {_type_name(declared)}, which is declared: {reason}", misfit=True
+        f"{what} cannot be stored as {_type_name(declared)}, its declared type: {reason}", misfit=True
     )
 
 
 def _refuse(what: str, change: Change) -> NoReturn:
     raise SerializationError(
-        f"{what} cannot be stored: it would not come back as it is ({change}). Declare or configure its type so that "
-        "the JSON form holds the whole value",
+        f"{what} cannot be stored: a replay would read another value ({change}). Declare or configure its type so "
+        "that the JSON form holds the whole value",
         misfit=True,
     )
 
@@ -239,7 +239,7 @@ def _is_plain(value: Json) -> bool:
 
 
 def _adapter(declared: Any) -> TypeAdapter[Any]:
-    """The adapter of a type, which leaves NaN and infinities as they are: without a word they would become null."""
+    """Return the adapter of a type. It keeps NaN and infinities, which would silently become null."""
     try:
         return TypeAdapter(declared, config=ConfigDict(ser_json_inf_nan="constants"))
     except PydanticUserError as error:
@@ -308,8 +308,8 @@ def _check_storable(value: Json, what: str) -> None:
     """
     if type(value) is int and value not in _ALONE:
         raise SerializationError(
-            f"{what} cannot be stored: it is an integer of {value.bit_length()} bits. An integer that is the whole "
-            "value must be between -2**63 and 2**63 - 1. Put it into a model, a list or a dict"
+            f"{what} cannot be stored: it is an integer of {value.bit_length()} bits. A top-level integer must be "
+            "between -2**63 and 2**63 - 1. Put it into a model, a list or a dict"
         )
     if problem := _unstorable(value):
         raise SerializationError(f"{what} cannot be stored: it contains {problem}")

@@ -42,10 +42,10 @@ class Adaptive:
 
 
 def parse_concurrency(value: Any) -> int | Adaptive:
-    """A number, a range such as "4-64" as environment variables have it, or an `Adaptive`.
+    """Read a number, a range such as "4-64" of an environment variable, or an `Adaptive`.
 
     Raises:
-        ValueError: it is none of these; the message goes on after the setting's name.
+        ValueError: the value is none of these. The message continues the setting's name.
     """
     if isinstance(value, Adaptive):
         return value
@@ -61,7 +61,7 @@ def parse_concurrency(value: Any) -> int | Adaptive:
 
 
 def _refusal(least: Any, most: Any) -> str | None:
-    """Why these are no bounds of an `Adaptive`, as it goes on after the setting's name."""
+    """Return why these bounds are invalid, as a text that continues the setting's name. None: they are valid."""
     if type(least) is int and type(most) is int and 1 <= least <= most <= _LARGEST:
         return None
     return f"must satisfy 1 <= least <= most <= {_LARGEST}, got least={least!r}, most={most!r}"

@@ -221,6 +221,7 @@ def step(
     """Declare a function as a step. The function itself stays callable as before.
 
     Args:
+        function: The function, if the decorator is used without parentheses.
         name: Name to record. Default: the function's name, or `Class.method`.
         max_attempts: Maximum number of attempts, the first one included.
         backoff: Wait between attempts. Default: exponential from one second to five minutes, with jitter.
@@ -245,7 +246,7 @@ def step(
         try:
             setattr(target, STEP, options)
         except (AttributeError, TypeError) as error:
-            raise DefinitionError(f"@step cannot mark {target!r}; decorate a function or a method") from error
+            raise DefinitionError(f"@step must decorate a function or a method, got {target!r}") from error
         remember_names(target)
         return target
 
@@ -291,6 +292,7 @@ def workflow(
     constructor parameters are dependencies. In the body, calling one of its `@step` methods on `self` is durable.
 
     Args:
+        function: The function or class, if the decorator is used without parentheses.
         name: Name to record. Default: the function's name.
         version: A run keeps the version it was started with. A new run takes the newest version.
         tags: Tags of every run.
@@ -316,9 +318,9 @@ def workflow(
         if isinstance(tags, str):
             raise DefinitionError(f"tags must be a sequence of strings, got the string {tags!r}")
         if debounce is not None and batch is not None:
-            raise DefinitionError("only one of debounce and batch must be given, got both")
+            raise DefinitionError("at most one of debounce and batch must be given, got both")
         if (debounce is not None or batch is not None) and not on_event:
-            raise DefinitionError("debounce and batch need events to collect. Name them with on_event")
+            raise DefinitionError("debounce and batch must be given with on_event, got no events to collect")
         for update, validator in (updates or {}).items():
             checked_part("name of an update", update)
             step_definition(validator)
@@ -371,7 +373,9 @@ def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> 
             f"a step must be a function, got {function!r:.80}. Pass the function itself, without calling it"
         )
     if is_workflow(function):
-        raise DefinitionError(f"{default_name(function)!r} is a workflow, not a step: ctx.child runs it")
+        raise DefinitionError(
+            f"a step must not be a workflow, got {default_name(function)!r}. Start a workflow with ctx.child"
+        )
     written = function
     if isinstance(function, Method):
         written, leading = function.function, ("self",)
@@ -397,7 +401,7 @@ def step_definitions(step: Callable[..., Any]) -> list[StepDefinition]:
         return [step_definition(step)]
     found = [step_definition(method) for method in step_methods(step)]
     if not found:
-        raise DefinitionError(f"the class {default_name(step)!r} has no steps: decorate its methods with @step")
+        raise DefinitionError(f"the class {default_name(step)!r} has no steps. Decorate its methods with @step")
     return found
 
 
@@ -414,7 +418,7 @@ def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
     """
     options = _declared(function)
     if options is None:
-        raise DefinitionError(f"{default_name(function)!r} is not a workflow: decorate it with @workflow")
+        raise DefinitionError(f"{default_name(function)!r} is not a workflow. Decorate it with @workflow")
     if (known := _remembered(function, options)) is not None:
         definition: WorkflowDefinition = known
         return definition
@@ -427,11 +431,11 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
     label = f"workflow {options['name']!r}"
     owner = function if inspect.isclass(function) else None
     if owner is not None and not inspect.isfunction(inspect.getattr_static(owner, "run", None)):
-        raise DefinitionError(f"{label} is a class without `async def run(self, ctx, input)`")
+        raise DefinitionError(f"the class of {label} must have `async def run(self, ctx, input)`, got none")
     body = function if owner is None else Method(owner, "run")
     written = body.function if isinstance(body, Method) else body
     if not inspect.iscoroutinefunction(function_of(written)):
-        raise DefinitionError(f"{label} is not async: a workflow is `async def (ctx: WorkflowContext, input)`")
+        raise DefinitionError(f"{label} must be `async def (ctx: WorkflowContext, input)`, got a plain function")
     leading = ("ctx",) if owner is None else ("self", "ctx")
     signature = signature_of(written, label, leading=leading)
     refuse_data_as_context(written, label, len(leading) - 1)

@@ -34,10 +34,14 @@ def entity(cls: C, /) -> C: ...
 @overload
 def entity(*, name: str | None = None) -> Callable[[C], C]: ...
 def entity(cls: C | None = None, /, *, name: str | None = None) -> C | Callable[[C], C]:
-    """Declare a class as an entity. The class itself is returned unchanged.
+    """Declare a class as an entity. The class stays as it is.
 
     Args:
-        name: What is recorded; by default the class's name.
+        cls: The class, if the decorator is used without parentheses.
+        name: Name to record. Default: the class's name.
+
+    Returns:
+        The class, unchanged.
 
     Raises:
         DefinitionError: the name cannot be stored.
@@ -57,12 +61,19 @@ def operation(*, name: str | None = None) -> Callable[[F], F]: ...
 def operation(function: F | None = None, /, *, name: str | None = None) -> F | Callable[[F], F]:
     """Declare a method of an entity as an operation: `def` or `async def`, with one input or none.
 
-    It may change `self` and return a value; both are recorded together once it has returned. If it raises, the state
-    stays as it was and the caller gets the error. Keyword-only parameters are injected. A crash in the middle runs it
-    again on the old state.
+    An operation may change `self` and return a value. Both are recorded together after it returns. If it raises, the
+    state stays as it was, and the caller receives the error. After a crash in the middle, it is executed again on the
+    old state. Keyword-only parameters are injected.
 
     Args:
-        name: What callers ask for; by default the method's name.
+        function: The method, if the decorator is used without parentheses.
+        name: Name by which callers ask for the operation. Default: the method's name.
+
+    Returns:
+        The method, unchanged.
+
+    Raises:
+        DefinitionError: the name cannot be stored.
     """
 
     def declare(target: F) -> F:
@@ -83,7 +94,7 @@ def entity_name(entity: Any) -> str:
         return checked_part("name of an entity", entity)
     name = vars(entity).get(_ENTITY) if isinstance(entity, type) else None
     if not isinstance(name, str):
-        raise DefinitionError(f"{default_name(entity)!r} is not an entity: decorate it with @entity")
+        raise DefinitionError(f"{default_name(entity)!r} is not an entity. Decorate it with @entity")
     return name
 
 
@@ -97,7 +108,7 @@ def operation_name(operation: Callable[..., Any] | str) -> str:
         return operation
     name = getattr(operation, _OPERATION, None)
     if not isinstance(name, str):
-        raise DefinitionError(f"{default_name(operation)!r} is not an operation: decorate it with @operation")
+        raise DefinitionError(f"{default_name(operation)!r} is not an operation. Decorate it with @operation")
     return name
 
 
@@ -114,8 +125,10 @@ def entity_definition(cls: type) -> EntityDefinition:
         operation = getattr(function, _OPERATION, None)
         if function is not None and isinstance(operation, str):
             if operation in operations:
-                raise DefinitionError(f"entity {name!r} has two operations {operation!r}")
+                raise DefinitionError(
+                    f"the operations of entity {name!r} must have different names, got {operation!r} twice"
+                )
             operations[operation] = step_definition(function, leading=("self",))
     if not operations:
-        raise DefinitionError(f"entity {name!r} has no operation: decorate its methods with @operation")
+        raise DefinitionError(f"entity {name!r} has no operation. Decorate its methods with @operation")
     return EntityDefinition(name=name, state_type=cls, operations=operations)

@@ -1,8 +1,8 @@
 """Methods as steps and as bodies of workflows.
 
-`@workflow` on a class makes its `@step` methods durable: in the body of a run, `await self.charge(order)` is
-`await ctx.step(self.charge, order)`. Everywhere else, in a test or inside a step, it is the plain call that it looks
-like. Where no instance is at hand, as in `ctx.step(Payments.charge, order)`, injection makes one for each execution.
+`@workflow` on a class makes its `@step` methods durable: in the body of a run, `await self.charge(order)` means `await
+ctx.step(self.charge, order)`. Everywhere else, such as in a test or inside a step, it is a plain call. Without an
+instance, as in `ctx.step(Payments.charge, order)`, injection makes one for each execution.
 """
 
 import functools
@@ -65,11 +65,11 @@ def make_durable(cls: type) -> None:
         function = inspect.getattr_static(cls, name)
         if not hasattr(function, STEP) and any(hasattr(vars(base).get(name), STEP) for base in cls.__mro__):
             raise DefinitionError(
-                f"{cls.__qualname__}.{name} overrides the step of a base class: decorate it with @step as well"
+                f"{cls.__qualname__}.{name} overrides a step of its base class. Decorate it with @step as well"
             )
         if isinstance(function, staticmethod | classmethod) and hasattr(function.__func__, STEP):
             raise DefinitionError(
-                f"{cls.__qualname__}.{name} is a step without `self`: make it a method, or a function outside the class"
+                f"{cls.__qualname__}.{name} is a step without `self`. Make it a method, or a function outside the class"
             )
         if isinstance(function, FunctionType) and hasattr(function, STEP):
             # An inherited one as well, so that `Class.method` tells which class is meant.
@@ -85,7 +85,7 @@ def step_methods(cls: type) -> Iterator[Method]:
 
 
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The method that a durable one stands for, bound if that is; any other function as it is."""
+    """Return the method behind a durable method, bound if that is bound. Any other function is returned as it is."""
     known = getattr(function, _METHOD, None)
     # `functools.wraps` copies the mark onto other functions, which stand for themselves.
     if known is None or known[0] is not getattr(function, "__func__", function):
@@ -106,13 +106,13 @@ def _durable(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(self, *arguments, **named)
         if not is_async:
             raise DefinitionError(
-                f"{name} is a plain `def`, and the result of a step has to be awaited: write "
-                f"`await ctx.step(self.{function.__name__}, ...)`, or make it `async def`"
+                f"a step that is called on `self` must be `async def`, got the plain `def` {name}. Write `await "
+                f"ctx.step(self.{function.__name__}, ...)`, or make it `async def`"
             )
         if named:
             raise DefinitionError(
-                f"{name} was called with {', '.join(named)} by name. A step takes its input by "
-                "position; what follows it is injected"
+                f"the input of {name} must be given by position, got {', '.join(named)} by name. Keyword-only "
+                "parameters are injected"
             )
         return run_step(MethodType(function, self), *arguments)
 

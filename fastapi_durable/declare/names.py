@@ -34,13 +34,13 @@ def checked_scoped_name(what: str, name: Any) -> str:
 
 
 def checked_part(what: str, name: Any) -> str:
-    """The name of something that stands beside a run id, or another text of a caller's, in an id or a token.
+    """Return a name that becomes a part of an id or a token, next to a run id or another text of a caller.
 
-    Such a text may hold colons. So the name holds none: else `update:a:b:c` would be the update `c` of the run `a:b` as
-    well as `b:c` of the run `a`.
+    Such a text may contain colons, so the name must not: otherwise `update:a:b:c` could be the update `c` of the run
+    `a:b`, or `b:c` of the run `a`.
 
     Raises:
-        DefinitionError: it cannot be stored, or has a colon.
+        DefinitionError: the name cannot be stored, or contains a colon.
     """
     if ":" in checked_name(name):
         raise DefinitionError(f"the {what} must not contain ':', which separates the parts of ids, got {name!r}")

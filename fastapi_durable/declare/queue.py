@@ -52,19 +52,19 @@ class Queue:
                 f"rate_limit and rate_period of queue {self.name!r} must be given together, got one of them"
             )
         if self.rate_period is not None and parse_duration(self.rate_period) < timedelta(milliseconds=1):
-            raise DefinitionError(f"rate_period of queue {self.name!r} must be 1ms or more")
+            raise DefinitionError(f"rate_period of queue {self.name!r} must be 1ms or more, got {self.rate_period!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueState:
-    """A queue as it is stored (table `durable_queues`): the limits that were declared last, and how far it has come.
+    """A queue as it is stored (table `durable_queues`): its limits, and its recent claims.
 
     Attributes:
-        id: The queue's name; in a namespace other than the default one `@6.orders:name`.
-        begun: When how many runs began, as far as `rate_period` reaches back.
-        last_key: The fairness key that was served last.
-        claims: Grows with each claim: of two workers that decide by the same figures, one claims.
-        claimed_at: When runs of it were claimed last.
+        id: Name of the queue. In a namespace other than `default`, `@6.orders:name`.
+        begun: Moments at which runs began and how many, as far back as `rate_period`.
+        last_key: Fairness key that was served last.
+        claims: Number of claims. It guards a claim: of two workers that read the same state, one claims.
+        claimed_at: Time of the last claim.
     """
 
     id: str
@@ -81,25 +81,48 @@ class QueueState:
     updated_at: datetime
 
     def may_begin(self, now: datetime) -> int | None:
-        """How many runs may begin now; None: any number."""
+        """Return how many runs the rate limit lets begin now. None: any number.
+
+        Args:
+            now: The current time.
+        """
         if self.rate_limit is None:
             return None
         return max(0, self.rate_limit - sum(number for _, number in self._recent(now)))
 
     def free_places(self, running: int, running_here: int, limit: int) -> int:
-        """How many more runs may be driven by a worker that wants `limit` and drives `running_here` already."""
+        """Return how many more runs a worker may drive.
+
+        Args:
+            running: Number of the queue's runs that all workers drive.
+            running_here: Number of the queue's runs that this worker drives.
+            limit: Number of runs that this worker wants.
+        """
         everywhere = limit if self.concurrency is None else self.concurrency - running
         here = limit if self.worker_concurrency is None else self.worker_concurrency - running_here
         return max(0, min(everywhere, here, limit))
 
     def next_beginning(self, now: datetime) -> datetime | None:
-        """When one more run may begin, if none may now because of the rate limit."""
+        """Return when the rate limit lets one more run begin.
+
+        Args:
+            now: The current time.
+
+        Returns:
+            The moment. None if a run may begin now, or there is no rate limit.
+        """
         if self.rate_period is None or self.may_begin(now) != 0:
             return None
         return min(moment for moment, _ in self._recent(now)) + self.rate_period
 
     def after_claim(self, now: datetime, *, begun: int, last_key: str) -> "QueueState":
-        """The state after `begun` new runs, and perhaps others, were claimed."""
+        """Return the state after a claim.
+
+        Args:
+            now: The current time.
+            begun: Number of claimed runs that count for the rate limit.
+            last_key: Fairness key that was served last.
+        """
         entries = self._recent(now)
         if begun and self.rate_limit is not None:
             # A clock that is behind adds to the latest entry: it must not shorten what others have noted.
@@ -122,7 +145,7 @@ class QueueState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueLoad:
-    """A queue with what is in it: runs that are driven now, and runs that could be but for its limits."""
+    """A queue with the number of runs that are driven now, and of runs that its limits keep waiting."""
 
     queue: QueueState
     running: int
@@ -130,7 +153,7 @@ class QueueLoad:
 
 
 class QueueClaim(NamedTuple):
-    """Runs that were claimed from queues, and when to look again if a limit opens by itself then."""
+    """Runs that were claimed from queues, and when to claim again if a rate limit opens then."""
 
     runs: list[Run]
     again_at: datetime | None
@@ -138,12 +161,12 @@ class QueueClaim(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A run that wants a place in a queue.
+    """A run that waits for a slot of a queue.
 
     Attributes:
-        place: Where its fairness key stands in the circle, counted from the key that was served last.
-        since: Milliseconds: since when it waits, less what its priority is worth.
-        begins: It has never been driven, so that it counts for the rate limit.
+        place: Turn of its fairness key, counted from the key that was served last.
+        since: Start of its wait in milliseconds, less the worth of its priority.
+        begins: Whether it has never been driven, so that it counts for the rate limit.
     """
 
     run_id: str

@@ -14,10 +14,10 @@ ErrorFilter = type[Exception] | tuple[type[Exception], ...] | Callable[[Exceptio
 
 
 def check_error_filter(option: str, given: Any) -> None:
-    """Refuse what chooses no errors.
+    """Refuse a value that selects no errors.
 
     Raises:
-        DefinitionError: it is no class of exceptions, no tuple of such classes, and no plain function.
+        DefinitionError: it is not a class of exceptions, a tuple of such classes, or a plain function.
     """
     classes = given if isinstance(given, tuple) else (given,)
     if all(isinstance(each, type) and issubclass(each, Exception) for each in classes):

@@ -76,29 +76,31 @@ def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...])
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in signature.parameters.values()):
-        raise DefinitionError(f"{label} takes *args; it takes one input, or none")
+        raise DefinitionError(f"{label} must take one input or none, got *args")
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values()):
-        raise DefinitionError(f"{label} takes **kwargs; name its injected dependencies after a bare `*`")
+        raise DefinitionError(f"{label} must name its injected dependencies after a bare `*`, got **kwargs")
     if len(positional) < len(leading):
-        raise DefinitionError(f"{label} does not take {' and '.join(leading)} before its input")
+        raise DefinitionError(
+            f"{label} must take {' and '.join(leading)} before its input, got {len(positional)} positional parameters"
+        )
     inputs = positional[len(leading) :]
     if len(inputs) > 1 and inputs[0].name == "self":
         raise DefinitionError(
-            f"{label} is a method without its instance: pass that of an instance, or name the class in "
+            f"{label} is a method without its instance. Pass the method of an instance, or name the class in "
             "DurableModule(steps=[...]), so that injection makes one"
         )
     if len(inputs) > 1:
         extra = inputs[1].name
         raise DefinitionError(
-            f"{label} takes one input, or none, but has {', '.join(parameter.name for parameter in inputs)}. Put "
-            f"several values into one model; if {extra!r} is an injected dependency, put a bare `*` before it"
+            f"{label} must take one input or none, got {', '.join(parameter.name for parameter in inputs)}. Put "
+            f"several values into one model. If {extra!r} is an injected dependency, put a bare `*` before it"
         )
     for name in (*(parameter.name for parameter in inputs), "return"):
         if variable := _variable_in(hints.get(name)):
             place = "the return annotation" if name == "return" else f"the annotation of {name!r}"
             raise DefinitionError(
-                f"{place} of {label} holds the type variable {variable}, which tells no type for stored values. "
-                "Name the type, or Any for JSON values"
+                f"{place} of {label} must be a type, got the type variable {variable}, so the type of stored values "
+                "is unknown. Name the type, or Any for JSON values"
             )
     output_type = hints.get("return", Any)
     if not inputs:
@@ -127,13 +129,13 @@ def refuse_data_as_context(function: Callable[..., Any], label: str, position: i
     kind = get_origin(declared) or declared
     if inspect.isclass(kind) and issubclass(kind, _DATA):
         raise DefinitionError(
-            f"{label} does not take its context: the first parameter, {parameter.name!r}, is declared as "
+            f"the first parameter of {label} must be the context, got {parameter.name!r}, declared as "
             f"{kind.__name__}. Write `async def (ctx: WorkflowContext, {parameter.name}: {kind.__name__})`"
         )
 
 
 def function_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A callable object stands for its `__call__`."""
+    """Return the function of a callable: that of a callable object is its `__call__`."""
     if inspect.isfunction(function) or inspect.ismethod(function):
         return function
     return type(function).__call__

@@ -103,7 +103,7 @@ def _secret_of(given: Any) -> Json:
 
 
 def _parts(given: Any, encoded: Json) -> Iterable[tuple[Any, Any, Any]]:
-    """The parts of a value that can be told apart in its JSON form: key there, name, and the part."""
+    """Yield the parts of a value that its JSON form keeps apart: key in the form, name, and the part."""
     if isinstance(encoded, dict):
         if isinstance(given, Mapping):
             # In the same order; keys may have become texts.

@@ -1,4 +1,4 @@
-"""Names of types, so that another process with the same code finds the type that one has declared."""
+"""Names of types, so that another process with the same code finds the declared type."""
 
 import sys
 import types
@@ -27,9 +27,9 @@ def type_name(declared: Any) -> Json:
 
 
 def find_type(name: Json) -> Any:
-    """The type of a name; None if this process has not loaded one of that name.
+    """Return the type of a name. None if this process has not loaded one of that name.
 
-    It only looks at what is loaded: a name that somebody stores cannot make a process import anything.
+    It only searches loaded modules, so a stored name cannot make a process import anything.
     """
     match name:
         case str():

@@ -121,7 +121,7 @@ class Engine:
 
     @property
     def has_queues(self) -> bool:
-        """Whether this process declares queues; only then its worker looks at any, at those of its namespaces."""
+        """Whether this process declares queues. Only then does its worker claim from queues of its namespaces."""
         return bool(self.kernel.queues)
 
     async def declare_queues(self) -> None:
@@ -142,7 +142,7 @@ class Engine:
         return await cancel_expired(self.kernel)
 
     def upkeep(self, *, in_flight: Callable[[], int], concurrency: Callable[[], int]) -> Upkeep:
-        """What a worker does beside driving runs; see `Upkeep`."""
+        """What a worker does besides driving runs; see `Upkeep`."""
         return Upkeep(self.kernel, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:

@@ -47,16 +47,18 @@ def app_scoped(function: Callable[..., Awaitable[T]], /) -> AppScoped[T]: ...
 @overload
 def app_scoped(function: Callable[..., T], /) -> AppScoped[T]: ...
 def app_scoped(function: Callable[..., Any], /) -> AppScoped[Any]:
-    """Turn a dependency into one whose value lives as long as the application: a client, a pool, a gateway.
+    """Make a dependency whose value lives as long as the application: a client, a pool, a gateway.
 
-    The result goes into `Depends(...)` as any dependency does: in routes, WebSockets, steps and `inject=`, always with
-    the same value. What the durable module needs (through `inject=`, its factory, its workflows and its steps) is
-    entered when the lifespan starts, dependencies before their users; what only routes need, at its first use.
-    Everything is left when the lifespan ends, in reverse order.
+    Pass the result to `Depends(...)`, in routes, WebSockets, steps and `inject=`. All of them receive the same value.
+    The lifespan enters what the durable module needs when it starts, dependencies before their users. What only routes
+    need is entered at its first use. When the lifespan ends, it leaves all of them in reverse order.
 
     Args:
-        function: An async generator, a generator, an `async def` or `def` function, or a class. Its own parameters are
-            dependencies; none of them may be bound to a request.
+        function: An async generator, a generator, an `async def` or `def` function, or a class. Its parameters are
+            dependencies, none of which may be bound to a request.
+
+    Returns:
+        The dependency.
     """
     return AppScoped(function)
 
@@ -80,7 +82,7 @@ class AppScope:
         self.users = 0
 
     async def value_of(self, dependency: AppScoped[T]) -> T:
-        """The instance; entered now if nobody has asked for it yet. Callers at the same time share one entering.
+        """Return the instance, which is entered at the first call. Concurrent callers share one entering.
 
         Raises:
             InjectionError: it needs something that is bound to a request.

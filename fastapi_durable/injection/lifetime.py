@@ -1,8 +1,8 @@
-"""Context managers whose clean-up nobody can interrupt.
+"""Context managers whose clean-up cannot be interrupted.
 
-A step may be cancelled at any moment: it timed out, or its worker stops. The cancellation reaches the step, never the
-clean-up of what was injected into it. Therefore each generator dependency lives in a task of its own, from its first
-line to its last: that also keeps `asyncio.timeout`, task groups and context variables inside it in order.
+A step may be cancelled at any moment: it timed out, or its worker stops. The cancellation reaches the step, but not the
+clean-up of its dependencies. Therefore each generator dependency lives in a task of its own, from its first line to its
+last. That also keeps `asyncio.timeout`, task groups and context variables inside it in order.
 """
 
 import asyncio
@@ -113,9 +113,9 @@ class Held(Generic[T]):
             self._ready.set()
 
     async def _settle(self, task: asyncio.Task[None], *, limited: bool) -> asyncio.CancelledError | None:
-        """Wait until the task has ended; a cancellation that comes meanwhile is returned, for afterwards.
+        """Wait until the task has ended. A cancellation that comes meanwhile is returned, to be raised afterwards.
 
-        Past the limit the task is cancelled, and past twice the limit it is left behind.
+        After the limit the task is cancelled, and after twice the limit it is given up.
         """
         loop = asyncio.get_running_loop()
         limit = self._cleanup.seconds

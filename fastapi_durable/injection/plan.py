@@ -88,7 +88,7 @@ def plan_of_step(function: Callable[..., Any]) -> Plan:
     if not isinstance(function, Method):
         return _read(function, label, keyword_only=True)
     plan = _read(function.function, label, keyword_only=True)
-    # The instance is what `Depends(Class)` is in a route: made anew, of dependencies that the method shares.
+    # The instance is what `Depends(Class)` is in a route: made again, of dependencies that the method shares.
     instance = Dependency("self", function.owner, use_cache=True, limit=None)
     return replace(plan, dependencies=(instance, *plan.dependencies))
 
@@ -142,7 +142,7 @@ def _source(
     if keyword_only and parameter.kind is not parameter.KEYWORD_ONLY:
         if depends is None:
             return None
-        return Refusal(name, "is a dependency, but stands where the input belongs: put a bare `*` before it")
+        return Refusal(name, "is a dependency in the place of the input: put a bare `*` before it")
     if depends is not None:
         return _dependency(parameter, depends, declared)
     if marker := next((marker for marker in markers if isinstance(marker, params.Param | params.Body)), None):

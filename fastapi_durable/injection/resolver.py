@@ -36,17 +36,18 @@ class Execution:
 
 
 class DependencyResolver:
-    """Supplies dependencies outside a request; implements the engine's `Injector`.
+    """Supplies dependencies outside a request, as the engine's `Injector`.
 
-    Functions, coroutine functions, generators, async generators, classes and callable objects work, nested as deep as
-    you like. A dependency is called once an execution unless it says `use_cache=False`; sync ones run in a worker
-    thread. The application's `dependency_overrides` apply as they are at the moment of the call.
+    Functions, coroutine functions, generators, async generators, classes and callable objects work, nested to any
+    depth. A dependency is called once per execution, unless it has `use_cache=False`. Sync dependencies run in a
+    worker thread. The application's `dependency_overrides` apply as they are at the time of the call.
 
     Args:
         app: The application whose overrides and app-scoped instances are used.
-        module: The module on whose behalf; it decides what `StateStoreDep` and its like mean.
+        module: The module that `StateStoreDep` and similar dependencies mean.
         cleanup: How long the clean-up of a step's dependencies may take once a cancellation waits for it.
-        threads: Where `def` dependencies are called. By default nobody waits for a thread that was given up.
+        threads: Threads in which `def` dependencies are called. By default, no caller waits for a thread that was
+            given up.
     """
 
     def __init__(
@@ -234,7 +235,7 @@ def _planned(
 
 
 def _cache_key(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A bound method is made anew by every access; its function stays."""
+    """A bound method is made again by every access; its function stays."""
     key: Callable[..., Any] = getattr(function, "__func__", function)
     return key
 
@@ -250,7 +251,7 @@ def _remember(store: Callable[[Callable[..., Any]], None], key: Callable[..., An
 def _extended(trail: Trail, function: Callable[..., Any], label: str, parameter: str) -> Trail:
     if any(function is passed for passed, _, _ in trail):
         way = " -> ".join(passed for _, passed, _ in (*trail, (function, label, "")))
-        raise InjectionError(f"dependencies go in a circle: {way}")
+        raise InjectionError(f"dependencies must not form a cycle, got {way}")
     return (*trail, (function, label, parameter))
 
 

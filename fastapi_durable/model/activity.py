@@ -31,7 +31,7 @@ class ActivityQuery:
         if not 1 <= self.buckets <= MOST_BUCKETS:
             raise ValueError(f"buckets must be 1 to {MOST_BUCKETS}, got {self.buckets}")
         if self.width < timedelta(milliseconds=1):
-            raise ValueError("a bucket is a millisecond wide or wider")
+            raise ValueError(f"the width of a bucket must be a millisecond or more, got {self.width}")
 
     @property
     def looked_at(self) -> int:

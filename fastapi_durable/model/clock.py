@@ -12,14 +12,18 @@ _LAST_MILLIS = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 class Clock(Protocol):
-    """Where the engine gets the time from; workflows ask `ctx.now()` instead."""
+    """The engine's source of the time. Workflows call `ctx.now()` instead."""
 
     def now(self) -> datetime:
-        """The current time: aware, UTC, whole milliseconds."""
+        """Return the current time in UTC, in whole milliseconds."""
         ...
 
     async def sleep(self, delay: timedelta) -> None:
-        """Return when `delay` has passed on this clock."""
+        """Return when a time has passed on this clock.
+
+        Args:
+            delay: The time. Zero or less returns at once.
+        """
         ...
 
 

@@ -91,7 +91,11 @@ class DefinitionError(ConfigurationError):
 
 
 class SchemaMismatchError(ConfigurationError):
-    """The Prisma client or the database tables lack something that the library needs; `missing` names it."""
+    """The Prisma client or the database tables lack something that the library needs.
+
+    Attributes:
+        missing: Names of what is missing.
+    """
 
     def __init__(self, message: str, missing: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -107,17 +111,22 @@ class StoreUnavailableError(StoreError):
 
 
 class StoreConflictError(StoreError):
-    """A transaction conflicted with another one and was undone. The same transaction may succeed when tried again.
+    """A transaction conflicted with another one and was undone. The same transaction may succeed when it runs again.
 
     Attributes:
-        undid_outer: It came in a part of a transaction that is still open: only the whole can be tried again.
+        undid_outer: Whether a conflict in an inner transaction undid the outer one, which is still open. Run the whole
+            outer transaction again.
     """
 
     undid_outer = False
 
 
 class TransactionExpiredError(StoreError):
-    """A transaction took longer than its timeout. Everything in it was undone."""
+    """A transaction took longer than its timeout. Everything in it was undone.
+
+    Attributes:
+        timeout: The timeout.
+    """
 
     def __init__(self, timeout: timedelta) -> None:
         super().__init__(
@@ -128,11 +137,15 @@ class TransactionExpiredError(StoreError):
 
 
 class LeaseLostError(StoreError):
-    """A turn tried to write for a run that it does not own any more. Nothing was written."""
+    """A turn tried to write to a run that it no longer owns. Nothing was written.
+
+    Attributes:
+        run_id: Id of the run.
+    """
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
-            f"run {run_id!r} is not owned by this turn any more: its lease expired and another worker took it, or an "
+            f"run {run_id!r} is no longer owned by this turn: its lease expired and another worker took it, or an "
             "operator changed its status. Nothing was written"
         )
         self.run_id = run_id
@@ -142,8 +155,8 @@ class SerializationError(DurableError):
     """A value cannot be stored as JSON, or a stored value does not fit the declared type.
 
     Attributes:
-        misfit: A value that was to be stored is not what is declared. A step that returned it fails its attempt, and
-            the next attempt may return another value.
+        misfit: Whether a value that was to be stored does not fit its declared type. A step that returned it fails
+            this attempt, and the next attempt may return another value.
     """
 
     def __init__(self, message: str, *, misfit: bool = False) -> None:
@@ -152,11 +165,17 @@ class SerializationError(DurableError):
 
 
 class InputValidationError(SerializationError):
-    """What a caller gave does not fit: the input of a start, an option, a payload. Nothing was started or delivered."""
+    """A caller's value is invalid: the input of a start, an option, a payload. Nothing was started or delivered."""
 
 
 class WorkflowNotRegisteredError(DurableError):
-    """No workflow of this name and version is registered with the module."""
+    """No workflow of this name and version is registered with the module.
+
+    Attributes:
+        name: Name that was asked for.
+        version: Version that was asked for. None: any.
+        registered: The registered workflows.
+    """
 
     def __init__(self, name: str, version: str | None, registered: Sequence[str]) -> None:
         wanted = f"{name!r}" if version is None else f"{name!r} in version {version!r}"
@@ -171,7 +190,12 @@ class WorkflowNotRegisteredError(DurableError):
 
 
 class StepNotRegisteredError(DurableError):
-    """No step of this name is registered with the module."""
+    """No step of this name is registered with the module.
+
+    Attributes:
+        name: Name that was asked for.
+        registered: The registered steps.
+    """
 
     def __init__(self, name: str, registered: Sequence[str]) -> None:
         known = ", ".join(registered) or "none"
@@ -184,7 +208,12 @@ class StepNotRegisteredError(DurableError):
 
 
 class EntityNotRegisteredError(DurableError):
-    """No entity of this name is registered with the module. Its operations wait for a worker that has it."""
+    """No entity of this name is registered with the module. Its operations wait for a worker that has it.
+
+    Attributes:
+        name: Name that was asked for.
+        registered: The registered entities.
+    """
 
     def __init__(self, name: str, registered: Sequence[str]) -> None:
         known = ", ".join(registered) or "none"
@@ -196,7 +225,11 @@ class EntityNotRegisteredError(DurableError):
 
 
 class RunNotFoundError(DurableError):
-    """No run has this id."""
+    """No run has this id.
+
+    Attributes:
+        run_id: The id.
+    """
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run has the id {run_id!r}")
@@ -204,7 +237,11 @@ class RunNotFoundError(DurableError):
 
 
 class ScheduleNotFoundError(DurableError):
-    """No schedule of this application has this key."""
+    """No schedule of this module has this key.
+
+    Attributes:
+        key: The key.
+    """
 
     def __init__(self, key: str) -> None:
         super().__init__(f"no schedule has the key {key!r}. Declare it in DurableOptions(schedules=[...])")
@@ -212,7 +249,11 @@ class ScheduleNotFoundError(DurableError):
 
 
 class RunNotCommittedError(DurableError):
-    """A run was waited for, or read, in the transaction that starts it."""
+    """A handle was read inside the transaction that starts its run.
+
+    Attributes:
+        run_id: Id of the run.
+    """
 
     def __init__(self, run_id: str) -> None:
         super().__init__(
@@ -223,7 +264,12 @@ class RunNotCommittedError(DurableError):
 
 
 class RunStateError(DurableError):
-    """The status of the run does not allow this action."""
+    """The status of the run does not allow this action.
+
+    Attributes:
+        run_id: Id of the run.
+        status: Status of the run.
+    """
 
     def __init__(self, run_id: str, status: RunStatus, action: str) -> None:
         super().__init__(f"run {run_id!r} is {status} and cannot be {action}")
@@ -232,7 +278,12 @@ class RunStateError(DurableError):
 
 
 class RunIdTakenError(DurableError):
-    """The run id is already used by a run of another workflow, or of a namespace that the caller does not see."""
+    """The run id is already used by a run of another workflow, or of a namespace that the caller does not see.
+
+    Attributes:
+        run_id: The id.
+        workflow: Workflow that was to be started.
+    """
 
     def __init__(self, run_id: str, workflow: str) -> None:
         super().__init__(
@@ -244,7 +295,13 @@ class RunIdTakenError(DurableError):
 
 
 class SingletonQueueFullError(DurableError):
-    """Too many runs of one singleton key are alive. No run was created."""
+    """Too many runs of one singleton key are alive. No run was created.
+
+    Attributes:
+        workflow: Name of the workflow.
+        key: The singleton key.
+        alive: Number of runs of the key that are alive.
+    """
 
     def __init__(self, workflow: str, key: str, alive: int) -> None:
         super().__init__(
@@ -259,11 +316,12 @@ class SingletonQueueFullError(DurableError):
 class NonDeterminismError(DurableError):
     """The workflow's code makes another call than its history recorded at this position.
 
-    The run is `blocked`, and nothing is undone. Deploy code that fits the history, and the run continues: guard changes
-    with `ctx.patched`, or give the changed workflow a new version.
+    The run is `blocked`, and nothing is undone. Deploy code that fits the history, and the run continues: guard
+    changes with `ctx.patched`, or give the changed workflow a new version.
 
     Attributes:
-        workflow: The name of the run's workflow.
+        run_id: Id of the run.
+        workflow: Name of the run's workflow.
         seq: The position, counted from 0.
         recorded: The call that the history holds there.
         found: The call that the code makes.
@@ -304,11 +362,16 @@ class NonDeterminismError(DurableError):
 
 
 class OutsideWorkflowError(DurableError):
-    """A call that only a workflow body can make was made elsewhere."""
+    """A call that only a workflow body may make was made elsewhere."""
 
 
 class SignalTokenTakenError(DurableError):
-    """Another live run already waits for the token. A signal has one receiver."""
+    """Another live run already waits for the token. A signal has one receiver.
+
+    Attributes:
+        token: The token.
+        owner_run_id: Id of the run that waits.
+    """
 
     def __init__(self, token: str, owner_run_id: str) -> None:
         super().__init__(
@@ -320,7 +383,12 @@ class SignalTokenTakenError(DurableError):
 
 
 class StreamFullError(DurableError):
-    """A stream takes no more items, or a run has too many streams; another attempt would meet the same."""
+    """A stream accepts no more items, or a run has too many streams. A retry would meet the same limit.
+
+    Attributes:
+        run_id: Id of the run.
+        stream: Name of the stream.
+    """
 
     def __init__(self, run_id: str, stream: str, message: str) -> None:
         super().__init__(message)
@@ -329,7 +397,12 @@ class StreamFullError(DurableError):
 
 
 class StreamClosedError(DurableError):
-    """The workflow has closed the stream, so nothing can follow."""
+    """The workflow has closed the stream, so it accepts no more items.
+
+    Attributes:
+        run_id: Id of the run.
+        stream: Name of the stream.
+    """
 
     def __init__(self, run_id: str, stream: str) -> None:
         super().__init__(f"stream {stream!r} of run {run_id!r} is closed. Append to it before `close()`")
@@ -338,12 +411,12 @@ class StreamClosedError(DurableError):
 
 
 class StepFailedError(DurableError):
-    """A step finally failed. It is rebuilt from the stored error, so the first run and every replay see the same.
+    """A step failed for good. It is rebuilt from the stored error, so the first run and every replay see the same.
 
     Attributes:
-        step: The step's name.
-        error: The stored failure: message, code, retryable, stack, and the class name of the original exception.
-        attempts: How many times the step was tried.
+        step: Name of the step.
+        error: The stored failure: message, code, stack, and the class name of the original exception.
+        attempts: Number of attempts.
     """
 
     def __init__(self, step: str, error: ErrorRecord, attempts: int) -> None:
@@ -355,6 +428,7 @@ class StepFailedError(DurableError):
 
     @property
     def code(self) -> str | None:
+        """The code of the stored error."""
         return self.error.code
 
 
@@ -362,6 +436,8 @@ class ChildFailedError(DurableError):
     """A child run failed, was cancelled, timed out or died. It is rebuilt from the stored error on every replay.
 
     Attributes:
+        run_id: Id of the child.
+        workflow: Workflow of the child.
         error: The child's stored error, as complete as the child's own.
     """
 
@@ -373,6 +449,7 @@ class ChildFailedError(DurableError):
 
     @property
     def code(self) -> str | None:
+        """The code of the stored error."""
         return self.error.code
 
 
@@ -380,6 +457,8 @@ class TaskFailedError(DurableError):
     """`fail_task` reported the failure of a task.
 
     Attributes:
+        run_id: Id of the run.
+        task: Name of the task.
         error: The reported error.
     """
 
@@ -391,6 +470,7 @@ class TaskFailedError(DurableError):
 
     @property
     def code(self) -> str | None:
+        """The code of the reported error."""
         return self.error.code
 
 
@@ -398,6 +478,9 @@ class EntityOperationError(DurableError):
     """An operation of an entity failed, or could not be sent. It is rebuilt from the stored error on every replay.
 
     Attributes:
+        entity: Name of the entity.
+        key: Key of the entity.
+        operation: Name of the operation.
         error: The operation's stored error.
     """
 
@@ -410,6 +493,7 @@ class EntityOperationError(DurableError):
 
     @property
     def code(self) -> str | None:
+        """The code of the stored error."""
         return self.error.code
 
 
@@ -418,7 +502,7 @@ class GatherError(DurableError):
 
     Attributes:
         failures: The error of each one that failed, by its index in the call.
-        total: How many there were.
+        total: Number of children or branches.
     """
 
     def __init__(self, failures: Mapping[int, Exception], *, total: int) -> None:
@@ -430,7 +514,12 @@ class GatherError(DurableError):
 
 
 class SignalTimeoutError(DurableError, TimeoutError):
-    """No signal arrived before the deadline."""
+    """No signal arrived before the deadline.
+
+    Attributes:
+        token: Token of the signal.
+        timeout: The timeout of the wait.
+    """
 
     def __init__(self, token: str, timeout: timedelta) -> None:
         super().__init__(f"no signal {token!r} arrived within {timeout}")
@@ -439,7 +528,13 @@ class SignalTimeoutError(DurableError, TimeoutError):
 
 
 class RunUnsuccessfulError(DurableError):
-    """The run ended without a result. `error` is the stored failure."""
+    """The run ended without a result.
+
+    Attributes:
+        run_id: Id of the run.
+        workflow: Workflow of the run.
+        error: The stored failure. None: none was stored.
+    """
 
     def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None, ending: str) -> None:
         detail = f": {error.message}" if error is not None and error.message else ""
@@ -450,6 +545,7 @@ class RunUnsuccessfulError(DurableError):
 
     @property
     def code(self) -> str | None:
+        """The code of the stored failure. None: none."""
         return None if self.error is None else self.error.code
 
 
@@ -468,14 +564,19 @@ class RunCancelledError(RunUnsuccessfulError):
 
 
 class RunDeadError(RunUnsuccessfulError):
-    """The run's process died too often while driving it."""
+    """The process of the run died too often without progress."""
 
     def __init__(self, run_id: str, workflow: str, error: ErrorRecord | None) -> None:
         super().__init__(run_id, workflow, error, "is dead")
 
 
 class ResultTimeoutError(DurableError, TimeoutError):
-    """The run did not end within the timeout of the caller. It continues."""
+    """The run did not end within the caller's timeout. It continues.
+
+    Attributes:
+        run_id: Id of the run.
+        status: Status of the run.
+    """
 
     def __init__(self, run_id: str, status: RunStatus, timeout: timedelta) -> None:
         super().__init__(f"run {run_id!r} is still {status} after {timeout}. It continues")

@@ -1,7 +1,7 @@
 """What is stored: runs, step checkpoints, waiters and buffers.
 
-The names and JSON shapes of the stored values are those of nestjs-durable, so that either side can read the other's
-rows. In Python, times are aware UTC datetimes in whole milliseconds; an absent value and JSON null are both `None`.
+The names and JSON shapes of the stored values are those of nestjs-durable, so each library can read the other's rows.
+In Python, times are aware UTC datetimes in whole milliseconds. An absent value and JSON null are both `None`.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _PRIORITY_MILLIS = PRIORITY_WORTH // _MILLISECOND
 
 
 class RunStatus(StrEnum):
-    """Where a run stands. Only `pending`, `running`, `suspended`, `cancelling` and `blocked` can still change."""
+    """The status of a run. Only `pending`, `running`, `suspended`, `cancelling` and `blocked` can still change."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -56,7 +56,7 @@ class CheckpointKind(StrEnum):
 
 
 class CheckpointStatus(StrEnum):
-    """`pending`: waits (for a retry, a timer, an operator). `running`: is executed. The others never change."""
+    """`pending` waits for a retry, a timer or an operator. `running` is being executed. The others never change."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -70,13 +70,13 @@ class CheckpointStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorRecord:
-    """A failure as it is stored: what a replay, a parent run and the HTTP API see of an exception.
+    """A stored failure: what a replay, a parent run and the HTTP API see of an exception.
 
     Attributes:
-        type: The exception's class name. The reference ignores this key, and the next ones.
-        cause: What the exception was raised from.
-        positions: Of a failed run: what a retry gives up, to do it again (see `FailureAttribution`). None: not
-            recorded, as in a run that the reference ended.
+        type: Class name of the exception. nestjs-durable ignores this key and the next ones.
+        cause: The exception from which it was raised.
+        positions: Of a failed run: the positions that a retry executes again (see `FailureAttribution`). None: not
+            recorded, as in a run that nestjs-durable ended.
     """
 
     message: str
@@ -88,7 +88,7 @@ class ErrorRecord:
     positions: tuple[int, ...] | None = None
 
     def to_json(self) -> dict[str, Json]:
-        """The stored object; absent fields are left out."""
+        """Return the stored object, without absent fields."""
         value: dict[str, Json] = {"message": self.message}
         for name in ("code", "retryable", "stack", "type"):
             if (part := getattr(self, name)) is not None:
@@ -101,7 +101,11 @@ class ErrorRecord:
 
     @classmethod
     def from_json(cls, value: Json) -> "ErrorRecord":
-        """Read what `to_json` or the reference wrote; anything else becomes the message."""
+        """Read what `to_json` or nestjs-durable wrote.
+
+        Args:
+            value: The stored object. Any other value becomes the message.
+        """
         if not isinstance(value, Mapping):
             return cls(message=str(value))
         cause, positions = value.get("cause"), value.get("positions")
@@ -117,7 +121,7 @@ class ErrorRecord:
 
     @property
     def root(self) -> "ErrorRecord":
-        """The exception whose message this one passes on: that of the step which made a run and its parents fail."""
+        """The original exception, whose message this one repeats."""
         passed_on = self.cause is not None and self.message.endswith(self.cause.message)
         return self.cause.root if self.cause is not None and passed_on else self
 
@@ -127,7 +131,7 @@ SearchAttributes = Mapping[str, SearchValue]
 
 
 class RunChanges(TypedDict, total=False):
-    """Columns of a run to set; a key that is missing leaves its column alone, None clears it."""
+    """Columns of a run to set. A missing key leaves its column as it is, and None clears it."""
 
     workflow_version: str
     status: RunStatus
@@ -153,15 +157,16 @@ class Run:
     """One execution of a workflow (table `durable_workflow_runs`).
 
     Attributes:
-        wake_at: A suspended or blocked run may be claimed from this moment on; None: when something is delivered.
-        wake_count: Grows by one with each delivery. A turn suspends only if it is what the turn saw, so that
-            nothing delivered meanwhile is slept through.
-        locked_by: The lease token of the claim that drives the run; unique to that claim.
-        recovery_attempts: Crashes since the last progress.
-        parent_run_id, parent_seq: The run and the position in it that wait for this run.
+        wake_at: Moment from which a suspended or blocked run may be claimed. None: after the next delivery.
+        wake_count: Number of deliveries. A turn suspends only if the number is the one that it saw, so no delivery is
+            missed.
+        locked_by: Lease token of the claim that drives the run, unique to that claim.
+        recovery_attempts: Number of crashes since the last progress.
+        parent_run_id: Id of the run that waits for this run.
+        parent_seq: Position in the parent that waits for this run.
         expires_at: End of the execution timeout.
-        queue: Where the run waits for its turn; "" for no queue.
-        fairness_key: Runs of one key take turns in the queue with those of others.
+        queue: Queue in which the run waits for a slot. "": none.
+        fairness_key: The queue serves the runs of different keys in turn.
     """
 
     id: str
@@ -199,11 +204,15 @@ class Run:
 
     @property
     def claim_order(self) -> int:
-        """Where the run stands among those that were never driven: milliseconds of `aged(created_at)`."""
+        """The key that orders runs that were never driven, in milliseconds: `aged(created_at)`."""
         return self.aged(self.created_at)
 
     def aged(self, since: datetime) -> int:
-        """What the run's order is decided by if it waits since then: milliseconds, the lower the earlier."""
+        """Return the key that orders waiting runs, in milliseconds. The run with the lowest key comes first.
+
+        Args:
+            since: Moment since which the run waits. Each unit of priority counts as a longer wait.
+        """
         return (since - _EPOCH) // _MILLISECOND - (self.priority or 0) * _PRIORITY_MILLIS
 
 
@@ -215,8 +224,8 @@ _values_of_run = attrgetter(*_NAMES_OF_RUN)
 class Checkpoint:
     """What happened at one position of a run (table `durable_step_checkpoints`, key `(run_id, seq)`).
 
-    A negative `seq` is a compensation. `attempts` counts the executions that were begun, the first one included.
-    `wake_at` is a timer's deadline, or when a failed attempt is tried again.
+    A negative `seq` is a compensation. `attempts` counts the executions that began, the first one included. `wake_at`
+    is the deadline of a timer, or the time of the next attempt.
     """
 
     run_id: str
@@ -250,7 +259,7 @@ class SignalWaiter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BufferedSignal:
-    """A signal that arrived before anybody waited for it (table `durable_buffered_signals`); `id` gives the order."""
+    """A signal that arrived before a run waited for it (table `durable_buffered_signals`). `id` gives the order."""
 
     id: int
     token: str
@@ -260,7 +269,7 @@ class BufferedSignal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BufferedEvent:
-    """A published event that nobody waited for yet (table `durable_buffered_events`)."""
+    """A published event that no run waited for (table `durable_buffered_events`)."""
 
     id: str
     name: str
@@ -282,13 +291,13 @@ class AttributeFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunQuery:
-    """Which runs to list; conditions are joined by AND, the newest run comes first (ties by id, descending).
+    """Conditions on runs, joined by AND. The newest run comes first, and equal times are ordered by id, descending.
 
     Attributes:
-        statuses: Empty matches nothing; together with `status` both must hold.
-        origin: A declaring package; use `unattributed=True` for runs that have none.
-        tag: Exact member of the run's tags.
-        before: Keyset paging: only runs that come after the run `(created_at, id)` in the listing.
+        statuses: Statuses, one of which the run must have. An empty set matches nothing. `status` must match, too.
+        origin: Application that started the run. For runs without one, use `unattributed=True`.
+        tag: Exact tag of the run.
+        before: Key `(created_at, id)` of the last run of the previous page.
     """
 
     workflow: str | None = None
@@ -309,7 +318,7 @@ class RunQuery:
 
 @dataclass(frozen=True, slots=True)
 class RunFacet:
-    """How many runs share a status and an origin (None: unattributed)."""
+    """The number of runs with a status and an origin (None: no origin)."""
 
     status: RunStatus
     origin: str | None
@@ -318,7 +327,7 @@ class RunFacet:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to drive one run: every write of a turn names it, and fails when the run has another owner."""
+    """The right to drive one run. Every write of a turn names it, and fails if the run has another owner."""
 
     run_id: str
     token: str
@@ -326,7 +335,7 @@ class Lease:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
-    """Which finished runs to delete: older than `max_age` (since `updated_at`), or beyond the newest `max_count`."""
+    """Finished runs to delete: older than `max_age` (since `updated_at`), or beyond the newest `max_count`."""
 
     statuses: frozenset[RunStatus]
     max_age: timedelta | None = None
@@ -335,12 +344,13 @@ class RetentionPolicy:
     def __post_init__(self) -> None:
         if not self.statuses or not self.statuses <= TERMINAL_STATUSES:
             raise ValueError(
-                "a retention policy names one or more terminal statuses: completed, failed, cancelled, dead"
+                "the statuses of a retention policy must be one or more of completed, failed, cancelled and dead, "
+                f"got {', '.join(sorted(self.statuses)) or 'none'}"
             )
         if self.max_age is None and self.max_count is None:
-            raise ValueError("a retention policy needs max_age, max_count, or both")
+            raise ValueError("a retention policy must have max_age, max_count or both, got neither")
         if self.max_count is not None and self.max_count < 0:
-            raise ValueError("max_count of a retention policy cannot be negative")
+            raise ValueError(f"max_count of a retention policy must be 0 or more, got {self.max_count}")
 
 
 class StreamRowKind(StrEnum):
@@ -356,9 +366,9 @@ class StreamRow:
     """One row of a stream (table `durable_stream_items`).
 
     Attributes:
-        item_offset: Its place in the stream: 0, 1, 2, ... without a gap.
-        step_id: Of the step that appended it; empty for the workflow's body.
-        attempt: Each execution of the step has a higher one, also where a crash repeats an attempt.
+        item_offset: Position in the stream: 0, 1, 2, ... without a gap.
+        step_id: Id of the step that appended it. Empty for the workflow's body.
+        attempt: Number of the execution of the step. A repeated attempt has a higher one.
     """
 
     run_id: str
@@ -373,14 +383,14 @@ class StreamRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleState:
-    """How far a schedule has come (table `durable_schedules`); it outlives the runs that it started.
+    """The state of a schedule (table `durable_schedules`). It outlives the runs that the schedule started.
 
     Attributes:
-        id: The schedule's key; in a namespace other than the default one `@6.orders:key`.
-        last_window: The latest window that was fired or skipped: no window up to it is ever fired again.
-        last_run_id: The last run that was started.
-        paused: Paused by an operator, whatever the declaration says.
-        refusal: Why the latest window started no run; None if it did.
+        id: Key of the schedule. In a namespace other than `default`, `@6.orders:key`.
+        last_window: Latest window that was fired or skipped. No window up to it fires again.
+        last_run_id: Id of the last run.
+        paused: Whether an operator has paused it, whatever the declaration says.
+        refusal: Why the latest window started no run. None: it started one.
     """
 
     id: str
@@ -393,14 +403,14 @@ class ScheduleState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerRecord:
-    """What a worker says of itself, again and again (table `durable_workers`).
+    """The heartbeat of a worker (table `durable_workers`).
 
     Attributes:
-        id: The instance id, with which its lease tokens begin.
-        version: Of this library.
-        namespace: The only one that it drives; None: all.
-        workflows: What it can drive, as `name@version`.
-        beat_at: When it last said so. A worker that died leaves its row, which grows old.
+        id: Instance id, with which its lease tokens begin.
+        version: Version of this library.
+        namespace: Namespace whose runs it drives. None: all.
+        workflows: Workflows that it can drive, as `name@version`.
+        beat_at: Time of the last heartbeat. A worker that died leaves its row.
     """
 
     id: str

@@ -19,11 +19,11 @@ CALLER_ID_LIMIT: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
-    """The first word of ids or tokens of the engine's own.
+    """The prefix of ids or tokens that belong to the engine.
 
     Attributes:
-        of_runs: Run ids begin with it.
-        of_tokens: Signal tokens begin with it.
+        of_runs: Whether run ids begin with it.
+        of_tokens: Whether signal tokens begin with it.
         meaning: What begins with it.
     """
 
@@ -36,7 +36,7 @@ class Prefix:
         return f"{self.word}:"
 
     def begins(self, text: str) -> bool:
-        """Whether `text` begins with the word, in the default namespace's form or in that of any other."""
+        """Return whether `text` begins with the prefix, in the form of any namespace."""
         return text.startswith((f"{self.word}:", f"{self.word}@"))
 
 
@@ -73,7 +73,7 @@ ENGINE_WORKFLOWS: Final = "__"
 
 
 def scoped(namespace: str, name: str) -> str:
-    """`name` as it stands in a namespace: alone in the default one, else `@6.orders:name`."""
+    """Return `name` as it is stored in a namespace: as it is in `default`, or else `@6.orders:name`."""
     return name if namespace == DEFAULT_NAMESPACE else f"@{len(namespace)}.{namespace}:{name}"
 
 
@@ -84,10 +84,10 @@ def engine_id(prefix: Prefix, namespace: str, *names: str) -> str:
 
 
 def other_event(name: str) -> Prefix:
-    """The first word of a run that an event of this name started, if it is not the first name in `on_event=`.
+    """Return the prefix of a run that an event started, if its name is not the first one in `on_event=`.
 
-    `evt@@8.refunded:`. Ids of events are those of a name, so events of two names may have one id. No namespace begins
-    with `@@`.
+    It is `evt@@8.refunded:`. Each event name has its own ids, so events of two names may have one id. No namespace
+    begins with `@@`.
     """
     return replace(EVENT_RUN, word=f"{EVENT_RUN.word}@@{len(name)}.{name}")
 

@@ -1,8 +1,8 @@
-"""Run ids: which a caller may choose, and those that the engine makes of another run's.
+"""Run ids: which ids a caller may choose, and which ids the engine derives from another run's.
 
-A child is `order.child.<position>` unless its parent's body names it. A run that goes on is `order~1`, `order~2`, ...;
-a retry with a new input is `order~retry~<8 characters>`, a fork `order~fork~<8 characters>`. The engine reads these
-forms, so nobody else may make them.
+A child is `order.child.<position>`, unless its parent's body names it. A run that continues another is `order~1`,
+`order~2`, ...; a retry with a new input is `order~retry~<8 characters>`, and a fork `order~fork~<8 characters>`. The
+engine reads these forms, so callers must not use them.
 """
 
 import re
@@ -48,8 +48,8 @@ def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
         )
     if is_hop(checked) or _RETRY.fullmatch(checked) or _FORK.fullmatch(checked):
         raise InputValidationError(
-            f"run_id must not end like the id of a retry, a fork or a run that went on as a new one "
-            f"(~retry~..., ~fork~..., ~1), got {checked[:80]!r}"
+            "run_id must not end like the id of a retry, a fork or a run that continued as a new run (~retry~..., "
+            f"~fork~..., ~1), got {checked[:80]!r}"
         )
     if not begun and _CHILD.fullmatch(checked):
         raise InputValidationError(
@@ -77,8 +77,7 @@ def derived_run_id(run_id: str, what: str, mend: str) -> str:
     size = len(run_id.encode())
     if size > DERIVED_ID_LIMIT:
         raise InputValidationError(
-            f"the id of {what} would have {size} bytes, and at most {DERIVED_ID_LIMIT} can be stored: "
-            f"{run_id[:80]!r}... {mend}"
+            f"the id of {what} must have at most {DERIVED_ID_LIMIT} bytes, got {size}: {run_id[:80]!r}... {mend}"
         )
     return run_id
 
@@ -94,9 +93,9 @@ def fork_run_id(source_id: str, suffix: str) -> str:
 
 
 def is_same_after_fork(recorded: str, asked: str, run_id: str) -> bool:
-    """Whether two names differ in no more than this: one is made of a fork's id, and the other of its source's.
+    """Return whether two names are equal, except that one contains a fork's id and the other its source's id.
 
-    A body makes names of `ctx.run_id`: tokens, names of steps. In the history of a fork those of the source are copied.
+    A body makes tokens and names of steps from `ctx.run_id`. The history of a fork contains the names of its source.
     """
     ids = [run_id]
     while fork := _FORK.fullmatch(ids[-1]):
@@ -110,25 +109,28 @@ def is_same_after_fork(recorded: str, asked: str, run_id: str) -> bool:
 
 
 def origin_of(run_id: str) -> str | None:
-    """The id of the run that this one retries, or goes on from a retry of; a child of such a run retries nothing."""
+    """Return the id of the run that this run retries, directly or in its chain.
+
+    A child of such a run retries nothing.
+    """
     retry = _RETRY.fullmatch(run_id)
     return None if retry is None else retry["origin"]
 
 
 def root_of(run_id: str) -> str:
-    """The id that a chain of runs began with; a run that never went on is a chain of one."""
+    """Return the first id of a chain of runs. A run that never continued is a chain of one."""
     hop = _HOP.fullmatch(run_id)
     return run_id if hop is None else hop["root"]
 
 
 def hop_number(run_id: str) -> int:
-    """How often the chain went on before this run: 0 for `order`, 2 for `order~2`."""
+    """Return how many runs of the chain came before this run: 0 for `order`, 2 for `order~2`."""
     hop = _HOP.fullmatch(run_id)
     return 0 if hop is None else int(hop["number"])
 
 
 def is_hop(run_id: str) -> bool:
-    """Whether the run goes on from another one."""
+    """Return whether the run continues another run."""
     return _HOP.fullmatch(run_id) is not None
 
 

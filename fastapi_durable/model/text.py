@@ -1,6 +1,6 @@
-"""Texts of objects that others made: always to be had, and always storable.
+"""Texts of objects of other code: always available, and always storable.
 
-What is told of a failure must not fail itself: the failure would never be recorded, and would be met again for ever.
+Recording a failure must not fail itself: otherwise the failure is never recorded, and its step repeats without end.
 """
 
 from collections.abc import Callable
@@ -40,10 +40,10 @@ def _shortened(text: str, limit: int) -> str:
 
 
 def fits_index(text: object, limit: int) -> bool:
-    """Whether every database can index the text: printable, not empty, and at most `limit` bytes in UTF-8.
+    """Return whether every database can index a text: printable, not empty, and at most `limit` bytes in UTF-8.
 
-    An index row of PostgreSQL holds 2,704 bytes, whatever the characters are, and some hold four texts: a namespace or
-    a run's id beside what a caller chooses. Printable text has neither NUL nor half of a surrogate pair.
+    An index row of PostgreSQL holds 2,704 bytes, and some rows hold four texts: a namespace or a run's id, and texts
+    of the caller. Printable text contains neither NUL nor half of a surrogate pair.
     """
     return isinstance(text, str) and text.isprintable() and 0 < len(text) <= limit and len(text.encode()) <= limit
 

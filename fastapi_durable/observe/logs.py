@@ -15,9 +15,12 @@ FIELDS: Final = ("run_id", "workflow", "workflow_version", "namespace", "step", 
 
 
 def log_context() -> dict[str, Any]:
-    """What the code that calls this belongs to.
+    """Return the run and the step that the caller belongs to.
 
-    `run_id`, `workflow`, `workflow_version`, `namespace`, and in a step `step` and `attempt`; nothing outside of runs.
+    Returns:
+        `run_id`, `workflow`, `workflow_version` and `namespace`, and inside a step `step` and `attempt`. Empty outside
+            of
+        runs.
     """
     context = ambient_context()
     if context is None:
@@ -41,15 +44,14 @@ def is_replaying() -> bool:
 
 
 class RunContextFilter(logging.Filter):
-    """Adds the fields of `log_context()` to every record, as None outside of runs, and keeps replays silent.
+    """Adds the fields of `log_context()` to every record, as None outside of runs, and hides what a replay logs again.
 
-    Put it on the handlers: `handler.addFilter(RunContextFilter())`, or in `dictConfig` as
-    `{"()": "fastapi_durable.RunContextFilter"}`. Then `%(run_id)s` works in a format, and formatters that write JSON
-    write the fields.
+    Add it to the handlers: `handler.addFilter(RunContextFilter())`, or in `dictConfig` as `{"()":
+    "fastapi_durable.RunContextFilter"}`. Then a format may contain `%(run_id)s`, and JSON formatters write the fields.
 
     Args:
-        silent_on_replay: Leave out what a workflow's body says while it repeats its recorded past. The library's own
-            messages are never left out.
+        silent_on_replay: Whether to drop what a workflow's body logs during a replay. Messages of the library are
+            never dropped.
     """
 
     def __init__(self, *, silent_on_replay: bool = True) -> None:
@@ -57,6 +59,14 @@ class RunContextFilter(logging.Filter):
         self._silent_on_replay = silent_on_replay
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Add the fields to a record.
+
+        Args:
+            record: The record.
+
+        Returns:
+            False if a replaying body logged the record and replays are silent.
+        """
         if not hasattr(record, "workflow_version"):
             found = log_context()
             for name in FIELDS:

@@ -24,25 +24,27 @@ class RunMeters:
 
     def __init__(self, meter: Meter) -> None:
         self._started = meter.create_counter(
-            "durable.runs.started", unit="{run}", description="Runs driven first here."
+            "durable.runs.started", unit="{run}", description="Runs that had their first turn in this process."
         )
         self._refused = meter.create_counter(
             "durable.runs.refused",
             unit="{run}",
             description="Runs that an event, a schedule or a dead letter could not start.",
         )
-        self._ended = meter.create_counter("durable.runs.finished", unit="{run}", description="Runs that ended here.")
+        self._ended = meter.create_counter(
+            "durable.runs.finished", unit="{run}", description="Runs that ended in this process."
+        )
         self._queued = meter.create_histogram(
-            "durable.run.queue.duration", unit="s", description="From the creation of a run to its first turn."
+            "durable.run.queue.duration", unit="s", description="Time from the creation of a run to its first turn."
         )
         self._ran = meter.create_histogram(
-            "durable.run.duration", unit="s", description="From the creation of a run to its end."
+            "durable.run.duration", unit="s", description="Time from the creation of a run to its end."
         )
         self._attempts = meter.create_counter(
-            "durable.step.attempts", unit="{attempt}", description="Attempts that began here."
+            "durable.step.attempts", unit="{attempt}", description="Attempts that began in this process."
         )
         self._stepped = meter.create_histogram(
-            "durable.step.duration", unit="s", description="Of the attempt with which a step ended."
+            "durable.step.duration", unit="s", description="Duration of the attempt with which a step ended."
         )
 
     def hear(self, event: LiveEvent) -> None:
@@ -76,7 +78,7 @@ def metered(kernel: Kernel, provider: MeterProvider | None = None) -> Iterator[N
         return
     meter = provider.get_meter("fastapi_durable")
     stop = kernel.events.listen(RunMeters(meter).hear)
-    # Instruments are for ever, engines are not.
+    # Instruments are without end, engines are not.
     driven = weakref.ref(kernel.notifications)
 
     def observe(_: CallbackOptions) -> Iterator[Observation]:

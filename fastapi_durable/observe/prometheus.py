@@ -1,8 +1,8 @@
-"""Counters and histograms of what happens in this process, made of live events, for Prometheus to fetch.
+"""Counters and histograms of this process, made of live events, for Prometheus to fetch.
 
-They are this process's own; Prometheus adds up those of all processes. Counting begins when they are first asked for,
-so who does not ask pays nothing; a counter that begins at zero then is what Prometheus expects of a process anyway.
-Names of workflows and steps are labels, and bounded: what comes after the first so many is counted together.
+Each process has its own, and Prometheus adds them up. Counting begins with the first request, so a process that is
+never asked pays nothing. A counter that begins at zero then is what Prometheus expects of a process. Names of workflows
+and steps are labels, and their number is bounded: further names are counted together.
 """
 
 from bisect import bisect_left
@@ -84,27 +84,31 @@ class ProcessMetrics:
     def __init__(self, events: LiveEvents) -> None:
         self._events = events
         self._listens = False
-        self._started = Counter("durable_runs_started_total", "Runs that were driven first here.", ("workflow",))
+        self._started = Counter(
+            "durable_runs_started_total", "Runs that had their first turn in this process.", ("workflow",)
+        )
         self._refused = Counter(
             "durable_runs_refused_total",
-            "Runs that events, schedules and dead letters could not start.",
+            "Runs that an event, a schedule or a dead letter could not start.",
             ("workflow",),
         )
-        self._ended = Counter("durable_runs_finished_total", "Runs that ended here.", ("workflow", "status"))
+        self._ended = Counter("durable_runs_finished_total", "Runs that ended in this process.", ("workflow", "status"))
         self._steps = Counter(
             "durable_steps_finished_total",
-            "Steps that ended here, with their last attempt.",
+            "Steps that ended in this process.",
             ("workflow", "step", "status"),
         )
-        self._attempts = Counter("durable_step_attempts_total", "Attempts that began here.", ("workflow", "step"))
+        self._attempts = Counter(
+            "durable_step_attempts_total", "Attempts that began in this process.", ("workflow", "step")
+        )
         self._queued = Histogram(
-            "durable_run_queue_seconds", "From the creation of a run to its first turn.", ("workflow",)
+            "durable_run_queue_seconds", "Time from the creation of a run to its first turn.", ("workflow",)
         )
         self._ran = Histogram(
-            "durable_run_duration_seconds", "From the creation of a run to its end.", ("workflow", "status")
+            "durable_run_duration_seconds", "Time from the creation of a run to its end.", ("workflow", "status")
         )
         self._stepped = Histogram(
-            "durable_step_duration_seconds", "Of the attempt with which a step ended.", ("workflow", "step")
+            "durable_step_duration_seconds", "Duration of the attempt with which a step ended.", ("workflow", "step")
         )
 
     def hear(self, event: LiveEvent) -> None:

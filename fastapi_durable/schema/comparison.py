@@ -32,7 +32,7 @@ def missing_from(schema: Schema, provider: Provider | None = None) -> list[str]:
     counted = Counter(model.name for model in schema.models)
     for wanted in durable_models(provider):
         if counted[wanted.name] > 1:
-            problems.append(f"model {wanted.name} is there {counted[wanted.name]} times; keep one of them")
+            problems.append(f"model {wanted.name} is declared {counted[wanted.name]} times; keep one")
         found = schema.find_model(wanted.name)
         if found is None:
             problems.append(

@@ -1,8 +1,8 @@
 """The durable models, in Prisma's own language.
 
-Names, types, columns and tables of the first six are those of nestjs-durable, so that either side reads the
-other's rows. What is ours in them is nullable or defaulted, so that a Nest client keeps inserting; the other tables are
-ours alone.
+The first six have the names, types, columns and tables of nestjs-durable, so each library reads the other's rows. The
+columns of this library in them are nullable or have a default, so a Nest client can still insert rows. The other tables
+belong to this library alone.
 """
 
 import re

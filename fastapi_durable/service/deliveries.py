@@ -1,4 +1,4 @@
-"""What the outside can say to runs."""
+"""Messages of callers to runs: signals, events, updates, callbacks and results of tasks."""
 
 import uuid
 from typing import Any, TypeVar, overload
@@ -25,27 +25,31 @@ T = TypeVar("T")
 
 
 class Deliveries:
-    """Signals, events, updates, callbacks, ends of tasks, and values that runs show. Every delivery is one transaction
-    that is tried again after a conflict."""
+    """Signals, events, updates, callbacks, results of tasks, and values that runs publish.
+
+    Every delivery is one transaction, which is tried again after a conflict.
+    """
 
     _kernel: Kernel
 
     async def signal(self, token: str, payload: Any = None, *, signal_id: str | None = None) -> bool:
-        """Send a signal: to the run that waits for `token`, or into the buffer for the next one that will.
+        """Send a signal to the run that waits for a token, or keep it for the next run that will.
 
-        What is kept is for runs of the engine's own namespace; without one, that is `default`.
+        A kept signal is for runs of the module's namespace, which is `default` unless the option `namespace` is set.
+        Its payload is checked when a run reads it.
 
         Args:
+            token: Token of the signal.
             payload: Any value that pydantic serialises.
-            signal_id: Two signals with the same id are kept once while the first waits in the buffer.
+            signal_id: Id of the signal. While a signal with this id is kept, another one with the same id is dropped.
 
         Returns:
-            Whether a run received it; False: it is kept.
+            True if a run received the signal, False if it is kept.
 
         Raises:
-            InputValidationError: the token, the id or the payload cannot be stored, a run of another namespace waits
-                for the signal, or the payload does not fit the type that the waiting call declares. Nothing is
-                delivered or kept then. A payload that is kept is checked when a run reads it.
+            InputValidationError: the token, the id or the payload cannot be stored, or the payload does not fit the
+                type that the waiting call declares, or the waiting run is in another namespace. Nothing is delivered
+                or kept.
         """
         kernel = self._kernel
         checked_token(token)
@@ -55,13 +59,18 @@ class Deliveries:
         return await retry_conflicts(kernel.clock, lambda: deliver_signal(kernel, token, encoded, signal_id=signal_id))
 
     async def signal_waiting(self, token: str, payload: Any = None, *, namespace: str) -> bool:
-        """Send a signal to the run of one namespace that waits for `token` now, and to nobody else.
+        """Send a signal to the run of a namespace that waits for a token now. If no run waits, keep nothing.
+
+        Args:
+            token: Token of the signal.
+            payload: Any value that pydantic serialises.
+            namespace: Namespace of the run.
 
         Returns:
-            Whether a run received it; False: none of the namespace waits, and nothing was kept.
+            True if a run received the signal, False if no run of the namespace waits for it.
 
         Raises:
-            InputValidationError: as for `signal`.
+            InputValidationError: as `signal`.
         """
         kernel = self._kernel
         checked_token(token)
@@ -71,14 +80,19 @@ class Deliveries:
     async def publish_event(
         self, name: str, payload: Any = None, *, event_id: str | None = None, buffer: bool = True
     ) -> PublishedEvent:
-        """Hand an event to every run that waits for one like it, and to the workflows that it starts.
+        """Publish an event to every run that waits for it, and to the workflows that it starts.
 
-        An engine with a namespace reaches the runs of its own. One copy is kept for the first run that asks, in the
-        engine's namespace; without one, that is `default`. Ids of events are those of a namespace, too.
+        A module with a namespace reaches the runs of that namespace only. If no run wants the event, one copy is kept
+        in the module's namespace for the first run that asks. Each namespace has its own event ids.
 
         Args:
-            event_id: Publishing an event of the same name and id again, within `event_ttl`, does nothing.
-            buffer: If nobody wants the event yet, keep one copy for the first that will.
+            name: Name of the event.
+            payload: Any value that pydantic serialises.
+            event_id: Id of the event. Publishing the same name and id again within `event_ttl` does nothing.
+            buffer: Whether to keep a copy if no run wants the event yet.
+
+        Returns:
+            Which runs received the event, which runs it started, and whether it was kept.
 
         Raises:
             InputValidationError: the name, the id or the payload cannot be stored.
@@ -102,11 +116,19 @@ class Deliveries:
         return published
 
     async def update(self, run_id: str, name: str, value: Any = None) -> UpdateResult:
-        """Offer a value to `ctx.on_update(name)` of a run: validated first, then received or kept.
+        """Send a value to `ctx.on_update(name)` of a run. The workflow's validator checks the value first.
 
-        Refused, with the reason: for a run that is unknown, has ended or is being cancelled, by the validator, and if
-        the run waits for it and declares another type. A run that went on as a new one is not ended: the new one is
-        meant, also by an update that was accepted before.
+        The update is refused with a reason in four cases: no run has this id, the run has ended or is being cancelled,
+        the validator refuses, or the waiting call declares another type. If the run continued as a new run, the new
+        run receives the update.
+
+        Args:
+            run_id: Id of the run.
+            name: Name of the update.
+            value: Any value that pydantic serialises.
+
+        Returns:
+            Whether the update was accepted, and the reason if it was not.
 
         Raises:
             InputValidationError: the value has no JSON form.
@@ -121,13 +143,21 @@ class Deliveries:
     @overload
     async def get_value(self, run_id: str, key: str, /) -> Any: ...
     async def get_value(self, run_id: str, key: str, type: Any = Any, /) -> Any:
-        """The value that the run's `ctx.set_value(key, ...)` set last, as `type`; None if it set none yet.
+        """Return the value that a run's `ctx.set_value(key, ...)` set last.
 
-        Of a run that went on as a new one, the value of the newest run that set one.
+        If the run continued as a new run, the newest run that set the key counts.
+
+        Args:
+            run_id: Id of the run.
+            key: Key of the value.
+            type: Type to return. Default: the plain JSON value.
+
+        Returns:
+            The value. None if the run has not set it yet.
 
         Raises:
             RunNotFoundError: no run has this id.
-            SerializationError: the value is not a `type`.
+            SerializationError: the value does not fit `type`.
         """
         kernel = self._kernel
         latest = await latest_value(kernel.store, await resolve_run(kernel, run_id), key)
@@ -136,10 +166,14 @@ class Deliveries:
         return kernel.codec.decode(latest.output, type, what=f"event {key!r} of run {run_id!r}")
 
     async def continue_run(self, run_id: str, label: str | None = None) -> bool:
-        """Let a run, or the one that it went on as, go on from the breakpoint at which it stands, or from this label's.
+        """Let a run continue from a breakpoint. If the run continued as a new run, the new run is meant.
+
+        Args:
+            run_id: Id of the run.
+            label: Label of the breakpoint. None: the one at which the run stands.
 
         Returns:
-            False if it stands at none.
+            True if the run continues, False if it stands at no such breakpoint.
 
         Raises:
             RunNotFoundError: no run has this id.
@@ -149,30 +183,53 @@ class Deliveries:
         return await retry_conflicts(kernel.clock, lambda: pass_breakpoint(kernel, run.id, label))
 
     async def callback(self, token: str, payload: Any = None) -> Callback:
-        """Deliver a callback to the webhook of this token; what the public route does.
+        """Deliver a callback to the webhook of a token, as the public route does.
+
+        Args:
+            token: Token of the webhook, with its secret.
+            payload: Body of the callback.
+
+        Returns:
+            The result of the callback: received, repeated, unknown token, or the run has ended.
 
         Raises:
-            InputValidationError: the payload has no JSON form. With `misfit`: it does not fit the type of the webhook,
-                which still waits.
+            InputValidationError: the payload has no JSON form. With `misfit`, the payload does not fit the type of the
+                webhook, which still waits.
         """
         kernel = self._kernel
         encoded = encode_sent(kernel.codec, payload, what="the body of a callback")
         return await retry_conflicts(kernel.clock, lambda: deliver_callback(kernel, token, encoded))
 
     async def complete_task(self, run_id: str, name: str, value: Any = None) -> bool:
-        """Report the result of a `ctx.task`, also before the run waits for it; False if its end was reported before.
+        """Report the result of a `ctx.task`. The run need not wait for it yet.
+
+        Args:
+            run_id: Id of the run.
+            name: Name of the task.
+            value: Any value that pydantic serialises.
+
+        Returns:
+            True if the result was recorded, False if the end of the task was reported before.
 
         Raises:
             RunNotFoundError: no run has this id.
             RunStateError: the run has ended.
-            InputValidationError: the value has no JSON form, or the run waits for it and declares another type. Then
-                nothing was reported.
+            InputValidationError: the value has no JSON form, or does not fit the type that the waiting call declares.
+                Nothing was recorded.
         """
         encoded = encode_sent(self._kernel.codec, value, what=f"the result of task {name!r}")
         return await self._end_task(run_id, name, value=encoded)
 
     async def fail_task(self, run_id: str, name: str, error: str | BaseException) -> bool:
-        """Report that a `ctx.task` failed: it raises `TaskFailedError`. False if its end was reported before.
+        """Report that a `ctx.task` failed. The waiting call raises `TaskFailedError`.
+
+        Args:
+            run_id: Id of the run.
+            name: Name of the task.
+            error: The failure: an exception, or a text.
+
+        Returns:
+            True if the failure was recorded, False if the end of the task was reported before.
 
         Raises:
             RunNotFoundError: no run has this id.

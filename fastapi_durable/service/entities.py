@@ -63,10 +63,15 @@ class Entities:
         *,
         operation_id: str | None = None,
     ) -> None:
-        """Send an operation to an entity, which is created if need be; its result is nobody's.
+        """Send an operation to an entity, which is created if it does not exist. No caller receives the result.
 
         Args:
-            operation_id: The entity passes over an operation whose id it remembers: that of one of the last 500.
+            entity: The entity's class, or its name.
+            key: Key of the entity.
+            operation: The method of the class, or its name.
+            input: Input of the operation. Leave it out for an operation without input.
+            operation_id: Id of the operation. The entity skips an operation whose id is among the last 500 that it
+                executed.
 
         Raises:
             InputValidationError: the input does not fit the operation, or the key or the id cannot be stored.
@@ -89,7 +94,14 @@ class Entities:
     @overload
     async def get_entity_state(self, entity: str, key: str, /) -> Any: ...
     async def get_entity_state(self, entity: type[Any] | str, key: str, /) -> Any:
-        """The state after the last operation that was recorded; None if there was none. For a name, as JSON.
+        """Return the state of an entity after its last recorded operation.
+
+        Args:
+            entity: The entity's class, or its name.
+            key: Key of the entity.
+
+        Returns:
+            An instance of the class. For a name, the state as JSON. None if no operation was recorded.
 
         Raises:
             SerializationError: the stored state does not fit the class.

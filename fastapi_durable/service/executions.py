@@ -10,7 +10,11 @@ from fastapi_durable.service.starts import Input, Output, StartOptions, Starts
 
 
 class ExecuteOptions(StartOptions, total=False):
-    """What `execute` takes: also how long to wait for the result; None: for ever."""
+    """Options of `service.execute`.
+
+    Attributes:
+        timeout: How long to wait for the result. Default: no limit.
+    """
 
     timeout: Duration | None
 
@@ -29,12 +33,26 @@ class Executions(Starts):
     async def execute(
         self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[ExecuteOptions]
     ) -> Any:
-        """Start a run and wait for its output. The run goes on if the caller stops waiting.
+        """Start a run and wait for its output. The run continues if the caller stops waiting.
+
+        Args:
+            workflow: The decorated function or class, or a registered name.
+            input: Input of the run. Leave it out for a workflow without input.
+            options: See `ExecuteOptions` and `StartOptions`.
+
+        Returns:
+            The output of the run.
 
         Raises:
-            RunFailedError, RunCancelledError, RunDeadError: the run ended without an output.
-            ResultTimeoutError: it has not ended after `timeout`.
-            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
+            RunFailedError: the run failed.
+            RunCancelledError: the run was cancelled.
+            RunDeadError: the run is dead.
+            ResultTimeoutError: the run has not ended after `timeout`.
+            InputValidationError: as `start`.
+            RunIdTakenError: as `start`.
+            WorkflowNotRegisteredError: as `start`.
+            SingletonQueueFullError: as `start`.
+            StoreUnavailableError: as `start`.
         """
         timeout = options.pop("timeout", None)
         definition, run = self._new_run(workflow, input, options)

@@ -1,4 +1,4 @@
-"""The façade, put together: all of it is `WorkflowService`, and what dashboards and operators need is `RunGateway`."""
+"""The façade as a whole: `WorkflowService` has all of it, `RunGateway` the part of dashboards and operators."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from fastapi_durable.service.transactions import Transactions
 
 
 class RunGateway(Inspection, Operations):
-    """Reads runs and acts on them: cancel, retry, fork, delete; inject it as `RunGatewayDep`.
+    """Reads runs and acts on them: cancel, retry, fork, delete. Inject it as `RunGatewayDep`.
 
     It sees and touches the runs of the module's namespace only, or of all namespaces if the module has none.
     """
@@ -23,10 +23,16 @@ class RunGateway(Inspection, Operations):
         self._kernel = kernel
 
     def in_namespace(self, namespace: str | None) -> "RunGateway":
-        """The same for one namespace only; None: as it is.
+        """Return this gateway, confined to one namespace.
+
+        Args:
+            namespace: The namespace. None returns the gateway as it is.
+
+        Returns:
+            A gateway that sees and touches only the runs of the namespace.
 
         Raises:
-            ValueError: it is confined to another namespace.
+            ValueError: the gateway is already confined to another namespace.
         """
         config = self._kernel.config
         if namespace in (None, config.namespace):
@@ -39,8 +45,9 @@ class RunGateway(Inspection, Operations):
 
 
 class WorkflowService(RunGateway, Executions, Transactions, Deliveries, Streams, Entities, Listening):
-    """Everything that one can ask of runs and entities; inject it as `WorkflowServiceDep`.
+    """Everything that an application asks of runs and entities. Inject it as `WorkflowServiceDep`.
 
-    Any method raises `StoreUnavailableError` while the database cannot be reached. A delivery may then have happened:
-    with an id of its own (`run_id`, `signal_id`, `event_id`, `operation_id`) it can be repeated without harm.
+    Every method raises `StoreUnavailableError` while the database cannot be reached. The call may have taken effect
+    all the same. With an id of your own (`run_id`, `signal_id`, `event_id`, `operation_id`) you can repeat it without
+    harm.
     """

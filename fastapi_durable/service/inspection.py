@@ -17,7 +17,7 @@ _WORKER_SILENCE = timedelta(seconds=30)
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run in a listing; `waiting` is None unless it is suspended and waits for somebody."""
+    """A run in a listing. `waiting` is None unless the run is suspended and waits for a message."""
 
     run: Run
     waiting: Waiting | None
@@ -25,7 +25,10 @@ class ListedRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunDetail:
-    """A run with its checkpoints by position (compensations, which are negative, first) and its children's ids."""
+    """A run with its checkpoints by position and its children's ids.
+
+    Compensations have negative positions, so they come first.
+    """
 
     run: Run
     timeline: Sequence[Checkpoint]
@@ -35,11 +38,12 @@ class RunDetail:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A stretch of a run's checkpoints.
+    """A page of a run's checkpoints.
 
     Attributes:
-        total: How many there are in all.
-        version: Differs whenever one of all of them does.
+        steps: The checkpoints.
+        total: Number of all checkpoints of the run.
+        version: Text that changes whenever one of them does.
     """
 
     steps: Sequence[Checkpoint]
@@ -57,7 +61,14 @@ class Inspection:
         return visible_store(self._kernel)
 
     async def get_run_detail(self, run_id: str) -> RunDetail | None:
-        """A run with its timeline and children; None if there is no such run."""
+        """Return a run with its timeline and its children.
+
+        Args:
+            run_id: Id of the run.
+
+        Returns:
+            The run, all its checkpoints, and the ids of up to 1000 children. None if no run has this id.
+        """
         run = await self._store.find_run(run_id)
         if run is None:
             return None
@@ -72,45 +83,96 @@ class Inspection:
         )
 
     async def list_runs(self, query: RunQuery | None = None) -> list[ListedRun]:
-        """Runs, the newest first, with what each waits for."""
+        """Return runs, the newest first, with what each one waits for.
+
+        Args:
+            query: Conditions, page and size. Default: the newest 100 runs.
+
+        Returns:
+            The runs.
+        """
         runs = await self._store.list_runs(query or RunQuery())
         waiting = await waits_of(self._store, runs)
         return [ListedRun(run, waiting.get(run.id)) for run in runs]
 
     async def get_timeline(self, run_id: str, *, after: int | None = None, limit: int) -> Timeline:
-        """A stretch of a run's checkpoints by position; without any if there is no such run."""
+        """Return a page of a run's checkpoints, ordered by position.
+
+        Args:
+            run_id: Id of the run.
+            after: Position after which the page begins. None: from the first checkpoint.
+            limit: Maximum number of checkpoints.
+
+        Returns:
+            The page. It is empty if no run has this id.
+        """
         # The state first: what is recorded in between is shown, and told again as a change.
         state = await self._store.history_state(run_id)
         steps = await self._store.page_checkpoints(run_id, after=after, limit=limit) if state.total else []
         return Timeline(steps, total=state.total, version=state.version)
 
     async def list_children(self, run_id: str, *, limit: int) -> list[ListedRun]:
-        """The newest children, the oldest of them first."""
+        """Return the newest children of a run, ordered from the oldest to the newest.
+
+        Args:
+            run_id: Id of the parent.
+            limit: Maximum number of children.
+
+        Returns:
+            The children.
+        """
         newest_first = await self.list_runs(RunQuery(parent_run_id=run_id, limit=limit))
         return newest_first[::-1]
 
     async def count_runs(self, query: RunQuery | None = None, *, at_most: int | None = None) -> int:
-        """How many runs match, paging aside; counting stops at `at_most`."""
+        """Return how many runs match a query. Its `limit` and `offset` do not count.
+
+        Args:
+            query: Conditions. Default: all runs.
+            at_most: Number at which counting stops. None: no limit.
+
+        Returns:
+            The number of runs.
+        """
         return await self._store.count_runs(query or RunQuery(), at_most=at_most)
 
     async def run_facets(self, query: RunQuery | None = None, *, at_most: int | None = None) -> list[RunFacet]:
-        """Counts by status and origin; the query's own status and origin are left out of account.
+        """Return counts of runs by status and origin. The query's own status and origin do not count.
 
         Args:
-            at_most: Of each status so many runs are counted; None: all.
+            query: Conditions. Default: all runs.
+            at_most: Maximum number of runs to count for each status. None: no limit.
+
+        Returns:
+            The counts.
         """
         return await self._store.run_facets(query or RunQuery(), at_most=at_most)
 
     async def workers(self) -> list[WorkerRecord]:
-        """The workers that said within the last half minute that they live, the latest first."""
+        """Return the workers that reported within the last 30 seconds, the latest first."""
         return await self._store.list_workers(since=self._kernel.clock.now() - _WORKER_SILENCE)
 
     async def queues(self, *, at_most: int | None = None) -> list[QueueLoad]:
-        """The queues with their limits, the runs that are driven, and those that wait, counted up to `at_most`."""
+        """Return the queues with their limits, the runs that are driven, and the runs that wait.
+
+        Args:
+            at_most: Number at which counting stops for each queue. None: no limit.
+
+        Returns:
+            The queues.
+        """
         return await self._store.list_queues(self._kernel.clock.now(), at_most=at_most)
 
     async def waiting_for(self, run_ids: Collection[str]) -> dict[str, Waiting]:
-        """What each of these runs waits for; runs that are not suspended, or only wait for a time, are left out."""
+        """Return what runs wait for.
+
+        Args:
+            run_ids: Ids of runs.
+
+        Returns:
+            What each run waits for, by run id. Runs that are not suspended, or that only wait for a time, are left
+                out.
+        """
         waiting = await first_waits(self._store, run_ids)
         runs = [await self._store.find_run(run_id) for run_id in waiting]
         suspended = {run.id for run in runs if run is not None and run.status is RunStatus.SUSPENDED}

@@ -1,4 +1,4 @@
-"""Taking part in what this process does: told of what happens, and asked before an update is taken."""
+"""Live events, listeners and validators of this process."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,32 +17,44 @@ class Listening:
 
     @property
     def events(self) -> LiveEvents:
-        """What happens to runs and steps that this process drives, told while it happens."""
+        """Live events of the runs and steps that this process drives."""
         return self._kernel.events
 
     def on_cancel(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Have `listener` called with a run's id when this process learns that the run was cancelled, or is to be.
+        """Call a function when this process learns that a run is cancelled or is to be cancelled.
 
-        That is at once for a cancel made here, and otherwise when the worker that drives the run finds out: at its
-        next write or renewal of the lease. For work that cannot be interrupted, such as a thread's. The listener is
-        called in the event loop and must not block; the same cancel may be told twice.
+        A cancel that is made in this process is reported at once. Otherwise the worker that drives the run finds out
+        with its next write or lease renewal. Use it for work that cannot be interrupted, such as a thread.
+
+        Args:
+            listener: Function that receives the run's id. It runs in the event loop and must not block. It may be
+                called twice for one cancel.
 
         Returns:
-            Removes the listener.
+            A function that removes the listener.
         """
         return self._kernel.notifications.on_run_cancelled(listener)
 
     def add_subscriber(self, subscriber: EventSubscriber) -> None:
-        """Have somebody take part in publishing every event."""
+        """Add a subscriber that takes part in publishing every event of this process.
+
+        Args:
+            subscriber: Object with the methods of `EventSubscriber`.
+        """
         self._kernel.subscribers.append(subscriber)
 
     def register_update_validator(
         self, workflow: Callable[..., Any] | str, name: str, validator: UpdateValidator
     ) -> None:
-        """Have updates of a workflow validated in this process; takes the place of a declared validator.
+        """Set the validator of an update in this process, in place of a declared one.
+
+        Args:
+            workflow: The decorated function or class, or its name.
+            name: Name of the update.
+            validator: Function that takes the value, or nothing. It refuses by raising.
 
         Raises:
-            DefinitionError: the validator does not take the value, or nothing.
+            DefinitionError: the validator takes other parameters.
         """
         step_definition(validator)
         workflow_name = workflow if isinstance(workflow, str) else workflow_definition(workflow).name

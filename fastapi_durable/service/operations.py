@@ -22,12 +22,14 @@ class Operations:
     _kernel: Kernel
 
     async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
-        """Cancel a run and its live descendants, wherever they are driven; a run that has ended stays as it is.
+        """Cancel a run and its live descendants, whichever process drives them.
 
-        Of a run that went on as a new one, the new one is cancelled.
+        A run that has ended stays as it is. If the run continued as a new run, the new run is cancelled.
 
         Args:
-            compensate: Undo first what finished steps declared with `compensate=`; the run is `cancelling` meanwhile.
+            run_id: Id of the run.
+            compensate: Whether to undo finished steps first, as they declare with `compensate=`. The run is
+                `cancelling` meanwhile.
 
         Returns:
             The run as it is now.
@@ -39,12 +41,16 @@ class Operations:
         return await cancel_chain(self._kernel, run_id, compensate=compensate)
 
     async def cancel_where(self, query: RunQuery, *, compensate: bool = False) -> BulkCancellation:
-        """Cancel every live run that the query selects, however many; its `limit` and `offset` do not count.
+        """Cancel every live run that a query selects. The query's `limit` and `offset` do not count.
 
         Runs that are created after the call began are left alone.
 
+        Args:
+            query: Conditions that select the runs.
+            compensate: Whether to undo finished steps first; see `cancel`.
+
         Returns:
-            How many were cancelled, are being undone, had ended by themselves, or could not be cancelled and why.
+            How many runs were cancelled, are being undone, or had ended, and which could not be cancelled and why.
         """
         namespace = self._kernel.config.namespace
         if namespace is not None and query.namespace not in (None, namespace):
@@ -53,19 +59,24 @@ class Operations:
         return await cancel_where(self._kernel, scoped, compensate=compensate)
 
     async def retry(self, run_id: str) -> Run:
-        """Let a failed, dead or blocked run go on from where it failed.
+        """Let a failed, dead or blocked run continue from where it failed.
 
-        Failed steps get fresh attempts, steps that were undone are done again, and children whose failure the run met
-        are retried with it. A failure that the body caught and went on from stays as it is. One that it raised again
-        takes along the calls that it made because of it, such as a notice: they are made again if it fails again. The
-        history keeps a trace.
+        Failed steps get new attempts. Steps that were undone are executed again. Children whose failure failed the run
+        are retried with it.
+
+        A failure that the body caught and survived stays recorded. If the body raised it again, the calls that the
+        body made because of it, such as a notice, are made again when it fails again. The history keeps a trace of the
+        retry.
+
+        Args:
+            run_id: Id of the run.
 
         Returns:
             The run as it is now: pending.
 
         Raises:
             RunNotFoundError: no run has this id.
-            RunStateError: the run is alive, completed or cancelled; nothing was changed.
+            RunStateError: the run is alive, completed or cancelled. Nothing was changed.
         """
         await require_visible(self._kernel, run_id)
         return await requeue(self._kernel, run_id)
@@ -73,47 +84,60 @@ class Operations:
     async def retry_with_input(self, run_id: str, input: Any = NO_INPUT, /) -> Run:
         """Do the work of an ended run again with another input, as a new run `<id>~retry~<8 characters>`.
 
-        It has the same version, tags, attributes, priority and namespace. A parent that waits for the ended run, as
-        one does that is retried itself, adopts its success.
+        The new run has the same version, tags, attributes, priority and namespace. A parent that waits for the ended
+        run, or is itself retried, takes the new run's success as the result.
+
+        Args:
+            run_id: Id of the ended run.
+            input: Input of the new run. Leave it out for a workflow without input.
 
         Returns:
             The new run.
 
         Raises:
             RunNotFoundError: no run has this id.
-            RunStateError: it is alive.
-            InputValidationError: the input does not fit the workflow's type.
-            WorkflowNotRegisteredError: this engine does not know the run's version.
+            RunStateError: the run, or the run that it continued as, is alive.
+            InputValidationError: the input does not fit the workflow's type, or the new id would be too long.
+            WorkflowNotRegisteredError: the module does not have the run's workflow in its version.
+            SingletonQueueFullError: too many runs of the input's singleton key are alive.
         """
         await require_visible(self._kernel, run_id)
         return await retry_with_input(self._kernel, run_id, input, given=input is not NO_INPUT)
 
     async def fork(self, run_id: str, *, from_step: int) -> Run:
-        """Start a new run that has done what this one did before the position `from_step`, and nothing else.
+        """Start a new run with a copy of this run's history before a position.
 
         The old run stays as it is, whatever its status. Steps that were undone are not copied.
+
+        Args:
+            run_id: Id of the run to copy.
+            from_step: First position that the new run executes itself. 0 copies nothing.
 
         Returns:
             The new run, `<id>~fork~<8 characters>`.
 
         Raises:
             RunNotFoundError: no run has this id.
-            InputValidationError: `from_step` is not a position of the body itself.
+            InputValidationError: `from_step` is not a position of the body itself, or the new id would be too long.
+            SingletonQueueFullError: too many runs of the input's singleton key are alive.
         """
         await require_visible(self._kernel, run_id)
         return await fork(self._kernel, run_id, from_step=from_step)
 
     async def delete_run(self, run_id: str, *, force: bool = False) -> int:
-        """Remove a run and all its descendants with everything that belongs to them.
+        """Delete a run and all its descendants, with everything that belongs to them.
+
+        Each run is deleted in a transaction of its own, children before their parents. After a crash, repeat the call.
 
         Args:
-            force: Cancel first what is still alive.
+            run_id: Id of the run.
+            force: Whether to cancel live runs first.
 
         Returns:
-            How many runs were removed; 0 if there is no such run.
+            How many runs were deleted. 0 if no run has this id.
 
         Raises:
-            RunStateError: the run or a descendant is alive, and `force` is not set; nothing was removed.
+            RunStateError: the run or a descendant is alive, and `force` is not set. Nothing was deleted.
         """
         try:
             await require_visible(self._kernel, run_id)

@@ -1,4 +1,8 @@
-"""Starting runs: checked at the edge, idempotent by id, and leased to this process at once if it has a free place."""
+"""Starts runs.
+
+A start is checked before anything is written, is idempotent by id, and is leased to this process at once if it has a
+free slot.
+"""
 
 import uuid
 from collections.abc import Callable, Collection
@@ -70,7 +74,12 @@ class StartOptions(TypedDict, total=False):
 
 
 class SignalWithStartOptions(StartOptions, total=False):
-    """What `signal_with_start` takes beside the token: the signal's payload, and its id, as `signal` does."""
+    """Options of `service.signal_with_start`.
+
+    Attributes:
+        payload: Payload of the signal, as for `signal`.
+        signal_id: Id of the signal, as for `signal`.
+    """
 
     payload: Any
     signal_id: str | None
@@ -94,23 +103,27 @@ class Starts:
     async def start(
         self, workflow: Callable[..., Any] | str, input: Any = NO_INPUT, /, **options: Unpack[StartOptions]
     ) -> RunHandle[Any]:
-        """Create a run and return at once; a worker drives it, here or elsewhere.
+        """Create a run and return at once. A worker drives it, in this process or in another one.
 
-        Idempotent by `run_id`: if a run of this id exists, the handle refers to it (`handle.created` is False) and
-        nothing is changed. When this returns, the run survives any crash.
+        The start is idempotent by `run_id`: if a run with this id exists, nothing is changed, and the handle refers to
+        that run (`handle.created` is False). When this method returns, the run survives any crash.
 
         Args:
             workflow: The decorated function or class, or a registered name.
+            input: Input of the run. Leave it out for a workflow without input.
             options: See `StartOptions`.
 
+        Returns:
+            A handle to the run.
+
         Raises:
-            InputValidationError: the input does not fit the workflow's type, or cannot be stored; or an option is no
-                good.
-            RunIdTakenError: the id is that of another workflow's run.
-            WorkflowNotRegisteredError: unknown name or version.
+            InputValidationError: the input does not fit the workflow's type, a value cannot be stored, or an option is
+                invalid.
+            RunIdTakenError: a run of another workflow or namespace has this id.
+            WorkflowNotRegisteredError: the name or the version is not registered.
             SingletonQueueFullError: too many runs of the input's singleton key are alive.
-            StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
-                with the same `run_id` will find it.
+            StoreUnavailableError: the database cannot be reached. The run may exist all the same. Repeat the call with
+                the same `run_id` to find out.
         """
         definition, run = self._new_run(workflow, input, options)
         return await self._started(definition, run)
@@ -142,17 +155,25 @@ class Starts:
         token: str,
         **options: Unpack[SignalWithStartOptions],
     ) -> RunHandle[Any]:
-        """Start a run unless it exists, and send a signal, both or neither: the signal finds the run in any case.
+        """Start a run unless it exists, and send it a signal, in one transaction: both happen, or neither.
 
         Args:
-            token: Of the signal; see `signal`.
-            options: `payload` and `signal_id` of the signal, and those of the run if it is started. `run_id` names the
-                run that both the first and every later caller mean; without it each call starts one.
+            workflow: The decorated function or class, or a registered name.
+            input: Input of the run. Leave it out for a workflow without input.
+            token: Token of the signal; see `signal`.
+            options: See `SignalWithStartOptions` and `StartOptions`. Pass `run_id`: without it, each call starts a run
+                of its own.
+
+        Returns:
+            A handle to the run.
 
         Raises:
             InputValidationError: the token or the payload cannot be stored, or as `start`.
-            RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
-                StoreUnavailableError: as `start`; nothing was sent then.
+            RunIdTakenError: as `start`. The signal was not sent.
+            WorkflowNotRegisteredError: as `start`. The signal was not sent.
+            SingletonQueueFullError: as `start`. The signal was not sent.
+            StoreUnavailableError: the database cannot be reached. Repeat the call with the same `run_id` and
+                `signal_id`.
         """
         kernel, payload, signal_id = self._kernel, options.pop("payload", None), options.pop("signal_id", None)
         definition, run = self._new_run(workflow, input, options)
@@ -174,10 +195,17 @@ class Starts:
     @overload
     def handle(self, run_id: str, workflow: str | None = None) -> RunHandle[Any]: ...
     def handle(self, run_id: str, workflow: Callable[..., Any] | str | None = None) -> RunHandle[Any]:
-        """A handle on a run that was started before; `workflow` gives its result a type. Nothing is looked up.
+        """Return a handle to a run that was started before. The method does not look the run up.
+
+        Args:
+            run_id: Id of the run.
+            workflow: The workflow, which gives `handle.result()` its type. None: the result is plain JSON.
+
+        Returns:
+            A handle.
 
         Raises:
-            WorkflowNotRegisteredError: `workflow` is unknown.
+            WorkflowNotRegisteredError: `workflow` is not registered.
         """
         output_type = Any if workflow is None else self._kernel.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
@@ -216,7 +244,7 @@ class Starts:
     async def _create(self, run: Run, definition: WorkflowDefinition) -> CreatedRun:
         """Insert the run; if this process has a worker with a free place, already leased to it.
 
-        A crash right after the insert leaves a leased run, which is taken up like any other whose process died.
+        A crash right after the insert leaves a leased run, which is claimed like any other whose process died.
         """
         kernel = self._kernel
         if run.wake_at is not None:

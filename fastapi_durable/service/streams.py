@@ -30,20 +30,25 @@ class Streams:
     async def read_stream(
         self, run_id: str, name: str, type: Any = Any, /, *, after: int | None = None, follow: bool = True
     ) -> AsyncIterator[StreamItem[Any]]:
-        """The items of a run's stream, in order and without a gap, as they are appended in whatever process.
+        """Yield the items of a run's stream, in order and without a gap, as runs append them in any process.
 
-        It ends when the stream is closed, or when the run has ended. A stream to which nothing was appended yet is
-        waited for. Of a run that goes on as a new one, each has streams of its own.
+        The iterator ends when the stream is closed or the run has ended. A stream without items is waited for. If the
+        run continues as a new run, the new run has streams of its own.
 
         Args:
-            type: Of the items.
-            after: The offset of the last item that the caller has; None: from the first one.
-            follow: False: end behind what is stored now.
+            run_id: Id of the run.
+            name: Name of the stream.
+            type: Type of the items. Default: plain JSON values.
+            after: Offset of the last item that the caller has. None: from the first item.
+            follow: Whether to wait for further items. False: end after the items that are stored now.
+
+        Yields:
+            Each item with its offset.
 
         Raises:
-            RunNotFoundError: no run has this id, or it was deleted meanwhile.
-            SerializationError: an item is not of `type`.
-            StoreUnavailableError: the database cannot be reached. Go on with `after`.
+            RunNotFoundError: no run has this id, or the run was deleted meanwhile.
+            SerializationError: an item does not fit `type`.
+            StoreUnavailableError: the database cannot be reached. Call again with `after`.
             InputValidationError: `after` is not an offset.
         """
         kernel = self._kernel
@@ -59,7 +64,7 @@ class Streams:
 
 
 def checked_offset(after: Any) -> int | None:
-    """`after`, if it can be an offset.
+    """Return `after`, if it can be an offset.
 
     Raises:
         InputValidationError: it cannot.

@@ -19,12 +19,15 @@ Output = TypeVar("Output")
 
 
 class TaskOptions(TypedDict, total=False):
-    """What may be said about a task beside its input and its key.
+    """Options of `tasks.add`.
 
     Attributes:
-        delay: How long it waits before it is executed.
-        at: The moment from which it is executed, instead of `delay`.
-        tags, priority, queue, fairness_key: As of a run; see `StartOptions`.
+        delay: How long the task waits before it is executed.
+        at: The moment from which the task is executed, instead of `delay`.
+        tags: As of a run; see `StartOptions`.
+        priority: As of a run; see `StartOptions`.
+        queue: As of a run; see `StartOptions`.
+        fairness_key: As of a run; see `StartOptions`.
     """
 
     delay: Duration | None
@@ -36,17 +39,24 @@ class TaskOptions(TypedDict, total=False):
 
 
 class DurableTasks:
-    """Adds background tasks; inject it as `DurableTasksDep`.
+    """Adds background tasks. Inject it as `DurableTasksDep`.
 
-    A task is a run of the workflow `<step>.task`, which calls the step: with its dependencies, its retries and its
-    timeout. The step has to be in the module's `steps=[...]`, so that workers know it.
+    A task is a run of the workflow `<step>.task`, which calls the step with its dependencies, retries and timeout. The
+    step must be in the module's `steps=[...]`, so that workers know it.
     """
 
     def __init__(self, starts: Starts) -> None:
         self._starts = starts
 
     def within(self, tx: WorkflowTransaction[Any]) -> "DurableTasks":
-        """The same in an open transaction: its tasks are added if it is committed."""
+        """Return an adder whose tasks exist once an open transaction commits.
+
+        Args:
+            tx: The open transaction.
+
+        Returns:
+            An object with the same methods.
+        """
         return DurableTasks(tx)
 
     @overload
@@ -115,23 +125,24 @@ class DurableTasks:
         key: str | None = None,
         **options: Unpack[TaskOptions],
     ) -> RunHandle[Any]:
-        """Have a step executed in the background. When this returns, the task survives any crash.
+        """Add a step as a background task. When this method returns, the task survives any crash.
 
         Args:
             step: A function or method that is decorated with `@step`, or its name.
-            input: Its input, checked against its type here.
-            key: Names the task among those of its step and namespace, and makes it idempotent: nothing is added under
-                a key that was used.
+            input: Input of the step, checked against its type here. Leave it out for a step without input.
+            key: Name of the task among those of its step and namespace. It makes the call idempotent: nothing is added
+                under a key that was used.
             options: See `TaskOptions`.
 
         Returns:
-            The task: its id is `run_id`, `created` is False if its key was used before, `status()` says how it stands,
-            and `result()` waits for what the step returns.
+            A handle to the task. Its id is `run_id`, `created` is False if the key was used before, and `result()`
+                waits for
+            what the step returns.
 
         Raises:
             StepNotRegisteredError: the step is not in the module's `steps=[...]`.
-            InputValidationError: the input does not fit the step, or an option is no good.
-            StoreUnavailableError: the database cannot be reached; with a `key` the call can be repeated.
+            InputValidationError: the input does not fit the step, or an option is invalid.
+            StoreUnavailableError: the database cannot be reached. With a `key`, you can repeat the call.
         """
         refuse_unknown("add", options, TaskOptions)
         workflow = self._workflow_of(step)
@@ -145,7 +156,14 @@ class DurableTasks:
     @overload
     def handle(self, step: str, /, *, key: str) -> RunHandle[Any]: ...
     def handle(self, step: Callable[..., Any] | str, /, *, key: str) -> RunHandle[Any]:
-        """A handle on the task that was added under a key. Nothing is looked up.
+        """Return a handle to the task that was added under a key. The method does not look the task up.
+
+        Args:
+            step: A function or method that is decorated with `@step`, or its name.
+            key: Key of the task.
+
+        Returns:
+            A handle.
 
         Raises:
             StepNotRegisteredError: the step is not in the module's `steps=[...]`.

@@ -1,4 +1,4 @@
-"""A transaction that holds the application's rows and what it starts, signals, publishes and cancels beside them."""
+"""A transaction that holds the application's rows, and the runs, signals and events of the same commit."""
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,11 +21,11 @@ Client = TypeVar("Client")
 
 
 class WorkflowTransaction(Starts, Deliveries, Generic[Client]):
-    """What can be done in an open transaction; `WorkflowService.transaction` and `within` make it.
+    """What an open transaction can do. `WorkflowService.transaction` and `WorkflowService.within` return it.
 
-    All of it is committed with the rows that are written through `client`, or nothing is. Workers hear of it after the
-    commit. A call that raises has done nothing, and the transaction may go on, with one exception: after a
-    `StoreConflictError` only the whole transaction can be tried again.
+    Runs, signals and events commit together with the rows that are written through `client`, or nothing does. Workers
+    are notified after the commit. A call that raises has changed nothing, and the transaction can continue. The
+    exception is `StoreConflictError`: after it, run the whole transaction again.
     """
 
     def __init__(self, kernel: Kernel, transaction: StoreTransaction) -> None:
@@ -40,18 +40,22 @@ class WorkflowTransaction(Starts, Deliveries, Generic[Client]):
         """The application's Prisma client, bound to this transaction.
 
         Raises:
-            ConfigurationError: the store is in memory, and has no database.
+            ConfigurationError: the store is the memory store, which has no database.
         """
         client: Any = self._transaction.client
         if client is None:
             raise ConfigurationError(
-                "the memory store has no database, so a transaction of it has no client: use PrismaStateStore"
+                "the memory store has no database, so its transactions have no client. Use PrismaStateStore"
             )
         typed: Client = client
         return typed
 
     async def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
         """Cancel a run and its live descendants; see `WorkflowService.cancel`.
+
+        Args:
+            run_id: Id of the run.
+            compensate: Whether to undo finished steps first.
 
         Returns:
             The run as it is in this transaction.
@@ -88,34 +92,43 @@ class Transactions:
     def transaction(
         self, client: type[Any] | None = None, *, timeout: Duration | None = None
     ) -> AbstractAsyncContextManager[WorkflowTransaction[Any]]:
-        """A database transaction for rows of the application and for runs, committed at the end of the block.
+        """Open a database transaction for the application's rows and for runs. It commits at the end of the block.
 
-        Inside the block use what it yields, and neither the plain client nor this service: on SQLite they would wait
-        for the transaction's end. Keep it short, since SQLite has one writer.
+        Inside the block, use the object that it yields. Do not use the plain client or this service: on SQLite they
+        would wait for the end of the transaction. Keep the block short, because SQLite has one writer.
 
         Args:
-            client: The class of the Prisma client, which gives `tx.client` its type.
-            timeout: After which the transaction is undone; by default the engine's `transaction_timeout`.
+            client: Class of the Prisma client, which gives `tx.client` its type.
+            timeout: Time after which the transaction is rolled back. Default: the option `transaction_timeout`.
+
+        Returns:
+            A context manager that yields the transaction.
 
         Raises:
-            ConfigurationError: the store's client is no `client`.
-            StoreError: the task is inside another transaction, in which `within` takes part.
-            StoreConflictError: another transaction was in the way; nothing was kept, and the block may be run again.
-            TransactionExpiredError: the block took longer than `timeout`; nothing was kept.
-            StoreUnavailableError: the database cannot be reached. If it was lost at the commit, whether everything or
-                nothing was kept is unknown.
+            ConfigurationError: the store's client is not an instance of `client`.
+            StoreError: this task has a transaction open already. Use `within` to take part in it.
+            StoreConflictError: another transaction was in the way. Nothing was kept, so the block can run again.
+            TransactionExpiredError: the block took longer than `timeout`. Nothing was kept.
+            StoreUnavailableError: the database cannot be reached. If the connection broke during the commit, it is
+                unknown whether everything or nothing was kept.
         """
         limit = self._kernel.config.transaction_timeout if timeout is None else parse_duration(timeout)
         return self._opened(client, limit)
 
     def within(self, client: Client, /) -> WorkflowTransaction[Client]:
-        """The same in a transaction that is open: of `prisma.tx()`, or of `ctx.transaction`, whose client it takes.
+        """Take part in a transaction that is already open, such as one of `prisma.tx()` or `ctx.transaction`.
 
-        Whoever opened the transaction commits it. Workers hear of it then.
+        The code that opened the transaction commits it. Workers are notified after the commit.
+
+        Args:
+            client: The Prisma client that is bound to the transaction.
+
+        Returns:
+            The transaction, for starts, signals and events.
 
         Raises:
-            ConfigurationError: the client is in no open transaction, or is no client of `prisma_inprocess`, and the
-                transaction was not opened here.
+            ConfigurationError: the client is not bound to an open transaction, or it is not a client of
+                `prisma_inprocess` and the transaction was not opened by this service.
         """
         return WorkflowTransaction(self._kernel, self._kernel.store.within(client))
 

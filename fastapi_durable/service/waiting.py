@@ -1,4 +1,4 @@
-"""What a suspended run waits for, as its waiter's token says it."""
+"""What a suspended run waits for, as read from the token of its waiter."""
 
 import base64
 import binascii
@@ -18,13 +18,13 @@ _WAITERS_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a suspended run waits for; timers and retries are not listed, they come by themselves.
+    """What a suspended run waits for. Timers and retries are not listed, because they end by themselves.
 
     Attributes:
+        kind: Kind of the wait.
         name: The signal's token, the event's name, the child's run id, "breakpoint", or the webhook's token without
-            the secret that ends it: with that, whoever looks could call it. "singleton": the key of which no more runs
-            may be under way. "engine": the token of an update, a task or an operation of an entity, on which no signal
-            can be sent.
+            its secret: with the secret, every viewer could call it. For "singleton", the key that has no free slot.
+            For "engine", the token of an update, a task or an operation of an entity, which callers cannot signal.
     """
 
     kind: WaitKind
@@ -32,12 +32,12 @@ class Waiting:
 
 
 async def waits_of(store: StateStore, runs: Iterable[Run]) -> dict[str, Waiting]:
-    """What each of these runs waits for; those that are not suspended, or only wait for a time, are left out."""
+    """Return what each of these runs waits for. Runs that are not suspended, or only wait for a time, are left out."""
     return await first_waits(store, [run.id for run in runs if run.status is RunStatus.SUSPENDED])
 
 
 async def first_waits(store: StateStore, run_ids: Collection[str]) -> dict[str, Waiting]:
-    """Of each run, what it waits for at the earliest position, whatever its status; see `waits_of`."""
+    """Return what each run waits for at the earliest position, whatever its status; see `waits_of`."""
     if not run_ids:
         return {}
     waiters = await store.list_signal_waiters(run_ids=run_ids, limit=_WAITERS_LIMIT)

@@ -36,16 +36,16 @@ class StateStore(
 ):
     """Runs, checkpoints, waiters and buffers in one place, shared by every process of the application.
 
-    Any method raises `StoreUnavailableError` while the database cannot be reached. Writes that got in each other's way
-    are tried again by the store where a method stands alone; within a transaction `StoreConflictError` leaves the block
-    instead, and the caller may run the whole block again, since nothing of it was kept.
+    Every method raises `StoreUnavailableError` while the database cannot be reached. After a conflict, the store
+    repeats a method that stands alone. In a transaction, `StoreConflictError` leaves the block; nothing of it was
+    kept, so the caller may run the whole block again.
     """
 
     async def ensure_schema(self) -> None:
-        """Check that everything the store needs is there. A store whose schema is migrated elsewhere creates nothing.
+        """Check that the database has everything that the store needs. A store with migrated tables creates nothing.
 
         Raises:
-            SchemaMismatchError: a model, field or table is missing; the message names the command that mends it.
+            SchemaMismatchError: a model, field or table is missing. The message names the command to run.
         """
         ...
 
@@ -56,53 +56,73 @@ class StateStore(
     def transaction(
         self, *, timeout: timedelta = timedelta(seconds=10)
     ) -> AbstractAsyncContextManager["StoreTransaction"]:
-        """Everything done through the yielded store commits together, or not at all if the block raises.
+        """Open a transaction.
 
-        Inside the block only the yielded store may be used: stores with a single writer would wait for themselves. A
-        transaction that is opened on the yielded store is a part of it: an error that leaves the inner block undoes
-        what was done in that block, and the outer one may go on. A conflict undoes the whole.
+        What is done through the yielded store commits together, or not at all if the block raises. Use only the
+        yielded store inside the block: a store with a single writer would wait for itself. A transaction that is
+        opened on the yielded store is a part of this one. An error that leaves the inner block undoes what that block
+        did, and the outer one may continue. A conflict undoes everything.
+
+        Args:
+            timeout: Time within which the block must finish.
+
+        Returns:
+            A context manager that yields the store within the transaction.
 
         Raises:
             StoreError: the task is inside another transaction of this store.
-            TransactionExpiredError: the block was not finished within `timeout`; everything in it was undone.
-            StoreConflictError: another transaction was in the way; everything was undone, and the block may be run
-                again from its start.
+            TransactionExpiredError: the block took longer than `timeout`. Everything in it was undone.
+            StoreConflictError: another transaction was in the way. Everything was undone, and the block may run again.
         """
         ...
 
     def within(self, client: object) -> "StoreTransaction":
-        """The store within a transaction that is open already, whoever opened it, and ends it.
+        """Return the store within a transaction that is open already. The code that opened it ends it.
 
         Args:
-            client: The database client bound to that transaction.
+            client: The database client that is bound to that transaction.
 
         Raises:
-            ConfigurationError: it is bound to no open transaction, or does not tell when the transaction is committed.
+            ConfigurationError: the client is not bound to an open transaction, or does not report the commit.
         """
         ...
 
     def separate_connection(self) -> AbstractAsyncContextManager["StateStore"] | None:
-        """The same data over a connection of its own, which opens with the block and closes with it.
+        """Return the same data over a connection of its own, which opens and closes with the block.
 
-        For another thread and its event loop: what blocks the event loop of this store, or uses up its connections,
-        does not reach the other one. None: there is no such connection, and the store has said so in the log unless
-        nothing is lost by it.
+        It serves another thread and its event loop. Code that blocks the event loop of this store, or uses up its
+        connections, does not affect it.
+
+        Returns:
+            A context manager that yields the store. None if there is no such connection; the store has logged a
+                warning if
+            something is lost by it.
         """
         ...
 
     def with_timeout(self, limit: timedelta) -> Self:
-        """The same store, whose calls raise `StoreUnavailableError` when the database gives no answer for `limit`.
+        """Return the same store with a limit for each call.
 
-        Whether it did what was asked is unknown then. The engine's own limit is a third of its lease: leases must not
-        end while a call waits. A store that never waits returns itself.
+        A call raises `StoreUnavailableError` when the database does not answer within the limit. It is then unknown
+        whether the database did what was asked. The engine uses a third of its lease, so that no lease ends while a
+        call waits. A store that never waits returns itself.
+
+        Args:
+            limit: Time within which the database must answer.
         """
         ...
 
     def with_scope(self, namespace: str) -> Self:
-        """The same store, seeing and touching only runs of one namespace, their checkpoints and their waiters.
+        """Return the same store, confined to the runs of one namespace, with their checkpoints and their waiters.
 
-        Creating a run, a checkpoint or a waiter outside it raises `StoreError`; other calls find nothing there.
+        To create a run, a checkpoint or a waiter outside it raises `StoreError`. Other calls find nothing there.
         Buffered signals and events belong to a token or a name, not to a run, so every scope shares them.
+
+        Args:
+            namespace: The namespace.
+
+        Raises:
+            ValueError: the store is confined to another namespace.
         """
         ...
 
@@ -110,8 +130,8 @@ class StateStore(
 class StoreTransaction(StateStore, Protocol):
     """A store whose writes commit together; see `StateStore.transaction`.
 
-    To avoid deadlocks, take locks in this order: names, then runs, then anything else. Of two runs of which one waits
-    for the other, the one that waits comes first.
+    To avoid deadlocks, take locks in this order: names, then runs, then anything else. If one run waits for another,
+    lock the waiting run first.
     """
 
     @property
@@ -120,23 +140,44 @@ class StoreTransaction(StateStore, Protocol):
         ...
 
     def after_commit(self, call: Callable[[], None]) -> None:
-        """Call this once the transaction is committed; never, if it is undone. It must not raise.
+        """Call a function once the transaction has committed.
 
-        A part of the transaction that is undone takes its calls along.
+        The function is not called if the transaction, or the inner transaction in which this was called, is undone.
+
+        Args:
+            call: Function that must not raise.
         """
         ...
 
     async def lock_name(self, name: str) -> None:
-        """Wait until no other transaction holds this name; it is free again when the transaction ends."""
+        """Wait until no other transaction holds a name, and hold it until this transaction ends.
+
+        Args:
+            name: The name.
+        """
         ...
 
     async def lock_run(self, run_id: str) -> Run | None:
-        """Read a run and keep everybody else from changing it until the transaction ends."""
+        """Read a run, and keep other transactions from changing it until this transaction ends.
+
+        Args:
+            run_id: Id of the run.
+
+        Returns:
+            The run. None if no run has this id.
+        """
         ...
 
     async def wake_run(self, run_id: str, *, now: datetime) -> bool:
-        """Let a live run be claimed at once, and keep a turn that is under way from sleeping through it.
+        """Let a live run be claimed at once, and keep a turn that is under way from suspending it.
 
-        A suspended or blocked run gets `wake_at = now`; every live run's `wake_count` grows by one.
+        A suspended or blocked run gets `wake_at = now`. The `wake_count` of every live run grows by one.
+
+        Args:
+            run_id: Id of the run.
+            now: The current time.
+
+        Returns:
+            Whether there is a live run with this id.
         """
         ...

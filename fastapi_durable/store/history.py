@@ -6,7 +6,7 @@ from fastapi_durable.model.records import Checkpoint, Json
 
 
 class HistoryRow(Protocol):
-    """A checkpoint that is decoded as far as it is asked for. What it names is as it is stored, checked or not."""
+    """A checkpoint that is decoded only as far as it is read. Its attributes are as stored."""
 
     @property
     def seq(self) -> int: ...

@@ -1,7 +1,7 @@
-"""What is going on in one open transaction: a part that can be undone by itself, and what follows the commit.
+"""The state of one open transaction: inner transactions that can be undone alone, and the calls that follow the commit.
 
-Both stores use it. Parts come one after the other: the database keeps one stack of savepoints for a transaction, so
-two parts that were open at the same time would undo each other.
+Both stores use it. Inner transactions come one after the other: the database keeps one stack of savepoints for a
+transaction, so two that were open at the same time would undo each other.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ _DOTS = frozenset({".", ".."})
 
 
 class ApiRefusedError(DurableError):
-    """The API did not do what was asked; the message is its reason."""
+    """The API refused the request. The message is its reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -162,7 +162,7 @@ def _check_place(path: str) -> None:
     if not _DOTS.isdisjoint(re.split(r"[/\\]", place)):
         raise ApiRefusedError(
             0,
-            f"an id or name must not have a part '.' or '..', since servers on the way may take {place!r} for another "
+            f"an id or name must not have a part '.' or '..', because a proxy may change {place!r} to another "
             "address. Name the module instead of --url",
         )
 
@@ -238,7 +238,7 @@ def _content(answer: Answer) -> Any:
         return content
     reason = content.get("detail") if isinstance(content, dict) else None
     if not isinstance(reason, str):
-        reason = "it is no console of fastapi_durable" if 200 <= answer.status < 400 else "without a reason"
+        reason = "it is not a console of fastapi_durable" if 200 <= answer.status < 400 else "without a reason"
     hints = {
         401: ". Set DURABLE_TOKEN, or DURABLE_USERNAME and DURABLE_PASSWORD",
         404: "" if isinstance(content, dict) and "type" in content else ". Is --url the console's own address?",

@@ -12,19 +12,19 @@ def describe_runs(parser: argparse.ArgumentParser) -> None:
     """Add `list`, `show`, `cancel`, `retry`, `signal` and `tail`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
 
-    listing = _action(actions, "list", "the newest runs")
+    listing = _action(actions, "list", "list the newest runs")
     listing.add_argument("--status", action="append", choices=list(RunStatus), help="may be repeated")
     listing.add_argument("--workflow")
     listing.add_argument("--tag")
     listing.add_argument("--attr", action="append", type=_attribute, default=[], metavar="KEY:OP:VALUE")
     listing.add_argument("--namespace")
-    listing.add_argument("--origin", help="of the application that started it")
+    listing.add_argument("--origin", help="the application that started the runs")
     listing.add_argument("--limit", type=_limit, default=50, help="1 to 1000 (default: 50)")
 
-    show = _action(actions, "show", "one run with its steps", "run_id")
+    show = _action(actions, "show", "show one run with its steps", "run_id")
     cancel = _action(actions, "cancel", "cancel a run and its children", "run_id")
     cancel.add_argument("--compensate", action="store_true", help="undo its finished steps first")
-    retry = _action(actions, "retry", "let a failed, dead or blocked run go on", "run_id")
+    retry = _action(actions, "retry", "continue a failed, dead or blocked run", "run_id")
     signal = _action(actions, "signal", "send a signal; the payload is JSON (default: null)", "token", "payload?")
     tail = _action(actions, "tail", "print what happens to a run until it ends, or to all until Ctrl-C", "run_id?")
     for each in (show, cancel, retry, signal, tail):
@@ -46,14 +46,14 @@ def describe_queues(parser: argparse.ArgumentParser) -> None:
 def describe_schedules(parser: argparse.ArgumentParser) -> None:
     """Add `list`, `pause`, `resume` and `trigger`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
-    _action(actions, "list", "the schedules and where they stand")
-    _action(actions, "pause", "let windows pass without a run", "key")
-    _action(actions, "resume", "fire windows again, from the next one on", "key")
-    _action(actions, "trigger", "start a run now, beside the windows", "key")
+    _action(actions, "list", "list the schedules with their state")
+    _action(actions, "pause", "pause a schedule: its windows start no runs", "key")
+    _action(actions, "resume", "resume a schedule, from its next window on", "key")
+    _action(actions, "trigger", "start a run of a schedule now", "key")
 
 
 def read_words(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
-    """Tell the words of the command line apart: the module comes first, unless `--url` stands for it."""
+    """Assign the words of the command line to their names. The module comes first, unless `--url` replaces it."""
     names = [] if arguments.url is not None else ["target"]
     names += arguments.names
     words = list(arguments.words)
@@ -87,7 +87,7 @@ def _add_common(parser: argparse.ArgumentParser, words: tuple[str, ...]) -> None
         help="the DurableModule, for example example_app.durable:durable (left out with --url)",
     )
     parser.add_argument(
-        "--url", help="of a running console, such as https://shop.example/durable, instead of a module and its store"
+        "--url", help="address of a running console, such as https://shop.example/durable, instead of a module"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON document a line, for scripts")
     parser.add_argument("--traceback", action="store_true", help="print the whole traceback of an error")

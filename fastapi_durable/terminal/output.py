@@ -183,7 +183,7 @@ class RichOutput:
                 _text(each.namespace or "all"),
                 _text(", ".join(each.workflows)),
             )
-        self._console.print(table if table.row_count else "no worker has said in the last half minute that it lives")
+        self._console.print(table if table.row_count else "no worker has reported within the last 30 seconds")
 
     def queues(self, queues: Sequence[QueueView]) -> None:
         from rich.table import Table

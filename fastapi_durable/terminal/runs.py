@@ -35,7 +35,7 @@ async def act(api: Api, output: Output, arguments: argparse.Namespace) -> int:
             output.done(changed, f"{changed['run_id']} is {changed['status']}")
         case "signal":
             sent = await api.post("signals", {"token": arguments.token, "payload": arguments.payload})
-            text = "a run has received it" if sent["received"] else "nobody waits for it yet: it is kept"
+            text = "a run has received it" if sent["received"] else "no run waits for it yet; it is kept"
             output.done(sent, text)
         case "tail":
             follow = _tail_all(api, output) if arguments.run_id is None else _tail(api, output, arguments.run_id)
@@ -81,7 +81,7 @@ async def _detail(api: Api, run_id: str) -> RunDetailView:
 
 
 async def _tail_all(api: Api, output: Output) -> int:
-    """Print changes of the newest runs until somebody interrupts."""
+    """Print changes of the newest runs until the user interrupts."""
     seen: dict[str, str] | None = None
     while True:
         page = RunPage.model_validate(await api.get("runs", limit=_TAIL_RUNS))

@@ -31,13 +31,13 @@ _FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A run as it was recorded, with its checkpoints."""
+    """A recorded run with its checkpoints."""
 
     run: Run
     checkpoints: tuple[Checkpoint, ...]
 
     def to_json(self) -> str:
-        """The text to keep in a file; the same history always gives the same text."""
+        """Return the text to keep in a file. Equal histories give equal texts."""
         recorded = {
             "format": _FORMAT,
             "run": {
@@ -58,10 +58,13 @@ class History:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Read what `to_json` returned.
+
+        Args:
+            text: The text.
 
         Raises:
-            ValueError: it is no recorded history.
+            ValueError: the text is not a recorded history.
         """
         recorded = json.loads(text)
         if not isinstance(recorded, dict) or recorded.get("format") != _FORMAT:
@@ -81,20 +84,34 @@ class History:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read a file.
+        """Read a file that `save` wrote.
+
+        Args:
+            path: Path of the file.
 
         Raises:
-            ValueError: it holds no recorded history.
+            ValueError: the file does not hold a recorded history.
         """
         return cls.from_json(Path(path).read_text(encoding="utf-8"))
 
     def save(self, path: Path | str) -> None:
-        """Write a file."""
+        """Write the history to a file.
+
+        Args:
+            path: Path of the file. An existing file is replaced.
+        """
         Path(path).write_text(self.to_json(), encoding="utf-8")
 
 
 async def record_history(store: StateStore, run_id: str) -> History:
-    """The history of a run as the store holds it now, finished or not.
+    """Read the history of a run from a store. The run need not have ended.
+
+    Args:
+        store: The store.
+        run_id: Id of the run.
+
+    Returns:
+        The history.
 
     Raises:
         RunNotFoundError: no run has this id.
@@ -108,19 +125,21 @@ async def record_history(store: StateStore, run_id: str) -> History:
 async def assert_replayable(
     history: History, workflow: Callable[..., Coroutine[Any, Any, Any]] | type, *related: Callable[..., Any] | type
 ) -> None:
-    """Replay a history with the code of today. What is recorded is executed by nobody: no step, no child, no wait.
+    """Replay a history with the current code. Recorded steps, children and waits are not executed.
 
-    A run that was recorded alive is replayed as far as its history goes: to the next step, child or wait. A closure, a
-    side effect or a transaction that comes first is executed.
+    The replay of a run that was alive ends where its history ends: at the next step, child or wait. A closure, a side
+    effect or a transaction that comes first is executed.
 
     Args:
-        workflow: The function, or the class, in the version that was recorded.
+        history: The recorded history.
+        workflow: The function or the class, in the recorded version.
         related: Workflows that it starts as children, and steps that it calls by name.
 
     Raises:
-        NonDeterminismError: the code asks for something else than what was recorded; it names the position.
-        WorkflowNotRegisteredError, StepNotRegisteredError: the recorded run used what is not among `related`.
-        AssertionError: the run ended, and its replay ends otherwise; or a step of the past would be executed again.
+        NonDeterminismError: the code makes another call than the history recorded. The message names the position.
+        WorkflowNotRegisteredError: the recorded run started a workflow that is not among `related`.
+        StepNotRegisteredError: the recorded run called a step by a name that is not among `related`.
+        AssertionError: the replay of an ended run ends differently, or executes a step again.
     """
     store = MemoryStateStore()
     definition = workflow_definition(workflow)
@@ -158,7 +177,7 @@ async def assert_replayable(
     if driver.divergence is not None:
         if isinstance(driver.divergence, WorkflowNotRegisteredError | StepNotRegisteredError):
             driver.divergence.add_note(
-                "a replay knows what it is given: assert_replayable(history, workflow, *related)"
+                "pass related workflows and steps: assert_replayable(history, workflow, *related)"
             )
         raise driver.divergence
     unexpected = [step for step in transport.asked if recorded.status.is_terminal]

@@ -1,4 +1,4 @@
-"""Waiting in a test until nothing goes on by itself any more."""
+"""Waiting in a test until nothing continues by itself any more."""
 
 import asyncio
 from datetime import timedelta
@@ -13,14 +13,14 @@ _PAGE = 100
 
 
 async def settled(runtime: DurableRuntime, *, timeout: Duration = "10s") -> None:
-    """Return when every run has ended, or waits for something that has not come or for a later time.
+    """Return when every run has ended, or waits for a message or for a later time.
 
     Args:
-        runtime: Of a module that runs with a worker, as `durable.running()` gives it.
-        timeout: In real time.
+        runtime: Runtime of a module that runs with a worker, as `durable.running()` yields it.
+        timeout: Maximum real time to wait.
 
     Raises:
-        TimeoutError: runs still go on; it names them. One that waits for its turn in a queue counts as one.
+        TimeoutError: some runs are still driven, or wait in a queue. The message names them.
     """
     limit = parse_duration(timeout)
     under_way: list[Run] = []

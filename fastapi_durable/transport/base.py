@@ -1,4 +1,4 @@
-"""The port that carries step attempts from the engine to whoever executes them."""
+"""The port that carries step attempts from the engine to the process that executes them."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastapi_durable.model.records import ErrorRecord, Json
 class StepTask:
     """One attempt of a step, in a form that can leave the process.
 
-    `step_id` is the same for every attempt: an idempotency key for the outside world.
+    All attempts of a step have the same `step_id`. Use it as an idempotency key for other systems.
     """
 
     run_id: str
@@ -27,7 +27,7 @@ class StepTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepOutcome:
-    """How an attempt ended: with an output, or with an error. `events` are what its logger collected."""
+    """How an attempt ended: with an output or with an error. `events` are what its logger collected."""
 
     output: Json = None
     error: ErrorRecord | None = None
@@ -39,19 +39,26 @@ StepHandler = Callable[[StepTask], Awaitable[StepOutcome]]
 
 
 class Transport(Protocol):
-    """Carries attempts. The engine owns retries, timeouts and recording; a transport owns delivery only."""
+    """Carries attempts to the process that executes them. Retries, timeouts and checkpoints stay with the engine."""
 
     async def start(self) -> None:
-        """Open what the transport needs; called once, before the first `execute`."""
+        """Open what the transport needs. The engine calls it once, before the first `execute`."""
         ...
 
     async def stop(self) -> None:
-        """Close it; called once, after the last `execute` returned or was cancelled."""
+        """Close the transport. The engine calls it once, after the last `execute` has returned or was cancelled."""
         ...
 
     async def execute(self, task: StepTask, handler: StepHandler) -> StepOutcome:
-        """Have the attempt executed, here through `handler` or elsewhere, and return its outcome.
+        """Have an attempt executed, through `handler` in this process or elsewhere.
 
-        Cancelling the call gives the attempt up.
+        To cancel the call is to give up the attempt.
+
+        Args:
+            task: The attempt.
+            handler: Function that executes an attempt in this process.
+
+        Returns:
+            The outcome of the attempt.
         """
         ...

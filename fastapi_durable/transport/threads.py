@@ -1,7 +1,7 @@
 """Threads for plain `def` functions: steps, and the dependencies of steps.
 
-A thread cannot be ended from outside. So whoever gives up a call waits for its thread, for a grace at most, and says so
-in the log if the thread still works then. No second call with the same key begins before the first one's thread has
+Nothing can stop a thread. So a caller that gives up a call waits for its thread, up to a grace period, and logs a
+warning if the thread still runs then. A second call with the same key begins only when the thread of the first one has
 ended. The threads are daemons: they do not keep a process from exiting.
 """
 
@@ -73,7 +73,7 @@ class Threads:
 
         Args:
             late: Gets the result if the call is cancelled and its thread still comes to an end within the grace. The
-                cancellation goes on afterwards.
+                cancellation continues afterwards.
             limited: Whether the call waits while as many threads work as may. One that gives resources back, for which
                 those may wait, does not.
 
@@ -91,8 +91,8 @@ class Threads:
         except asyncio.CancelledError:
             if not await self._ends_within_grace(future):
                 _log.warning(
-                    "%s was given up, and its thread still works: nothing can end a thread. It is not waited for any "
-                    "longer",
+                    "%s was given up, but its thread still runs, because nothing can stop a thread. The worker no "
+                    "longer waits for it",
                     called.name,
                 )
             elif late is not None and future.exception() is None:
@@ -142,7 +142,7 @@ class Threads:
             await self._wait_for(earlier, self.grace.total_seconds())
         if not all(future.done() for future in earlier):
             raise StillWorkingError(
-                f"an earlier call of {called.name} still works in its thread, {self.grace} after it was given up"
+                f"an earlier call of {called.name} still runs in its thread, {self.grace} after it was given up"
             )
 
     async def _ends_within_grace(self, future: "asyncio.Future[Any]") -> bool:
@@ -152,7 +152,7 @@ class Threads:
             try:
                 await self._wait_for([future], left)
             except asyncio.CancelledError:
-                continue  # the first cancellation goes on afterwards
+                continue  # the first cancellation continues afterwards
         return future.done()
 
     async def _wait_for(self, futures: "list[asyncio.Future[Any]]", seconds: float) -> None:

@@ -1,9 +1,9 @@
-"""The port through which processes notify each other, so that none of them waits for its next poll.
+"""The port through which processes notify each other, so that they need not wait for the next poll.
 
-Correctness never depends on it. A wake-up that is lost, late or repeated costs one poll of the store, or the wait for
-the next one. A process publishes a wake-up after the commit that it reports. If it dies between the two, the others
-find the change by polling. A wake-up says that something may have happened, and the store says whether it has: one
-that is forged changes nothing.
+Correctness never depends on it. A notification that is lost, late or repeated costs one poll of the store, or the wait
+for the next one. A process publishes it after the commit that it reports. If the process dies between the two, the
+others find the change by polling. A notification says only that something may have happened, and the receiver asks the
+store. So a forged notification changes nothing.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,11 @@ from typing import Protocol
 
 
 class Topic(StrEnum):
-    """What a notification says.
+    """The subject of a notification.
 
-    `work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled, or is to be.
-    `delivered`: a run that is being driven received something. `stream`: something was appended to a stream of a run.
+    `work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled or is to be
+    cancelled. `delivered`: a run that is driven received something. `stream`: something was appended to a stream of a
+    run.
     """
 
     WORK = "work"
@@ -29,7 +30,7 @@ class Topic(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Wakeup:
-    """One notification; `run_id` is empty for work."""
+    """A notification. Its `run_id` is empty for `work`."""
 
     topic: Topic
     run_id: str = ""
@@ -40,18 +41,21 @@ Publish = Callable[[Wakeup], None]
 
 
 class Wakeups(Protocol):
-    """Carries wake-ups between the processes that share a store. One object may be joined several times."""
+    """Carries notifications between the processes that share a store. One object may be joined several times."""
 
     def joined(self, on_message: OnMessage) -> AbstractAsyncContextManager[Publish]:
         """Take part while the block is open.
 
-        Joining does not fail when the other processes cannot be reached: it tries again, and every process polls.
+        Joining does not fail when the other processes cannot be reached. It tries again, and every process polls
+        meanwhile.
 
         Args:
-            on_message: Is called with each wake-up of the others, and with `Wakeup(Topic.WORK)` when some may have been
-                missed.
+            on_message: Function that receives each notification of the others. It also receives `Wakeup(Topic.WORK)`
+                when notifications may have been lost.
 
         Returns:
-            The function that publishes a wake-up to the others. It returns at once and never raises.
+            A context manager that yields the function that publishes a notification. That function returns at once and
+                never
+            raises.
         """
         ...

@@ -1,8 +1,8 @@
 """`LISTEN` and `NOTIFY` on a connection of their own.
 
-A wake-up is sent on this connection after the commit, and not inside the transaction that it reports. PostgreSQL takes
-one lock for the whole server when a transaction that notified commits, which would queue up every commit of the fleet.
-Wake-ups of a few milliseconds leave in one notification, so a busy process costs the others little.
+The connection sends notifications after the commit, not inside the transaction that they report. PostgreSQL takes one
+lock for the whole server when a transaction that notified commits, which would serialise every commit of all processes.
+Notifications of a few milliseconds leave together, so a busy process costs the others little.
 """
 
 import asyncio
@@ -30,18 +30,17 @@ _FLUSH_SECONDS: Final = 0.5
 
 
 class PostgresWakeups:
-    """Wake-ups between processes, through their PostgreSQL server.
+    """Notifications between processes, through their PostgreSQL server.
 
-    It costs each process one connection beside the client's pool, which has to reach the server itself: a proxy that
-    lends connections for one transaction at a time (PgBouncer in that mode) does not pass notifications on.
+    Each process opens one connection in addition to the client's pool. The connection must reach the server itself:
+    PgBouncer in transaction mode does not pass notifications on.
 
     Args:
-        url: As the Prisma client has it. The client's own driver reads it and connects, so that both ask the same of
-            the server before they give it the password.
-        channel: The same in all processes that notify each other. A notification never leaves its database.
+        url: Address of the database, as the Prisma client has it. The client's own driver connects.
+        channel: Name of the channel, the same in all processes. A notification never leaves its database.
 
     Raises:
-        ConfigurationError: the URL cannot be used.
+        ConfigurationError: the URL is invalid.
     """
 
     def __init__(self, url: str, *, channel: str = "fastapi_durable") -> None:
@@ -50,7 +49,14 @@ class PostgresWakeups:
 
     @asynccontextmanager
     async def joined(self, on_message: OnMessage) -> AsyncIterator[Publish]:
-        """See `Wakeups`."""
+        """Take part while the block is open; see `Wakeups.joined`.
+
+        Args:
+            on_message: Function that receives each notification of the others.
+
+        Yields:
+            The function that publishes a notification.
+        """
         participant = _Participant(self._url, self._channel, on_message)
         task = asyncio.create_task(participant.run(), name="durable wakeups")
         try:
@@ -100,7 +106,7 @@ class _Participant:
                 try:
                     await connection.add_listener(self._channel, self._received)
                     if failures:
-                        _log.info("wake-ups from other processes arrive again")
+                        _log.info("notifications from other processes arrive again")
                     failures = 0
                     # What others published before this process listened was missed.
                     self._on_message(Wakeup(Topic.WORK))

@@ -1,7 +1,7 @@
-"""Datagrams between the processes of one machine that share an SQLite file, which itself notifies nobody.
+"""Datagrams between the processes of one machine that share an SQLite file.
 
-Each process listens on a Unix socket of its own, in one folder for each database, and sends its wake-ups to every
-socket there. The socket of a process that is gone refuses them, and the sender removes it.
+SQLite itself sends no notifications. Each process listens on a Unix socket of its own, in one folder for each database,
+and sends its notifications to every socket there. The socket of a dead process refuses them, and the sender removes it.
 """
 
 import asyncio
@@ -31,16 +31,15 @@ _ATTEMPTS: Final = 3
 
 
 class SqliteWakeups:
-    """Wake-ups between the processes of one machine and one user that share an SQLite file.
+    """Notifications between the processes of one user on one machine that share an SQLite file.
 
-    Three kinds of process are not reached and find out by polling: one of another user, one that sees another temporary
-    folder, and a paused one whose queue of unread datagrams is full. Without Unix sockets, as on Windows, every process
-    polls.
+    Three kinds of process are not reached, and poll: one of another user, one with another temporary folder, and a
+    paused one whose queue of unread datagrams is full. Without Unix sockets, as on Windows, every process polls.
 
     Args:
-        url: As the Prisma client has it; a relative path is taken from the current folder.
-        folder: Where the sockets are, with a short path, since that of a socket has a hundred characters at most. By
-            default it is one in the system's temporary folder, that only the user may enter.
+        url: Address of the database, as the Prisma client has it. A relative path starts at the current folder.
+        folder: Folder of the sockets. Its path must be short, because the path of a socket has about 100 characters at
+            most. Default: a folder in the system's temporary folder that only the user may enter.
     """
 
     def __init__(self, url: str, *, folder: Path | str | None = None) -> None:
@@ -50,7 +49,14 @@ class SqliteWakeups:
 
     @asynccontextmanager
     async def joined(self, on_message: OnMessage) -> AsyncIterator[Publish]:
-        """See `Wakeups`."""
+        """Take part while the block is open; see `Wakeups.joined`.
+
+        Args:
+            on_message: Function that receives each notification of the others.
+
+        Yields:
+            The function that publishes a notification.
+        """
         participant = _Participant(self._name, self._folder, on_message)
         if not participant.begin():
             yield lambda _: None
@@ -86,13 +92,15 @@ class _Participant:
             self._listen()
         except (OSError, AttributeError) as error:
             _log.warning(
-                "cannot receive wake-ups from other processes, so this one polls: %s: %s", type(error).__name__, error
+                "cannot receive notifications from other processes, so this one polls: %s: %s",
+                type(error).__name__,
+                error,
             )
             return False
         return True
 
     def end(self) -> None:
-        """Send what is left, and leave. Other processes take up at once what this one released."""
+        """Send the remaining notifications, and leave. Other processes then claim at once what this one released."""
         if self._sending is not None:
             self._sending.cancel()
         while self._outbox:
@@ -195,7 +203,7 @@ def _private_folder(folder: Path | None) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise PermissionError(f"{folder} has to be a folder that belongs to this user and that no other may enter")
+        raise PermissionError(f"{folder} must be a folder that belongs to this user and that no other user may enter")
     return folder
 
 

@@ -26,8 +26,12 @@ class SeriesPoint(BaseModel):
     completed: int
     failed: int = Field(description="Failed or dead.")
     cancelled: int
-    estimated: bool = Field(description="There is so much that the counts are scaled up from the newest runs.")
-    p50_ms: float | None = Field(description="From creation to completion, over the newest completed; null: none.")
+    estimated: bool = Field(
+        description="Whether the counts are estimated from the newest runs, because there are too many runs to count."
+    )
+    p50_ms: float | None = Field(
+        description="Time from creation to completion, over the newest completed runs; null: none."
+    )
     p95_ms: float | None
 
     @classmethod
@@ -45,7 +49,7 @@ class SeriesPoint(BaseModel):
 
 
 class Series(BaseModel):
-    """Points of equal width, the oldest first; the last one is still going on."""
+    """Points of equal width, the oldest first. The last one is not complete yet."""
 
     bucket_seconds: float
     points: list[SeriesPoint]
@@ -80,7 +84,7 @@ def _window(text: str) -> timedelta:
     except ValueError as error:
         raise _refused(str(error)) from error
     if not _SHORTEST <= window <= _LONGEST:
-        raise _refused("a window is one minute to 90 days long")
+        raise _refused(f"window must be 1 minute to 90 days, got {text!r:.40}")
     return window
 
 

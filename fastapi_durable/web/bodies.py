@@ -32,13 +32,15 @@ class _Body(BaseModel):
 
 class StartRun(_Body):
     input: Any = None
-    run_id: RunId | None = Field(default=None, description="Starting twice under one id starts once.")
+    run_id: RunId | None = Field(
+        default=None, description="Id of the run. A second start with the same id starts nothing."
+    )
     version: Name | None = None
     tags: Annotated[list[Name], Field(max_length=50)] = []
     search_attributes: Annotated[dict[Name, AttributeText | bool | _Whole | _Number], Field(max_length=50)] = {}
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
-    queue: Name | None = Field(default=None, description="Wait for a place in it; see `listQueues`.")
-    fairness_key: Name | None = Field(default=None, description="Keys take turns in a queue.")
+    queue: Name | None = Field(default=None, description="Queue in which the run waits for a slot; see `listQueues`.")
+    fairness_key: Name | None = Field(default=None, description="The keys of a queue take turns.")
 
 
 class SendSignal(_Body):
@@ -61,7 +63,7 @@ class SendUpdate(_Body):
 class SendOperation(_Body):
     key: EntityKey
     input: Any = None
-    operation_id: Name | None = Field(default=None, description="The entity passes over one that it remembers.")
+    operation_id: Name | None = Field(default=None, description="The entity skips an operation whose id it remembers.")
 
 
 class CancelRun(_Body):
@@ -95,18 +97,18 @@ class RunFilter(_Body):
 
 
 class BulkAction(_Body):
-    """What to do to all runs that a filter selects, or to those that are named."""
+    """What to do to all runs that a filter selects, or to the named runs."""
 
     filter: RunFilter | None = None
     run_ids: Annotated[list[RunId], Field(max_length=MAX_BULK)] | None = None
     compensate: bool = Field(default=False, description="For cancel.")
-    force: bool = Field(default=False, description="For delete: cancel first what is alive.")
+    force: bool = Field(default=False, description="For delete: cancel live runs first.")
     limit: Annotated[int, Field(ge=1, le=MAX_BULK)] = MAX_BULK
 
     @model_validator(mode="after")
     def _selects_one_way(self) -> Self:
         if (self.filter is None) == (self.run_ids is None):
-            raise ValueError("give either filter or run_ids; an empty filter means every run")
+            raise ValueError("exactly one of filter and run_ids must be given. An empty filter selects every run")
         return self
 
 
@@ -123,7 +125,9 @@ def attribute_filter(text: str) -> AttributeFilter:
     operator, colon, value = rest.partition(":")
     known = _OPERATORS.get(operator)
     if not key or not colon or known is None:
-        raise ValueError(f"{text!r} is not key:op:value with op one of {', '.join(_OPERATORS)}")
+        raise ValueError(
+            f"an attribute filter must be key:op:value with op one of {', '.join(_OPERATORS)}, got {text!r:.80}"
+        )
     return AttributeFilter(key, known, _coerced(value))
 
 

@@ -14,9 +14,9 @@ from fastapi_durable.web.scope import ScopeDep
 
 
 async def send_signal(body: SendSignal, scope: ScopeDep) -> SignalSent:
-    """Send a signal to the run that waits for it, or into the buffer for the next one that will.
+    """Send a signal to the run that waits for it, or keep it for the next run that will.
 
-    A caller who sees one namespace only reaches only runs that wait there; signals in the buffer belong to nobody.
+    A caller who sees only one namespace reaches only runs that wait in it. For such a caller, no signal is kept.
     """
     if scope.namespace is not None and not scope.sees_everything:
         if not await scope.runtime.service.signal_waiting(body.token, body.payload, namespace=scope.namespace):
@@ -57,7 +57,7 @@ async def cancel_run(run_id: RunId, scope: ScopeDep, body: CancelRun | None = No
 
 
 async def continue_run(run_id: RunId, scope: ScopeDep, body: ContinueRun | None = None) -> RunChanged:
-    """Let a run go on from the breakpoint at which it stands."""
+    """Let a run continue from the breakpoint at which it stands."""
     run = await scope.run(run_id)
     if not await scope.runtime.service.continue_run(run_id, None if body is None else body.label):
         raise RunStateError(run_id, run.status, "continued: it does not stand at this breakpoint")

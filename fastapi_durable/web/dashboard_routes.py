@@ -28,7 +28,7 @@ _HEADERS: Final = {
     # With `no-referrer` a browser says `Origin: null` of the form that signs out, and over plain HTTP nothing else.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Asked for anew each time, and answered with 304 unless another version is installed.
+    # Asked for again each time, and answered with 304 unless another version is installed.
     "Cache-Control": "no-cache",
 }
 
@@ -56,7 +56,7 @@ def page_route(login: ConsoleLogin | None) -> APIRouter:
 
 
 def asset_route() -> APIRouter:
-    """Scripts, styles and pictures, which the login page needs before anybody is signed in."""
+    """Scripts, styles and pictures. The login page needs them before a user is signed in."""
     router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     found = _files()
 

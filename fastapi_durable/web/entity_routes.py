@@ -106,7 +106,7 @@ def entity_change_routes(definitions: Sequence[EntityDefinition]) -> APIRouter:
 
 
 def _known(known: dict[str, EntityDefinition], name: str) -> EntityDefinition:
-    """An operation for an entity that nobody knows would wait for ever."""
+    """Refuse an operation of an unknown entity, which would wait without end."""
     if name not in known:
         raise EntityNotRegisteredError(name, sorted(known))
     return known[name]

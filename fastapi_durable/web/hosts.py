@@ -1,7 +1,8 @@
-"""Keeps other sites from reaching a console that has no guard, by a name of their own (DNS rebinding).
+"""Protects an unguarded console from other web sites (DNS rebinding).
 
-A site can let its own name mean 127.0.0.1 for a moment. To the browser its page and the console are of one origin then,
-so the page could read runs and change them. What the browser cannot hide is the name, which it sends as `Host`.
+A site can let its own name point to 127.0.0.1 for a moment. For the browser, its page and the console then have the
+same origin, so the page could read and change runs. The browser still sends that name as `Host`, which the console
+checks.
 """
 
 import ipaddress
@@ -61,7 +62,7 @@ def _plain(name: str) -> str:
 
 
 def _is_loopback(name: str) -> bool:
-    """Whether no other machine can be meant: `.localhost` is nobody's to give away (RFC 6761)."""
+    """Return whether a name always means this machine. `.localhost` does (RFC 6761)."""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

@@ -1,4 +1,4 @@
-"""The word for every namespace, which somebody has to say: a namespace that was forgotten must not stand for all."""
+"""The constant for all namespaces. It must be passed explicitly, so that a forgotten namespace does not mean all."""
 
 from enum import Enum, auto
 from typing import Final

@@ -1,7 +1,7 @@
-"""`If-Match`: a change is meant for the run as its reader saw it, and not for what became of it since.
+"""`If-Match`: a change applies to the run as its reader saw it, and not to a later state.
 
-Looked at before the change. What the change itself must not meet (a run that has ended, one that somebody else drives)
-is refused by its own guards, in the statement that changes.
+The check comes before the change. Guards of the change itself refuse what may still happen in between, such as the end
+of the run.
 """
 
 from typing import Annotated
@@ -33,7 +33,7 @@ async def require_version(
     seen = if_match.strip().removeprefix("W/").strip('"').partition("-")[0]
     if seen != await current_version(scope, run):
         raise PreconditionFailedError(
-            f"run {run_id!r} has changed since it was read: it is {run.status} now. Read it again, and decide anew"
+            f"run {run_id!r} has changed since it was read: it is {run.status} now. Read it again before you change it"
         )
 
 

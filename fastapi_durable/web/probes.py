@@ -22,10 +22,7 @@ _log = logging.getLogger("fastapi_durable")
 async def answering_probes(runtime: DurableRuntime, address: Address) -> AsyncIterator[Address]:
     """Answer `GET /health/live` and `GET /health/ready` with 200 or 503, `GET /metrics`, and yield the address.
 
-    The reason why the store does not answer goes to the log, not to whoever asks.
-
-    Raises:
-        OSError: the port is taken.
+    The log has the reason why the store does not answer. The response does not.
     """
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

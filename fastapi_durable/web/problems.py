@@ -101,7 +101,7 @@ class Problem(BaseModel):
 
 
 class NotPermittedError(DurableError):
-    """The caller may not do this, whoever it is about."""
+    """The caller may not do this."""
 
 
 class NobodyWaitsError(DurableError):
@@ -117,7 +117,7 @@ class NotSignedInError(DurableError):
 
 
 class TooManyAttemptsError(DurableError):
-    """Somebody tries to sign in too often."""
+    """Too many attempts to sign in."""
 
 
 class TooManyStreamsError(DurableError):
@@ -135,10 +135,10 @@ _STATUS_OF_OWN: Final[Mapping[type[DurableError], HTTPStatus]] = {
 
 
 class BodyTooLarge(HTTPException):
-    """Leaves FastAPI's reading of a body as it is; other exceptions would come out of it as something else."""
+    """Passes through FastAPI's reading of a body unchanged. Other exceptions would become another error."""
 
     def __init__(self) -> None:
-        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body has at most {MAX_BODY} bytes")
+        super().__init__(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body must have at most {MAX_BODY} bytes")
 
 
 def problem_of(error: DurableError, *, where: str = "console") -> Response:
@@ -181,7 +181,7 @@ def _private(response: Response) -> Response:
 
 
 def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """What to write into OpenAPI: every route of ours may refuse, have too much to do, or find the input wrong."""
+    """Return the problems of a route for OpenAPI. Every route may refuse, be overloaded, or find the input invalid."""
     every = {
         HTTPStatus.UNPROCESSABLE_ENTITY,
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -199,7 +199,9 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         answers[HTTPStatus.NOT_FOUND.value]["content"]["application/json"] = {"schema": {}}
     answers[HTTPStatus.BAD_REQUEST.value] = {"description": "The body cannot be read."}
     for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        answers.setdefault(status.value, {"description": f"{status.phrase}: so says the login, or the application"})
+        answers.setdefault(
+            status.value, {"description": f"{status.phrase}: the login or the application refused the request"}
+        )
     return answers
 
 

@@ -18,16 +18,18 @@ class QueueView(BaseModel):
 
     name: str
     namespace: str
-    running: int = Field(description="Runs that are driven now: they have a place.")
-    waiting: int = Field(description="Runs that could be driven but for the limits, counted up to 10,000.")
+    running: int = Field(description="Runs that are driven now. Each holds a slot.")
+    waiting: int = Field(description="Runs that only the limits keep waiting, counted up to 10,000.")
     waiting_capped: bool = Field(description="There are more than `waiting`.")
-    concurrency: int | None = Field(description="Places, over all workers; null: no limit.")
-    worker_concurrency: int | None = Field(description="Places of each worker; null: the worker's own limit.")
+    concurrency: int | None = Field(description="Slots over all workers; null: no limit.")
+    worker_concurrency: int | None = Field(description="Slots of each worker; null: the worker's own limit.")
     rate_limit: int | None = Field(description="Runs that begin in any period; null: no limit.")
     rate_period_seconds: float | None
-    may_begin: int | None = Field(description="How many more may begin by the rate limit now; null: any number.")
-    begins_again_at: datetime | None = Field(description="When one more may begin, if none may now.")
-    served_at: datetime | None = Field(description="When runs of it were taken last.")
+    may_begin: int | None = Field(description="How many more runs the rate limit lets begin now; null: any number.")
+    begins_again_at: datetime | None = Field(
+        description="When the rate limit lets another run begin, if it lets none begin now."
+    )
+    served_at: datetime | None = Field(description="When a worker last claimed runs of the queue.")
 
     @classmethod
     def of(cls, load: QueueLoad, now: datetime) -> "QueueView":

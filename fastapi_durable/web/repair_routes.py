@@ -1,4 +1,4 @@
-"""The console's changing routes: what operators do to runs that went wrong, one by one or many at once."""
+"""The console's changing routes: what operators do to failed runs, to one or to many."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ _PAGE = 100
 
 
 async def retry_run(run_id: RunId, scope: ScopeDep) -> RunChanged:
-    """Let a failed, dead or blocked run go on from where it failed."""
+    """Let a failed, dead or blocked run continue from where it failed."""
     run = await scope.gateway.retry(run_id)
     return RunChanged(run_id=run.id, status=run.status)
 
@@ -46,7 +46,7 @@ async def fork_run(run_id: RunId, body: ForkRun, scope: ScopeDep) -> RunChanged:
 async def delete_run(
     run_id: RunId,
     scope: ScopeDep,
-    force: Annotated[bool, Query(description="Cancel first what is alive.")] = False,
+    force: Annotated[bool, Query(description="Cancel live runs first.")] = False,
 ) -> RunsDeleted:
     """Remove a run and everything below it."""
     deleted = await scope.gateway.delete_run(run_id, force=force)

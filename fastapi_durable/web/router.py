@@ -1,4 +1,4 @@
-"""Puts the console together: who may see, who may change, and what is mounted where."""
+"""Builds the console: its guards, its routes, and where they are mounted."""
 
 import logging
 from collections.abc import Sequence
@@ -99,11 +99,11 @@ def _warn(*, guarded: bool, readable: bool, allowed: bool) -> None:
         _log.warning("everyone who can reach the console can change runs (allow_unauthenticated=True)")
     elif not guarded:
         _log.warning(
-            "the console's changing routes are not mounted, because nothing guards them: give durable.router() "
-            "dependencies=[...] or operate=[...], or allow_unauthenticated=True if the network keeps strangers away"
+            "the console's changing routes are not mounted, because nothing guards them. Pass dependencies=[...] or "
+            "operate=[...] to durable.router(), or allow_unauthenticated=True if only trusted users can reach it"
         )
     if readable and not allowed:
         _log.warning(
-            "everyone who can reach the console can see every run, inputs and outputs included: give "
-            "durable.router() dependencies=[...] or view=[...]"
+            "everyone who can reach the console can see every run, inputs and outputs included. Pass "
+            "dependencies=[...] or view=[...] to durable.router()"
         )

@@ -68,7 +68,7 @@ def run_query(selected: RunFilter, *, where: str = "query") -> RunQuery:
 
 
 def cursor_of(run: Run) -> str:
-    """Says where a listing goes on after this run; opaque to callers."""
+    """Says where a listing continues after this run; opaque to callers."""
     content = json.dumps([to_millis(run.created_at), run.id], separators=(",", ":"))
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
@@ -102,7 +102,7 @@ def _attribute(text: str, where: str) -> AttributeFilter:
 
 
 def _moment(value: datetime | None) -> datetime | None:
-    """An aware UTC time; one without a zone is UTC. At the ends of the calendar there is no room for arithmetic."""
+    """Return a time in UTC. A time without a zone is UTC. At the ends of the calendar, arithmetic would overflow."""
     if value is None:
         return None
     aware = value if value.tzinfo is not None else value.replace(tzinfo=UTC)

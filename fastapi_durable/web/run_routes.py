@@ -40,7 +40,7 @@ async def list_runs(
     selected: FilterDep,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next_cursor` of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    total: Annotated[bool, Query(description="Count what matches, too.")] = False,
+    total: Annotated[bool, Query(description="Whether to count the matching runs.")] = False,
 ) -> RunPage:
     """List runs, the newest first, with what each waits for."""
     query = after_cursor(run_query(selected), cursor)

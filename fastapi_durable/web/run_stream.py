@@ -1,10 +1,10 @@
-"""A run's stream as server-sent events: what `DurableModule.stream_router` mounts.
+"""A run's stream as server-sent events: the route of `DurableModule.stream_router`.
 
-Each item is an event whose id is its offset, so a browser that reconnects goes on behind the last item that it has:
-none is missing, and none comes twice. The end has an id of its own. A browser that comes back with that is told to stop
-(204); one that lost the connection just before the end is still told of it.
+Each item is an event whose id is its offset, so a browser that reconnects continues after its last item: no item is
+missing or repeated. The end has an id of its own. A browser that reconnects with that id is told to stop (204). A
+browser that lost the connection just before the end still receives it.
 
-FastAPI's own server-sent events suit a path operation of the application's; docs/how-to/streams.md shows one. Here the
+FastAPI's own server-sent events suit a path operation of the application; docs/how-to/streams.md shows one. Here the
 response also ends when the server stops, limits how long a reader may refuse to read, and takes one of a limited number
 of places.
 """
@@ -40,7 +40,7 @@ _RETRY_IN_OUTAGE: Final = 2000
 """Milliseconds after which a browser reconnects."""
 
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", pattern=r"^(end|[0-9]{1,10})$")]
-After = Annotated[int | None, Query(ge=0, description="Go on behind this offset; `Last-Event-ID` comes first.")]
+After = Annotated[int | None, Query(ge=0, description="Continue after this offset. `Last-Event-ID` takes precedence.")]
 
 
 @dataclass(slots=True)
@@ -55,7 +55,7 @@ class _Places:
     def take(self, stack: ExitStack) -> None:
         if self.taken >= self.most:
             raise TooManyStreamsError(
-                f"{self.most} responses of this stream are open, which is as many as `max_readers` allows"
+                f"this stream has {self.most} open responses, the most that `max_readers` allows. Try again later"
             )
         self.taken += 1
         stack.callback(self._give_back)
@@ -82,8 +82,8 @@ def run_stream_router(
         )
     if not dependencies and not allow_unauthenticated:
         raise ConfigurationError(
-            "stream_router needs dependencies=[Depends(...)] that refuse whoever may not read the run `run_id`. If "
-            "everybody may, say so: allow_unauthenticated=True"
+            "stream_router must have dependencies=[Depends(...)] that decide who may read the run `run_id`, got "
+            "none. For a public stream, pass allow_unauthenticated=True"
         )
     places = _Places(max_readers, heartbeat, lifetime)
     router = APIRouter(prefix=prefix, route_class=ProblemRoute, dependencies=list(dependencies))
@@ -96,7 +96,7 @@ def run_stream_router(
         responses={
             **problem_responses(HTTPStatus.NOT_FOUND),
             200: {"description": "Server-sent events.", "content": {"text/event-stream": {"schema": {}}}},
-            204: {"description": "The caller has had the end."},
+            204: {"description": "The caller has already received the end of the stream."},
         },
     )
     async def follow_stream(

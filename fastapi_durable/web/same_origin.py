@@ -25,10 +25,12 @@ def require_same_origin(request: Request) -> None:
         # All of them: of several, who knows which one a server on the way believes.
         foreign = any(_authority(origin) != host for origin in request.headers.getlist("origin"))
     if foreign:
-        raise NotPermittedError("changes are not taken from pages of another site")
+        raise NotPermittedError(
+            "a page of another site sent this request. Only pages of the console's own site may change runs"
+        )
 
 
 def _authority(origin: str) -> str | None:
-    """The host and port of an origin; None if it cannot be read, which is nobody's own."""
+    """Return the host and port of an origin. None if it cannot be read; then it matches no host."""
     found = _ORIGIN.fullmatch(origin)
     return None if found is None else found["authority"].lower()

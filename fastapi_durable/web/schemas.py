@@ -76,7 +76,7 @@ class RunSummary(BaseModel):
     fairness_key: str | None
     parent_run_id: str | None
     waiting: WaitingView | None
-    wake_at: datetime | None = Field(description="When a suspended or blocked run goes on by itself.")
+    wake_at: datetime | None = Field(description="When a suspended or blocked run continues by itself.")
     expires_at: datetime | None
     recovery_attempts: int | None
     created_at: datetime
@@ -91,9 +91,11 @@ class RunPage(BaseModel):
     """Runs, the newest first."""
 
     runs: list[RunSummary]
-    next_cursor: str | None = Field(description="Pass it as `cursor` for the runs after these; null: there are none.")
-    total: int | None = Field(description="How many match, counted up to 10,000; null unless `total` asks for it.")
-    total_capped: bool = Field(default=False, description="There are more than `total`.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null: there is none.")
+    total: int | None = Field(
+        description="Number of matching runs, counted up to 10,000; null unless `total` asks for it."
+    )
+    total_capped: bool = Field(default=False, description="Whether there are more than `total`.")
 
 
 class FacetView(BaseModel):
@@ -107,9 +109,7 @@ class RunFacetsView(BaseModel):
 
     facets: list[FacetView]
     total: int
-    capped: list[RunStatus] = Field(
-        description="Statuses of which there are more than were counted; so the total is more, too."
-    )
+    capped: list[RunStatus] = Field(description="Statuses with more runs than were counted. The total is larger, too.")
 
     @classmethod
     def of(cls, facets: Sequence[RunFacet], most: int) -> Self:
@@ -180,12 +180,14 @@ class RunDetailView(RunSummary):
     input: Any = None
     output: Any = None
     error: ErrorView | None
-    version: str = Field(description="Changes whenever the run does; also the answer's ETag.")
+    version: str = Field(description="Changes whenever the run changes. It is also the response's ETag.")
     timeline: list[StepView]
     timeline_total: int
     children: list[RunSummary]
     children_total: int = Field(description="Counted up to 10,000.")
-    dead_letters: list[str] = Field(description="The runs that were told of this one's deaths, and still exist.")
+    dead_letters: list[str] = Field(
+        description="Runs of the dead-letter workflow that this run has started and that still exist."
+    )
 
     @classmethod
     def of_run(
@@ -264,21 +266,21 @@ class UserView(BaseModel):
 class ConsoleInfo(BaseModel):
     """Where the caller is, and what is offered to it."""
 
-    namespace: str | None = Field(description="The only namespace that the caller sees; null: all of them.")
+    namespace: str | None = Field(description="The only namespace that the caller sees; null: all.")
     may_operate: bool = Field(description="Whether changes are offered at all, and to this caller.")
     actions: list[str]
-    user: UserView | None = Field(description="Null: the console has no login of its own, so there is no way out.")
+    user: UserView | None = Field(description="Null: the console has no login of its own, so there is no logout.")
     role: str
     store: str
 
 
 class RunStarted(BaseModel):
     run_id: str
-    created: bool = Field(description="False: a run of this id was there before, and nothing was changed.")
+    created: bool = Field(description="False: a run with this id existed, and nothing was changed.")
 
 
 class SignalSent(BaseModel):
-    received: bool = Field(description="Whether a run received it; false: it is kept for the next one that waits.")
+    received: bool = Field(description="Whether a run received it; false: it is kept for the next run that waits.")
 
 
 class EventPublished(BaseModel):
@@ -324,15 +326,15 @@ class BulkResult(BaseModel):
     matched: int = Field(
         description="Runs that the filter selects and whose status allows the action; counted up to 10,000."
     )
-    matched_capped: bool = Field(default=False, description="There are more than `matched`.")
+    matched_capped: bool = Field(default=False, description="Whether there are more than `matched`.")
     applied: int
     failed: int
-    remaining: int = Field(description="Selected, but beyond the limit: call again.")
+    remaining: int = Field(description="Selected runs beyond the limit. Call again for them.")
     failures: list[BulkFailure] = Field(description="The first failures, with their reasons.")
 
 
 def json_schema_of(declared: Any, codec: Codec) -> dict[str, Any] | None:
-    """JSON Schema of a type; None where there is no value, or where pydantic reads a type but cannot describe it."""
+    """Return the JSON Schema of a type. None if there is no value, or if pydantic cannot describe the type."""
     if declared is NoInput:
         return None
     try:

@@ -96,14 +96,14 @@ def scope_dependency(
 
 
 def _namespace(given: object) -> str | None:
-    """What a tenant dependency returned; None for all. A `return` that was forgotten must not stand for everything."""
+    """Return the namespace that a tenant dependency gave. None: all. A forgotten `return` must not mean all."""
     if given is ALL_NAMESPACES:
         return None
     if isinstance(given, str) and given:
         return given
     raise NotPermittedError(
-        "the tenant dependency must return a namespace, or ALL_NAMESPACES for a caller who may see all of them, and it "
-        f"returned a {type(given).__name__}"
+        "the tenant dependency must return a namespace, or ALL_NAMESPACES for a caller who may see all of them, got "
+        f"a {type(given).__name__}"
     )
 
 

@@ -37,7 +37,7 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
     if body.run_id is not None and await scope.store.find_run(body.run_id) is None:
         other = await scope.runtime.store.find_run(body.run_id)
         if other is not None:
-            raise NotPermittedError(f"the id {body.run_id!r} cannot be used")
+            raise NotPermittedError(f"the id {body.run_id!r} is already used")
     handle = await scope.runtime.service.start(
         workflow,
         body.input if "input" in body.model_fields_set else NO_INPUT,
@@ -55,13 +55,13 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
 
 
 def start_routes(workflows: Sequence[WorkflowDefinition]) -> APIRouter:
-    """A route for each of the workflows, described by its input, and the one for any name behind them."""
+    """Return a route for each workflow, described by its input, and one for any name below them."""
     router = APIRouter(route_class=ProblemRoute)
     answers = {
         **problem_responses(
             HTTPStatus.NOT_FOUND, HTTPStatus.FORBIDDEN, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS
         ),
-        200: {"model": RunStarted, "description": "A run of this id was there before."},
+        200: {"model": RunStarted, "description": "A run with this id existed before."},
     }
     versions: dict[str, list[WorkflowDefinition]] = {}
     for each in workflows:
@@ -111,9 +111,9 @@ def _body(name: str, definitions: Sequence[WorkflowDefinition], codec: Codec) ->
 
 
 class _DocumentedAs:
-    """Any value as far as validation is concerned, and in the document the JSON Schema of a type.
+    """Any value for validation, and the JSON Schema of a type in the document.
 
-    The engine validates, as the version that is started wants it, and from JSON rather than from Python values.
+    The engine validates the value, as the started version needs it, from JSON and not from Python values.
     """
 
     def __init__(self, declared: Any, codec: Codec) -> None:

@@ -1,12 +1,13 @@
-"""The console's live streams (server-sent events): one run, or all that a filter selects.
+"""The console's live streams (server-sent events): one run, or all runs that a filter selects.
 
-A stream tells states, not a log: each event says what is stored now, and its id is a digest of that. Whoever reconnects
-with `Last-Event-ID` is told at once if anything changed since, and nothing otherwise, so no change can be missed, not
-even one made by another process. What happens in this process is seen at once; for what others do, the store is asked
-every second. The stream of one run also passes on what happens to it here, as `live` events without an id.
+A stream sends states, not a log: each event says what is stored now, and its id is a digest of that state. A browser
+that reconnects with `Last-Event-ID` receives the current state if it has changed, and nothing otherwise. So no change
+is missed, even one of another process. A change in this process is sent at once. For changes of other processes, the
+server asks the store every second. The stream of one run also passes on its live events of this process, as `live`
+events without an id.
 
-A server that shuts down waits for responses that are still open. So a stream ends within a second after uvicorn was
-asked to stop. Other servers do not tell, so a stream also ends after 15 seconds, and the browser opens the next.
+A server that shuts down waits for open responses. So a stream ends within a second after uvicorn was asked to stop.
+Other servers do not report it, so a stream also ends after 15 seconds, and the browser opens the next one.
 """
 
 import hashlib
@@ -46,7 +47,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
     async def stream_runs(
         scope: ScopeDep,
         selected: FilterDep,
-        limit: Annotated[int, Query(ge=1, le=100, description="The newest runs at most.")] = 50,
+        limit: Annotated[int, Query(ge=1, le=100, description="Maximum number of runs, the newest first.")] = 50,
         last_event_id: LastEventId = None,
     ) -> StreamingResponse:
         """Follow the newest runs that match, and the counts by status, as they change."""
@@ -100,7 +101,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
 
 
 def _owner(scope: ConsoleScope) -> Hashable:
-    """Whose share of the streams it is: a user's, or else a tenant's; nobody's where nobody is told apart."""
+    """Return the user, or else the tenant, whose limit of streams counts. None if callers cannot be told apart."""
     if scope.user is not None:
         return scope.user.name, scope.namespace
     return None if scope.sees_everything else scope.namespace

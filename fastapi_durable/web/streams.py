@@ -83,7 +83,7 @@ class Streams:
     _reads: WeakValueDictionary[Hashable, SharedRead[Any]] = field(default_factory=WeakValueDictionary)
 
     def shared(self, key: Hashable) -> SharedRead[Any]:
-        """The reads of one thing, for as long as somebody holds them."""
+        """Share the reads of one state between all streams that show it."""
         found = self._reads.get(key)
         if found is None:
             found = self._reads[key] = SharedRead()
@@ -126,10 +126,12 @@ class Streams:
     def _take_place(self, owner: Hashable) -> None:
         if self._places.total() >= _MOST_STREAMS:
             raise TooManyStreamsError(
-                f"{_MOST_STREAMS} live streams are open, which is as many as one application serves"
+                f"{_MOST_STREAMS} live streams are open, the most that one application serves. Try again later"
             )
         if owner is not None and self._places[owner] >= _MOST_OF_ONE:
-            raise TooManyStreamsError(f"{_MOST_OF_ONE} live streams of yours are open, which is as many as one gets")
+            raise TooManyStreamsError(
+                f"you have {_MOST_OF_ONE} open live streams, the most that one user gets. Close one"
+            )
         self._places[owner] += 1
 
     def _give_back(self, owner: Hashable) -> None:
@@ -202,7 +204,7 @@ class _Heard:
                 del self._events[:-_MOST_EVENTS]
 
     async def anything(self, timeout: float) -> None:
-        """Return once something happened, or after so many seconds."""
+        """Return when something has happened, or after a number of seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._happened.wait()
@@ -217,17 +219,17 @@ class _Heard:
 
 @dataclass(frozen=True, slots=True)
 class StreamLimits:
-    """How long a stream may be sent. `look`: seconds between two looks at whether the server stops."""
+    """How long a stream may be sent. `look`: seconds between two checks whether the server stops."""
 
     look: float
     whole: float
 
 
 class EventStream(StreamingResponse):
-    """Holds a place until it is sent, whichever way that ends, or until it is dropped without being sent.
+    """Holds a place until it has been sent, or until it is dropped without being sent.
 
-    A reader who does not read keeps `send` waiting. Its time is limited, so that nobody keeps a place by that, or holds
-    up a server that stops.
+    A reader that does not read keeps `send` waiting. The time for that is limited, so it neither keeps its place nor
+    delays a server that stops.
     """
 
     def __init__(self, events: AsyncIterator[str], limits: StreamLimits, give_back: Callable[[], None]) -> None:

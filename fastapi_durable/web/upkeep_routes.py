@@ -95,14 +95,14 @@ async def list_workers(scope: ScopeDep) -> WorkerList:
 
 
 def _drives_for(worker: WorkerRecord, scope: ConsoleScope) -> bool:
-    """Whether the worker drives what the caller sees. Whose worker drives for all is no tenant's business."""
+    """Return whether the worker drives runs that the caller sees. Tenants do not see workers of all namespaces."""
     if scope.namespace is None or worker.namespace == scope.namespace:
         return True
     return worker.namespace is None and scope.sees_everything
 
 
 async def trigger_schedule(key: Name, scope: ScopeDep) -> ScheduleTriggered:
-    """Start a run of the schedule now, beside its windows."""
+    """Start a run of the schedule now, in addition to its windows."""
     _require_seen(key, scope)
     return ScheduleTriggered(run_id=await scope.runtime.schedules.trigger(key))
 

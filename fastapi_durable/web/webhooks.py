@@ -1,7 +1,7 @@
-"""The public route for callbacks: takes a body for the webhook whose token ends the address, and nothing else.
+"""The public route for callbacks: it accepts a body for the webhook whose token ends the address.
 
-It tells a caller no more than it must. A token that is unknown, malformed or wrong in its secret gets the same 404, so
-nothing can be probed; a repeated callback gets the 202 of the first, so a sender that is not sure may send again.
+It tells a caller as little as possible. An unknown token, a malformed one and one with a wrong secret get the same 404,
+so nothing can be probed. A repeated callback gets the same 202 as the first, so a sender may send it again.
 """
 
 import hashlib
@@ -99,7 +99,7 @@ async def _limited(request: Request, max_body: int) -> bytes:
                 break
         else:
             return bytes(body)
-    raise HTTPException(413, f"the body of a callback has at most {max_body} bytes")
+    raise HTTPException(413, f"the body of a callback must have at most {max_body} bytes")
 
 
 def _check_signature(secret: SecretStr, given: str, token: str, body: bytes, *, now: datetime) -> None:

@@ -39,7 +39,7 @@ class QueryCompiler:
         try:
             self._module = load_module(self._engine, wasm_file)
         except FileNotFoundError:
-            raise GenerationError(f"the query compiler {wasm_file} is missing: generate the client again") from None
+            raise GenerationError(f"the query compiler {wasm_file} is missing. Generate the client again") from None
         connection_info: dict[str, Any] = {"supportsRelationJoins": False}
         if schema_name is not None:
             # The compiler puts it between quotes as it is.

@@ -111,7 +111,7 @@ class Dialect(Protocol):
 
 
 class Reader(Protocol):
-    """Something that runs planned statements which only read."""
+    """Runs planned statements that only read."""
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
         """Run a planned statement and return its rows. Raises: EngineError with Prisma's code."""
@@ -119,7 +119,7 @@ class Reader(Protocol):
 
 
 class Session(Reader, Protocol):
-    """Something that runs statements: a transaction, or the driver itself, where each statement commits alone.
+    """Runs statements: a transaction, or the driver itself, where each statement commits alone.
 
     All methods raise EngineError with Prisma's code.
     """

@@ -1,7 +1,7 @@
 """A small connection pool that never loses a connection to a cancelled caller.
 
-Connections are handed out without a round trip. Whoever cannot vouch for a connection's state discards it instead of
-giving it back.
+It hands out connections without a round trip. A caller that does not know a connection's state discards it instead of
+returning it.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Pool(Generic[C]):
         self._close_idle()
 
     async def close(self) -> None:
-        """The same, and wait for the end of it, within a limit."""
+        """Close all connections, and wait for that within a limit."""
         self.shut()
         if self._opening:
             await asyncio.wait(self._opening, timeout=_CLOSE_LIMIT)
@@ -158,7 +158,7 @@ class Pool(Generic[C]):
     async def _open(self) -> C:
         """Open a connection whose place is already counted.
 
-        Opening goes on when the caller is cancelled, and the next one gets the connection: breaking it off half-way
+        Opening continues when the caller is cancelled, and the next one gets the connection: breaking it off half-way
         would throw the work away, and drivers are least tidy there.
         """
         opening = asyncio.ensure_future(self._open_connection())

@@ -95,7 +95,7 @@ class PostgresDriver:
         except EngineError as error:
             if error.fault is not Fault.PLAN_CHANGED or error.in_doubt:
                 raise
-        # A table was altered since a statement was prepared. It is prepared anew, once.
+        # A table was altered since a statement was prepared. It is prepared again, once.
         return await self._in_transaction(work)
 
     async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
@@ -169,5 +169,5 @@ class PostgresDriver:
                 raise left_open()
             pool.give_back(connection)
             return result
-        # A table was altered since the statement was prepared. It is prepared anew, once.
+        # A table was altered since the statement was prepared. It is prepared again, once.
         return await self._run(operation, raw=raw, changes=changes, repeat=False)

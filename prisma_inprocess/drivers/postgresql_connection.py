@@ -73,7 +73,7 @@ class PostgresConnection:
 
     async def close(self) -> None:
         """Close, within a limit. A cancel request that is under way is waited for, so that a cancelled statement does
-        not go on in the server.
+        not continue in the server.
         """
         try:
             async with asyncio.timeout(CLOSE_LIMIT + 1):
@@ -97,12 +97,12 @@ class PostgresConnection:
     def failure(self, error: BaseException, *, raw: bool, unanswered: bool) -> EngineError:
         """Prisma's error for one of `DATABASE_ERRORS` that a statement failed with; arguments as for `query_error`."""
         if isinstance(error, asyncpg.SyntaxOrAccessError):
-            # Perhaps a column has another type than when the statement was prepared: next time it is prepared anew.
+            # Perhaps a column has another type than when the statement was prepared: next time it is prepared again.
             self.generation = _OUTDATED
         return query_error(error, raw=raw, unanswered=unanswered)
 
     async def forget_statements(self, generation: int) -> None:
-        """Prepare everything anew: tables or types have changed."""
+        """Prepare everything again: tables or types have changed."""
         self.generation = generation
         self._prepared.clear()
         await self.raw.reload_schema_state()  # asyncpg's own statements and types; it sends nothing
@@ -189,7 +189,7 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
 
 
 def _keep_alive(connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl) -> None:
-    """Let the kernel find out when the other side is gone without a word, whether we wait for it or send to it."""
+    """Let the kernel find out when the other side is silently gone, whether we wait for it or send to it."""
     link = _socket(connection)
     if link is None or link.family not in _INTERNET:
         return

@@ -92,7 +92,7 @@ def query_error(error: BaseException, *, raw: bool, unanswered: bool = False) ->
 
 
 def _forget_values(error: BaseException, failure: EngineError) -> None:
-    """Take values out of the driver's own error, which a traceback shows as the cause of ours."""
+    """Remove values from the driver's own error, which a traceback shows as the cause."""
     if isinstance(error, asyncpg.PostgresError):
         error.detail = None  # such as `Key (email)=(...) already exists.`
         if str(error.sqlstate or "").startswith("22"):
@@ -146,7 +146,7 @@ def _argument_error(error: BaseException, *, raw: bool) -> EngineError:
 
 
 def _unreadable_answer(*, raw: bool) -> EngineError:
-    """The error for rows with a value for which Python has none. The statement was done."""
+    """Return the error for rows with a value that Python cannot hold. The statement took effect."""
     reason = "a row holds a value that Python cannot hold, such as a timestamp outside of the years 1 to 9999"
     return _raw("22008", reason) if raw else EngineError(f"Inconsistent column data: {reason}", "P2023")
 

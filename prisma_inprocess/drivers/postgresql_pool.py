@@ -27,7 +27,7 @@ class PostgresPool:
         self._url = url
         self._types = types
         self._pool: Pool[PostgresConnection] = Pool(self._open, url.connection_limit)
-        # Counts the changes of tables that a connection has met, so that the others prepare anew as well.
+        # Counts the changes of tables that a connection has met, so that the others prepare again as well.
         self._generation = 0
 
     async def open_first(self) -> None:
@@ -72,8 +72,9 @@ class PostgresPool:
         self._pool.discard(connection)
 
     async def cancel(self, process: int) -> None:
-        """Let the server stop the statement of a connection that was cut off; without it, it would go on and keep its
-        locks. Within a limit, and best effort.
+        """Ask the server to stop the statement of a connection that was cut off, within a limit.
+
+        Otherwise the statement would continue and keep its locks. A failure is ignored.
 
         The statement may still be on its way. A request that comes before it stops nothing, so it is repeated until the
         server has noticed the end of the connection.

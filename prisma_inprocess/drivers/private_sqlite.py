@@ -1,9 +1,9 @@
 """Python's `sqlite3`, loaded a second time for this package alone.
 
-Converters and adapters are registered for a whole process: Django registers some, so do the recipes in Python's
-documentation, and `import sqlite3` itself registers two, for `DATE` and `TIMESTAMP`. They would change what our
-connections read and write, and ours would change what those of others do. The C module keeps its registries in its own
-state, so a second copy of it begins with empty ones. Both copies share one SQLite library, and therefore its locks.
+Converters and adapters are registered for a whole process. Django registers some, the recipes in Python's documentation
+do, and `import sqlite3` itself registers two, for `DATE` and `TIMESTAMP`. They would change the values of this
+package's connections, and its own would change those of other code. The C module keeps its registries in its own state,
+so a second copy of it begins with empty ones. Both copies share one SQLite library, and therefore its locks.
 """
 
 from __future__ import annotations

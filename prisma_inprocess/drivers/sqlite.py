@@ -157,8 +157,8 @@ class SqliteDriver:
     def _warn_of_other_texts(self, dates: StoredDates) -> None:
         if dates.other_texts:
             log.warning(
-                "%s stores DateTime values as text of another form than UTC with milliseconds, in %s. Filters and "
-                "order may be wrong for them. Convert them: %s --to %s",
+                "%s stores DateTime values in %s as text that is not UTC with milliseconds. Filters and order may "
+                "be wrong for them. Convert them: %s --to %s",
                 self._url.path,
                 ", ".join(dates.other_texts),
                 self._date_columns.command(self._url.path),

@@ -20,7 +20,7 @@ _SAVEPOINT: Final = "prisma_inprocess_statement"
 
 
 class RolledBack(Exception):
-    """SQLite gave the transaction up by itself, after an error in it."""
+    """SQLite itself rolled the transaction back after an error in it."""
 
 
 def open_connection(url: SqliteUrl, *, read_only: bool) -> sqlite3.Connection:
@@ -49,9 +49,9 @@ def open_connection(url: SqliteUrl, *, read_only: bool) -> sqlite3.Connection:
 
 
 def alone(connection: sqlite3.Connection, job: Job[T]) -> T:
-    """Run a statement that commits by itself.
+    """Run a statement that commits alone.
 
-    A transaction that it leaves open, by whatever words, is rolled back: it would swallow everybody else's writes.
+    A transaction that it leaves open is rolled back, because it would swallow the writes of all other callers.
     """
     roll_back(connection)  # what could not be rolled back before
     try:

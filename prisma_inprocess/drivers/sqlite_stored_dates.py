@@ -21,7 +21,7 @@ _SAMPLE: Final = 100
 
 @dataclass(slots=True, frozen=True)
 class StoredDates:
-    """Which forms the DateTime columns of a file hold, as far as was looked: `Table.column` of each."""
+    """Formats that the DateTime columns of a file hold, in the rows that were read: `Table.column` of each."""
 
     milliseconds: tuple[str, ...]
     texts: tuple[str, ...]
@@ -42,15 +42,15 @@ class StoredDates:
         if self.milliseconds and self.texts:
             raise ConfigurationError(
                 f"{path} stores DateTime values in two formats: integers in {_listed(self.milliseconds)}, text in "
-                f"{_listed(self.texts)}. Filters and order would be wrong. Stop what writes to the file and convert "
-                f"it: {command} --to {DateFormat.ISO} (or {DateFormat.MILLISECONDS})"
+                f"{_listed(self.texts)}. Filters and order would be wrong. Stop the processes that write to the "
+                f"file, and convert it: {command} --to {DateFormat.ISO} (or {DateFormat.MILLISECONDS})"
             )
         found = DateFormat.MILLISECONDS if self.milliseconds else DateFormat.ISO if self.texts else None
         if found is not None and wanted is not None and found is not wanted:
             raise ConfigurationError(
                 f"timestampFormat={wanted} in the connection URL does not fit {path}, which stores {found} in "
-                f"{_listed(self.milliseconds or self.texts)}. Remove the option, or stop what writes to the file and "
-                f"convert it: {command} --to {wanted}"
+                f"{_listed(self.milliseconds or self.texts)}. Remove the option. Or stop the processes that write to "
+                f"the file, and convert it: {command} --to {wanted}"
             )
         return found or wanted or DateFormat.ISO
 

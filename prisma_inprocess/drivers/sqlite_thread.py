@@ -73,7 +73,7 @@ class SqliteThread:
         """Run a function in the thread.
 
         When the caller is cancelled, the statement is interrupted (unless it must not be) and waited for before the
-        cancellation goes on: afterwards nothing of it is still running.
+        cancellation propagates: afterwards nothing of it is still running.
 
         Args:
             job: The function.
@@ -139,7 +139,7 @@ class SqliteThread:
             self._jobs.put(entry)
 
     def _withdraw(self, entry: _Entry) -> bool:
-        """Break off a function that nobody waits for. Returns whether it had not begun, and never will."""
+        """Withdraw a function that no caller waits for. Return whether it had not begun, and never will."""
         with self._order:
             if not entry.has_begun:
                 entry.is_unwanted = True

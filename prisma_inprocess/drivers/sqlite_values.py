@@ -27,17 +27,17 @@ _DATE_ENCODERS: Final[dict[DateFormat, Encoder]] = {
 
 
 class JsonText(str):
-    """Text from a column declared as JSON. A plain text to everybody else."""
+    """Text from a column declared as JSON. For other code it is plain text."""
 
     __slots__ = ()
 
 
 class StoredBoolean(int):
-    """A number from a column declared as BOOLEAN. A plain number to everybody else."""
+    """A number from a column declared as BOOLEAN. For other code it is a plain number."""
 
 
 class StoredMilliseconds(int):
-    """A number from a column declared as DATETIME, DATE or TIMESTAMP. A plain number to everybody else."""
+    """A number from a column declared as DATETIME, DATE or TIMESTAMP. For other code it is a plain number."""
 
 
 def register_column_types() -> None:

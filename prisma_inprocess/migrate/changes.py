@@ -15,13 +15,16 @@ from prisma_inprocess.migrate.steps import FILTERS, empty, joined, run, schema_f
 
 
 async def diff(project: Project, before: Source, after: Source, *, script: bool = False) -> Difference:
-    """Describe what leads from one state to another.
+    """Describe the changes from one state to another.
 
     Args:
-        project: The project, whose database is also used to make a shadow database where migrations are to be read.
-        before: Where to start.
-        after: What to arrive at.
+        project: The project. Its database server also holds the shadow database that reads migrations.
+        before: The first state.
+        after: The second state.
         script: Whether to return SQL.
+
+    Returns:
+        The changes.
 
     Raises:
         MigrationError: a schema is invalid (P1012), a migration cannot be applied (P3006), or the database cannot be
@@ -44,12 +47,16 @@ async def push(
     Args:
         project: The project.
         accept_data_loss: Whether data may be deleted without a question.
-        force_reset: Whether everything is deleted first.
-        ask: Asks before data is deleted. None: there is nobody to ask.
+        force_reset: Whether to delete everything first.
+        ask: Function that asks before data is deleted. None: no data is deleted.
         lock_timeout: Seconds to wait for another process that migrates the database.
 
+    Returns:
+        The number of changes, and what they deleted.
+
     Raises:
-        MigrationError: the change cannot be made, or deletes data and nobody agreed; the schema is invalid (P1012).
+        MigrationError: the change cannot be made, or deletes data and was not confirmed; the schema is invalid
+            (P1012).
     """
     async with open_session(project, create=True, lock_timeout=lock_timeout) as session:
         # An invalid schema is refused before anything is deleted.
@@ -64,10 +71,10 @@ async def push(
                 "--force-reset to delete everything first"
             )
         if done["warnings"] and not accept_data_loss:
-            question = f"{joined(done['warnings'])}. Go on?"
+            question = f"{joined(done['warnings'])}. Continue?"
             if ask is None or not ask(question):
                 raise MigrationError(
-                    f"nothing was changed, since data would be lost: {joined(done['warnings'])}. Pass "
+                    f"nothing was changed, because data would be lost: {joined(done['warnings'])}. Pass "
                     "--accept-data-loss to agree"
                 )
             warnings = done["warnings"]
@@ -77,11 +84,11 @@ async def push(
 
 
 async def pull(project: Project, *, write: bool = True) -> str:
-    """Write the tables of the database into the schema, as models. What the schema calls them is kept.
+    """Write the tables of the database into the schema as models. Names of existing models are kept.
 
     Args:
         project: The project.
-        write: Whether the schema's file is replaced.
+        write: Whether to replace the schema's file.
 
     Returns:
         The new schema.

@@ -23,7 +23,7 @@ BYTES: Final = 13
 UUID: Final = 15
 LIST: Final = 64
 
-LEFT_OPEN: Final = "the script begins a transaction and does not end it, so nothing of that is kept: end it with COMMIT"
+LEFT_OPEN: Final = "the script begins a transaction and does not end it, so its changes are lost. End it with COMMIT"
 
 _SAFE_INTEGER: Final = 2**53 - 1
 
@@ -121,8 +121,8 @@ class Database(Protocol):
 def lock_timeout(limit: float) -> MigrationError:
     """The error for a lock that another process held for `limit` seconds."""
     return MigrationError(
-        f"another process has been migrating this database for {limit:g} s: wait for it and run the command again, or "
-        "pass --lock-timeout SECONDS to wait longer",
+        f"another process has been migrating this database for {limit:g} s. Wait for it and run the command again, "
+        "or pass --lock-timeout SECONDS to wait longer",
         "P1002",
     )
 

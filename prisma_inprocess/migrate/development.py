@@ -21,18 +21,23 @@ async def dev(
     ask: Ask | None = None,
     lock_timeout: float = LOCK_TIMEOUT,
 ) -> Developed:
-    """Bring a development database to its schema: apply what is missing, write a migration of the changes, apply it.
+    """Bring a development database to its schema.
+
+    It applies missing migrations, writes a migration of the changes, and applies it.
 
     Args:
         project: The project.
-        name: What the new migration is called. Its folder's name has the letters and digits of it.
-        create_only: Whether the new migration is only written, even if it is empty.
-        ask: Asks before anything is deleted. None: there is nobody to ask, and nothing is deleted.
+        name: Name of the new migration. Its folder's name has the letters and digits of it.
+        create_only: Whether to write the new migration without applying it, even if it is empty.
+        ask: Function that asks before anything is deleted. None: nothing is deleted.
         lock_timeout: Seconds to wait for another process that migrates the database.
 
+    Returns:
+        What was applied and written.
+
     Raises:
-        MigrationError: as for `deploy`; the database differs from what its migrations make, or migrations were edited
-            or deleted, and nobody agreed to a reset; the change cannot be made, or deletes data and nobody agreed.
+        MigrationError: as `deploy`; the database differs from its migrations, or migrations were edited or deleted,
+            and a reset was not confirmed; the change cannot be made, or deletes data and was not confirmed.
     """
     slug = None if name is None else _slug(name)
     async with open_session(project, create=True, lock_timeout=lock_timeout) as session:
@@ -53,11 +58,11 @@ async def _reset_if_history_differs(session: Session, ask: Ask | None) -> None:
     if found["tag"] != "reset":
         return
     reason = str(found["reason"]).strip()
-    question = f"{reason}\n\nDelete everything in {session.database.place}, and apply all migrations anew?"
+    question = f"{reason}\n\nDelete everything in {session.database.place}, and apply all migrations again?"
     if ask is None or not ask(question):
         raise MigrationError(
-            "the database differs from what its migrations make: "
-            f"{_headline(reason)}. Restore the migrations, or delete all data with `migrate reset`",
+            f"the database differs from its migrations: {_headline(reason)}. Restore the migrations, or delete all "
+            "data with `migrate reset`",
             details=reason,
         )
     await empty(session)
@@ -78,10 +83,10 @@ async def _develop(
             "and write the migration's SQL yourself"
         )
     if not name:
-        raise MigrationError("the schema has changed, and the new migration needs a name: pass --name")
+        raise MigrationError("the schema has changed, so the new migration must have a name. Pass --name")
     if warnings and not create_only and (ask is None or not ask(f"{joined(warnings)}. Create the migration?")):
         raise MigrationError(
-            f"no migration was written, since data would be lost: {joined(warnings)}. Answer the question at a "
+            f"no migration was written, because data would be lost: {joined(warnings)}. Answer the question at a "
             "terminal, or pass --create-only, read the SQL, and run `migrate deploy`"
         )
     made = await run(

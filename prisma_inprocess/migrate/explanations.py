@@ -49,7 +49,7 @@ def explained(error: MigrationError) -> MigrationError:
 def failed_before(name: str) -> MigrationError:
     """The error for a migration that failed, or was broken off, some time ago (P3009)."""
     return MigrationError(
-        f"migration {name} failed or was broken off before, and nothing is applied until that is resolved. "
+        f"migration {name} failed or was interrupted before. No migration is applied until it is resolved. "
         f"{_resolve(name)}",
         "P3009",
     )
@@ -62,6 +62,6 @@ def failed_now(name: str, cause: str) -> MigrationError:
 
 def _resolve(name: str) -> str:
     return (
-        "Look at the database, then undo what was done of it and run `migrate resolve --rolled-back "
-        f"{name}`, or complete it by hand and run `migrate resolve --applied {name}`"
+        f"Check the database. Then either undo its changes and run `migrate resolve --rolled-back {name}`, or "
+        f"complete it by hand and run `migrate resolve --applied {name}`"
     )

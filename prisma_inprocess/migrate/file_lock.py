@@ -58,7 +58,7 @@ class FileLock:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
         except OSError as error:
             raise MigrationError(
-                f"the lock file {self._path} cannot be written ({error.strerror}): give this user the right to create "
+                f"the lock file {self._path} cannot be written: {error.strerror}. Give this user the right to create "
                 "files in the folder, which SQLite needs, too"
             ) from error
         if _lock(descriptor) and self._is_current(descriptor):

@@ -10,11 +10,14 @@ from prisma_inprocess.migrate.steps import apply, empty, read_status, run
 
 
 async def deploy(project: Project, *, lock_timeout: float = LOCK_TIMEOUT) -> Deployed:
-    """Apply the migrations that the database does not have yet. It is created if it does not exist.
+    """Apply the migrations that the database does not have yet. The database is created if it does not exist.
 
     Args:
         project: The project.
         lock_timeout: Seconds to wait for another process that migrates the database.
+
+    Returns:
+        The applied migrations, and how many the folder has.
 
     Raises:
         MigrationError: a migration failed (P3018), or failed before (P3009); the database has tables and no history
@@ -25,7 +28,13 @@ async def deploy(project: Project, *, lock_timeout: float = LOCK_TIMEOUT) -> Dep
 
 
 async def status(project: Project) -> Status:
-    """Compare the database with the folder of migrations. Writes nothing.
+    """Compare the database with the folder of migrations. It writes nothing.
+
+    Args:
+        project: The project.
+
+    Returns:
+        Which migrations are unapplied, missing, failed or edited.
 
     Raises:
         MigrationError: the database cannot be opened (P1xxx).
@@ -37,13 +46,13 @@ async def status(project: Project) -> Status:
 async def resolve(
     project: Project, name: str, as_: Literal["applied", "rolled-back"], *, lock_timeout: float = LOCK_TIMEOUT
 ) -> None:
-    """Say how a failed migration was dealt with, or that a database has what a migration makes.
+    """Record how a failed migration was resolved, or that the database already has what a migration makes.
 
     Args:
         project: The project.
         name: The migration's whole name.
-        as_: `applied`: everything of it is done. `rolled-back`: nothing of it is done any more; `deploy` applies it
-            again.
+        as_: `applied`: the database has all of it. `rolled-back`: the database has nothing of it, and `deploy` applies
+            it again.
         lock_timeout: Seconds to wait for another process that migrates the database.
 
     Raises:
@@ -61,10 +70,17 @@ async def resolve(
 
 
 async def reset(project: Project, *, lock_timeout: float = LOCK_TIMEOUT) -> Deployed:
-    """Delete everything in the database, and apply all migrations. It does not ask: who calls it has done so.
+    """Delete everything in the database, and apply all migrations. The function does not ask for confirmation.
+
+    Args:
+        project: The project.
+        lock_timeout: Seconds to wait for another process that migrates the database.
+
+    Returns:
+        The applied migrations, and how many the folder has.
 
     Raises:
-        MigrationError: as for `deploy`.
+        MigrationError: as `deploy`.
     """
     async with open_session(project, create=True, lock_timeout=lock_timeout) as session:
         await empty(session)

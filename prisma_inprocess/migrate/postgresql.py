@@ -157,21 +157,21 @@ class PostgresDatabase:
             await self.connection.query("SELECT pg_advisory_unlock($1)", [key])
         if found.rows != [[True]]:
             raise MigrationError(
-                "shadowDatabaseUrl names the database that is migrated, and a shadow database is emptied: name another "
-                "one, or leave shadowDatabaseUrl out",
+                "shadowDatabaseUrl must not name the database that is migrated, because a shadow database is "
+                "emptied. Name another one, or leave shadowDatabaseUrl out",
                 "P3016",
             )
         found = await shadow.query("SELECT EXISTS (SELECT FROM pg_class WHERE relname = '_prisma_migrations')", [])
         if found.rows != [[False]]:
             raise MigrationError(
-                "the database of shadowDatabaseUrl has a table _prisma_migrations, so somebody migrates it, and a "
-                "shadow database is emptied: name an empty database",
+                "the database of shadowDatabaseUrl has a table _prisma_migrations, so it is in use, and a shadow "
+                "database is emptied. Name an empty database",
                 "P3016",
             )
 
     async def lock(self, limit: float) -> None:
-        # When this process is killed in the middle of a long statement, the server goes on with it, and keeps the lock,
-        # until it looks whether there is still somebody to answer to.
+        # If this process is killed during a long statement, the server continues it and keeps the lock, until it checks
+        # whether the client still exists.
         with contextlib.suppress(DatabaseFailure):
             await self.connection.run_script(f"SET client_connection_check_interval = {_LOOK_FOR_CLIENT_EVERY}")
         await _acquire_lock(self.connection, limit)

@@ -23,7 +23,7 @@ LOCK_TIMEOUT: Final = 60.0
 
 @dataclass(slots=True, frozen=True)
 class Project:
-    """A schema and what belongs to it.
+    """A schema with its migrations and its environment.
 
     Attributes:
         schema: The schema's file.
@@ -59,13 +59,16 @@ class Session:
 def load_project(
     schema: Path = Path("schema.prisma"), *, migrations: Path | None = None, wasm_dir: Path | None = None
 ) -> Project:
-    """Read a schema and find what belongs to it.
+    """Read a schema, and find its migrations and its environment.
 
     Args:
         schema: The schema's file.
-        migrations: The folder of migrations; by default `migrations` beside the schema.
-        wasm_dir: The `node_modules` folder with Prisma's wasm packages; by default the files that this package
-            carries, or those of the nearest folder above the schema or the current folder.
+        migrations: The folder of migrations. Default: `migrations` beside the schema.
+        wasm_dir: The `node_modules` folder with Prisma's wasm packages. Default: the files of this package, or those
+            of the nearest folder above the schema or the current folder.
+
+    Returns:
+        The project.
 
     Raises:
         MigrationError: the schema cannot be read.
@@ -144,11 +147,11 @@ def _shadow_url(setting: Setting | None, environment: Mapping[str, str]) -> Post
 def read_schema(schema: Path) -> str:
     """The text of a schema file. Raises: MigrationError, it cannot be read."""
     if schema.is_dir():
-        raise MigrationError(f"{schema} is a folder: name one schema file with --schema")
+        raise MigrationError(f"{schema} is a folder. Name one schema file with --schema")
     try:
         return schema.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise MigrationError(f"there is no schema file {schema}: name it with --schema") from None
+        raise MigrationError(f"there is no schema file {schema}. Name it with --schema") from None
     except (OSError, UnicodeDecodeError) as error:
         raise MigrationError(f"the schema file {schema} cannot be read: {error}") from error
 

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Literal
 
 Ask = Callable[[str], bool]
-"""Asks somebody a question to answer with yes or no."""
+"""Asks the user a question to answer with yes or no."""
 
 
 @dataclass(slots=True, frozen=True)
 class Deployed:
-    """What `deploy` did.
+    """The result of `deploy`.
 
     Attributes:
-        applied: Names of the migrations that it applied; empty if there was nothing to do.
-        found: How many migrations there are.
+        applied: Names of the migrations that it applied. Empty: there was nothing to do.
+        found: Number of migrations in the folder.
     """
 
     applied: list[str]
@@ -26,15 +26,15 @@ class Deployed:
 
 @dataclass(slots=True, frozen=True)
 class Status:
-    """How a database stands to the folder of migrations.
+    """How a database differs from the folder of migrations.
 
     Attributes:
         migrations: Names of the migrations in the folder.
         managed: Whether the database has a history of migrations.
-        unapplied: Migrations that are in the folder, and not in the database.
-        missing: Migrations that are in the database, and not in the folder.
-        failed: Migrations that failed, or were broken off, and are not resolved.
-        edited: Migrations whose file is another one than when they were applied.
+        unapplied: Migrations that are in the folder, but not in the database.
+        missing: Migrations that are in the database, but not in the folder.
+        failed: Migrations that failed or were interrupted, and are not resolved.
+        edited: Migrations whose file has changed since they were applied.
     """
 
     migrations: list[str]
@@ -46,17 +46,17 @@ class Status:
 
     @property
     def up_to_date(self) -> bool:
-        """Whether the database has all migrations, and no others. A changed file is of interest to `dev` only."""
+        """Whether the database has all migrations and no others. Changed files do not count."""
         return self.managed and not (self.unapplied or self.missing or self.failed)
 
 
 @dataclass(slots=True, frozen=True)
 class Developed:
-    """What `dev` did.
+    """The result of `dev`.
 
     Attributes:
         applied: Names of the migrations that it applied, the new one included.
-        created: Name of the migration that it wrote, or None if the schema has not changed.
+        created: Name of the migration that it wrote. None: the schema has not changed.
         warnings: What the new migration deletes.
     """
 
@@ -67,11 +67,11 @@ class Developed:
 
 @dataclass(slots=True, frozen=True)
 class Pushed:
-    """What `push` did.
+    """The result of `push`.
 
     Attributes:
-        steps: How many changes it made.
-        warnings: What was deleted by them.
+        steps: Number of changes.
+        warnings: What the changes deleted.
     """
 
     steps: int
@@ -93,7 +93,7 @@ class Source:
 
 @dataclass(slots=True, frozen=True)
 class Difference:
-    """What a `diff` found.
+    """The result of `diff`.
 
     Attributes:
         text: SQL, or a summary for people.

@@ -1,4 +1,4 @@
-"""Commands that look at a schema only: `validate` and `format`."""
+"""The commands that only read a schema: `validate` and `format`."""
 
 from __future__ import annotations
 

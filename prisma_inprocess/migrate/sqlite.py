@@ -158,14 +158,14 @@ class SqliteConnection:
 def _check_path(url: SqliteUrl, *, create: bool) -> None:
     if url.in_memory:
         raise MigrationError(
-            "a database in memory cannot be migrated, since it is gone when the command ends: name a file, for "
-            "instance file:./dev.db"
+            "a database in memory cannot be migrated, because it ends with the command. Name a file, such as "
+            "file:./dev.db"
         )
     path = Path(url.path)
     if not path.parent.is_dir():
-        raise MigrationError(f"the folder {path.parent} of the database file does not exist: create it", "P1003")
+        raise MigrationError(f"the folder {path.parent} of the database file does not exist. Create it", "P1003")
     if not create and not path.exists():
-        raise MigrationError(f"the database file {path} does not exist: `migrate deploy` creates it", "P1003")
+        raise MigrationError(f"the database file {path} does not exist. `migrate deploy` creates it", "P1003")
 
 
 def _open(uri: str, busy_timeout: float) -> sqlite3.Connection:

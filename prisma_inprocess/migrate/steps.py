@@ -69,8 +69,8 @@ async def empty(session: Session) -> None:
         await session.database.empty()
     except DatabaseFailure as failure:
         raise MigrationError(
-            f"the database cannot be emptied: {failure.message}. Nothing was deleted; give the user the right to drop "
-            "what is in it"
+            f"the database cannot be emptied: {failure.message}. Nothing was deleted. Give the user the right to "
+            "drop everything in it"
         ) from failure
 
 

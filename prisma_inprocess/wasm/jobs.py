@@ -1,7 +1,7 @@
 """Promises, microtasks, timers and closures: what lets a WebAssembly module wait for this process's event loop.
 
-A module that waits returns to Python; it goes on when a promise that it waits for is settled. What it wants to run next
-is queued, and the queue runs when no call into the module is under way, as in a browser.
+A module that waits returns to Python, and continues when a promise that it waits for is settled. What it wants to run
+next is queued. The queue runs when no call into the module is under way, as in a browser.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Jobs:
         self._over = False
 
     def add(self, job: Callable[[], Any]) -> None:
-        """Queue a job behind those that wait already."""
+        """Queue a job after those that wait already."""
         self._queue.append(job)
 
     def run(self) -> None:

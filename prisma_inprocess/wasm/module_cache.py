@@ -133,8 +133,8 @@ def _warn_of_open_folders(candidates: list[Path]) -> None:
         with contextlib.suppress(OSError):
             if candidate.exists() and not _is_own(candidate.parent.stat()):
                 log.warning(
-                    "the compiled query compiler in %s is not used, and compiled anew, since others could have written "
-                    "it. Make the folder this user's alone: chown it, and chmod go-w %s",
+                    "the compiled query compiler in %s was not used but compiled again, because other users could "
+                    "have written it. Make the folder this user's alone: chown it, and chmod go-w %s",
                     candidate.parent,
                     candidate.parent,
                 )

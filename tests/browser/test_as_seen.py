@@ -18,7 +18,7 @@ async def test_a_breakpoint_that_somebody_else_passed_is_not_passed_again(open_p
     page.on("request", lambda request: sent.append(request) if request.method == "POST" else None)
     await post(page, "runs/price-change:lamp/continue", {})
     await page.get_by_role("dialog").get_by_role("button", name="Continue").click()
-    await page.get_by_text("has moved on since you looked").wait_for()
+    await page.get_by_text("has changed since you opened it").wait_for()
     assert (await sent[-1].all_headers())["if-match"]
     assert await page.get_by_role("dialog").count() == 0
 
@@ -31,7 +31,7 @@ async def test_a_signal_goes_to_the_wait_that_was_seen_or_nowhere(open_page: Ope
     assert (await post(page, "signals", {"token": token, "payload": True}))["received"]
     await page.get_by_label("Payload").fill("false")
     await page.get_by_role("button", name="Send", exact=True).click()
-    await page.get_by_text("has moved on since you looked").wait_for()
+    await page.get_by_text("has changed since you opened it").wait_for()
 
 
 async def test_a_page_whose_stream_was_refused_becomes_live_again(open_page: Open) -> None:

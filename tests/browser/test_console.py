@@ -28,7 +28,7 @@ async def test_charts_are_read_with_the_keyboard_and_over_other_stretches(open_p
             break
         await page.keyboard.press("ArrowLeft")
     await throughput.get_by_text(re.compile(r"completed [1-9]\d*, failed \d, cancelled 0")).wait_for()
-    await page.get_by_label("Stretch of time").select_option("24h")
+    await page.get_by_label("Time range").select_option("24h")
     await page.wait_for_url("**/?window=24h")
     await page.get_by_role("heading", name="Latency").wait_for()
 
@@ -68,7 +68,7 @@ async def test_queues_show_what_runs_what_waits_and_when_it_goes_on(open_page: O
     row = page.get_by_role("row", name=re.compile("price-list.*up to 1 on each worker"))
     await row.get_by_text("0 more of 3 in 1 h").wait_for()
     await row.get_by_role("cell", name="2", exact=True).wait_for()
-    await row.get_by_text(re.compile("^the next in")).wait_for()
+    await row.get_by_text(re.compile("^next in")).wait_for()
     await page.screenshot(path=screenshots / "system.png")
     await page.goto(page.url.replace("page=system", "run=price:4"))
     await page.get_by_text("price-list", exact=True).wait_for()
@@ -107,7 +107,7 @@ async def test_where_no_worker_lives_the_overview_says_so(sqlite_url: str, tmp_p
     example = the_example(sqlite_url, tmp_path, DURABLE_ROLE="api")
     async with example as address, looking_at(f"{address}/durable/") as open_page:
         page = await open_page()
-        await page.get_by_text("Nothing drives the runs.").wait_for()
+        await page.get_by_text("No worker is running.").wait_for()
         await page.get_by_role("link", name="Workflows").click()
         await page.locator("section", has_text="count-twice").get_by_role("button", name="Start").click()
         await page.get_by_role("dialog").get_by_role("button", name="Start").click()

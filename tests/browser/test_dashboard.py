@@ -107,7 +107,7 @@ async def test_a_run_is_continued_and_another_cancelled(open_page: Open) -> None
     await page.get_by_text("lamp costs 4900 cents").wait_for()
 
     page = await open_page("?run=price-change:chair")
-    await page.get_by_text("Goes on by itself").wait_for()
+    await page.get_by_text("Continues by itself").wait_for()
     await page.get_by_role("button", name="Cancel").click()
     await page.keyboard.press("Escape")
     assert await page.locator(".head .status").inner_text() == "suspended"
@@ -209,7 +209,7 @@ async def test_failed_runs_are_retried_together_and_one_is_deleted(open_page: Op
     await page.get_by_text("1 of 1 done").wait_for()
     page = await open_page("?run=delivery:1003")
     await page.get_by_role("button", name="Delete").click()
-    await page.get_by_role("button", name="Delete for good").click()
+    await page.get_by_role("button", name="Delete the run").click()
     await page.get_by_text("1 run was deleted").wait_for()
     await page.get_by_role("heading", name="Runs").wait_for()
     assert await page.get_by_role("link", name="delivery:1003").count() == 0

@@ -81,7 +81,7 @@ async def test_a_long_timeline_is_shown_stretch_by_stretch(sqlite_url: str, tmp_
 async def test_a_failed_run_is_retried_forked_and_done_again_with_other_input(open_page: Open) -> None:
     page = await open_page("?run=delivery:2001")
     await confirmed(page, "Retry", "Retry")
-    await page.get_by_text("The run is tried again").wait_for()
+    await page.get_by_text("The run is retried").wait_for()
     await page.locator(".head .status", has_text="failed").wait_for()
 
     await page.locator(".step", has_text="put_away").click()
@@ -114,17 +114,17 @@ async def test_a_run_is_cancelled_with_its_steps_undone_and_then_deleted(open_pa
     await page.get_by_text("Undoing: 2 of 2 done").wait_for()
     await page.locator(".head .status", has_text="cancelled").wait_for()
     await page.screenshot(path=screenshots / "run-undone.png", full_page=True)
-    await confirmed(page, "Delete", "Delete for good")
+    await confirmed(page, "Delete", "Delete the run")
     await page.get_by_text("1 run was deleted").wait_for()
     await page.get_by_text(f"{TOTAL - 1} of {TOTAL - 1}").wait_for()
 
 
 async def test_a_run_that_is_alive_is_deleted_only_by_who_says_so(open_page: Open) -> None:
     page = await open_page("?run=delivery:3001")
-    await confirmed(page, "Delete", "Delete for good")
+    await confirmed(page, "Delete", "Delete the run")
     await page.get_by_role("dialog").get_by_role("alert").get_by_text("suspended").wait_for()
-    await page.get_by_label("It is alive: cancel it first").check()
-    await page.get_by_role("button", name="Delete for good").click()
+    await page.get_by_label("Cancel it first (it is alive)").check()
+    await page.get_by_role("button", name="Delete the run").click()
     await page.get_by_text("1 run was deleted").wait_for()
     assert await page.get_by_role("link", name="delivery:3001").count() == 0
 
@@ -153,7 +153,7 @@ async def test_what_operators_did_is_no_undoing_and_each_death_has_its_letter() 
         for letter in ("dlq:unlucky", "dlq@2:unlucky"):
             await store.create_run(stored(letter, status=RunStatus.COMPLETED))
         page = await open_page("?run=unlucky")
-        await page.get_by_role("heading", name="What operators did").wait_for()
+        await page.get_by_role("heading", name="Operator actions").wait_for()
         await page.get_by_text("it was dead").wait_for()
         assert await page.get_by_text("Undoing").count() == 0
         await page.get_by_role("link", name="dlq:unlucky", exact=True).wait_for()
@@ -164,8 +164,8 @@ async def test_what_operators_did_is_no_undoing_and_each_death_has_its_letter() 
         follower = await service.start(alone, "key")
         await found.until(follower.run_id, RunStatus.SUSPENDED)
         page = await open_page(f"?run={follower.run_id}")
-        await page.get_by_text("Waits for its turn among the runs of").wait_for()
-        assert await page.get_by_text("Goes on by itself").count() == 0
+        await page.get_by_text("Waits for a slot of the singleton").wait_for()
+        assert await page.get_by_text("Continues by itself").count() == 0
         assert await page.get_by_text("gives up").count() == 0
         await page.locator("section.waits").get_by_role("link", name="key").click()
-        await page.get_by_text("waits for its turn among the runs of key").wait_for()
+        await page.get_by_text("waits for a slot of the singleton key").wait_for()

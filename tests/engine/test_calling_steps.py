@@ -158,7 +158,7 @@ async def test_a_closure_is_not_given_to_a_transport_and_takes_no_input(store: S
         return ""
 
     async with running_engine(store, flow, transport=Elsewhere()) as engine:
-        assert "takes an input" in await (await engine.start(flow)).result("60s")
+        assert "must be given, got none" in await (await engine.start(flow)).result("60s")
     assert carried == ["ping"]
 
 
@@ -236,7 +236,7 @@ async def book(tx: object) -> None: ...
 
 
 async def test_what_is_no_step_is_refused_in_words(store: StateStore) -> None:
-    calls: dict[str, Any] = {"Pass the function itself": ping(), "is a workflow, not a step": _workflow, "int": int}
+    calls: dict[str, Any] = {"Pass the function itself": ping(), "must not be a workflow": _workflow, "int": int}
 
     @workflow
     async def flow(ctx: WorkflowContext) -> None:
@@ -283,7 +283,7 @@ async def test_outside_a_workflow_and_inside_a_step_there_is_no_context(store: S
         except StepFailedError as error:
             return str(error.error.type)
 
-    with pytest.raises(OutsideWorkflowError, match="there is no workflow here"):
+    with pytest.raises(OutsideWorkflowError, match="was called outside a workflow"):
         current_context()
     async with running_engine(store, flow) as engine:
         assert await (await engine.start(flow)).result("60s") == "OutsideWorkflowError"

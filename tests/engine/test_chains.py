@@ -71,7 +71,7 @@ async def test_an_earlier_run_is_an_address_of_the_one_that_lives_even_when_it_i
         assert (taken.accepted, taken.received) == (True, True)
         assert await last.result("60s") == "Side Street"
         refused = await engine.update("s~1", "address", "too late")
-        assert refused.reason == "run 's~2' is completed and takes no updates"
+        assert refused.reason == "run 's~2' is completed and accepts no updates"
 
 
 async def test_cancel_and_continue_mean_the_run_that_lives() -> None:

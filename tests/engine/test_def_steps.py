@@ -180,7 +180,7 @@ async def test_a_run_is_cancelled_after_the_grace_though_a_thread_still_works_an
         await engine.cancel(handle.run_id, compensate=True)
         with pytest.raises(RunCancelledError):
             await handle.result("60s")
-        assert "step 'pay' of run buying was given up, and its thread still works" in caplog.text
+        assert "step 'pay' of run buying was given up, but its thread still runs" in caplog.text
     assert (till.paid, till.paid_back) == ([], [])
 
 
@@ -267,5 +267,5 @@ async def test_a_stop_waits_for_no_thread_beyond_its_limit_and_the_log_names_the
     async with _stopped(store, tuned(PATIENT, thread_grace=timedelta(hours=1))) as (worker, handle):
         await worker.stop(timedelta(milliseconds=20))
         assert await has_status(handle, RunStatus.PENDING)
-        assert "step 'pay' of run buying was given up, and its thread still works" in caplog.text
+        assert "step 'pay' of run buying was given up, but its thread still runs" in caplog.text
     assert time.monotonic() - began < 60

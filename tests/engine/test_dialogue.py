@@ -71,7 +71,7 @@ async def test_an_update_is_refused_for_a_run_that_is_unknown_or_has_ended(store
         handle = await engine.start(short)
         await handle.result("60s")
         ended = await engine.update(handle.run_id, "address", 1)
-        assert (ended.accepted, ended.reason) == (False, f"run {handle.run_id!r} is completed and takes no updates")
+        assert (ended.accepted, ended.reason) == (False, f"run {handle.run_id!r} is completed and accepts no updates")
         unknown = await engine.update("nobody", "address", 1)
         assert (unknown.accepted, unknown.reason) == (False, "no run has the id 'nobody'")
         assert await store.take_buffered_signal(f"update:{handle.run_id}:address") is None
@@ -107,9 +107,9 @@ async def test_a_registered_validator_takes_the_place_of_the_declared_one(store:
         assert (await engine.update(handle.run_id, "address", 1)).reason == "closed"
         engine.register_update_validator("deliver", "address", broken)
         assert (await engine.update(handle.run_id, "address", 1)).reason == "no map"
-        with pytest.raises(DefinitionError, match="takes one input"):
+        with pytest.raises(DefinitionError, match="must take one input"):
             engine.register_update_validator(deliver, "address", lambda a, b: None)
-        with pytest.raises(DefinitionError, match="takes one input"):
+        with pytest.raises(DefinitionError, match="must take one input"):
             workflow(updates={"address": lambda a, b: None})(known_street)
         with pytest.raises(SerializationError):
             await engine.update(handle.run_id, "address", object())
@@ -269,7 +269,7 @@ async def test_a_task_is_handed_out_once_and_its_end_comes_back(store: StateStor
         assert await engine.fail_task("r", "bill", NoPaper("empty"))
         assert await handle.result("60s") == [3, "paper", "NoPaper"]
         assert [(each.name, each.step_id) for each in tickets] == [("ship", "r:0"), ("bill", "r:2")]
-        with pytest.raises(RunStateError, match="is completed and cannot be told of the end of task 'ship'"):
+        with pytest.raises(RunStateError, match="is completed and cannot be sent the end of task 'ship'"):
             await engine.complete_task("r", "ship", 5)
         with pytest.raises(RunNotFoundError):
             await engine.fail_task("nobody", "ship", "lost")
@@ -302,7 +302,7 @@ async def test_a_run_uses_the_name_of_a_task_once(store: StateStore) -> None:
     async with running_engine(store, flow) as engine:
         handle = await engine.start(flow)
         await engine.complete_task(handle.run_id, "ship")
-        with pytest.raises(RunFailedError, match="this run had a task 'ship' before"):
+        with pytest.raises(RunFailedError, match="must be unique in its run, got 'ship' twice"):
             await handle.result("60s")
 
 

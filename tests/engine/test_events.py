@@ -248,7 +248,7 @@ async def test_what_cannot_be_stored_is_refused(store: StateStore) -> None:
         await engine.publish_event("paid", event_id="\n")
     with pytest.raises(SerializationError, match="the payload of event 'paid'"):
         await engine.publish_event("paid", object())
-    with pytest.raises(InputValidationError, match="match on an id"):
+    with pytest.raises(InputValidationError, match="Match on an id"):
         event_token("paid", {"text": "x" * 2000}, "run", 1)
 
 

@@ -312,7 +312,7 @@ async def test_bad_starts_are_refused() -> None:
     engine = build_engine(MemoryStateStore(), waiting, queues=[Queue("q")])
     with pytest.raises(InputValidationError, match="declared: 'q'"):
         await engine.start(waiting, "x", queue="other")
-    with pytest.raises(InputValidationError, match="about a queue"):
+    with pytest.raises(InputValidationError, match="together with queue"):
         await engine.start(waiting, "x", fairness_key="k")
     with pytest.raises(InputValidationError, match="printable text of 1-200 bytes"):
         await engine.start(waiting, "x", queue="q", fairness_key="k" * 201)
@@ -323,7 +323,7 @@ def test_bad_queues_are_refused() -> None:
         Queue("q", concurrency=0)
     with pytest.raises(DefinitionError, match="must be given together"):
         Queue("q", rate_limit=1)
-    with pytest.raises(DefinitionError, match="two queues"):
+    with pytest.raises(DefinitionError, match="must be unique"):
         build_engine(MemoryStateStore(), queues=[Queue("q"), Queue("q", concurrency=1)])
 
 

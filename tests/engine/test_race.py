@@ -224,4 +224,4 @@ async def test_a_race_of_none_is_refused(store: StateStore) -> None:
         return "won"
 
     async with running_engine(store, flow) as engine:
-        assert await (await engine.start(flow)).result("60s") == "a race needs at least one branch"
+        assert await (await engine.start(flow)).result("60s") == "a race must have at least one branch, got none"

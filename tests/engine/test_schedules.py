@@ -611,7 +611,7 @@ async def test_a_scheduled_run_waits_in_the_queue_that_its_schedule_names(clock:
     ("wrong", "reason"),
     [
         ({"queue": "r"}, "declared: 'q'"),
-        ({"fairness_key": "k"}, "about a queue"),
+        ({"fairness_key": "k"}, "together with queue"),
         ({"priority": 2**40}, "32 bits"),
         ({"tags": ("",)}, "a tag must be"),
     ],

@@ -404,7 +404,7 @@ async def test_what_the_application_undoes_was_never_said(store: StateStore) -> 
 @on_databases
 async def test_a_client_that_is_in_no_transaction_is_refused(store: StateStore) -> None:
     service, client = build_engine(store, greet), client_of(store)
-    with pytest.raises(ConfigurationError, match="in no transaction"):
+    with pytest.raises(ConfigurationError, match="not in a transaction"):
         service.within(client)
     async with client.tx() as tx:
         pass
@@ -414,7 +414,7 @@ async def test_a_client_that_is_in_no_transaction_is_refused(store: StateStore) 
     class OtherClient:
         _tx_id = "7"
 
-    with pytest.raises(ConfigurationError, match="does not tell when"):
+    with pytest.raises(ConfigurationError, match="does not report when"):
         service.within(OtherClient())
     with pytest.raises(ConfigurationError, match="name the class that PrismaStateStore was given"):
         async with service.transaction(OtherClient):

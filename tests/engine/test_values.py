@@ -189,7 +189,7 @@ async def test_a_value_that_would_change_is_refused_before_anything_is_done(
     async def waiting(ctx: WorkflowContext, event: Any) -> None: ...
 
     async with running_engine(store, takes_receipt, waiting) as engine:
-        with pytest.raises(SerializationError, match="would not come back as it is"):
+        with pytest.raises(SerializationError, match="a replay would read another value"):
             await call(engine)
     assert await store.list_runs(RunQuery()) == []
 
@@ -204,7 +204,7 @@ async def test_a_step_whose_result_would_change_fails_and_is_not_recorded_as_don
         await ctx.step(report)
 
     async with running_engine(MemoryStateStore(), flow) as engine:
-        with pytest.raises(RunFailedError, match=r"would not come back as it is \(signature: it is lost\)"):
+        with pytest.raises(RunFailedError, match=r"a replay would read another value \(signature: it is lost\)"):
             await (await engine.start(flow)).result("60s")
 
 

@@ -259,7 +259,7 @@ async def test_the_input_of_a_step_is_not_given_by_name() -> None:
             return 2 * value
 
     async with running(Named) as runtime:
-        with pytest.raises(RunFailedError, match="takes its input by position"):
+        with pytest.raises(RunFailedError, match="must be given by position"):
             await runtime.service.execute(Named, timeout="60s")
 
 
@@ -332,14 +332,14 @@ def test_a_class_that_cannot_work_is_refused_with_the_mend() -> None:
         async def run(self) -> None: ...
 
     refused: tuple[tuple[Any, str], ...] = (
-        (WithoutRun, "without `async def run"),
-        (Blocking, "is not async"),
-        (WithoutContext, "does not take self and ctx"),
+        (WithoutRun, "must have `async def run"),
+        (Blocking, "must be `async def"),
+        (WithoutContext, "must take self and ctx"),
     )
     for cls, message in refused:
         with pytest.raises(DefinitionError, match=message):
             DurableModule.for_root(DurableOptions(store=MemoryStateStore()), workflows=[workflow(cls)])
-    with pytest.raises(DefinitionError, match="overrides the step"):
+    with pytest.raises(DefinitionError, match="overrides a step"):
 
         @workflow
         class Undecorated(OrderWorkflow):

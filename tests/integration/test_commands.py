@@ -171,7 +171,7 @@ async def test_the_first_signal_lets_the_step_under_way_end(
         process = await command("worker", "desk:durable")
         await line_with(process, "in the step")
         process.send_signal(number)
-        await line_with(process, "stopping: runs under way come to their next checkpoint")
+        await line_with(process, "stopping: the worker waits until its runs reach a checkpoint")
         (tmp_path / "go").touch()
         code, output = await ending(process)
     assert (code, "step done" in output) == (0, True)
@@ -215,7 +215,7 @@ async def test_no_thread_of_a_step_or_of_its_dependency_keeps_a_process_from_end
         code, output = await ending(process)
     assert code == 0
     assert "step 'sit' of run " in output
-    assert "dependency 'sit' was given up, and its thread still works" in output
+    assert "dependency 'sit' was given up, but its thread still runs" in output
 
 
 async def test_a_signal_during_the_start_ends_the_process_in_order(command: Command) -> None:
@@ -288,9 +288,9 @@ async def test_the_whole_traceback_is_there_for_the_asking(command: Command) -> 
 @pytest.mark.parametrize(
     ("target", "said"),
     [
-        ("desk", "write package.module:attribute"),
+        ("desk", "Write package.module:attribute"),
         ("no_such_desk:durable", "there is no module 'no_such_desk'"),
-        ("broken_desk:durable", "broken_desk cannot be imported: it imports 'no_such_package', which is not there"),
+        ("broken_desk:durable", "broken_desk cannot be imported: it imports 'no_such_package', which does not exist"),
         ("raising_desk:durable", "raising_desk cannot be imported: ValueError: not today ("),
         ("desk:nothing", "desk has no 'nothing'. It has: desk:broken, desk:buggy, desk:durable, desk:slow"),
         ("desk:app", "desk:app is of type FastAPI, not a DurableModule; that is the web application"),

@@ -132,12 +132,12 @@ async def test_a_generator_that_is_not_app_scoped_lives_as_long_as_the_applicati
 @pytest.mark.parametrize(
     ("returned", "said"),
     [
-        (None, "use_factory returned None, but DurableOptions are expected"),
+        (None, "the result of use_factory must be a DurableOptions, got None"),
         (
             MemoryStateStore(),
-            "returned a MemoryStateStore, but DurableOptions are expected; write DurableOptions(store",
+            "must be a DurableOptions, got a MemoryStateStore. Write DurableOptions(store",
         ),
-        ({"store": None}, r"returned a dict, but DurableOptions are expected; write DurableOptions(**"),
+        ({"store": None}, r"must be a DurableOptions, got a dict. Write DurableOptions(**"),
     ],
 )
 async def test_a_factory_that_returns_something_else_is_told_what_came_and_what_is_expected(
@@ -150,7 +150,7 @@ async def test_a_factory_that_returns_something_else_is_told_what_came_and_what_
 
 
 def test_ready_options_of_the_wrong_kind_are_refused_at_once() -> None:
-    with pytest.raises(ConfigurationError, match="for_root takes a MemoryStateStore, but DurableOptions are expected"):
+    with pytest.raises(ConfigurationError, match="for_root must be a DurableOptions, got a MemoryStateStore"):
         DurableModule.for_root(MemoryStateStore())  # type: ignore[arg-type]
 
 
@@ -166,8 +166,8 @@ async def test_an_error_in_the_factory_comes_out_as_it_is() -> None:
     ("factory", "inject", "said"),
     [
         (DurableOptions(store=MemoryStateStore()), None, "Pass ready options to DurableModule.for_root"),
-        (options_of, [get_client, get_client], "does not take what inject lists"),
-        (options_of, [], r"does not take what inject lists \(nothing\): missing a required argument: 'client'"),
+        (options_of, [get_client, get_client], "must take one positional argument for each dependency"),
+        (options_of, [], r"for each dependency that inject lists \(nothing\): missing a required argument: 'client'"),
         (options_of, [Annotated[Client, Depends(get_client)]], "inject must list dependency functions"),
         (options_of, [Depends(get_client)], "inject must list dependency functions"),
     ],
@@ -205,7 +205,7 @@ def test_a_function_that_is_no_workflow_is_refused_when_the_module_is_made() -> 
     async def flow(ctx: WorkflowContext) -> None: ...
 
     options = DurableOptions(store=MemoryStateStore())
-    with pytest.raises(DefinitionError, match="decorate it with @workflow"):
+    with pytest.raises(DefinitionError, match="Decorate it with @workflow"):
         DurableModule.for_root(options, workflows=[flow])
     with pytest.raises(DefinitionError, match="registered twice"):
         DurableModule.for_root(options, workflows=[checkout, checkout])

@@ -285,7 +285,7 @@ async def test_a_database_that_fails_at_the_start_is_asked_again(
     async with serving(app) as http:
         assert await receipt_of(http, "7") == "order 7 by card gateway"
     assert not failures
-    assert f"does not answer yet, it is asked again: {error}" in caplog.text
+    assert f"does not answer yet; the start tries again: {error}" in caplog.text
 
 
 async def test_a_database_that_fails_for_longer_than_the_startup_timeout_fails_the_start() -> None:

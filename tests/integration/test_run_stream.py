@@ -131,7 +131,7 @@ async def test_a_reader_without_the_right_gets_nothing(store: StateStore) -> Non
 
 async def test_a_router_is_refused_that_guards_nothing_or_cannot_be_a_path(store: StateStore) -> None:
     durable = module_on(store)
-    with pytest.raises(ConfigurationError, match="stream_router needs dependencies"):
+    with pytest.raises(ConfigurationError, match="stream_router must have dependencies"):
         durable.stream_router("tokens")
     with pytest.raises(ConfigurationError, match="the name of a stream in a path"):
         durable.stream_router("a/{b}", allow_unauthenticated=True)

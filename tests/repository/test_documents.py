@@ -12,6 +12,7 @@ from tests.support.migrations import REPOSITORY
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TESTS = (REPOSITORY / "docs" / "contributing" / "tests.md").read_text(encoding="utf-8")
 IGNORED = (REPOSITORY / ".gitignore").read_text(encoding="utf-8").split()
 MAKEFILE = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
 
@@ -20,7 +21,9 @@ def test_the_readme_shows_the_application_that_init_writes() -> None:
     assert f"```python\n{main('prisma_client', 'DATABASE_URL')}```" in README
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "docs/contributing/tests.md", "docs/contributing/dependencies.md"]
+)
 def test_every_make_command_that_is_named_exists(document: str) -> None:
     """`make x` in a document is a target of the Makefile."""
     text = (REPOSITORY / document).read_text(encoding="utf-8")
@@ -57,6 +60,7 @@ def folders(parent: Path) -> Iterator[Path]:
 def test_the_layout_lists_every_folder() -> None:
     """A newcomer finds what each folder is for; one that is gone is not listed any more."""
     layout = CONTRIBUTING.partition("## Layout\n")[2].partition("\n## ")[0]
-    cells = re.findall(r"^\| (`.*?) \|", layout, re.MULTILINE)
+    folders_of_tests = TESTS.partition("## Folders\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", layout + folders_of_tests, re.MULTILINE)
     listed = {REPOSITORY / name for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
     assert listed == {*folders(REPOSITORY), *folders(REPOSITORY / "tests")}

@@ -96,8 +96,8 @@ def test_the_two_distributions_fit_together() -> None:
 
 
 def test_every_dependency_is_justified() -> None:
-    """CONTRIBUTING.md says in one line what each runtime dependency is for."""
-    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """docs/contributing/dependencies.md says in one line what each runtime dependency is for."""
+    text = (REPOSITORY / "docs" / "contributing" / "dependencies.md").read_text(encoding="utf-8")
     assert [r.name for r in RUNTIME if f"| `{r.name}` |" not in text] == []
 
 

@@ -64,7 +64,7 @@ def test_a_client_without_a_field_or_a_model_is_refused(generate: Generate) -> N
 
 def test_what_is_no_client_is_refused() -> None:
     for thing in (object(), "postgresql://localhost/app", SqlitePrisma):
-        with pytest.raises(SchemaMismatchError, match="no generated Prisma client"):
+        with pytest.raises(SchemaMismatchError, match="not a generated Prisma client"):
             PrismaStateStore(thing)  # type: ignore[arg-type]
 
 
@@ -79,9 +79,11 @@ def test_a_subclass_of_a_client_is_accepted() -> None:
 
 
 async def test_a_sqlite_database_without_tables_is_refused(empty_sqlite_url: str) -> None:
-    """Also after a deploy: where no migration creates them, it does nothing, and the error says so."""
+    """Also after a deploy: where no migration creates the tables, it does nothing, and the error says so."""
     async with SqlitePrisma(datasource={"url": empty_sqlite_url}) as client:
-        with pytest.raises(SchemaMismatchError, match=r"prisma migrate deploy.* no migration creates them") as refused:
+        with pytest.raises(
+            SchemaMismatchError, match=r"prisma migrate deploy.* no migration creates the tables"
+        ) as refused:
             await PrismaStateStore(client).ensure_schema()
     assert set(refused.value.missing) == set(durable_managed_tables())
     assert str(refused.value).startswith(f"the SQLite file {empty_sqlite_url.removeprefix('file:')} has none of")

@@ -136,8 +136,8 @@ async def test_a_thread_that_outlives_the_grace_is_named_and_keeps_others_of_its
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
-    assert "step 'parse' was given up, and its thread still works" in caplog.text
-    with pytest.raises(StillWorkingError, match=r"an earlier call of step 'parse' still works .* 0:00:00.010000"):
+    assert "step 'parse' was given up, but its thread still runs" in caplog.text
+    with pytest.raises(StillWorkingError, match=r"an earlier call of step 'parse' still runs .* 0:00:00.010000"):
         await threads.call(Work(), PARSE)
     assert await threads.call(lambda: "other", Called(name="other", key="run:1")) == "other"
     work.go_on.set()

@@ -118,8 +118,8 @@ def _body(used: Any) -> Any:
     [
         (divide, "the annotation of 'number' of step 'divide' cannot be read: name 'Fraction' is not defined"),
         (measure, "the return annotation of step 'measure' cannot be read: name 'Fraction' is not defined"),
-        (pair, "step 'pair' takes one input, or none, but has first, second"),
-        (several, r"step 'several' takes \*args"),
+        (pair, "step 'pair' must take one input or none, got first, second"),
+        (several, r"step 'several' must take one input or none, got \*args"),
     ],
 )
 def test_a_step_that_cannot_be_called_is_refused_with_the_workflow_that_uses_it(used: Any, message: str) -> None:
@@ -133,5 +133,5 @@ async def uses_a_global_step(ctx: WorkflowContext) -> None:
 
 
 def test_a_step_of_the_module_that_cannot_be_called_is_refused_too() -> None:
-    with pytest.raises(DefinitionError, match="'pair' takes one input"):
+    with pytest.raises(DefinitionError, match="'pair' must take one input"):
         workflow_definition(uses_a_global_step)

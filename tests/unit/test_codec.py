@@ -329,7 +329,7 @@ def test_a_type_without_a_schema_is_refused_with_what_to_use_and_without_advice_
 def test_a_value_that_is_not_what_was_declared_is_refused_in_one_line_with_both_types() -> None:
     """The annotation is wrong, or the value; not the way in which values are stored."""
     with pytest.raises(
-        SerializationError, match=r"a value cannot be stored as int, which is declared: .*str"
+        SerializationError, match=r"a value cannot be stored as int, its declared type: .*str"
     ) as caught:
         Codec().encode("seven", int, what="a value")
     assert "\n" not in str(caught.value)

@@ -51,7 +51,7 @@ def test_the_second_time_nothing_is_written(tmp_path: Path, capsys: pytest.Captu
     capsys.readouterr()
     assert main(["init", str(tmp_path)]) == 0
     assert files(tmp_path) == before
-    assert capsys.readouterr().out.startswith("Everything that init writes is there already")
+    assert capsys.readouterr().out.startswith("All files that init writes exist already")
 
 
 def test_a_project_in_the_current_folder_needs_no_other_one(
@@ -98,7 +98,7 @@ def test_only_the_models_that_are_missing_are_added(tmp_path: Path, capsys: pyte
     [
         (SHOP, ["--database", "sqlite"], "the schema's datasource is 'postgresql', and --database says 'sqlite'"),
         (SHOP.replace("postgresql", "mysql"), [], "the schema's datasource is 'mysql'; fastapi_durable works with"),
-        (snippet("sqlite") + snippet("sqlite"), [], "model DurableWorkflowRun is there 2 times; keep one of them"),
+        (snippet("sqlite") + snippet("sqlite"), [], "model DurableWorkflowRun is declared 2 times; keep one"),
         (snippet().replace("  workflow  ", "  workflows "), [], "DurableWorkflowRun.workflow is missing"),
         ("model {", [], "cannot be read, nothing was written: expected a block"),
         (SHOP.replace("prisma-client-js", 'prisma-client-py"\n  output = "../x'), [], "which main.py cannot import"),

@@ -108,7 +108,7 @@ def test_a_workflow_cannot_be_named_like_one_of_the_engine() -> None:
 def test_an_id_that_is_made_of_another_one_leaves_room_for_what_cannot_be_refused() -> None:
     longest = derived_run_id("x" * DERIVED_ID_LIMIT, "a child", "")
     assert len(f"dlq:{longest}~{10**20}") <= RUN_ID_LIMIT
-    with pytest.raises(InputValidationError, match="would have 551 bytes"):
+    with pytest.raises(InputValidationError, match="must have at most 550 bytes, got 551"):
         derived_run_id("x" * (DERIVED_ID_LIMIT + 1), "a child", "")
     assert len(retry_run_id("x" * CALLER_ID_LIMIT, "12345678")) <= DERIVED_ID_LIMIT
 

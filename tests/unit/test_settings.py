@@ -294,7 +294,7 @@ def test_a_control_plane_has_its_tenant_as_namespace(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"topology": "control-plane", "tenant": "a", "namespace": "b"}, "contradict each other"),
+        ({"topology": "control-plane", "tenant": "a", "namespace": "b"}, "must be equal"),
         ({"topology": "tenant", "tenant": "a"}, "a tenant is store-less by definition"),
         ({"tenant": "a"}, "needs topology='control-plane'"),
         ({"topology": "star"}, "topology must be 'control-plane' or left out, which is the same, got 'star'"),

@@ -15,17 +15,18 @@ _current: ContextVar["WorkflowContext | None"] = ContextVar("durable_context", d
 
 
 def current_context() -> "WorkflowContext":
-    """The context of the workflow in whose body, or in a task of it, this is called.
+    """Return the context of the workflow that calls this, from its body or a task of it.
 
     Raises:
-        OutsideWorkflowError: this is no workflow, or it is a step of one.
+        OutsideWorkflowError: the caller is not a workflow, or is a step.
     """
     refuse_inside_step()
     context = _current.get()
     if context is None:
         raise OutsideWorkflowError(
-            "there is no workflow here. current_context() works in a workflow's body, in what it calls and in tasks "
-            "that it creates; elsewhere, start a workflow or send it a signal with WorkflowService"
+            "current_context() was called outside a workflow. It works in a workflow's body, in the functions that "
+            "the body calls, and in the tasks that it creates. Elsewhere, start a workflow or send it a signal with "
+            "WorkflowService"
         )
     return context
 

@@ -50,7 +50,7 @@ class ContextPart:
 
 
 def turn_of(part: ContextPart) -> Turn:
-    """The turn behind a context, for the bodies of the engine's own workflows."""
+    """Return the turn behind a context, for the bodies of the engine's own workflows."""
     return part._turn
 
 
@@ -62,8 +62,8 @@ def checked_definition(definition: StepDefinition, name: str | None, input: Any)
     """
     takes_none, given_none = definition.input_type is NoInput, input is NO_VALUE
     if takes_none != given_none and (takes_none or definition.default is NO_DEFAULT):
-        takes = "takes no input" if takes_none else "takes an input"
-        raise DefinitionError(f"{definition.name!r} {takes}; call it accordingly")
+        rule = "left out, got one" if takes_none else "given, got none"
+        raise DefinitionError(f"the input of {definition.name!r} must be {rule}")
     return definition if name is None else replace(definition, name=checked_name(name))
 
 

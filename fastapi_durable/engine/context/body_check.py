@@ -1,14 +1,14 @@
-"""What a workflow's body should not do, found in its source when the application starts.
+"""Finds unsafe calls in the source of a workflow's body, when the application starts.
 
-On a replay, everything that is recorded comes at once, so who wins a race of `asyncio.wait` or runs into
-`asyncio.timeout` may be somebody else than the first time; and a body that sleeps outside of its context holds the run
-in memory, and begins again on every replay. So does a request, a query, or a run that the service starts. The time,
-chance and a step that is called as a function are something else on each of them. A call of the context that nobody
-awaits does nothing at all.
+A replay returns all recorded results at once. So the winner of `asyncio.wait` may be another branch than the first
+time, and `asyncio.timeout` may expire or not. A body that sleeps outside of its context keeps the run in memory, and
+sleeps again on every replay. The same holds for a request, a query, or a run that the service starts. The time, random
+numbers and a step that is called as a function differ on each replay. A call of the context that is not awaited does
+nothing.
 
-The body is read, and the application's own functions that it calls. What is awaited is known by what the names stand
-for: functions, and the types of parameters and of objects that are made in the body. The check warns, and proves
-nothing; a guard looks at what a body really awaits (`engine/turns/foreign_await.py`).
+The check reads the body and the application's own functions that it calls. It knows what is awaited by what the names
+mean: functions, and the types of parameters and of objects that the body makes. The check only warns. While runs are
+driven, a guard sees what a body really awaits (`engine/turns/foreign_await.py`).
 """
 
 import ast
@@ -33,13 +33,13 @@ from fastapi_durable.engine.turns.foreign_await import Origin, origin_of
 from fastapi_durable.model.errors import DefinitionError
 
 _USE_RACE = "which branch comes first may differ on a replay: use `ctx.race`"
-_USE_TIMEOUT = "whether it runs out may differ on a replay: use `timeout=` of the call, or `ctx.race` with `ctx.sleep`"
-_USE_SLEEP = "it begins anew on every replay: use `ctx.sleep`"
-_USE_NOW = "it is another time on every replay: use `ctx.now`"
-_USE_UUID = "it is another one on every replay: use `ctx.uuid`"
-_USE_RANDOM = "it is another value on every replay: use `ctx.random`, or `ctx.side_effect`"
+_USE_TIMEOUT = "whether it times out may differ on a replay: use `timeout=` of the call, or `ctx.race` with `ctx.sleep`"
+_USE_SLEEP = "it starts again on every replay: use `ctx.sleep`"
+_USE_NOW = "it returns another time on every replay: use `ctx.now`"
+_USE_UUID = "it returns another value on every replay: use `ctx.uuid`"
+_USE_RANDOM = "it returns another value on every replay: use `ctx.random`, or `ctx.side_effect`"
 
-_USE_STEP = "nothing records it, and every replay does it again: use a step"
+_USE_STEP = "nothing records it, and every replay executes it again: use a step"
 _USE_CHILD = f"{_USE_STEP}, or `ctx.child` and `ctx.start_child` for another workflow"
 
 _DEPTH: Final = 8
@@ -56,7 +56,7 @@ _UNSAFE: dict[Any, str] = {
     asyncio.timeout: _USE_TIMEOUT,
     asyncio.timeout_at: _USE_TIMEOUT,
     asyncio.sleep: _USE_SLEEP,
-    time.sleep: "it stops every other run of the process: use `ctx.sleep`",
+    time.sleep: "it blocks every other run of the process: use `ctx.sleep`",
     **dict.fromkeys((time.time, time.time_ns, time.monotonic, time.monotonic_ns, time.perf_counter), _USE_NOW),
     **dict.fromkeys((datetime.now, datetime.utcnow, datetime.today, date.today), _USE_NOW),
     **dict.fromkeys((uuid.uuid1, uuid.uuid4), _USE_UUID),
@@ -69,7 +69,7 @@ _UNSAFE: dict[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Unsafe:
-    """A call in a body that does nothing, or may do something else on a replay; `mend` says what to use."""
+    """A call in a body that does nothing, or may differ on a replay. `mend` says what to use instead."""
 
     file: str
     line: int
@@ -82,7 +82,7 @@ class Unsafe:
 
 @dataclass(frozen=True, slots=True)
 class _Instance:
-    """Stands for a value that is not there yet; `type` is None if it is not known."""
+    """A value that does not exist yet. `type` is None if its type is unknown."""
 
     type: type | None
 
@@ -159,7 +159,7 @@ class _Reader:
             elif depth < _DEPTH and _is_followed(target):
                 followed.append((call, target))
         found += [
-            (call, f"nobody awaits it, so nothing is done: use `await {ast.unparse(call)}`")
+            (call, f"it is not awaited, so nothing happens: use `await {ast.unparse(call)}`")
             for call in _lost(node, scope.contexts)
         ]
         found.sort(key=lambda each: each[0].lineno)
@@ -256,12 +256,12 @@ class _Scope:
 
 
 def _mend(call: ast.Call, target: Any) -> str | None:
-    """What to use instead of a call of `target`; None if it is safe, as far as one can see."""
+    """Return what to use instead of a call of `target`. None: the call seems safe."""
     if inspect.isfunction(target) and hasattr(target, STEP):
         if plain(target) is not target:
             # A step of a workflow's class: called on `self`, it is one.
             return None
-        return f"nothing is recorded, and every replay executes it: use `ctx.step({ast.unparse(call.func)}, ...)`"
+        return f"nothing records it, and every replay executes it again: use `ctx.step({ast.unparse(call.func)}, ...)`"
     return _UNSAFE.get(target)
 
 
@@ -298,7 +298,9 @@ def _calls(function: ast.AST) -> Iterator[ast.Call]:
 
 
 def _awaited(function: ast.AST) -> Iterator[ast.Call]:
-    """The calls that are awaited, and those whose coroutines are given to one that is: `await gather(get(), ...)`."""
+    """Return the calls that are awaited, and those whose coroutines an awaited call receives: `await gather(get(),
+    ...)`.
+    """
     for node in _nodes(function):
         if isinstance(node, ast.Await):
             yield from (each for each in (node.value, *_nodes(node.value)) if isinstance(each, ast.Call))
@@ -316,7 +318,9 @@ def _lost(function: ast.AST, contexts: frozenset[str]) -> Iterator[ast.Call]:
 
 
 def _made(function: ast.AST) -> dict[str, ast.Call]:
-    """The local names that stand for the result of one call: `client = Client()`, `async with Client() as client`."""
+    """Return the local names that hold the result of one call: `client = Client()`, `async with Client() as
+    client`.
+    """
     values: dict[str, list[ast.expr | None]] = {}
     for node in _nodes(function):
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
@@ -335,7 +339,7 @@ def _nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _types_of(function: FunctionType) -> dict[str, type]:
-    """The classes that parameters are declared with; others are left out."""
+    """Return the declared classes of the parameters, without other annotations."""
     try:
         hints = hints_of(function, function.__qualname__)
     except DefinitionError:

@@ -17,7 +17,7 @@ from fastapi_durable.model.run_ids import checked_run_id, derived_run_id
 Input = TypeVar("Input")
 Output = TypeVar("Output")
 
-_SHORTER = "Give the child a run_id of its own, or go on with ctx.continue_as_new."
+_SHORTER = "Give the child a run_id of its own, or continue with ctx.continue_as_new."
 
 
 class ChildOptions(TypedDict, total=False):
@@ -57,17 +57,21 @@ class ChildCalls(ContextPart):
     def child(
         self, workflow: Callable[..., Any] | str, input: Any = NO_VALUE, /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, Any]:
-        """Run a workflow as a child and wait for its result. It has the parent's namespace and, by default, priority.
+        """Start a child run, and wait for its result. The child has its parent's namespace.
 
         Args:
             workflow: The decorated function or class, or a registered name.
+            input: Input of the child. Leave it out for a workflow without input.
             options: See `ChildOptions`.
+
+        Returns:
+            The output of the child.
 
         Raises:
             ChildFailedError: the child failed, was cancelled, timed out or died.
-            InputValidationError: the input does not fit the child's type, or an option is no good.
-            RunIdTakenError: a run of this id exists, and it is another workflow's, or another namespace's.
-            WorkflowNotRegisteredError: this engine does not know the workflow.
+            InputValidationError: the input does not fit the child's type, or an option is invalid.
+            RunIdTakenError: a run of another workflow or namespace has this id.
+            WorkflowNotRegisteredError: the module does not have the workflow.
         """
         position = self._take()
         request = self._request(workflow, input, f"{self._run_id}.child.{position}", options, (position,))
@@ -88,9 +92,20 @@ class ChildCalls(ContextPart):
     def start_child(
         self, workflow: Callable[..., Any] | str, input: Any = NO_VALUE, /, **options: Unpack[ChildOptions]
     ) -> Coroutine[Any, Any, str]:
-        """Start a child and go on; returns its id. `ctx.child` with the same `run_id` joins it later.
+        """Start a child run, and continue at once. A later `ctx.child` with the same `run_id` waits for it.
 
-        Raises: as `child`, except that nobody waits for its ending.
+        Args:
+            workflow: The decorated function or class, or a registered name.
+            input: Input of the child. Leave it out for a workflow without input.
+            options: See `ChildOptions`.
+
+        Returns:
+            The id of the child.
+
+        Raises:
+            InputValidationError: as `child`.
+            RunIdTakenError: as `child`.
+            WorkflowNotRegisteredError: as `child`.
         """
         position = self._take()
         request = self._request(workflow, input, f"{self._run_id}.child.{position}", options, (position,))
@@ -128,18 +143,25 @@ class ChildCalls(ContextPart):
         queue: str | None = None,
         fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Any]]:
-        """Run one child for each input, side by side; the results in the order of the inputs.
+        """Run one child for each input at the same time, and wait for all of them.
 
-        Takes a position for each input, and one more with `fail_fast`.
+        A call takes a position for each input, and one more with `fail_fast`.
 
         Args:
-            mode: `wait_all` lets every child end. `fail_fast` cancels the others at the first failure; one that has not
-                been started by then never is.
-            queue, fairness_key: Of each child; a queue with a `concurrency` bounds how many of them run at a time.
+            workflow: The decorated function or class, or a registered name.
+            inputs: Inputs, one for each child.
+            mode: `wait_all` waits for every child. `fail_fast` cancels the others at the first failure, and starts no
+                more.
+            queue: Queue of each child. Its `concurrency` bounds how many of them run at a time.
+            fairness_key: Fairness key of each child.
+
+        Returns:
+            The outputs, in the order of the inputs.
 
         Raises:
-            GatherError: its `failures` hold a `ChildFailedError` for each child that failed.
-            InputValidationError: an input does not fit the child's type; no child was started.
+            GatherError: at least one child failed. Its `failures` hold a `ChildFailedError` for each of them.
+            InputValidationError: an input does not fit the child's type. No child was started.
+            DefinitionError: `mode` is unknown.
         """
         if mode not in ("wait_all", "fail_fast"):
             raise DefinitionError(f"mode must be 'wait_all' or 'fail_fast', got {mode!r}")

@@ -19,20 +19,28 @@ T = TypeVar("T")
 
 
 class DialogueCalls(ContextPart):
-    """The part of the context that is answered by callers and operators."""
+    """The part of the context that callers and operators answer."""
 
     @overload
     def on_update(self, name: str, type: type[T], /, *, timeout: Duration | None = None) -> Coroutine[Any, Any, T]: ...
     @overload
     def on_update(self, name: str, /, *, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]: ...
     def on_update(self, name: str, type: Any = Any, /, *, timeout: Duration | None = None) -> Coroutine[Any, Any, Any]:
-        """Wait for `update(run_id, name, value)` and return the value as `type`; accepted ones are kept in order.
+        """Wait for `service.update(run_id, name, value)`. Accepted updates are kept in order.
 
-        Takes one position, two with a timeout. Validators are declared with `@workflow(updates={...})`.
+        A call takes one position, and two with a timeout. Declare a validator with `@workflow(updates={...})`.
+
+        Args:
+            name: Name of the update.
+            type: Type of the value. Default: the plain JSON value.
+            timeout: How long to wait. None: no limit.
+
+        Returns:
+            The value as `type`.
 
         Raises:
-            SignalTimeoutError: no update before the timeout.
-            SerializationError: the value is not a `type`.
+            SignalTimeoutError: no update came before the timeout.
+            SerializationError: the value does not fit `type`.
         """
         token = update_token(self._turn.run.id, checked_part("name of an update", name))
         limit = None if timeout is None else parse_duration(timeout)
@@ -40,9 +48,14 @@ class DialogueCalls(ContextPart):
         return Signal(self._turn, self._take(), token, type, deadline_position, limit, tells_type=True).perform()
 
     def set_value(self, key: str, value: Any, /) -> Coroutine[Any, Any, None]:
-        """Show a value to the outside, where `get_value(run_id, key)` finds the one that was set last.
+        """Publish a value, which callers read with `service.get_value(run_id, key)`.
 
-        Every value stays in the history; show progress in steps of tens of percent, not of rows. Takes one position.
+        The last value of a key counts. Every value stays in the history, so report progress every few percent, not for
+        every row. A call takes one position.
+
+        Args:
+            key: Key of the value.
+            value: Any value that pydantic serialises.
 
         Raises:
             SerializationError: the value has no JSON form.
@@ -50,7 +63,11 @@ class DialogueCalls(ContextPart):
         return ShownValue(self._turn, self._take(), checked_name(key), value).perform()
 
     def breakpoint(self, label: str | None = None, /) -> Coroutine[Any, Any, None]:
-        """Stop until an operator calls `continue_run(run_id)`. Takes one position."""
+        """Stop until an operator calls `service.continue_run(run_id)`. A call takes one position.
+
+        Args:
+            label: Label by which the operator tells breakpoints apart.
+        """
         checked = None if label is None else checked_name(label)
         return Breakpoint(self._turn, self._take(), checked).perform()
 
@@ -88,29 +105,36 @@ class DialogueCalls(ContextPart):
         max_attempts: int | None = None,
         backoff: Backoff | None = None,
     ) -> Coroutine[Any, Any, Any]:
-        """Hand work to somebody outside and wait for its result: `complete_task(run_id, name, value)`.
+        """Hand work to another system, and wait for its result: `service.complete_task(run_id, name, value)`.
 
-        Takes two positions, three with a timeout.
+        A call takes two positions, and three with a timeout.
 
         Args:
-            name: Names the task in its run, so a run uses it once.
-            dispatch: A step that takes the `TaskTicket`; it runs at least once.
-            timeout: Of the wait, from when it begins.
-            max_attempts, backoff: Of the dispatch.
+            name: Name of the task, which a run uses once.
+            dispatch: Step that takes the `TaskTicket` and hands out the work. It is executed at least once.
+            type: Type of the result. Default: the plain JSON value.
+            timeout: How long to wait for the result, from the start of the wait. None: no limit.
+            max_attempts: Maximum number of attempts of the dispatch, the first one included.
+            backoff: Wait between attempts of the dispatch.
+
+        Returns:
+            The result as `type`.
 
         Raises:
             StepFailedError: the dispatch failed.
             TaskFailedError: `fail_task` was called.
-            SignalTimeoutError: no end was reported before the timeout.
-            DefinitionError: the run had a task of this name.
+            SignalTimeoutError: the end was not reported before the timeout.
+            DefinitionError: the run has had a task of this name, or the dispatch does not take a `TaskTicket`.
         """
         definition: StepDefinition = self._turn.kernel.steps.resolve(dispatch)
         if definition.input_type not in (TaskTicket, Any):
-            raise DefinitionError(f"{definition.name!r} dispatches a task, so its input is a TaskTicket")
+            raise DefinitionError(
+                f"the dispatch of a task must be a step that takes a TaskTicket, got {definition.name!r}"
+            )
         if checked_part("name of a task", name) in self._turn.task_names:
             raise DefinitionError(
-                f"this run had a task {name!r} before, and a report of its end names only the run and the task: give "
-                "each one its own name"
+                f"the name of a task must be unique in its run, got {name!r} twice: a report of its end names only "
+                "the run and the task"
             )
         limit = None if timeout is None else parse_duration(timeout)
         policy = definition.policy.override(max_attempts=max_attempts, backoff=backoff)

@@ -13,7 +13,7 @@ Output = TypeVar("Output")
 
 
 class EntityCalls(ContextPart):
-    """The part of the context that speaks to entities."""
+    """The part of the context that sends operations to entities."""
 
     @overload
     def call_entity(
@@ -48,12 +48,23 @@ class EntityCalls(ContextPart):
     def call_entity(
         self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any = NO_VALUE, /
     ) -> Coroutine[Any, Any, Any]:
-        """Run an operation on the entity of this key and wait for its result: `call_entity(Cart, "7", Cart.add, 2)`.
+        """Send an operation to an entity, and wait for its result: `ctx.call_entity(Cart, "7", Cart.add, 2)`.
 
-        Operations of one key are executed one after the other, each once however often this run is replayed.
+        An entity executes the operations of one key one after the other. It executes each one once, however often this
+        run is replayed.
+
+        Args:
+            entity: The entity's class, or its name.
+            key: Key of the entity.
+            operation: The method of the class, or its name.
+            input: Input of the operation. Leave it out for an operation without input.
+
+        Returns:
+            What the operation returns.
 
         Raises:
-            EntityOperationError: the operation raised, or there is none of this name; the entity goes on.
+            EntityOperationError: the operation raised, or the entity has no operation of this name. The entity
+                continues.
             InputValidationError: the input does not fit the operation.
         """
         call = self._call(entity, key, operation, input)
@@ -79,7 +90,13 @@ class EntityCalls(ContextPart):
     def signal_entity(
         self, entity: type | str, key: str, operation: Callable[..., Any] | str, input: Any = NO_VALUE, /
     ) -> Coroutine[Any, Any, None]:
-        """Send an operation to the entity of this key and go on; nobody hears of its result.
+        """Send an operation to an entity, and continue at once. No caller receives the result.
+
+        Args:
+            entity: The entity's class, or its name.
+            key: Key of the entity.
+            operation: The method of the class, or its name.
+            input: Input of the operation. Leave it out for an operation without input.
 
         Raises:
             EntityOperationError: an operator ended the entity.

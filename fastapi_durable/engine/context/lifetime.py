@@ -12,14 +12,19 @@ from fastapi_durable.engine.turns.outcome import Continuation
 
 
 class LifetimeCalls(ContextPart):
-    """The part of the context for runs that live long and code that changes."""
+    """The part of the context for long-lived runs and for code that changes."""
 
     def continue_as_new(self, input: Any = NO_VALUE, /) -> NoReturn:
-        """End this run and go on in a new one of the newest version, with this input and an empty history.
+        """End this run, and continue as a new run of the newest version, with a new input and an empty history.
 
-        It keeps the namespace, tags, attributes, priority and expiry, and whoever waits for this run waits for it. Its
-        id is this run's with `~1`, `~2`, ... behind it. Nothing after the call is executed. A singleton has the key of
-        the new input: it keeps its place if that is the same, else it waits for one of the new key.
+        The new run keeps the namespace, tags, attributes, priority and expiry. Callers that wait for this run wait for
+        the new one. Its id is this run's id with `~1`, `~2`, ... appended. Nothing after the call is executed.
+
+        A singleton run takes the key of the new input. With the same key, it keeps its place. With another key, it
+        waits for a place.
+
+        Args:
+            input: Input of the new run. Leave it out for a workflow without input.
 
         Raises:
             InputValidationError: the input does not fit the workflow's type, or has no singleton key.
@@ -31,10 +36,17 @@ class LifetimeCalls(ContextPart):
         turn.continue_as_new(Continuation(input=encoded, tags=tags))
 
     def patched(self, patch_id: str, /) -> Coroutine[Any, Any, bool]:
-        """Whether this run takes the changed code: `if await ctx.patched("fee-2026"): new() else: old()`.
+        """Return whether this run takes the changed code: `if await ctx.patched("fee-2026"): new() else: old()`.
 
-        True for a run that gets here for the first time, and recorded, so it stays True. False for a run that passed
-        here before the change was deployed; then the call takes no position. Await it where it is called.
+        Await the call where it stands. It takes one position if it returns True, and none if it returns False.
+
+        Args:
+            patch_id: Name of the change.
+
+        Returns:
+            True for a run that gets here for the first time. The answer is recorded, so it stays True. False for a run
+                that
+            passed here before the change was deployed.
         """
         turn = self._turn
         checked_name(patch_id)

@@ -101,18 +101,25 @@ class StepCalls(ContextPart):
     def step(
         self, function: Callable[..., Any] | str, input: Any = NO_VALUE, /, **options: Unpack[StepOptions]
     ) -> Coroutine[Any, Any, Any]:
-        """Run a function once and record its result. It runs at least once: a crash in the middle repeats it.
+        """Execute a function as a step, and record its result.
+
+        A step is executed at least once: a crash in the middle repeats it. Once its result is recorded, a replay
+        returns the record and does not call the function.
 
         Args:
-            function: `async def` or `def` (run in a thread), with one input or none; keyword-only parameters are
-                injected. A method of an instance works the same; so does `Class.method`, of a workflow class or one
-                among the module's `steps=[...]`: injection makes its instance. Or the name of one of those steps; then
-                the input may be in its JSON form.
+            function: `async def`, or `def`, which runs in a thread. It has one input or none, and its keyword-only
+                parameters are injected. A bound method works the same. For `Class.method`, injection makes the
+                instance; the class is the workflow's or one of the module's `steps=[...]`. Instead of a function, the
+                name of one of those steps.
+            input: Input of the step. Leave it out for a step without input. For a name, its JSON form works too.
             options: See `StepOptions`.
 
+        Returns:
+            What the function returns.
+
         Raises:
-            StepFailedError: all attempts failed, or one failed with `FatalError`. On a replay the same error is
-                raised from the record; the function is not called again.
+            StepFailedError: all attempts failed, or one raised `FatalError`. A replay raises the same error from the
+                record.
             SerializationError: the input has no JSON form.
             StepNotRegisteredError: no registered step has this name.
         """
@@ -150,10 +157,18 @@ class StepCalls(ContextPart):
     def local_step(
         self, name: str, function: Callable[[], Any], /, **options: Unpack[LocalStepOptions]
     ) -> Coroutine[Any, Any, Any]:
-        """Run a closure of the body as a step, always in this process, whatever the transport.
+        """Execute a closure of the body as a step, always in this process, whatever the transport.
 
-        What it takes from the body must not change it: on a replay the closure is not called. Its result has the type
-        of its return annotation; without one, a replay and the first run see plain JSON values.
+        The closure must not change what it takes from the body, because a replay does not call it. Its return
+        annotation is the type of the result. Without one, the result is a plain JSON value.
+
+        Args:
+            name: Name to record.
+            function: Closure without parameters, `def` or `async def`.
+            options: See `LocalStepOptions`.
+
+        Returns:
+            What the closure returns.
 
         Raises:
             StepFailedError: as `step`.
@@ -190,17 +205,21 @@ class StepCalls(ContextPart):
         /,
         **options: Unpack[TransactionOptions],
     ) -> Coroutine[Any, Any, Any]:
-        """Run `async def (tx, input)` in a database transaction that also holds its checkpoint.
+        """Execute `async def (tx, input)` in a database transaction that also holds its checkpoint.
 
-        What the body writes through `tx` takes effect exactly once, however often the process dies. Do nothing else
-        in it: no other client, no call to the outside, and nothing slow, since SQLite has one writer.
+        What the function writes through `tx` takes effect exactly once, however often the process dies. Do nothing
+        else in it: no other client, no call to another service, and nothing slow, because SQLite has one writer.
 
         Args:
-            function: Its first parameter is the Prisma client bound to the transaction.
-            options: See `TransactionOptions`; without a `timeout` the engine's `transaction_timeout` holds.
+            function: Function whose first parameter is the Prisma client bound to the transaction.
+            input: Input of the function. Leave it out for a function without input.
+            options: See `TransactionOptions`. Default of `timeout`: the option `transaction_timeout` of the module.
+
+        Returns:
+            What the function returns.
 
         Raises:
-            StepFailedError: the body raised; everything it wrote was rolled back.
+            StepFailedError: the function raised. Everything it wrote was rolled back.
         """
         refuse_unknown("transaction", options, TransactionOptions)
         declared = step_definition(function, leading=("tx",))

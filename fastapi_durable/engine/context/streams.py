@@ -23,21 +23,34 @@ class RunStream(Generic[T]):
         self._declared = declared
 
     def append(self, item: T, /) -> Coroutine[Any, Any, int]:
-        """Append an item, exactly once; returns its offset.
+        """Append an item, exactly once.
+
+        Args:
+            item: Item of the declared type.
+
+        Returns:
+            The offset of the item.
 
         Raises:
-            SerializationError: the item is not of the declared type, or has no JSON form.
-            InputValidationError: it is larger than `stream_max_item_size`.
+            SerializationError: the item does not fit the declared type, or has no JSON form.
+            InputValidationError: the item is larger than `stream_max_item_size`.
             StepFailedError: the stream is full or closed.
         """
         return self._call([item])
 
     def extend(self, items: Sequence[T], /) -> Coroutine[Any, Any, int]:
-        """Append 1 to 1000 items in one transaction, exactly once; returns the offset of the last.
+        """Append 1 to 1000 items in one transaction, exactly once.
+
+        Args:
+            items: Items of the declared type.
+
+        Returns:
+            The offset of the last item.
 
         Raises:
-            InputValidationError: there are none, or more than 1000.
-            SerializationError, StepFailedError: as `append`.
+            InputValidationError: there are no items or more than 1000, or one is larger than `stream_max_item_size`.
+            SerializationError: as `append`.
+            StepFailedError: as `append`.
         """
         several = list(items)
         if not 1 <= len(several) <= _MOST_AT_ONCE:
@@ -45,9 +58,12 @@ class RunStream(Generic[T]):
         return self._call(several)
 
     def close(self) -> Coroutine[Any, Any, int]:
-        """End the stream: readers end behind its last item, and nothing can be appended any more.
+        """Close the stream. Readers end after its last item, and nothing can be appended.
 
-        The end of the run ends its streams as well, so this is for a run that goes on without them.
+        The end of a run closes its streams. Call this method in a run that continues without them.
+
+        Returns:
+            The offset of the end.
 
         Raises:
             StepFailedError: the stream was closed before.
@@ -66,10 +82,17 @@ class StreamCalls(ContextPart):
     @overload
     def stream(self, name: str, /) -> RunStream[Any]: ...
     def stream(self, name: str, type: Any = Any, /) -> RunStream[Any]:
-        """A stream of this run, of items of `type`; readers follow it with `service.read_stream(run_id, name)`.
+        """Return a stream of this run. Readers follow it with `service.read_stream(run_id, name)`.
 
-        The body appends to it with one transaction a call. Many items, such as tokens of a language model, belong in a
-        step: `current_step().stream(name)` writes them together.
+        Each call on the stream is one transaction. For many items, such as tokens of a language model, use a step:
+        `current_step().stream(name)` writes them in batches.
+
+        Args:
+            name: Name of the stream.
+            type: Type of the items. Default: any value that pydantic serialises.
+
+        Returns:
+            The stream.
 
         Raises:
             DefinitionError: the name cannot be stored.

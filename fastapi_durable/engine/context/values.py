@@ -18,30 +18,34 @@ T = TypeVar("T")
 
 
 class ValueCalls(ContextPart):
-    """The part of the context that takes values which differ from run to run."""
+    """The part of the context for values that differ from run to run."""
 
     def now(self) -> Coroutine[Any, Any, datetime]:
-        """The current time (aware, UTC, milliseconds), the same on every replay."""
+        """Return the current time in UTC, with milliseconds. A replay returns the recorded value."""
         return RecordedValue(self._turn, self._take(), "now", datetime, self._turn.kernel.clock.now).perform()
 
     def uuid(self) -> Coroutine[Any, Any, uuid.UUID]:
-        """A random UUID, the same on every replay; it cannot be guessed."""
+        """Return a random UUID that cannot be guessed. A replay returns the recorded value."""
         return RecordedValue(self._turn, self._take(), "uuid", uuid.UUID, uuid.uuid4).perform()
 
     def random(self) -> Coroutine[Any, Any, float]:
-        """A random float in [0, 1), the same on every replay."""
+        """Return a random float in [0, 1). A replay returns the recorded value."""
         return RecordedValue(self._turn, self._take(), "random", float, random.random).perform()
 
     def upsert_search_attributes(
         self, changes: Mapping[str, Any] | BaseModel, /
     ) -> Coroutine[Any, Any, SearchAttributes]:
-        """Set search attributes of this run; a key whose value is None is removed, others stay.
+        """Set search attributes of this run. A value of None removes its key, and other keys stay.
 
-        Returns all attributes that the run has then. With a model, its set fields are the changes.
+        Args:
+            changes: Names and values, or a pydantic model, whose set fields are the changes.
+
+        Returns:
+            All attributes of the run after the call.
 
         Raises:
-            InputValidationError: a value is no text, number or boolean, or the result does not fit the schema that the
-                workflow declares with `search_attributes=`; nothing was changed.
+            InputValidationError: a value is not a text, a number or a boolean, or the result does not fit the schema
+                that the workflow declares with `search_attributes=`. Nothing was changed.
         """
         if not isinstance(changes, BaseModel | Mapping):
             raise InputValidationError(f"search attributes must be a mapping of names to values, got {changes!r:.80}")
@@ -51,12 +55,19 @@ class ValueCalls(ContextPart):
     def side_effect(
         self, take: Callable[[], Awaitable[T] | T], type: type[T] | None = None, /
     ) -> Coroutine[Any, Any, T]:
-        """What `take` returns on the first run, recorded; for reading something that changes, such as a flag.
+        """Call a function, and record what it returns. Use it to read something that changes, such as a flag.
 
-        Unlike a step it is not retried, has no timeout and is not shown while it runs.
+        Unlike a step, a side effect has no retries and no timeout, and the console does not show it while it runs.
+
+        Args:
+            take: Function without parameters, `def` or `async def`.
+            type: Type of the value. Default: the plain JSON value.
+
+        Returns:
+            The recorded value.
 
         Raises:
-            StepFailedError: `take` raised, or its value has no JSON form; the same error on every replay.
+            StepFailedError: the function raised, or its value has no JSON form. A replay raises the same error.
         """
         declared: Any = Any if type is None else type
         return RecordedValue(self._turn, self._take(), "sideEffect", declared, take).perform()

@@ -19,10 +19,13 @@ T = TypeVar("T")
 
 
 class WaitCalls(ContextPart):
-    """The part of the context that waits without occupying anything."""
+    """The part of the context that waits. A waiting run occupies no worker."""
 
     def sleep(self, duration: Duration) -> Coroutine[Any, Any, None]:
-        """Wait; the deadline is recorded, and the run occupies nothing meanwhile.
+        """Wait for a time. The deadline is recorded, so a crash does not prolong it.
+
+        Args:
+            duration: How long to wait: a `timedelta`, or a string such as "3 days".
 
         Raises:
             ValueError: `duration` is not a duration.
@@ -31,10 +34,13 @@ class WaitCalls(ContextPart):
         return Sleep(self._turn, self._take(), deadline).perform()
 
     def sleep_until(self, moment: datetime) -> Coroutine[Any, Any, None]:
-        """Wait until a moment; on a replay the one of the first run counts.
+        """Wait until a moment. The moment of the first execution is recorded, and a replay keeps it.
+
+        Args:
+            moment: A datetime with a time zone.
 
         Raises:
-            ValueError: `moment` is no datetime with a time zone.
+            ValueError: `moment` is not a datetime with a time zone.
         """
         if getattr(moment, "tzinfo", None) is None:
             raise ValueError(
@@ -51,15 +57,22 @@ class WaitCalls(ContextPart):
     def wait_for_signal(
         self, token: str, type: Any = Any, /, *, timeout: Duration | None = None
     ) -> Coroutine[Any, Any, Any]:
-        """Wait for a signal, and return its payload as `type`. One that came before counts, the oldest first.
+        """Wait for a signal. A signal that was sent before counts, the oldest first.
 
-        A wait with a timeout takes two positions, one without takes one: adding or removing a timeout is a change of
-        the workflow's version.
+        A call takes one position, and two with a timeout. To add or remove the timeout, change the workflow's version.
+
+        Args:
+            token: Token of the signal. One live run at a time waits for a token, so put an id into it.
+            type: Type of the payload. Default: the plain JSON value.
+            timeout: How long to wait. None: no limit.
+
+        Returns:
+            The payload as `type`.
 
         Raises:
-            SignalTimeoutError: no signal before the timeout; what comes later is kept for a later wait.
+            SignalTimeoutError: no signal came before the timeout. A later signal is kept for a later wait.
             SignalTokenTakenError: another live run waits for this token.
-            SerializationError: the payload is not a `type`, or the token cannot be stored.
+            SerializationError: the payload does not fit `type`, or the token cannot be stored.
         """
         checked_token(token)
         limit = None if timeout is None else parse_duration(timeout)
@@ -83,18 +96,24 @@ class WaitCalls(ContextPart):
         match: Mapping[str, Json] | None = None,
         timeout: Duration | None = None,
     ) -> Coroutine[Any, Any, Any]:
-        """Wait for a published event, and return its payload as `type`. One that is kept counts, the oldest first.
+        """Wait for a published event. A kept event counts, the oldest first.
 
-        Every run that waits for the event gets it; a kept one goes to the first that asks. Takes one position, two
-        with a timeout.
+        Every run that waits for an event receives it. A kept event goes to the first run that asks. A call takes one
+        position, and two with a timeout.
 
         Args:
+            name: Name of the event.
+            type: Type of the payload. Default: the plain JSON value.
             match: Values that the payload must have at its top level.
+            timeout: How long to wait. None: no limit.
+
+        Returns:
+            The payload as `type`.
 
         Raises:
-            SignalTimeoutError: no event before the timeout.
+            SignalTimeoutError: no event came before the timeout.
             InputValidationError: the name or `match` cannot be stored.
-            SerializationError: the payload is not a `type`.
+            SerializationError: the payload does not fit `type`.
         """
         checked_event_name(name)
         if not isinstance(match, Mapping | None):
@@ -112,9 +131,15 @@ class WaitCalls(ContextPart):
     @overload
     def webhook(self, /) -> Coroutine[Any, Any, Webhook[Any]]: ...
     def webhook(self, type: Any = Any, /) -> Coroutine[Any, Any, Webhook[Any]]:
-        """An address for one callback from outside, whose body is a `type`; it cannot be guessed.
+        """Create an address for one callback of another system. The address cannot be guessed.
 
-        `hook = await ctx.webhook(Notice)`, give `hook.url` away, then `await hook.wait(timeout="3 days")`. A callback
-        is taken from the moment the webhook is made, so none is lost before `wait`. Takes one position.
+        `hook = await ctx.webhook(Notice)`, pass on `hook.url`, then `await hook.wait(timeout="3 days")`. A callback
+        that comes before `wait` is kept. A call takes one position.
+
+        Args:
+            type: Type of the callback's body. Default: the plain JSON value.
+
+        Returns:
+            The webhook.
         """
         return MintedWebhook(self._turn, self._take(), type).perform()

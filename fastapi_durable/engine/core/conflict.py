@@ -1,4 +1,4 @@
-"""Transactions that met another one are tried again: the database rolled them back for no fault of theirs."""
+"""Repeats transactions that met another one: the database rolled them back through no fault of their own."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta

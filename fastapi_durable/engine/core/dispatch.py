@@ -1,7 +1,7 @@
-"""The short way of a new or a woken run: straight to the worker of the same process, without a look for work between.
+"""Hands a new or woken run straight to the worker of the same process, without a poll.
 
-The transaction that creates or wakes the run leases it, too, and the worker drives it when that is committed. A process
-that dies between the two leaves a leased run, which is taken up like any other whose process died.
+The transaction that creates or wakes the run also leases it, and the worker drives it after the commit. A process that
+dies between the two leaves a leased run, which is claimed like any other run whose process died.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from fastapi_durable.store.base import StoreTransaction
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """A free place in a worker: a run may be leased under `token` until `until`, and be driven at once."""
+    """A free slot of a worker, in which a run may be leased under `token` until `until`, and driven at once."""
 
     token: str
     until: datetime
@@ -65,7 +65,7 @@ class LocalDispatch:
         self._is_new = False
 
     def lease_new(self, run: Run) -> Run:
-        """The run as it is to be created: leased, if it can be driven here."""
+        """Return the run as it is to be created: leased, if this process can drive it."""
         self._is_new = True
         return self._lease(run, run.updated_at) or run
 

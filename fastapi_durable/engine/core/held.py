@@ -1,8 +1,8 @@
-"""A kernel for one open transaction: what it does is part of it, and what it tells is held until the commit.
+"""A kernel for one open transaction: its writes are part of the transaction, and its notifications wait for the commit.
 
-Before the commit nobody could find what there is to tell of, and after a rollback there is nothing. Nor is a run leased
-to this process before: a lease that is not committed yet protects nothing. The worker of this process hears of the run
-with all others.
+Before the commit, other processes could not find what the notifications report, and after a rollback there is nothing
+to report. A run is not leased to this process before the commit either: an uncommitted lease protects nothing. The
+worker of this process is notified with all others.
 """
 
 from dataclasses import replace

@@ -1,7 +1,6 @@
-"""What happens to runs and steps, told inside this process while it happens.
+"""Live events of runs and steps, for logs, metrics and live views of this process.
 
-For logs, metrics and live views. Nothing durable hangs on it: an event says what was stored just before, and who must
-not miss anything reads the store.
+Nothing durable depends on them. An event reports what was stored just before. To miss nothing, read the store.
 """
 
 import asyncio
@@ -36,14 +35,17 @@ LiveEventType = Literal[
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEvent:
-    """Something that happened to a run or one of its steps.
+    """Something that happened to a run or to one of its steps.
 
     Attributes:
-        seq, name, kind, attempt: Of the step.
-        output, error: Of what completed or failed.
-        duration: Of a step, how long the attempt took that ended. Of a run, since it was created: how long it waited
-            for its first turn when it starts, and how long it took when it ends.
-        progress: What the step's logger said, as it is stored.
+        seq: Position of the step.
+        name: Name of the step.
+        kind: Kind of the step.
+        attempt: Number of the attempt, from 1.
+        output: Output of the step or run that completed.
+        error: Error of the step or run that failed.
+        duration: Of a step, how long the attempt took. Of a run, the time since it was created.
+        progress: What the step's logger recorded, as it is stored.
     """
 
     type: LiveEventType
@@ -65,16 +67,21 @@ Listener = Callable[[LiveEvent], None]
 
 
 class LiveEvents:
-    """Passes events to those who listen. A listener that raises is logged and changes nothing."""
+    """Passes live events to listeners. A listener that raises is logged, and changes nothing."""
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        """Call `listener` for every event from now on, in the event loop; returns what ends it.
+        """Call a function for every event from now on.
 
-        A listener must be quick and must not block; one that awaits something takes `stream`.
+        Args:
+            listener: Function that receives the event. It runs in the event loop, and must return quickly. To await
+                something, use `stream`.
+
+        Returns:
+            A function that removes the listener.
         """
         self._listeners.append(listener)
 
@@ -86,15 +93,16 @@ class LiveEvents:
 
     @property
     def are_heard(self) -> bool:
-        """Whether anybody listens."""
+        """Whether there is a listener."""
         return bool(self._listeners)
 
     @contextmanager
     def stream(self, *, run_id: str | None = None, limit: int = 1000) -> Iterator[AsyncIterator[LiveEvent]]:
-        """The events while the block is open, of one run or of all.
+        """Yield an iterator over the events that happen while the block is open.
 
         Args:
-            limit: Events kept for a reader that is slower than what happens; the oldest ones beyond it are lost.
+            run_id: Id of the run whose events are wanted. None: the events of all runs.
+            limit: Maximum number of events that wait for a slow reader. Beyond it, the oldest ones are lost.
         """
         kept: deque[LiveEvent] = deque(maxlen=limit)
         arrived = asyncio.Event()
@@ -118,7 +126,14 @@ class LiveEvents:
             stop()
 
     def run(self, type: LiveEventType, run: Run, *, output: Json = None, error: ErrorRecord | None = None) -> None:
-        """Tell what happened to a run."""
+        """Report what happened to a run.
+
+        Args:
+            type: Kind of event.
+            run: The run.
+            output: Output of a run that completed.
+            error: Error of a run that failed.
+        """
         if self.are_heard:
             self._tell(type, run, output=output, error=error, since=run.created_at)
 
@@ -135,7 +150,19 @@ class LiveEvents:
         duration: timedelta | None = None,
         progress: Json = None,
     ) -> None:
-        """Tell what happened to a step."""
+        """Report what happened to a step.
+
+        Args:
+            type: Kind of event.
+            run: The run of the step.
+            seq: Position of the step.
+            name: Name of the step.
+            attempt: Number of the attempt, from 1.
+            output: Output of a step that completed.
+            error: Error of a step that failed.
+            duration: How long the attempt took.
+            progress: What the step's logger recorded.
+        """
         if self.are_heard:
             self._tell(
                 type,
@@ -184,7 +211,11 @@ class LiveEvents:
         self.pass_on(event)
 
     def pass_on(self, event: LiveEvent) -> None:
-        """Tell those who listen."""
+        """Call every listener with an event.
+
+        Args:
+            event: The event.
+        """
         for listener in tuple(self._listeners):
             try:
                 listener(event)

@@ -25,7 +25,7 @@ SELDOM: Final = timedelta(seconds=1)
 
 
 class RunWatch:
-    """What a caller hears of one run: that it ended, and perhaps how.
+    """What a caller learns of one run: that it ended, and perhaps how.
 
     Attributes:
         run: As it ended, if that was told.
@@ -84,7 +84,7 @@ def _release(waiter: asyncio.Future[None] | None) -> None:
 
 
 class StreamWatch:
-    """What a reader hears of a run's streams: that there may be something new, and perhaps that the run has ended."""
+    """What a reader learns of a run's streams: that there may be something new, and perhaps that the run has ended."""
 
     def __init__(self) -> None:
         self.heard = asyncio.Event()
@@ -120,10 +120,10 @@ class Notifications:
             self._peers.remove(publish)
 
     def on_message(self, word: Wakeup) -> None:
-        """What another process tells; it is not told on.
+        """Handle a notification of another process. It is not passed on.
 
-        It is a hint and nothing more: whoever may connect to the database can notify. Those who hear of it look at the
-        store, and do what that says.
+        It is only a hint: everyone who may connect to the database can send one. Receivers ask the store, and act on
+        what it says.
         """
         match word.topic:
             case Topic.WORK:
@@ -153,7 +153,7 @@ class Notifications:
                 self._work.set()
 
     def next_wake(self, now: datetime) -> datetime | None:
-        """The first planned wake after `now`; those that have come are forgotten."""
+        """Return the first planned wake-up after `now`, and forget those that have come."""
         while self._wakes and self._wakes[0] <= now:
             heapq.heappop(self._wakes)
         return self._wakes[0] if self._wakes else None
@@ -162,11 +162,13 @@ class Notifications:
         await self._work.wait()
 
     def take_work(self) -> None:
-        """Forget the word about work; called before looking for it, so that none that comes meanwhile is lost."""
+        """Reset the notification of work. Call it before the poll, so that a notification during the poll is not
+        lost.
+        """
         self._work.clear()
 
     def on_run_cancelled(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Have a listener hear of cancels that this process makes or meets; returns what removes it."""
+        """Have a listener learn of cancels that this process makes or meets; returns what removes it."""
         self._cancel_listeners.append(listener)
 
         def remove() -> None:
@@ -180,11 +182,11 @@ class Notifications:
         self._cancel_hint_listeners.append(listener)
 
     def on_delivery(self, listener: Callable[[str], None]) -> None:
-        """Have the worker of this process hear of deliveries to runs that are being driven, here or elsewhere."""
+        """Have the worker of this process learn of deliveries to runs that are being driven, here or elsewhere."""
         self._delivery_listeners.append(listener)
 
     def delivered(self, run_id: str) -> None:
-        """A run that is being driven received something; what waits for it should go on at once."""
+        """Report that a driven run received something, so that the call that waits for it continues at once."""
         self._delivered(run_id)
         self._tell(Topic.DELIVERED, run_id)
 
@@ -193,7 +195,7 @@ class Notifications:
             listener(run_id)
 
     def run_cancelled(self, run_id: str) -> None:
-        """A run was cancelled, or is to be; whoever drives it should look."""
+        """Report that a run was cancelled or is to be cancelled, so that its worker checks it."""
         self._cancelled(run_id)
         self._tell(Topic.CANCELLED, run_id)
 

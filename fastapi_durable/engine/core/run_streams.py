@@ -48,7 +48,7 @@ class Writing(Protocol):
     max_items: int
 
     def wake(self, run: "RunStreams", *, hurry: bool = False) -> None:
-        """Have what is queued written; `hurry`: somebody waits for it."""
+        """Write the queued items. `hurry`: a caller waits for it."""
 
     async def write(self, runs: Sequence["RunStreams"]) -> None:
         """Write what these runs have queued; their locks are held."""
@@ -141,7 +141,7 @@ class RunStreams:
     async def commit(self, name: str, drafts: Sequence[Draft], write: Write[T]) -> T:
         """Append items in a transaction of the caller's, after everything that is queued.
 
-        It goes on if the caller is cancelled: nothing else of the run is written before its outcome is known.
+        It continues if the caller is cancelled: nothing else of the run is written before its outcome is known.
 
         Args:
             write: Makes the transaction; returns its result, and whether the rows were appended in it.
@@ -197,7 +197,7 @@ class RunStreams:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the last write failed, and is to be made again."""
+        """Whether the last write failed and must be repeated."""
         return self._failure is not None and self._refusal is None
 
     @property
@@ -277,7 +277,7 @@ class RunStreams:
                 future.set_exception(error)
 
     async def _known(self, name: str) -> _Stream:
-        """What is known of a stream. An outage is waited out: it is not the fault of whoever appends."""
+        """Return what is known of a stream. It waits through an outage, which is not the caller's fault."""
         pause = _FIRST_PAUSE
         while self._streams is None or self._is_uncertain:
             self._check_owner()
@@ -340,6 +340,6 @@ class RunStreams:
 
 
 def _retrieve(task: "asyncio.Task[Any]") -> None:
-    """A transaction whose caller is gone fails silently: nobody else can tell of it."""
+    """Mark the error of a transaction without a caller as seen, because no one can receive it."""
     if not task.cancelled():
         task.exception()

@@ -54,7 +54,7 @@ def rule(text: str, parse: Callable[[Any], Any], *, is_secret: bool = False) -> 
     """The validation of a setting: what `parse` returns, or one sentence for whatever it cannot take.
 
     Args:
-        text: Goes on after "must be".
+        text: Continues after "must be".
         parse: Raises a ValueError or TypeError.
         is_secret: No message shows the value.
     """

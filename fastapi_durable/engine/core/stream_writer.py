@@ -1,7 +1,7 @@
 """Writes the streams of all runs that this process drives: many items of many runs in one statement.
 
-An item that finds nothing under way is written at once. Those that follow gather for 50 ms, unless somebody waits for
-them: a step that ends, or one whose buffer is full.
+An item is written at once if no write is under way. Later items gather for 50 ms, unless a caller waits for them: a
+step that ends, or one whose buffer is full.
 """
 
 import asyncio
@@ -55,7 +55,7 @@ class StreamWriter:
             run.refuse(LeaseLostError(run_id))
 
     def wake(self, run: RunStreams, *, hurry: bool = False) -> None:
-        """Have what is queued written; `hurry`: somebody waits for it."""
+        """Write the queued items. `hurry`: a caller waits for it."""
         self._dirty[run] = None
         if hurry:
             self._hurried.set()
@@ -129,7 +129,7 @@ class StreamWriter:
                 pause = _GAP
 
     async def _gather(self) -> None:
-        """Wait until the gap is over, or somebody waits."""
+        """Wait until the gap is over, or a caller waits."""
         left = self._begun_at + _GAP - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(max(0.0, left)):
@@ -139,7 +139,7 @@ class StreamWriter:
         self._hurried.clear()
 
     async def _locked(self) -> list[RunStreams]:
-        """The runs of the next statement, with their locks; those that are locked come later."""
+        """Return the runs of the next statement, with their locks. Runs that are locked by others come later."""
         chosen: dict[str, RunStreams] = {}
         rows = size = 0
         for run in list(self._dirty):

@@ -1,4 +1,4 @@
-"""A published event, what came of it, and who takes part in publishing it."""
+"""A published event, its effect, and the subscribers that take part in publishing it."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastapi_durable.store.base import StoreTransaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """Something that happened, as it was published; `payload` is encoded, and `traceparent` is the publisher's."""
+    """A published event. `payload` is its JSON form, and `traceparent` is that of the publisher."""
 
     id: str
     name: str
@@ -22,15 +22,15 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedEvent:
-    """What came of publishing an event.
+    """The effect of publishing an event.
 
     Attributes:
-        event_id: The given id, or the one that was made up.
-        receivers: The runs that waited for it.
-        started: What subscribers did with it: the runs that they started or passed it to.
-        refused: The runs that it did not start, because no more runs of their singleton key may wait.
-        buffered: Nobody wanted it yet, so it is kept.
-        duplicate: An event of this name and id was published before; nothing was done.
+        event_id: The given id, or a new one.
+        receivers: The runs that waited for the event.
+        started: The runs that subscribers started, or passed the event to.
+        refused: The runs that were not started, because too many runs of their singleton key are alive.
+        buffered: Whether the event is kept, because no run wanted it yet.
+        duplicate: Whether an event of this name and id was published before. Nothing was done then.
     """
 
     event_id: str
@@ -42,7 +42,7 @@ class PublishedEvent:
 
 
 class Refusal(NamedTuple):
-    """A run that did not begin, where no caller waits to be told by an exception."""
+    """A run that was not started, where no caller could receive an exception."""
 
     run: Run
     error: ErrorRecord
@@ -50,7 +50,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Reception:
-    """What a subscriber did with an event.
+    """The effect of an event on a subscriber.
 
     Attributes:
         touched: The runs that it started or passed the event to.
@@ -62,12 +62,24 @@ class Reception:
 
 
 class EventSubscriber(Protocol):
-    """Takes part in the transaction that publishes an event, so it gets each one exactly once."""
+    """Takes part in the transaction that publishes an event, so it receives each event exactly once."""
 
     def locks(self, event: Event) -> Collection[str]:
-        """Names that `receive` needs locked."""
+        """Return the names that the transaction locks before it calls `receive`.
+
+        Args:
+            event: The event.
+        """
         ...
 
     async def receive(self, transaction: StoreTransaction, event: Event) -> Reception:
-        """Do what the event asks for; it may be repeated after a conflict."""
+        """Do what the event asks for. After a conflict, the whole transaction is repeated.
+
+        Args:
+            transaction: The transaction that publishes the event.
+            event: The event.
+
+        Returns:
+            The runs that were started or reached, and the runs that could not be started.
+        """
         ...

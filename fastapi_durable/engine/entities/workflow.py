@@ -1,8 +1,9 @@
-"""Entities: a run of the engine's own for each key, which works off operations one after the other.
+"""Entities: one of the engine's own runs for each key, which executes operations one after the other.
 
-`entity:<name>:<key>` is the run's id and the token of its signals. An operation is sent in the transaction that records
-that it was sent, and answered in the transaction that records that it was answered, so it is executed once however
-often its caller is replayed. After many operations the run goes on in place, with its state and an empty history.
+`entity:<name>:<key>` is the id of the run and the token of its signals. The transaction that records the sending of an
+operation also sends it, and the transaction that records its answer also answers. So an operation is executed once,
+however often its caller is replayed. After many operations the run restarts in place, with its state and an empty
+history.
 """
 
 from collections import deque
@@ -77,7 +78,7 @@ class Operation(Executed[Checkpoint]):
 
     @property
     def execution_id(self) -> str:
-        """By the call that sent the operation: the entity's run counts its positions from anew in each life."""
+        """By the call that sent the operation: the entity's run counts its positions from again in each life."""
         call = self._message.call
         return super().execution_id if call is None else f"{self.turn.run.id}:{call}"
 

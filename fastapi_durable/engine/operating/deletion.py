@@ -18,13 +18,13 @@ _PAGE = 500
 
 
 async def delete_run(kernel: Kernel, run_id: str, *, force: bool = False) -> int:
-    """How many runs were removed; 0 if there is no such run.
+    """Delete a run and its descendants, and return how many.
 
     Args:
-        force: Cancel first what is alive; whoever awaits it is told so.
+        force: Whether to cancel live runs first. Callers that wait for them receive the cancellation.
 
     Raises:
-        RunStateError: the run, or one below it, is alive and `force` is not set; nothing was removed.
+        RunStateError: the run or a descendant is alive, and `force` is not set. Nothing was deleted.
     """
     root = await kernel.store.find_run(run_id)
     if root is None:
@@ -35,7 +35,7 @@ async def delete_run(kernel: Kernel, run_id: str, *, force: bool = False) -> int
             if not run.status.is_terminal:
                 await _cancelled(kernel, run.id)
     elif (alive := next((run for run in reversed(subtree) if not run.status.is_terminal), None)) is not None:
-        raise RunStateError(alive.id, alive.status, "deleted: cancel it first, or delete it with force")
+        raise RunStateError(alive.id, alive.status, "deleted. Cancel it first, or delete it with force")
     removed = 0
     for run in subtree:
         removed += await retry_conflicts(kernel.clock, lambda run=run: _delete(kernel, run.id))  # type: ignore[misc]
@@ -79,5 +79,5 @@ async def _delete(kernel: Kernel, run_id: str) -> int:
             return 0
         if not run.status.is_terminal:
             # Retried by somebody else since it was looked at.
-            raise RunStateError(run_id, run.status, "deleted: it came to life again meanwhile")
+            raise RunStateError(run_id, run.status, "deleted: it was retried meanwhile. Cancel it first")
         return int(await transaction.delete_run(run_id))

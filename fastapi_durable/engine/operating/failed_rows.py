@@ -72,7 +72,7 @@ def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[
     found.rows[row.seq] = row
     before = by_seq.get(row.seq - 1)
     if before is not None and before.kind is CheckpointKind.SLEEP and before.name.startswith(_DEADLINE):
-        # The wait begins anew, with a deadline of its own.
+        # The wait starts again, with a deadline of its own.
         found.rows[before.seq] = before
     if row.name.startswith(_TASK) and before is not None and before.name.startswith("task:dispatch:"):
         found.rows[before.seq] = before
@@ -96,7 +96,7 @@ def _give_up_call(row: Checkpoint, found: GivenUp) -> None:
 
 
 def _group_of(verdict: Checkpoint, by_seq: dict[int, Checkpoint]) -> str | None:
-    """The group of children that a verdict is about; its position is the one behind theirs."""
+    """Return the group of children that a verdict is about. Its position follows theirs."""
     last = by_seq.get(verdict.seq - 1)
     return None if last is None else last.parallel_group
 

@@ -25,15 +25,15 @@ _EVENT_OF_RUN_ID = r"(?P<before>signal:event:[^:]*:[^:]*:){run_id}(?P<after>#)"
 
 
 async def fork(kernel: Kernel, run_id: str, *, from_step: int) -> Run:
-    """The new run, pending: `<id>~fork~<8 characters>`, of the same version, input, tags, attributes and priority.
+    """Create the new run, `<id>~fork~<8 characters>`, of the same version, input, tags, attributes and priority.
 
     Args:
-        from_step: The first position that is executed anew; 0 copies nothing.
+        from_step: First position that the new run executes itself. 0 copies nothing.
 
     Raises:
         RunNotFoundError: no run has this id.
         InputValidationError: `from_step` is not a position of the body itself, or the new id would be too long.
-        SingletonQueueFullError: no more runs of its singleton key may wait.
+        SingletonQueueFullError: too many runs of the singleton key are alive.
     """
     if not 0 <= from_step < FIRST_BRANCH_SEQ:
         raise InputValidationError(f"from_step must be a position of the workflow's body, 0 or more, got {from_step}")
@@ -41,7 +41,7 @@ async def fork(kernel: Kernel, run_id: str, *, from_step: int) -> Run:
     if source is None:
         raise RunNotFoundError(run_id)
     new_id = derived_run_id(
-        fork_run_id(run_id, uuid.uuid4().hex[:8]), f"a fork of {run_id[:80]!r}", "Fork the run that it began with."
+        fork_run_id(run_id, uuid.uuid4().hex[:8]), f"a fork of {run_id[:80]!r}", "Fork the original run instead."
     )
     wanted = run_like(source, kernel.clock, run_id=new_id, keeps_parent=False, keeps_expiry=False)
     run = await retry_conflicts(kernel.clock, lambda: _fork(kernel, source, wanted, from_step))

@@ -22,14 +22,14 @@ from fastapi_durable.model.run_ids import derived_run_id, retry_run_id
 
 
 async def retry_with_input(kernel: Kernel, run_id: str, input: Any, *, given: bool) -> Run:
-    """The new run, pending.
+    """Create the new run, pending.
 
     Raises:
         RunNotFoundError: no run has this id.
-        RunStateError: it, or what it went on as, is still alive; two runs would do the same work.
-        WorkflowNotRegisteredError: its version is not registered here.
-        InputValidationError: the input does not fit, or the new id would be too long; nothing was started.
-        SingletonQueueFullError: no more runs of its singleton key may wait; nothing was started.
+        RunStateError: the run, or the run that it continued as, is alive. Two runs would do the same work.
+        WorkflowNotRegisteredError: the version of the run is not registered here.
+        InputValidationError: the input does not fit, or the new id would be too long. Nothing was started.
+        SingletonQueueFullError: too many runs of the singleton key are alive. Nothing was started.
     """
     origin = await kernel.store.find_run(run_id)
     if origin is None:
@@ -37,7 +37,7 @@ async def retry_with_input(kernel: Kernel, run_id: str, input: Any, *, given: bo
     definition = kernel.registry.get(origin.workflow, origin.workflow_version)
     encoded = encode_input(kernel.codec, definition, input, given=given)
     new_id = derived_run_id(
-        retry_run_id(run_id, uuid.uuid4().hex[:8]), f"a retry of {run_id[:80]!r}", "Retry the run that it began with."
+        retry_run_id(run_id, uuid.uuid4().hex[:8]), f"a retry of {run_id[:80]!r}", "Retry the original run instead."
     )
     wanted = run_like(
         origin,
@@ -58,12 +58,12 @@ async def _start(kernel: Kernel, run_id: str, definition: WorkflowDefinition, wa
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         for name in sorted([child_token(run_id), *names_of_beginning(definition, wanted)]):
             await transaction.lock_name(name)
-        # What it went on as is locked with it: two runs must not do the same work.
+        # What it continued as is locked with it: two runs must not do the same work.
         living = await lock_head(transaction, run_id)
         if living is None:
             raise RunNotFoundError(run_id)
         if not living.status.is_terminal:
-            raise RunStateError(living.id, living.status, "retried with another input: cancel it first")
+            raise RunStateError(living.id, living.status, "retried with another input. Cancel it first")
         created = await admit(transaction, definition, wanted)
         await leave_trace(transaction, run_id, "retry_with_input", {"run_id": wanted.id}, now=wanted.created_at)
         return created.run

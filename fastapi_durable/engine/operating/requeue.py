@@ -1,4 +1,4 @@
-"""`engine.retry`: take a run out of its failure and let it go on.
+"""`engine.retry`: take a run out of its failure and let it continue.
 
 One transaction: what failed is removed from the history together with what was undone, the children whose failure the
 run met are requeued with it, and the run is pending again. A crash before the commit leaves all of it as it was; a
@@ -45,7 +45,7 @@ async def _requeue(kernel: Kernel, run_id: str) -> Run:
         if run is None:
             raise RunNotFoundError(run_id)
         if run.status not in RETRYABLE:
-            raise RunStateError(run_id, run.status, "retried: only failed, dead and blocked runs are")
+            raise RunStateError(run_id, run.status, "retried. Only failed, dead and blocked runs can be retried")
         await _requeue_tree(kernel, transaction, run, set())
         return await transaction.find_run(run_id) or run
 

@@ -1,6 +1,6 @@
-"""Attempts: tried until one succeeds or none is left, each failure recorded before the wait for the next.
+"""Attempts: repeated until one succeeds or none is left. Each failure is recorded before the wait for the next attempt.
 
-What happens is told live as it is stored: the start of each attempt, and how the last one ended.
+Live events report what is stored: the start of each attempt, and how the last one ended.
 """
 
 import logging

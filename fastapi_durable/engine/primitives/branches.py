@@ -13,10 +13,10 @@ from fastapi_durable.model.errors import DefinitionError, GatherError
 async def gather_branches(
     entries: Sequence[Callable[[], None]], branches: Sequence[Coroutine[Any, Any, Any]]
 ) -> list[Any]:
-    """Run the branches side by side and wait for all; their results in the order of the call.
+    """Run branches at the same time, and return their results in the order of the call.
 
     Raises:
-        GatherError: one or more raised.
+        GatherError: at least one branch raised.
     """
     tasks = [begin(branch, _enter(enter, branch)) for enter, branch in zip(entries, branches, strict=True)]
     try:
@@ -42,10 +42,10 @@ def results_of(outcomes: Sequence[Any]) -> list[Any]:
 
 
 def check_branches(call: str, branches: Sequence[object]) -> None:
-    """Look at what a body wants to run side by side.
+    """Refuse branches that are not coroutines.
 
     Raises:
-        DefinitionError: something is no coroutine; the others are closed.
+        DefinitionError: a branch is not a coroutine. The other branches are closed.
     """
     wrong = next((branch for branch in branches if not inspect.iscoroutine(branch)), None)
     if wrong is None:
@@ -54,15 +54,15 @@ def check_branches(call: str, branches: Sequence[object]) -> None:
         if inspect.iscoroutine(branch):
             branch.close()
     raise DefinitionError(
-        f"ctx.{call} takes coroutines, such as `ctx.step(charge, order)` or `ship(ctx, order)`, and not {wrong!r:.80}: "
-        "call the function, without awaiting it, and make no task of it"
+        f"the branches of ctx.{call} must be coroutines, such as `ctx.step(charge, order)` or `ship(ctx, order)`, "
+        f"got {wrong!r:.80}. Call the function without awaiting it, and create no task"
     )
 
 
 def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
-    """A task for `entering`, which awaits the branch.
+    """Return a task for `entering`, which awaits the branch.
 
-    A task that is cancelled before its first cycle never comes to the branch, and Python would warn the user of it.
+    A task that is cancelled before its first cycle never awaits the branch, and Python would log a warning.
     """
     task = asyncio.create_task(entering)
     branch_watched(task, branch)

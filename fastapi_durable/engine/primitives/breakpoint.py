@@ -1,4 +1,4 @@
-"""`ctx.breakpoint`: a run that stops until an operator lets it go on.
+"""`ctx.breakpoint`: a run that stops until an operator lets it continue.
 
 Its row and its waiter are one transaction, and so are taking the waiter, completing the row and waking the run.
 """
@@ -20,7 +20,7 @@ def breakpoint_name(label: str | None) -> str:
 
 
 class Breakpoint(LockedWait[None]):
-    """Returns once an operator let the run go on from here."""
+    """Returns once an operator let the run continue from here."""
 
     def __init__(self, turn: Turn, seq: int, label: str | None) -> None:
         super().__init__(turn, seq, breakpoint_name(label))
@@ -38,7 +38,7 @@ class Breakpoint(LockedWait[None]):
 
 
 async def pass_breakpoint(kernel: Kernel, run_id: str, label: str | None) -> bool:
-    """Let a run go on from the first breakpoint at which it stands; False if it stands at none."""
+    """Let a run continue from the first breakpoint at which it stands; False if it stands at none."""
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_run(run_id)
         rows = await transaction.list_checkpoints_by_name_prefix(run_id, [breakpoint_name(label)])

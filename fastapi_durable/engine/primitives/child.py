@@ -81,7 +81,7 @@ class Child(LockedWait[Any]):
         return SignalWaiter(token=token, run_id=self.turn.run.id, seq=self.seq, parallel_group=group)
 
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
-        """Make sure that the child exists; record its ending if it has one, else leave a waiter for it."""
+        """Make sure that the child exists. Record its ending if it has one, or else leave a waiter for it."""
         turn, request = self.turn, self._request
 
         async def settle(
@@ -107,7 +107,7 @@ class Child(LockedWait[Any]):
         waiter = replace(self.waiter, token=child_token(child.id))
         other = await transaction.find_signal_waiter(waiter.token)
         if other is not None and other != waiter:
-            error = ErrorRecord(message=f"run {other.run_id!r} awaits {child.id!r} already", code=TAKEN_CODE)
+            error = ErrorRecord(message=f"run {other.run_id!r} already waits for run {child.id!r}", code=TAKEN_CODE)
             return await settle(CheckpointStatus.FAILED, output=other.run_id, error=error)
         await transaction.put_signal_waiter(waiter)
         if self.begun is None:
@@ -202,4 +202,4 @@ def _cycle(child: Run, waiting: Run, run: Run) -> ErrorRecord:
 
 def _taken(request: ChildRequest) -> ErrorRecord:
     """Recorded, so that a body which caught the error takes the same branch on every replay."""
-    return ErrorRecord(message=f"the id {request.run_id!r} is taken", code=_OTHER_CODE, retryable=False)
+    return ErrorRecord(message=f"the run id {request.run_id!r} is already used", code=_OTHER_CODE, retryable=False)

@@ -35,14 +35,14 @@ class Created:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The run that was there already, or what it has gone on as since the parent asked for it; locked."""
+    """The run that existed already, or the run that it has continued as since. It is locked."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The run that was there already is none that the body means."""
+    """The run that existed already, which is not the one that the body means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def resolve_child(
 
 
 async def adopt(turn: Turn, transaction: StoreTransaction, seq: int, run: Run) -> None:
-    """Make a joined run that nobody started as a child one of the turn's run."""
+    """Make a joined run without a parent a child of the turn's run."""
     if run.parent_run_id is not None or run.status.is_terminal:
         return
     if not await descends(transaction, turn.run, run):

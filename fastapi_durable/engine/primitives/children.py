@@ -1,4 +1,4 @@
-"""`ctx.all`: many children side by side, each of them a `Child`."""
+"""`ctx.all`: many children at the same time, each of them a `Child`."""
 
 import asyncio
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ FIRST_FAILURE = "all:first_failure"
 
 
 async def run_children(turn: Turn, positions: Sequence[int], requests: Sequence[ChildRequest]) -> list[Any]:
-    """Run children side by side and wait for all; their results in the order of the inputs.
+    """Run children at the same time, and return their results in the order of the inputs.
 
     Raises:
-        GatherError: one or more failed.
+        GatherError: at least one child failed.
     """
     return results_of(await asyncio.gather(*_tasks(turn, positions, requests), return_exceptions=True))
 
@@ -30,10 +30,10 @@ async def run_children(turn: Turn, positions: Sequence[int], requests: Sequence[
 async def run_children_fail_fast(
     turn: Turn, positions: Sequence[int], verdict_seq: int, requests: Sequence[ChildRequest]
 ) -> list[Any]:
-    """Run children side by side; at the first failure cancel the others.
+    """Run children at the same time, and cancel the others at the first failure.
 
     Raises:
-        GatherError: holds the first failure.
+        GatherError: it holds the first failure.
     """
     trail = Trail()
     children = _tasks(turn, positions, requests, trail)

@@ -1,9 +1,9 @@
-"""`ctx.continue_as_new`: end a run and begin the next one with a clean history, in one transaction.
+"""`ctx.continue_as_new`: end a run and start the next one with an empty history, in one transaction.
 
-The new run takes over everything that belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A
-parent that waits goes on waiting, for the new run. A singleton whose key stays keeps its slot; with another key it
-leaves the slot, and waits for one of the new key before its first turn. Updates that were accepted and not received yet
-are kept under the chain's name, so they are the new run's by the same commit.
+The new run takes over what belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A waiting
+parent now waits for the new run. A singleton run with the same key keeps its slot. With another key, it frees the slot,
+and waits for one of the new key before its first turn. Accepted updates that were not received yet are kept under the
+chain's name, so the same commit gives them to the new run.
 """
 
 from collections.abc import Collection, Sequence
@@ -91,9 +91,12 @@ async def continue_run(
 
 
 async def restart_run(store: StateStore, clock: Clock, run: Run, input: Json, token: str) -> bool:
-    """Let `run` itself begin anew with another input and without history; False if it is not as the caller knows it.
+    """Restart `run` itself with another input and an empty history.
 
-    For the engine's own runs that live without end: their ids are known to others. Only what operators did is kept.
+    This is for the engine's own runs that never end: other runs know their ids. Only traces of operators are kept.
+
+    Returns:
+        False if the run has changed since the caller read it. Nothing was written then.
     """
     async with store.transaction() as transaction:
         await transaction.lock_run(run.id)

@@ -51,10 +51,10 @@ class Call:
 
 
 def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any, *, given: bool) -> Call:
-    """The call, checked as far as this engine knows the entity. One that it does not know is the entity's to judge.
+    """Return the call, checked as far as this engine knows the entity. An unknown operation is left to the entity.
 
     Raises:
-        InputValidationError: the key cannot be part of an id, or `arg` does not fit the operation.
+        InputValidationError: the key cannot be stored, or the input does not fit the operation.
     """
     checked_text("the name of an entity", entity)
     checked_text("the key of an entity", key)
@@ -67,7 +67,7 @@ def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any
     if known is not None and not given and known.default is not NO_DEFAULT:
         arg, given = known.default, True
     if known is not None and (known.input_type is NoInput) == given:
-        raise InputValidationError(f"{label}: it takes {'no' if given else 'an'} input")
+        raise InputValidationError(f"{label} must be {'left out, got one' if given else 'given, got none'}")
     declared = Any if known is None or not given else known.input_type
     try:
         encoded = kernel.codec.encode(arg if given else None, declared, what=label)
@@ -132,7 +132,7 @@ class EntityCall(Wait[Any]):
 
 
 class EntitySignal(Primitive[None]):
-    """Sends an operation and goes on.
+    """Sends an operation, and does not wait for its result.
 
     Raises:
         EntityOperationError: an operator ended the entity.
@@ -185,7 +185,11 @@ async def signal_from_outside(kernel: Kernel, call: Call, operation_id: str) -> 
             await transaction.lock_name(signal_lock(run_id))
             ended = await _send(kernel, transaction, run_id, namespace, call, operation_id, operation_id=operation_id)
             if ended is not None:
-                raise RunStateError(run_id, ended.status, "given an operation: delete it, and the next one begins anew")
+                raise RunStateError(
+                    run_id,
+                    ended.status,
+                    "sent an operation. Delete it, and the next operation creates the entity again",
+                )
 
     await retry_conflicts(kernel.clock, send)
     kernel.notifications.work_available()

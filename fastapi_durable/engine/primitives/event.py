@@ -1,8 +1,8 @@
 """Events: `ctx.wait_for_event` and `publish_event`.
 
-An event goes to every run that waits for one like it; if nobody was touched, one copy is kept for the first that will.
-Both sides take the lock of the event's name first, then runs, each in one transaction, as signals do. An event that has
-an id is remembered for as long as events are kept, so a publisher that is not sure may publish it again.
+An event goes to every run that waits for it. If no run receives it, one copy is kept for the first run that asks. Both
+sides lock the name of the event first, then runs, each in one transaction, as signals do. An event with an id is
+remembered for as long as events are kept, so a publisher that is not sure may publish it again.
 """
 
 import base64
@@ -66,8 +66,8 @@ def event_token(name: str, match: Mapping[str, Json], run_id: str, seq: int) -> 
     token = f"{_prefix(name)}{_base64(wanted)}:{run_id}#{seq}"
     if len(token.encode()) > _TOKEN_LIMIT:
         raise InputValidationError(
-            f"the match of event {name!r} is too large ({len(wanted)} characters): match on an id, and look at the "
-            "rest of the payload in the workflow"
+            f"the match of event {name!r} is too large: it has {len(wanted)} characters as JSON. Match on an id, and "
+            "check the rest of the payload in the workflow"
         )
     return token
 
@@ -167,11 +167,11 @@ async def _take_kept(
 
 
 async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: bool) -> PublishedEvent:
-    """Hand an event to everybody who wants it, or keep it; all in one transaction.
+    """Deliver an event to every run that waits for it, or keep it, in one transaction.
 
     Args:
-        once: The id is the publisher's own: an event of this name and id that was published before is passed over.
-        buffer: Keep it if nobody wants it yet.
+        once: Whether the publisher chose the id: an event of this name and id that was published before is skipped.
+        buffer: Whether to keep the event if no run wants it yet.
     """
     subscribers, namespace = tuple(kernel.subscribers), namespace_of(kernel.config)
     names = {_lock(event.name), *(name for subscriber in subscribers for name in subscriber.locks(event))}

@@ -1,6 +1,6 @@
 """What surrounds the execution of the application's functions: steps, transactions, operations of entities.
 
-Each has a log, interceptors, and live events that tell of its start, of what it says, and of its end.
+Each has a log, interceptors, and live events for its start, its log and its end.
 """
 
 import asyncio

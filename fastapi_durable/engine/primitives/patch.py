@@ -23,9 +23,9 @@ class Patch(Primitive[bool]):
 
 
 def is_older(turn: Turn, seq: int) -> bool:
-    """Whether the run passed this position before the change: it recorded something else there.
+    """Return whether the run passed this position before the change, and recorded something else there.
 
-    Such a run keeps the position for that; the call takes none.
+    Such a run keeps the position for that call, so `patched` takes none.
     """
     recorded = turn.history.find(seq)
     return recorded is not None and not recorded.name.startswith(_PREFIX)

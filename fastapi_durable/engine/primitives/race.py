@@ -1,9 +1,9 @@
-"""`ctx.race`: branches side by side, of which the first to end counts.
+"""`ctx.race`: branches that run at the same time, of which the first to end wins.
 
-Which one it was is recorded, so a replay, on which all that is recorded comes at once, does not decide anew. The
-verdict and the removal of what the losers wait for are one transaction: before it nothing has been decided, after it
-nothing is delivered to a loser any more, and what came to a cancelled one in between is kept for others. Children that
-losers waited for are cancelled after it, and again on a replay, which makes good what a crash in between left undone.
+The winner is recorded. A replay returns all recorded results at once, so it must not decide again. One transaction
+records the verdict and removes the losers' waiters. Before it, nothing is decided. After it, nothing is delivered to a
+loser, and what came to a cancelled loser in between is kept for others. The children that losers waited for are
+cancelled afterwards, and again on a replay, in case a crash came in between.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ class Winner(Generic[T]):
     """The branch of a race that ended first.
 
     Attributes:
-        index: Its place in the call.
-        value: What it returned.
+        index: Index of the branch in the call.
+        value: What the branch returned.
     """
 
     index: int
@@ -50,7 +50,7 @@ class Winner(Generic[T]):
 async def run_race(
     turn: Turn, seq: int, entries: Sequence[Callable[[], None]], branches: Sequence[Branch]
 ) -> Winner[Any]:
-    """Run the branches until one has ended; what it returned, or raised, is what the race comes to."""
+    """Run the branches until one has ended. The race returns or raises what that branch does."""
     race = Race(turn, seq, entries, branches)
     try:
         verdict = await race.perform()
@@ -69,7 +69,7 @@ async def run_race(
     try:
         return Winner(index, tasks[index].result())
     except Exception as error:
-        # A retry of a run that fails by this lets the race begin anew.
+        # A retry of a run that fails by this lets the race start again.
         turn.history.failed(seq, error)
         raise
 
@@ -90,7 +90,7 @@ class Race(Primitive[dict[str, Json]]):
         self._order: list[asyncio.Task[Any]] = []
 
     def begin(self, verdict: dict[str, Json] | None) -> list["asyncio.Task[Any]"]:
-        """Let the branches run; those that are known to have lost come as far as they came."""
+        """Start the branches. Those that are known to have lost only repeat their recorded calls."""
 
         async def run(index: int) -> Any:
             self._entries[index]()
@@ -132,9 +132,9 @@ class Race(Primitive[dict[str, Json]]):
         return verdict
 
     def _first(self) -> int:
-        """The branch that ended first, of those that have ended by now.
+        """Return the branch that ended first, of those that have ended by now.
 
-        Several have if they were answered while no worker drove the run. What is recorded of them tells which it was.
+        Several have ended if they were answered while no worker drove the run. Their records tell which one was first.
         """
         # Those whose end is not told of yet came last.
         order = [*self._order, *(task for task in self.tasks if task.done())]
@@ -186,7 +186,7 @@ class Race(Primitive[dict[str, Json]]):
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=output))
 
     def _only_waits(self, wait: CancelledWait) -> bool:
-        """Whether nothing came to a cancelled wait, as far as this turn knows."""
+        """Return whether a cancelled wait received nothing, as far as this turn knows."""
         return wait.has_waiter and self.turn.history.find_finished(wait.seq) is None
 
     async def _return_late(
@@ -210,7 +210,7 @@ class Race(Primitive[dict[str, Json]]):
         return verdict
 
     def close(self) -> None:
-        """Leave nothing of the branches behind."""
+        """Close all branches."""
         for branch in self._branches if not self.tasks else ():
             branch.close()
         for task in self.tasks:

@@ -53,7 +53,7 @@ class ShownValue(Primitive[None]):
 
 
 async def latest_value(store: StateStore, run: Run, key: str) -> Checkpoint | None:
-    """The row of the value that was set last by the run, or else by one that it goes on from."""
+    """Return the row of the value that the run, or the run from which it continued, set last."""
     for run_id in (run.id, *earlier_ids(run.id)):
         if (latest := await _latest_of(store, run_id, _name(key))) is not None:
             return latest

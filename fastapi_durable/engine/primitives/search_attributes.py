@@ -22,10 +22,10 @@ from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json, Se
 def checked_attributes(
     codec: Codec, definition: WorkflowDefinition | None, attributes: Mapping[str, Any]
 ) -> dict[str, SearchValue]:
-    """The attributes as they are stored.
+    """Return the attributes as they are stored.
 
     Raises:
-        InputValidationError: one is no text, number or boolean, or they do not fit the workflow's schema.
+        InputValidationError: a value is not a text, a number or a boolean, or they do not fit the workflow's schema.
     """
     if not attributes:
         return {}

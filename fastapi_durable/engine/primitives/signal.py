@@ -96,7 +96,7 @@ class Signal(LockedWait[Any]):
             return None
         else:
             # Recorded, so that a body which caught the error takes the same branch on every replay.
-            error = ErrorRecord(message=f"run {owner!r} waits for signal {token!r} already", code=TAKEN_CODE)
+            error = ErrorRecord(message=f"run {owner!r} already waits for signal {token!r}", code=TAKEN_CODE)
             row = self.row(CheckpointStatus.FAILED, output=owner, error=error)
         await transaction.remove_signal_waiter(waiter)
         return await self.record_in(transaction, row)
@@ -133,17 +133,17 @@ async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> st
 
 
 async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id: str | None = None) -> bool:
-    """Give the payload to whoever waits for `token`, or keep it for the next run of the engine's namespace that will.
+    """Deliver a payload to the run that waits for `token`, or keep it for the next run that will.
 
     Args:
-        signal_id: Makes a repeated delivery harmless while the first one is still buffered.
+        signal_id: Id that makes a repeated delivery harmless while the first one is buffered.
 
     Returns:
-        Whether a run received it; False: it was buffered.
+        True if a run received it, False if it was buffered for the engine's namespace.
 
     Raises:
-        InputValidationError: a run of another namespace than the engine's waits for the token.
-        SerializationError: the payload does not fit what the waiting call declares; nothing is consumed.
+        InputValidationError: a run of another namespace waits for the token.
+        SerializationError: the payload does not fit the type of the waiting call. Nothing is consumed.
     """
     # Within a transaction, names are locked before runs; see `StoreTransaction`.
     if not kernel.is_within_transaction and await _deliver_to_resting(kernel, token, payload):
@@ -258,8 +258,8 @@ async def refuse_foreign(transaction: StoreTransaction, token: str, namespace: s
     run = None if waiter is None else await transaction.find_run(waiter.run_id)
     if run is not None and not run.status.is_terminal and run.namespace != namespace:
         raise InputValidationError(
-            f"a run of another namespace waits for the signal {token!r}, so it was not sent. Tokens are common to all "
-            "namespaces: put the namespace into yours"
+            f"a run of another namespace waits for the signal {token!r}, so it was not sent. All namespaces share "
+            "the tokens. Put the namespace into your token"
         )
 
 
@@ -269,5 +269,5 @@ def payload_of(token: str) -> str:
 
 
 def signal_lock(token: str) -> str:
-    """The name that everybody locks who waits for `token` or delivers to it."""
+    """Return the name that every waiter and every sender of `token` locks."""
     return f"signal:{token}"

@@ -154,7 +154,7 @@ class Step(Attempted):
         """Execute an attempt in this process, dependencies, interceptors and all.
 
         Args:
-            late: Gets the success of an attempt that was given up while it went on in its thread.
+            late: Gets the success of an attempt that was given up while it continued in its thread.
         """
         kernel, definition = self.turn.kernel, self.definition
         codec, label = kernel.codec, f"step {definition.name!r}"
@@ -213,10 +213,10 @@ async def call(
     called: Called,
     late: Callable[[Any], None] | None = None,
 ) -> Any:
-    """Call the step's function; a plain `def` in a thread, where it goes on if the call is given up.
+    """Call a step's function. A plain `def` runs in a thread, and continues there if the call is given up.
 
     Args:
-        late: Gets what such a thread returns after all.
+        late: Function that receives what such a thread returns afterwards.
     """
     arguments = () if definition.input_type is NoInput else (value,)
     if not definition.blocking:

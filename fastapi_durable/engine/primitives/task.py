@@ -1,7 +1,7 @@
-"""`ctx.task`: hand work to somebody outside, then wait until he reports its end.
+"""`ctx.task`: hand work to another system, then wait until it reports the end.
 
-The dispatch is a step: at least once, with an idempotency key. The end is a signal on the task's token that holds a
-completion, as the ending of a child does. It may come before the dispatch is recorded.
+The dispatch is a step: it is executed at least once, with an idempotency key. The end is a signal on the task's token
+that contains a completion, as the ending of a child does. It may come before the dispatch is recorded.
 """
 
 from dataclasses import replace
@@ -25,7 +25,7 @@ from fastapi_durable.store.base import StoreTransaction
 
 
 class TaskTicket(BaseModel, frozen=True):
-    """What the dispatch of a task is given: with `run_id` and `name`, `complete_task` finds the way back."""
+    """The input of a task's dispatch. Pass `run_id` and `name` back to `complete_task`."""
 
     run_id: str
     name: str
@@ -107,7 +107,7 @@ async def end_task(
             if run is None:
                 raise RunNotFoundError(run_id)
             if run.status.is_terminal:
-                raise RunStateError(run_id, run.status, f"told of the end of task {name!r}")
+                raise RunStateError(run_id, run.status, f"sent the end of task {name!r}")
             received = await transaction.find_latest_checkpoint_by_name(run_id, f"signal:{token}")
             if received is not None and received.status.is_finished:
                 return False

@@ -29,7 +29,9 @@ from fastapi_durable.transport.base import StepOutcome
 
 
 class _AlreadyRecorded(Exception):
-    """Somebody else finished this position first; leaving the transaction with it rolls the body's writes back."""
+    """Another turn finished this position first. Leaving the transaction with this error rolls the body's writes
+    back.
+    """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
@@ -62,7 +64,7 @@ class Transaction(Attempted):
     async def perform(self) -> Any:
         """See `Primitive`; a function that cannot await the client is refused on every replay."""
         if self.definition.blocking:
-            raise DefinitionError(f"the transaction {self.name!r} must be `async def`: it awaits the database client")
+            raise DefinitionError(f"the function of transaction {self.name!r} must be `async def`, got a plain `def`")
         return await super().perform()
 
     async def attempt(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
@@ -105,7 +107,7 @@ class Transaction(Attempted):
             if is_interruption(error):
                 raise
             return self.failed(error, log.events)
-        # As it is stored, not as it was given: a database may order an object's keys anew.
+        # As it is stored, not as it was given: a database may reorder an object's keys.
         history.add(recorded.checkpoint)
         return recorded.checkpoint
 

@@ -1,8 +1,8 @@
-"""`ctx.on_update` and `update`: a value that a run accepts at a named point, after a validator had a look at it.
+"""`ctx.on_update` and `update`: a value that a run accepts at a named point, after a validator has checked it.
 
-An update is a signal on a token of the run's chain. That the run lives is checked under its lock, in the transaction
-that delivers: an update is refused, or it is kept for a run that can still receive it, or for one that this one goes on
-as.
+An update is a signal on a token of the run's chain. The transaction that delivers it checks under the run's lock that
+the run is alive. So an update is either refused, or kept for a run that can still receive it: this run, or the one that
+it continues as.
 """
 
 import inspect
@@ -26,16 +26,17 @@ from fastapi_durable.model.reserved import UPDATE
 from fastapi_durable.model.run_ids import root_of
 
 _HOPS_AT_MOST = 50
-"""How often an update runs after a run that goes on as a new one while the update is validated."""
+"""How often an update follows a run that continues as a new run while the update is validated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateResult:
-    """Whether an update was taken.
+    """The result of an update.
 
     Attributes:
-        reason: Why it was not.
-        received: The run waited for it and goes on; False: it is kept until the run comes to `ctx.on_update`.
+        accepted: Whether the update was accepted.
+        reason: Why it was refused. None: it was accepted.
+        received: Whether the run waited for it, and continues. False: it is kept until the run calls `ctx.on_update`.
     """
 
     accepted: bool
@@ -49,7 +50,7 @@ def update_token(run_id: str, name: str) -> str:
 
 
 async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult:
-    """Validate an update, and hand it to the run that is meant, or keep it for that one."""
+    """Validate an update, and deliver it to the run that is meant, or keep it for that run."""
     for _ in range(_HOPS_AT_MOST):
         run = await head_of(kernel.store, run_id)
         if run is None or not is_visible(kernel.config, run):
@@ -62,7 +63,9 @@ async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> Upd
             return UpdateResult(accepted=False, reason=str(error))
         if result is not None:
             return result
-    raise StoreConflictError(f"run {run_id!r} went on as a new one each time that update {name!r} was offered to it")
+    raise StoreConflictError(
+        f"run {run_id!r} continued as a new run each time update {name!r} was sent to it. Send it again"
+    )
 
 
 async def _refusal_of(kernel: Kernel, run: Run, name: str, arg: Json) -> str | None:
@@ -74,12 +77,12 @@ async def _refusal_of(kernel: Kernel, run: Run, name: str, arg: Json) -> str | N
 
 
 async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult | None:
-    """Hand over or keep a validated update, if the run still lives; None if it went on as a new one meanwhile.
+    """Hand over or keep a validated update, if the run still lives; None if it continued as a new run meanwhile.
 
     Raises:
         SerializationError: the run waits for the update, and it does not fit what the call declares.
 
-    The run stays locked until the update is kept. So the transaction in which it goes on comes either after this one,
+    The run stays locked until the update is kept. So the transaction in which it continues comes either after this one,
     and the new run finds the update, or before, and then this one finds the run ended.
     """
     token = update_token(run_id, name)
@@ -111,7 +114,7 @@ async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateR
 
 def _cannot_receive(run: Run) -> str | None:
     if run.status.is_terminal or run.status is RunStatus.CANCELLING:
-        return f"run {run.id!r} is {run.status} and takes no updates"
+        return f"run {run.id!r} is {run.status} and accepts no updates"
     return None
 
 

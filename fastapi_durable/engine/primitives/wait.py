@@ -1,7 +1,7 @@
-"""What the waits for a delivery have in common: a signal, an event, the end of a child, an answer, an operator.
+"""What all waits for a delivery share: signals, events, the ends of children, answers, operators.
 
-A wait that is cancelled gives up its waiter, and a delivery that came nevertheless is kept for the next who waits. It
-records that it gave up, so on a replay it neither waits anew nor takes what is kept for others: it stands until it is
+A cancelled wait removes its waiter, and a delivery that still arrived is kept for the next wait. The cancellation is
+recorded. On a replay the wait therefore neither waits again nor takes what is kept for others: it stands until it is
 cancelled again.
 """
 
@@ -35,14 +35,14 @@ _PAGE = 500
 
 
 class Wait(Primitive[R]):
-    """A call that waits until its position is recorded by somebody else, or until its deadline.
+    """A call that waits until a delivery is recorded at its position, or until its deadline.
 
     Args:
-        deadline: At a position of its own before this one; None: the wait has no end.
+        deadline: Deadline at a position of its own before this one. None: the wait has no end.
 
     Attributes:
         until: When it stops waiting, once that is known.
-        has_waiter: It has left a waiter in this turn, and only waits.
+        has_waiter: Whether it has left a waiter in this turn, and only waits.
     """
 
     kind = CheckpointKind.SIGNAL
@@ -65,7 +65,7 @@ class Wait(Primitive[R]):
     async def keep_order(self, answer: Checkpoint | None) -> None:
         """See `Primitive`; a wait that is cancelled meanwhile gives up what it left, or received, before."""
         if self.begun is not None and was_given_up(self.begun):
-            # It goes on when the body cancels it.
+            # It continues when the body cancels it.
             return
         try:
             await super().keep_order(answer)
@@ -177,7 +177,7 @@ class Wait(Primitive[R]):
                 receiver = await self.keep(transaction, stored)
                 if receiver is not None:
                     receivers.append(receiver)
-            # Nobody has read it: the body was told of the cancel instead.
+            # Nobody has read it: the body learned of the cancel instead.
             await transaction.remove_checkpoints(turn.run.id, [self.seq])
         error = ErrorRecord(message="the wait was cancelled", code=WAIT_CANCELLED)
         row = self.row(
@@ -207,7 +207,9 @@ class LockedWait(Wait[R]):
 
     @abstractmethod
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
-        """Record what has come, or the end of the wait; else leave a waiter and return None. The run is locked."""
+        """Record the delivery, or the end of the wait. Otherwise leave a waiter, and return None. The run is
+        locked.
+        """
 
     async def begin(self, transaction: StoreTransaction) -> None:
         """Record that a branch waits here: the waiter names the position, so the branch has to find it again."""

@@ -1,8 +1,8 @@
-"""`ctx.webhook`: an address for one callback from outside.
+"""`ctx.webhook`: an address for one callback of another system.
 
-Minting it records a secret and leaves the waiter in one transaction, so a callback is taken from then on, whether the
-workflow waits already or not. The token is the reference's, `wh:<runId>:<seq>`, and the secret behind it: who does not
-know the secret finds nothing. The first callback counts; a repeated one is accepted and changes nothing.
+One transaction records a secret and registers the waiter. From then on a callback is accepted, whether the workflow
+waits already or not. The token is `wh:<runId>:<seq>`, as in nestjs-durable, followed by the secret: without the secret,
+nothing is found. The first callback counts. A repeated one is accepted, and changes nothing.
 """
 
 import secrets
@@ -31,7 +31,7 @@ _SECRET_BYTES = 24
 
 
 class Callback(Enum):
-    """What became of a callback."""
+    """The result of a callback."""
 
     RECEIVED = auto()
     REPEATED = auto()
@@ -40,11 +40,11 @@ class Callback(Enum):
 
 
 class Webhook(Generic[Payload]):
-    """An address for one callback; made by `ctx.webhook`.
+    """An address for one callback. `ctx.webhook` creates it.
 
     Attributes:
-        token: Ends the address. It holds a secret: give it only to whoever may call.
-        url: The whole address; None if the option `webhook_url` is not set.
+        token: Last part of the address. It holds a secret, so give it only to the system that calls.
+        url: The whole address. None if the option `webhook_url` is not set.
     """
 
     def __init__(self, turn: Turn, seq: int, token: str, declared: Any) -> None:
@@ -55,10 +55,18 @@ class Webhook(Generic[Payload]):
         self._declared = declared
 
     def wait(self, *, timeout: Duration | None = None) -> Coroutine[Any, Any, Payload]:
-        """The body of the first callback, also of one that came before. Takes a position if it has a timeout.
+        """Wait for the first callback. A callback that came before counts.
+
+        A call takes one position if it has a timeout, and none otherwise.
+
+        Args:
+            timeout: How long to wait. None: no limit.
+
+        Returns:
+            The body of the callback.
 
         Raises:
-            SignalTimeoutError: none came in time. One that comes later is kept for another `wait`.
+            SignalTimeoutError: no callback came before the timeout. A later callback is kept for another `wait`.
             SerializationError: the body does not fit the declared type.
         """
         if timeout is None:
@@ -100,7 +108,7 @@ class MintedWebhook(Primitive[Webhook[Any]]):
 
 
 class AwaitedCallback(Primitive[Any]):
-    """The callback of a webhook, at the webhook's own position. The waiter is the webhook's, whoever waits."""
+    """The callback of a webhook, at the webhook's own position, where its waiter is registered."""
 
     kind = CheckpointKind.SIGNAL
     begins_effect = False
@@ -143,7 +151,7 @@ class TimedCallback(Primitive[Any]):
         return await turn.hold(self._in_time(deadline))
 
     async def _decide(self, deadline: Checkpoint) -> Checkpoint:
-        """At the deadline: the callback, if it came after all, or else the timeout."""
+        """Record, at the deadline, the callback if it has come, or else the timeout."""
         turn = self.turn
         async with turn.transaction() as transaction:
             await own_run(turn, transaction)

@@ -1,6 +1,6 @@
-"""Which run a caller means by an id, and whether it is one that he may see.
+"""Finds the run that a caller means by an id, and checks that the caller may see it.
 
-A run's namespace never changes, so looking at it before a transaction is as good as within.
+A run's namespace never changes, so it can be checked before a transaction.
 """
 
 from fastapi_durable.engine.core.kernel import Kernel
@@ -18,10 +18,10 @@ def visible_store(kernel: Kernel) -> StateStore:
 
 
 async def resolve_run(kernel: Kernel, run_id: str) -> Run:
-    """The run of this id, or the one that it went on as.
+    """Return the run of an id, or the run that it continued as.
 
     Raises:
-        RunNotFoundError: there is none, or it is of another namespace than the engine's.
+        RunNotFoundError: there is no such run, or it is in another namespace than the engine's.
     """
     run = await head_of(kernel.store, run_id)
     if run is None or not is_visible(kernel.config, run):
@@ -30,10 +30,10 @@ async def resolve_run(kernel: Kernel, run_id: str) -> Run:
 
 
 async def require_visible(kernel: Kernel, run_id: str) -> None:
-    """Another namespace's run does not exist for an engine that has one; whether any exists is not looked at else.
+    """Refuse the id of a run that the engine does not see. An engine without a namespace accepts every id.
 
     Raises:
-        RunNotFoundError: it is of another namespace.
+        RunNotFoundError: the engine has a namespace, and no run in it has this id.
     """
     if kernel.config.namespace is None:
         return

@@ -1,7 +1,7 @@
-"""The type of what a call waits for: the row of its position tells it to senders, also to those of other processes.
+"""The type of what a call waits for. The row of its position stores it, so that senders of all processes can read it.
 
-A sender refuses a payload that does not fit, before anything is consumed. A payload that it cannot check, because the
-type has no name or is not loaded there, is checked when the run reads it.
+A sender refuses a payload that does not fit, before anything is consumed. If the sender cannot check it, because the
+type has no name or is not loaded, the payload is checked when the run reads it.
 """
 
 from typing import Any, Final

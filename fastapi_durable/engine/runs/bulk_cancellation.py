@@ -1,4 +1,4 @@
-"""`engine.cancel_where`: cancel every live run that a query selects, and say what became of each."""
+"""`engine.cancel_where`: cancel every live run that a query selects, and report the result of each."""
 
 from dataclasses import dataclass, field, replace
 
@@ -12,13 +12,13 @@ _PAGE = 200
 
 @dataclass(slots=True)
 class BulkCancellation:
-    """What became of the live runs that a query selected.
+    """The result of `cancel_where`.
 
     Attributes:
-        cancelled: Ended by this call, or with their parent in the course of it.
-        cancelling: Undoing their steps now.
-        ended: Ended by themselves before it was their turn, or were deleted.
-        failures: Why a run could not be cancelled, by its id.
+        cancelled: Number of runs that this call cancelled, directly or with their parent.
+        cancelling: Number of runs whose steps are being undone.
+        ended: Number of runs that ended, or were deleted, before this call reached them.
+        failures: Why a run could not be cancelled, by run id.
     """
 
     cancelled: int = 0
@@ -28,7 +28,7 @@ class BulkCancellation:
 
     @property
     def matched(self) -> int:
-        """How many live runs the query selected."""
+        """The number of live runs that the query selected."""
         return self.cancelled + self.cancelling + self.ended + len(self.failures)
 
 

@@ -1,8 +1,8 @@
-"""Cancelling a run, from any process and at any moment.
+"""Cancels a run, from any process and at any moment.
 
-A plain cancel is one transaction: the run and all its live descendants end as `cancelled`, their leases are taken away,
-and whoever drives one of them is refused at its next write. A compensating cancel sets `cancelling`: the worker that
-holds the run, or the next one that claims it, undoes the finished steps and then ends it.
+A plain cancel is one transaction. It ends the run and all its live descendants as `cancelled`, and takes away their
+leases, so their workers are refused at the next write. A compensating cancel sets `cancelling`: the worker that holds
+the run, or the next one that claims it, undoes the finished steps and then ends it.
 """
 
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -51,7 +51,7 @@ async def cancel(
 
 
 async def cancel_chain(kernel: Kernel, run_id: str, *, compensate: bool = False) -> Run:
-    """Cancel a run, or the one that it went on as, also if it goes on at this moment; see `cancel`.
+    """Cancel a run or the run that it continued as, even if it continues at this moment; see `cancel`.
 
     Raises:
         RunNotFoundError: no run has this id.
@@ -67,7 +67,7 @@ async def cancel_chain(kernel: Kernel, run_id: str, *, compensate: bool = False)
 
 
 async def cancel_all(kernel: Kernel, run_ids: Iterable[str]) -> None:
-    """Cancel several runs; those that do not exist or have ended are passed over."""
+    """Cancel several runs. Runs that do not exist or have ended are skipped."""
     for run_id in run_ids:
         try:
             await cancel_chain(kernel, run_id)
@@ -130,17 +130,19 @@ async def _cancel_tree(
     # By id: that is the order in which a publisher locks the runs that an event is for.
     for child_id in sorted([child.id async for child in _live_children(transaction, run.id)]):
         await lock_waiting_runs(transaction, child_id)
-        # It may go on as a new run at this moment, which the list does not have.
+        # It may continue as a new run at this moment, which the list does not have.
         child = await lock_head(transaction, child_id)
         if child is not None and not child.status.is_terminal and child.id not in touched:
             await _cancel_tree(kernel, transaction, child, compensate, error, touched, ended)
 
 
 async def _singletons_below(store: StateStore, run: Run) -> list[Run]:
-    """One live run below of each singleton key, so that the cancel can lock its gate before it locks a run.
+    """Return one live run of each singleton key below a run, so that the cancel can lock its gate before it locks a
+    run.
 
-    Else a run that comes to the gate meanwhile is overlooked, and an ending that wakes one of the tree meets the
-    cancel. What is beyond the limit, or begins after this look, leaves that to the second look of the run that waits.
+    Otherwise a run that reaches the gate meanwhile would be missed, and an ending that wakes a run of the tree would
+    conflict with the cancel. What is beyond the limit, or begins after this query, is left to the next poll of the
+    waiting run.
     """
     found: dict[str, Run] = {}
     level, seen = [run.id], {run.id}

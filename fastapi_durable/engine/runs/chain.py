@@ -1,8 +1,8 @@
-"""Chains: runs that followed one another through `ctx.continue_as_new`, `order`, `order~1`, `order~2`, ...
+"""Chains: runs that followed one another through `ctx.continue_as_new`: `order`, `order~1`, `order~2`, ...
 
-Whoever knows one run of a chain means the chain: what is asked of an earlier run goes to the one that lives. That one
-holds a waiter on the chain's token, so it is found with one read, also when earlier runs have been pruned. It goes with
-the run's other waiters when the chain ends; then the way leads from run to run.
+Any run id of a chain addresses its live run. That run holds a waiter on the chain's token, so one read finds it, even
+when earlier runs have been pruned. The waiter is removed with the run's other waiters when the chain ends. After that,
+the runs are followed one by one.
 """
 
 from fastapi_durable.model.records import Run, RunStatus, SignalWaiter
@@ -17,21 +17,21 @@ _LOOKED_BACK = 100
 
 
 async def successor_of(store: StateStore, run: Run) -> Run | None:
-    """The run that `run` went on as, if it ended by going on."""
+    """Return the run that `run` continued as. None if it did not."""
     if not may_have_gone_on(run):
         return None
     return await store.find_run(next_run_id(run.id))
 
 
 def may_have_gone_on(run: Run) -> bool:
-    """Whether it ended as a run does that goes on as another one."""
+    """Return whether the run ended like one that continued as another run."""
     return run.status is RunStatus.COMPLETED and run.output is None
 
 
 async def head_of(store: StateStore, run_id: str) -> Run | None:
-    """The run that is meant by `run_id` now: itself, or what it went on as; None if there is no such run."""
+    """Return the live run of the chain of `run_id`, or its last one. None if there is no such run."""
     run = await store.find_run(run_id)
-    # Again and again: what was found may have gone on before it was read.
+    # Again and again: what was found may have continued before it was read.
     while run is None or may_have_gone_on(run):
         further = await _further(store, run_id if run is None else run.id)
         if further is None:
@@ -41,7 +41,7 @@ async def head_of(store: StateStore, run_id: str) -> Run | None:
 
 
 async def lock_head(transaction: StoreTransaction, run_id: str) -> Run | None:
-    """The same, locked, so that it goes on no further; None if there is no such run."""
+    """Return the same run, locked, so that it cannot continue as another one. None if there is no such run."""
     run = await transaction.lock_run(run_id)
     # Over the chain's token as well: runs between this one and the one that lives may have been deleted.
     while run is None or may_have_gone_on(run):

@@ -1,7 +1,7 @@
-"""How a run ended, told to the run that waits for it.
+"""Delivers the ending of a run to the run that waits for it.
 
-The stored shape is the reference's, `{"ok": true, "value": ...}` or `{"ok": false, "error": "..."}`; a failure also
-carries `failure`, the whole error, which the reference ignores.
+The stored shape is that of nestjs-durable, `{"ok": true, "value": ...}` or `{"ok": false, "error": "..."}`. A failure
+also has `failure`, the whole error, which nestjs-durable ignores.
 """
 
 from dataclasses import replace

@@ -1,12 +1,12 @@
-"""The one door: every run is made and admitted here, whatever begins it.
+"""The one door: every run is created and admitted here, whatever starts it.
 
 A run is made in one of three ways. `new_run` begins the work of a workflow: a start, a child, an event, a schedule, a
 dead letter. `run_like` takes the place of another run: a retry with a new input, a fork, a continuation. `engine_run`
-is one of the engine's own, which hold an entity or collect events.
+makes one of the engine's own runs, which hold an entity or collect events.
 
-It is admitted by `admit`, in the transaction of what begins it, or by `create`, which is a transaction of its own.
-Both hold a bounded singleton to its bound. The caller locks `names_of_beginning` first, together with its own names
-and in sorted order, as everybody does.
+`admit` admits a run in the transaction of what starts it, and `create` in a transaction of its own. Both keep the limit
+of a bounded singleton. The caller first locks `names_of_beginning`, together with its own names and in sorted order, as
+every caller does.
 """
 
 import logging
@@ -121,8 +121,8 @@ def run_like(
     """
     if is_engine_workflow(source.workflow):
         raise InputValidationError(
-            f"run {source.id[:80]!r} belongs to the engine and cannot be repeated: retry it, or delete it and it "
-            "begins anew when it is needed"
+            f"run {source.id[:80]!r} belongs to the engine and cannot be repeated. Retry it, or delete it: the "
+            "engine starts it again when needed"
         )
     now = clock.now()
     expires_at = source.expires_at
@@ -202,7 +202,7 @@ async def admit(transaction: StoreTransaction, definition: WorkflowDefinition | 
 
 
 async def create(kernel: Kernel, definition: WorkflowDefinition, run: Run) -> CreatedRun:
-    """Admit the run by itself: one statement, unless it is one of a bounded singleton.
+    """Admit a run in a transaction of its own. It is one statement, unless the run belongs to a bounded singleton.
 
     Raises:
         SingletonQueueFullError: as `admit`.
@@ -220,10 +220,10 @@ async def create(kernel: Kernel, definition: WorkflowDefinition, run: Run) -> Cr
 
 
 def refuse_other(found: Run, wanted: Run) -> None:
-    """A run that was there already is the answer only if it is the one that was asked for.
+    """Refuse a run that existed already, unless it is the one that the caller asked for.
 
     Raises:
-        RunIdTakenError: it is another workflow's, or another namespace's.
+        RunIdTakenError: it belongs to another workflow or another namespace.
     """
     if (found.workflow, found.namespace) != (wanted.workflow, wanted.namespace):
         raise RunIdTakenError(found.id, wanted.workflow)
@@ -244,14 +244,14 @@ async def admit_or_refuse(
 
 
 def report(kernel: Kernel, refusal: Refusal) -> None:
-    """Log that a run did not begin, and tell those who count it."""
+    """Log that a run was not started, and send the live event that counts it."""
     run, error = refusal
     _log.warning("run %s of workflow %r was not started: %s", run.id, run.workflow, error.message)
     kernel.events.run("run.refused", run, error=error)
 
 
 def is_bounded(definition: WorkflowDefinition) -> bool:
-    """Whether only so many runs of one singleton key may wait."""
+    """Return whether the number of waiting runs of a singleton key is limited."""
     return definition.singleton is not None and definition.singleton.max_queue_depth is not None
 
 

@@ -1,6 +1,7 @@
-"""From a delivery to the position that waits for it: recorded and woken in the transaction that consumes it.
+"""From a delivery to the position that waits for it.
 
-The one way to answer a waiter, whoever left it: for a signal, an event, or the end of another run.
+The transaction that consumes the delivery also records it and wakes the run. This is the only way to answer a waiter:
+of a signal, of an event, or of the end of another run.
 """
 
 from datetime import datetime
@@ -32,21 +33,24 @@ async def deliver_to_waiter(
     codec: Codec | None = None,
     what: str = "the payload",
 ) -> Run | None:
-    """Record `payload` at the position that left `waiter`, remove the waiter and wake the run.
+    """Record `payload` at the position that left `waiter`, remove the waiter, and wake the run.
 
-    The run is locked before its waiter is removed, as by whoever ends the run and removes all of them.
+    The run is locked before its waiter is removed. So does the transaction that ends the run and removes all its
+    waiters.
 
     Args:
-        place: Where the run may go on at once.
-        codec, what: Of somebody who can still be told that the payload, of this name, does not fit.
+        place: Slot in which the run may continue at once.
+        codec: Codec that checks the payload for a caller who can still be told that it does not fit.
+        what: Name of the payload in that error.
 
     Returns:
-        The run that received it, as it was before; None if it has ended, or its position was settled by somebody else.
-        Then only the waiter is gone.
+        The run that received it, as it was before. None if it has ended, or if another delivery settled its position.
+            Then
+        only the waiter was removed.
 
     Raises:
-        SerializationError: the payload does not fit the type that the waiting call declares. The caller's transaction
-            ends with it, so nothing is consumed.
+        SerializationError: the payload does not fit the type of the waiting call. The caller's transaction ends with
+            it, so nothing is consumed.
     """
     run = await transaction.lock_run(waiter.run_id)
     await transaction.remove_signal_waiter(waiter)
@@ -126,7 +130,7 @@ def _received(waiter: SignalWaiter, begun: Checkpoint | None, payload: Json, now
 
 
 def tell_receiver(notifications: Notifications, receiver: Run, place: LocalDispatch | None = None) -> None:
-    """Say after the commit that a run received something: to its turn if it has one, else to whoever may claim it."""
+    """Notify the run's turn, or the workers that may claim it, of a delivery, after the commit."""
     if receiver.locked_by is not None:
         notifications.delivered(receiver.id)
     elif place is None or place.run is None:

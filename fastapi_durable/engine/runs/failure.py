@@ -33,10 +33,10 @@ _STORED = (StepFailedError, ChildFailedError, EntityOperationError, TaskFailedEr
 
 
 def error_record(error: BaseException, *, retryable: bool | None = None, depth: int = 0) -> ErrorRecord:
-    """What is stored of `error`: message, class name, code, stack and cause, each bounded in size.
+    """Return the stored form of `error`: message, class name, code, stack and cause, each bounded in size.
 
-    The `code` is that of a `FatalError`, of a failed step or run, or a string attribute `code` of any other exception.
-    The cause of several failures is the first of them; the message tells of the others.
+    The `code` is that of a `FatalError`, of a failed step or run, or the string attribute `code` of any other
+    exception. The cause of several failures is the first of them, and the message names the others.
     """
     # By the class, here and below: an instance may answer `isinstance` with an exception of its own.
     kind = type(error)
@@ -69,7 +69,7 @@ def named(error: BaseException) -> str:
 
 
 def attribute_of(error: BaseException, name: str) -> Any:
-    """An attribute of an exception; None if it has none, or cannot be asked."""
+    """Return an attribute of an exception. None if it has none, or if reading it fails."""
     try:
         return getattr(error, name, None)
     except BaseException:
@@ -77,7 +77,7 @@ def attribute_of(error: BaseException, name: str) -> Any:
 
 
 def storable_record(error: ErrorRecord) -> ErrorRecord:
-    """A failure that somebody else described, such as a transport, within the same bounds."""
+    """Return a failure that another component described, such as a transport, within the same bounds."""
     causes: list[ErrorRecord] = []
     cause: ErrorRecord | None = error
     while cause is not None and len(causes) < _STORED_CAUSES:
@@ -108,7 +108,9 @@ def _first_failure(error: BaseException) -> Any:
 
 
 def _bounded(error: ErrorRecord) -> ErrorRecord:
-    """The error with at most so many causes: each run that a failure comes through adds one. The middle is left out."""
+    """Return the error with a bounded number of causes, because each run that a failure passes adds one. The middle
+    is dropped.
+    """
     causes = [error]
     while (cause := causes[-1].cause) is not None:
         causes.append(cause)

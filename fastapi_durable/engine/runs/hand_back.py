@@ -1,4 +1,4 @@
-"""Handing a run back: its worker gives it up alive, and another one may go on with it at once."""
+"""Hands a run back: its worker releases it alive, and another worker can continue it at once."""
 
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Run, RunChanges, RunStatus

@@ -26,14 +26,14 @@ _FIRST_POLL = timedelta(milliseconds=50)
 
 
 class RunHandle(Generic[Output]):
-    """Refers to a run by its id; cheap, and valid in any process.
+    """Refers to a run by its id. A handle holds no connection, and works in any process.
 
     Args:
         is_open: Whether the transaction that started the run is open.
 
     Attributes:
-        run_id: The run's id.
-        created: Whether the `start` that returned this handle created the run, or found it there.
+        run_id: The id of the run.
+        created: Whether the call that returned this handle created the run. False: the run existed.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class RunHandle(Generic[Output]):
         self._is_open = is_open
 
     async def run(self) -> Run:
-        """The run as it is stored now.
+        """Return the run as it is stored now.
 
         Raises:
-            RunNotFoundError: it was deleted.
-            RunNotCommittedError: the transaction that started it is open.
+            RunNotFoundError: the run was deleted.
+            RunNotCommittedError: the transaction that started the run is open.
         """
         self._refuse_uncommitted()
         run = await self._store.find_run(self.run_id)
@@ -71,21 +71,33 @@ class RunHandle(Generic[Output]):
         return run
 
     async def status(self) -> RunStatus:
-        """The run's present status.
+        """Return the status that the run has now.
 
         Raises:
-            RunNotFoundError: it was deleted.
+            RunNotFoundError: the run was deleted.
+            RunNotCommittedError: the transaction that started the run is open.
         """
         return (await self.run()).status
 
     async def result(self, timeout: Duration | None = None) -> Output:
-        """Wait until the run has ended, and return its output. A run that goes on as a new one ends with the last one.
+        """Wait until the run has ended, and return its output.
+
+        If the run continues as a new run, the handle waits for the last one.
+
+        Args:
+            timeout: How long to wait. None: no limit.
+
+        Returns:
+            The output of the run.
 
         Raises:
-            RunFailedError, RunCancelledError, RunDeadError: it ended without one.
-            ResultTimeoutError: it has not ended after `timeout`; it goes on.
-            RunNotFoundError: it does not exist.
-            RunNotCommittedError: the transaction that started it is open.
+            RunFailedError: the run failed.
+            RunCancelledError: the run was cancelled.
+            RunDeadError: the run is dead.
+            ResultTimeoutError: the run has not ended after `timeout`. It continues.
+            RunNotFoundError: no run has this id.
+            RunNotCommittedError: the transaction that started the run is open.
+            SerializationError: the output does not fit the declared type.
         """
         self._refuse_uncommitted()
         limit = None if timeout is None else parse_duration(timeout)
@@ -95,7 +107,7 @@ class RunHandle(Generic[Output]):
             head = await head_of(self._store, run.id)
             if head is None or head.id == run.id:
                 break
-            # One limit for all of them: a run may go on as new ones without end.
+            # One limit for all of them: a run may continue as new runs without end.
             run = await self._finished(head.id, limit, deadline)
         match run.status:
             case RunStatus.FAILED:

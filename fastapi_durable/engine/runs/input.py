@@ -25,11 +25,11 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
     label = f"the input of workflow {definition.name!r}"
     if definition.input_type is NoInput:
         if given and value is not None:
-            raise InputValidationError(f"workflow {definition.name!r} takes no input")
+            raise InputValidationError(f"the input of workflow {definition.name!r} must be left out, got one")
         return None
     if not given:
         if definition.default is NO_DEFAULT:
-            raise InputValidationError(f"workflow {definition.name!r} takes an input; none was given")
+            raise InputValidationError(f"the input of workflow {definition.name!r} must be given, got none")
         value = definition.default
     try:
         return codec.encode_given(value, definition.input_type, what=label)
@@ -38,10 +38,10 @@ def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, gi
 
 
 def encode_sent(codec: Codec, value: Any, *, what: str) -> Json:
-    """The stored form of a value that somebody outside sends: the payload of a signal, for example.
+    """Return the stored form of a value that a caller sends, such as the payload of a signal.
 
     Raises:
-        InputValidationError: it cannot be stored.
+        InputValidationError: the value cannot be stored.
     """
     try:
         return codec.encode(value, Any, what=what)

@@ -22,15 +22,15 @@ def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Co
 
 
 def relabelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
-    """The tags of a run that takes those of another one over; the singleton key is that of its own input."""
+    """Return the tags of a run that takes over those of another run, with the singleton key of its own input."""
     return labelled(codec, definition, input, [tag for tag in tags if not tag.startswith(SINGLETON_TAG)])
 
 
 def continued(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
-    """The tags of a run that another one goes on as: the same, with the singleton key of its own input.
+    """Return the tags of a run that another run continues as: the same tags, with the singleton key of its own input.
 
     Raises:
-        InputValidationError: the workflow's singleton key cannot be made of the input.
+        InputValidationError: the workflow's singleton key cannot be made from the input.
     """
     singleton = singleton_tag(codec, definition, input)
     if singleton in tags:
@@ -40,5 +40,5 @@ def continued(codec: Codec, definition: WorkflowDefinition, input: Json, tags: C
 
 
 def schedule_tag(key: str) -> str:
-    """The tag of every run of a schedule, by which those that have not ended are found."""
+    """Return the tag of every run of a schedule. It finds the runs that have not ended."""
     return f"{SCHEDULE_TAG}{key}"

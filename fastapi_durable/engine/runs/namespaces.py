@@ -10,5 +10,5 @@ def namespace_of(config: EngineConfig) -> str:
 
 
 def is_visible(config: EngineConfig, run: Run) -> bool:
-    """Whether callers of this engine may see and touch the run; an engine without a namespace is there for all."""
+    """Return whether this engine sees the run. An engine without a namespace sees every run."""
     return config.namespace is None or run.namespace == config.namespace

@@ -1,7 +1,7 @@
-"""What an operator did to a run, kept in the run's own history.
+"""Records what operators did to a run, in the run's own history.
 
-A trace is a finished row at a position of its own, far below those of compensations, so no replay meets it. It is
-written in the transaction that does what it tells of.
+A trace is a finished row at a position of its own, far below those of compensations, so no replay meets it. The
+transaction of the operator's action writes it.
 """
 
 import logging
@@ -21,7 +21,7 @@ RETRY_TRACE: Final = f"{_PREFIX}retry"
 
 
 def is_trace(checkpoint: Checkpoint) -> bool:
-    """Whether the row tells of an operator's action, rather than of the workflow."""
+    """Return whether a row records an action of an operator, not of the workflow."""
     return checkpoint.seq <= _FIRST_TRACE
 
 

@@ -1,4 +1,4 @@
-"""Queues as an engine sees them: what a start may name, and what is told to the store."""
+"""Queues of an engine: which queues a start may name, and which limits the store holds."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -34,23 +34,23 @@ def queues_by_name(queues: Iterable[Queue]) -> dict[str, Queue]:
     known: dict[str, Queue] = {}
     for queue in queues:
         if known.setdefault(queue.name, queue) is not queue:
-            raise DefinitionError(f"two queues are called {queue.name!r}; give one of them another name")
+            raise DefinitionError(f"the name of a queue must be unique, got {queue.name!r} twice")
     return known
 
 
 def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) -> Place:
-    """The queue and the key of a run that is started; "" for none.
+    """Return the queue and the fairness key of a run that is started. "" for none.
 
     Raises:
-        InputValidationError: no such queue is declared, or the key is no good.
+        InputValidationError: no such queue is declared, or the key is invalid.
     """
     if name is None:
         if fairness_key is not None:
-            raise InputValidationError("a fairness_key is about a queue: start the run with queue= as well")
+            raise InputValidationError("fairness_key must be given together with queue, got it alone")
         return NO_PLACE
     if name not in queues:
         known = ", ".join(sorted(map(repr, queues))) or "none"
-        raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}); add it to queues=[...]")
+        raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}). Add it to queues=[...]")
     key = "" if fairness_key is None else fairness_key
     if key != "" and not fits_index(key, _KEY_LIMIT):
         raise InputValidationError(f"fairness_key must be {index_rule(_KEY_LIMIT)} or empty, got {key!r:.80}")
@@ -58,7 +58,7 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
 
 
 def refuse_delay_in_queue(queues: Mapping[str, Queue], place: Place) -> None:
-    """Refuse a run that begins later in a queue that counts beginnings: a claim takes it for one that goes on.
+    """Refuse a delayed run in a queue with a rate limit: a claim would take it for a run that continues.
 
     Raises:
         InputValidationError: the queue has a rate limit.
@@ -71,10 +71,11 @@ def refuse_delay_in_queue(queues: Mapping[str, Queue], place: Place) -> None:
 
 
 async def know_queue(kernel: Kernel, namespace: str, name: str) -> None:
-    """See that the namespace of a run that is about to be created has the queue `name`; "" for none.
+    """Declare the queue `name` ("" for none) in the namespace of a run that is about to be created.
 
-    Workers declare the queues of their own namespace. A run in a queue that its namespace does not have would wait for
-    ever. Limits that are there already stay: those who drive runs decide on them, and may be newer than this process.
+    Workers declare the queues of their own namespace. A run in a queue that its namespace does not have would wait
+    without end. Existing limits stay: the processes that drive runs decide on them, and may be newer than this
+    process.
     """
     if not name or namespace in kernel.namespaces_with_queues:
         return
@@ -84,7 +85,7 @@ async def know_queue(kernel: Kernel, namespace: str, name: str) -> None:
 
 
 async def declare_queues(kernel: Kernel) -> None:
-    """Tell the store the limits of every queue. Those that were told last hold for all processes."""
+    """Save the limits of every queue. The limits that were saved last hold for all processes."""
     namespace = namespace_of(kernel.config)
     for queue in kernel.queues.values():
         await kernel.store.save_queue(_declared(queue, namespace, kernel.clock.now()))

@@ -1,7 +1,7 @@
-"""Runs that stand in for another one: `<id>~retry~<8 characters>`, made by `engine.retry_with_input`.
+"""Runs that replace another run: `<id>~retry~<8 characters>`, made by `engine.retry_with_input`.
 
-Such a run belongs to the parent of its origin. Where a parent waits for the origin, the success of the retry counts as
-the origin's own; its failure only if nothing else can bring a success any more.
+Such a run belongs to the parent of its origin. If a parent waits for the origin, a success of the retry counts as the
+origin's own. A failure counts only if no other retry can still succeed.
 """
 
 from dataclasses import replace
@@ -18,12 +18,12 @@ _LIMIT = 200
 
 
 async def retries_of(store: StateStore, run: Run) -> list[Run]:
-    """The runs that retry a child with other input; those of a run without a parent are nobody's concern."""
+    """Return the runs that retry a child with other input. A run without a parent has none."""
     if run.parent_run_id is None:
         return []
     siblings = await store.list_runs(RunQuery(parent_run_id=run.parent_run_id, workflow=run.workflow, limit=_LIMIT))
     retries = {sibling.id: sibling for sibling in siblings if origin_of(sibling.id) == run.id}
-    # One that went on as a new run has come to nothing yet: the new one has its id, and stands in for it.
+    # One that continued as a new run has come to nothing yet: the new one has its id, and stands in for it.
     return [each for each in retries.values() if not (may_have_gone_on(each) and next_run_id(each.id) in retries)]
 
 

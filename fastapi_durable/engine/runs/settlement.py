@@ -1,7 +1,7 @@
-"""Ending a run: one transition out of its live status, with everything that belongs to it.
+"""Ends a run: one transition out of its live status, with everything that belongs to it.
 
-The status changes only under the guards that the caller names, so of two endings one happens. In the same transaction
-the run's own waiters go, or a later signal would be swallowed by a finished run; and whoever awaits the run is told.
+The status changes only under the guards of the caller, so of two endings one takes effect. The same transaction removes
+the run's own waiters, because a finished run would swallow a later signal, and wakes the runs that wait for this one.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -32,20 +32,21 @@ async def settle_run(
     locks: Collection[str] = (),
     checkpoints: Sequence[PreparedCheckpoint] = (),
 ) -> bool:
-    """Give a run its terminal status and release its lease.
+    """Give a run its terminal status, and release its lease.
 
     Args:
-        run: As the caller knows it. Its `wake_count` is a guard: a delivery, a request to cancel, or somebody who
-            began to await the run since then wants to be looked at first.
-        statuses, token: Further guards; see `StateStore.update_run`.
-        put_waiters: Whether the run may have left signal waiters; without them, and if nobody waits for the run, the
-            ending is one statement.
-        also: What else the transaction does if the run ends by it.
+        run: The run as the caller read it. Its `wake_count` is a guard: a delivery, a request to cancel, or a new
+            waiter since then must be handled first.
+        statuses: Further guard; see `StateStore.update_run`.
+        token: Further guard; see `StateStore.update_run`.
+        put_waiters: Whether the run may have left signal waiters. If not, and if no run waits for it, the ending is
+            one statement.
+        also: What else the transaction does if it ends the run.
         locks: Names that `also` needs locked.
-        checkpoints: What the run recorded last, stored by the same commit.
+        checkpoints: The last checkpoints of the run, stored by the same commit.
 
     Returns:
-        False if a guard does not hold; nothing was written then.
+        False if a guard does not hold. Nothing was written then.
     """
     guards: dict[str, Any] = {"statuses": statuses, "token": token, "wake_count": run.wake_count}
     changes = ending(clock, status, output=output, error=error)
@@ -93,10 +94,10 @@ async def _may_be_awaited(store: StateStore, run: Run) -> bool:
 
 
 async def lock_waiting_runs(transaction: StoreTransaction, run_id: str) -> None:
-    """Lock the runs that wait for the end of a run, before it is locked itself, by the transaction that ends it.
+    """Lock the runs that wait for the end of a run, before the run itself, in the transaction that ends it.
 
-    A run that waits comes before the one that it waits for: so it is for a run that joins another one, and for one that
-    is cancelled or retried with its children.
+    A waiting run is always locked before the run that it waits for. A run that joins another one, and a run that is
+    cancelled or retried with its children, follow the same order.
     """
     waiters = [await transaction.find_signal_waiter(token) for token in _awaited_by(run_id)]
     for waiting in sorted({waiter.run_id for waiter in waiters if waiter is not None}):
@@ -112,7 +113,7 @@ def _awaited_by(run_id: str) -> list[str]:
 async def after_ending(
     transaction: StoreTransaction, clock: Clock, run: Run, ended: dict[str, Any], *, has_waiters: bool = True
 ) -> None:
-    """What the transaction that ends a run does besides: its waiters go, its slot is free, its parent is told."""
+    """Remove the waiters of a run that ends, free its slot, and wake its parent, in the same transaction."""
     if has_waiters:
         await transaction.remove_signal_waiters_of_run(run.id)
     await leave_gate(transaction, clock, run)

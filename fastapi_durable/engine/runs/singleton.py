@@ -1,10 +1,10 @@
-"""Singletons: of all runs of a workflow with the same key, at most `limit` are under way at a time.
+"""Singletons: of all runs of a workflow with the same key, at most `limit` are under way at the same time.
 
-The right to be under way is a row: a waiter `singleton:<gate>:slot:<n>` that belongs to the run. A token has one owner,
-so the database itself keeps the limit, whoever gets there first. Slots go with the run's other waiters in the
-transaction that ends it, however it ends. A run that gets none leaves `singleton:<gate>:queue:<creation>:<id>` and
-suspends. The ending that frees a slot wakes the first of them that still sleeps, and a run that passes the gate and
-leaves slots free wakes the next. Both sides hold the gate's name, so no wake is lost.
+A slot is a row: a waiter `singleton:<gate>:slot:<n>` that belongs to the run. A token has one owner, so the database
+itself keeps the limit. Slots are removed with the run's other waiters, in the transaction that ends the run. A run
+without a slot leaves `singleton:<gate>:queue:<creation>:<id>` and suspends. The ending that frees a slot wakes the
+first waiting run that still sleeps. A run that passes the gate and leaves slots free wakes the next one. Both sides
+hold the gate's name, so no wake-up is lost.
 """
 
 from datetime import datetime, timedelta
@@ -35,10 +35,10 @@ _LOOKED_AT = 100
 
 
 def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> str | None:
-    """The tag that a run of this encoded input gets; None if the workflow is no singleton.
+    """Return the tag of a run with this encoded input. None if the workflow is not a singleton.
 
     Raises:
-        InputValidationError: the key cannot be made, or cannot be stored.
+        InputValidationError: the key of the input cannot be made or stored.
     """
     if definition.singleton is None:
         return None
@@ -49,7 +49,9 @@ def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> 
         else:
             key = key_of(codec.decode(input, definition.input_type, what=f"the input of {definition.name!r}"))
     except Exception as error:
-        raise InputValidationError(f"the singleton key of workflow {definition.name!r} failed: {error}") from error
+        raise InputValidationError(
+            f"the singleton key function of workflow {definition.name!r} failed: {error}"
+        ) from error
     text = str(key)
     if not fits_index(text, _KEY_LIMIT):
         raise InputValidationError(
@@ -59,7 +61,9 @@ def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> 
 
 
 def gate_of(run: Run) -> str | None:
-    """Names what the run has to pass: its namespace, workflow and key; None if it is no singleton."""
+    """Return the name of the gate that the run must pass: namespace, workflow and key. None if it is not a
+    singleton.
+    """
     if not run.tags:
         return None
     tag = next((tag for tag in run.tags if tag.startswith(SINGLETON_TAG)), None)
@@ -104,7 +108,7 @@ async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int)
     """Take a slot for a claimed run, or suspend it until one is free.
 
     Returns:
-        Whether the run may go on. False: it waits, and its lease is released.
+        Whether the run may continue. False: it waits, and its lease is released.
 
     Raises:
         LeaseLostError: the run is not leased under `token` any more.
@@ -159,7 +163,7 @@ async def _queue_up(transaction: StoreTransaction, clock: Clock, place: SignalWa
 
 
 async def _waiting_before(transaction: StoreTransaction, queue: str, place: SignalWaiter, *, at_most: int) -> int:
-    """How many runs are in the queue before `place` and can go on; counting stops at `at_most`.
+    """How many runs are in the queue before `place` and can continue; counting stops at `at_most`.
 
     A blocked run keeps its place, but does not keep a slot empty until a deploy.
     """
@@ -174,9 +178,9 @@ async def _waiting_before(transaction: StoreTransaction, queue: str, place: Sign
 
 
 async def _wake_next(transaction: StoreTransaction, gate: str, now: datetime) -> bool:
-    """Wake the run that has waited longest of those that still sleep; the caller holds the gate's name.
+    """Wake the run that has waited longest and still sleeps. The caller holds the gate's name.
 
-    A run that is awake will come to the gate by itself. Waking it twice would leave the second slot empty.
+    A run that is awake comes to the gate anyway. Waking it twice would leave the second slot empty.
     """
     for waiter in await transaction.list_signal_waiters(prefix=f"{gate}:queue:", limit=_LOOKED_AT):
         run = await transaction.find_run(waiter.run_id)

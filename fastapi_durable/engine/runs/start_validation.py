@@ -50,7 +50,8 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
             raise InputValidationError(f"a tag must be {index_rule(_TAG_LIMIT)}, got {tag!r:.80}")
         if tag.startswith(SINGLETON_TAG):
             raise InputValidationError(
-                f"the engine makes the tag {tag[:80]!r} of a singleton's key; declare `singleton=` on the workflow"
+                f"a tag must not look like a singleton's key, which only the engine adds, got {tag[:80]!r}. Declare "
+                "`singleton=` on the workflow"
             )
         if tag.startswith(SCHEDULE_TAG):
             raise InputValidationError(
@@ -81,8 +82,8 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
             )
         if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
             raise InputValidationError(
-                f"the search attribute {key!r} is beyond 2**53, where not every integer can be told from the next: "
-                "give it as a text"
+                f"the search attribute {key!r} must be an integer between -2**53 and 2**53, got {value!r:.80}. Pass "
+                "a larger integer as a text"
             )
 
 
@@ -95,7 +96,7 @@ def checked_moment(clock: Clock, delay: Any, at: Any) -> datetime | None:
     if delay is None and at is None:
         return None
     if delay is not None and at is not None:
-        raise InputValidationError("delay and at exclude each other: give one of them")
+        raise InputValidationError("at most one of delay and at must be given, got both")
     now = clock.now()
     if delay is not None:
         try:

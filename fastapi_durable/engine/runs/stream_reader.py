@@ -1,7 +1,7 @@
-"""Following a stream of a run: page by page, and then item by item as they come.
+"""Follows a stream of a run: page by page, and then item by item.
 
-A reader holds its place and nothing else, so readers do not wait for each other. It is woken by word of the run, from
-this process or another one, and looks by itself once a poll interval.
+A reader holds only its offset, so readers do not wait for each other. Notifications of the run wake it, from this
+process or another one. It also polls once per poll interval.
 """
 
 import asyncio
@@ -27,12 +27,12 @@ class StreamItem(Generic[T]):
     """An item of a stream.
 
     Attributes:
-        offset: Its place: `read_stream(..., after=offset)` goes on behind it.
-        data: What was appended.
-        step: The id of the step that appended it; None: the workflow's body.
-        attempt: Each execution of a step has a higher number.
-        begins_again: A repeated execution of the step appends its first item: what came from this step before is void.
-        at: When it was appended.
+        offset: Position in the stream. `read_stream(..., after=offset)` continues after it.
+        data: The item.
+        step: Id of the step that appended it. None: the workflow's body.
+        attempt: Number of the execution of the step. A later execution has a higher one.
+        begins_again: Whether this is the first item of a repeated execution. Drop the earlier items of this step.
+        at: Time at which the item was appended.
     """
 
     offset: int
@@ -62,10 +62,10 @@ class StreamReader:
         self._due_at = float("-inf")
 
     async def read(self) -> list[StreamRow]:
-        """The next items, up to a hundred; none: there are no more yet, or the stream `has_ended`.
+        """Return the next items, up to a hundred. None yet: an empty list, or the stream `has_ended`.
 
         Raises:
-            RunNotFoundError: the run does not exist, or not any more.
+            RunNotFoundError: the run does not exist, or was deleted.
         """
         # Before the store is asked: what is told meanwhile is looked for once more.
         self._watch.heard.clear()
@@ -109,7 +109,7 @@ class StreamReader:
 
 @contextmanager
 def reader_of(kernel: Kernel, run_id: str, stream: str, after: int | None) -> Iterator[StreamReader]:
-    """A reader of what follows `after`; None: of everything. It hears of the run while the block is open."""
+    """A reader of what follows `after`; None: of everything. It learns of the run while the block is open."""
     with kernel.notifications.watch_streams(run_id) as watch:
         yield StreamReader(kernel, run_id, stream, after, watch)
 

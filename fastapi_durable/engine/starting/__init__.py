@@ -1,1 +1,1 @@
-"""How runs come to be: by a call, on a queue, by an event."""
+"""How runs are started: by a call, in a queue, or by an event."""

@@ -1,11 +1,13 @@
 """Accumulators: the engine's own runs that collect events before they start a workflow.
 
-`__evtacc__:<workflow>` is the run's id and the token of its signals. Starting the workflow and recording that is one
-transaction. After each start, or many events, the run goes on in place with an empty history and what it still holds.
+`__evtacc__:<workflow>` is the id of the run and the token of its signals. Starting the workflow and recording the start
+is one transaction. After each start, or many events, the run restarts in place, with an empty history and the events
+that it still holds.
 
-Each event brings the `debounce=` or `batch=` of the process that published it, and that holds from then on for what is
-collected. So a deploy changes the option with its first event, and processes of two deploys may publish and drive side
-by side. The name of the run's workflow is that of the option with which it was created, and says nothing later.
+Each event carries the `debounce=` or `batch=` of the process that published it. That option then holds for the
+collected events. So a deploy changes the option with its first event, and processes of two deploys may publish and
+drive at the same time. The name of the run's workflow is that of the option with which it was created, and means
+nothing later.
 """
 
 import logging
@@ -76,7 +78,7 @@ def accumulator_input(definition: WorkflowDefinition) -> Json:
 
 
 def accumulator_event(definition: WorkflowDefinition, event: Event) -> Json:
-    """What an accumulator is told of an event."""
+    """What an accumulator learns of an event."""
     told: dict[str, Json] = {"id": event.id, "payload": event.payload, _RULE: _rule_of(definition)}
     if (other_name := name_in_id(definition, event.name)) is not None:
         told["event"] = other_name
@@ -93,7 +95,7 @@ def _rule_of(definition: WorkflowDefinition) -> dict[str, Json]:
 
 
 async def collect(ctx: WorkflowContext, input: Collected) -> None:
-    """Collect events until they start the target, or the history is long enough; then go on in place."""
+    """Collect events until they start the target, or the history is long enough; then continue in place."""
     turn, held, until = turn_of(ctx), list(input.events), input.until
     seen = deque(input.seen, maxlen=_REMEMBERED_IDS)
     rule = Rule(windowMs=input.windowMs, maxSize=input.maxSize)
@@ -136,7 +138,7 @@ async def collect(ctx: WorkflowContext, input: Collected) -> None:
 
 
 def _limit(turn: Turn, rule: Rule, held: list[dict[str, Any]], until: datetime | None) -> timedelta | None:
-    """How long to wait for the next event; None: for ever."""
+    """How long to wait for the next event; None: without end."""
     if rule.maxSize is None:
         return rule.window if held else None
     return None if until is None else max(timedelta(0), until - turn.kernel.clock.now())
@@ -164,13 +166,14 @@ async def _next_event(turn: Turn, timeout: timedelta | None) -> dict[str, Any]:
 
 
 class TargetStart(Primitive[int]):
-    """Starts the target as runs of their own: they outlive the accumulator, and are not cancelled with it.
+    """Starts the target workflow as runs without a parent, so they outlive the accumulator and are not cancelled with
+    it.
 
-    Returns how many of the events, from the first one on, they have.
+    It returns how many of the events they have, from the first one on.
 
     Args:
-        events: What was collected. The target as this process knows it says what becomes of them: one run for all of a
-            batch, else one for each. So the input fits it, also where a deploy has made a batch of single events.
+        events: The collected events. The target as this process declares it decides: one run for all of a batch, or
+            else one run for each event. So the input fits, even where a deploy has made a batch of single events.
     """
 
     def __init__(self, turn: Turn, seq: int, target: str, events: list[dict[str, Any]]) -> None:
@@ -218,7 +221,7 @@ class TargetStart(Primitive[int]):
         if definition.batch is not None:
             return [self._run(definition, events[-1], {"events": [event["payload"] for event in events]})]
         if len(events) > 1:
-            _log.info("workflow %r takes no batches any more: %d events start a run each", target, len(events))
+            _log.info("workflow %r no longer declares a batch: each of %d events starts a run", target, len(events))
         return [self._run(definition, event, event["payload"]) for event in events[:_STARTS_AT_ONCE]]
 
     def _run(self, definition: WorkflowDefinition, last: dict[str, Any], payload: Json) -> Run | None:

@@ -1,8 +1,8 @@
-"""Background tasks: a step that is called from outside as a run of its own, without a workflow around it to write.
+"""Background tasks: a step that a caller starts as a run of its own, without a workflow around it.
 
-Every step of the module's `steps=[...]` has a workflow `<step>.task` of one call. Its run is a run like any other: it
-is claimed by processes that know the step, retried by the step's policy, shown in the console and kept as long as
-others.
+Every step of the module's `steps=[...]` has a workflow `<step>.task` with one call. Its run is an ordinary run:
+processes that know the step claim it, the step's policy retries it, the console shows it, and retention keeps it like
+any other.
 """
 
 from collections.abc import Callable, Iterable
@@ -46,7 +46,7 @@ def task_workflow(steps: StepRegistry, step: Callable[..., Any] | str) -> str:
     """
     wanted = steps.resolve(step)
     if steps.get(wanted.name).function != wanted.function:
-        raise DefinitionError(f"another step is registered as {wanted.name!r}; give one of them another name")
+        raise DefinitionError(f"another step is registered as {wanted.name!r}. Give one of them another name")
     return checked_workflow_name(_name(wanted))
 
 

@@ -89,7 +89,7 @@ class EventTriggers:
             # Another operator may retry or delete it at this moment: what a retried one has collected stays.
             stored = await transaction.lock_run(token) or (await transaction.create_run(wanted)).run
         if stored.status.is_terminal:
-            # An operator ended it: the next event begins it anew, or events would be kept for nobody.
+            # An operator ended it: the next event begins it again, or events would be kept for nobody.
             await transaction.remove_checkpoints(token)
             await transaction.update_run(
                 token,

@@ -18,13 +18,13 @@ def triggered_run(
     traceparent: str | None,
     other_name: str | None = None,
 ) -> Run:
-    """The run that an event starts: `evt:<event id>:<workflow>`, in the trace of who published the event.
+    """Return the run that an event starts, `evt:<event id>:<workflow>`, in the trace of the event's publisher.
 
     Args:
-        other_name: The event's name, if it is not the first one in `on_event=`; see `name_in_id`.
+        other_name: Name of the event, if it is not the first one in `on_event=`; see `name_in_id`.
 
     Raises:
-        InputValidationError: the payload is no input of the workflow, or the id would be too long.
+        InputValidationError: the payload does not fit the workflow's input, or the id would be too long.
     """
     run_id = _run_id(namespace, event_id, definition.name, other_name)
     return new_run(

@@ -1,1 +1,1 @@
-"""What a worker does beside driving runs."""
+"""What a worker does besides driving runs."""

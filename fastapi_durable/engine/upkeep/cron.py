@@ -1,16 +1,16 @@
 """A cron expression in a time zone: the first window after a moment, and the last one up to it.
 
-The calendar is cronsim's, asked about local time alone, in which every day has 24 hours. The time zone is ours: of five
-libraries that were compared on the nights of a clock change, each was wrong in some zone, and cronsim searched without
-end where clocks change at 2:45.
+cronsim provides the calendar. It is asked about local time only, in which every day has 24 hours. This module handles
+the time zone itself: each of five libraries that were compared on the nights of clock changes was wrong in some zone,
+and cronsim searched without end where clocks change at 2:45.
 
 An expression is read in one of two ways:
 
-* Times of day (no second, minute or hour begins with `*`): each time fires once, at the first moment at which the clock
-  shows it or a later one. A time that is skipped fires when the clock goes forward. A time that is repeated fires the
-  first time.
-* A rhythm (one of them begins with `*`): it fires whenever the clock shows a time that matches. A time that is skipped
-  does not fire. A time that is repeated fires twice.
+* Times of day, if no second, minute or hour begins with `*`. Each time fires once, at the first moment at which the
+clock shows it or a later one. A skipped time fires when the clock goes forward. A repeated time fires the first time.
+
+* A rhythm, if one of them begins with `*`. It fires whenever the clock shows a matching time. A skipped time does not
+fire. A repeated time fires twice.
 """
 
 from datetime import UTC, datetime, timedelta

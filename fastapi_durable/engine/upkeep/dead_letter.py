@@ -1,8 +1,8 @@
-"""Runs that are given up as dead, and the workflow that is told of them.
+"""Runs that are given up as dead, and the workflow that handles them.
 
-The run `dlq:<dead run>` is created in the transaction that buries the run, so it is started exactly once: neither is
-there without the other. A run that is retried and dies again has a letter for each death: `dlq@2:<dead run>` and so on.
-The dead letter's own run, should it die as well, has no successor.
+The transaction that marks a run as dead also creates the run `dlq:<dead run>`, so the letter is started exactly once. A
+run that is retried and dies again has a letter for each death: `dlq@2:<dead run>` and so on. A dead letter that dies
+has no letter itself.
 """
 
 import logging
@@ -31,11 +31,11 @@ DeadLetterWorkflow = Callable[..., object] | str
 
 
 class DeadLetter(BaseModel):
-    """The input of a dead-letter workflow; its stored names are the reference's.
+    """The input of a dead-letter workflow. It is stored under the names of nestjs-durable.
 
     Attributes:
-        input: That of the dead run, in its JSON form.
-        error: Why it was given up.
+        input: Input of the dead run, in its JSON form.
+        error: Why the run was given up.
     """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
@@ -65,17 +65,17 @@ def inline_handlers(definitions: Iterable[WorkflowDefinition]) -> list[WorkflowD
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The run that is to be told of a dead one, and what it is a run of."""
+    """The run that handles a dead run, and its workflow."""
 
     run: Run
     definition: WorkflowDefinition
 
 
 async def letter_of_this_death(transaction: StoreTransaction, dead: Run, letter: Run) -> Run:
-    """`letter` under an id that no earlier death of the run has taken; part of the transaction that buries `dead`.
+    """Return `letter` with an id that no earlier death of the run has used.
 
-    A letter and its death are one transaction, and of two workers one buries the run. So a letter that exists belongs
-    to an earlier death: before a retry, or of a deleted run that had the same id.
+    A letter and its death are one transaction, and only one of two workers marks the run as dead. So an existing letter
+    belongs to an earlier death: before a retry, or of a deleted run that had the same id.
     """
     first = 1 + await _earlier_deaths(transaction, dead.id)
     for number in range(first, first + _LETTERS_LOOKED_AT):
@@ -86,7 +86,7 @@ async def letter_of_this_death(transaction: StoreTransaction, dead: Run, letter:
 
 
 async def letters_of(store: StateStore, run: Run) -> list[str]:
-    """The ids of the letters that tell of the deaths of a run, the first death first; those that are still there."""
+    """Return the ids of a run's dead letters that still exist, in the order of its deaths."""
     if run.recovery_attempts is None or DEAD_LETTER.begins(run.id):
         # Its process has never died.
         return []
@@ -107,7 +107,7 @@ def _letter_id(run_id: str, number: int) -> str:
 
 
 def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Letter | None:
-    """The run that is to be told of a dead one; None if nobody is."""
+    """Return the dead letter of a run. None if no workflow receives it."""
     if DEAD_LETTER.begins(run.id):
         return None
     definition = kernel.registry.find(run.workflow, run.workflow_version)
@@ -127,7 +127,7 @@ def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Letter | Non
             traceparent=run.traceparent,
         )
     except (InputValidationError, WorkflowNotRegisteredError):
-        # The dead run is buried all the same: it would be driven, and die, for ever.
+        # The dead run is buried all the same: it would be driven, and die, without end.
         _log.exception("run %s is dead, and its dead-letter workflow cannot be started", run.id)
         return None
     return Letter(letter, receiver)

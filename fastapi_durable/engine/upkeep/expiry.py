@@ -1,8 +1,8 @@
-"""Execution timeouts: runs whose `expires_at` has passed are cancelled, wherever they stand, and their children too.
+"""Execution timeouts: cancels runs whose `expires_at` has passed, whatever their status, and their children too.
 
-Every worker looks, a batch at a time, and at each run that it takes up: after a time in which no worker ran, a run may
-be claimed before anybody has looked. Two of them may find the same run: one cancels it, the other finds it ended. Each
-cancel checks the time again under the run's lock, since a retry gives a run new time.
+Every worker looks for them, a batch at a time. It also checks each run that it claims: after a time without workers, a
+run may be claimed before a worker has looked. If two workers find the same run, one cancels it, and the other finds it
+ended. Each cancel checks the time again under the run's lock, because a retry gives a run new time.
 """
 
 import logging
@@ -32,7 +32,7 @@ async def cancel_expired(kernel: Kernel) -> int:
         except DurableError as error:
             # One run that cannot be cancelled now does not keep the others; the next look finds it again, and is not
             # to follow at once because of it.
-            _log.warning("run %s is over its execution timeout and could not be cancelled: %s", run_id, error)
+            _log.warning("run %s has exceeded its execution timeout, but could not be cancelled: %s", run_id, error)
             continue
         over += 1
     return over

@@ -1,12 +1,12 @@
-"""The thread that keeps a worker's leases while its event loop cannot.
+"""The thread that renews a worker's leases while its event loop cannot.
 
-The event loop renews leases itself, every third of a lease. If a step blocks it, or if every connection of its pool is
-taken, that does not happen in time; then this thread does it, over a connection of its own. So a process that is
-blocked keeps its runs, and a lease that ends says that its process is gone, or stands still as a whole.
+The event loop renews leases itself, every third of a lease. If a step blocks the loop, or if every connection of its
+pool is in use, the loop is late. Then this thread renews the leases, over a connection of its own. So a blocked process
+keeps its runs, and an expired lease means that its process is gone or stopped as a whole.
 
-A loop that has not turned for ten leases will hardly turn again. Then the thread gives the runs up: it hands them back,
-but for the one whose step blocks the loop. That one waits until its lease ends, and counts a crash like any other whose
-process came to nothing: it would block the next worker as well.
+A loop that has been blocked for ten leases will hardly run again. Then the thread hands the runs back, except the run
+whose step blocks the loop. That run waits until its lease ends, and counts a crash like any run whose process died: it
+would block the next worker as well.
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class LeaseKeeper:
             with asyncio.Runner(loop_factory=lambda: own_loop) as runner:
                 runner.run(self._until_stopped(watch, connection))
         except Exception:
-            _log.exception("the thread that keeps leases has ended; the event loop alone renews them now")
+            _log.exception("the lease thread has ended; only the event loop renews leases now")
         finally:
             with contextlib.suppress(RuntimeError):  # the watched loop was closed before
                 watched.call_soon_threadsafe(self._say_ended)
@@ -137,15 +137,15 @@ class LeaseKeeper:
                 return
             if silence == 0:
                 if told_at:
-                    _log.warning("the event loop turns again, after more than %.1f s", told_at)
+                    _log.warning("the event loop runs again, after it was blocked for more than %.1f s", told_at)
                 told_at, self._blocker, self._has_given_up = 0.0, None, False
             elif silence > self._noteworthy and not told_at:
                 told_at = silence
                 self._blocker = watch.blocker()
                 _log.warning(
-                    "the event loop has been blocked for %.1f s by %s. No run and no request of this process goes on "
-                    "meanwhile. Let the step be a plain `def`, which is executed in a thread, or call what blocks "
-                    "through `asyncio.to_thread`",
+                    "the event loop has been blocked for %.1f s by %s. Meanwhile no run and no request of this "
+                    "process continues. Make the step a plain `def`, which is executed in a thread, or call the "
+                    "blocking function through `asyncio.to_thread`",
                     silence,
                     self._blocker,
                 )
@@ -155,8 +155,8 @@ class LeaseKeeper:
                     self._blocker = watch.blocker()
                     self._has_given_up = True
                     _log.error(
-                        "the event loop has been blocked for %.1f s by %s, longer than %s leases: this worker gives "
-                        "up its runs to others. Restart this process",
+                        "the event loop has been blocked for %.1f s by %s, longer than %s leases: other workers may "
+                        "take over the runs of this one. Restart this process",
                         silence,
                         self._blocker,
                         _LEASES_OF_A_BLOCKED_LOOP,
@@ -212,7 +212,7 @@ class LeaseKeeper:
     def _note(self, error: Exception | None) -> None:
         """Say once that the connection fails, and once that it works again."""
         if error is not None and not self._fails:
-            _log.warning("the thread that keeps leases cannot do so at present: %s: %s", type(error).__name__, error)
+            _log.warning("the lease thread cannot renew leases: %s: %s", type(error).__name__, error)
         elif error is None and self._fails:
-            _log.info("the thread that keeps leases reaches the store again")
+            _log.info("the lease thread reaches the store again")
         self._fails = error is not None

@@ -54,7 +54,7 @@ class HeldLeases:
             return held.until if held is not None and held.token == lease.token else None
 
     def tokens(self, *, ending_before: datetime | None = None) -> set[str]:
-        """The tokens of all leases, expected ones included, or of those that end before a moment."""
+        """Return the tokens of all leases, expected ones included, or of those that end before a moment."""
         with self._lock:
             leases = [*self._expected.items(), *((held.token, held.until) for held in self._held.values())]
         return {token for token, until in leases if ending_before is None or until < ending_before}

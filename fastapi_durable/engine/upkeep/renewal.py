@@ -23,16 +23,16 @@ class Holder(Protocol):
         ...
 
     def lose(self, lease: Lease) -> None:
-        """The run is not leased any more: whoever drives it under this lease stops at once."""
+        """Stop a run whose lease is lost."""
         ...
 
     def look_again(self, lease: Lease) -> None:
-        """The run is being cancelled, which whoever drives it may not know."""
+        """Check a run that is being cancelled, which its driver may not know."""
         ...
 
 
 class LeaseRenewal:
-    """Renews leases in time, and tells the holder of those that are lost."""
+    """Renews leases in time, and reports lost leases to their holder."""
 
     def __init__(self, kernel: Kernel, held: HeldLeases, holder: Holder) -> None:
         self._kernel = kernel
@@ -47,13 +47,15 @@ class LeaseRenewal:
             await self._renew(self._holder.leases())
 
     async def catch_up(self) -> None:
-        """Renew what should have been renewed by now, before a look for work that would take it for abandoned."""
+        """Renew overdue leases, before a claim would take their runs for abandoned."""
         late = self._held.tokens(ending_before=self._kernel.clock.now() + self._kernel.config.lease / 2)
         if late:
             await self._renew([lease for lease in self._holder.leases() if lease.token in late])
 
     async def is_held(self, lease: Lease) -> bool:
-        """Whether a lease is held for certain; one that has ended is renewed, which shows whether anybody took it."""
+        """Return whether a lease is certainly held. An expired one is renewed, which shows whether another worker
+        took the run.
+        """
         until = self._held.held_until(lease)
         now = self._kernel.clock.now()
         if until is None or until > now:

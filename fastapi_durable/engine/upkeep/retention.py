@@ -1,4 +1,4 @@
-"""What is forgotten, and when: finished runs by policy, and what nobody fetched from the buffers by age."""
+"""Deletes old rows: finished runs by policy, and by age the signals and events that no run received."""
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence

@@ -40,7 +40,7 @@ class Schedule:
     A schedule that is new waits for its next window.
 
     Attributes:
-        key: Name of the schedule. A schedule with another key starts anew.
+        key: Name of the schedule. A schedule with another key starts without progress.
         workflow: Decorated function or registered name. Each window starts its newest version.
         input: Input of every run.
         every: Interval, counted from 1970 in UTC. Give either `every` or `cron`.
@@ -52,7 +52,7 @@ class Schedule:
         jitter: Longest delay of a window. Every worker computes the same delay for a window.
         backfill: Number of missed windows to fire before the latest one, 0 to 1000. The latest missed window always
             fires.
-        paused: Whether windows pass without a run.
+        paused: Whether the schedule starts no runs.
         tags: Tags of every run. The tag `schedule:<key>` is added.
         priority: Priority of every run.
         queue: Queue of every run.
@@ -114,12 +114,20 @@ class Schedule:
             raise ValueError(f"timezone must be left out with every=, which counts in UTC, got {self.timezone!r:.80}")
 
     def bucket(self, window: datetime) -> int:
-        """Return the number of a window in its run's id."""
+        """Return the number of a window, which is part of its run's id.
+
+        Args:
+            window: A window of this schedule.
+        """
         millis = to_millis(window)
         return millis if self._cron else millis // self._interval
 
     def fires_at(self, window: datetime) -> datetime:
-        """Return the window with its jitter; never after the next window, so that windows keep their order."""
+        """Return when a window fires: the window plus its jitter, and never after the next window.
+
+        Args:
+            window: A window of this schedule.
+        """
         jitter = parse_duration(self.jitter)
         if not jitter:
             return window
@@ -128,25 +136,47 @@ class Schedule:
         return window + timedelta(milliseconds=int.from_bytes(digest[:6], "big") % (room // _MILLISECOND))
 
     def window_after(self, moment: datetime) -> datetime | None:
-        """Return the first window after a moment; None if there is none within 50 years."""
+        """Return the first window after a moment.
+
+        Args:
+            moment: A datetime with a time zone.
+
+        Returns:
+            The window. None if there is none within 50 years.
+        """
         if self._cron:
             return self._cron.after(moment)
         return _moment((to_millis(moment) // self._interval + 1) * self._interval)
 
     def window_until(self, moment: datetime) -> datetime | None:
-        """Return the last window before a moment or at it; None if there is none within 50 years."""
+        """Return the last window at a moment or before it.
+
+        Args:
+            moment: A datetime with a time zone.
+
+        Returns:
+            The window. None if there is none within 50 years.
+        """
         if self._cron:
             return self._cron.until(moment)
         return _moment(to_millis(moment) // self._interval * self._interval)
 
     def windows_after(self, moment: datetime) -> Iterator[datetime]:
-        """Yield the windows after a moment, the earliest first."""
+        """Yield the windows after a moment, the earliest first.
+
+        Args:
+            moment: A datetime with a time zone.
+        """
         while (window := self.window_after(moment)) is not None:
             yield window
             moment = window
 
     def windows_until(self, moment: datetime) -> Iterator[datetime]:
-        """Yield the windows before a moment and at it, the latest first."""
+        """Yield the windows at a moment and before it, the latest first.
+
+        Args:
+            moment: A datetime with a time zone.
+        """
         while (window := self.window_until(moment)) is not None:
             yield window
             moment = window - _MILLISECOND
@@ -156,7 +186,12 @@ class Schedule:
         return parse_duration(self.every or _ZERO) // _MILLISECOND
 
     def due_windows(self, last: datetime, now: datetime) -> list[datetime]:
-        """Return the windows after `last` that fire by now, the earliest first: the latest and `backfill` before it."""
+        """Return the windows that are due, the earliest first: the latest one, and up to `backfill` windows before it.
+
+        Args:
+            last: The last window that the schedule has passed.
+            now: The current time.
+        """
         due: list[datetime] = []
         for window in self.windows_until(now):
             if window <= last or len(due) > self.backfill:

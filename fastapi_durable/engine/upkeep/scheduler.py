@@ -1,8 +1,8 @@
-"""Fires schedules: every worker looks, and the database decides who starts a window's run.
+"""Fires schedules: every worker looks for due windows, and the database decides which one starts the run of a window.
 
-How far a schedule has come is a row of its own. Reading it, creating the run and moving it on are one transaction under
-the schedule's name, so a crash leaves a window either fired and passed or neither, and the row still knows the window
-when the run was deleted long ago.
+A row holds the progress of a schedule. One transaction under the schedule's name reads it, creates the run and moves it
+on. So a crash leaves a window either fired and passed or neither, and the row still knows the window after its run was
+deleted.
 """
 
 import asyncio
@@ -48,13 +48,14 @@ _CLOCKS_APART: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleInfo:
-    """A schedule and where it stands.
+    """A schedule and its state.
 
     Attributes:
-        paused: By its declaration or by an operator.
-        last_fire_at: The latest window that was fired or skipped; None: none since it was first seen, or resumed.
-        next_fire_at: The next one, with its jitter; None while it is paused, or if none follows.
-        refusal: Why the latest window that was due started no run, if that was because no more runs may wait.
+        paused: Whether its declaration or an operator pauses it.
+        last_fire_at: The latest window that was fired or skipped. None: no window since the schedule was first seen or
+            resumed.
+        next_fire_at: The next window, with its jitter. None while the schedule is paused, or if no window follows.
+        refusal: Why the latest due window started no run, if too many runs of a singleton key were alive.
     """
 
     schedule: Schedule
@@ -66,7 +67,7 @@ class ScheduleInfo:
 
 
 class Scheduler:
-    """The schedules of one engine."""
+    """The schedules of a module. Inject it as `SchedulerDep`."""
 
     def __init__(self, kernel: Kernel, schedules: Sequence[Schedule]) -> None:
         self._kernel = kernel
@@ -84,18 +85,28 @@ class Scheduler:
         return bool(self._schedules)
 
     def for_schedules(self, schedules: Sequence[Schedule]) -> "Scheduler":
-        """Return a scheduler of the same engine for other schedules, such as ones that the application stores.
+        """Return a scheduler of the same module for other schedules, such as ones that the application stores.
 
-        Nobody fires them but the caller of `fire`. Where each stands is kept by its key, as for declared ones.
+        Workers do not fire these schedules. Call `fire` to do so. The database keeps the state of each one by its key,
+        as for declared schedules.
+
+        Args:
+            schedules: The schedules.
 
         Raises:
-            DefinitionError: two have the same key, or one names a workflow that is not registered.
-            InputValidationError: an input or an option of a run is refused.
+            DefinitionError: two schedules have the same key, or one names a workflow that is not registered.
+            InputValidationError: an input or an option is refused.
         """
         return Scheduler(self._kernel, schedules)
 
     async def fire(self) -> timedelta:
-        """Start what is due; return how long nothing will be. One schedule that fails does not keep the others."""
+        """Start the runs of all windows that are due. A schedule that fails does not stop the others.
+
+        Each window starts one run, however many processes call this method.
+
+        Returns:
+            How long nothing will be due, 10 seconds at most.
+        """
         states = await self._states()
         rest = _LONGEST_REST
         for key, schedule in self._schedules.items():
@@ -108,23 +119,29 @@ class Scheduler:
                 if next_fire is not None:
                     rest = min(rest, next_fire - self._kernel.clock.now())
             except Exception:
-                _log.exception("schedule %r could not be fired; the next look tries again", schedule.key)
+                _log.exception("schedule %r could not be fired; the worker tries again", schedule.key)
                 rest = min(rest, timedelta(seconds=1))
             # Computing windows takes a fraction of a millisecond; of a thousand schedules it would be felt.
             await asyncio.sleep(0)
         return max(rest, timedelta(0))
 
     async def listing(self) -> list[ScheduleInfo]:
-        """The declared schedules in order, with where they stand."""
+        """Return the schedules with their states, in the order of their declaration."""
         states = await self._states()
         return [self._info(schedule, states.get(key)) for key, schedule in self._schedules.items()]
 
     async def trigger(self, key: str) -> str:
-        """Start a run now, beside the windows; returns its id.
+        """Start a run of a schedule now, in addition to its windows.
+
+        Args:
+            key: Key of the schedule.
+
+        Returns:
+            The id of the run.
 
         Raises:
-            ScheduleNotFoundError: no schedule of this engine has the key.
-            SingletonQueueFullError: no more runs of its workflow's singleton key may wait.
+            ScheduleNotFoundError: no schedule of this module has the key.
+            SingletonQueueFullError: too many runs of the workflow's singleton key are alive.
         """
         schedule = self._get(key)
 
@@ -142,18 +159,24 @@ class Scheduler:
         return run.id
 
     async def pause(self, key: str) -> None:
-        """Let windows pass without a run, on every worker, until `resume`.
+        """Pause a schedule: its windows start no runs, on any worker, until `resume`.
+
+        Args:
+            key: Key of the schedule.
 
         Raises:
-            ScheduleNotFoundError: no schedule of this engine has the key.
+            ScheduleNotFoundError: no schedule of this module has the key.
         """
         await self._set_paused(self._get(key), paused=True)
 
     async def resume(self, key: str) -> None:
-        """Fire windows again, from the next one on.
+        """Resume a schedule. It fires from its next window on, and does not make up for windows that passed.
+
+        Args:
+            key: Key of the schedule.
 
         Raises:
-            ScheduleNotFoundError: no schedule of this engine has the key.
+            ScheduleNotFoundError: no schedule of this module has the key.
         """
         await self._set_paused(self._get(key), paused=False)
 
@@ -205,7 +228,7 @@ class Scheduler:
     async def _locked(
         self, transaction: StoreTransaction, schedule: Schedule, gates: Iterable[str] = ()
     ) -> ScheduleState:
-        """The state, with everybody else kept from it; one that is new begins now."""
+        """Return the state of a schedule, locked. The state of a new schedule begins now."""
         schedule_id = self._id(schedule)
         for name in sorted([f"schedule:{schedule_id}", *gates]):
             await transaction.lock_name(name)
@@ -217,7 +240,7 @@ class Scheduler:
         await transaction.save_schedule(replace(state, updated_at=self._kernel.clock.now()))
 
     async def _overlaps(self, transaction: StoreTransaction, schedule: Schedule) -> bool:
-        """Whether a window is to be left out because a run of the schedule, however it came about, has not ended."""
+        """Return whether to skip a window, because a run of the schedule has not ended."""
         if schedule.overlap == "allow":
             return False
         live = RunQuery(
@@ -248,7 +271,7 @@ class Scheduler:
         )
 
     async def _states(self) -> dict[str, ScheduleState]:
-        """Where the schedules stand, by key; those that nobody has seen yet are not in it."""
+        """Return the states of the schedules by key, without those that no worker has seen yet."""
         store = self._kernel.store
         listed = {state.id: state for state in await store.list_schedules()}
         states: dict[str, ScheduleState] = {}
@@ -277,7 +300,9 @@ class Scheduler:
         return None if window is None else schedule.fires_at(window)
 
     def _warn_of_clock(self, schedule: Schedule, state: ScheduleState) -> None:
-        """Say once, each time a schedule is found there, that it stands in the future and will not fire until then."""
+        """Log once, each time it happens, that a schedule's last window is in the future, so that it does not fire
+        until then.
+        """
         if state.last_window - self._kernel.clock.now() <= _CLOCKS_APART:
             self._ahead.discard(schedule.key)
         elif schedule.key not in self._ahead:

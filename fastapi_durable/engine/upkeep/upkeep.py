@@ -1,6 +1,7 @@
-"""What a worker does beside driving runs: it fires schedules, ends expired runs, forgets old rows, says that it lives.
+"""What a worker does besides driving runs.
 
-Each is a loop of its own that no error ends, so a slow sweep delays no schedule, and none of them a run.
+It fires schedules, ends expired runs, deletes old rows, and writes its heartbeat. Each task is a loop of its own that
+no error ends, so a slow sweep delays neither schedules nor runs.
 """
 
 import asyncio
@@ -71,7 +72,7 @@ class Upkeep:
         self._beaten_at: datetime | None = None
 
     def loops(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """The loops, by name; each goes on until it is cancelled."""
+        """The loops, by name; each continues until it is cancelled."""
         works: dict[str, Work] = {
             "heartbeat": self._beat,
             "expiry": self._expire,
@@ -141,7 +142,7 @@ async def _forever(name: str, work: Work) -> None:
         except Exception as error:
             failures += 1
             level = logging.ERROR if failures == 1 else logging.DEBUG
-            _log.log(level, "%s failed, the next try follows: %s: %s", name, type(error).__name__, error)
+            _log.log(level, "%s failed and will be tried again: %s: %s", name, type(error).__name__, error)
             rest = _jittered(_FAILURE_PAUSE)
         await asyncio.sleep(rest.total_seconds())
 

@@ -27,7 +27,7 @@ class TableAccess(ABC):
 
     def _require_visible(self, tables: Tables, run_id: str) -> None:
         if not self._touchable(tables, run_id):
-            raise StoreError(f"run {run_id!r} is not of namespace {self._scope!r}, to which this store is restricted")
+            raise StoreError(f"run {run_id!r} is not in namespace {self._scope!r}, to which this store is confined")
 
     def _visible_waiter(self, tables: Tables, token: str) -> SignalWaiter | None:
         waiter = tables.waiters.get(token)

@@ -11,7 +11,7 @@ STRANDABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.RUNNING)
 
 
 def lease_is_free(run: Run, now: datetime) -> bool:
-    """Nobody holds an unexpired lease on the run."""
+    """Return whether the run has no live lease."""
     return run.locked_until is None or run.locked_until <= now
 
 

@@ -37,9 +37,7 @@ class RunOperations(TableAccess):
         async with self._access() as tables:
             stored = tables.runs.get(run.id)
             if self._scope is not None and {run.namespace, (stored or run).namespace} != {self._scope}:
-                raise StoreError(
-                    f"run {run.id!r} is of another namespace than {self._scope!r}, to which this store is restricted"
-                )
+                raise StoreError(f"run {run.id!r} is not in namespace {self._scope!r}, to which this store is confined")
             if stored is not None:
                 return CreatedRun(thaw_run(stored), created=False)
             tables.runs.put(run.id, row)
@@ -164,7 +162,7 @@ def _is_finished(tables: Tables, prepared: PreparedCheckpoint) -> bool:
 
 
 def _is_joined(tables: Tables, run_id: str) -> bool:
-    """Whether no parent needs the run any more: it has ended itself, or the ending stands in its history."""
+    """Return whether no parent needs the run: its parent has ended, or has recorded its ending."""
     run = tables.runs.get(run_id)
     parent = None if run is None or run.parent_run_id is None else tables.runs.get(run.parent_run_id)
     if run is None or parent is None or parent.status.is_terminal:

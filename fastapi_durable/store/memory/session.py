@@ -30,7 +30,7 @@ class Gate:
         self._lock.release()
 
     async def close_for_others(self) -> "Session":
-        """Begin a transaction, and keep everybody else out until it is over."""
+        """Begin a transaction, and keep all other calls waiting until it is over."""
         self._refuse_self_deadlock()
         await self._lock.acquire()
         self._owner = asyncio.current_task()
@@ -47,7 +47,9 @@ class Gate:
 
     def _refuse_self_deadlock(self) -> None:
         if self._owner is not None and self._owner is asyncio.current_task():
-            raise StoreError("the store was used inside its own transaction: use what the transaction block yields")
+            raise StoreError(
+                "the store was used inside its own transaction. Use the object that the transaction block yields"
+            )
 
 
 class Session:
@@ -71,7 +73,7 @@ class Session:
 
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
-        """What is done in the block is undone if it raises, and nothing else."""
+        """Undo what is done in the block, and nothing else, if the block raises."""
         async with self.parts.part():
             length = self.tables.journal.length
             try:

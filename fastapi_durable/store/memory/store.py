@@ -60,9 +60,9 @@ class _Operations(
 
 
 class MemoryStateStore(_Operations):
-    """A state store in this process's memory, for tests and for trying things out.
+    """A state store in the memory of this process, for tests and first steps.
 
-    Transactions are exclusive: everything else waits while one is open, so the locks of a transaction cost nothing.
+    A transaction is exclusive: every other call waits while it is open.
     """
 
     def __init__(self) -> None:
@@ -73,12 +73,12 @@ class MemoryStateStore(_Operations):
         return self._gate
 
     def within(self, client: object) -> "MemoryTransaction":
-        """The transaction that the current task has open; the client of such a one is None."""
+        """Return the transaction that the current task has open. Its client is None."""
         session = self._gate.session_of_caller()
         if client is not None or session is None:
             raise ConfigurationError(
-                "the memory store has no database, so no client is in a transaction of it: use "
-                "`async with workflows.transaction() as tx`"
+                "the memory store has no database, so no client can be in its transaction. Use `async with "
+                "workflows.transaction() as tx`"
             )
         return MemoryTransaction(session, self._scope)
 

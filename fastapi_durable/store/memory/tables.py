@@ -48,7 +48,7 @@ class Journal:
         return len(self._steps or ())
 
     def undo_from(self, length: int) -> None:
-        """Undo what was done since the journal had this length; the transaction goes on."""
+        """Undo what was done since the journal had this length; the transaction continues."""
         if self._steps is not None:
             steps, self._steps[length:] = self._steps[length:], []
             for step in reversed(steps):

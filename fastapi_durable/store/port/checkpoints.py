@@ -8,18 +8,18 @@ from fastapi_durable.store.history import HistoryRow
 
 
 class RecordedCheckpoint(NamedTuple):
-    """The stored checkpoint, and whether it is the one that the caller brought."""
+    """The stored checkpoint, and whether it is the caller's."""
 
     checkpoint: Checkpoint
     won: bool
 
 
 class PreparedCheckpoint(NamedTuple):
-    """A checkpoint that its store has encoded, and can write later, whatever becomes of the objects in it.
+    """A checkpoint that its store has encoded, to be written later. Later changes to the objects in it have no effect.
 
     Attributes:
-        checkpoint: As every reader will see it, once it is stored.
-        encoded: What the store writes; of no use to any other.
+        checkpoint: The checkpoint as readers will see it once it is stored.
+        encoded: What the store writes. Other stores cannot use it.
     """
 
     checkpoint: Checkpoint
@@ -27,7 +27,7 @@ class PreparedCheckpoint(NamedTuple):
 
 
 class HistoryState(NamedTuple):
-    """How many checkpoints a run has, and a text that differs whenever one of them does."""
+    """The number of a run's checkpoints, and a text that changes whenever one of them does."""
 
     total: int
     version: str
@@ -37,25 +37,38 @@ class CheckpointStore(Protocol):
     """The histories of runs."""
 
     async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
-        """Insert or replace, every column. The engine uses `record_checkpoint`."""
+        """Insert or replace a checkpoint, with every column. The engine uses `record_checkpoint`.
+
+        Args:
+            checkpoint: The checkpoint.
+        """
         ...
 
     async def record_checkpoint(self, checkpoint: Checkpoint, *, token: str | None = None) -> RecordedCheckpoint:
-        """Insert, or replace a row that is not finished yet; a finished row stays and is returned instead.
+        """Insert a checkpoint, or replace one that is not finished.
+
+        A finished checkpoint stays, and is returned instead.
 
         Args:
-            token: The run must be leased under this token; None for writers other than a turn.
+            checkpoint: The checkpoint.
+            token: Token under which the run must be leased. None for writers other than a turn.
+
+        Returns:
+            The stored checkpoint, and whether it is the caller's.
 
         Raises:
-            LeaseLostError: it is not; nothing was written.
+            LeaseLostError: the run is not leased under `token`. Nothing was written.
         """
         ...
 
     def prepare_checkpoint(self, checkpoint: Checkpoint) -> PreparedCheckpoint | None:
         """Encode a checkpoint for a later write, without a call to the database.
 
+        Args:
+            checkpoint: The checkpoint.
+
         Returns:
-            None if the store cannot tell how the checkpoint will be read: it has to be written, to know.
+            The prepared checkpoint. None if the store cannot tell how it will be read; then it must be written first.
 
         Raises:
             SerializationError: a value has no JSON form.
@@ -65,44 +78,100 @@ class CheckpointStore(Protocol):
     async def record_prepared(
         self, prepared: Sequence[PreparedCheckpoint], *, token: str
     ) -> Sequence[RecordedCheckpoint]:
-        """Do for checkpoints of one run what `record_checkpoint` does for each, in one statement if none is in the way.
+        """Record prepared checkpoints of one run, each as `record_checkpoint` does.
+
+        They are one statement if none of their positions is finished.
+
+        Args:
+            prepared: The checkpoints, at different positions.
+            token: Token under which the run must be leased.
+
+        Returns:
+            The stored checkpoints, and whether each is the caller's.
 
         Raises:
-            LeaseLostError: the run is not leased under this token. Nothing of it was written after that.
+            LeaseLostError: the run is not leased under `token`. Nothing was written after that.
         """
         ...
 
-    async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None: ...
+    async def find_checkpoint(self, run_id: str, seq: int) -> Checkpoint | None:
+        """Return the checkpoint at a position. None if there is none.
+
+        Args:
+            run_id: Id of the run.
+            seq: Position.
+        """
+        ...
 
     async def list_checkpoints(self, run_id: str) -> list[Checkpoint]:
-        """All of a run, by `seq` ascending, so compensations (negative) come first."""
+        """Return all checkpoints of a run, ordered by `seq`.
+
+        Compensations have negative positions, so they come first.
+
+        Args:
+            run_id: Id of the run.
+        """
         ...
 
     async def page_checkpoints(self, run_id: str, *, after: int | None = None, limit: int) -> list[Checkpoint]:
-        """The first ones after a position, by `seq` ascending, to be shown."""
+        """Return a page of a run's checkpoints, ordered by `seq`.
+
+        Args:
+            run_id: Id of the run.
+            after: Position after which the page begins. None: from the first one.
+            limit: Maximum number of checkpoints.
+        """
         ...
 
     async def history_state(self, run_id: str) -> HistoryState:
-        """What tells two states of a run's history apart, without reading it."""
+        """Return what distinguishes two states of a run's history, without reading the history.
+
+        Args:
+            run_id: Id of the run.
+        """
         ...
 
     async def read_history(self, run_id: str) -> Sequence[HistoryRow]:
-        """The same for a replay, in any order, each decoded when it is asked for."""
+        """Return all checkpoints of a run for a replay, in any order. Each is decoded when it is read.
+
+        Args:
+            run_id: Id of the run.
+        """
         ...
 
     async def find_latest_checkpoint_by_name(
         self, run_id: str, name: str, *, by_time: bool = False
     ) -> Checkpoint | None:
-        """The one with the highest `seq`; `by_time`, the one with the latest `finished_at`, and of several that one."""
+        """Return the latest checkpoint of a name. None if there is none.
+
+        Args:
+            run_id: Id of the run.
+            name: Name of the checkpoint.
+            by_time: Whether the latest `finished_at` decides, and the highest `seq` only among equals. False: the
+                highest `seq` decides.
+        """
         ...
 
     async def list_checkpoints_by_name_prefix(self, run_id: str, prefixes: Sequence[str]) -> list[Checkpoint]:
-        """Those whose name starts with any of the prefixes (no wildcards), by `seq`; no prefix, no result."""
+        """Return the checkpoints whose name starts with one of some prefixes, ordered by `seq`.
+
+        Args:
+            run_id: Id of the run.
+            prefixes: Prefixes, without wildcards. An empty list finds nothing.
+        """
         ...
 
     async def remove_checkpoints(self, run_id: str, seqs: Collection[int] | None = None) -> int:
-        """Remove those at the given positions, or all of a run; return how many there were.
+        """Delete checkpoints of a run.
 
-        For what an operator asks for, and for a run that goes on with an empty history: a turn never removes a result.
+        Operators delete checkpoints, and so does a run that continues with an empty history. A turn never deletes a
+        result.
+
+        Args:
+            run_id: Id of the run.
+            seqs: Positions. None: all.
+
+        Returns:
+            How many were deleted.
         """
         ...

@@ -1,4 +1,4 @@
-"""Events that are kept for those who will wait for them."""
+"""Events that are kept for runs that will wait for them."""
 
 from datetime import datetime
 from typing import Protocol
@@ -10,17 +10,38 @@ class EventStore(Protocol):
     """Buffered events, by name."""
 
     async def buffer_event(self, event: BufferedEvent) -> None:
-        """Keep an event; one of the same id again changes nothing."""
+        """Keep an event. An event with the same id changes nothing.
+
+        Args:
+            event: The event.
+        """
         ...
 
     async def list_buffered_events(
         self, name: str, *, limit: int = 50, after: BufferedEvent | None = None
     ) -> list[BufferedEvent]:
-        """The oldest ones of a name, without consuming them; `after` continues a listing."""
+        """Return the oldest events of a name, without consuming them.
+
+        Args:
+            name: Name of the events.
+            limit: Maximum number of events.
+            after: Event after which the page begins. None: from the oldest one.
+        """
         ...
 
     async def remove_buffered_event(self, event_id: str) -> bool:
-        """True for the one caller that removed it."""
+        """Remove an event. Of two callers, one gets True.
+
+        Args:
+            event_id: Id of the event.
+        """
         ...
 
-    async def prune_buffered_events(self, before: datetime, *, limit: int) -> int: ...
+    async def prune_buffered_events(self, before: datetime, *, limit: int) -> int:
+        """Delete old events, and return how many.
+
+        Args:
+            before: Moment before which the events were published.
+            limit: Maximum number of events to delete.
+        """
+        ...

@@ -8,7 +8,7 @@ from fastapi_durable.model.records import Lease, Run
 
 
 class LeaseStore(Protocol):
-    """Claims of runs that wait in no queue, and the renewal of every lease."""
+    """Claims of runs outside queues, and the renewal of all leases."""
 
     async def claim_runs(
         self,
@@ -21,31 +21,51 @@ class LeaseStore(Protocol):
         namespace: str | None = None,
         after: str = "",
     ) -> list[Run]:
-        """Take up to `limit` runs that want driving: set them running, leased under `token`, and return them.
+        """Claim runs: set them `running`, lease them under a token, and return them. No run is given to two callers.
 
-        Claimable are pending runs, suspended and blocked runs whose `wake_at` has come, and running or cancelling
-        runs that nobody holds an unexpired lease on. A cancelling run stays cancelling, and is not claimed before its
-        `wake_at`, if it has one: an undo waits for its next attempt. `recovery_attempts` grows by one where an expired
-        lease is taken over, and only there: a run without an owner was handed back.
-        Runs that wait in a queue are left to it. Namespaces take turns; within one the longest wait comes first: since
-        creation, `wake_at`, or the end of the lease, where each unit of priority counts as five minutes more, so that
-        no run waits for ever behind urgent ones. Of very many that wake at a time, the order by priority is kept among
-        the longest waiting hundred. No run is given to two callers.
+        Claimable are pending runs, suspended and blocked runs whose `wake_at` has come, and running or cancelling runs
+        without a live lease. A cancelling run stays `cancelling`. If it has a `wake_at`, it is not claimed before: an
+        undo waits for its next attempt. `recovery_attempts` grows by one only when an expired lease is taken over. A
+        run without an owner was handed back. Runs in queues are left to `claim_queued_runs`.
+
+        Namespaces take turns. Within one, the longest wait comes first: since creation, `wake_at`, or the end of the
+        lease. Each unit of priority counts as five minutes of waiting, so no run starves. If very many runs wake at
+        the same time, priority orders only the hundred that wait longest.
 
         Args:
-            workflows: Only these `(name, version)` pairs; None: all.
-            after: The namespace that was served last.
+            token: Token of the new leases.
+            now: The current time.
+            until: End of the new leases.
+            limit: Maximum number of runs.
+            workflows: Only these `(name, version)` pairs. None: all.
+            namespace: Namespace of the runs. None: all.
+            after: Namespace that was served last.
         """
         ...
 
     async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> dict[str, bool]:
-        """Prolong many leases in one statement; return which runs are still held, and whether each is `cancelling`."""
+        """Prolong many leases in one statement.
+
+        Args:
+            leases: The leases.
+            until: New end of the leases.
+
+        Returns:
+            The runs that are still held, by id, and whether each is `cancelling`.
+        """
         ...
 
     async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
-        """Prolong every lease that is held under one of these tokens; return the token by the id of each such run.
+        """Prolong every lease that is held under one of these tokens.
 
-        Runs that a transaction has locked are passed over, and the call waits for none of them: no claim takes them
-        meanwhile. For a process that is late with its renewals, and may not know yet what it has leased.
+        A process calls it when it is late with its renewals, and may not know yet which runs it has leased. Runs that
+        a transaction has locked are passed over, and the call does not wait for them. No claim takes them meanwhile.
+
+        Args:
+            tokens: Tokens of the leases.
+            until: New end of the leases.
+
+        Returns:
+            The token of each prolonged run, by run id.
         """
         ...

@@ -11,17 +11,32 @@ class QueueStore(Protocol):
     """Declared queues, and claims of the runs that wait in them."""
 
     async def save_queue(self, queue: QueueState) -> None:
-        """Insert a queue, or set the limits of the one that has its id; how far that has come stays."""
+        """Insert a queue, or set the limits of the queue that has its id. The record of its claims stays.
+
+        Args:
+            queue: The queue.
+        """
         ...
 
     async def add_queue(self, queue: QueueState) -> None:
-        """Insert a queue unless one has its id; that one stays as it is."""
+        """Insert a queue, unless a queue has its id. An existing queue stays as it is.
+
+        Args:
+            queue: The queue.
+        """
         ...
 
     async def list_queues(
         self, now: datetime, *, namespace: str | None = None, limit: int = 1000, at_most: int | None = None
     ) -> list[QueueLoad]:
-        """Queues with what is in them, by id; counting what waits in one stops at `at_most`."""
+        """Return queues with the numbers of their runs, ordered by id.
+
+        Args:
+            now: The current time.
+            namespace: Namespace of the queues. None: all.
+            limit: Maximum number of queues.
+            at_most: Number at which counting the waiting runs of a queue stops. None: no limit.
+        """
         ...
 
     async def claim_queued_runs(
@@ -35,13 +50,22 @@ class QueueStore(Protocol):
         namespace: str | None = None,
         in_flight: Mapping[tuple[str, str], int] | None = None,
     ) -> QueueClaim:
-        """Take up to `limit` runs that wait in queues, as `claim_runs` does others, within the queues' limits.
+        """Claim runs that wait in queues, within the limits of the queues; see `claim_runs`.
 
-        A leased run has a place in its queue. A lease that has expired is ended first: its place is free then, its
-        owner can write no more, and the run waits for a place again. Fairness keys take turns in a queue; within a key
-        the longest wait comes first. The queue that was served last comes last.
+        A leased run holds a slot of its queue. An expired lease is ended first: its slot is free again, its owner can
+        no longer write, and the run waits for a slot. Fairness keys of a queue take turns. Within a key, the longest
+        wait comes first. The queue that was served last comes last.
 
         Args:
-            in_flight: How many runs the worker drives, by namespace and name of the queue.
+            token: Token of the new leases.
+            now: The current time.
+            until: End of the new leases.
+            limit: Maximum number of runs.
+            workflows: Only these `(name, version)` pairs. None: all.
+            namespace: Namespace of the runs. None: all.
+            in_flight: Number of runs that the worker drives, by namespace and name of the queue.
+
+        Returns:
+            The runs, and when to claim again.
         """
         ...

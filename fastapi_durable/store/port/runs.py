@@ -28,10 +28,23 @@ class RunStore(Protocol):
     """Runs and their search attributes."""
 
     async def create_run(self, run: Run) -> CreatedRun:
-        """Insert the run and its search attributes unless a run of this id exists; return the stored one."""
+        """Insert a run and its search attributes, unless a run with this id exists.
+
+        Args:
+            run: The run.
+
+        Returns:
+            The stored run, and whether this call inserted it.
+        """
         ...
 
-    async def find_run(self, run_id: str) -> Run | None: ...
+    async def find_run(self, run_id: str) -> Run | None:
+        """Return a run. None if no run has this id.
+
+        Args:
+            run_id: Id of the run.
+        """
+        ...
 
     async def update_run(
         self,
@@ -44,68 +57,116 @@ class RunStore(Protocol):
         checkpoints: Sequence[PreparedCheckpoint] = (),
         waiter: SignalWaiter | None = None,
     ) -> bool:
-        """Set columns of one run in one commit, if it still meets every guard that is given.
+        """Set columns of one run in one commit, if the run still meets every guard that is given.
 
         Args:
-            changes: New values. `search_attributes` replaces the whole set, side table included.
-            statuses: The run must have one of these statuses.
-            token: The run must be leased under this token.
-            wake_count: Nothing may have been delivered since the run had this count.
-            checkpoints: Of this run, at different positions; recorded by the same commit. It is a guard, too, that none
-                of their positions is finished already.
-            waiter: Of this run; removed by the same commit. It is a guard, too, that it is there.
+            run_id: Id of the run.
+            changes: New values. `search_attributes` replaces all attributes, the side table included.
+            statuses: Guard: the run has one of these statuses.
+            token: Guard: the run is leased under this token.
+            wake_count: Guard: nothing was delivered since the run had this count.
+            checkpoints: Checkpoints of this run, at different positions, that the same commit records. Guard: none of
+                these positions is finished already.
+            waiter: A waiter of this run, which the same commit removes. Guard: it is there.
 
         Returns:
-            False if there is no such run or a guard does not hold; nothing was written then.
+            False if there is no such run, or a guard does not hold. Nothing was written then.
         """
         ...
 
     async def delete_run(self, run_id: str) -> bool:
-        """Remove the run, its checkpoints, attributes, waiters and streams together; False if there is no such run."""
+        """Delete a run with its checkpoints, attributes, waiters and streams, together.
+
+        Args:
+            run_id: Id of the run.
+
+        Returns:
+            False if no run has this id.
+        """
         ...
 
-    async def list_runs(self, query: RunQuery) -> list[Run]: ...
+    async def list_runs(self, query: RunQuery) -> list[Run]:
+        """Return the runs that match a query, the newest first.
+
+        Args:
+            query: Conditions, page and size.
+        """
+        ...
 
     async def count_runs(self, query: RunQuery, *, at_most: int | None = None) -> int:
-        """How many runs match, `limit`, `offset` and `before` aside; counting stops at `at_most`."""
+        """Return how many runs match a query. Its `limit`, `offset` and `before` do not count.
+
+        Args:
+            query: Conditions.
+            at_most: Number at which counting stops. None: no limit.
+        """
         ...
 
     async def run_facets(self, query: RunQuery, *, at_most: int | None = None) -> list[RunFacet]:
-        """Counts by status and origin of what matches the query's other conditions; a blank origin counts as None.
+        """Return counts by status and origin of the runs that match the query's other conditions.
+
+        A blank origin counts as None.
 
         Args:
-            at_most: Of each status so many runs are counted, whichever; None: all of them.
+            query: Conditions.
+            at_most: Maximum number of runs to count for each status. None: no limit.
         """
         ...
 
     async def run_activity(self, query: ActivityQuery) -> list[ActivityBucket]:
-        """How many runs began and ended in each bucket, and how long they took; a large table costs no more."""
+        """Return how many runs began and ended in each bucket, and how long they took.
+
+        The cost does not grow with the table.
+
+        Args:
+            query: Time range, width of a bucket, and conditions.
+        """
         ...
 
     async def list_expired_runs(self, now: datetime, *, limit: int, namespace: str | None = None) -> list[str]:
-        """Ids of live runs whose `expires_at` has come, the most overdue first; those being cancelled are left out."""
+        """Return the ids of live runs whose `expires_at` has come, the most overdue first.
+
+        Runs that are being cancelled are left out.
+
+        Args:
+            now: The current time.
+            limit: Maximum number of ids.
+            namespace: Namespace of the runs. None: all.
+        """
         ...
 
     async def list_stranded_runs(
         self, before: datetime, *, served: Collection[str], limit: int, namespace: str | None = None
     ) -> list[Run]:
-        """Runs that could have been claimed since `before`, the longest wait first, but whose workflow nobody serves.
+        """Return claimable runs whose workflow no worker serves, the longest wait first.
 
-        Those that are blocked already, and those that are being cancelled, are left out.
+        Blocked and `cancelling` runs are left out.
 
         Args:
-            served: The workflows that somebody serves, as `name@version`.
+            before: Moment since which the runs must have been claimable.
+            served: The workflows that workers serve, as `name@version`.
+            limit: Maximum number of runs.
+            namespace: Namespace of the runs. None: all.
         """
         ...
 
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
-        """Delete up to `limit` finished runs that the policy gives up, the oldest first; return how many.
+        """Delete finished runs that a policy gives up, the oldest first.
 
-        They may be fewer although there are more, where they have long streams; of some that there are, one is deleted.
+        A call may delete fewer than `limit` runs although there are more, if they have long streams. It deletes at
+        least one if there is one. A run stays while its parent is alive and has not recorded its ending, at
+        `parent_seq` and with a name that begins with `JOINED`: the parent would start it again. Such a run still
+        counts among the newest runs.
 
-        A run stays while its parent lives and has not recorded its ending, at `parent_seq` and with a name that begins
-        with `JOINED`: the parent would start it again. It counts among the newest runs all the same.
+        Args:
+            policy: Which runs to keep.
+            now: The current time.
+            limit: Maximum number of runs to delete.
+            namespace: Namespace of the runs. None: all.
+
+        Returns:
+            How many runs were deleted.
         """
         ...

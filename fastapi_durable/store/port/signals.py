@@ -1,4 +1,4 @@
-"""Signals: who waits for which token, and signals that nobody waited for yet."""
+"""Signals: which run waits for which token, and signals that no run waited for yet."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -21,31 +21,60 @@ class Receiver(NamedTuple):
 
 
 class SignalStore(Protocol):
-    """Waiters, one a token, and buffered signals, many a token."""
+    """Waiters, one for each token, and buffered signals, many for each token."""
 
     async def put_signal_waiter(self, waiter: SignalWaiter) -> None:
-        """Register a waiter; the same waiter again changes nothing.
+        """Register a waiter. Registering the same waiter again changes nothing.
+
+        Args:
+            waiter: The waiter.
 
         Raises:
             SignalTokenTakenError: another run, or another position, waits for the token.
         """
         ...
 
-    async def find_signal_waiter(self, token: str) -> SignalWaiter | None: ...
+    async def find_signal_waiter(self, token: str) -> SignalWaiter | None:
+        """Return the waiter of a token. None if there is none.
+
+        Args:
+            token: The token.
+        """
+        ...
 
     async def find_receiver(self, token: str) -> Receiver | None:
         """Who waits for the token, all of it read at the same moment; None: nobody, or a run that does not exist."""
         ...
 
     async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
-        """Remove and return it; of two callers one gets it."""
+        """Remove and return the waiter of a token. Of two callers, one gets it.
+
+        Args:
+            token: The token.
+        """
         ...
 
     async def remove_signal_waiter(self, waiter: SignalWaiter) -> bool:
-        """Remove exactly this one (token, run and position); another owner's stays."""
+        """Remove exactly this waiter: its token, run and position. A waiter of another owner stays.
+
+        Args:
+            waiter: The waiter.
+
+        Returns:
+            Whether it was there.
+        """
         ...
 
-    async def remove_signal_waiters_of_run(self, run_id: str) -> int: ...
+    async def remove_signal_waiters_of_run(self, run_id: str) -> int:
+        """Remove all waiters of a run.
+
+        Args:
+            run_id: Id of the run.
+
+        Returns:
+            How many were removed.
+        """
+        ...
 
     async def list_signal_waiters(
         self,
@@ -55,15 +84,43 @@ class SignalStore(Protocol):
         limit: int = 1000,
         after: str | None = None,
     ) -> list[SignalWaiter]:
-        """Waiters by token prefix, by run, or both, ordered by token; `after`, a token, continues a listing."""
+        """Return waiters by token prefix, by run, or both, ordered by token.
+
+        Args:
+            prefix: Prefix of the tokens. None: any.
+            run_ids: Ids of the runs. None: any.
+            limit: Maximum number of waiters.
+            after: Token after which the page begins. None: from the first one.
+        """
         ...
 
     async def buffer_signal(self, token: str, payload: Json, *, now: datetime, signal_id: str | None = None) -> bool:
-        """Keep a signal until somebody waits for it; False if one with this `signal_id` is kept for the token."""
+        """Keep a signal until a run waits for its token.
+
+        Args:
+            token: The token.
+            payload: The encoded payload.
+            now: The current time.
+            signal_id: Id of the signal. None: the signal has no id.
+
+        Returns:
+            False if a signal with this id is already kept for the token.
+        """
         ...
 
     async def take_buffered_signal(self, token: str) -> BufferedSignal | None:
-        """Remove and return the oldest one of the token; of two callers one gets it."""
+        """Remove and return the oldest signal of a token. Of two callers, one gets it. None if there is none.
+
+        Args:
+            token: The token.
+        """
         ...
 
-    async def prune_buffered_signals(self, before: datetime, *, limit: int) -> int: ...
+    async def prune_buffered_signals(self, before: datetime, *, limit: int) -> int:
+        """Delete old signals, and return how many.
+
+        Args:
+            before: Moment before which the signals were sent.
+            limit: Maximum number of signals to delete.
+        """
+        ...

@@ -57,6 +57,4 @@ class Operations:
     async def _require_touchable(self, *run_ids: str) -> None:
         for run_id in run_ids:
             if not await self._may_touch(run_id):
-                raise StoreError(
-                    f"run {run_id!r} is not of namespace {self._scope!r}, to which this store is restricted"
-                )
+                raise StoreError(f"run {run_id!r} is not in namespace {self._scope!r}, to which this store is confined")

@@ -1,7 +1,7 @@
 """Group commit: calls of one kind that are made at the same time become one statement.
 
-A call that finds none under way is made at once and by itself, so a lone caller never waits for company. Those that
-come while it runs gather, and are written together when it is done; while that batch is written the next one gathers.
+A call that finds no other under way is made at once, so a lone caller never waits. Calls that come while it runs
+gather, and are written together when it is done. While that batch is written, the next one gathers.
 """
 
 import asyncio
@@ -78,7 +78,7 @@ class Group(Generic[C, T]):
     """Gathers calls of one kind in one event loop.
 
     One batch is written at a time, so that the others grow meanwhile. A batch without an answer does not hold up the
-    next ones, though: they go on over other connections, up to a few, until the limit of its statement gives it up.
+    next ones, though: they continue over other connections, up to a few, until the limit of its statement gives it up.
 
     Args:
         together: Makes some calls in one statement; returns the answer to each, or None to a call that had no effect or
@@ -98,9 +98,8 @@ class Group(Generic[C, T]):
     async def call(self, encode: Callable[[], C | None], alone: Callable[[], Awaitable[T]]) -> T:
         """Make a call, by itself or with others; return, or raise, what it would by itself.
 
-        A caller that is cancelled takes nobody along. What it asked for may then have been done or not, as when it had
-        made the call alone. A batch that carries the call has ended before the cancellation goes on, so the caller can
-        look which it was.
+        A cancelled caller does not cancel the others. Its own call may have been done or not, as a call alone may have.
+        The batch with the call ends before the cancellation propagates, so the caller can read the result.
 
         Args:
             encode: The call as a member of a batch; None if it cannot be one.
@@ -207,7 +206,7 @@ class Group(Generic[C, T]):
                 if member.future.done():
                     continue
                 if isinstance(error, StoreUnavailableError | StoreConflictError):
-                    # Nobody knows more by asking again at once, and each caller has its own way to go on.
+                    # Nobody knows more by asking again at once, and each caller has its own way to continue.
                     member.future.set_exception(type(error)(*error.args))
                 else:
                     # Anything else is the fault of one call: by itself, each gets its own answer or its own error.

@@ -1,7 +1,7 @@
-"""The calls of the hot path, gathered: new runs, checkpoints, endings of turns, and reads of runs and histories.
+"""The gathered calls of the hot path: new runs, checkpoints, endings of turns, and reads of runs and histories.
 
-Each operation also exists by itself. What a batch leaves unanswered (a guard did not hold, a row was in the way, a lock
-was held) is asked again that way, so that batches decide nothing on their own.
+Each operation also exists alone. A call that a batch leaves unanswered (a guard did not hold, a row was in the way, a
+lock was held) is repeated alone, so batches decide nothing themselves.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
@@ -187,7 +187,9 @@ class BulkCalls:
         return [True if call.keys[0] in found else None for call in calls]
 
     async def _change_and_record(self, calls: Sequence[_Write], *, waits: bool) -> set[Hashable]:
-        """Update runs and record checkpoints of those that were updated, in one commit; returns their ids."""
+        """Update runs, and record checkpoints of the updated ones, in one commit. Return the ids of the updated
+        runs.
+        """
         sql = await self._database.sql()
         shape: Any = calls[0].shape
         text, further = update_runs(type(sql), shape, waits=waits)

@@ -66,11 +66,11 @@ def unconnected_twin(client: object) -> ConnectableClient | None:
 
 
 TellEnd = Callable[[Callable[[bool], None]], None]
-"""Takes what is to be called when a transaction is over; it is told whether it was committed."""
+"""Takes a function to call when a transaction is over, with whether it was committed."""
 
 
 def end_of_transaction(client: object) -> TellEnd:
-    """How one hears of the end of the open transaction to which a client is bound.
+    """How one learns of the end of the open transaction to which a client is bound.
 
     Raises:
         ConfigurationError: it is bound to none, or is no client of `prisma_inprocess`.
@@ -78,13 +78,13 @@ def end_of_transaction(client: object) -> TellEnd:
     transaction_id = getattr(client, "_tx_id", None)
     if transaction_id is None:
         raise ConfigurationError(
-            "the client is in no transaction: pass the one that `async with prisma.tx() as tx` yields, or use `async "
-            "with workflows.transaction() as tx`"
+            "the client is not in a transaction. Pass the one that `async with prisma.tx() as tx` yields, or use "
+            "`async with workflows.transaction() as tx`"
         )
     when_ended = getattr(getattr(client, "_engine", None), "when_transaction_ended", None)
     if when_ended is None:
         raise ConfigurationError(
-            "the client does not tell when its transaction is committed, as one of prisma_inprocess does. Use `async "
+            "the client does not report when its transaction commits. Use a client of prisma_inprocess, or `async "
             "with workflows.transaction() as tx`, and tx.client in it"
         )
     return partial(when_ended, transaction_id)
@@ -100,7 +100,9 @@ def connections_of(client: object) -> int:
 
 
 def database_of(client: object) -> str:
-    """Which database the client uses, for a message: a file, or a name and a server. Nobody's password is in it."""
+    """Return which database the client uses, for a message: a file, or a name and a server. It contains no
+    password.
+    """
     try:
         url = urlsplit(_url_of(client))
         if url.scheme in ("file", "sqlite"):

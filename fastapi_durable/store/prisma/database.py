@@ -127,7 +127,7 @@ class Database:
         return await self._attempt(lambda: self.client.execute_raw(text, *sql.parameters), urgent=urgent)
 
     async def atomically(self, work: Work[T]) -> T:
-        """Run several statements as one: in a transaction of their own."""
+        """Run several statements in a transaction of their own."""
 
         async def in_transaction() -> T:
             async with self.transaction(_OWN_TRANSACTION) as database:
@@ -201,8 +201,8 @@ class Database:
         """
         if self._learnt.inside and asyncio.current_task() in self._learnt.inside:
             raise StoreError(
-                "the store was used inside its own transaction: a call beside it may wait for its end. Make the call "
-                "through what the block yields: tx.start(...) instead of workflows.start(...)"
+                "the store was used inside its own transaction: a call outside the transaction may wait for its "
+                "end. Call the object that the block yields: tx.start(...) instead of workflows.start(...)"
             )
 
     async def _begin(self, timeout: timedelta) -> "tuple[AbstractAsyncContextManager[Any], DatabaseTransaction, bool]":
@@ -221,7 +221,7 @@ class Database:
             if error.__cause__ is None or not is_transaction_over(error.__cause__):
                 raise
             raise StoreUnavailableError(
-                f"no transaction could be begun within {max_wait.total_seconds():g} s: {error.__cause__}"
+                f"no transaction could start within {max_wait.total_seconds():g} s: {error.__cause__}"
             ) from error.__cause__
         deadline = asyncio.get_running_loop().time() + timeout.total_seconds()
         transaction = DatabaseTransaction(client, self.limit, type(sql), timeout, deadline)
@@ -273,7 +273,7 @@ class Database:
         if answer == _SQLITE:
             moment = await self._answer(MOMENT_QUESTION, _ANY_MOMENT)
             return SqliteMillisecondsSql if moment == "integer" else SqliteSql
-        raise ConfigurationError("PrismaStateStore works on PostgreSQL and SQLite; the client's database is neither")
+        raise ConfigurationError("the client's database must be PostgreSQL or SQLite, got another one")
 
     async def _answer(self, question: str, *parameters: Any) -> Any:
         rows = await self._attempt(lambda: self.client.query_raw(question, *parameters), urgent=True)
@@ -314,12 +314,12 @@ class DatabaseTransaction(Database):
         return StoreError(f"the transaction is over: {error}")
 
     def raise_if_doomed(self) -> None:
-        """Refuse to go on, or to commit, after what nothing but the end of the whole transaction can undo."""
+        """Refuse to continue, or to commit, after what nothing but the end of the whole transaction can undo."""
         if isinstance(self._doomed_by, StoreConflictError):
             raise StoreConflictError(*self._doomed_by.args) from self._doomed_by
         if self._doomed_by is not None:
             raise StoreError(
-                f"the transaction cannot go on, because a part of it failed: {self._doomed_by}"
+                f"the transaction cannot continue, because a part of it failed: {self._doomed_by}"
             ) from self._doomed_by
 
     async def atomically(self, work: Work[T]) -> T:
@@ -349,7 +349,7 @@ class DatabaseTransaction(Database):
                 await self.execute(await self.sql(), f"{statement} {_PART}")
         except StoreError as failure:
             # The connection is gone, or a statement that was given up ended the transaction. What counts is the error
-            # of the part; whoever goes on after it is told by the next call, or at the commit.
+            # of the part; whoever continues after it is told by the next call, or at the commit.
             self._doomed_by = failure
 
     async def _asked(self, operation: Callable[[], Awaitable[T]], *, urgent: bool) -> T:  # noqa: ARG002 - no place is needed

@@ -1,9 +1,8 @@
-"""What the client's errors mean for the caller of the store.
+"""Translates the client's errors for the caller of the store.
 
-A client of `prisma_inprocess` says by an attribute, `fault`, what went wrong between it and its database. The errors
-of other clients are told apart by Prisma's codes and by the class names of the generated package, which cannot be
-imported.
-The text is the client's, which names host and database but never a password.
+A client of `prisma_inprocess` has an attribute `fault`, which says what failed between it and its database. The errors
+of other clients are recognised by Prisma's codes and by the class names of the generated package, which cannot be
+imported. The text is the client's own, which names host and database but never a password.
 """
 
 from fastapi_durable.model.errors import (
@@ -90,7 +89,7 @@ def translate(error: BaseException) -> DurableError | None:
 
 
 def fault_of_database(error: BaseException) -> StoreError | None:
-    """The library's error for one that leaves a transaction's block, if it says what became of the transaction.
+    """The library's error for one that leaves a transaction's block, if it says the result of the transaction.
 
     The block may have used the client itself. A conflict there undid the transaction like any other, and a broken
     connection did. What the database refused, such as a second row of one key, is the block's own affair.

@@ -43,7 +43,7 @@ def open_transaction(database: Database, client: Any) -> DatabaseTransaction:
 
 
 class _ForeignTransaction(DatabaseTransaction):
-    """Statements of a transaction of which nobody has said how it began."""
+    """Statements of a transaction that other code began, in an unknown way."""
 
     def __init__(self, client: Any, outer: Database) -> None:
         # Its own limit is the client's affair, which says so when it is over.

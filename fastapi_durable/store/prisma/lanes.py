@@ -1,9 +1,9 @@
-"""How many connections of the client's pool the store uses at a time.
+"""Limits how many connections of the client's pool the store uses at the same time.
 
-A thousand children that are created together are a thousand transactions. Without a limit they would take every
-connection and queue for it, and later callers would wait behind all of them: they would get P2024, and leases would be
-lost. So calls wait here instead, in order of arrival. One connection is left for the renewal of leases, which does not
-wait. Transactions may take all other connections but one, so that single statements go on.
+A thousand children that are created together are a thousand transactions. Without a limit, they would take every
+connection, and later callers would wait behind all of them: they would get P2024, and leases would be lost. So calls
+wait here instead, in order of arrival. One connection is left for the renewal of leases, which does not wait.
+Transactions may take all other connections but one, so that single statements continue.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class Lanes:
 
     @classmethod
     def of_pool(cls, connections: int) -> "Lanes":
-        """The places in a pool of so many connections, each of which can write."""
+        """Return the places of a pool with a number of connections, each of which can write."""
         total = max(1, connections - 1)
         return cls(total, max(min(2, total), total - 1))
 
@@ -100,7 +100,7 @@ class Lanes:
             raise
 
     def _admit(self) -> None:
-        """Give free places to those who have waited longest, as far as there are places of their kind."""
+        """Give free places to the calls that have waited longest, as far as there are places of their kind."""
         while True:
             heads = []
             for transaction, queue in self._queues.items():

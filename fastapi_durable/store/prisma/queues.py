@@ -120,7 +120,9 @@ class QueueOperations(Operations):
         now: datetime,
         until: datetime,
     ) -> list[Run]:
-        """Note the claim and make it, both or neither; nothing if somebody else has claimed since `before`."""
+        """Note the claim and make it, both or neither. Nothing happens if another worker has claimed since
+        `before`.
+        """
 
         async def take(database: Database) -> list[dict[str, Any]]:
             sql = await database.sql()

@@ -40,7 +40,9 @@ class RetentionOperations(Operations):
         return await self._database.atomically(prune)
 
     async def _within_reach(self, run_ids: list[str]) -> list[str]:
-        """The first of these runs, so many that one transaction deletes their streams in time; one run at least."""
+        """Return the first of these runs, as many as one transaction can delete in time with their streams. At
+        least one.
+        """
         while len(run_ids) > 1:
             sql = await self._database.sql()
             (found,) = await self._database.query(sql, retention.stream_rows_of(sql, run_ids, _STREAM_ROWS + 1))

@@ -153,15 +153,13 @@ class RunOperations(Operations):
         return await self._first_row(RUNS, sql, select(sql, RUNS, [f"r.id = {sql.text(run_id)}"]))
 
     def _foreign(self, run_id: str) -> StoreError:
-        return StoreError(
-            f"run {run_id!r} is of another namespace than {self._scope!r}, to which this store is restricted"
-        )
+        return StoreError(f"run {run_id!r} is not in namespace {self._scope!r}, to which this store is confined")
 
 
 async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[str]:
-    """Delete runs by a statement that returns their ids, with all that belongs to them, within a transaction.
+    """Delete runs with a statement that returns their ids, and all that belongs to them, within a transaction.
 
-    The runs go first: whoever comes second finds none, and leaves their checkpoints to the first.
+    The runs go first: a second deleter finds none, and leaves their checkpoints to the first one.
     """
     ids = [row["id"] for row in await database.query(sql, statement)]
     if ids:

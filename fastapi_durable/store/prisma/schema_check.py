@@ -44,9 +44,9 @@ async def check_tables(database: Database, where: str) -> None:
                 missing += [f"{table.name}.{name}" for name in table.names if not await database.has(table.name, name)]
     if missing == [table.name for table in TABLES]:
         raise SchemaMismatchError(
-            f"{where} has none of the durable tables ({', '.join(missing)}). Either it is not the one that is "
-            "meant, or `fastapi-durable migrate deploy` (or `prisma migrate deploy`) was not run on it, or no "
-            "migration creates them yet, which `migrate dev` writes. (The store creates no tables itself.)",
+            f"{where} has none of the durable tables ({', '.join(missing)}). Check that it is the right database, "
+            "and run `fastapi-durable migrate deploy` (or `prisma migrate deploy`). If no migration creates the "
+            "tables yet, `fastapi-durable migrate dev` writes one. (The store creates no tables itself.)",
             missing,
         )
     if missing:
@@ -68,8 +68,9 @@ def _models_of(client: object) -> ModuleType:
                 except ImportError:
                     continue
     raise SchemaMismatchError(
-        f"{_name(client)} is no generated Prisma client: no class that it extends comes from a package with models. "
-        "Pass the client itself (an instance of the `Prisma` class that `prisma generate` wrote, or of a subclass)."
+        f"{_name(client)} is not a generated Prisma client: none of its base classes comes from a package with "
+        "models. Pass an instance of the `Prisma` class that `fastapi-durable generate` or `prisma generate` wrote, "
+        "or of a subclass."
     )
 
 

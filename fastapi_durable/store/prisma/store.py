@@ -65,14 +65,14 @@ class _AllOperations(
 class PrismaStateStore(_AllOperations):
     """The state store in the application's own database, through its own Prisma client.
 
-    The tables are Prisma Migrate's; `ensure_schema` checks them and creates nothing. The client has to be connected
-    before the first operation.
+    Prisma Migrate creates the tables. `ensure_schema` checks them, and creates nothing. Connect the client before the
+    first operation.
 
     Args:
-        client: An instance of a generated client, on PostgreSQL or SQLite, whose schema holds the durable models.
+        client: Instance of a generated client, on PostgreSQL or SQLite, whose schema holds the durable models.
 
     Raises:
-        SchemaMismatchError: the client lacks a model or a field; the message names it.
+        SchemaMismatchError: the client lacks a model or a field. The message names it.
     """
 
     def __init__(self, client: PrismaClient) -> None:
@@ -88,9 +88,10 @@ class PrismaStateStore(_AllOperations):
         twin = unconnected_twin(client)
         if twin is None:
             _log.warning(
-                "the client %s.%s cannot be constructed a second time: leases are renewed in the event loop alone, so "
-                "other workers take over the runs of this process while a step blocks it for longer than `lease`. Let "
-                "its class accept the arguments of the generated client, and its database be no `:memory:` one",
+                "the client %s.%s cannot be constructed a second time: leases are renewed in the event loop alone, "
+                "so other workers take over the runs of this process while a step blocks it for longer than "
+                "`lease`. Its class must accept the arguments of the generated client, and its database must not be "
+                "`:memory:`",
                 type(client).__module__,
                 type(client).__qualname__,
             )

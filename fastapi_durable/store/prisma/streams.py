@@ -27,7 +27,7 @@ class StreamOperations(Operations):
         return frozenset([run_id for run_id in left if not await self._appended(run_id, rows, tokens)])
 
     async def _appended(self, run_id: str, rows: Sequence[StreamRow], tokens: Mapping[str, str]) -> bool:
-        """Whether the rows of a run are stored, having waited for whoever has locked it."""
+        """Return whether the rows of a run are stored, after waiting for a transaction that has locked the run."""
         own, token = [row for row in rows if row.run_id == run_id], tokens[run_id]
         sql = await self._database.sql()
         written = await self._database.query(sql, append_rows_of(sql, run_id, token, _parameter(sql, own, tokens)))

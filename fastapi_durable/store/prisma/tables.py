@@ -109,7 +109,7 @@ class Table(Generic[T]):
             try:
                 found.append(self.read(text))
             except SerializationError:
-                logger.exception("a row was left out: its columns do not hold what they should")
+                logger.exception("a row was skipped: its columns hold unexpected values")
         return found
 
     def read_values(self, values: Sequence[Any]) -> T:

@@ -105,7 +105,7 @@ def _provider(found: str | None, wanted: Provider | None) -> Provider:
         if provider == found:
             if wanted not in (None, provider):
                 raise NotCompletable(
-                    f"the schema's datasource is {found!r}, and --database says {wanted!r}: leave the option out, or "
+                    f"the schema's datasource is {found!r}, and --database says {wanted!r}. Leave the option out, or "
                     "change the datasource"
                 )
             return provider

@@ -130,7 +130,7 @@ def report(changes: list[Change], folder: Path) -> str:
     """What was done, and the commands that run the project."""
     lines = [f"{change.path.relative_to(folder)}: {change.said}" for change in changes]
     if not changes:
-        lines = ["Everything that init writes is there already"]
+        lines = ["All files that init writes exist already"]
     if any(change.path.name == ".env" and "postgresql" in change.text for change in changes):
         lines.append("\nPut your server's address into .env. Then:")
     else:

@@ -75,7 +75,7 @@ async def greet(name: str) -> str:
 
 @workflow
 async def welcome(ctx: WorkflowContext, name: str) -> str:
-    """Kill the process while it sleeps, and start it again: it goes on."""
+    """Kill the process while it sleeps, and start it again: it continues."""
     greeting = await ctx.step(greet, name)
     await ctx.sleep("10s")
     return greeting

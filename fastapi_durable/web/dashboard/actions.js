@@ -55,21 +55,21 @@ async function done(page, text) {
   page.notice(text, true);
 }
 
-// What was decided about a run is done to the run that was seen, and not to what became of it since.
+// What was decided about a run is done to the run that was seen, and not to a later state of it.
 async function asSeen(page, act) {
   try {
     await act();
   } catch (error) {
     if (error.status !== 412) throw error;
     await page.reload();
-    page.notice("The run has moved on since you looked, so nothing was done. See where it stands now, and decide anew.");
+    page.notice("The run has changed since you opened it, so nothing was done. Check its current state, then try again.");
   }
 }
 
 // The same for what is said to whoever waits: the API does not know whom the dialog means.
 async function stillWaits(run) {
   const now = await get(runPath(run.id, "?limit=1"));
-  if (now.version !== run.version) throw Object.assign(new Error("The run has moved on."), { status: 412 });
+  if (now.version !== run.version) throw Object.assign(new Error("The run has changed."), { status: 412 });
 }
 
 // The label of the breakpoint that is shown as the place where the run stands.
@@ -84,34 +84,34 @@ export function runActions(page, run) {
   return [
     run.waiting?.kind === "breakpoint" && may("continue") ? button("Continue", () => ask({
       title: "Continue past the breakpoint?", verb: "Continue",
-      act: () => asSeen(page, async () => { await post(runPath(run.id, "/continue"), labelOf(run), run.version); await done(page, "The run goes on."); }) })) : null,
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/continue"), labelOf(run), run.version); await done(page, "The run continues."); }) })) : null,
     run.waiting?.kind === "event" && may("publish") ? button("Publish event", () => publish(page, run.waiting.name, run)) : null,
     run.waiting?.kind === "signal" && may("signal") ? button("Send signal", () => signal(page, run.waiting.name, run)) : null,
     !ended(run) && may("update") ? button("Send update", () => ask({
-      title: "Send an update", text: "For ctx.on_update(name) of this run; its validator may refuse.", verb: "Send",
+      title: "Send an update", text: "ctx.on_update(name) of this run receives the value. The workflow's validator may refuse it.", verb: "Send",
       fields: [{ name: "name", label: "Name", required: true }, { name: "value", label: "Value (JSON)", kind: "json" }],
       act: async ({ name, value }) => {
         const result = await post(runPath(run.id, `/updates/${encodeURIComponent(name)}`), { value: value ?? null });
         if (!result.accepted) throw new Error(result.reason);
-        await done(page, result.received ? "The run has taken the update." : "The update is kept until the run asks for it.");
+        await done(page, result.received ? "The run has received the update." : "The update is kept until the run waits for it.");
       } })) : null,
     retriable && may("retry") ? button("Retry", () => ask({
-      title: "Retry this run?", text: "It goes on from where it failed; finished steps are not repeated.", verb: "Retry",
-      act: () => asSeen(page, async () => { await post(runPath(run.id, "/retry"), undefined, run.version); await done(page, "The run is tried again."); }) })) : null,
+      title: "Retry this run?", text: "The run continues from where it failed. Finished steps are not repeated.", verb: "Retry",
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/retry"), undefined, run.version); await done(page, "The run is retried."); }) })) : null,
     ended(run) && may("retry") ? button("Retry with other input", () => ask({
-      title: "Run again with other input", text: "A new run of the same version; this one stays as it is.", verb: "Start",
+      title: "Run again with other input", text: "This starts a new run of the same version. The current run stays as it is.", verb: "Start",
       fields: [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(run.input) }],
       act: async ({ input }) => page.go({ run: (await post(runPath(run.id, "/retry-with-input"), { input })).run_id }) })) : null,
     !ended(run) && may("cancel") ? button("Cancel", () => ask({
-      title: "Cancel this run?", text: "Its children are cancelled with it. This cannot be taken back.", verb: "Cancel the run", danger: true,
+      title: "Cancel this run?", text: "Its children are cancelled too. This cannot be undone.", verb: "Cancel the run", danger: true,
       fields: [{ name: "compensate", label: "Undo its finished steps first", kind: "check" }],
       act: async ({ compensate }) => {
         const result = await post(runPath(run.id, "/cancel"), { compensate });
-        await done(page, result.status === "cancelling" ? "Its finished steps are undone, then it is cancelled." : `The run is ${result.status}.`);
+        await done(page, result.status === "cancelling" ? "Its finished steps are being undone. Then it is cancelled." : `The run is ${result.status}.`);
       } }), true) : null,
     may("delete") ? button("Delete", () => ask({
-      title: "Delete this run?", text: "The run, its history and everything below it are removed for good.", verb: "Delete for good", danger: true,
-      fields: ended(run) ? [] : [{ name: "force", label: "It is alive: cancel it first", kind: "check" }],
+      title: "Delete this run?", text: "The run, its history and all its children are deleted. This cannot be undone.", verb: "Delete the run", danger: true,
+      fields: ended(run) ? [] : [{ name: "force", label: "Cancel it first (it is alive)", kind: "check" }],
       act: async ({ force }) => {
         const result = await remove(runPath(run.id, force ? "?force=true" : ""));
         await page.go({ page: "runs" });
@@ -123,18 +123,18 @@ export function runActions(page, run) {
 export function forkButton(page, run, step) {
   if (!page.info.actions.includes("fork") || step.seq < 0 || step.seq >= 1_000_000) return null;
   return button("Fork from here", () => ask({
-    title: `Fork before ${step.name}?`, text: "A new run with this one's history before the step; from there on it is done anew.", verb: "Fork",
+    title: `Fork before ${step.name}?`, text: "This starts a new run with a copy of the history before this step. The new run executes the step and all later ones itself.", verb: "Fork",
     act: async () => page.go({ run: (await post(runPath(run.id, "/fork"), { from_step: step.seq })).run_id }) }));
 }
 
 export function signal(page, token = "", run = null) {
   ask({
-    title: "Send a signal", text: "To the run that waits for this token; if none does, it is kept for the next.", verb: "Send",
+    title: "Send a signal", text: "The run that waits for this token receives the signal. If no run waits, it is kept for the next one.", verb: "Send",
     fields: [{ name: "token", label: "Token", value: token, required: true }, { name: "payload", label: "Payload (JSON)", kind: "json" }],
     act: ({ token: name, payload }) => asSeen(page, async () => {
       if (run) await stillWaits(run);
       const result = await post("signals", { token: name, payload: payload ?? null });
-      await done(page, result.received ? "A run has received the signal." : "Nobody waits for it yet: the signal is kept.");
+      await done(page, result.received ? "A run has received the signal." : "No run waits for it yet. The signal is kept.");
     }) });
 }
 
@@ -145,7 +145,7 @@ export function publish(page, event = "", run = null) {
     act: ({ name, payload }) => asSeen(page, async () => {
       if (run) await stillWaits(run);
       const result = await post("events", { name, payload: payload ?? null });
-      await done(page, `Received by ${result.receivers.length === 1 ? "one run" : `${result.receivers.length} runs`}${result.buffered ? ", kept for the next" : ""}.`);
+      await done(page, `Received by ${result.receivers.length === 1 ? "one run" : `${result.receivers.length} runs`}${result.buffered ? ", kept for the next run" : ""}.`);
     }) });
 }
 
@@ -154,10 +154,10 @@ export function schedule(page, each) {
   const path = `schedules/${encodeURIComponent(each.key)}`;
   const [verb, label] = each.paused ? ["resume", "Resume"] : ["pause", "Pause"];
   return [
-    button("Run now", () => ask({ title: `Start a run of ${each.key} now?`, text: "Beside its windows.", verb: "Start",
+    button("Run now", () => ask({ title: `Start a run of ${each.key} now?`, text: "The schedule still fires at its next window.", verb: "Start",
       act: async () => page.go({ run: (await post(`${path}/trigger`)).run_id }) })),
     button(label, () => ask({ title: `${label} ${each.key}?`, verb: label,
-      text: each.paused ? "Windows fire again, from the next one on." : "Windows pass without a run until it is resumed.",
+      text: each.paused ? "The schedule fires again from its next window on." : "The schedule starts no runs until you resume it.",
       act: async () => { await post(`${path}/${verb}`); await done(page, `The schedule is ${verb}d.`); } })),
   ];
 }
@@ -167,7 +167,7 @@ export function start(page, workflow) {
     title: `Start ${workflow.name}`, verb: "Start",
     fields: [
       ...(workflow.takes_input ? [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(example(workflow.input_schema)) }] : []),
-      { name: "run_id", label: "Run id (empty: a random one)" },
+      { name: "run_id", label: "Run id (empty: a random id)" },
     ],
     act: async ({ input, run_id: id }) => {
       const body = { version: workflow.version, ...(workflow.takes_input ? { input } : {}), ...(id ? { run_id: id } : {}) };
@@ -194,13 +194,13 @@ export function bulk(page, chosen, total, until) {
   if (!page.info.actions.includes("bulk")) return null;
   const open = (verb, label, filter) => ask({
     title: total()[0] === 1 ? `${label}: one run is selected` : `${label}: ${counted(...total())} runs are selected`,
-    text: `${{ retry: "Failed, dead and blocked runs go on from where they failed.", cancel: "All that are alive end now.", delete: "Those that have ended are removed for good." }[verb]} Up to 500 at once; the others of the selection are left alone.`,
+    text: `${{ retry: "Failed, dead and blocked runs continue from where they failed.", cancel: "All live runs are cancelled.", delete: "All ended runs are deleted. This cannot be undone." }[verb]} One call changes up to 500 runs.`,
     verb: label, danger: verb !== "retry",
     act: async () => {
       const result = await post(`bulk/${verb}`, { filter });
       const words = [`${result.applied} of ${counted(result.matched, result.matched_capped)} done`];
       if (result.failed) words.push(`${result.failed} refused (${result.failures[0].reason})`);
-      if (result.remaining) words.push(`${result.remaining} are left: repeat`);
+      if (result.remaining) words.push(`${result.remaining} are left: repeat the action`);
       await done(page, `${words.join(", ")}.`);
     } });
   return verbs.map(([verb, label]) => button(label, () => open(verb, label, selected()), verb !== "retry"));

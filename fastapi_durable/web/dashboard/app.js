@@ -36,7 +36,7 @@ function go(parameters, { replace = false } = {}) {
   return show();
 }
 
-// A page that is drawn anew keeps the focus where it was.
+// A page that is drawn again keeps the focus where it was.
 const controls = () => [...main.querySelectorAll("a, button, input, select, summary")];
 
 async function show({ focus = true } = {}) {
@@ -63,7 +63,7 @@ async function show({ focus = true } = {}) {
     else controls()[used]?.focus({ preventScroll: true });
   } catch (error) {
     if (turn !== shown || error.name === "AbortError") return;
-    main.replaceChildren(h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "That did not work"), h("p", {}, error.message), h("button", { type: "button", onclick: () => error.status === 401 ? location.reload() : show() }, error.status === 401 ? "Reload" : "Try again")));
+    main.replaceChildren(h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "Something went wrong"), h("p", {}, error.message), h("button", { type: "button", onclick: () => error.status === 401 ? location.reload() : show() }, error.status === 401 ? "Reload" : "Try again")));
   } finally {
     clearTimeout(late);
     if (turn === shown) main.removeAttribute("aria-busy");

@@ -25,7 +25,7 @@ export function address(parameters) {
   return `?${search}`;
 }
 
-// Times that go on while the page is looked at: see `goOn`.
+// Times that continue while the page is looked at: see `goOn`.
 export const when = (moment) => h("time", { datetime: moment, title: exact(moment), "data-goes-on": "ago" }, ago(moment));
 export const lasted = (run) => ended(run) ? duration(Date.parse(run.updated_at) - Date.parse(run.created_at))
   : h("time", { datetime: run.created_at, "data-goes-on": "since" }, since(run.created_at));

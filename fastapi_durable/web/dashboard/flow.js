@@ -1,4 +1,4 @@
-// The shape of a run, read from its own history: what came after what, and what ran side by side.
+// The shape of a run, read from its own history: what came after what, and what ran at the same time.
 //
 // A flow is { sequence: [part, ...] }; a part is { step } or { lanes: [flow, ...] }. Rows that overlap in time ran side by
 // side. Calls of a branch (a task of the body) have a key such as `2.0`: the first call of the third branch.
@@ -55,7 +55,7 @@ function stages(units) {
   return found;
 }
 
-// Within a stage, what came after something of the stage goes on in its lane.
+// Within a stage, what came after something of the stage continues in its lane.
 function merged(stage) {
   const lanes = [];
   for (const unit of stage) {

@@ -38,10 +38,10 @@ export const ended = (run) => ENDED.has(run.status);
 
 // What a run waits for, as words; none if it does not wait.
 export function reason(run) {
-  if (run.waiting?.kind === "singleton") return `waits for its turn among the runs of ${run.waiting.name}`;
+  if (run.waiting?.kind === "singleton") return `waits for a slot of the singleton ${run.waiting.name}`;
   if (run.waiting) return `waits for ${run.waiting.kind === "breakpoint" ? "an operator at a breakpoint" : `${run.waiting.kind === "engine" ? "" : `${run.waiting.kind} `}${run.waiting.name}`}`;
   const isDue = run.status === "pending" || (run.status === "suspended" && run.wake_at && Date.parse(run.wake_at) <= Date.now());
-  if (isDue) return run.queue ? `waits for a place in the queue ${run.queue}` : "waits for a worker";
-  if (run.wake_at && (run.status === "suspended" || run.status === "blocked")) return `goes on ${ago(run.wake_at)}`;
+  if (isDue) return run.queue ? `waits for a slot in queue ${run.queue}` : "waits for a worker";
+  if (run.wake_at && (run.status === "suspended" || run.status === "blocked")) return `continues ${ago(run.wake_at)}`;
   return run.status === "blocked" ? "waits for code that fits its history" : "";
 }

@@ -1,4 +1,4 @@
-// The workflow as a graph, from left to right; a row that is full goes on in the next. Calls side by side are lanes.
+// The workflow as a graph, from left to right; a row that is full continues in the next. Calls at the same time are lanes.
 
 import { beginOf } from "./attempts.js";
 import { h, link } from "./dom.js";

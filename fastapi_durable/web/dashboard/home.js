@@ -34,13 +34,13 @@ export async function home(parameters, page) {
     content.replaceChildren(
       // A worker for all namespaces is not shown to who sees one of them.
       workers.length || page.info.namespace ? "" : h("section", { class: "card waits warn", role: "status" },
-        h("b", {}, "Nothing drives the runs."), " No worker has said in the last half minute that it lives: start one, and they go on where they stopped."),
+        h("b", {}, "No worker is running."), " Runs wait until a worker drives them. Start one: fastapi-durable worker package.module:durable"),
       h("div", { class: "tiles" }, STATUSES.map((name) => h("a", {
         class: count(name) ? "tile" : "tile none", href: `?page=runs&status=${name}`, "data-link": true,
       }, h("b", {}, counted(count(name), facets.capped.includes(name))), status(name)))),
       h("div", { class: "two" },
-        section("Recent failures", failures.runs, { page: "runs", status: BAD }, "Nothing has failed."),
-        section("Waiting", waits.runs, { page: "runs", status: "suspended" }, "No run waits for anything.")),
+        section("Recent failures", failures.runs, { page: "runs", status: BAD }, "No run has failed."),
+        section("Waiting", waits.runs, { page: "runs", status: "suspended" }, "No run is waiting.")),
       section("Latest runs", latest.runs, { page: "runs" }, "No runs yet. Start one from Workflows, or from the application."));
   };
   const [first] = await Promise.all([lists(), drawCharts()]);
@@ -50,7 +50,7 @@ export async function home(parameters, page) {
     if (!content.contains(document.activeElement)) draw(now);
   }, page.signal);
   follow("runs/stream?limit=20", { runs: read }, page.signal);
-  const choice = h("select", { "aria-label": "Stretch of time", onchange: (event) => page.go({ window: event.target.value }) },
+  const choice = h("select", { "aria-label": "Time range", onchange: (event) => page.go({ window: event.target.value }) },
     Object.entries(WINDOWS).map(([name, [text]]) => h("option", { value: name, selected: name === window }, text)));
   return [h("div", { class: "head" }, h("h1", {}, "Overview"), choice), charts, content];
 }
@@ -68,11 +68,11 @@ function drawn({ points, bucket_seconds: width }) {
     chart({ title: "Throughput", times, kind: "bars", say: number, empty: "No run ended in this time.",
       summary: `${about}${sum("started").toLocaleString()} started, ${ends.toLocaleString()} ended · ${each}`,
       series: [{ name: "completed", tone: "completed", values: values("completed") }, { name: "failed", tone: "failed", values: values("failed") }, { name: "cancelled", tone: "cancelled", values: values("cancelled") }] }),
-    chart({ title: "Latency", times, kind: "lines", say: duration, empty: "No run was completed in this time.",
-      summary: worst ? `creation to completion, at worst ${duration(worst)} for 95 %` : "from creation to completion",
+    chart({ title: "Latency", times, kind: "lines", say: duration, empty: "No run completed in this time.",
+      summary: worst ? `from creation to completion; 95 % took at most ${duration(worst)}` : "from creation to completion",
       series: [{ name: "median", tone: "running", values: values("p50_ms") }, { name: "95 %", tone: "suspended", values: values("p95_ms") }] }),
     chart({ title: "Failures", times, kind: "bars", say: number, empty: "No run failed in this time.",
-      summary: ends ? `${about}${sum("failed").toLocaleString()}, ${((sum("failed") / ends) * 100).toFixed(1)} % of what ended` : "nothing ended",
+      summary: ends ? `${about}${sum("failed").toLocaleString()}, ${((sum("failed") / ends) * 100).toFixed(1)} % of ended runs` : "no run ended",
       series: [{ name: "failed or dead", tone: "failed", values: values("failed") }] }),
   ];
 }

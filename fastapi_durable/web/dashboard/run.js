@@ -9,7 +9,7 @@ import { table } from "./runs.js";
 import { facts, keyOf, legend, waterfall } from "./waterfall.js";
 
 const STEPS = 250;
-// What operators did stands below every compensation.
+// Operator actions stands below every compensation.
 const OPERATORS = -2_000_000_000;
 
 export async function run(parameters, page) {
@@ -63,15 +63,15 @@ function sections(found, view, { draw, turn }) {
       h("div", {}, h("div", { class: "row" }, status(found.status), link({ page: "runs", workflow: found.workflow }, found.workflow), h("span", { class: "muted" }, `v${found.workflow_version} · ${ended(found) ? "took" : "for"} `, lasted(found))), h("h1", { class: found.id.length > 60 ? "mono long" : "mono" }, found.id)),
       h("div", { class: "row" }, runActions(view, found))),
     found.waiting || (found.wake_at && found.status !== "running" && !ended(found)) ? h("section", { class: "card waits" }, waiting(found)) : null,
-    found.status === "blocked" ? h("section", { class: "card waits" }, "Blocked: the code does not fit the recorded history, or the workflow's version is not deployed. Deploy code that fits, and the run goes on.") : null,
+    found.status === "blocked" ? h("section", { class: "card waits" }, "Blocked: the code does not fit the recorded history, or the workflow's version is not deployed. Deploy code that fits, and the run continues.") : null,
     found.error && !(found.status === "cancelled" && found.error.code === "cancelled") ? h("section", { class: "card" }, failure(found.error)) : null,
     h("section", { class: "card", id: "timeline" },
       h("div", { class: "row spread" }, tabs(view, draw), pager(found, view, turn)),
-      !forward.length ? h("p", { class: "empty" }, ended(found) ? "It ended without a step." : "Nothing has happened yet.")
+      !forward.length ? h("p", { class: "empty" }, ended(found) ? "The run ended without a step." : "No steps yet. They appear here when a worker drives the run.")
         : view.shape === "graph" ? graph(found, forward, (step) => open(found, view, step, draw)) : waterfall(view, found, forward),
       forward.length ? legend(view.shape) : null),
     undone.length ? h("section", { class: "card" }, h("h2", {}, `Undoing: ${done} of ${undone.length} done${failed ? `, ${failed} failed` : ""}`), waterfall(view, found, undone)) : null,
-    operated.length ? h("section", { class: "card" }, h("h2", {}, "What operators did"), h("dl", { class: "facts" }, facts(operated.map(told)))) : null,
+    operated.length ? h("section", { class: "card" }, h("h2", {}, "Operator actions"), h("dl", { class: "facts" }, facts(operated.map(told)))) : null,
     found.children.length ? h("section", { class: "card" }, h("h2", {}, `Children (${found.children_total > found.children.length ? `the newest ${found.children.length} of ${found.children_total.toLocaleString()}` : found.children_total})`), table(found.children)) : null,
     h("div", { class: "two" },
       h("section", { class: "card" }, h("h2", {}, "Input"), json(found.input)),
@@ -120,10 +120,10 @@ function about(found) {
   return h("dl", { class: "facts" }, facts([
     ["Created", h("span", {}, `${exact(found.created_at)} (`, when(found.created_at), ")")],
     ["Changed", exact(found.updated_at)],
-    ["Ends at the latest", found.expires_at && exact(found.expires_at)],
+    ["Expires", found.expires_at && exact(found.expires_at)],
     ["Parent", found.parent_run_id && link({ run: found.parent_run_id }, found.parent_run_id)],
     ["Made from", made && link({ run: made }, made)],
-    ["Gave up for", /^dlq(@[0-9]+)?:/.test(found.id) && link({ run: found.id.replace(/^[^:]*:/, "") }, found.id.replace(/^[^:]*:/, ""))],
+    ["Dead letter of", /^dlq(@[0-9]+)?:/.test(found.id) && link({ run: found.id.replace(/^[^:]*:/, "") }, found.id.replace(/^[^:]*:/, ""))],
     [found.dead_letters.length > 1 ? "Dead letters" : "Dead letter", spaced(found.dead_letters.map((id) => link({ run: id }, id)))],
     ["Namespace", found.namespace], ["Origin", found.origin], ["Queue", found.queue], ["Fairness key", found.fairness_key], ["Priority", found.priority],
     ["Crashes since progress", found.recovery_attempts],
@@ -148,9 +148,9 @@ function unrecorded(found) {
 function waiting(found) {
   const { waiting: what } = found;
   const since = () => h("span", { class: "muted" }, ` since ${exact(what.since)} (`, when(what.since), ")");
-  if (what?.kind === "singleton") return h("span", {}, "Waits for its turn among the runs of ", link({ page: "runs", workflow: found.workflow, tag: `singleton:${what.name}` }, what.name), since());
-  if (!what) return h("span", {}, "Goes on by itself ", h("b", {}, when(found.wake_at)), h("span", { class: "muted" }, `, at ${exact(found.wake_at)}`));
+  if (what?.kind === "singleton") return h("span", {}, "Waits for a slot of the singleton ", link({ page: "runs", workflow: found.workflow, tag: `singleton:${what.name}` }, what.name), since());
+  if (!what) return h("span", {}, "Continues by itself ", h("b", {}, when(found.wake_at)), h("span", { class: "muted" }, `, at ${exact(found.wake_at)}`));
   const words = what.name === "breakpoint" && what.kind === "breakpoint" ? "" : what.kind === "child" ? link({ run: what.name }, what.name) : h("span", { class: "mono" }, what.name);
   return h("span", {}, `Waits for ${{ signal: "the signal", event: "the event", child: "the child", webhook: "the callback", breakpoint: "an operator at a breakpoint", engine: "" }[what.kind]} `, words, since(),
-    found.wake_at ? h("span", { class: "muted" }, "; gives up ", when(found.wake_at)) : null);
+    found.wake_at ? h("span", { class: "muted" }, "; times out ", when(found.wake_at)) : null);
 }

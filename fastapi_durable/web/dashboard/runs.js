@@ -52,7 +52,7 @@ export async function runs(parameters, page) {
     event.target.disabled = true;
     try {
       if (!paged) {
-        // The list may have moved on since it was read: go on after what is shown from now on.
+        // The list may have moved on since it was read: continue after what is shown from now on.
         const now = await read();
         [listed, cursor, paged] = [now.runs, now.next_cursor, true];
       }

@@ -11,9 +11,9 @@ export async function system(_, page) {
   page.signal.addEventListener("abort", () => clearInterval(timer));
   return [
     h("div", { class: "head" }, h("h1", {}, "System")),
-    card("Workers", "No worker has said in the last half minute that it lives: nothing drives the runs.", ["Worker", "Load", "Workflows", "Started", "Last seen"], workers.map(workerRow)),
-    card("Queues", "No queues are declared.", ["Queue", "Running", "Waiting", "May begin", "Last served"], queues.map(queueRow)),
-    card("Schedules", "No schedules are declared.", ["Schedule", "When", "Last", "Next", ""], schedules.map((each) => scheduleRow(page, each))),
+    card("Workers", "No worker has reported within the last 30 seconds, so no run is driven. Start one: fastapi-durable worker package.module:durable", ["Worker", "Load", "Workflows", "Started", "Last seen"], workers.map(workerRow)),
+    card("Queues", "No queues. Declare one to limit how many runs are driven at a time: DurableOptions(queues=[Queue(...)])", ["Queue", "Running", "Waiting", "May begin", "Last served"], queues.map(queueRow)),
+    card("Schedules", "No schedules. Declare one to start runs at set times: DurableOptions(schedules=[Schedule(...)])", ["Schedule", "When", "Last", "Next", ""], schedules.map((each) => scheduleRow(page, each))),
   ];
 }
 
@@ -42,7 +42,7 @@ const queueRow = (each) => h("tr", {},
   h("td", { class: "num" }, each.concurrency === null ? `${each.running}, no limit` : load(each.running, each.concurrency)),
   h("td", { class: "num" }, counted(each.waiting, each.waiting_capped)),
   h("td", { class: "num" }, each.rate_limit === null ? "no limit" : [`${each.may_begin} more of ${each.rate_limit} in ${duration(each.rate_period_seconds * 1000)}`,
-    each.begins_again_at ? h("div", { class: "below" }, h("span", {}, "the next ", when(each.begins_again_at))) : null]),
+    each.begins_again_at ? h("div", { class: "below" }, h("span", {}, "next ", when(each.begins_again_at))) : null]),
   time(each.served_at));
 
 const scheduleRow = (page, each) => h("tr", {},

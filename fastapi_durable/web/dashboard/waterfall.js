@@ -9,7 +9,7 @@ import { inside } from "./parts.js";
 
 export const TONE = { completed: "completed", failed: "failed", running: "running", pending: "suspended" };
 
-// `page.opened` remembers by key what is open while the page is drawn anew; `page.childOf(id)` reads a child's page.
+// `page.opened` remembers by key what is open while the page is drawn again; `page.childOf(id)` reads a child's page.
 export function waterfall(page, run, steps) {
   const end = (step) => step.finished_at ? Date.parse(step.finished_at) : Math.max(Date.now(), beginOf(step));
   const first = Math.min(...steps.map(beginOf));
@@ -51,7 +51,7 @@ function scale(steps, first, last, end) {
   return { share, shortened };
 }
 
-export const legend = (shape) => h("div", { class: "legend" }, ["completed", "failed", "running"].map((name) => status(name)), h("span", { class: "status", "data-status": "suspended" }, "waiting"), shape === "graph" ? null : h("span", {}, "pale: queued, waited, or between attempts"));
+export const legend = (shape) => h("div", { class: "legend" }, ["completed", "failed", "running"].map((name) => status(name)), h("span", { class: "status", "data-status": "suspended" }, "waiting"), shape === "graph" ? null : h("span", {}, "pale: queued, waiting, or between attempts"));
 
 export const keyOf = (run, step) => `${run.id} ${step.seq}`;
 
@@ -96,7 +96,7 @@ function contents(page, run, step) {
       ["Started", `${precise(step.started_at)}${queued > 0 ? `, after ${duration(queued)} in the queue` : ""}`],
       ["Ended", step.finished_at && precise(step.finished_at)],
       ["Attempts", step.attempts > 1 || !step.finished_at ? step.attempts : null],
-      ["Goes on", !step.finished_at && step.wake_at && h("span", {}, when(step.wake_at), `, at ${exact(step.wake_at)}`)],
+      ["Continues", !step.finished_at && step.wake_at && h("span", {}, when(step.wake_at), `, at ${exact(step.wake_at)}`)],
       ["Parallel group", step.parallel_group], ["Worker group", step.worker_group],
       ["Recorded as", step.name !== label && h("span", { class: "mono" }, step.name)],
       ["Step id", step.step_id && h("span", { class: "mono" }, step.step_id)],
@@ -115,14 +115,14 @@ function contents(page, run, step) {
 
 // The child's own steps, below the step that waits for it.
 function childsTimeline(page, id) {
-  const place = h("div", { class: "inline-child" }, h("span", { class: "muted" }, "reading …"));
+  const place = h("div", { class: "inline-child" }, h("span", { class: "muted" }, "Loading …"));
   page.childOf(id).then((found) => {
     const steps = found.timeline.filter((step) => step.seq >= 0);
     place.replaceChildren(
       h("div", { class: "row" }, status(found.status), h("span", { class: "muted" }, `${found.workflow} v${found.workflow_version}`),
         found.timeline_total > found.timeline.length ? h("span", { class: "muted" }, `the first ${found.timeline.length} of ${found.timeline_total} steps`) : null),
-      steps.length ? waterfall(page, found, steps) : h("p", { class: "muted" }, "It has no steps yet."));
-  }, (error) => place.replaceChildren(h("span", { class: "muted" }, error.status === 404 ? "This run was deleted, or is another namespace's." : error.message)));
+      steps.length ? waterfall(page, found, steps) : h("p", { class: "muted" }, "No steps yet."));
+  }, (error) => place.replaceChildren(h("span", { class: "muted" }, error.status === 404 ? "This run was deleted, or is in another namespace." : error.message)));
   return place;
 }
 

@@ -1,4 +1,4 @@
-"""What somebody typed into the form, or sent as JSON."""
+"""What a user typed into the form, or sent as JSON."""
 
 import json
 import secrets
@@ -16,17 +16,23 @@ _MOST_FIELDS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class LoginCredentials:
-    """For the `authenticate` function of a `ConsoleLogin`.
+    """What a user entered, for the `authenticate` function of a `ConsoleLogin`.
 
     Attributes:
-        password: Hidden from logs and tracebacks; `password.get_secret_value()` has it, for a password hash.
+        username: The name.
+        password: The password, hidden from logs and tracebacks. `password.get_secret_value()` returns it.
     """
 
     username: str
     password: SecretStr
 
     def matches(self, username: str, password: SecretStr | str) -> bool:
-        """Whether it is this name and this password; how long the comparison takes tells nothing of either."""
+        """Return whether the user entered this name and this password. The comparison takes constant time.
+
+        Args:
+            username: The expected name.
+            password: The expected password.
+        """
         wanted = password.get_secret_value() if isinstance(password, SecretStr) else password
         same_name = secrets.compare_digest(self.username.encode(), username.encode())
         same_password = secrets.compare_digest(self.password.get_secret_value().encode(), wanted.encode())

@@ -1,4 +1,4 @@
-"""`ConsoleLogin`: who may sign in, and what guards the console's routes then."""
+"""`ConsoleLogin`: signs users in, and guards the console's routes."""
 
 import inspect
 import logging
@@ -77,9 +77,14 @@ class ConsoleLogin:
         clock: Clock | None = None,
     ) -> None:
         if not callable(authenticate):
-            raise ConfigurationError("authenticate of ConsoleLogin is a function that takes LoginCredentialsDep")
+            raise ConfigurationError(
+                "authenticate of ConsoleLogin must be a function that takes LoginCredentialsDep, got "
+                f"{authenticate!r:.80}"
+            )
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", cookie_name):
-            raise ConfigurationError("cookie_name of ConsoleLogin is made of letters, digits, _ and -")
+            raise ConfigurationError(
+                f"cookie_name of ConsoleLogin must be 1-100 letters, digits, '_' or '-', got {cookie_name!r:.120}"
+            )
         if cookie_name.lower().startswith(("__host-", "__secure-")):
             raise ConfigurationError(
                 f"cookie_name must not begin with __Host- or __Secure-, got {cookie_name!r}. ConsoleLogin itself puts "
@@ -87,7 +92,7 @@ class ConsoleLogin:
             )
         self._lifetime = parse_duration(lifetime)
         if self._lifetime < timedelta(minutes=1):
-            raise ConfigurationError("lifetime of ConsoleLogin is a minute or longer")
+            raise ConfigurationError(f"lifetime of ConsoleLogin must be a minute or longer, got {lifetime!r}")
         secrets = [secret] if isinstance(secret, SecretStr | str) else list(secret)
         self._signer = SessionSigner(
             [each.get_secret_value() if isinstance(each, SecretStr) else each for each in secrets],
@@ -104,9 +109,15 @@ class ConsoleLogin:
         self._throttle = AttemptThrottle()
 
     def required(self, role: ConsoleRole) -> Callable[..., Awaitable[None]]:
-        """A dependency that lets only users of a role pass.
+        """Return a dependency that lets only users of a role pass.
 
-        It raises `NotSignedInError` for strangers and `NotPermittedError` for users of another role.
+        It raises `NotSignedInError` if no user is signed in, and `NotPermittedError` if the user has another role.
+
+        Args:
+            role: `view`, or `operate`.
+
+        Returns:
+            The dependency.
         """
 
         async def require(request: Request, response: Response) -> None:
@@ -114,7 +125,7 @@ class ConsoleLogin:
             if user is None:
                 raise NotSignedInError("sign in first: the console's login page is at login, below its prefix")
             if role == "operate" and not user.may_operate:
-                raise NotPermittedError("this needs the role operate, and the user who is signed in has the role view")
+                raise NotPermittedError("this action needs the role operate, and you are signed in with the role view")
             if role == "operate":
                 _log.info("console: %r: %s %r", user.name, request.method, request.scope["path"])
             remember(request, user)
@@ -122,10 +133,17 @@ class ConsoleLogin:
         return require
 
     async def user_of(self, request: Request, response: Response) -> ConsoleUser | None:
-        """Who is signed in; a session in its second half is renewed with the response.
+        """Return the user who is signed in. A session in its second half is renewed with the response.
 
-        Only an answer of data carries the new cookie. Pages and streams make answers of their own, and leave it to the
-        next request for data, which every page of the dashboard makes.
+        Only an answer of data carries the new cookie. Pages and streams have responses of their own. Every page of the
+        dashboard requests data, and that request renews the session.
+
+        Args:
+            request: The request, which may carry a session cookie.
+            response: The response that takes the renewed cookie.
+
+        Returns:
+            The user. None if no user is signed in.
         """
         now = self._clock.now()
         session = self._signer.read(request.cookies.get(self._cookie_name), now)
@@ -156,14 +174,21 @@ class ConsoleLogin:
         return None
 
     def to_login(self, request: Request) -> Response:
-        """Send a browser to the login page, to come back to the view that it wanted."""
+        """Redirect a browser to the login page, and from there back to the view that it wanted.
+
+        Args:
+            request: The request for the view.
+
+        Returns:
+            The redirect.
+        """
         query = request.scope["query_string"].decode("latin-1")
         view = f"?{query}" if query else ""
         target = f"login?next={quote(view, safe='')}" if _VIEW.fullmatch(view) else "login"
         return RedirectResponse(target, status_code=HTTPStatus.SEE_OTHER, headers={"Cache-Control": "no-store"})
 
     def routes(self) -> APIRouter:
-        """The login page, its form's target, and the way out."""
+        """Return the routes of the login page, of its form, and of the logout."""
         router = APIRouter(include_in_schema=False, route_class=_LoginRoute)
 
         async def show_login(request: Request, response: Response, next: str = "") -> Response:
@@ -200,7 +225,7 @@ class ConsoleLogin:
         return router
 
     async def _admit(self, request: Request) -> None:
-        """Read the attempt and count it, before anything looks at the password."""
+        """Read the attempt and count it, before its password is checked."""
         attempt = await read_attempt(request)
         wait = self._throttle.admit(_address(request), attempt.credentials.username, self._clock.now())
         if wait is not None:

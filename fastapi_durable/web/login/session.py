@@ -1,7 +1,7 @@
-"""The session: a cookie that says who is signed in and until when, and that nobody else can write.
+"""The session: a signed cookie that says who is signed in and until when.
 
-`base64url(JSON) "." base64url(HMAC-SHA256)`, as nestjs-durable writes it. It is signed, not encrypted:
-it holds a name, a role, a namespace and two times, and nothing secret. The server keeps nothing, so any process
+It is `base64url(JSON) "." base64url(HMAC-SHA256)`, as nestjs-durable writes it. It is signed, not encrypted: it holds a
+name, a role, a namespace and two times, and nothing secret. The server stores nothing, so any process with the secret
 can read it.
 """
 
@@ -50,7 +50,7 @@ class SessionSigner:
     def __init__(self, secrets: Sequence[str], lifetime: timedelta, cookie_name: str) -> None:
         if not secrets or any(len(secret) < SHORTEST_SECRET for secret in secrets):
             raise ConfigurationError(
-                f"the secret of ConsoleLogin has {SHORTEST_SECRET} characters or more, random ones; make one with "
+                f"the secret of ConsoleLogin must have {SHORTEST_SECRET} or more random characters. Make one with "
                 "`openssl rand -hex 32`, and keep it out of the code"
             )
         # Keys of their own: the same secret may sign other things elsewhere, or another console's sessions.

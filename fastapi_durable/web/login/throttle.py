@@ -1,4 +1,4 @@
-"""How often somebody may try to sign in, in a bounded amount of memory."""
+"""Limits how often a user may try to sign in, with a bounded amount of memory."""
 
 import hashlib
 import ipaddress
@@ -21,11 +21,11 @@ class _Count:
 
 
 class AttemptThrottle:
-    """Counts attempts by address and name, by address, and by name, over a minute each.
+    """Counts attempts by address and name, by address, and by name, for a minute each.
 
-    An attempt counts before its password is looked at, so many at once are no more than many in a row. One that
-    succeeds is forgiven. Counts are this process's own. The limit for a name alone is high: it slows guessing from
-    many addresses down, and keeping a user out takes somebody as many.
+    An attempt counts before its password is checked, so parallel attempts have no advantage. A successful attempt is
+    removed. Each process has its own counts. The limit for a name alone is high: it slows down guessing from many
+    addresses, and an attacker needs as many attempts to lock a user out.
     """
 
     def __init__(self) -> None:

@@ -12,12 +12,12 @@ ConsoleRole = Literal["view", "operate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsoleUser:
-    """Somebody who may use the console.
+    """A user of the console.
 
     Attributes:
-        name: Shown on the pages; at most 200 characters.
-        role: "view" sees runs, "operate" also changes them.
-        namespace: The only one whose runs the user sees, or `ALL_NAMESPACES`: all that the module serves.
+        name: Name to show on the pages, at most 200 characters.
+        role: "view" sees runs, and "operate" also changes them.
+        namespace: Namespace whose runs the user sees, or `ALL_NAMESPACES` for all that the module serves.
     """
 
     name: str
@@ -26,7 +26,7 @@ class ConsoleUser:
 
     def __post_init__(self) -> None:
         if not 0 < len(self.name) <= 200:
-            raise ValueError("the name of a ConsoleUser has 1 to 200 characters")
+            raise ValueError(f"the name of a ConsoleUser must have 1-200 characters, got {len(self.name)}")
         if self.role not in ("view", "operate"):
             raise ValueError(f'the role of a ConsoleUser must be "view" or "operate", got {self.role!r}')
         # A namespace that a directory does not know must not open those of everybody.

@@ -44,7 +44,7 @@ class Finding(Exception):
 
 
 def can_ask() -> bool:
-    """Whether somebody at a terminal can answer questions."""
+    """Return whether a user at a terminal can answer questions."""
     return sys.stdin.isatty() and sys.stderr.isatty() and not any(os.environ.get(name) for name in _UNATTENDED)
 
 
@@ -132,7 +132,7 @@ def _described(error: PrismaInProcessError) -> dict[str, Any]:
 
 
 def asker() -> Ask | None:
-    """What asks the user, or None where nobody can answer."""
+    """Return the function that asks the user. None if no user can answer."""
     return _ask_at_terminal if can_ask() else None
 
 
@@ -171,7 +171,7 @@ def _generate(options: argparse.Namespace, project: Project) -> Path | None:
         return generate(project.schema, wasm_dir=options.wasm_dir).output
     except GenerationError as error:
         raise MigrationError(
-            f"the database is done, but the client cannot be generated: {error}. Correct that, and run `generate`"
+            f"the database was changed, but the client cannot be generated: {error}. Correct that, and run `generate`"
         ) from error
 
 

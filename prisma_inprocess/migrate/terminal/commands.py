@@ -18,6 +18,6 @@ def add_commands(commands: Commands) -> None:
     migrations = migrate.add_subparsers(required=True, metavar="COMMAND")
     history.describe(migrations)
     schemas.describe_diff(migrations)
-    database = commands.add_parser("db", help="bring a database and a schema together, without migrations")
+    database = commands.add_parser("db", help="push or pull a schema without migrations")
     schemas.describe_db(database.add_subparsers(required=True, metavar="COMMAND"))
     schemas.describe(commands)

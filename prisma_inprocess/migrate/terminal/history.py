@@ -67,23 +67,23 @@ def _status(options: argparse.Namespace) -> tuple[Report, str]:
 def _differences(found: Status) -> str:
     parts = []
     if found.failed:
-        parts.append(f"Failed, or broken off, and not resolved:\n{listed(found.failed)}")
+        parts.append(f"Failed or interrupted, and not resolved:\n{listed(found.failed)}")
     if found.missing:
-        parts.append(f"In the database, and not in the folder of migrations:\n{listed(found.missing)}")
+        parts.append(f"In the database, but not in the folder of migrations:\n{listed(found.missing)}")
     if found.unapplied:
         parts.append(f"Not yet applied:\n{listed(found.unapplied)}")
     name = found.failed[0] if found.failed else ""
     if found.failed:
         parts.append(
-            f"Resolve the failure with `migrate resolve --rolled-back {name}` (once nothing of it is left), or "
-            f"`--applied {name}` (once all of it is done)"
+            f"Resolve the failure with `migrate resolve --rolled-back {name}` (once all its changes are undone), or "
+            f"`--applied {name}` (once all of them are made)"
         )
     elif found.unapplied:
         parts.append("Apply them with `migrate deploy`")
     elif found.missing:
-        parts.append("Bring the missing folders back from version control")
+        parts.append("Restore the missing folders from version control")
     else:
-        parts.append("The database has no history of migrations: `migrate deploy` begins one")
+        parts.append("The database has no history of migrations. `migrate deploy` starts one")
     return "\n".join(parts)
 
 
@@ -96,9 +96,9 @@ def _describe_dev(commands: Commands) -> None:
     )
     add_project(parser)
     add_lock(parser)
-    parser.add_argument("--name", "-n", help="what the new migration is called, for instance add_orders")
+    parser.add_argument("--name", "-n", help="name of the new migration, such as add_orders")
     parser.add_argument(
-        "--create-only", action="store_true", help="write the migration, also an empty one; apply nothing new"
+        "--create-only", action="store_true", help="write the migration, even an empty one, without applying it"
     )
     add_generation(parser)
 
@@ -121,17 +121,17 @@ def _dev(options: argparse.Namespace) -> tuple[Report, str]:
     if done.applied:
         lines.append(f"Applied {count(len(done.applied), 'migration')}:\n{listed(done.applied)}")
     elif done.created is None:
-        lines.append("Nothing to do: the database has all migrations, and they make what the schema describes")
+        lines.append("Nothing to do: the database has all migrations, and they match the schema")
     return finish(options, project, asdict(done), lines, generates=not options.create_only)
 
 
 def _describe_resolve(commands: Commands) -> None:
-    parser = add_command(commands, "resolve", _resolve, "say how a failed migration was dealt with")
+    parser = add_command(commands, "resolve", _resolve, "record how a failed migration was resolved")
     add_project(parser)
     add_lock(parser)
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("--applied", metavar="NAME", help="everything that this migration does is done")
-    group.add_argument("--rolled-back", metavar="NAME", help="nothing of this failed migration is left")
+    group.add_argument("--applied", metavar="NAME", help="the migration whose changes are all in the database")
+    group.add_argument("--rolled-back", metavar="NAME", help="the failed migration whose changes are all undone")
 
 
 def _resolve(options: argparse.Namespace) -> tuple[Report, str]:
@@ -155,7 +155,7 @@ def _reset(options: argparse.Namespace) -> tuple[Report, str]:
     project = project_of(options)
     ask = asker()
     if not options.force and (
-        ask is None or not ask("Delete everything in the database, and apply all migrations anew?")
+        ask is None or not ask("Delete everything in the database, and apply all migrations again?")
     ):
         raise MigrationError("nothing was deleted: answer the question at a terminal, or pass --force")
     done = asyncio.run(history.reset(project, lock_timeout=options.lock_timeout))

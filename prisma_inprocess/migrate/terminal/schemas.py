@@ -41,7 +41,7 @@ def describe_db(commands: Commands) -> None:
 def describe_diff(commands: Commands) -> None:
     """Describe the command that compares schemas, databases and migrations."""
     parser = add_command(
-        commands, "diff", _diff, "show what leads from one schema, database or folder of migrations to another"
+        commands, "diff", _diff, "print the changes from one schema, database or folder of migrations to another"
     )
     add_project(parser)
     for side in ("from", "to"):
@@ -50,7 +50,9 @@ def describe_diff(commands: Commands) -> None:
         group.add_argument(
             f"--{side}-schema", f"--{side}-schema-datamodel", type=Path, metavar="FILE", help="a schema file"
         )
-        group.add_argument(f"--{side}-migrations", type=Path, metavar="DIR", help="what a folder of migrations makes")
+        group.add_argument(
+            f"--{side}-migrations", type=Path, metavar="DIR", help="the result of a folder of migrations"
+        )
         group.add_argument(f"--{side}-database", action="store_true", help="the database of --schema")
     parser.add_argument("--script", action="store_true", help="print SQL")
     parser.add_argument("--exit-code", action="store_true", help="exit with 2 if there is a difference")
@@ -100,7 +102,7 @@ def _push(options: argparse.Namespace) -> tuple[Report, str]:
 
 
 def _describe_pull(commands: Commands) -> None:
-    parser = add_command(commands, "pull", _pull, "write the tables of the database into the schema, as models")
+    parser = add_command(commands, "pull", _pull, "write the tables of the database into the schema as models")
     add_project(parser)
     parser.add_argument("--print", action="store_true", help="print the schema, and leave the file as it is")
 
@@ -126,7 +128,7 @@ def _validate(options: argparse.Namespace) -> tuple[Report, str]:
 
 
 def _describe_format(commands: Commands) -> None:
-    parser = add_command(commands, "format", _format, "lay a schema out as Prisma does")
+    parser = add_command(commands, "format", _format, "format a schema as Prisma does")
     add_schema(parser)
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 if the schema would change")
 
@@ -135,5 +137,5 @@ def _format(options: argparse.Namespace) -> tuple[Report, str]:
     done = format_schema(options.schema, write=not options.check, wasm_dir=options.wasm_dir)
     report = {"changed": done.changed}
     if options.check and done.changed:
-        raise Finding(report, f"{options.schema} is laid out in another way: run `format`")
+        raise Finding(report, f"{options.schema} is not formatted. Run `format`")
     return report, f"Formatted {options.schema}" if done.changed else f"Nothing to do: {options.schema} is formatted"

@@ -82,7 +82,7 @@ def test_dev_generates_the_client_that_the_schema_asks_for(workshop: Workshop, c
     assert (workshop.root / "client" / "models.py").is_file()
     workshop.write_schema(generator.replace('  output = "./client"\n', "") + USERS_WITH_NAMES)
     text = workshop.run("migrate", "dev", "--name", "second", capsys=capsys, code=1)
-    assert "the database is done" in text
+    assert "the database was changed" in text
     assert "output" in text
 
 

@@ -11,7 +11,7 @@ from fastapi_durable.store.contract.suite.builders import T0, a_run, at, create,
 
 
 def key_of(seen: list[Run]) -> tuple[datetime, str] | None:
-    """Where a listing goes on."""
+    """Where a listing continues."""
     return (seen[-1].created_at, seen[-1].id) if seen else None
 
 
@@ -174,7 +174,7 @@ class QueriesContract:
         assert await listed(store, limit=0) == []
 
     async def test_a_list_of_several_statuses_or_namespaces_is_in_one_order(self, store: StateStore) -> None:
-        """However it is read: a page holds the newest of all, and the next page goes on after it."""
+        """However it is read: a page holds the newest of all, and the next page continues after it."""
         statuses = [RunStatus.FAILED, RunStatus.COMPLETED, RunStatus.DEAD]
         runs = [
             a_run(f"run-{n}", status=statuses[n % 3], namespace="xyz"[n % 2], workflow="f", created_at=at(n // 2))

@@ -135,7 +135,7 @@ class TransactionsContract:
         assert await store.find_run("run-1") is not None
 
     async def test_an_error_in_the_inner_block_undoes_that_block_alone(self, store: StateStore) -> None:
-        """The outer one goes on as if the inner one had never begun."""
+        """The outer one continues as if the inner one had never begun."""
 
         async def fail(outer: StateStore) -> None:
             async with outer.transaction() as inner:
@@ -193,7 +193,7 @@ class TransactionsContract:
         assert called == ["first", "of a part"]
 
     async def test_a_call_beside_the_own_transaction_is_refused_at_once(self, store: StateStore) -> None:
-        """It would wait for the end of the block in which it is made. Other tasks wait, and go on."""
+        """It would wait for the end of the block in which it is made. Other tasks wait, and continue."""
         async with store.transaction() as transaction:
             await transaction.create_run(a_run("inside"))
             other = asyncio.create_task(store.create_run(a_run("elsewhere")))

@@ -244,7 +244,7 @@ class Sql(ABC):
 
     @abstractmethod
     def passing_locked(self, alias: str) -> str:
-        """The end of a SELECT that locks the rows of a table, and passes those that others have locked."""
+        """Return the end of a SELECT that locks rows, and skips rows that others have locked."""
 
     # Statements that differ as a whole
 
@@ -269,7 +269,7 @@ class Sql(ABC):
 
     @abstractmethod
     def lock_run(self, run_id: str, conditions: Conditions) -> str:
-        """Return a run as `row`, and let nobody else change it until the end of the transaction."""
+        """Return a run as `row`, and keep others from changing it until the end of the transaction."""
 
     @abstractmethod
     def lock_name(self, name: str) -> str:

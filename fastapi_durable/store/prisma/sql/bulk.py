@@ -1,12 +1,12 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
 """Statements that do for many calls what `statements` has for one, under the same guards.
 
-Their first parameter is a JSON list with a list of columns for each call; the text depends only on the shape of the
-calls and is built once.
+Their first parameter is a JSON list with a list of columns for each call. The text depends only on the shape of the
+calls, and is built once.
 
-None of them waits for a run that somebody else has locked (PostgreSQL: SKIP LOCKED; SQLite has one writer). One call
-that had to wait would hold up all others of its batch; left out instead, it is made by itself and waits alone. For the
-same reason batches take no part in deadlocks.
+No statement waits for a run that another transaction has locked (PostgreSQL: SKIP LOCKED; SQLite has one writer). A
+call that had to wait would delay all others of its batch. It is left out instead, and then made alone. For the same
+reason, batches cannot deadlock.
 """
 
 from collections.abc import Sequence

@@ -1,11 +1,11 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Which runs a claim takes: walks through indexes, each as long as the claim and not as the backlog.
+"""Which runs a claim takes: walks through indexes, whose cost depends on the size of the claim and not of the backlog.
 
-What is claimable stands in several places: runs that were never driven in the index on (status, queue, namespace,
-fairness_key, claim_order), runs that wake in the one on (status, queue, wake_at), runs that lost their owner in the one
-on (status, locked_until). One condition over all of them would read and sort everything that waits; so each place
-offers its first ones, and the choice is made among these. Nothing is locked before it is chosen: claims at the same
-time pass each other's choice and take what comes next.
+Claimable runs are in several indexes: runs that were never driven in (status, queue, namespace, fairness_key,
+claim_order), runs that wake in (status, queue, wake_at), and runs that lost their worker in (status, locked_until). One
+condition over all of them would read and sort everything that waits. So each index offers its first runs, and the claim
+chooses among these. It locks nothing before it has chosen: concurrent claims skip each other's choice and take the next
+runs.
 """
 
 from collections.abc import Callable, Collection

@@ -88,12 +88,12 @@ def listed_after(sql: Sql, created_at: datetime, run_id: str) -> str:
 
 
 def lease_is_free(sql: Sql, now: datetime) -> str:
-    """Nobody holds an unexpired lease on the run."""
+    """The run has no live lease."""
     return f"r.locked_until IS NULL OR {sql.not_after('r.locked_until', now)}"
 
 
 def claimable(sql: Sql, now: datetime) -> str:
-    """Pending, or due, or driven by nobody any more; and leased by nobody. An undo may wait for its retry."""
+    """The run is pending, or due, or lost its worker; and it has no live lease. An undo may wait for its retry."""
     return (
         f"(r.status = 'pending' OR (r.status IN {WAITING} AND r.wake_at <= {sql.millis(now)}) OR r.status = 'running'"
         f" OR (r.status = 'cancelling' AND (r.wake_at IS NULL OR r.wake_at <= {sql.millis(now)})))"

@@ -94,12 +94,12 @@ def note_claim(sql: Sql, after: QueueState) -> str:
 
 
 def unchanged(sql: Sql, before: QueueState) -> str:
-    """Whether nobody has claimed from the queue `q` since it was read."""
+    """No worker has claimed from the queue `q` since it was read."""
     return f"q.id = {sql.text(before.id)} AND q.claims = {sql.integer(before.claims)}"
 
 
 def gate(sql: Sql, before: QueueState) -> str:
-    """A common table `gate` with the locked queue, if nobody has claimed from it since it was read."""
+    """A common table `gate` with the locked queue, if no worker has claimed from it since it was read."""
     return f"gate AS {sql.once} (SELECT q.id FROM durable_queues AS q WHERE {unchanged(sql, before)} FOR UPDATE)"
 
 

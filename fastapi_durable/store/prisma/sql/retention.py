@@ -69,7 +69,7 @@ def first_beyond_at(sql: Sql, policy: RetentionPolicy, moment: datetime, kept: i
 
 
 def given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, limit: int, *namespaces: str | None) -> str:
-    """The `id`s of the oldest runs within the bound, so many at most; without those that a parent has still to join."""
+    """The `id`s of the oldest runs within the bound, up to a limit, without those that a parent has still to join."""
     # A part for each status, so that each is read from the index, and no further than needed.
     parts = []
     for status in sorted(policy.statuses):
@@ -86,7 +86,7 @@ def given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, limit: int, *names
 
 
 def delete_given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, run_ids: Sequence[str]) -> str:
-    """Delete these runs as far as they are still given up, for one may have been retried; returns their ids."""
+    """Delete these runs unless one has been retried meanwhile, and return their ids."""
     conditions = [f"r.id IN {sql.texts(run_ids)}", guarded_by_status(sql, sorted(policy.statuses)), _within(sql, bound)]
     conditions.append(_is_joined(sql))
     return delete_runs(where(conditions))
@@ -99,10 +99,10 @@ def stream_rows_of(sql: Sql, run_ids: Sequence[str], at_most: int) -> str:
 
 
 def _is_joined(sql: Sql) -> str:
-    """Whether no parent needs the run any more: it has ended itself, or the ending stands in its history.
+    """No parent needs the run: its parent has ended, or has recorded its ending.
 
-    At the position at which it asked for the child, so each of the two is one look by a primary key. Not by EXISTS, for
-    which PostgreSQL may read the whole table once instead.
+    The check reads one row by primary key for each of the two. It does not use EXISTS, for which PostgreSQL may read
+    the whole table once instead.
     """
     joined = (
         "SELECT 1 FROM durable_step_checkpoints AS c WHERE c.run_id = r.parent_run_id AND c.seq = r.parent_seq"

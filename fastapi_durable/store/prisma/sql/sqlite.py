@@ -89,7 +89,7 @@ class SqliteSql(Sql):
         return f"+{column}"
 
     def namespaces(self) -> None:
-        return None  # there is no LATERAL to go on with
+        return None  # it has no LATERAL
 
     @staticmethod
     def foresees(value: Json) -> bool:

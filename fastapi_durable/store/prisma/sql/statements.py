@@ -99,7 +99,7 @@ def delete_rows_of_runs(sql: Sql, table: str, run_ids: Sequence[str]) -> str:
 
 
 def prolong_leases(sql: Sql, tokens: Collection[str], until: datetime, *namespaces: str | None) -> str:
-    """Prolong what is leased under one of the tokens and locked by nobody; return each run's `id` and `token`."""
+    """Prolong what is leased under one of the tokens and not locked. Return each run's `id` and `token`."""
     leased = [f"r.status IN {DRIVEN}", f"r.locked_by IN {sql.texts(tokens)}", *in_namespaces(sql, *namespaces)]
     return (
         f"WITH held AS {sql.once} (SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(leased)}"

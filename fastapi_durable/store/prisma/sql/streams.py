@@ -11,9 +11,9 @@ _TOKEN = len(STREAM_ROWS.columns)
 
 
 def append_rows(sql: Sql, rows: str) -> str:
-    """Append rows of runs that are leased and locked by nobody; return the `run_id` of each row that was written.
+    """Append rows of runs that are leased and not locked. Return the `run_id` of each written row.
 
-    A lease is locked until the commit: whoever takes the run over reads what was appended under the lease before.
+    The lease is locked until the commit, so a worker that takes the run over reads what was appended before.
     """
     run_id, token = sql.given(STREAM_ROWS.names.index("run_id"), TEXT), sql.given(_TOKEN, TEXT)
     start = sql.with_given_leases(run_id, token, waits=False)
@@ -23,7 +23,7 @@ def append_rows(sql: Sql, rows: str) -> str:
 
 
 def append_rows_of(sql: Sql, run_id: str, token: str, rows: str) -> str:
-    """The same for one run, which waits for whoever has locked it."""
+    """Append rows of one run. The statement waits if the run is locked."""
     text = (
         f"{sql.with_given()} {_insert(sql)} FROM {sql.given_rows()} WHERE {sql.lease_is_held(run_id, token)} {_UNLESS}"
     )
