@@ -197,7 +197,11 @@ class Run:
     updated_at: datetime
 
     def changed(self, **changes: Unpack[RunChanges]) -> "Run":
-        """The run with some values changed. Unlike `dataclasses.replace`, quick: each run passes here twice."""
+        """Return a copy of the run with other values. Each run is copied twice, and `dataclasses.replace` is slow.
+
+        Args:
+            changes: New values, by the names of `RunChanges`.
+        """
         values: dict[str, Any] = dict(zip(_NAMES_OF_RUN, _values_of_run(self), strict=True))
         values.update(changes)
         return Run(**values)

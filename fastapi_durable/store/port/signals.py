@@ -8,11 +8,12 @@ from fastapi_durable.model.records import BufferedSignal, Checkpoint, Json, Run,
 
 
 class Receiver(NamedTuple):
-    """Who waits for a token.
+    """The run that waits for a token.
 
     Attributes:
-        run: As it is stored.
-        begun: What is recorded at the position that waits; None: nothing.
+        waiter: The waiter that the run has left.
+        run: The run, as it is stored.
+        begun: The checkpoint at the position that waits. None if nothing is recorded there.
     """
 
     waiter: SignalWaiter
@@ -43,7 +44,14 @@ class SignalStore(Protocol):
         ...
 
     async def find_receiver(self, token: str) -> Receiver | None:
-        """Who waits for the token, all of it read at the same moment; None: nobody, or a run that does not exist."""
+        """Find the run that waits for a token, and read it with what its position holds, all at one moment.
+
+        Args:
+            token: Token of the signal.
+
+        Returns:
+            None if no run waits for the token, or the run that does was deleted.
+        """
         ...
 
     async def take_signal_waiter(self, token: str) -> SignalWaiter | None:
