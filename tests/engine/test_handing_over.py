@@ -173,25 +173,35 @@ async def test_more_runs_than_the_worker_has_places_are_worked_off_without_a_pol
             await handle.result("60s")
 
 
-async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_nothing() -> None:
+every_way = pytest.mark.parametrize(
+    ("flow", "deliver", "write"),
+    [(signalled, send_signal, "update_run"), (updated, send_update, "commit")],
+    ids=["in one statement", "in a transaction"],
+)
+
+
+@every_way
+async def test_a_delivery_that_is_not_committed_gives_its_place_back_and_drives_nothing(
+    flow: Any, deliver: Any, write: str
+) -> None:
     inner, fails = MemoryStateStore(), [True]
 
     async def between(name: str, call: "partial[Any]") -> Any:
-        if name == "commit" and fails and fails.pop():
+        if name == write and fails and fails.pop():
             raise StoreUnavailableError("the database was away at the commit")
         return await call()
 
-    outside = build_engine(interposed(inner, between), signalled, config=ONE_PLACE)
-    async with running_worker(inner, signalled, config=ONE_PLACE) as (engine, worker):
-        handle = await waiting(engine, signalled)
+    outside = build_engine(interposed(inner, between), flow, config=ONE_PLACE)
+    async with running_worker(inner, flow, config=ONE_PLACE) as (engine, worker):
+        handle = await waiting(engine, flow)
         await until(lambda: is_idle(worker))
         outside._kernel.local_worker.dispatcher = worker
         with pytest.raises(StoreUnavailableError):
-            await outside.signal("go", "on")
+            await deliver(outside, handle.run_id)
         await until(lambda: has_place(worker))
         run = await handle.run()
         assert (run.status, run.locked_by, worker.health().in_flight) == (RunStatus.SUSPENDED, None, 0)
-        assert await outside.signal("go", "on"), "the waiter is still there"
+        await deliver(outside, handle.run_id)
         assert await handle.result("60s") == "on"
 
 
@@ -205,30 +215,46 @@ async def test_the_delivery_counts_as_one_so_that_nobody_ends_the_run_who_has_no
         assert (await handle.run()).wake_count == before + 1
 
 
-@pytest.mark.parametrize("beginning", [False, True], ids=["woken", "new"])
-async def test_a_run_whose_commit_was_not_heard_of_is_driven_all_the_same(beginning: bool) -> None:
+async def test_a_new_run_whose_commit_was_not_heard_of_is_driven_all_the_same() -> None:
     """Else it would stand under a lease that nobody renews, and count as lost by a crash when that is over."""
     inner, unheard = MemoryStateStore(), [False]
 
     async def between(name: str, call: "partial[Any]") -> Any:
         answer = await call()
-        if unheard[0] and name in ("create_run", "after commit"):
+        if unheard[0] and name == "create_run":
             unheard[0] = False
             raise StoreUnavailableError("the connection broke before the answer came")
         return answer
 
     async with running_engine(interposed(inner, between), signalled, config=SELDOM) as engine:
-        if beginning:
-            await engine.signal("go", "on")
-            unheard[0] = True
-            with pytest.raises(StoreUnavailableError):
-                await engine.start(signalled, run_id="unheard")
-            handle = engine.handle("unheard", signalled)
-        else:
-            handle = await waiting(engine, signalled)
-            unheard[0] = True
-            with pytest.raises(StoreUnavailableError):
-                await engine.signal("go", "on")
+        await engine.signal("go", "on")
+        unheard[0] = True
+        with pytest.raises(StoreUnavailableError):
+            await engine.start(signalled, run_id="unheard")
+        handle = engine.handle("unheard", signalled)
+        assert await handle.result("60s") == "on"
+        assert not (await handle.run()).recovery_attempts
+
+
+@every_way
+async def test_a_woken_run_whose_commit_was_not_heard_of_is_driven_all_the_same(
+    flow: Any, deliver: Any, write: str
+) -> None:
+    inner, unheard = MemoryStateStore(), [False]
+    committed = "after commit" if write == "commit" else write
+
+    async def between(name: str, call: "partial[Any]") -> Any:
+        answer = await call()
+        if unheard[0] and name == committed:
+            unheard[0] = False
+            raise StoreUnavailableError("the connection broke before the answer came")
+        return answer
+
+    async with running_engine(interposed(inner, between), flow, config=SELDOM) as engine:
+        handle = await waiting(engine, flow)
+        unheard[0] = True
+        with pytest.raises(StoreUnavailableError):
+            await deliver(engine, handle.run_id)
         assert await handle.result("60s") == "on"
         assert not (await handle.run()).recovery_attempts
 
