@@ -28,6 +28,8 @@ class WorkflowTransaction(Starts, Deliveries, Generic[Client]):
     `StoreConflictError` only the whole transaction can be tried again.
     """
 
+    _may_wait = False
+
     def __init__(self, kernel: Kernel, transaction: StoreTransaction) -> None:
         self._kernel = kernel_within(kernel, transaction)
         self._outer = kernel

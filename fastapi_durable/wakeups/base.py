@@ -18,6 +18,7 @@ class Topic(StrEnum):
 
     `work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled, or is to be.
     `delivered`: a run that is being driven received something. `stream`: something was appended to a stream of a run.
+    `value`: a run has set a value.
     """
 
     WORK = "work"
@@ -25,6 +26,7 @@ class Topic(StrEnum):
     CANCELLED = "cancelled"
     DELIVERED = "delivered"
     STREAM = "stream"
+    VALUE = "value"
 
 
 @dataclass(frozen=True, slots=True)

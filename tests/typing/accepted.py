@@ -355,6 +355,7 @@ async def outside(workflows: WorkflowService, order: Order) -> None:
     assert_type(await workflows.publish_event("paid", order, event_id="1"), PublishedEvent)
     assert_type(await workflows.update("1", "address", Receipt(text="x")), UpdateResult)
     assert_type(await workflows.get_value("1", "progress", int), int | None)
+    assert_type(await workflows.get_value("1", "progress", int, wait="5s"), int | None)
     async for item in workflows.read_stream("1", "orders", Order, after=3):
         assert_type(item, StreamItem[Order])
         assert_type(item.data, Order)

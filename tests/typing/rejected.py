@@ -147,6 +147,7 @@ async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:
     await workflows.signal_with_start(checkout, 1, token="go")  # type: ignore[arg-type]
     await workflows.publish_event(order)  # type: ignore[arg-type]
     text: str | None = await workflows.get_value("1", "progress", int)  # type: ignore[arg-type]
+    await workflows.get_value("1", "progress", int, wait=5)  # type: ignore[call-overload]
     workflows.read_stream("1", "orders", Order, after="3")  # type: ignore[call-overload]
     await workflows.read_stream("1", "orders", Order)  # type: ignore[misc]
     await workflows.fail_task("1", "pick", text)  # type: ignore[arg-type]

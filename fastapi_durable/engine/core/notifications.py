@@ -48,6 +48,7 @@ class Notifications:
         self._delivery_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
         self._stream_watches: defaultdict[str, set[StreamWatch]] = defaultdict(set)
+        self._value_watches: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.driven_here: set[str] = set()
         self._peers: list[Publish] = []
 
@@ -79,6 +80,8 @@ class Notifications:
                 self._delivered(word.run_id)
             case Topic.STREAM:
                 self._stream_grew(word.run_id)
+            case Topic.VALUE:
+                self._value_set(word.run_id)
 
     def work_available(self) -> None:
         """A run may be claimable now."""
@@ -179,8 +182,31 @@ class Notifications:
             if not watches:
                 self._stream_watches.pop(run_id, None)
 
+    def value_set(self, run_id: str) -> None:
+        """The run has set a value, which is stored."""
+        self._value_set(run_id)
+        self._tell(Topic.VALUE, run_id)
+
+    def _value_set(self, run_id: str) -> None:
+        for heard in self._value_watches.get(run_id, ()):
+            heard.set()
+
+    @contextmanager
+    def watch_values(self, run_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the run sets a value or ends, while the block is open."""
+        heard = asyncio.Event()
+        watches = self._value_watches[run_id]
+        watches.add(heard)
+        try:
+            yield heard
+        finally:
+            watches.discard(heard)
+            if not watches:
+                self._value_watches.pop(run_id, None)
+
     def _finished(self, run_id: str, run: Run | None) -> None:
         self._stream_grew(run_id, finished=True)
+        self._value_set(run_id)
         for watch in self._watches.get(run_id, ()):
             watch.run = run
             watch.finished.set()
