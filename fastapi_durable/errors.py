@@ -38,6 +38,7 @@ from fastapi_durable.model.errors import (
     StreamClosedError,
     StreamFullError,
     TaskFailedError,
+    TooManyDelayedStartsError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
 )
@@ -80,6 +81,7 @@ __all__ = [
     "StreamClosedError",
     "StreamFullError",
     "TaskFailedError",
+    "TooManyDelayedStartsError",
     "TransactionExpiredError",
     "WorkflowNotRegisteredError",
 ]

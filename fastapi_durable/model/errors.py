@@ -22,6 +22,7 @@ DurableError
 ├── RunNotCommittedError            the transaction that starts the run is open
 ├── RunStateError                   the run's status does not allow this
 ├── SingletonQueueFullError         too many runs of one singleton key wait already
+├── TooManyDelayedStartsError       too many runs wait for their `delay` or `at` already
 ├── NonDeterminismError             the code no longer matches the recorded history
 ├── OutsideWorkflowError            a workflow-only call was made elsewhere
 ├── SignalTokenTakenError           another live run waits for this token
@@ -254,6 +255,18 @@ class SingletonQueueFullError(DurableError):
         self.workflow = workflow
         self.key = key
         self.alive = alive
+
+
+class TooManyDelayedStartsError(DurableError):
+    """Too many runs of the namespace wait for the moment at which they begin. No run was created."""
+
+    def __init__(self, namespace: str, limit: int) -> None:
+        super().__init__(
+            f"no run was started for later: {limit} runs of namespace {namespace!r} wait for their delay or at "
+            "already. Try again later, or raise the setting max_delayed_starts"
+        )
+        self.namespace = namespace
+        self.limit = limit
 
 
 class NonDeterminismError(DurableError):

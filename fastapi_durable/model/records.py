@@ -277,6 +277,7 @@ class RunQuery:
         statuses: Empty matches nothing; together with `status` both must hold.
         origin: A declaring package; use `unattributed=True` for runs that have none.
         tag: Exact member of the run's tags.
+        never_driven: Only runs that no worker has claimed yet: `updated_at` is still `created_at`.
         before: Keyset paging: only runs that come after the run `(created_at, id)` in the listing.
     """
 
@@ -288,6 +289,7 @@ class RunQuery:
     origin: str | None = None
     unattributed: bool = False
     parent_run_id: str | None = None
+    never_driven: bool = False
     created_from: datetime | None = None
     created_until: datetime | None = None
     attributes: tuple[AttributeFilter, ...] = ()

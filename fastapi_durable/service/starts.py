@@ -34,6 +34,7 @@ from fastapi_durable.engine.runs.start_validation import (
     refuse_unknown,
 )
 from fastapi_durable.model.duration import Duration
+from fastapi_durable.model.errors import TooManyDelayedStartsError
 from fastapi_durable.model.records import Json, Run, SearchAttributes
 from fastapi_durable.model.reserved import checked_text, checked_token
 from fastapi_durable.model.run_ids import checked_run_id
@@ -109,6 +110,7 @@ class Starts:
             RunIdTakenError: the id is that of another workflow's run.
             WorkflowNotRegisteredError: unknown name or version.
             SingletonQueueFullError: too many runs of the input's singleton key are alive.
+            TooManyDelayedStartsError: too many runs wait for their `delay` or `at`.
             StoreUnavailableError: the database cannot be reached; nothing was started, or it was and the same call
                 with the same `run_id` will find it.
         """
@@ -151,7 +153,7 @@ class Starts:
 
         Raises:
             InputValidationError: the token or the payload cannot be stored, or as `start`.
-            RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError,
+            RunIdTakenError, WorkflowNotRegisteredError, SingletonQueueFullError, TooManyDelayedStartsError,
                 StoreUnavailableError: as `start`; nothing was sent then.
         """
         kernel, payload, signal_id = self._kernel, options.pop("payload", None), options.pop("signal_id", None)
@@ -161,6 +163,7 @@ class Starts:
             checked_text("signal_id", signal_id)
         encoded = encode_sent(kernel.codec, payload, what=f"the payload of signal {token!r}")
         await know_queue(kernel, run.namespace, run.queue)
+        await self._take_delayed_start(run)
         stored, created = await retry_conflicts(
             kernel.clock, lambda: self._start_with_signal(definition, run, token, encoded, signal_id)
         )
@@ -184,9 +187,22 @@ class Starts:
 
     async def _started(self, definition: WorkflowDefinition, run: Run) -> RunHandle[Any]:
         await know_queue(self._kernel, run.namespace, run.queue)
+        await self._take_delayed_start(run)
         stored, created = await self._create(run, definition)
         refuse_other(stored, run)
         return self._handle(stored.id, definition.output_type, created=created)
+
+    async def _take_delayed_start(self, run: Run) -> None:
+        """Refuse a new run that begins later if too many do.
+
+        Raises:
+            TooManyDelayedStartsError: they do. A run of this id that is there already is no new one.
+        """
+        kernel = self._kernel
+        if run.wake_at is None or await kernel.delayed_starts.take(kernel.store, run.namespace, 1):
+            return
+        if await kernel.store.find_run(run.id) is None:
+            raise TooManyDelayedStartsError(run.namespace, kernel.delayed_starts.limit)
 
     async def _start_with_signal(
         self, definition: WorkflowDefinition, run: Run, token: str, payload: Json, signal_id: str | None

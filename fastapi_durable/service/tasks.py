@@ -131,6 +131,7 @@ class DurableTasks:
         Raises:
             StepNotRegisteredError: the step is not in the module's `steps=[...]`.
             InputValidationError: the input does not fit the step, or an option is no good.
+            TooManyDelayedStartsError: too many runs and tasks wait for their `delay` or `at`.
             StoreUnavailableError: the database cannot be reached; with a `key` the call can be repeated.
         """
         refuse_unknown("add", options, TaskOptions)

@@ -36,6 +36,7 @@ from fastapi_durable.model.errors import (
     StoreConflictError,
     StoreError,
     StoreUnavailableError,
+    TooManyDelayedStartsError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
 )
@@ -55,6 +56,7 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     RunIdTakenError: HTTPStatus.CONFLICT,
     SignalTokenTakenError: HTTPStatus.CONFLICT,
     SingletonQueueFullError: HTTPStatus.TOO_MANY_REQUESTS,
+    TooManyDelayedStartsError: HTTPStatus.TOO_MANY_REQUESTS,
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,

@@ -29,7 +29,7 @@ PUBLIC = {
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError
         StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError
-        TransactionExpiredError WorkflowNotRegisteredError
+        TooManyDelayedStartsError TransactionExpiredError WorkflowNotRegisteredError
     """,
     "fastapi_durable.events": """
         Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog StepStream

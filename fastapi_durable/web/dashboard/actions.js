@@ -168,9 +168,10 @@ export function start(page, workflow) {
     fields: [
       ...(workflow.takes_input ? [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(example(workflow.input_schema)) }] : []),
       { name: "run_id", label: "Run id (empty: a random one)" },
+      { name: "delay", label: "Begin after, such as 5 min (empty: now)" },
     ],
-    act: async ({ input, run_id: id }) => {
-      const body = { version: workflow.version, ...(workflow.takes_input ? { input } : {}), ...(id ? { run_id: id } : {}) };
+    act: async ({ input, run_id: id, delay }) => {
+      const body = { version: workflow.version, ...(workflow.takes_input ? { input } : {}), ...(id ? { run_id: id } : {}), ...(delay ? { delay } : {}) };
       await page.go({ run: (await post(`workflows/${encodeURIComponent(workflow.name)}/runs`, body)).run_id });
     } });
 }
