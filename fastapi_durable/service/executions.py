@@ -34,8 +34,9 @@ class Executions(Starts):
         Raises:
             RunFailedError, RunCancelledError, RunDeadError: the run ended without an output.
             ResultTimeoutError: it has not ended after `timeout`.
-            InputValidationError, RunIdTakenError, WorkflowNotRegisteredError, StoreUnavailableError: as `start`.
+            InputValidationError, RunIdTakenError, RunExistsError, WorkflowNotRegisteredError,
+                StoreUnavailableError: as `start`.
         """
         timeout = options.pop("timeout", None)
         definition, run = self._new_run(workflow, input, options)
-        return await (await self._started(definition, run)).result(timeout)
+        return await (await self._started(definition, run, options)).result(timeout)

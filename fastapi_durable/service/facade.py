@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.service.batches import BatchStarts
 from fastapi_durable.service.deliveries import Deliveries
 from fastapi_durable.service.entities import Entities
 from fastapi_durable.service.executions import Executions
@@ -38,7 +39,7 @@ class RunGateway(Inspection, Operations):
         return RunGateway(replace(self._kernel, config=config.model_copy(update={"namespace": namespace})))
 
 
-class WorkflowService(RunGateway, Executions, Transactions, Deliveries, Streams, Entities, Listening):
+class WorkflowService(RunGateway, Executions, BatchStarts, Transactions, Deliveries, Streams, Entities, Listening):
     """Everything that one can ask of runs and entities; inject it as `WorkflowServiceDep`.
 
     Any method raises `StoreUnavailableError` while the database cannot be reached. A delivery may then have happened:

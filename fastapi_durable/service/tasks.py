@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime
-from typing import Any, Concatenate, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.input import NO_INPUT
@@ -24,7 +24,8 @@ class TaskOptions(TypedDict, total=False):
     Attributes:
         delay: How long it waits before it is executed.
         at: The moment from which it is executed, instead of `delay`.
-        tags, priority, queue, fairness_key: As of a run; see `StartOptions`.
+        tags, priority, queue, fairness_key: As of a run; see `SharedStartOptions`.
+        if_exists: What to do if the key was used: "return" that task, which is the default, or "refuse" the call.
     """
 
     delay: Duration | None
@@ -33,6 +34,7 @@ class TaskOptions(TypedDict, total=False):
     priority: int | None
     queue: str | None
     fairness_key: str | None
+    if_exists: Literal["return", "refuse"]
 
 
 class DurableTasks:
@@ -131,6 +133,7 @@ class DurableTasks:
         Raises:
             StepNotRegisteredError: the step is not in the module's `steps=[...]`.
             InputValidationError: the input does not fit the step, or an option is no good.
+            RunExistsError: the key was used, and `if_exists` is "refuse".
             TooManyDelayedStartsError: too many runs and tasks wait for their `delay` or `at`.
             StoreUnavailableError: the database cannot be reached; with a `key` the call can be repeated.
         """

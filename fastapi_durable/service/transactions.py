@@ -13,14 +13,14 @@ from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.model.records import Run
+from fastapi_durable.service.batches import BatchStarts
 from fastapi_durable.service.deliveries import Deliveries
-from fastapi_durable.service.starts import Starts
 from fastapi_durable.store.base import StoreTransaction
 
 Client = TypeVar("Client")
 
 
-class WorkflowTransaction(Starts, Deliveries, Generic[Client]):
+class WorkflowTransaction(BatchStarts, Deliveries, Generic[Client]):
     """What can be done in an open transaction; `WorkflowService.transaction` and `within` make it.
 
     All of it is committed with the rows that are written through `client`, or nothing is. Workers hear of it after the

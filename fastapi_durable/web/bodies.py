@@ -43,6 +43,9 @@ class StartRun(_Body):
         default=None, description="How long the run waits before it begins, such as `5 min`."
     )
     at: AwareDatetime | None = Field(default=None, description="The moment at which it begins, instead of `delay`.")
+    if_exists: Literal["return", "refuse"] = Field(
+        default="return", description="What to do if a run of this id exists: answer with it, or with 409."
+    )
 
 
 class SendSignal(_Body):

@@ -50,6 +50,7 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
         fairness_key=body.fairness_key,
         delay=body.delay,
         at=body.at,
+        if_exists=body.if_exists,
     )
     if not handle.created:
         response.status_code = HTTPStatus.OK

@@ -79,6 +79,15 @@ async def test_a_start_too_many_for_later_is_told_to_come_again() -> None:
         assert (refused.status_code, refused.json()["type"]) == (429, "urn:fastapi-durable:too-many-delayed-starts")
 
 
+async def test_a_start_may_insist_on_a_new_run() -> None:
+    async with desk() as found:
+        body = {"input": {"id": "7", "weight": 2}, "run_id": "run", "if_exists": "refuse"}
+        assert (await found.client.post("workflows/send/runs", json=body)).status_code == 201
+        refused = await found.client.post("workflows/send/runs", json=body)
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:fastapi-durable:run-exists")
+        assert (await found.client.post("workflows/send/runs", json={**body, "if_exists": "return"})).status_code == 200
+
+
 async def test_every_workflow_has_its_input_in_the_document() -> None:
     """The newest version's and the older ones', with nested and recursive models; what has none says so."""
 

@@ -225,6 +225,16 @@ def _later(world: World, name: str) -> None:
         world.workflows.append(workflow(name=name)(_other))
 
 
+def _among_many(world: World, name: str) -> None:
+    world.among_many = name
+    if name != "flow":
+        world.workflows.append(workflow(name=name)(_other))
+
+
+async def _begin_many(world: World, _: int) -> None:
+    await world.service.start_many(world.among_many, [None], **world.starting)
+
+
 def _transacted(world: World, name: str) -> None:
     world.transacted = name
     if name != "flow":
@@ -249,6 +259,7 @@ DOORS = [
     ),
     Door(name="schedule", holds="one run a window", prepare=_scheduled, begin=_fire),
     Door(name="transaction", holds="one run a start that is committed", prepare=_transacted, begin=_commit),
+    Door(name="many", holds="one run an input", prepare=_among_many, begin=_begin_many),
     Door(name="delay", holds="one run a start, when its time has come", prepare=_later, begin=_begin_later),
 ]
 START = Door(

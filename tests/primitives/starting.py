@@ -1,6 +1,7 @@
 """What starts by itself: triggered by events, debounced, in batches; and what has to wait for its turn."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from fastapi_durable.engine.context.ambient import ambient_context
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
-from fastapi_durable.model.errors import SingletonQueueFullError
+from fastapi_durable.model.errors import RunExistsError, SingletonQueueFullError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.service.tasks import DurableTasks
@@ -251,7 +252,32 @@ async def what_came_later(engine: WorkflowService, key: str) -> object:
     return [await result_of(engine, key), await DurableTasks(engine).handle(double, key=key).result("60s")]
 
 
+async def begin_many(case: Case, engine: WorkflowService, key: str) -> None:
+    """Two of three, and then all of them: what is there already is not started again."""
+
+    def id_of(number: int) -> str:
+        return f"{key}.{number}"
+
+    await engine.start_many(triggered, [1, 2], run_id=id_of)
+    await engine.start_many(triggered, [1, 2, 3], run_id=id_of)
+    with contextlib.suppress(RunExistsError):
+        await engine.start_many(triggered, [4, 3], run_id=id_of, if_exists="refuse")
+
+
+async def what_came_of_many(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, f"{key}.{number}") for number in (1, 2, 3)]
+
+
 CASES = [
+    Case(
+        name="start_many",
+        workflows=(triggered,),
+        begin=begin_many,
+        outcome=what_came_of_many,
+        result=[2, 4, 6],
+        runs=3,
+        writes=6,
+    ),
     Case(
         name="background task",
         workflows=(),

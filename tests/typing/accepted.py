@@ -334,6 +334,7 @@ async def together(workflows: WorkflowServiceDep, order: Order) -> None:
         assert_type(tx, WorkflowTransaction[Client])
         assert_type(tx.client, Client)
         assert_type(await tx.start(checkout, order, run_id="1", priority=3, delay="1h"), RunHandle[Receipt])
+        assert_type(await tx.start_many(checkout, [order], run_id=lambda order: order.id), list[RunHandle[Receipt]])
         assert_type(await tx.start(nightly), RunHandle[int])
         assert_type(await tx.signal("go", order, signal_id="1"), bool)
         assert_type(await tx.signal_with_start(nightly, token="go"), RunHandle[int])
@@ -352,6 +353,9 @@ async def outside(workflows: WorkflowService, order: Order) -> None:
         await workflows.signal_with_start(dialogue, order, token="go", payload=order, run_id="1"), RunHandle[list[int]]
     )
     assert_type(await workflows.signal_with_start(nightly, token="go"), RunHandle[int])
+    assert_type(await workflows.start_many(checkout, (order, order), queue="line"), list[RunHandle[Receipt]])
+    assert_type(await workflows.start_many("checkout", [1], delay="5 min", if_exists="refuse"), list[RunHandle[Any]])
+    assert_type(await workflows.start(checkout, order, run_id="1", if_exists="refuse"), RunHandle[Receipt])
     assert_type(await workflows.publish_event("paid", order, event_id="1"), PublishedEvent)
     assert_type(await workflows.update("1", "address", Receipt(text="x")), UpdateResult)
     assert_type(await workflows.get_value("1", "progress", int), int | None)

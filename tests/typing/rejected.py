@@ -96,6 +96,11 @@ async def wrong_tasks(tasks: DurableTasks, workflows: WorkflowService, order: Or
     text: str = await (await tasks.add(count)).result()  # type: ignore[assignment]
     tasks.handle(count, text)  # type: ignore[call-overload]
     await workflows.start(checkout, order, at="noon")  # type: ignore[call-overload]
+    await workflows.start(checkout, order, if_exists="maybe")  # type: ignore[call-overload]
+    await workflows.start_many(checkout, order)  # type: ignore[arg-type]
+    await workflows.start_many(checkout, ["not an order"])  # type: ignore[arg-type]
+    await workflows.start_many(checkout, [order], run_id="1")  # type: ignore[call-overload]
+    await tasks.add(count, if_exists="maybe")  # type: ignore[call-overload]
 
 
 async def wrong_transactions(workflows: WorkflowService, order: Order) -> None:

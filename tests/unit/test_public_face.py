@@ -24,7 +24,7 @@ PUBLIC = {
         ChildFailedError ConfigurationError DefinitionError DurableError EntityNotRegisteredError
         EntityOperationError FatalError GatherError InjectionError InputValidationError LeaseLostError
         NonDeterminismError NotStartedError OutsideWorkflowError ResultTimeoutError RunCancelledError
-        RunDeadError RunFailedError RunIdTakenError RunNotCommittedError RunNotFoundError
+        RunDeadError RunExistsError RunFailedError RunIdTakenError RunNotCommittedError RunNotFoundError
         RunStateError RunUnsuccessfulError
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError

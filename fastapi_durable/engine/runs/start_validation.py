@@ -108,6 +108,17 @@ def checked_moment(now: datetime, delay: Any, at: Any) -> datetime | None:
     return truncate(at.astimezone(UTC)) if at > now else None
 
 
+def refuses_existing(if_exists: Any) -> bool:
+    """Whether a start wants a new run, and none that is there already.
+
+    Raises:
+        InputValidationError: `if_exists` is none of its values.
+    """
+    if if_exists not in ("return", "refuse"):
+        raise InputValidationError(f"if_exists must be 'return' or 'refuse', got {if_exists!r:.80}")
+    return bool(if_exists == "refuse")
+
+
 def checked_priority(priority: Any) -> int | None:
     """The priority, if the database can hold it.
 
