@@ -92,6 +92,8 @@ class RunDriver:
         if definition is None:
             await self.release_run()
             return
+        if not await self._may_go_on():
+            return
         if self._is_poisonous():
             await self._bury()
             return
@@ -101,6 +103,19 @@ class RunDriver:
             if self._is_stopping():
                 await self.release_run()
                 return
+            if not await self._may_go_on():
+                return
+
+    async def _may_go_on(self) -> bool:
+        """Whether no operator holds the run; else it rests until it is resumed."""
+        while self.run.is_paused and self.run.status is RunStatus.RUNNING:
+            if await self._release({"status": RunStatus.SUSPENDED, "wake_at": None}, self.run.wake_count, ()):
+                self._kernel.events.run("run.suspended", self.run)
+                return False
+            if not await self._still_mine():
+                await self._tell_if_cancelled()
+                return False
+        return True
 
     async def _may_begin(self, definition: WorkflowDefinition) -> bool:
         """Whether the run is no singleton, or has its turn among those of its key; else it waits by now."""
@@ -127,10 +142,16 @@ class RunDriver:
         if self._turn is not None:
             self._turn.life.cut_short()
 
-    async def look_if_cancelled(self) -> None:
-        """Look again if the store says that the run was cancelled, or is to be, or is no longer this driver's."""
+    async def look_if_held_up(self) -> None:
+        """Look again if the store says that the run was cancelled, or is to be, or is no longer this driver's.
+
+        A run that was paused stops at its next call.
+        """
         run = await self._kernel.store.find_run(self.run.id)
         if run is not None and run.locked_by == self.token:
+            if run.is_paused and run.status is RunStatus.RUNNING:
+                self.release()
+                return
             changed = run.status is RunStatus.CANCELLING and self.run.status is not RunStatus.CANCELLING
         else:
             changed = True

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Literal, TypedDict
+from typing import Any, Final, Literal, TypedDict
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list of those, or dict from str to those."""
@@ -121,6 +121,9 @@ class ErrorRecord:
         return self.cause.root if self.cause is not None and passed_on else self
 
 
+PAUSED_TAG: Final = "durable:paused"
+"""The tag of a run that an operator holds."""
+
 SearchValue = str | float | int | bool
 SearchAttributes = Mapping[str, SearchValue]
 
@@ -167,6 +170,11 @@ class Run:
     fairness_key: str = ""
     created_at: datetime
     updated_at: datetime
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator holds the run; see `service.pause`."""
+        return PAUSED_TAG in self.tags and not self.status.is_terminal
 
     @property
     def claim_order(self) -> int:

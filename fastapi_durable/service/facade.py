@@ -15,7 +15,7 @@ from fastapi_durable.service.transactions import Transactions
 
 
 class RunGateway(Inspection, Operations):
-    """Reads runs and acts on them: cancel, retry, fork, delete; inject it as `RunGatewayDep`.
+    """Reads runs and acts on them: cancel, pause, retry, fork, delete; inject it as `RunGatewayDep`.
 
     It sees and touches the runs of the module's namespace only, or of all namespaces if the module has none.
     """

@@ -18,7 +18,7 @@ class Topic(StrEnum):
 
     `work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled, or is to be.
     `delivered`: a run that is being driven received something. `stream`: something was appended to a stream of a run.
-    `value`: a run has set a value.
+    `value`: a run has set a value. `paused`: a run that is being driven was paused.
     """
 
     WORK = "work"
@@ -27,6 +27,7 @@ class Topic(StrEnum):
     DELIVERED = "delivered"
     STREAM = "stream"
     VALUE = "value"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)

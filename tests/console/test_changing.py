@@ -219,6 +219,20 @@ async def test_signals_events_updates_and_breakpoints_reach_runs() -> None:
         assert (await found.client.post("runs/b/continue")).status_code == 409
 
 
+async def test_a_run_is_paused_and_resumed() -> None:
+    async with desk() as found:
+        await found.waits("t", "run")
+        assert (await found.client.post("runs/run/pause")).json() == {"run_id": "run", "status": "suspended"}
+        run = (await found.client.get("runs/run")).json()
+        assert (run["paused"], run["waiting"]["kind"]) == (True, "pause")
+        assert (await found.client.post("signals", json={"token": "t", "payload": "kept"})).json() == {"received": True}
+        assert (await found.client.post("runs/run/resume")).status_code == 200
+        await found.until("run", RunStatus.COMPLETED)
+        assert (await found.client.get("runs/run")).json()["output"] == "kept"
+        assert (await found.client.post("runs/run/pause")).status_code == 409
+        assert (await found.client.post("runs/nobody/resume")).status_code == 404
+
+
 async def test_a_run_is_cancelled_and_an_ended_one_stays() -> None:
     """Cancelling twice, or too late, does no harm."""
     async with desk() as found:

@@ -518,6 +518,22 @@ async def _block_for_a_time(world: World, _: Run) -> None:
     await deploy(world)
 
 
+async def pause(world: World, run: Run) -> None:
+    """Say what the run waits for, and see that it does nothing about it."""
+    await world.service.pause(run.id)
+    await world.answer()
+    await until(world.is_quiet)
+    found = await world.store.find_run(run.id)
+    assert found is not None
+    assert (found.is_paused, found.status) == (True, RunStatus.SUSPENDED)
+    assert world.done["end"] == 0
+
+
+async def _pause_for_a_time(world: World, run: Run) -> None:
+    await pause(world, run)
+    await world.service.resume(run.id)
+
+
 ACTS = [
     Act(
         name="cancel",
@@ -557,6 +573,11 @@ ACTS = [
         name="blocked",
         holds="the run stands while no process knows it, and goes on when one does",
         act=_block_for_a_time,
+    ),
+    Act(
+        name="pause",
+        holds="the run makes no call until it is resumed, and finds what came meanwhile",
+        act=_pause_for_a_time,
     ),
 ]
 

@@ -298,6 +298,8 @@ class Ledger:
 async def operate(workflows: WorkflowService) -> None:
     assert_type(await workflows.cancel("1", compensate=True), Run)
     assert_type(await workflows.cancel_where(RunQuery(tag="night")), BulkCancellation)
+    assert_type(await workflows.pause("1"), Run)
+    assert_type(await workflows.resume("1"), Run)
     assert_type(await workflows.retry("1"), Run)
     assert_type(await workflows.retry_with_input("1", Receipt(text="x")), Run)
     assert_type(await workflows.fork("1", from_step=3), Run)

@@ -44,7 +44,8 @@ class Notifications:
         self._work = asyncio.Event()
         self._wakes: list[datetime] = []
         self._cancel_listeners: list[Callable[[str], None]] = []
-        self._cancel_hint_listeners: list[Callable[[str], None]] = []
+        self._pause_listeners: list[Callable[[str], None]] = []
+        self._hint_listeners: list[Callable[[str], None]] = []
         self._delivery_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
         self._stream_watches: defaultdict[str, set[StreamWatch]] = defaultdict(set)
@@ -73,9 +74,10 @@ class Notifications:
             case Topic.FINISHED:
                 self._finished(word.run_id, None)
             case Topic.CANCELLED:
-                for listener in self._cancel_hint_listeners:
-                    listener(word.run_id)
+                self._hint_at(word.run_id)
                 self._finished(word.run_id, None)
+            case Topic.PAUSED:
+                self._hint_at(word.run_id)
             case Topic.DELIVERED:
                 self._delivered(word.run_id)
             case Topic.STREAM:
@@ -119,9 +121,17 @@ class Notifications:
 
         return remove
 
-    def on_cancel_hint(self, listener: Callable[[str], None]) -> None:
-        """Have the worker of this process hear that another one claims to have cancelled a run."""
-        self._cancel_hint_listeners.append(listener)
+    def on_pause(self, listener: Callable[[str], None]) -> None:
+        """Have the worker of this process hear of runs that this process paused."""
+        self._pause_listeners.append(listener)
+
+    def on_hint(self, listener: Callable[[str], None]) -> None:
+        """Have the worker of this process hear that a run is said to be cancelled elsewhere, or paused."""
+        self._hint_listeners.append(listener)
+
+    def _hint_at(self, run_id: str) -> None:
+        for listener in self._hint_listeners:
+            listener(run_id)
 
     def on_delivery(self, listener: Callable[[str], None]) -> None:
         """Have the worker of this process hear of deliveries to runs that are being driven, here or elsewhere."""
@@ -149,6 +159,12 @@ class Notifications:
                 # A listener of the application; the others, and the cancel itself, are not its concern.
                 _log.exception("a listener for cancelled runs failed for run %s", run_id)
         self._finished(run_id, None)
+
+    def run_paused(self, run_id: str) -> None:
+        """A run that is driven is to stop at its next call."""
+        for listener in self._pause_listeners:
+            listener(run_id)
+        self._tell(Topic.PAUSED, run_id)
 
     def run_finished(self, run_id: str, run: Run | None = None) -> None:
         """A run has ended; `run` is what is stored of it now, if that is known."""

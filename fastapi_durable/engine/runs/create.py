@@ -31,7 +31,7 @@ from fastapi_durable.model.errors import (
     SingletonQueueFullError,
     WorkflowNotRegisteredError,
 )
-from fastapi_durable.model.records import ErrorRecord, Json, Run, RunStatus, SearchAttributes
+from fastapi_durable.model.records import PAUSED_TAG, ErrorRecord, Json, Run, RunStatus, SearchAttributes
 from fastapi_durable.model.reserved import is_engine_workflow
 from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.port.runs import CreatedRun
@@ -145,7 +145,7 @@ def run_like(
         locked_until=None,
         awaiting_decision_task_id=None,
         recovery_attempts=None,
-        tags=source.tags if tags is None else tuple(tags),
+        tags=tuple(tag for tag in (source.tags if tags is None else tags) if tag != PAUSED_TAG),
         parent_run_id=source.parent_run_id if keeps_parent else None,
         parent_seq=source.parent_seq if keeps_parent else None,
         expires_at=expires_at,

@@ -9,6 +9,7 @@ from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.model.clock import truncate
 from fastapi_durable.model.duration import LONGEST, parse_duration
 from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.records import PAUSED_TAG
 from fastapi_durable.model.text import fits_index, index_rule
 
 _TAG_LIMIT = 200
@@ -51,6 +52,10 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
         if tag.startswith(SINGLETON_TAG):
             raise InputValidationError(
                 f"the engine makes the tag {tag[:80]!r} of a singleton's key; declare `singleton=` on the workflow"
+            )
+        if tag == PAUSED_TAG:
+            raise InputValidationError(
+                f"a tag must not be {PAUSED_TAG!r}, which marks a paused run: call pause(run_id)"
             )
         if tag.startswith(SCHEDULE_TAG):
             raise InputValidationError(

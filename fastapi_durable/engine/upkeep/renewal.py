@@ -27,7 +27,7 @@ class Holder(Protocol):
         ...
 
     def look_again(self, lease: Lease) -> None:
-        """The run is being cancelled, which whoever drives it may not know."""
+        """The run is being cancelled, or was paused, which whoever drives it may not know."""
         ...
 
 
@@ -83,7 +83,7 @@ class LeaseRenewal:
             if lease.run_id not in held:
                 self._holder.lose(lease)
             elif held[lease.run_id]:
-                # Cancelled by a process of which this one hears nothing: a turn may be long.
+                # Cancelled or paused by a process of which this one hears nothing: a turn may be long.
                 self._holder.look_again(lease)
 
     def _lose_ended(self, leases: Collection[Lease]) -> None:

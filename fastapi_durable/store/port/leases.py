@@ -39,7 +39,11 @@ class LeaseStore(Protocol):
         ...
 
     async def renew_leases(self, leases: Sequence[Lease], *, until: datetime) -> dict[str, bool]:
-        """Prolong many leases in one statement; return which runs are still held, and whether each is `cancelling`."""
+        """Prolong many leases in one statement; return which runs are still held.
+
+        Returns:
+            By run id, whether the run is to be looked at again: it is `cancelling`, or paused.
+        """
         ...
 
     async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:

@@ -102,6 +102,11 @@ export function runActions(page, run) {
       title: "Run again with other input", text: "A new run of the same version; this one stays as it is.", verb: "Start",
       fields: [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(run.input) }],
       act: async ({ input }) => page.go({ run: (await post(runPath(run.id, "/retry-with-input"), { input })).run_id }) })) : null,
+    !ended(run) && run.status !== "cancelling" && may("pause") ? (run.paused ? button("Resume", () => ask({
+      title: "Resume this run?", text: "It goes on with whatever came meanwhile.", verb: "Resume",
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/resume"), undefined, run.version); await done(page, "The run goes on."); }) })) : button("Pause", () => ask({
+      title: "Pause this run?", text: "It stops at its next call. Signals and results of its children are kept; its children go on, and its deadline stays.", verb: "Pause",
+      act: async () => { await post(runPath(run.id, "/pause")); await done(page, "The run is paused."); } }))) : null,
     !ended(run) && may("cancel") ? button("Cancel", () => ask({
       title: "Cancel this run?", text: "Its children are cancelled with it. This cannot be taken back.", verb: "Cancel the run", danger: true,
       fields: [{ name: "compensate", label: "Undo its finished steps first", kind: "check" }],
