@@ -155,6 +155,8 @@ async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:
     await workflows.get_value("1", "progress", int, wait=5)  # type: ignore[call-overload]
     workflows.read_stream("1", "orders", Order, after="3")  # type: ignore[call-overload]
     await workflows.read_stream("1", "orders", Order)  # type: ignore[misc]
+    await workflows.pause(1)  # type: ignore[arg-type]
+    await workflows.resume(order)  # type: ignore[arg-type]
     await workflows.fail_task("1", "pick", text)  # type: ignore[arg-type]
 
 
