@@ -118,7 +118,8 @@ class Engine:
             codec.adapter(definition.output_type)
         self.retention = retention or Retention()
         self.scheduler = Scheduler(self.kernel, schedules)
-        for handler in {definition.dead_letter for definition in workflows} | {dead_letter}:
+        named = {each for it in workflows for each in (it.dead_letter, it.on_success, it.on_failure)}
+        for handler in named | {dead_letter}:
             if handler is not None:
                 self.registry.resolve(handler)
 

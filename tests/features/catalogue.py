@@ -12,6 +12,7 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
+from fastapi_durable.engine.upkeep.follow_up import EndedRun
 from fastapi_durable.engine.upkeep.retention import Retention, keep, sweep
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.engine.worker import Worker
@@ -129,6 +130,22 @@ def _version(world: World, of_child: bool) -> None:
     world.workflows.append(older)
 
 
+def _followed(world: World, of_child: bool) -> None:
+    async def follow(ctx: WorkflowContext, ended: EndedRun) -> None:
+        world.followed[ended.run_id] += 1
+
+    options = world.of_children if of_child else world.options
+    options |= {"on_success": follow, "on_failure": follow}
+
+
+def _is_followed_once(world: World, run: Run) -> bool:
+    """One that was retried has failed before, and one that goes on as a new run has not ended."""
+    if run.status is not RunStatus.COMPLETED or run.output is None:
+        return world.followed[run.id] == 0
+    failures = world.explodes or 0 if run.workflow == "flow" else 0
+    return world.followed[run.id] == 1 + failures
+
+
 PROPERTIES = [
     Property(
         name="singleton",
@@ -152,6 +169,12 @@ PROPERTIES = [
         holds="whatever comes of the run is in its namespace",
         prepare=_namespace,
         check=lambda _, run: run.namespace == NAMESPACE,
+    ),
+    Property(
+        name="follow-up",
+        holds="what follows an ending begins once, and not before it",
+        prepare=_followed,
+        check=_is_followed_once,
     ),
     Property(
         name="version",

@@ -75,6 +75,7 @@ class World:
         self.workflows: list[Callable[..., Any]] = []
         self.transacted = self.later = self.among_many = "flow"
         self.letters: list[str] = []
+        self.followed: Counter[str] = Counter()
         self.done: Counter[str] = Counter()
         self.at_once = 0
         self._working: Counter[str] = Counter()

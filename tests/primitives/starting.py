@@ -11,6 +11,7 @@ from fastapi_durable.engine.context.ambient import ambient_context
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
+from fastapi_durable.engine.upkeep.follow_up import EndedRun
 from fastapi_durable.model.errors import RunExistsError, SingletonQueueFullError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.service.facade import WorkflowService
@@ -168,6 +169,29 @@ async def mourn(ctx: WorkflowContext, letter: DeadLetter) -> str:
 
 @workflow(dead_letter=mourn)
 async def poisonous(ctx: WorkflowContext, dose: int) -> None: ...
+
+
+async def note(ctx: WorkflowContext, ended: EndedRun) -> list[object]:
+    return [ended.run_id, ended.status, await ctx.step(double, ended.input)]
+
+
+@workflow(on_success=note)
+async def succeeding(ctx: WorkflowContext, number: int) -> int:
+    return await ctx.step(double, number)
+
+
+@workflow(on_failure=note)
+async def hopeless(ctx: WorkflowContext, number: int) -> None:
+    await ctx.step(double, number)
+    raise ValueError("there is no hope")
+
+
+async def begin_with_seven(case: Case, engine: WorkflowService, key: str) -> None:
+    await engine.start(case.workflows[0].__name__, 7, run_id=key)
+
+
+async def what_followed(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, key), await result_of(engine, f"ended:{key}")]
 
 
 async def begin_deadly(case: Case, engine: WorkflowService, key: str) -> None:
@@ -386,6 +410,24 @@ CASES = [
         result=["cancelled", "execution_timeout"],
         writes=3,
         outcome=how_it_ended,
+    ),
+    Case(
+        name="on_success",
+        workflows=(succeeding,),
+        result=[14, ["{key}", "completed", 14]],
+        writes=6,
+        runs=2,
+        begin=begin_with_seven,
+        outcome=what_followed,
+    ),
+    Case(
+        name="on_failure",
+        workflows=(hopeless,),
+        result=["there is no hope", ["{key}", "failed", 14]],
+        writes=6,
+        runs=2,
+        begin=begin_with_seven,
+        outcome=what_followed,
     ),
     Case(
         name="dead_letter",

@@ -22,6 +22,7 @@ from fastapi_durable import (
     DurableSettings,
     DurableTasks,
     DurableTasksDep,
+    EndedRun,
     InProcessTransport,
     MemoryStateStore,
     Retention,
@@ -197,6 +198,16 @@ async def dispatch(ticket: TaskTicket) -> None:
 
 def known_address(address: Receipt) -> str | None:
     return None if address.text else "an address is not empty"
+
+
+async def note(ctx: WorkflowContext, ended: EndedRun) -> None:
+    assert_type(ended.run_id, str)
+    assert_type(ended.output, Any)
+
+
+@workflow(on_success=note, on_failure="clerk")
+async def followed(ctx: WorkflowContext) -> int:
+    return 1
 
 
 @workflow(updates={"address": known_address})

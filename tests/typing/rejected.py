@@ -13,6 +13,7 @@ from fastapi_durable import (
     WorkflowService,
     app_scoped,
     current_step,
+    workflow,
 )
 from fastapi_durable.injection import AppScoped
 from tests.typing.accepted import (
@@ -67,6 +68,10 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     await ctx.all(checkout, [order], queue=1)  # type: ignore[call-overload]
     await ctx.sleep_until("1h")  # type: ignore[arg-type]
     current_step().sub("file", status="bad")  # type: ignore[arg-type]
+
+
+@workflow(on_success=7)  # type: ignore[call-overload, untyped-decorator]
+async def wrongly_followed(ctx: WorkflowContext) -> None: ...
 
 
 async def wrong_values(ctx: WorkflowContext, order: Order) -> None:

@@ -10,7 +10,7 @@ PUBLIC = {
     "fastapi_durable": """
         ALL_NAMESPACES Adaptive AllNamespaces Backoff Batch BulkCancellation ConsoleLogin ConsoleUser
         DeadLetter DurableError DurableHealth DurableHealthDep DurableModule DurableOptions DurableRuntime
-        DurableSettings DurableTasks DurableTasksDep
+        DurableSettings DurableTasks DurableTasksDep EndedRun
         FatalError InProcessTransport LoginCredentials LoginCredentialsDep MemoryStateStore PostgresWakeups
         PrismaStateStore Queue Retention Role Run RunContextFilter RunFailedError RunGateway RunGatewayDep
         RunHandle RunQuery RunStatus Schedule ScheduleInfo Scheduler SchedulerDep SignalTimeoutError
