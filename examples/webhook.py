@@ -21,13 +21,13 @@ from fastapi_durable import (
     workflow,
 )
 
-addresses: list[str] = []  # what the payment provider was given
+addresses: asyncio.Queue[str] = asyncio.Queue()  # what the payment provider was given
 
 
 @workflow
 async def pay(ctx: WorkflowContext, cents: int) -> str:
     hook = await ctx.webhook(dict[str, int])
-    addresses.append(str(hook.url))  # in a step: create the payment, with this address as its callback
+    addresses.put_nowait(str(hook.url))  # in a step: create the payment, with this address as its callback
     paid = await hook.wait(timeout="1h")
     return f"paid {paid['cents']} of {cents}"
 
@@ -47,10 +47,9 @@ async def main() -> None:
     async with app.router.lifespan_context(app):
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://shop.test") as provider:
             await provider.post("/payments/7")
-            while not addresses:
-                await asyncio.sleep(0.01)
-            print((await provider.post(addresses[0], json={"cents": 500})).status_code)
-            print((await provider.post(addresses[0], json={"cents": 500})).status_code)
+            address = await addresses.get()
+            print((await provider.post(address, json={"cents": 500})).status_code)
+            print((await provider.post(address, json={"cents": 500})).status_code)
         print(await durable.runtime(app).service.handle("pay-7", pay).result("5s"))
 
 

@@ -30,6 +30,7 @@ from fastapi_durable.engine.runs.stream_reader import StreamItem
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
+from fastapi_durable.engine.upkeep.follow_up import EndedRun
 from fastapi_durable.engine.upkeep.retention import Retention, keep
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.engine.upkeep.scheduler import ScheduleInfo, Scheduler
@@ -69,6 +70,7 @@ __all__ = [
     "DurableSettings",
     "DurableTasks",
     "DurableTasksDep",
+    "EndedRun",
     "FatalError",
     "InProcessTransport",
     "LoginCredentials",

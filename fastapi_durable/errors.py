@@ -18,6 +18,7 @@ from fastapi_durable.model.errors import (
     ResultTimeoutError,
     RunCancelledError,
     RunDeadError,
+    RunExistsError,
     RunFailedError,
     RunIdTakenError,
     RunNotCommittedError,
@@ -38,6 +39,7 @@ from fastapi_durable.model.errors import (
     StreamClosedError,
     StreamFullError,
     TaskFailedError,
+    TooManyDelayedStartsError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
 )
@@ -60,6 +62,7 @@ __all__ = [
     "ResultTimeoutError",
     "RunCancelledError",
     "RunDeadError",
+    "RunExistsError",
     "RunFailedError",
     "RunIdTakenError",
     "RunNotCommittedError",
@@ -80,6 +83,7 @@ __all__ = [
     "StreamClosedError",
     "StreamFullError",
     "TaskFailedError",
+    "TooManyDelayedStartsError",
     "TransactionExpiredError",
     "WorkflowNotRegisteredError",
 ]

@@ -169,6 +169,7 @@ class WorkflowDefinition:
         owner: The class whose `run` is the function; injection makes an instance for each turn.
         updates: The validators of its updates, by name.
         dead_letter: What is started when a run is dead.
+        on_success, on_failure: What is started when a run has completed, or failed.
         default: The input of a run that is started without one; `NO_DEFAULT` if a start has to give one.
     """
 
@@ -188,6 +189,8 @@ class WorkflowDefinition:
     owner: type | None = None
     updates: Mapping[str, UpdateValidator] = field(default_factory=dict, hash=False)
     dead_letter: Callable[..., Any] | str | None = None
+    on_success: Callable[..., Any] | str | None = None
+    on_failure: Callable[..., Any] | str | None = None
     default: Any = field(default=NO_DEFAULT, hash=False, compare=False)
 
     @property
@@ -269,6 +272,8 @@ def workflow(
     batch: Batch | None = None,
     updates: Mapping[str, UpdateValidator] | None = None,
     dead_letter: Callable[..., Any] | str | None = None,
+    on_success: Callable[..., Any] | str | None = None,
+    on_failure: Callable[..., Any] | str | None = None,
 ) -> Callable[[F], F]: ...
 def workflow(
     function: F | None = None,
@@ -285,6 +290,8 @@ def workflow(
     batch: Batch | None = None,
     updates: Mapping[str, UpdateValidator] | None = None,
     dead_letter: Callable[..., Any] | str | None = None,
+    on_success: Callable[..., Any] | str | None = None,
+    on_failure: Callable[..., Any] | str | None = None,
 ) -> F | Callable[[F], F]:
     """Declare `async def (ctx: WorkflowContext, input)` as a workflow.
 
@@ -306,6 +313,9 @@ def workflow(
             by returning the reason.
         dead_letter: What to start when a run is given up as dead (see `max_recovery_attempts`): a workflow, its name,
             or a plain `async def (ctx, letter: DeadLetter)`, which becomes the workflow `<name>.dlq`.
+        on_success: What to start when a run has completed: a workflow, its name, or a plain
+            `async def (ctx, ended: EndedRun)`, which becomes the workflow `<name>.on_success`.
+        on_failure: What to start when a run has failed, in the same forms: `<name>.on_failure`.
 
     Returns:
         The function or class, unchanged.
@@ -336,6 +346,8 @@ def workflow(
             "batch": batch,
             "updates": dict(updates or {}),
             "dead_letter": dead_letter,
+            "on_success": on_success,
+            "on_failure": on_failure,
         }
         remember_names(target)
         cls: Any = target

@@ -18,11 +18,9 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.live_events import LiveEventType
-from fastapi_durable.engine.core.subscription import Refusal
 from fastapi_durable.engine.core.tracing import turn_span
 from fastapi_durable.engine.primitives.compensation import unwind
 from fastapi_durable.engine.primitives.continuation import continue_run, restart_run
-from fastapi_durable.engine.runs.create import admit_or_refuse, names_of_beginning, report
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.hand_back import hand_back
 from fastapi_durable.engine.runs.settlement import settle_run
@@ -32,9 +30,10 @@ from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, In
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, letter_of_this_death
 from fastapi_durable.engine.upkeep.expiry import is_over
+from fastapi_durable.engine.upkeep.follow_up import follow_up_of, follow_up_of_this_ending
+from fastapi_durable.engine.upkeep.letter import Sending
 from fastapi_durable.model.errors import LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model.records import ErrorRecord, Json, Lease, Run, RunChanges, RunStatus
-from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.history import HistoryRow
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
@@ -87,6 +86,8 @@ class RunDriver:
             if definition is None:
                 await self.release_run()
                 return
+            if not await self._may_go_on():
+                return
             if self._is_poisonous():
                 await self._bury()
                 return
@@ -98,6 +99,17 @@ class RunDriver:
                     return
         finally:
             self._kernel.streams.leave(self.run.id, self.token)
+
+    async def _may_go_on(self) -> bool:
+        """Whether no operator holds the run; else it rests until it is resumed."""
+        while self.run.is_paused and self.run.status is RunStatus.RUNNING:
+            if await self._release({"status": RunStatus.SUSPENDED, "wake_at": None}, self.run.wake_count, ()):
+                self._kernel.events.run("run.suspended", self.run)
+                return False
+            if not await self._still_mine():
+                await self._tell_if_cancelled()
+                return False
+        return True
 
     async def _may_begin(self, definition: WorkflowDefinition) -> bool:
         """Whether the run is no singleton, or has its turn among those of its key; else it waits by now."""
@@ -124,10 +136,16 @@ class RunDriver:
         if self._turn is not None:
             self._turn.life.cut_short()
 
-    async def look_if_cancelled(self) -> None:
-        """Look again if the store says that the run was cancelled, or is to be, or is no longer this driver's."""
+    async def look_if_held_up(self) -> None:
+        """Look again if the store says that the run was cancelled, or is to be, or is no longer this driver's.
+
+        A run that was paused stops at its next call.
+        """
         run = await self._kernel.store.find_run(self.run.id)
         if run is not None and run.locked_by == self.token:
+            if run.is_paused and run.status is RunStatus.RUNNING:
+                self.release()
+                return
             changed = run.status is RunStatus.CANCELLING and self.run.status is not RunStatus.CANCELLING
         else:
             changed = True
@@ -223,13 +241,13 @@ class RunDriver:
     async def _finish(self, turn: Turn, definition: WorkflowDefinition, outcome: TurnOutcome) -> bool:
         """Write what the turn came to; False if the run wants another turn at once."""
         if self.run.status is RunStatus.CANCELLING and self._wants_undoing(outcome):
-            return await self._settle(turn, RunStatus.CANCELLED, error=self.run.error)
+            return await self._settle(turn, RunStatus.CANCELLED, definition, error=self.run.error)
         match outcome:
             case Returned(value):
                 return await self._complete(turn, definition, value)
             case Raised(error, given_up):
                 failure = replace(error_record(error), positions=given_up)
-                return await self._settle(turn, RunStatus.FAILED, error=failure)
+                return await self._settle(turn, RunStatus.FAILED, definition, error=failure)
             case Ended(Ending.SUSPENDED, wake_at):
                 return await self._rest(turn, RunStatus.SUSPENDED, wake_at)
             case Ended(Ending.DIVERGED, error=Exception() as error):
@@ -257,15 +275,25 @@ class RunDriver:
                 value, definition.output_type, what=f"the result of workflow {definition.name!r}"
             )
         except SerializationError as error:
-            return await self._settle(turn, RunStatus.FAILED, error=error_record(error))
-        return await self._settle(turn, RunStatus.COMPLETED, output=output)
+            return await self._settle(turn, RunStatus.FAILED, definition, error=error_record(error))
+        return await self._settle(turn, RunStatus.COMPLETED, definition, output=output)
 
     async def _settle(
-        self, turn: Turn, status: RunStatus, *, output: Json = None, error: ErrorRecord | None = None
+        self,
+        turn: Turn,
+        status: RunStatus,
+        definition: WorkflowDefinition,
+        *,
+        output: Json = None,
+        error: ErrorRecord | None = None,
     ) -> bool:
         """End the run; False if something happened to it that wants to be looked at first."""
+        follow_up = follow_up_of(self._kernel, definition, self.run, status, output, error)
+        sending = Sending(self.run, follow_up, follow_up_of_this_ending)
         settled = await turn.conclude(
-            lambda held: self._try_to_settle(status, output, error, put_waiters=turn.put_waiters, checkpoints=held)
+            lambda held: self._try_to_settle(
+                status, output, error, put_waiters=turn.put_waiters, sending=sending, checkpoints=held
+            )
         )
         if not settled:
             return not await self._goes_on(turn)
@@ -276,7 +304,8 @@ class RunDriver:
         )
         self._kernel.events.run(_EVENT_OF[status], self.run, output=output, error=error)
         self._tell_parent()
-        if gate_of(self.run) is not None:
+        sending.report(self._kernel)
+        if gate_of(self.run) is not None or follow_up is not None:
             self._kernel.notifications.work_available()
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
         reason = f": {error.message}" if error else ""
@@ -293,8 +322,7 @@ class RunDriver:
         error: ErrorRecord | None,
         *,
         put_waiters: bool,
-        also: Callable[[StoreTransaction], Awaitable[object]] | None = None,
-        locks: Sequence[str] = (),
+        sending: Sending,
         checkpoints: Sequence[PreparedCheckpoint] = (),
     ) -> Awaitable[bool]:
         return settle_run(
@@ -307,8 +335,8 @@ class RunDriver:
             statuses=(self.run.status,),
             token=self.token,
             put_waiters=put_waiters,
-            also=also,
-            locks=locks,
+            also=sending.also,
+            locks=sending.locks,
             checkpoints=checkpoints,
         )
 
@@ -401,20 +429,9 @@ class RunDriver:
         attempts = self.run.recovery_attempts or 0
         message = f"the process that drove the run died {attempts} times without progress"
         error = ErrorRecord(message=message, code="max_recovery_attempts", retryable=False)
-        letter = dead_letter_of(self._kernel, self.run, error)
-        names = [] if letter is None else names_of_beginning(letter.definition, letter.run)
-        refused: list[Refusal] = []
-
-        async def send(transaction: StoreTransaction) -> None:
-            refused.clear()
-            if letter is not None:
-                run = await letter_of_this_death(transaction, self.run, letter.run)
-                admitted = await admit_or_refuse(transaction, letter.definition, run)
-                refused.extend([admitted] if isinstance(admitted, Refusal) else [])
-
-        if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True, also=send, locks=names):
-            for refusal in refused:
-                report(self._kernel, refusal)
+        sending = Sending(self.run, dead_letter_of(self._kernel, self.run, error), letter_of_this_death)
+        if await self._try_to_settle(RunStatus.DEAD, None, error, put_waiters=True, sending=sending):
+            sending.report(self._kernel)
             self._kernel.notifications.run_finished(self.run.id)
             self._kernel.notifications.work_available()
             self._tell_parent()

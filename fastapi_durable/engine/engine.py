@@ -17,6 +17,7 @@ from fastapi_durable.declare.methods import step_methods
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.delay import Delay
+from fastapi_durable.engine.core.delayed_starts import DelayedStarts
 from fastapi_durable.engine.core.dispatch import Dispatcher
 from fastapi_durable.engine.core.injector import Injector
 from fastapi_durable.engine.core.interception import StepInterceptor
@@ -90,6 +91,7 @@ class Engine:
             events=LiveEvents(clock),
             streams=StreamWriter(store, clock, config, self.notifications),
             until_shown=Delay(config.show_running_after.total_seconds()),
+            delayed_starts=DelayedStarts(clock, config.max_delayed_starts),
             steps=StepRegistry(steps, methods),
             interceptors=tuple(interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
@@ -115,7 +117,8 @@ class Engine:
             codec.adapter(definition.output_type)
         self.retention = retention or Retention()
         self.scheduler = Scheduler(self.kernel, schedules)
-        for handler in {definition.dead_letter for definition in workflows} | {dead_letter}:
+        named = {each for it in workflows for each in (it.dead_letter, it.on_success, it.on_failure)}
+        for handler in named | {dead_letter}:
             if handler is not None:
                 self.registry.resolve(handler)
 

@@ -81,7 +81,8 @@ class Worker:
         self._hinted: set[str] = set()
         self._hint = asyncio.Event()
         engine.notifications.on_run_cancelled(self._look_at)
-        engine.notifications.on_cancel_hint(self._hear_of_cancel)
+        engine.notifications.on_pause(self._pause)
+        engine.notifications.on_hint(self._hear_hint)
         engine.notifications.on_delivery(self._hear_of)
         self._last_poll_at: datetime | None = None
         self._poll_due_at: datetime | None = None
@@ -104,7 +105,7 @@ class Worker:
         loops = {
             "claims": self._claim_forever(),
             "renewal": self._renewal.go_on(),
-            "cancels": self._confirm_cancels_forever(),
+            "cancels": self._confirm_hints_forever(),
             **self._upkeep.loops(),
         }
         if self._places.bounds is not None:
@@ -444,13 +445,19 @@ class Worker:
         if driver is not None:
             driver.look_again()
 
-    def _hear_of_cancel(self, run_id: str) -> None:
-        """Another process says that it cancelled the run. A step is cut off only if the store says so, too."""
+    def _pause(self, run_id: str) -> None:
+        """The run was paused in this process: it stops at its next call."""
+        driver = self._drivers.get(run_id)
+        if driver is not None:
+            driver.release()
+
+    def _hear_hint(self, run_id: str) -> None:
+        """The run is said to be cancelled or paused. A step is cut off, or a turn ended, only if the store says so."""
         if run_id in self._drivers:
             self._hinted.add(run_id)
             self._hint.set()
 
-    async def _confirm_cancels_forever(self) -> None:
+    async def _confirm_hints_forever(self) -> None:
         while True:
             await self._hint.wait()
             self._hint.clear()
@@ -459,9 +466,9 @@ class Worker:
                 if driver is None:
                     continue
                 try:
-                    await driver.look_if_cancelled()
+                    await driver.look_if_held_up()
                 except Exception as error:  # the next renewal of the lease finds out
-                    _log.warning("run %s may have been cancelled: %s", driver.run.id, repr(error))
+                    _log.warning("run %s may have been cancelled or paused: %s", driver.run.id, repr(error))
 
     def _hear_of(self, run_id: str) -> None:
         """Something was delivered to a run; its turn may go on with that at once."""
@@ -501,7 +508,7 @@ class Worker:
         """See `Holder`."""
         driver = self._driver_under(lease)
         if driver is not None and driver.run.status is not RunStatus.CANCELLING:
-            driver.look_again()
+            self._hear_hint(lease.run_id)
 
     def _driver_under(self, lease: Lease) -> RunDriver | None:
         driver = self._drivers.get(lease.run_id)

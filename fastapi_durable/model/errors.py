@@ -19,9 +19,11 @@ DurableError
 ├── RunNotFoundError
 ├── ScheduleNotFoundError
 ├── RunIdTakenError                 the id is that of another workflow's run
+├── RunExistsError                  a run of this id exists, and the caller wants a new one
 ├── RunNotCommittedError            the transaction that starts the run is open
 ├── RunStateError                   the run's status does not allow this
 ├── SingletonQueueFullError         too many runs of one singleton key wait already
+├── TooManyDelayedStartsError       too many runs wait for their `delay` or `at` already
 ├── NonDeterminismError             the code no longer matches the recorded history
 ├── OutsideWorkflowError            a workflow-only call was made elsewhere
 ├── SignalTokenTakenError           another live run waits for this token
@@ -50,7 +52,13 @@ from fastapi_durable.model.text import class_name, text_of
 
 
 class DurableError(Exception):
-    """Base of every error that the library raises."""
+    """Base of every error that the library raises.
+
+    Attributes:
+        index: Which of the inputs of a `start_many` was refused, counted from 0. None: it is not about one of several.
+    """
+
+    index: int | None = None
 
 
 class FatalError(Exception):
@@ -294,6 +302,19 @@ class RunIdTakenError(DurableError):
         self.workflow = workflow
 
 
+class RunExistsError(DurableError):
+    """A run of this id exists, and the start was made with `if_exists="refuse"`. Nothing was started."""
+
+    def __init__(self, run_id: str, workflow: str, status: RunStatus) -> None:
+        super().__init__(
+            f"no run of workflow {workflow!r} was started: run {run_id!r} exists and is {status}. Choose another id, "
+            "or leave out if_exists='refuse' to get that run"
+        )
+        self.run_id = run_id
+        self.workflow = workflow
+        self.status = status
+
+
 class SingletonQueueFullError(DurableError):
     """Too many runs of one singleton key are alive. No run was created.
 
@@ -311,6 +332,18 @@ class SingletonQueueFullError(DurableError):
         self.workflow = workflow
         self.key = key
         self.alive = alive
+
+
+class TooManyDelayedStartsError(DurableError):
+    """Too many runs of the namespace wait for the moment at which they begin. No run was created."""
+
+    def __init__(self, namespace: str, limit: int) -> None:
+        super().__init__(
+            f"no run was started for later: {limit} runs of namespace {namespace!r} wait for their delay or at "
+            "already. Try again later, or raise the setting max_delayed_starts"
+        )
+        self.namespace = namespace
+        self.limit = limit
 
 
 class NonDeterminismError(DurableError):

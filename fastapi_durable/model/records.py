@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, Final, Literal, TypedDict, Unpack
 
 Json = Any
 """A JSON value: None, bool, int, float, str, list of those, or dict from str to those."""
@@ -126,6 +126,9 @@ class ErrorRecord:
         return self.cause.root if self.cause is not None and passed_on else self
 
 
+PAUSED_TAG: Final = "durable:paused"
+"""The tag of a run that an operator holds."""
+
 SearchValue = str | float | int | bool
 SearchAttributes = Mapping[str, SearchValue]
 
@@ -205,6 +208,11 @@ class Run:
         values: dict[str, Any] = dict(zip(_NAMES_OF_RUN, _values_of_run(self), strict=True))
         values.update(changes)
         return Run(**values)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether an operator holds the run; see `service.pause`."""
+        return PAUSED_TAG in self.tags and not self.status.is_terminal
 
     @property
     def claim_order(self) -> int:
@@ -301,6 +309,7 @@ class RunQuery:
         statuses: Statuses, one of which the run must have. An empty set matches nothing. `status` must match, too.
         origin: Application that started the run. For runs without one, use `unattributed=True`.
         tag: Exact tag of the run.
+        never_driven: Only runs that no worker has claimed yet: `updated_at` is still `created_at`.
         before: Key `(created_at, id)` of the last run of the previous page.
     """
 
@@ -312,6 +321,7 @@ class RunQuery:
     origin: str | None = None
     unattributed: bool = False
     parent_run_id: str | None = None
+    never_driven: bool = False
     created_from: datetime | None = None
     created_until: datetime | None = None
     attributes: tuple[AttributeFilter, ...] = ()

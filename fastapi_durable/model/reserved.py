@@ -47,6 +47,7 @@ ACCUMULATOR: Final = Prefix(
 EVENT_RUN: Final = Prefix("evt", "a run that an event started", of_runs=True)
 SCHEDULE_RUN: Final = Prefix("sched", "a run that a schedule started", of_runs=True)
 DEAD_LETTER: Final = Prefix("dlq", "the dead letter of a run", of_runs=True)
+FOLLOW_UP: Final = Prefix("ended", "the run that an ending started, by `on_success=` or `on_failure=`", of_runs=True)
 CHILD: Final = Prefix("child", "the end of a run that another one waits for", of_tokens=True)
 CHAIN: Final = Prefix("chain", "the live run of a chain", of_tokens=True)
 SINGLETON: Final = Prefix("singleton", "a place in a singleton, or the wait for one", of_tokens=True)
@@ -58,7 +59,7 @@ UPDATE: Final = Prefix("update", "an update of a run", of_tokens=True)
 ENTITY_REPLY: Final = Prefix("entityreply", "the answer of an entity", of_tokens=True)
 
 PREFIXES: Final = (
-    ENTITY, ACCUMULATOR, EVENT_RUN, SCHEDULE_RUN, DEAD_LETTER,
+    ENTITY, ACCUMULATOR, EVENT_RUN, SCHEDULE_RUN, DEAD_LETTER, FOLLOW_UP,
     CHILD, CHAIN, SINGLETON, BREAKPOINT, WEBHOOK, EVENT, TASK,
     UPDATE, ENTITY_REPLY,
 )  # fmt: skip

@@ -1,7 +1,8 @@
 """Messages of callers to runs: signals, events, updates, callbacks and results of tasks."""
 
 import uuid
-from typing import Any, TypeVar, overload
+from datetime import timedelta
+from typing import Any, ClassVar, TypeVar, overload
 
 from fastapi_durable.declare.names import checked_part
 from fastapi_durable.engine.core.conflict import retry_conflicts
@@ -10,7 +11,7 @@ from fastapi_durable.engine.core.subscription import Event, PublishedEvent
 from fastapi_durable.engine.core.tracing import current_traceparent
 from fastapi_durable.engine.primitives.breakpoint import pass_breakpoint
 from fastapi_durable.engine.primitives.event import checked_event_name, publish_event
-from fastapi_durable.engine.primitives.run_event import latest_value
+from fastapi_durable.engine.primitives.run_event import awaited_value
 from fastapi_durable.engine.primitives.signal import deliver_signal, deliver_within
 from fastapi_durable.engine.primitives.task import end_task
 from fastapi_durable.engine.primitives.update import UpdateResult, offer_update
@@ -18,6 +19,8 @@ from fastapi_durable.engine.primitives.webhook import Callback, deliver_callback
 from fastapi_durable.engine.runs.addressing import require_visible, resolve_run
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.input import encode_sent
+from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import ErrorRecord, Json
 from fastapi_durable.model.reserved import checked_text, checked_token
 
@@ -31,6 +34,7 @@ class Deliveries:
     """
 
     _kernel: Kernel
+    _may_wait: ClassVar[bool] = True
 
     async def signal(self, token: str, payload: Any = None, *, signal_id: str | None = None) -> bool:
         """Send a signal to the run that waits for a token, or keep it for the next run that will.
@@ -139,10 +143,10 @@ class Deliveries:
         return await offer_update(kernel, run_id, name, encoded)
 
     @overload
-    async def get_value(self, run_id: str, key: str, type: type[T], /) -> T | None: ...
+    async def get_value(self, run_id: str, key: str, type: type[T], /, *, wait: Duration | None = None) -> T | None: ...
     @overload
-    async def get_value(self, run_id: str, key: str, /) -> Any: ...
-    async def get_value(self, run_id: str, key: str, type: Any = Any, /) -> Any:
+    async def get_value(self, run_id: str, key: str, /, *, wait: Duration | None = None) -> Any: ...
+    async def get_value(self, run_id: str, key: str, type: Any = Any, /, *, wait: Duration | None = None) -> Any:
         """Return the value that a run's `ctx.set_value(key, ...)` set last.
 
         If the run continued as a new run, the newest run that set the key counts.
@@ -155,12 +159,18 @@ class Deliveries:
         Returns:
             The value. None if the run has not set it yet.
 
+        Args:
+            wait: How long to wait for the first value, if there is none yet. The wait is over at once when the run sets
+                one, in whatever process, or ends without one.
+
         Raises:
             RunNotFoundError: no run has this id.
             SerializationError: the value does not fit `type`.
+            InputValidationError: `wait` is not a duration, or is given inside a transaction.
         """
         kernel = self._kernel
-        latest = await latest_value(kernel.store, await resolve_run(kernel, run_id), key)
+        limit = timedelta(0) if wait is None else self._checked_wait(wait)
+        latest = await awaited_value(kernel, run_id, key, limit)
         if latest is None:
             return None
         return kernel.codec.decode(latest.output, type, what=f"event {key!r} of run {run_id!r}")
@@ -243,3 +253,13 @@ class Deliveries:
         checked_part("name of a task", name)
         await require_visible(kernel, run_id)
         return await retry_conflicts(kernel.clock, lambda: end_task(kernel, run_id, name, value=value, error=error))
+
+    def _checked_wait(self, wait: Duration) -> timedelta:
+        if not self._may_wait:
+            raise InputValidationError(
+                "wait must not be given inside a transaction, which would be held open. Call get_value of the service"
+            )
+        try:
+            return parse_duration(wait)
+        except ValueError as error:
+            raise InputValidationError(f"wait: {error}") from error

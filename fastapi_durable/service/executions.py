@@ -50,10 +50,11 @@ class Executions(Starts):
             ResultTimeoutError: the run has not ended after `timeout`.
             InputValidationError: as `start`.
             RunIdTakenError: as `start`.
+            RunExistsError: as `start`.
             WorkflowNotRegisteredError: as `start`.
             SingletonQueueFullError: as `start`.
             StoreUnavailableError: as `start`.
         """
         timeout = options.pop("timeout", None)
         definition, run = self._new_run(workflow, input, options)
-        return await (await self._started(definition, run)).result(timeout)
+        return await (await self._started(definition, run, options)).result(timeout)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.service.batches import BatchStarts
 from fastapi_durable.service.deliveries import Deliveries
 from fastapi_durable.service.entities import Entities
 from fastapi_durable.service.executions import Executions
@@ -14,7 +15,7 @@ from fastapi_durable.service.transactions import Transactions
 
 
 class RunGateway(Inspection, Operations):
-    """Reads runs and acts on them: cancel, retry, fork, delete. Inject it as `RunGatewayDep`.
+    """Reads runs and acts on them: cancel, pause, retry, fork, delete. Inject it as `RunGatewayDep`.
 
     It sees and touches the runs of the module's namespace only, or of all namespaces if the module has none.
     """
@@ -44,7 +45,7 @@ class RunGateway(Inspection, Operations):
         return RunGateway(replace(self._kernel, config=config.model_copy(update={"namespace": namespace})))
 
 
-class WorkflowService(RunGateway, Executions, Transactions, Deliveries, Streams, Entities, Listening):
+class WorkflowService(RunGateway, Executions, BatchStarts, Transactions, Deliveries, Streams, Entities, Listening):
     """Everything that an application asks of runs and entities. Inject it as `WorkflowServiceDep`.
 
     Every method raises `StoreUnavailableError` while the database cannot be reached. The call may have taken effect

@@ -7,8 +7,8 @@ from datetime import timedelta
 from fastapi_durable.declare.queue import QueueLoad
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.addressing import visible_store
-from fastapi_durable.model.records import Checkpoint, Run, RunFacet, RunQuery, RunStatus, WorkerRecord
-from fastapi_durable.service.waiting import Waiting, first_waits, waits_of
+from fastapi_durable.model.records import Checkpoint, Run, RunFacet, RunQuery, WorkerRecord
+from fastapi_durable.service.waiting import Waiting, waits_of
 from fastapi_durable.store.base import StateStore
 
 _CHILDREN_LIMIT = 1000
@@ -173,7 +173,5 @@ class Inspection:
             What each run waits for, by run id. Runs that are not suspended, or that only wait for a time, are left
                 out.
         """
-        waiting = await first_waits(self._store, run_ids)
-        runs = [await self._store.find_run(run_id) for run_id in waiting]
-        suspended = {run.id for run in runs if run is not None and run.status is RunStatus.SUSPENDED}
-        return {run_id: found for run_id, found in waiting.items() if run_id in suspended}
+        runs = [await self._store.find_run(run_id) for run_id in run_ids]
+        return await waits_of(self._store, [run for run in runs if run is not None])

@@ -1,4 +1,4 @@
-"""What operators do to runs: cancel, retry, fork and delete."""
+"""What operators do to runs: cancel, pause, retry, fork and delete."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,6 +7,7 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.operating.deletion import delete_run
 from fastapi_durable.engine.operating.fork import fork
 from fastapi_durable.engine.operating.new_input import retry_with_input
+from fastapi_durable.engine.operating.pause import pause, resume
 from fastapi_durable.engine.operating.requeue import requeue
 from fastapi_durable.engine.runs.addressing import require_visible
 from fastapi_durable.engine.runs.bulk_cancellation import BulkCancellation, cancel_where
@@ -57,6 +58,36 @@ class Operations:
             return BulkCancellation()
         scoped = query if namespace is None else replace(query, namespace=namespace)
         return await cancel_where(self._kernel, scoped, compensate=compensate)
+
+    async def pause(self, run_id: str) -> Run:
+        """Hold a run until `resume`, wherever it is driven. Of a run that went on as a new one, the new one is held.
+
+        A run that is being driven stops at its next call: what is under way is finished and recorded. Signals, events,
+        results of children and other deliveries are kept for it. Its children go on, its execution timeout counts on,
+        and it can be cancelled. A singleton's place stays its own; one of a queue is free for others.
+
+        Returns:
+            The run as it is now. It may still be running, towards its next call.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            RunStateError: the run has ended, is being cancelled, or belongs to the engine.
+        """
+        await require_visible(self._kernel, run_id)
+        return await pause(self._kernel, run_id)
+
+    async def resume(self, run_id: str) -> Run:
+        """Let a paused run go on; one that is not paused stays as it is.
+
+        Returns:
+            The run as it is now.
+
+        Raises:
+            RunNotFoundError: no run has this id.
+            RunStateError: the run has ended.
+        """
+        await require_visible(self._kernel, run_id)
+        return await resume(self._kernel, run_id)
 
     async def retry(self, run_id: str) -> Run:
         """Let a failed, dead or blocked run continue from where it failed.

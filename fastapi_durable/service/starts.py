@@ -7,7 +7,7 @@ free slot.
 import uuid
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Any, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.context.references import WorkflowOf, WorkflowReturning
@@ -36,8 +36,10 @@ from fastapi_durable.engine.runs.start_validation import (
     checked_priority,
     checked_tags,
     refuse_unknown,
+    refuses_existing,
 )
 from fastapi_durable.model.duration import Duration
+from fastapi_durable.model.errors import TooManyDelayedStartsError
 from fastapi_durable.model.records import Json, Run, SearchAttributes
 from fastapi_durable.model.reserved import checked_text, checked_token
 from fastapi_durable.model.run_ids import checked_run_id
@@ -47,11 +49,10 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
-class StartOptions(TypedDict, total=False):
-    """Options of `service.start`.
+class SharedStartOptions(TypedDict, total=False):
+    """Options of `service.start` that several runs can share.
 
     Attributes:
-        run_id: Id of the run, which makes the start idempotent. Default: a random UUID.
         version: Version of the workflow. Default: the function's own, or the newest version of a name.
         tags: Tags to add to those that the workflow declares.
         search_attributes: Texts, numbers and booleans by which to find the run.
@@ -60,9 +61,9 @@ class StartOptions(TypedDict, total=False):
         fairness_key: Runs of one key take turns with those of other keys in the queue, for example a customer's id.
         delay: How long the run waits before it begins. A queue with a rate limit refuses it.
         at: The moment at which the run begins, with a time zone, instead of `delay`. A past one means now.
+        if_exists: What to do if a run of the id exists: "return" it, which is the default, or "refuse" the start.
     """
 
-    run_id: str | None
     version: str | None
     tags: Collection[str]
     search_attributes: SearchAttributes | None
@@ -71,6 +72,17 @@ class StartOptions(TypedDict, total=False):
     fairness_key: str | None
     delay: Duration | None
     at: datetime | None
+    if_exists: Literal["return", "refuse"]
+
+
+class StartOptions(SharedStartOptions, total=False):
+    """Options of `service.start`; see also `SharedStartOptions`.
+
+    Attributes:
+        run_id: Id of the run, which makes the start idempotent. Default: a random UUID.
+    """
+
+    run_id: str | None
 
 
 class SignalWithStartOptions(StartOptions, total=False):
@@ -105,13 +117,14 @@ class Starts:
     ) -> RunHandle[Any]:
         """Create a run and return at once. A worker drives it, in this process or in another one.
 
-        The start is idempotent by `run_id`: if a run with this id exists, nothing is changed, and the handle refers to
-        that run (`handle.created` is False). When this method returns, the run survives any crash.
+        The start is idempotent by `run_id`: if a run with this id exists, nothing is changed. Then the handle refers to
+        that run (`handle.created` is False), or the start is refused, as `if_exists` says. When this method returns, the
+        run survives any crash.
 
         Args:
             workflow: The decorated function or class, or a registered name.
             input: Input of the run. Leave it out for a workflow without input.
-            options: See `StartOptions`.
+            options: See `StartOptions` and `SharedStartOptions`.
 
         Returns:
             A handle to the run.
@@ -120,13 +133,15 @@ class Starts:
             InputValidationError: the input does not fit the workflow's type, a value cannot be stored, or an option is
                 invalid.
             RunIdTakenError: a run of another workflow or namespace has this id.
+            RunExistsError: a run with this id exists, and `if_exists` is "refuse".
             WorkflowNotRegisteredError: the name or the version is not registered.
             SingletonQueueFullError: too many runs of the input's singleton key are alive.
+            TooManyDelayedStartsError: too many runs wait for their `delay` or `at`.
             StoreUnavailableError: the database cannot be reached. The run may exist all the same. Repeat the call with
                 the same `run_id` to find out.
         """
         definition, run = self._new_run(workflow, input, options)
-        return await self._started(definition, run)
+        return await self._started(definition, run, options)
 
     @overload
     async def signal_with_start(
@@ -170,8 +185,10 @@ class Starts:
         Raises:
             InputValidationError: the token or the payload cannot be stored, or as `start`.
             RunIdTakenError: as `start`. The signal was not sent.
+            RunExistsError: as `start`. The signal was not sent.
             WorkflowNotRegisteredError: as `start`. The signal was not sent.
             SingletonQueueFullError: as `start`. The signal was not sent.
+            TooManyDelayedStartsError: as `start`. The signal was not sent.
             StoreUnavailableError: the database cannot be reached. Repeat the call with the same `run_id` and
                 `signal_id`.
         """
@@ -182,8 +199,11 @@ class Starts:
             checked_text("signal_id", signal_id)
         encoded = encode_sent(kernel.codec, payload, what=f"the payload of signal {token!r}")
         await know_queue(kernel, run.namespace, run.queue)
+        await self._take_delayed_starts(run)
+        refuses = _refuses_existing(options)
         stored, created = await retry_conflicts(
-            kernel.clock, lambda: self._start_with_signal(definition, run, token, encoded, signal_id)
+            kernel.clock,
+            lambda: self._start_with_signal(definition, run, token, encoded, signal_id, refuses),
         )
         if created and run.wake_at is not None:
             kernel.notifications.wake_planned(run.wake_at)
@@ -210,14 +230,37 @@ class Starts:
         output_type = Any if workflow is None else self._kernel.registry.resolve(workflow).output_type
         return self._handle(run_id, output_type, created=False)
 
-    async def _started(self, definition: WorkflowDefinition, run: Run) -> RunHandle[Any]:
+    async def _started(self, definition: WorkflowDefinition, run: Run, options: SharedStartOptions) -> RunHandle[Any]:
+        refuses = _refuses_existing(options)
         await know_queue(self._kernel, run.namespace, run.queue)
-        stored, created = await self._create(run, definition)
-        refuse_other(stored, run)
-        return self._handle(stored.id, definition.output_type, created=created)
+        await self._take_delayed_starts(run)
+        created = await self._create(run, definition)
+        refuse_other(created, run, refuses_existing=refuses)
+        return self._handle(created.run.id, definition.output_type, created=created.created)
+
+    async def _take_delayed_starts(self, *runs: Run) -> None:
+        """Refuse new runs that begin later if too many do; a run of the id that is there already is no new one.
+
+        Raises:
+            TooManyDelayedStartsError: they do.
+        """
+        kernel = self._kernel
+        room, store = kernel.delayed_starts, kernel.store
+        later = [run for run in runs if run.wake_at is not None]
+        if not later or await room.take(store, later[0].namespace, len(later)):
+            return
+        new = [run for run in later if await store.find_run(run.id) is None]
+        if new and (len(new) == len(later) or not await room.take(store, new[0].namespace, len(new))):
+            raise TooManyDelayedStartsError(new[0].namespace, room.limit)
 
     async def _start_with_signal(
-        self, definition: WorkflowDefinition, run: Run, token: str, payload: Json, signal_id: str | None
+        self,
+        definition: WorkflowDefinition,
+        run: Run,
+        token: str,
+        payload: Json,
+        signal_id: str | None,
+        refuses: bool,
     ) -> CreatedRun:
         """Create the run unless one of its id exists, and deliver the signal, in one transaction."""
         kernel = self._kernel
@@ -225,7 +268,7 @@ class Starts:
             for name in sorted([*names_of_beginning(definition, run), signal_lock(token)]):
                 await transaction.lock_name(name)
             created = await admit(transaction, definition, run)
-            refuse_other(created.run, run)
+            refuse_other(created, run, refuses_existing=refuses)
             await refuse_foreign(transaction, token, kernel.config.namespace)
             receiver = await deliver_or_buffer(
                 transaction,
@@ -308,3 +351,7 @@ class Starts:
             notifications=kernel.notifications,
             is_open=is_open,
         )
+
+
+def _refuses_existing(options: SharedStartOptions) -> bool:
+    return refuses_existing(options.get("if_exists", "return"))

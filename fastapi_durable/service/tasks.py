@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Coroutine
 from datetime import datetime
-from typing import Any, Concatenate, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Literal, TypedDict, TypeVar, Unpack, overload
 
 from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.input import NO_INPUT
@@ -24,10 +24,11 @@ class TaskOptions(TypedDict, total=False):
     Attributes:
         delay: How long the task waits before it is executed.
         at: The moment from which the task is executed, instead of `delay`.
-        tags: As of a run; see `StartOptions`.
-        priority: As of a run; see `StartOptions`.
-        queue: As of a run; see `StartOptions`.
-        fairness_key: As of a run; see `StartOptions`.
+        tags: As of a run; see `SharedStartOptions`.
+        priority: As of a run; see `SharedStartOptions`.
+        queue: As of a run; see `SharedStartOptions`.
+        fairness_key: As of a run; see `SharedStartOptions`.
+        if_exists: What to do if the key was used: "return" that task, which is the default, or "refuse" the call.
     """
 
     delay: Duration | None
@@ -36,6 +37,7 @@ class TaskOptions(TypedDict, total=False):
     priority: int | None
     queue: str | None
     fairness_key: str | None
+    if_exists: Literal["return", "refuse"]
 
 
 class DurableTasks:
@@ -142,6 +144,8 @@ class DurableTasks:
         Raises:
             StepNotRegisteredError: the step is not in the module's `steps=[...]`.
             InputValidationError: the input does not fit the step, or an option is invalid.
+            RunExistsError: the key was used, and `if_exists` is "refuse".
+            TooManyDelayedStartsError: too many runs and tasks wait for their `delay` or `at`.
             StoreUnavailableError: the database cannot be reached. With a `key`, you can repeat the call.
         """
         refuse_unknown("add", options, TaskOptions)

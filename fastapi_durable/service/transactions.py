@@ -13,20 +13,22 @@ from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.model.records import Run
+from fastapi_durable.service.batches import BatchStarts
 from fastapi_durable.service.deliveries import Deliveries
-from fastapi_durable.service.starts import Starts
 from fastapi_durable.store.base import StoreTransaction
 
 Client = TypeVar("Client")
 
 
-class WorkflowTransaction(Starts, Deliveries, Generic[Client]):
+class WorkflowTransaction(BatchStarts, Deliveries, Generic[Client]):
     """What an open transaction can do. `WorkflowService.transaction` and `WorkflowService.within` return it.
 
     Runs, signals and events commit together with the rows that are written through `client`, or nothing does. Workers
     are notified after the commit. A call that raises has changed nothing, and the transaction can continue. The
     exception is `StoreConflictError`: after it, run the whole transaction again.
     """
+
+    _may_wait = False
 
     def __init__(self, kernel: Kernel, transaction: StoreTransaction) -> None:
         self._kernel = kernel_within(kernel, transaction)

@@ -12,7 +12,7 @@ from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.model.reserved import BREAKPOINT, CHAIN, CHILD, EVENT, SINGLETON, WEBHOOK, is_engine_token
 from fastapi_durable.store.base import StateStore
 
-WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint", "singleton", "engine"]
+WaitKind = Literal["signal", "event", "child", "webhook", "breakpoint", "singleton", "pause", "engine"]
 _WAITERS_LIMIT = 10_000
 
 
@@ -24,6 +24,7 @@ class Waiting:
         kind: Kind of the wait.
         name: The signal's token, the event's name, the child's run id, "breakpoint", or the webhook's token without
             its secret: with the secret, every viewer could call it. For "singleton", the key that has no free slot.
+            For "pause", an operator, who resumes the paused run.
             For "engine", the token of an update, a task or an operation of an entity, which callers cannot signal.
     """
 
@@ -33,7 +34,9 @@ class Waiting:
 
 async def waits_of(store: StateStore, runs: Iterable[Run]) -> dict[str, Waiting]:
     """Return what each of these runs waits for. Runs that are not suspended, or only wait for a time, are left out."""
-    return await first_waits(store, [run.id for run in runs if run.status is RunStatus.SUSPENDED])
+    suspended = [run for run in runs if run.status is RunStatus.SUSPENDED]
+    paused = {run.id: Waiting("pause", "an operator") for run in suspended if run.is_paused}
+    return await first_waits(store, [run.id for run in suspended if run.id not in paused]) | paused
 
 
 async def first_waits(store: StateStore, run_ids: Collection[str]) -> dict[str, Waiting]:

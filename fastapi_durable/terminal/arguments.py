@@ -9,7 +9,7 @@ from fastapi_durable.web.bodies import attribute_filter
 
 
 def describe_runs(parser: argparse.ArgumentParser) -> None:
-    """Add `list`, `show`, `cancel`, `retry`, `signal` and `tail`."""
+    """Add `list`, `show`, `cancel`, `pause`, `resume`, `retry`, `signal` and `tail`."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
 
     listing = _action(actions, "list", "list the newest runs")
@@ -24,10 +24,12 @@ def describe_runs(parser: argparse.ArgumentParser) -> None:
     show = _action(actions, "show", "show one run with its steps", "run_id")
     cancel = _action(actions, "cancel", "cancel a run and its children", "run_id")
     cancel.add_argument("--compensate", action="store_true", help="undo its finished steps first")
+    pause = _action(actions, "pause", "hold a run; one that is being driven stops at its next call", "run_id")
+    resume = _action(actions, "resume", "let a paused run continue", "run_id")
     retry = _action(actions, "retry", "continue a failed, dead or blocked run", "run_id")
     signal = _action(actions, "signal", "send a signal; the payload is JSON (default: null)", "token", "payload?")
     tail = _action(actions, "tail", "print what happens to a run until it ends, or to all until Ctrl-C", "run_id?")
-    for each in (show, cancel, retry, signal, tail):
+    for each in (show, cancel, pause, resume, retry, signal, tail):
         each.set_defaults(limit=None)
 
 

@@ -30,6 +30,9 @@ async def act(api: Api, output: Output, arguments: argparse.Namespace) -> int:
             changed = await api.post(path, {"compensate": arguments.compensate})
             output.done(changed, f"{changed['run_id']} is {changed['status']}")
             return 0 if changed["status"] in ("cancelled", "cancelling") else 1
+        case "pause" | "resume":
+            changed = await api.post(f"runs/{quoted(arguments.run_id)}/{arguments.action}")
+            output.done(changed, f"{changed['run_id']} is {arguments.action}d, and {changed['status']}")
         case "retry":
             changed = await api.post(f"runs/{quoted(arguments.run_id)}/retry")
             output.done(changed, f"{changed['run_id']} is {changed['status']}")

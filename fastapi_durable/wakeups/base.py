@@ -19,6 +19,7 @@ class Topic(StrEnum):
     `work`: a run may be claimable. `finished`: a run has ended. `cancelled`: a run was cancelled or is to be
     cancelled. `delivered`: a run that is driven received something. `stream`: something was appended to a stream of a
     run.
+    `value`: a run has set a value. `paused`: a run that is driven was paused.
     """
 
     WORK = "work"
@@ -26,6 +27,8 @@ class Topic(StrEnum):
     CANCELLED = "cancelled"
     DELIVERED = "delivered"
     STREAM = "stream"
+    VALUE = "value"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ _OPERATIONS = (
     "update",
     "operation",
     "cancel",
+    "pause",
     "continue",
     "retry",
     "fork",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from fastapi_durable.model.records import (
     AttributeFilter,
@@ -41,6 +41,13 @@ class StartRun(_Body):
     priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] | None = None
     queue: Name | None = Field(default=None, description="Queue in which the run waits for a slot; see `listQueues`.")
     fairness_key: Name | None = Field(default=None, description="The keys of a queue take turns.")
+    delay: Annotated[str, Field(max_length=50)] | None = Field(
+        default=None, description="How long the run waits before it begins, such as `5 min`."
+    )
+    at: AwareDatetime | None = Field(default=None, description="The moment at which it begins, instead of `delay`.")
+    if_exists: Literal["return", "refuse"] = Field(
+        default="return", description="What to do if a run of this id exists: answer with it, or with 409."
+    )
 
 
 class SendSignal(_Body):

@@ -56,6 +56,18 @@ async def cancel_run(run_id: RunId, scope: ScopeDep, body: CancelRun | None = No
     return RunChanged(run_id=run.id, status=run.status)
 
 
+async def pause_run(run_id: RunId, scope: ScopeDep) -> RunChanged:
+    """Hold a run; one that is being driven stops at its next call."""
+    run = await scope.gateway.pause(run_id)
+    return RunChanged(run_id=run.id, status=run.status)
+
+
+async def resume_run(run_id: RunId, scope: ScopeDep) -> RunChanged:
+    """Let a paused run go on."""
+    run = await scope.gateway.resume(run_id)
+    return RunChanged(run_id=run.id, status=run.status)
+
+
 async def continue_run(run_id: RunId, scope: ScopeDep, body: ContinueRun | None = None) -> RunChanged:
     """Let a run continue from the breakpoint at which it stands."""
     run = await scope.run(run_id)
@@ -77,5 +89,7 @@ def change_routes() -> APIRouter:
     }
     router.post("/runs/{run_id:path}/updates/{name}", operation_id="sendUpdate", **about_a_run)(send_update)
     router.post("/runs/{run_id:path}/cancel", operation_id="cancelRun", **about_a_run)(cancel_run)
+    router.post("/runs/{run_id:path}/pause", operation_id="pauseRun", **about_a_run)(pause_run)
+    router.post("/runs/{run_id:path}/resume", operation_id="resumeRun", **about_a_run)(resume_run)
     router.post("/runs/{run_id:path}/continue", operation_id="continueRun", **about_a_run)(continue_run)
     return router

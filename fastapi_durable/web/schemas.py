@@ -79,6 +79,7 @@ class RunSummary(BaseModel):
     wake_at: datetime | None = Field(description="When a suspended or blocked run continues by itself.")
     expires_at: datetime | None
     recovery_attempts: int | None
+    paused: bool = Field(description="An operator holds the run; it may still be running, towards its next call.")
     created_at: datetime
     updated_at: datetime
 
@@ -234,6 +235,7 @@ def _summary(run: Run, waiting: Waiting | None) -> dict[str, Any]:
         "wake_at": run.wake_at,
         "expires_at": run.expires_at,
         "recovery_attempts": run.recovery_attempts,
+        "paused": run.is_paused,
         "created_at": run.created_at,
         "updated_at": run.updated_at,
     }

@@ -48,6 +48,9 @@ async def _start(workflow: str, body: StartRun, response: Response, scope: Conso
         priority=body.priority,
         queue=body.queue,
         fairness_key=body.fairness_key,
+        delay=body.delay,
+        at=body.at,
+        if_exists=body.if_exists,
     )
     if not handle.created:
         response.status_code = HTTPStatus.OK

@@ -128,12 +128,24 @@ class Desk:
 
 @asynccontextmanager
 async def desk(
-    *, prefix: str = "/durable", namespace: str | None = None, store: StateStore | None = None, **options: Any
+    *,
+    prefix: str = "/durable",
+    namespace: str | None = None,
+    store: StateStore | None = None,
+    settings: dict[str, Any] | None = None,
+    **options: Any,
 ) -> AsyncIterator[Desk]:
     """A started application; without options everybody may do everything."""
     async with nullcontext(store) if store is not None else new_store() as own:
         module = DurableModule.for_root(
-            DurableOptions(store=own, poll_interval="10ms", namespace=namespace, queues=QUEUES, schedules=SCHEDULES),
+            DurableOptions(
+                store=own,
+                poll_interval="10ms",
+                namespace=namespace,
+                queues=QUEUES,
+                schedules=SCHEDULES,
+                **(settings or {}),
+            ),
             workflows=WORKFLOWS,
             entities=[Counter],
         )

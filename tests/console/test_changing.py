@@ -44,6 +44,11 @@ async def test_a_workflow_is_started_by_its_name() -> None:
         ("unknown", {"input": 1}, 404),
         ("send", {"input": {"id": "7", "weight": 1}, "version": "9"}, 404),
         ("send", {"input": {"id": "7", "weight": 1}, "tags": ["x"] * 100}, 422),
+        ("send", {"input": {"id": "7", "weight": 1}, "delay": "soon"}, 422),
+        ("send", {"input": {"id": "7", "weight": 1}, "delay": 5}, 422),
+        ("send", {"input": {"id": "7", "weight": 1}, "at": "2099-01-01T00:00:00"}, 422),
+        ("send", {"input": {"id": "7", "weight": 1}, "at": "9999-01-01T00:00:00Z"}, 422),
+        ("send", {"input": {"id": "7", "weight": 1}, "delay": "1h", "at": "2099-01-01T00:00:00Z"}, 422),
     ],
 )
 async def test_a_start_that_cannot_work_creates_no_run(workflow: str, body: dict[str, Any], status: int) -> None:
@@ -53,6 +58,34 @@ async def test_a_start_that_cannot_work_creates_no_run(workflow: str, body: dict
         assert response.status_code == status
         assert response.headers["content-type"] == "application/problem+json"
         assert await found.runtime.service.count_runs() == 0
+
+
+@pytest.mark.parametrize("when", [{"delay": "1h"}, {"at": "2099-01-01T00:00:00+02:00"}])
+async def test_a_run_is_started_for_later(when: dict[str, str]) -> None:
+    async with desk() as found:
+        body = {"input": {"id": "7", "weight": 2}, "run_id": "run", **when}
+        assert (await found.client.post("workflows/send/runs", json=body)).status_code == 201
+        run = (await found.client.get("runs/run")).json()
+        assert (run["status"], run["timeline"]) == ("suspended", [])
+        assert run["wake_at"] > run["created_at"]
+
+
+async def test_a_start_too_many_for_later_is_told_to_come_again() -> None:
+    async with desk(settings={"max_delayed_starts": 1}) as found:
+        body = {"input": {"id": "7", "weight": 2}, "run_id": "first", "delay": "1h"}
+        assert (await found.client.post("workflows/send/runs", json=body)).status_code == 201
+        assert (await found.client.post("workflows/send/runs", json=body)).status_code == 200
+        refused = await found.client.post("workflows/send/runs", json={**body, "run_id": "second"})
+        assert (refused.status_code, refused.json()["type"]) == (429, "urn:fastapi-durable:too-many-delayed-starts")
+
+
+async def test_a_start_may_insist_on_a_new_run() -> None:
+    async with desk() as found:
+        body = {"input": {"id": "7", "weight": 2}, "run_id": "run", "if_exists": "refuse"}
+        assert (await found.client.post("workflows/send/runs", json=body)).status_code == 201
+        refused = await found.client.post("workflows/send/runs", json=body)
+        assert (refused.status_code, refused.json()["type"]) == (409, "urn:fastapi-durable:run-exists")
+        assert (await found.client.post("workflows/send/runs", json={**body, "if_exists": "return"})).status_code == 200
 
 
 async def test_every_workflow_has_its_input_in_the_document() -> None:
@@ -184,6 +217,20 @@ async def test_signals_events_updates_and_breakpoints_reach_runs() -> None:
         assert (await found.client.post("runs/b/continue")).status_code == 200
         await found.until("b", RunStatus.COMPLETED)
         assert (await found.client.post("runs/b/continue")).status_code == 409
+
+
+async def test_a_run_is_paused_and_resumed() -> None:
+    async with desk() as found:
+        await found.waits("t", "run")
+        assert (await found.client.post("runs/run/pause")).json() == {"run_id": "run", "status": "suspended"}
+        run = (await found.client.get("runs/run")).json()
+        assert (run["paused"], run["waiting"]["kind"]) == (True, "pause")
+        assert (await found.client.post("signals", json={"token": "t", "payload": "kept"})).json() == {"received": True}
+        assert (await found.client.post("runs/run/resume")).status_code == 200
+        await found.until("run", RunStatus.COMPLETED)
+        assert (await found.client.get("runs/run")).json()["output"] == "kept"
+        assert (await found.client.post("runs/run/pause")).status_code == 409
+        assert (await found.client.post("runs/nobody/resume")).status_code == 404
 
 
 async def test_a_run_is_cancelled_and_an_ended_one_stays() -> None:

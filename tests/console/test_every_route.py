@@ -46,6 +46,8 @@ OPERATE = {
     "publishEvent",
     "sendUpdate",
     "cancelRun",
+    "pauseRun",
+    "resumeRun",
     "continueRun",
     "retryRun",
     "retryRunWithInput",

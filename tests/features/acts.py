@@ -170,6 +170,65 @@ async def blocked_is_not_forgotten(world: World, run: Run) -> None:
     await completes(world, run)
 
 
+async def paused_is_cancelled(world: World, run: Run) -> None:
+    await catalogue.pause(world, run)
+    await catalogue.cancel(world, run)
+    with pytest.raises(RunStateError):
+        await world.service.resume(run.id)
+    assert "after" not in world.done
+
+
+async def paused_fails_and_is_retried(world: World, run: Run) -> None:
+    await catalogue.pause(world, run)
+    await world.service.resume(run.id)
+    await world.finish()
+    with pytest.raises(RunStateError):
+        await world.service.pause(run.id)
+    await catalogue.retry(world, run)
+    assert await status_of(world, run) is RunStatus.COMPLETED
+
+
+async def fork_of_a_paused_one_goes_on(world: World, run: Run) -> None:
+    await catalogue.pause(world, run)
+    fork = await fork_whole(world, run)
+    await until(run_has(world.store, fork.id, RunStatus.SUSPENDED))
+    await world.service.signal(f"gate:{fork.id}", "said")
+    await until(run_has(world.store, fork.id, RunStatus.COMPLETED))
+    assert await status_of(world, run) is RunStatus.SUSPENDED
+    await world.service.resume(run.id)
+    await completes(world, run)
+
+
+async def time_of_a_paused_one_is_up(world: World, run: Run) -> None:
+    await catalogue.pause(world, run)
+    await catalogue.time_up(world, run)
+    assert "after" not in world.done
+
+
+async def dead_is_not_paused(world: World, run: Run) -> None:
+    await catalogue.die(world, run)
+    with pytest.raises(RunStateError):
+        await world.service.pause(run.id)
+
+
+async def paused_is_not_forgotten(world: World, run: Run) -> None:
+    await catalogue.pause(world, run)
+    await catalogue.sweep_all(world)
+    await world.service.resume(run.id)
+    await completes(world, run)
+
+
+async def blocked_stays_paused_after_the_deploy(world: World, run: Run) -> None:
+    await world.service.pause(run.id)
+    await catalogue.block(world)
+    await catalogue.deploy(world)
+    await until(world.is_quiet)
+    assert await status_of(world, run) is RunStatus.SUSPENDED
+    assert "after" not in world.done
+    await world.service.resume(run.id)
+    await completes(world, run)
+
+
 PAIRS: dict[tuple[str, str], Callable[[World, Run], Awaitable[None]]] = {
     ("cancel", "retry"): cancelled_is_not_retried,
     ("cancel", "fork"): fork_of_a_cancelled_one_is_a_run_of_its_own,
@@ -190,5 +249,12 @@ PAIRS: dict[tuple[str, str], Callable[[World, Run], Awaitable[None]]] = {
     ("timeout", "retention"): late_is_forgotten,
     ("timeout", "blocked"): time_of_a_blocked_one_is_up,
     ("dead letter", "retention"): dead_is_forgotten,
+    ("cancel", "pause"): paused_is_cancelled,
+    ("retry", "pause"): paused_fails_and_is_retried,
+    ("fork", "pause"): fork_of_a_paused_one_goes_on,
+    ("timeout", "pause"): time_of_a_paused_one_is_up,
+    ("dead letter", "pause"): dead_is_not_paused,
+    ("retention", "pause"): paused_is_not_forgotten,
+    ("blocked", "pause"): blocked_stays_paused_after_the_deploy,
     ("retention", "blocked"): blocked_is_not_forgotten,
 }

@@ -12,6 +12,7 @@ from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
+from fastapi_durable.engine.upkeep.follow_up import EndedRun
 from fastapi_durable.engine.upkeep.retention import Retention, keep, sweep
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.engine.worker import Worker
@@ -129,6 +130,22 @@ def _version(world: World, of_child: bool) -> None:
     world.workflows.append(older)
 
 
+def _followed(world: World, of_child: bool) -> None:
+    async def follow(ctx: WorkflowContext, ended: EndedRun) -> None:
+        world.followed[ended.run_id] += 1
+
+    options = world.of_children if of_child else world.options
+    options |= {"on_success": follow, "on_failure": follow}
+
+
+def _is_followed_once(world: World, run: Run) -> bool:
+    """One that was retried has failed before, and one that goes on as a new run has not ended."""
+    if run.status is not RunStatus.COMPLETED or run.output is None:
+        return world.followed[run.id] == 0
+    failures = world.explodes or 0 if run.workflow == "flow" else 0
+    return world.followed[run.id] == 1 + failures
+
+
 PROPERTIES = [
     Property(
         name="singleton",
@@ -152,6 +169,12 @@ PROPERTIES = [
         holds="whatever comes of the run is in its namespace",
         prepare=_namespace,
         check=lambda _, run: run.namespace == NAMESPACE,
+    ),
+    Property(
+        name="follow-up",
+        holds="what follows an ending begins once, and not before it",
+        prepare=_followed,
+        check=_is_followed_once,
     ),
     Property(
         name="version",
@@ -225,6 +248,16 @@ def _later(world: World, name: str) -> None:
         world.workflows.append(workflow(name=name)(_other))
 
 
+def _among_many(world: World, name: str) -> None:
+    world.among_many = name
+    if name != "flow":
+        world.workflows.append(workflow(name=name)(_other))
+
+
+async def _begin_many(world: World, _: int) -> None:
+    await world.service.start_many(world.among_many, [None], **world.starting)
+
+
 def _transacted(world: World, name: str) -> None:
     world.transacted = name
     if name != "flow":
@@ -249,6 +282,7 @@ DOORS = [
     ),
     Door(name="schedule", holds="one run a window", prepare=_scheduled, begin=_fire),
     Door(name="transaction", holds="one run a start that is committed", prepare=_transacted, begin=_commit),
+    Door(name="many", holds="one run an input", prepare=_among_many, begin=_begin_many),
     Door(name="delay", holds="one run a start, when its time has come", prepare=_later, begin=_begin_later),
 ]
 START = Door(
@@ -507,6 +541,22 @@ async def _block_for_a_time(world: World, _: Run) -> None:
     await deploy(world)
 
 
+async def pause(world: World, run: Run) -> None:
+    """Say what the run waits for, and see that it does nothing about it."""
+    await world.service.pause(run.id)
+    await world.answer()
+    await until(world.is_quiet)
+    found = await world.store.find_run(run.id)
+    assert found is not None
+    assert (found.is_paused, found.status) == (True, RunStatus.SUSPENDED)
+    assert world.done["end"] == 0
+
+
+async def _pause_for_a_time(world: World, run: Run) -> None:
+    await pause(world, run)
+    await world.service.resume(run.id)
+
+
 ACTS = [
     Act(
         name="cancel",
@@ -546,6 +596,11 @@ ACTS = [
         name="blocked",
         holds="the run stands while no process knows it, and goes on when one does",
         act=_block_for_a_time,
+    ),
+    Act(
+        name="pause",
+        holds="the run makes no call until it is resumed, and finds what came meanwhile",
+        act=_pause_for_a_time,
     ),
 ]
 

@@ -54,7 +54,7 @@ class World:
         of_children: The same of the workflow of its children.
         starting: Options of a start.
         child_options: Options of a child.
-        transacted, later: The workflow that is started in a transaction, or with a delay.
+        transacted, later, among_many: The workflow that is started in a transaction, with a delay, or with others.
         schedules, queues, workflows: What is declared beside `flow`.
         done: How often each step was executed.
         at_once: In how many runs of a workflow steps were executed at the same time, at most.
@@ -73,8 +73,9 @@ class World:
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
         self.workflows: list[Callable[..., Any]] = []
-        self.transacted = self.later = "flow"
+        self.transacted = self.later = self.among_many = "flow"
         self.letters: list[str] = []
+        self.followed: Counter[str] = Counter()
         self.done: Counter[str] = Counter()
         self.at_once = 0
         self._working: Counter[str] = Counter()

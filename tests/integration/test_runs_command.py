@@ -124,6 +124,10 @@ def test_what_a_run_says_does_not_steer_the_terminal(run: Any, action: str) -> N
 def test_runs_are_cancelled_retried_and_signalled(run: Any) -> None:
     """The exit code says whether it was done."""
     assert run("signal", "later", '{"a": 1}', "--json")[1] == '{"received": false}\n'
+    code, out, _ = run("pause", "waits")
+    assert (code, "waits is paused, and suspended" in out) == (0, True)
+    assert run("resume", "waits")[0] == 0
+    assert run("pause", "good")[0] == 1
     assert run("cancel", "waits")[0] == 0
     assert run("cancel", "good")[0] == 1
     assert documents(run("retry", "bad", "--json")[1]) == [{"run_id": "bad", "status": "pending"}]

@@ -111,6 +111,24 @@ async def test_a_run_and_its_signal_reach_the_worker_of_another_process_and_the_
         assert await handle.result() == "good day, ada"
 
 
+async def test_a_value_that_another_process_sets_reaches_its_reader_without_a_poll(shared: Shared) -> None:
+    @workflow(name="showing")
+    async def showing(ctx: Any) -> None:
+        await ctx.wait_for_signal("show")
+        await ctx.set_value("shown", 7)
+        await ctx.wait_for_signal("end")
+
+    async with process(shared, showing, drives=False) as asking, process(shared, showing):
+        await shared.until_heard_by(2)
+        handle = await asking.start(showing)
+        with asking._kernel.notifications.watch_values(handle.run_id) as heard:
+            reader = asyncio.create_task(asking.get_value(handle.run_id, "shown", int, wait="60s"))
+            await asking.signal("show")
+            async with asyncio.timeout(60):
+                await heard.wait()
+        assert await reader == 7
+
+
 async def test_a_cancel_ends_the_step_that_another_process_executes(shared: Shared) -> None:
     began, ended = asyncio.Event(), asyncio.Event()
 

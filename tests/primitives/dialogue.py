@@ -40,6 +40,10 @@ async def shown(ctx: WorkflowContext, key: str) -> None:
     await ctx.set_value("progress", 100)
 
 
+async def read_along(desk: Desk) -> None:
+    assert await desk.until(lambda engine: engine.get_value(desk.key, "progress", int, wait="60s")) in (50, 100)
+
+
 async def last_shown(engine: Any, key: str) -> object:
     return await engine.get_value(key, "progress", int)
 
@@ -100,7 +104,7 @@ async def call_back(desk: Desk) -> None:
 
 CASES = [
     Case(name="on_update", workflows=(updated,), result="Main Street", writes=6, outside=update),
-    Case(name="set_value", workflows=(shown,), result=100, writes=2, outcome=last_shown),
+    Case(name="set_value", workflows=(shown,), result=100, writes=2, outside=read_along, outcome=last_shown),
     Case(name="breakpoint", workflows=(stopped,), result="went on", writes=8, outside=let_go_on),
     Case(name="task", workflows=(tasks,), result=[3, "out of stock"], writes=10, outside=report),
     Case(name="webhook", workflows=(hooked,), result=[{"n": 1}, "timeout"], writes=15, outside=call_back),

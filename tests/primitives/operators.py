@@ -149,7 +149,27 @@ async def what_is_left(engine: WorkflowService, key: str) -> object:
     return [await engine._kernel.store.find_run(run_id) is None for run_id in (key, f"{key}.child.1")]
 
 
+@workflow
+async def held(ctx: WorkflowContext, key: str) -> list[int]:
+    first = await ctx.step(double, 1)
+    return [first, await ctx.wait_for_signal(f"said:{key}", int), await ctx.step(double, 2)]
+
+
+async def pause_and_resume(desk: Desk) -> None:
+    await eventually(lambda: desk.store.find_signal_waiter(f"said:{desk.key}"))
+    await desk.ask(lambda engine: engine.pause(desk.key))
+    await desk.signal_when_awaited(f"said:{desk.key}", 3)
+
+    async def rests() -> bool:
+        run = await desk.store.find_run(desk.key)
+        return run is not None and run.is_paused and run.status is RunStatus.SUSPENDED and run.wake_at is None
+
+    await eventually(rests)
+    await desk.ask(lambda engine: engine.resume(desk.key))
+
+
 CASES = [
+    Case(name="pause and resume", workflows=(held,), result=[2, 3, 4], writes=14, outside=pause_and_resume),
     Case(name="retry", workflows=(failing,), result=[2, "mended"], writes=12, outside=retry),
     Case(
         name="retry of a family",

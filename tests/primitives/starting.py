@@ -1,6 +1,7 @@
 """What starts by itself: triggered by events, debounced, in batches; and what has to wait for its turn."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from dataclasses import replace
 
@@ -10,7 +11,8 @@ from fastapi_durable.engine.context.ambient import ambient_context
 from fastapi_durable.engine.context.base import turn_of
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
-from fastapi_durable.model.errors import SingletonQueueFullError
+from fastapi_durable.engine.upkeep.follow_up import EndedRun
+from fastapi_durable.model.errors import RunExistsError, SingletonQueueFullError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.service.facade import WorkflowService
 from fastapi_durable.service.tasks import DurableTasks
@@ -169,6 +171,29 @@ async def mourn(ctx: WorkflowContext, letter: DeadLetter) -> str:
 async def poisonous(ctx: WorkflowContext, dose: int) -> None: ...
 
 
+async def note(ctx: WorkflowContext, ended: EndedRun) -> list[object]:
+    return [ended.run_id, ended.status, await ctx.step(double, ended.input)]
+
+
+@workflow(on_success=note)
+async def succeeding(ctx: WorkflowContext, number: int) -> int:
+    return await ctx.step(double, number)
+
+
+@workflow(on_failure=note)
+async def hopeless(ctx: WorkflowContext, number: int) -> None:
+    await ctx.step(double, number)
+    raise ValueError("there is no hope")
+
+
+async def begin_with_seven(case: Case, engine: WorkflowService, key: str) -> None:
+    await engine.start(case.workflows[0].__name__, 7, run_id=key)
+
+
+async def what_followed(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, key), await result_of(engine, f"ended:{key}")]
+
+
 async def begin_deadly(case: Case, engine: WorkflowService, key: str) -> None:
     """With a run whose process died again and again, and whose last lease is over."""
     now = engine._kernel.clock.now()
@@ -252,7 +277,32 @@ async def what_came_later(engine: WorkflowService, key: str) -> object:
     return [await result_of(engine, key), await DurableTasks(engine).handle(double, key=key).result("60s")]
 
 
+async def begin_many(case: Case, engine: WorkflowService, key: str) -> None:
+    """Two of three, and then all of them: what is there already is not started again."""
+
+    def id_of(number: int) -> str:
+        return f"{key}.{number}"
+
+    await engine.start_many(triggered, [1, 2], run_id=id_of)
+    await engine.start_many(triggered, [1, 2, 3], run_id=id_of)
+    with contextlib.suppress(RunExistsError):
+        await engine.start_many(triggered, [4, 3], run_id=id_of, if_exists="refuse")
+
+
+async def what_came_of_many(engine: WorkflowService, key: str) -> object:
+    return [await result_of(engine, f"{key}.{number}") for number in (1, 2, 3)]
+
+
 CASES = [
+    Case(
+        name="start_many",
+        workflows=(triggered,),
+        begin=begin_many,
+        outcome=what_came_of_many,
+        result=[2, 4, 6],
+        runs=3,
+        writes=6,
+    ),
     Case(
         name="background task",
         workflows=(),
@@ -361,6 +411,24 @@ CASES = [
         result=["cancelled", "execution_timeout"],
         writes=3,
         outcome=how_it_ended,
+    ),
+    Case(
+        name="on_success",
+        workflows=(succeeding,),
+        result=[14, ["{key}", "completed", 14]],
+        writes=6,
+        runs=2,
+        begin=begin_with_seven,
+        outcome=what_followed,
+    ),
+    Case(
+        name="on_failure",
+        workflows=(hopeless,),
+        result=["there is no hope", ["{key}", "failed", 14]],
+        writes=6,
+        runs=2,
+        begin=begin_with_seven,
+        outcome=what_followed,
     ),
     Case(
         name="dead_letter",

@@ -1,7 +1,7 @@
 """What a primitive cannot take is refused where it is called, as an error that the body can catch, on every replay."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -141,6 +141,12 @@ FROM_OUTSIDE: dict[str, tuple[Callable[[WorkflowService], Awaitable[Any]], type[
     "continue_run: unknown": (lambda engine: engine.continue_run("nobody"), RunNotFoundError),
     "complete_task: unknown": (lambda engine: engine.complete_task("nobody", "a"), RunNotFoundError),
     "get_value: unknown": (lambda engine: engine.get_value("nobody", "a"), RunNotFoundError),
+    "get_value: unknown, and wait": (lambda engine: engine.get_value("nobody", "a", wait="1h"), RunNotFoundError),
+    "get_value: no wait": (lambda engine: engine.get_value("nobody", "a", wait="soon"), InputValidationError),
+    "get_value: a wait without end": (
+        lambda engine: engine.get_value("nobody", "a", wait=timedelta(days=40_000)),
+        InputValidationError,
+    ),
     "signal_entity: input": (
         lambda engine: engine.signal_entity("account", "a", "deposit", "two"),
         InputValidationError,

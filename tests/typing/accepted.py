@@ -22,6 +22,7 @@ from fastapi_durable import (
     DurableSettings,
     DurableTasks,
     DurableTasksDep,
+    EndedRun,
     InProcessTransport,
     MemoryStateStore,
     Retention,
@@ -199,6 +200,16 @@ def known_address(address: Receipt) -> str | None:
     return None if address.text else "an address is not empty"
 
 
+async def note(ctx: WorkflowContext, ended: EndedRun) -> None:
+    assert_type(ended.run_id, str)
+    assert_type(ended.output, Any)
+
+
+@workflow(on_success=note, on_failure="clerk")
+async def followed(ctx: WorkflowContext) -> int:
+    return 1
+
+
 @workflow(updates={"address": known_address})
 async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     """Every primitive with its input and result."""
@@ -298,6 +309,8 @@ class Ledger:
 async def operate(workflows: WorkflowService) -> None:
     assert_type(await workflows.cancel("1", compensate=True), Run)
     assert_type(await workflows.cancel_where(RunQuery(tag="night")), BulkCancellation)
+    assert_type(await workflows.pause("1"), Run)
+    assert_type(await workflows.resume("1"), Run)
     assert_type(await workflows.retry("1"), Run)
     assert_type(await workflows.retry_with_input("1", Receipt(text="x")), Run)
     assert_type(await workflows.fork("1", from_step=3), Run)
@@ -334,6 +347,7 @@ async def together(workflows: WorkflowServiceDep, order: Order) -> None:
         assert_type(tx, WorkflowTransaction[Client])
         assert_type(tx.client, Client)
         assert_type(await tx.start(checkout, order, run_id="1", priority=3, delay="1h"), RunHandle[Receipt])
+        assert_type(await tx.start_many(checkout, [order], run_id=lambda order: order.id), list[RunHandle[Receipt]])
         assert_type(await tx.start(nightly), RunHandle[int])
         assert_type(await tx.signal("go", order, signal_id="1"), bool)
         assert_type(await tx.signal_with_start(nightly, token="go"), RunHandle[int])
@@ -352,9 +366,13 @@ async def outside(workflows: WorkflowService, order: Order) -> None:
         await workflows.signal_with_start(dialogue, order, token="go", payload=order, run_id="1"), RunHandle[list[int]]
     )
     assert_type(await workflows.signal_with_start(nightly, token="go"), RunHandle[int])
+    assert_type(await workflows.start_many(checkout, (order, order), queue="line"), list[RunHandle[Receipt]])
+    assert_type(await workflows.start_many("checkout", [1], delay="5 min", if_exists="refuse"), list[RunHandle[Any]])
+    assert_type(await workflows.start(checkout, order, run_id="1", if_exists="refuse"), RunHandle[Receipt])
     assert_type(await workflows.publish_event("paid", order, event_id="1"), PublishedEvent)
     assert_type(await workflows.update("1", "address", Receipt(text="x")), UpdateResult)
     assert_type(await workflows.get_value("1", "progress", int), int | None)
+    assert_type(await workflows.get_value("1", "progress", int, wait="5s"), int | None)
     async for item in workflows.read_stream("1", "orders", Order, after=3):
         assert_type(item, StreamItem[Order])
         assert_type(item.data, Order)

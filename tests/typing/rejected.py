@@ -13,6 +13,7 @@ from fastapi_durable import (
     WorkflowService,
     app_scoped,
     current_step,
+    workflow,
 )
 from fastapi_durable.injection import AppScoped
 from tests.typing.accepted import (
@@ -69,6 +70,10 @@ async def wrong_waits(ctx: WorkflowContext, order: Order) -> None:
     current_step().sub("file", status="bad")  # type: ignore[arg-type]
 
 
+@workflow(on_success=7)  # type: ignore[call-overload, untyped-decorator]
+async def wrongly_followed(ctx: WorkflowContext) -> None: ...
+
+
 async def wrong_values(ctx: WorkflowContext, order: Order) -> None:
     text: str = await ctx.now()  # type: ignore[assignment]
     text = await ctx.uuid()  # type: ignore[assignment]
@@ -96,6 +101,11 @@ async def wrong_tasks(tasks: DurableTasks, workflows: WorkflowService, order: Or
     text: str = await (await tasks.add(count)).result()  # type: ignore[assignment]
     tasks.handle(count, text)  # type: ignore[call-overload]
     await workflows.start(checkout, order, at="noon")  # type: ignore[call-overload]
+    await workflows.start(checkout, order, if_exists="maybe")  # type: ignore[call-overload]
+    await workflows.start_many(checkout, order)  # type: ignore[arg-type]
+    await workflows.start_many(checkout, ["not an order"])  # type: ignore[arg-type]
+    await workflows.start_many(checkout, [order], run_id="1")  # type: ignore[call-overload]
+    await tasks.add(count, if_exists="maybe")  # type: ignore[call-overload]
 
 
 async def wrong_transactions(workflows: WorkflowService, order: Order) -> None:
@@ -147,8 +157,11 @@ async def wrong_deliveries(workflows: WorkflowService, order: Order) -> None:
     await workflows.signal_with_start(checkout, 1, token="go")  # type: ignore[arg-type]
     await workflows.publish_event(order)  # type: ignore[arg-type]
     text: str | None = await workflows.get_value("1", "progress", int)  # type: ignore[arg-type]
+    await workflows.get_value("1", "progress", int, wait=5)  # type: ignore[call-overload]
     workflows.read_stream("1", "orders", Order, after="3")  # type: ignore[call-overload]
     await workflows.read_stream("1", "orders", Order)  # type: ignore[misc]
+    await workflows.pause(1)  # type: ignore[arg-type]
+    await workflows.resume(order)  # type: ignore[arg-type]
     await workflows.fail_task("1", "pick", text)  # type: ignore[arg-type]
 
 

@@ -10,7 +10,7 @@ PUBLIC = {
     "fastapi_durable": """
         ALL_NAMESPACES Adaptive AllNamespaces Backoff Batch BulkCancellation ConsoleLogin ConsoleUser
         DeadLetter DurableError DurableHealth DurableHealthDep DurableModule DurableOptions DurableRuntime
-        DurableSettings DurableTasks DurableTasksDep
+        DurableSettings DurableTasks DurableTasksDep EndedRun
         FatalError InProcessTransport LoginCredentials LoginCredentialsDep MemoryStateStore PostgresWakeups
         PrismaStateStore Queue Retention Role Run RunContextFilter RunFailedError RunGateway RunGatewayDep
         RunHandle RunQuery RunStatus Schedule ScheduleInfo Scheduler SchedulerDep SignalTimeoutError
@@ -24,12 +24,12 @@ PUBLIC = {
         ChildFailedError ConfigurationError DefinitionError DurableError EntityNotRegisteredError
         EntityOperationError FatalError GatherError InjectionError InputValidationError LeaseLostError
         NonDeterminismError NotStartedError OutsideWorkflowError ResultTimeoutError RunCancelledError
-        RunDeadError RunFailedError RunIdTakenError RunNotCommittedError RunNotFoundError
+        RunDeadError RunExistsError RunFailedError RunIdTakenError RunNotCommittedError RunNotFoundError
         RunStateError RunUnsuccessfulError
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError
         StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError
-        TransactionExpiredError WorkflowNotRegisteredError
+        TooManyDelayedStartsError TransactionExpiredError WorkflowNotRegisteredError
     """,
     "fastapi_durable.events": """
         Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog StepStream

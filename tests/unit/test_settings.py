@@ -64,6 +64,7 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         "EVENT_TTL": "1 day",
         "STREAM_MAX_ITEMS": "500",
         "STREAM_MAX_ITEM_SIZE": "1000",
+        "MAX_DELAYED_STARTS": "50",
         "WEBHOOK_URL": "https://shop.example/webhooks",
         "WEBHOOK_SECRET": "k" * 32,
     }.items():
@@ -87,6 +88,7 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         "event_ttl": timedelta(days=1),
         "stream_max_items": 500,
         "stream_max_item_size": 1000,
+        "max_delayed_starts": 50,
         "webhook_url": "https://shop.example/webhooks",
         "webhook_secret": found.webhook_secret,
     }

@@ -68,6 +68,11 @@ class EngineConfig(BaseModel):
     stream_max_item_size: Annotated[Setting[int, int | None], whole_number(1, 1_000_000)] = setting(
         "bytes of one item of a stream, as JSON", default=65_536
     )
+    max_delayed_starts: Annotated[Setting[int, int | None], whole_number(1, 10_000_000)] = setting(
+        "number of runs of a namespace that may wait for the `delay` or `at` of their start. Another start is refused. "
+        "Runs are counted from time to time, so a few more may begin to wait",
+        default=100_000,
+    )
     webhook_url: Annotated[str | Callable[[str], str] | None, url] = setting(
         "address of the public webhook route, such as `https://shop.example/webhooks`"
     )

@@ -12,6 +12,7 @@ from fastapi_durable.declare.entity import EntityDefinition
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.delay import Delay
+from fastapi_durable.engine.core.delayed_starts import DelayedStarts
 from fastapi_durable.engine.core.dispatch import LocalWorker
 from fastapi_durable.engine.core.executing import Executions
 from fastapi_durable.engine.core.injector import Injector
@@ -41,6 +42,7 @@ class Kernel:
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
         entities: Those that this engine can execute operations of, by name.
+        delayed_starts: How many more runs may be started for later.
         local_worker: Who drives new runs at once.
         dead_letter: The workflow that is started for dead runs whose own workflow names none.
         queues: Those that runs may be started on, by name.
@@ -63,6 +65,7 @@ class Kernel:
     events: LiveEvents
     until_shown: Delay
     streams: StreamWriter
+    delayed_starts: DelayedStarts
     steps: StepRegistry
     is_within_transaction: bool = False
     interceptors: tuple[StepInterceptor, ...] = ()

@@ -102,11 +102,13 @@ class Notifications:
         self._work = asyncio.Event()
         self._wakes: list[datetime] = []
         self._cancel_listeners: list[Callable[[str], None]] = []
-        self._cancel_hint_listeners: list[Callable[[str], None]] = []
+        self._pause_listeners: list[Callable[[str], None]] = []
+        self._hint_listeners: list[Callable[[str], None]] = []
         self._delivery_listeners: list[Callable[[str], None]] = []
         self._watches: defaultdict[str, set[RunWatch]] = defaultdict(set)
         self._stream_watches: defaultdict[str, set[StreamWatch]] = defaultdict(set)
         self._seldom = Delay(SELDOM.total_seconds())
+        self._value_watches: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.driven_here: set[str] = set()
         self._peers: list[Publish] = []
 
@@ -131,13 +133,16 @@ class Notifications:
             case Topic.FINISHED:
                 self._finished(word.run_id, None)
             case Topic.CANCELLED:
-                for listener in self._cancel_hint_listeners:
-                    listener(word.run_id)
+                self._hint_at(word.run_id)
                 self._finished(word.run_id, None)
+            case Topic.PAUSED:
+                self._hint_at(word.run_id)
             case Topic.DELIVERED:
                 self._delivered(word.run_id)
             case Topic.STREAM:
                 self._stream_grew(word.run_id)
+            case Topic.VALUE:
+                self._value_set(word.run_id)
 
     def work_available(self) -> None:
         """A run may be claimable now."""
@@ -177,9 +182,17 @@ class Notifications:
 
         return remove
 
-    def on_cancel_hint(self, listener: Callable[[str], None]) -> None:
-        """Have the worker of this process hear that another one claims to have cancelled a run."""
-        self._cancel_hint_listeners.append(listener)
+    def on_pause(self, listener: Callable[[str], None]) -> None:
+        """Have the worker of this process hear of runs that this process paused."""
+        self._pause_listeners.append(listener)
+
+    def on_hint(self, listener: Callable[[str], None]) -> None:
+        """Have the worker of this process hear that a run is said to be cancelled elsewhere, or paused."""
+        self._hint_listeners.append(listener)
+
+    def _hint_at(self, run_id: str) -> None:
+        for listener in self._hint_listeners:
+            listener(run_id)
 
     def on_delivery(self, listener: Callable[[str], None]) -> None:
         """Have the worker of this process learn of deliveries to runs that are being driven, here or elsewhere."""
@@ -207,6 +220,12 @@ class Notifications:
                 # A listener of the application; the others, and the cancel itself, are not its concern.
                 _log.exception("a listener for cancelled runs failed for run %s", run_id)
         self._finished(run_id, None)
+
+    def run_paused(self, run_id: str) -> None:
+        """A run that is driven is to stop at its next call."""
+        for listener in self._pause_listeners:
+            listener(run_id)
+        self._tell(Topic.PAUSED, run_id)
 
     def run_finished(self, run_id: str, run: Run | None = None) -> None:
         """A run has ended; `run` is what is stored of it now, if that is known."""
@@ -240,8 +259,31 @@ class Notifications:
             if not watches:
                 self._stream_watches.pop(run_id, None)
 
+    def value_set(self, run_id: str) -> None:
+        """The run has set a value, which is stored."""
+        self._value_set(run_id)
+        self._tell(Topic.VALUE, run_id)
+
+    def _value_set(self, run_id: str) -> None:
+        for heard in self._value_watches.get(run_id, ()):
+            heard.set()
+
+    @contextmanager
+    def watch_values(self, run_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set when the run sets a value or ends, while the block is open."""
+        heard = asyncio.Event()
+        watches = self._value_watches[run_id]
+        watches.add(heard)
+        try:
+            yield heard
+        finally:
+            watches.discard(heard)
+            if not watches:
+                self._value_watches.pop(run_id, None)
+
     def _finished(self, run_id: str, run: Run | None) -> None:
         self._stream_grew(run_id, finished=True)
+        self._value_set(run_id)
         for watch in self._watches.get(run_id, ()):
             watch.tell(run)
 

@@ -4,17 +4,22 @@ The newest row of a key is that of the highest position, but positions of branch
 Where a run has branches, each value is therefore stamped later than the one before it, whatever the clock says.
 """
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
+from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.primitive import Primitive
+from fastapi_durable.engine.runs.addressing import resolve_run
 from fastapi_durable.engine.runs.chain import earlier_ids
 from fastapi_durable.engine.turns.position import FIRST_BRANCH_SEQ
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json, Run
 from fastapi_durable.store.base import StateStore
+
+_FIRST_POLL: Final = timedelta(milliseconds=50)
 
 
 class ShownValue(Primitive[None]):
@@ -37,7 +42,10 @@ class ShownValue(Primitive[None]):
         row = self.row(CheckpointStatus.COMPLETED, output=output)
         if turn.history.positions.has_branches:
             row = await turn.persist(partial(self._after_the_latest, row))
-        return await turn.hold(row)
+        held = await turn.hold(row)
+        # Readers who wait look at the store, so they are told behind the commit.
+        turn.held.tell(partial(turn.kernel.notifications.value_set, turn.run.id))
+        return held
 
     async def _after_the_latest(self, row: Checkpoint) -> Checkpoint:
         # Of all values, those too that the body set before it had branches: their order was that of positions, whatever
@@ -52,11 +60,45 @@ class ShownValue(Primitive[None]):
         """Nothing."""
 
 
-async def latest_value(store: StateStore, run: Run, key: str) -> Checkpoint | None:
-    """Return the row of the value that the run, or the run from which it continued, set last."""
+async def awaited_value(kernel: Kernel, run_id: str, key: str, limit: timedelta) -> Checkpoint | None:
+    """The row of the value that was set last by the run that is meant by `run_id`, or else by one that it goes on from.
+
+    If there is none, the first one that is set within the limit. Notifications end the wait; a slowing poll finds what
+    another process does not tell of.
+
+    Raises:
+        RunNotFoundError: no run has this id, or it was deleted meanwhile.
+    """
+    clock, poll, watched, looked_at = kernel.clock, _FIRST_POLL, run_id, None
+    deadline = clock.now() + limit
+    while True:
+        # Before the look: a value that is set meanwhile is heard of.
+        with kernel.notifications.watch_values(watched) as heard:
+            is_over = clock.now() >= deadline
+            # The run before its values: one that has ended sets no more.
+            run = await resolve_run(kernel, run_id)
+            latest = await _latest_since(kernel.store, run, key, looked_at)
+            if latest is not None or run.status.is_terminal or is_over:
+                return latest
+            looked_at = run.id
+            if watched != run.id:
+                watched = run.id
+                continue
+            wait = max(timedelta(0), min(poll, deadline - clock.now()))
+            try:
+                async with asyncio.timeout(wait.total_seconds()):
+                    await heard.wait()
+            except TimeoutError:
+                poll = min(poll * 2, kernel.config.poll_interval)
+
+
+async def _latest_since(store: StateStore, run: Run, key: str, looked_at: str | None) -> Checkpoint | None:
+    """The newest value of the chain; of the runs before `looked_at`, which had ended when that was looked at, none."""
     for run_id in (run.id, *earlier_ids(run.id)):
         if (latest := await _latest_of(store, run_id, _name(key))) is not None:
             return latest
+        if run_id == looked_at:
+            break
     return None
 
 

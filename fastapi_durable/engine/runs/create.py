@@ -10,7 +10,8 @@ every caller does.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -25,11 +26,12 @@ from fastapi_durable.engine.runs.singleton import check_depth, gate_of
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.errors import (
     InputValidationError,
+    RunExistsError,
     RunIdTakenError,
     SingletonQueueFullError,
     WorkflowNotRegisteredError,
 )
-from fastapi_durable.model.records import ErrorRecord, Json, Run, RunStatus, SearchAttributes
+from fastapi_durable.model.records import PAUSED_TAG, ErrorRecord, Json, Run, RunStatus, SearchAttributes
 from fastapi_durable.model.reserved import is_engine_workflow
 from fastapi_durable.store.base import StoreTransaction
 from fastapi_durable.store.port.runs import CreatedRun
@@ -143,7 +145,7 @@ def run_like(
         locked_until=None,
         awaiting_decision_task_id=None,
         recovery_attempts=None,
-        tags=source.tags if tags is None else tuple(tags),
+        tags=tuple(tag for tag in (source.tags if tags is None else tags) if tag != PAUSED_TAG),
         parent_run_id=source.parent_run_id if keeps_parent else None,
         parent_seq=source.parent_seq if keeps_parent else None,
         expires_at=expires_at,
@@ -219,14 +221,54 @@ async def create(kernel: Kernel, definition: WorkflowDefinition, run: Run) -> Cr
     return await retry_conflicts(kernel.clock, create_within_bound)
 
 
-def refuse_other(found: Run, wanted: Run) -> None:
-    """Refuse a run that existed already, unless it is the one that the caller asked for.
+async def create_all(
+    kernel: Kernel, definition: WorkflowDefinition, runs: Sequence[Run], *, refuses_existing: bool = False
+) -> list[CreatedRun]:
+    """Admit runs of one workflow in one transaction: all of them, or none if one is refused.
+
+    Raises:
+        SingletonQueueFullError, RunIdTakenError, RunExistsError: as for one; `index` says for which.
+    """
+    gates = sorted({name for run in runs for name in names_of_beginning(definition, run)})
+    # By id: two callers that start the same runs wait for each other in one order.
+    order = sorted(range(len(runs)), key=lambda index: runs[index].id)
+
+    async def create_each() -> list[CreatedRun]:
+        created: dict[int, CreatedRun] = {}
+        async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
+            for gate in gates:
+                await transaction.lock_name(gate)
+            for index in order:
+                with about_input(index):
+                    created[index] = await admit(transaction, definition, runs[index])
+                    refuse_other(created[index], runs[index], refuses_existing=refuses_existing)
+        return [created[index] for index in range(len(runs))]
+
+    return await retry_conflicts(kernel.clock, create_each)
+
+
+@contextmanager
+def about_input(index: int) -> Iterator[None]:
+    """Let an error that refuses one run of several say which."""
+    try:
+        yield
+    except (InputValidationError, RunIdTakenError, RunExistsError, SingletonQueueFullError) as error:
+        error.index, error.args = index, (f"inputs[{index}]: {error}",)
+        raise
+
+
+def refuse_other(created: CreatedRun, wanted: Run, *, refuses_existing: bool = False) -> None:
+    """A run that was there already is the answer only if it is the one that was asked for.
 
     Raises:
         RunIdTakenError: it belongs to another workflow or another namespace.
+        RunExistsError: it exists, and a new one is wanted.
     """
+    found = created.run
     if (found.workflow, found.namespace) != (wanted.workflow, wanted.namespace):
         raise RunIdTakenError(found.id, wanted.workflow)
+    if refuses_existing and not created.created:
+        raise RunExistsError(found.id, found.workflow, found.status)
 
 
 async def admit_or_refuse(
@@ -235,7 +277,7 @@ async def admit_or_refuse(
     """Admit the run of an event, a schedule or a dead letter. `report` a refusal once the transaction is committed."""
     try:
         created = await admit(transaction, definition, run)
-        refuse_other(created.run, run)
+        refuse_other(created, run)
     except SingletonQueueFullError as error:
         return Refusal(run, ErrorRecord(message=str(error), code=QUEUE_FULL, retryable=False))
     except RunIdTakenError as error:

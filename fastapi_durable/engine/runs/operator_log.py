@@ -9,7 +9,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from fastapi_durable.model.records import Checkpoint, CheckpointKind, CheckpointStatus
-from fastapi_durable.store.base import StoreTransaction
+from fastapi_durable.store.base import StateStore, StoreTransaction
+
+PAUSE_TRACE: Final = "pause"
+"""The action of `service.pause`."""
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -23,6 +26,11 @@ RETRY_TRACE: Final = f"{_PREFIX}retry"
 def is_trace(checkpoint: Checkpoint) -> bool:
     """Return whether a row records an action of an operator, not of the workflow."""
     return checkpoint.seq <= _FIRST_TRACE
+
+
+async def has_history(store: StateStore, run_id: str) -> bool:
+    """Whether anything but traces is recorded of the run."""
+    return bool(await store.page_checkpoints(run_id, after=_FIRST_TRACE, limit=1))
 
 
 async def leave_trace(

@@ -165,14 +165,14 @@ async def _queue_up(transaction: StoreTransaction, clock: Clock, place: SignalWa
 async def _waiting_before(transaction: StoreTransaction, queue: str, place: SignalWaiter, *, at_most: int) -> int:
     """How many runs are in the queue before `place` and can continue; counting stops at `at_most`.
 
-    A blocked run keeps its place, but does not keep a slot empty until a deploy.
+    A blocked or paused run keeps its place, but does not keep a slot empty meanwhile.
     """
     count = 0
     for waiter in await transaction.list_signal_waiters(prefix=queue, limit=_LOOKED_AT):
         if count == at_most or waiter.token.encode() >= place.token.encode():
             break
         run = await transaction.find_run(waiter.run_id)
-        if run is not None and run.status is not RunStatus.BLOCKED:
+        if run is not None and run.status is not RunStatus.BLOCKED and not run.is_paused:
             count += 1
     return count
 
@@ -184,7 +184,8 @@ async def _wake_next(transaction: StoreTransaction, gate: str, now: datetime) ->
     """
     for waiter in await transaction.list_signal_waiters(prefix=f"{gate}:queue:", limit=_LOOKED_AT):
         run = await transaction.find_run(waiter.run_id)
-        if run is not None and run.status is RunStatus.SUSPENDED and (run.wake_at is None or run.wake_at > now):
+        sleeps = run is not None and run.status is RunStatus.SUSPENDED and (run.wake_at is None or run.wake_at > now)
+        if run is not None and sleeps and not run.is_paused:
             return await transaction.wake_run(run.id, now=now)
     return False
 

@@ -9,6 +9,7 @@ from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.model.clock import Clock, truncate
 from fastapi_durable.model.duration import LONGEST, parse_duration
 from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.records import PAUSED_TAG
 from fastapi_durable.model.text import fits_index, index_rule
 
 _TAG_LIMIT = 200
@@ -52,6 +53,10 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
             raise InputValidationError(
                 f"a tag must not look like a singleton's key, which only the engine adds, got {tag[:80]!r}. Declare "
                 "`singleton=` on the workflow"
+            )
+        if tag == PAUSED_TAG:
+            raise InputValidationError(
+                f"a tag must not be {PAUSED_TAG!r}, which marks a paused run: call pause(run_id)"
             )
         if tag.startswith(SCHEDULE_TAG):
             raise InputValidationError(
@@ -108,6 +113,17 @@ def checked_moment(clock: Clock, delay: Any, at: Any) -> datetime | None:
     if at > now + LONGEST:
         raise InputValidationError(f"at must be at most {LONGEST.days} days ahead, got {at.isoformat()}")
     return truncate(at.astimezone(UTC)) if at > now else None
+
+
+def refuses_existing(if_exists: Any) -> bool:
+    """Whether a start wants a new run, and none that is there already.
+
+    Raises:
+        InputValidationError: `if_exists` is none of its values.
+    """
+    if if_exists not in ("return", "refuse"):
+        raise InputValidationError(f"if_exists must be 'return' or 'refuse', got {if_exists!r:.80}")
+    return bool(if_exists == "refuse")
 
 
 def checked_priority(priority: Any) -> int | None:

@@ -277,6 +277,9 @@ class Turn:
             # It is to be cancelled.
             self.life.cut_short()
             return False
+        if run.is_paused:
+            self.life.release()
+            return False
         if run.wake_count == self.run.wake_count:
             return False
         # After the count: what that does not cover is found by whoever compares it.

@@ -7,7 +7,7 @@ has no letter itself.
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -17,6 +17,7 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.create import new_run
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.operator_log import RETRY_TRACE
+from fastapi_durable.engine.upkeep.letter import Letter
 from fastapi_durable.model.errors import InputValidationError, WorkflowNotRegisteredError
 from fastapi_durable.model.records import ErrorRecord, Json, Run, RunStatus
 from fastapi_durable.model.reserved import DEAD_LETTER
@@ -47,28 +48,24 @@ class DeadLetter(BaseModel):
 
 
 def inline_handlers(definitions: Iterable[WorkflowDefinition]) -> list[WorkflowDefinition]:
-    """The workflows that others name as their dead-letter workflow by the function itself.
+    """The workflows that others name by the function itself, to be started when a run is dead or has ended.
 
-    A plain `async def (ctx, letter: DeadLetter)` becomes the workflow `<name>.dlq`.
+    A plain `async def (ctx, letter: DeadLetter)` becomes the workflow `<name>.dlq`, and so on.
     """
     found: dict[tuple[str, str], WorkflowDefinition] = {}
     for definition in definitions:
-        handler = definition.dead_letter
-        if handler is None or isinstance(handler, str):
-            continue
-        if not is_workflow(handler):
-            workflow(name=f"{definition.name}.dlq", version=definition.version)(handler)
-        declared = workflow_definition(handler)
-        found[declared.key] = declared
+        for handler, suffix in (
+            (definition.dead_letter, "dlq"),
+            (definition.on_success, "on_success"),
+            (definition.on_failure, "on_failure"),
+        ):
+            if handler is None or isinstance(handler, str):
+                continue
+            if not is_workflow(handler):
+                workflow(name=f"{definition.name}.{suffix}", version=definition.version)(handler)
+            declared = workflow_definition(handler)
+            found[declared.key] = declared
     return list(found.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Letter:
-    """The run that handles a dead run, and its workflow."""
-
-    run: Run
-    definition: WorkflowDefinition
 
 
 async def letter_of_this_death(transaction: StoreTransaction, dead: Run, letter: Run) -> Run:

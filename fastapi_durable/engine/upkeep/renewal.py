@@ -27,7 +27,7 @@ class Holder(Protocol):
         ...
 
     def look_again(self, lease: Lease) -> None:
-        """Check a run that is being cancelled, which its driver may not know."""
+        """Check a run that is being cancelled, or was paused, which its driver may not know."""
         ...
 
 
@@ -85,7 +85,7 @@ class LeaseRenewal:
             if lease.run_id not in held:
                 self._holder.lose(lease)
             elif held[lease.run_id]:
-                # Cancelled by a process of which this one hears nothing: a turn may be long.
+                # Cancelled or paused by a process of which this one hears nothing: a turn may be long.
                 self._holder.look_again(lease)
 
     def _lose_ended(self, leases: Collection[Lease]) -> None:

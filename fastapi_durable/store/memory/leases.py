@@ -39,7 +39,7 @@ class LeaseOperations(TableAccess):
                 row = self._visible(tables, lease.run_id)
                 if row is not None and row.locked_by == lease.token:
                     tables.runs.put(row.id, replace(row, locked_until=until))
-                    held[row.id] = row.status is RunStatus.CANCELLING
+                    held[row.id] = row.status is RunStatus.CANCELLING or row.is_paused
             return held
 
     async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:

@@ -66,6 +66,8 @@ def _plain_conditions(run: Run, query: RunQuery) -> Iterator[bool]:
         yield query.tag in run.tags
     if query.parent_run_id is not None:
         yield run.parent_run_id == query.parent_run_id
+    if query.never_driven:
+        yield run.updated_at == run.created_at
     if query.created_from is not None:
         yield run.created_at >= query.created_from
     if query.created_until is not None:

@@ -51,7 +51,7 @@ class LeaseStore(Protocol):
             until: New end of the leases.
 
         Returns:
-            The runs that are still held, by id, and whether each is `cancelling`.
+            The runs that are still held, by id, and whether each is to be read again: it is `cancelling`, or paused.
         """
         ...
 

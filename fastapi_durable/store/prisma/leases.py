@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from fastapi_durable.model.records import Lease, Run, RunStatus
+from fastapi_durable.model.records import Lease, Run
 from fastapi_durable.store.prisma.base import Operations
 from fastapi_durable.store.prisma.sql.claims import Claimant, Line, picked
 from fastapi_durable.store.prisma.sql.statements import claimed, prolong_leases
@@ -45,7 +45,7 @@ class LeaseOperations(Operations):
         sql = await self._database.sql()
         pairs = [(lease.run_id, lease.token) for lease in leases]
         rows = await self._database.query(sql, sql.renew_leases(pairs, until, self._in_scope), urgent=True)
-        return {row["id"]: row["status"] == RunStatus.CANCELLING for row in rows}
+        return {row["id"]: bool(row["changed"]) for row in rows}
 
     async def prolong_leases(self, tokens: Collection[str], *, until: datetime) -> dict[str, str]:
         if not tokens:

@@ -102,6 +102,11 @@ export function runActions(page, run) {
       title: "Run again with other input", text: "This starts a new run of the same version. The current run stays as it is.", verb: "Start",
       fields: [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(run.input) }],
       act: async ({ input }) => page.go({ run: (await post(runPath(run.id, "/retry-with-input"), { input })).run_id }) })) : null,
+    !ended(run) && run.status !== "cancelling" && may("pause") ? (run.paused ? button("Resume", () => ask({
+      title: "Resume this run?", text: "It goes on with whatever came meanwhile.", verb: "Resume",
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/resume"), undefined, run.version); await done(page, "The run goes on."); }) })) : button("Pause", () => ask({
+      title: "Pause this run?", text: "It stops at its next call. Signals and results of its children are kept; its children go on, and its deadline stays.", verb: "Pause",
+      act: async () => { await post(runPath(run.id, "/pause")); await done(page, "The run is paused."); } }))) : null,
     !ended(run) && may("cancel") ? button("Cancel", () => ask({
       title: "Cancel this run?", text: "Its children are cancelled too. This cannot be undone.", verb: "Cancel the run", danger: true,
       fields: [{ name: "compensate", label: "Undo its finished steps first", kind: "check" }],
@@ -168,9 +173,10 @@ export function start(page, workflow) {
     fields: [
       ...(workflow.takes_input ? [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(example(workflow.input_schema)) }] : []),
       { name: "run_id", label: "Run id (empty: a random id)" },
+      { name: "delay", label: "Begin after, such as 5 min (empty: now)" },
     ],
-    act: async ({ input, run_id: id }) => {
-      const body = { version: workflow.version, ...(workflow.takes_input ? { input } : {}), ...(id ? { run_id: id } : {}) };
+    act: async ({ input, run_id: id, delay }) => {
+      const body = { version: workflow.version, ...(workflow.takes_input ? { input } : {}), ...(id ? { run_id: id } : {}), ...(delay ? { delay } : {}) };
       await page.go({ run: (await post(`workflows/${encodeURIComponent(workflow.name)}/runs`, body)).run_id });
     } });
 }

@@ -38,6 +38,7 @@ export const ended = (run) => ENDED.has(run.status);
 
 // What a run waits for, as words; none if it does not wait.
 export function reason(run) {
+  if (run.paused) return run.status === "suspended" ? "is paused until an operator resumes it" : "is paused: it stops at its next call";
   if (run.waiting?.kind === "singleton") return `waits for a slot of the singleton ${run.waiting.name}`;
   if (run.waiting) return `waits for ${run.waiting.kind === "breakpoint" ? "an operator at a breakpoint" : `${run.waiting.kind === "engine" ? "" : `${run.waiting.kind} `}${run.waiting.name}`}`;
   const isDue = run.status === "pending" || (run.status === "suspended" && run.wake_at && Date.parse(run.wake_at) <= Date.now());

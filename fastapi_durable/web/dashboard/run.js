@@ -148,6 +148,7 @@ function unrecorded(found) {
 function waiting(found) {
   const { waiting: what } = found;
   const since = () => h("span", { class: "muted" }, ` since ${exact(what.since)} (`, when(what.since), ")");
+  if (what?.kind === "pause") return h("span", {}, "Is paused until an operator resumes it", since());
   if (what?.kind === "singleton") return h("span", {}, "Waits for a slot of the singleton ", link({ page: "runs", workflow: found.workflow, tag: `singleton:${what.name}` }, what.name), since());
   if (!what) return h("span", {}, "Continues by itself ", h("b", {}, when(found.wake_at)), h("span", { class: "muted" }, `, at ${exact(found.wake_at)}`));
   const words = what.name === "breakpoint" && what.kind === "breakpoint" ? "" : what.kind === "child" ? link({ run: what.name }, what.name) : h("span", { class: "mono" }, what.name);

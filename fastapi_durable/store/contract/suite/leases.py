@@ -1,6 +1,8 @@
 """Leases: who holds one, and the renewal of many."""
 
-from fastapi_durable.model.records import Lease, RunStatus
+from typing import Any
+
+from fastapi_durable.model.records import PAUSED_TAG, Lease, RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.contract.suite.builders import MILLISECOND, a_run, at, create, existing
 
@@ -42,6 +44,19 @@ class LeasesContract:
         assert await store.renew_leases([Lease("run-1", "one")], until=at(60)) == {"run-1": False}
         assert not await taken(store, "two", now=59, until=90)
         assert await taken(store, "two", now=60, until=90)
+
+    async def test_a_renewal_tells_of_runs_that_are_held_up(self, store: StateStore) -> None:
+        """One that is being cancelled, and one that an operator paused."""
+        leased: dict[str, Any] = {"locked_by": "one", "locked_until": at(10)}
+        await create(
+            store,
+            a_run("runs", status=RunStatus.RUNNING, tags=("a",), **leased),
+            a_run("undone", status=RunStatus.CANCELLING, **leased),
+            a_run("paused", status=RunStatus.RUNNING, tags=("a", PAUSED_TAG), **leased),
+        )
+        leases = [Lease(run_id, "one") for run_id in ("runs", "undone", "paused")]
+        held = await store.renew_leases(leases, until=at(60))
+        assert held == {"runs": False, "undone": True, "paused": True}
 
     async def test_only_the_owner_renews_and_releases(self, store: StateStore) -> None:
         """A zombie leaves the new owner's lease alone."""

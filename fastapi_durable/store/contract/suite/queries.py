@@ -104,6 +104,21 @@ class QueriesContract:
         assert await listed(store, tag="ünïcode") == ["c"]
         assert await listed(store, tag="blue", status=RunStatus.FAILED) == []
 
+    async def test_runs_that_were_never_driven_are_told_from_those_that_were(self, store: StateStore) -> None:
+        await create(
+            store,
+            a_run("due", status=RunStatus.SUSPENDED, wake_at=at(1)),
+            a_run("later", status=RunStatus.SUSPENDED, wake_at=at(900)),
+            a_run("begun", status=RunStatus.SUSPENDED, wake_at=at(900), updated_at=at(0.001)),
+            a_run("pending"),
+        )
+        (claimed,) = await store.claim_runs("token", now=at(2), until=at(60), limit=1, namespace=None)
+        assert claimed.id in ("due", "pending")
+        undriven = {"due", "later", "pending"} - {claimed.id}
+        assert set(await listed(store, never_driven=True)) == undriven
+        query = RunQuery(never_driven=True, status=RunStatus.SUSPENDED)
+        assert await store.count_runs(query) == len(undriven & {"due", "later"})
+
     async def test_an_origin_never_matches_an_absent_one(self, store: StateStore) -> None:
         await create(store, a_run("a", origin="shop"), a_run("b", origin="bank"), a_run("c"))
         assert await listed(store, origin="shop") == ["a"]

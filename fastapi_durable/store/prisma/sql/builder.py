@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
-from fastapi_durable.model.records import AttributeFilter, Json
+from fastapi_durable.model.records import PAUSED_TAG, AttributeFilter, Json
 from fastapi_durable.store.prisma.kinds import INTEGER, MILLIS, MOMENT, NUMBER, TEXT, Kind, to_json_text
 from fastapi_durable.store.prisma.tables import Table
 
@@ -257,7 +257,7 @@ class Sql(ABC):
 
     @abstractmethod
     def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
-        """Prolong those leases (run id, token) that are held, and return their runs' `id` and `status`."""
+        """Prolong those leases (run id, token) that are held; return their runs' `id`, and whether they `changed`."""
 
     @abstractmethod
     def take_waiter(self, token: str, conditions: Conditions) -> str:
@@ -276,6 +276,11 @@ class Sql(ABC):
         """Wait for every other transaction that holds the name."""
 
     # Composed of the above
+
+    def is_held_up(self, alias: str) -> str:
+        """1 if the run is being cancelled or paused, else 0."""
+        paused = self.has_tag(f"{alias}.tags", PAUSED_TAG)
+        return f"CASE WHEN {alias}.status = 'cancelling' OR {paused} THEN 1 ELSE 0 END"
 
     def attribute(self, alias: str, condition: AttributeFilter) -> str:
         """Whether the run has an attribute that meets the condition."""

@@ -191,7 +191,8 @@ class PostgresSql(Sql):
             f" WHERE r.id = lease.id AND r.locked_by = lease.token AND {where(conditions(self))}"
             f" ORDER BY {self.bytewise('r.id')} FOR NO KEY UPDATE OF r)"
             f" UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
-            " FROM held WHERE r.id = held.id RETURNING r.id AS id, r.status AS status"
+            " FROM held WHERE r.id = held.id RETURNING r.id AS id,"
+            f" {self.is_held_up('r')} AS changed"
         )
 
     def take_waiter(self, token: str, conditions: Conditions) -> str:

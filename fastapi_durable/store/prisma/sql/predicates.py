@@ -70,6 +70,8 @@ def matching_beside_facets(sql: Sql, query: RunQuery, scope: str | None) -> list
         conditions.append(sql.has_tag("r.tags", query.tag))
     if query.parent_run_id is not None:
         conditions.append(f"r.parent_run_id = {sql.text(query.parent_run_id)}")
+    if query.never_driven:
+        conditions.append(f"{sql.millis_of('r.updated_at')} = {sql.millis_of('r.created_at')}")
     if query.created_from is not None:
         conditions.append(f"r.created_at >= {sql.moment(query.created_from)}")
     if query.created_until is not None:

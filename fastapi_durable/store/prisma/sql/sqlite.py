@@ -155,7 +155,7 @@ class SqliteSql(Sql):
             f"UPDATE durable_workflow_runs AS r SET locked_until = {self.moment(until)}"
             f" FROM {self.pairs(leases)} AS lease WHERE r.id = lease.id AND r.locked_by = lease.token"
             f" AND {where(conditions(self))} RETURNING durable_workflow_runs.id AS id,"
-            " durable_workflow_runs.status AS status"
+            f" {self.is_held_up('durable_workflow_runs')} AS changed"
         )
 
     def take_waiter(self, token: str, conditions: Conditions) -> str:

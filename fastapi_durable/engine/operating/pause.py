@@ -1,0 +1,128 @@
+"""`service.pause` and `service.resume`: an operator holds one run, and lets it go on.
+
+A paused run has a tag of the engine's, `PAUSED_TAG`, and no status of its own: everything that can happen to a run can
+happen to it. Whoever drives it stops at its next call; whoever claims it afterwards, because something was delivered
+or its process died, puts it to rest again (`RunDriver`). The tag and the wake that makes a turn under way look at it
+are one transaction: an ending that was about to be written is refused by the wake's count, and so are an operator's
+later changes by the run's lock. A crash leaves the run either paused or not.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from fastapi_durable.engine.core.conflict import retry_conflicts
+from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.runs.chain import head_of, lock_head
+from fastapi_durable.engine.runs.operator_log import PAUSE_TRACE, has_history, leave_trace
+from fastapi_durable.engine.runs.singleton import gate_of, leave_gate
+from fastapi_durable.model.clock import from_millis, to_millis
+from fastapi_durable.model.errors import RunNotFoundError, RunStateError
+from fastapi_durable.model.records import PAUSED_TAG, Run, RunChanges, RunStatus
+from fastapi_durable.model.reserved import is_engine_workflow
+from fastapi_durable.store.base import StoreTransaction
+
+_BEGINS_AT: Final = "begins_at"
+
+
+async def pause(kernel: Kernel, run_id: str) -> Run:
+    """Hold a run, or the one that it went on as.
+
+    Returns:
+        The run as it is now.
+
+    Raises:
+        RunNotFoundError: no run has this id.
+        RunStateError: it has ended, is being cancelled, or belongs to the engine.
+    """
+    run = await retry_conflicts(kernel.clock, lambda: _pause(kernel, run_id))
+    if run.locked_by is not None:
+        kernel.notifications.run_paused(run.id)
+    kernel.notifications.work_available()
+    return run
+
+
+async def resume(kernel: Kernel, run_id: str) -> Run:
+    """Let a paused run, or the one that it went on as, go on; one that is not paused stays as it is.
+
+    Returns:
+        The run as it is now.
+
+    Raises:
+        RunNotFoundError: no run has this id.
+        RunStateError: it has ended.
+    """
+    run = await retry_conflicts(kernel.clock, lambda: _resume(kernel, run_id))
+    if run.wake_at is not None:
+        kernel.notifications.wake_planned(run.wake_at)
+    kernel.notifications.work_available()
+    return run
+
+
+async def _pause(kernel: Kernel, run_id: str) -> Run:
+    # Names come before runs. The workflow and the tags of a run that follows may differ; then the second look of the
+    # run that waits for its turn finds the place.
+    known = await head_of(kernel.store, run_id)
+    gate = None if known is None else gate_of(known)
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
+        if gate is not None:
+            await transaction.lock_name(gate)
+        run = await lock_head(transaction, run_id)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        if run.status.is_terminal or run.status is RunStatus.CANCELLING:
+            raise RunStateError(run.id, run.status, "paused: only a run that may go on is")
+        if is_engine_workflow(run.workflow):
+            raise RunStateError(run.id, run.status, "paused: it belongs to the engine")
+        if run.is_paused:
+            return run
+        now = kernel.clock.now()
+        changes: RunChanges = {"tags": (*run.tags, PAUSED_TAG)}
+        if run.status is RunStatus.SUSPENDED:
+            changes["wake_at"] = None
+        await transaction.update_run(run.id, changes)
+        if run.status is RunStatus.RUNNING:
+            await transaction.wake_run(run.id, now=now)
+        await leave_trace(transaction, run.id, PAUSE_TRACE, await _details(transaction, run), now=now)
+        if gate is not None and gate == gate_of(run):
+            # A free place that it was woken for is the next one's.
+            await leave_gate(transaction, kernel.clock, run)
+        return await transaction.find_run(run.id) or run
+
+
+async def _resume(kernel: Kernel, run_id: str) -> Run:
+    async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
+        run = await lock_head(transaction, run_id)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        if run.status.is_terminal:
+            raise RunStateError(run.id, run.status, "resumed: it has ended")
+        if not run.is_paused:
+            return run
+        now = kernel.clock.now()
+        changes: RunChanges = {"tags": tuple(tag for tag in run.tags if tag != PAUSED_TAG)}
+        if run.status is RunStatus.SUSPENDED:
+            # What it waits for may have come: it looks. Only a run that has not begun knows nothing of its own delay.
+            changes["wake_at"] = max(now, await _beginning(transaction, run) or now)
+        await transaction.update_run(run.id, changes)
+        if run.status is RunStatus.RUNNING:
+            # Its turn may be about to put it to rest.
+            await transaction.wake_run(run.id, now=now)
+        await leave_trace(transaction, run.id, "resume", {}, now=now)
+        return await transaction.find_run(run.id) or run
+
+
+async def _details(transaction: StoreTransaction, run: Run) -> dict[str, int]:
+    """What a resume has to know of a run that waits for the delay of its start: nothing else tells of that."""
+    if run.status is not RunStatus.SUSPENDED or run.wake_at is None:
+        return {}
+    has_begun = await has_history(transaction, run.id)
+    has_begun = has_begun or bool(await transaction.list_signal_waiters(run_ids=[run.id], limit=1))
+    return {} if has_begun else {_BEGINS_AT: to_millis(run.wake_at)}
+
+
+async def _beginning(transaction: StoreTransaction, run: Run) -> datetime | None:
+    """When a run begins that was paused before its delay was over; None: it was not."""
+    traces = await transaction.list_checkpoints_by_name_prefix(run.id, [f"operator:{PAUSE_TRACE}"])
+    latest = min(traces, key=lambda trace: trace.seq, default=None)
+    details = None if latest is None else latest.output
+    return from_millis(details[_BEGINS_AT]) if isinstance(details, dict) and _BEGINS_AT in details else None
