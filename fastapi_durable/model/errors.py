@@ -303,7 +303,13 @@ class RunIdTakenError(DurableError):
 
 
 class RunExistsError(DurableError):
-    """A run of this id exists, and the start was made with `if_exists="refuse"`. Nothing was started."""
+    """A run of this id exists, and the start was made with `if_exists="refuse"`. Nothing was started.
+
+    Attributes:
+        run_id: The id.
+        workflow: Workflow that was to be started.
+        status: Status of the run that exists.
+    """
 
     def __init__(self, run_id: str, workflow: str, status: RunStatus) -> None:
         super().__init__(
@@ -335,7 +341,12 @@ class SingletonQueueFullError(DurableError):
 
 
 class TooManyDelayedStartsError(DurableError):
-    """Too many runs of the namespace wait for the moment at which they begin. No run was created."""
+    """Too many runs of the namespace wait for the moment at which they begin. No run was created.
+
+    Attributes:
+        namespace: The namespace.
+        limit: Number of runs that may wait, `max_delayed_starts`.
+    """
 
     def __init__(self, namespace: str, limit: int) -> None:
         super().__init__(

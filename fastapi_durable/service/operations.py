@@ -60,11 +60,14 @@ class Operations:
         return await cancel_where(self._kernel, scoped, compensate=compensate)
 
     async def pause(self, run_id: str) -> Run:
-        """Hold a run until `resume`, wherever it is driven. Of a run that went on as a new one, the new one is held.
+        """Hold a run until `resume`, whichever worker drives it. If the run continued as a new run, that one is held.
 
         A run that is being driven stops at its next call: what is under way is finished and recorded. Signals, events,
-        results of children and other deliveries are kept for it. Its children go on, its execution timeout counts on,
-        and it can be cancelled. A singleton's place stays its own; one of a queue is free for others.
+        results of children and other deliveries are kept for it. Its children continue, its execution timeout keeps
+        counting, and it can be cancelled. It keeps its slot of a singleton; its place in a queue is free for others.
+
+        Args:
+            run_id: Id of the run.
 
         Returns:
             The run as it is now. It may still be running, towards its next call.
@@ -77,7 +80,10 @@ class Operations:
         return await pause(self._kernel, run_id)
 
     async def resume(self, run_id: str) -> Run:
-        """Let a paused run go on; one that is not paused stays as it is.
+        """Let a paused run continue. A run that is not paused stays as it is.
+
+        Args:
+            run_id: Id of the run.
 
         Returns:
             The run as it is now.

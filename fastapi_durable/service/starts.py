@@ -118,8 +118,8 @@ class Starts:
         """Create a run and return at once. A worker drives it, in this process or in another one.
 
         The start is idempotent by `run_id`: if a run with this id exists, nothing is changed. Then the handle refers to
-        that run (`handle.created` is False), or the start is refused, as `if_exists` says. When this method returns, the
-        run survives any crash.
+        that run (`handle.created` is False), or the start is refused, as `if_exists` says. When this method returns,
+        the run survives any crash.
 
         Args:
             workflow: The decorated function or class, or a registered name.

@@ -1,4 +1,4 @@
-"""`service.pause` and `service.resume`: an operator holds one run, and lets it go on.
+"""`service.pause` and `service.resume`: an operator holds one run, and lets it continue.
 
 A paused run has a tag of the engine's, `PAUSED_TAG`, and no status of its own: everything that can happen to a run can
 happen to it. Whoever drives it stops at its next call; whoever claims it afterwards, because something was delivered
@@ -42,7 +42,7 @@ async def pause(kernel: Kernel, run_id: str) -> Run:
 
 
 async def resume(kernel: Kernel, run_id: str) -> Run:
-    """Let a paused run, or the one that it went on as, go on; one that is not paused stays as it is.
+    """Let a paused run, or the run as which it continued, continue. A run that is not paused stays as it is.
 
     Returns:
         The run as it is now.
@@ -70,7 +70,7 @@ async def _pause(kernel: Kernel, run_id: str) -> Run:
         if run is None:
             raise RunNotFoundError(run_id)
         if run.status.is_terminal or run.status is RunStatus.CANCELLING:
-            raise RunStateError(run.id, run.status, "paused: only a run that may go on is")
+            raise RunStateError(run.id, run.status, "paused: only a run that can still continue can be paused")
         if is_engine_workflow(run.workflow):
             raise RunStateError(run.id, run.status, "paused: it belongs to the engine")
         if run.is_paused:

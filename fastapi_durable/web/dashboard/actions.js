@@ -103,9 +103,9 @@ export function runActions(page, run) {
       fields: [{ name: "input", label: "Input (JSON)", kind: "json", value: pretty(run.input) }],
       act: async ({ input }) => page.go({ run: (await post(runPath(run.id, "/retry-with-input"), { input })).run_id }) })) : null,
     !ended(run) && run.status !== "cancelling" && may("pause") ? (run.paused ? button("Resume", () => ask({
-      title: "Resume this run?", text: "It goes on with whatever came meanwhile.", verb: "Resume",
-      act: () => asSeen(page, async () => { await post(runPath(run.id, "/resume"), undefined, run.version); await done(page, "The run goes on."); }) })) : button("Pause", () => ask({
-      title: "Pause this run?", text: "It stops at its next call. Signals and results of its children are kept; its children go on, and its deadline stays.", verb: "Pause",
+      title: "Resume this run?", text: "It continues with what came meanwhile.", verb: "Resume",
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/resume"), undefined, run.version); await done(page, "The run continues."); }) })) : button("Pause", () => ask({
+      title: "Pause this run?", text: "It stops at its next call. Signals and results of its children are kept; its children continue, and its deadline stays.", verb: "Pause",
       act: async () => { await post(runPath(run.id, "/pause")); await done(page, "The run is paused."); } }))) : null,
     !ended(run) && may("cancel") ? button("Cancel", () => ask({
       title: "Cancel this run?", text: "Its children are cancelled too. This cannot be undone.", verb: "Cancel the run", danger: true,
