@@ -155,6 +155,8 @@ async def asked_of(gateway: RunGateway, run_id: str) -> dict[str, object]:
         "workers": gateway.workers,
         "cancel": lambda: gateway.cancel(run_id),
         "cancel_where": lambda: gateway.cancel_where(foreign),
+        "pause": lambda: gateway.pause(run_id),
+        "resume": lambda: gateway.resume(run_id),
         "retry": lambda: gateway.retry(run_id),
         "retry_with_input": lambda: gateway.retry_with_input(run_id, "again"),
         "fork": lambda: gateway.fork(run_id, from_step=0),
@@ -192,7 +194,7 @@ async def test_a_gateway_that_is_confined_to_a_namespace_sees_and_touches_nothin
         answers = await asked_of(runtime.service.in_namespace("bank"), "run")
         methods = {name for name in vars(Inspection) | vars(Operations) if not name.startswith("_")}
         assert answers.keys() == methods, "a new method has to be asked, too"
-        touching = ("cancel", "retry", "retry_with_input", "fork")
+        touching = ("cancel", "pause", "resume", "retry", "retry_with_input", "fork")
         assert {name: answer for name, answer in answers.items() if answer not in ([], {}, 0, None)} == {
             "get_timeline": Timeline([], total=0, version=answers["get_timeline"].version),  # type: ignore[attr-defined]
             "cancel_where": BulkCancellation(),
