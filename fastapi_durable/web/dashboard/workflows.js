@@ -16,7 +16,7 @@ export async function workflows(_, page) {
       h("div", { class: "head" },
         h("div", {}, h("div", { class: "row" }, h("h2", {}, each.name, h("span", { class: "muted" }, ` v${each.version}${each.newest ? "" : " (older)"}`)), each.tags.map((tag) => h("span", { class: "tag" }, tag))),
           each.description ? h("div", { class: "muted" }, each.description.split("\n")[0]) : null),
-        h("div", { class: "row" }, link({ page: "runs", workflow: each.name }, "Runs"),
+        h("div", { class: "row" }, link({ page: "runs", workflow: each.name }, `Runs of ${each.name}`),
           may("start") ? h("button", { type: "button", class: "primary", onclick: () => start(page, each) }, "Start") : null)),
       each.input_schema ? h("details", {}, h("summary", {}, "input schema"), json(each.input_schema))
         : h("div", { class: "muted" }, each.takes_input ? "takes an input without a schema" : "takes no input"))),
