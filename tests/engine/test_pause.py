@@ -1,14 +1,17 @@
 """`pause` and `resume`: an operator holds a run, in whatever state it is, and nothing that comes meanwhile is lost."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
+from typing import Any
 
 import pytest
 
 from fastapi_durable.declare.definition import Singleton, step, workflow
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.errors import InputValidationError, RunNotFoundError, RunStateError
 from fastapi_durable.model.records import PAUSED_TAG, Run, RunQuery, RunStatus
 from fastapi_durable.service.facade import WorkflowService
@@ -26,6 +29,7 @@ from tests.support.engine_rig import (
     tuned,
     until,
 )
+from tests.support.interposed_store import interposed
 from tests.support.stores import on_every_store
 
 pytestmark = pytest.mark.usefixtures("locks_are_kept")
@@ -394,3 +398,58 @@ async def test_a_run_that_is_being_undone_is_not_paused(store: StateStore) -> No
     await asking.cancel("r", compensate=True)
     with pytest.raises(RunStateError, match="cancelling"):
         await asking.pause("r")
+
+
+@workflow
+async def signalled(ctx: WorkflowContext) -> str:
+    word = await ctx.wait_for_signal("go", str)
+    return await ctx.local_step("after the signal", lambda: word)
+
+
+@asynccontextmanager
+async def _sender_into(
+    store: StateStore, at_the_write: Callable[[], Awaitable[object]]
+) -> AsyncIterator[tuple[WorkflowService, WorkflowService, Worker]]:
+    """A caller that looks who waits, and writes its delivery after something else has happened; and the worker here."""
+    left = [at_the_write]
+
+    async def between(name: str, call: "partial[Any]") -> Any:
+        if name == "update_run" and left:
+            await left.pop()()
+        return await call()
+
+    sender = build_engine(interposed(store, between), signalled)
+    async with running_worker(store, signalled) as (engine, worker):
+        sender._kernel.local_worker.dispatcher = worker
+        yield engine, sender, worker
+
+
+@on_every_store
+async def test_a_run_that_is_paused_while_a_signal_is_delivered_does_not_execute(store: StateStore) -> None:
+    run_id = "paused meanwhile"
+    async with _sender_into(store, lambda: engine.pause(run_id)) as (engine, sender, worker):
+        handle = await engine.start(signalled, run_id=run_id)
+        await until(lambda: rests(engine, run_id))
+        await sender.signal("go", "on")
+        await until(lambda: rests(engine, run_id))
+        await until(lambda: is_idle(worker))
+        assert [row.name for row in await store.list_checkpoints(run_id) if row.seq > 0] == []
+        await engine.resume(run_id)
+        assert await handle.result("60s") == "on"
+
+
+@on_every_store
+async def test_a_run_that_is_resumed_while_a_signal_is_delivered_continues_with_it(store: StateStore) -> None:
+    """Else the delivery would put it to rest, as paused, and no one would wake it."""
+    run_id = "resumed meanwhile"
+    async with _sender_into(store, lambda: engine.resume(run_id)) as (engine, sender, _):
+        handle = await engine.start(signalled, run_id=run_id)
+        await until(lambda: rests(engine, run_id))
+        await engine.pause(run_id)
+        await sender.signal("go", "on")
+        assert await handle.result("60s") == "on"
+
+
+async def rests(engine: WorkflowService, run_id: str) -> bool:
+    run = await engine.handle(run_id).run()
+    return run.status is RunStatus.SUSPENDED and run.locked_by is None

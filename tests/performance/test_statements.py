@@ -169,17 +169,18 @@ async def test_calls_take_the_positions_that_the_documents_say(engine: WorkflowS
 async def test_a_signal_to_a_run_that_waits_costs_few_statements(
     engine: WorkflowService, client: Any, database_url: str
 ) -> None:
-    """Who waits; the delivery, which leases the run; a read of the history; the ending, with its look for who waits.
+    """Who waits; the delivery, which leases the run; the run and its history; the ending, with its look for who waits.
 
-    The delivery is one statement on PostgreSQL, and three in one trip on SQLite.
+    The delivery is one statement on PostgreSQL, and three in one trip on SQLite. A last one is the caller's own look,
+    who waits for the result before the run is driven.
     """
     handle = await engine.start(replayed, 0)
     await until(lambda: has_status(handle, RunStatus.SUSPENDED))
     client.asked.clear()
     await engine.signal("go", "on")
     assert await handle.result("60s") == "on"
-    least = 5 if database_url.startswith("postgres") else 7
-    assert len(statements_of_runs(client)) <= least, client.asked
+    most = 7 if database_url.startswith("postgres") else 9
+    assert len(statements_of_runs(client)) <= most, client.asked
 
 
 async def test_many_workflows_at_once_cost_less_than_one_statement_each(engine: WorkflowService, client: Any) -> None:

@@ -63,6 +63,7 @@ class LocalDispatch:
         self._dispatcher = dispatcher
         self._reservation: Reservation | None = None
         self._is_new = False
+        self._is_locked = True
 
     def lease_new(self, run: Run) -> Run:
         """Return the run as it is to be created: leased, if this process can drive it."""
@@ -71,14 +72,25 @@ class LocalDispatch:
 
     async def take(self, transaction: StoreTransaction, run: Run, *, now: datetime) -> bool:
         """Wake a suspended run that the transaction has locked, and lease it; False if that is left to a claim."""
-        changes = self.lease_woken(run, now=now)
+        changes = self._lease_woken(run, now)
         if changes is None:
             return False
         await transaction.update_run(run.id, changes)
         return True
 
-    def lease_woken(self, run: Run, *, now: datetime) -> RunChanges | None:
-        """What wakes a suspended run and leases it; None: it cannot be driven here now."""
+    def lease_unlocked(self, run: Run, *, now: datetime) -> RunChanges | None:
+        """Return what wakes and leases a suspended run that is not locked. None if it cannot be driven here now.
+
+        The run may change between the read and the write, as by a pause. So it is read again before it is driven.
+        """
+        self._is_locked = False
+        return self._lease_woken(run, now)
+
+    def give_up(self) -> None:
+        """Note that the run was not leased after all."""
+        self.run = None
+
+    def _lease_woken(self, run: Run, now: datetime) -> RunChanges | None:
         if run.status is not RunStatus.SUSPENDED or run.locked_by is not None:
             return None
         leased = self._lease(run.changed(wake_count=run.wake_count + 1), now)
@@ -91,10 +103,6 @@ class LocalDispatch:
             "wake_count": leased.wake_count,
             "updated_at": leased.updated_at,
         }
-
-    def give_up(self) -> None:
-        """The run was not leased after all."""
-        self.run = None
 
     def __enter__(self) -> "LocalDispatch":
         return self
@@ -110,6 +118,8 @@ class LocalDispatch:
         elif failure is not None:
             unheard = isinstance(failure, asyncio.CancelledError | StoreUnavailableError)
             self._dispatcher.find_out(self._reservation, self.run.id, unheard=unheard)
+        elif not self._is_locked:
+            self._dispatcher.find_out(self._reservation, self.run.id, unheard=False)
         else:
             self._dispatcher.use(self._reservation, self.run, is_new=self._is_new)
 

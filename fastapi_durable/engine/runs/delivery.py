@@ -1,7 +1,7 @@
 """From a delivery to the position that waits for it.
 
-The transaction that consumes the delivery also records it and wakes the run. This is the only way to answer a waiter:
-of a signal, of an event, or of the end of another run.
+The commit that consumes the delivery also records it and wakes the run. Signals, events and the ends of other runs
+answer their waiters only through this module.
 """
 
 from datetime import datetime
@@ -44,9 +44,8 @@ async def deliver_to_waiter(
         what: Name of the payload in that error.
 
     Returns:
-        The run that received it, as it was before. None if it has ended, or if another delivery settled its position.
-            Then
-        only the waiter was removed.
+        The run that received it, as it was before. None if it has ended, or if another delivery settled its position;
+        then only the waiter was removed.
 
     Raises:
         SerializationError: the payload does not fit the type of the waiting call. The caller's transaction ends with
@@ -77,13 +76,26 @@ async def deliver_to_resting(
     codec: Codec,
     what: str,
 ) -> bool:
-    """The same in one commit, if the run still rests as it was read, and its waiter is there.
+    """Do the same in one commit, if the run still rests and still waits when the delivery is written.
 
-    It takes no lock of a name. A waiter shows that nothing is kept for its token, and of several who come for it one
-    finds it. A turn that gives the wait up is under way, which the run's status tells.
+    No name is locked. A waiter shows that no signal is kept for its token, and only one of several deliveries finds it.
+    A turn that gives up the wait is in progress, which the run's status shows.
+
+    Everything else that was read may be out of date by the write: a pause, a resume, or a whole turn that ends with the
+    same wait changes neither the status nor the count. So the write depends on nothing else, and the run is read again
+    before it is driven.
+
+    Args:
+        store: Not a transaction.
+        receiver: The waiter, its run and its position, as they were read.
+        payload: JSON form of the payload.
+        now: Time of the delivery.
+        place: Slot in which the run may continue at once.
+        codec: Codec that checks the payload.
+        what: Name of the payload in the error of that check.
 
     Returns:
-        False: something else has to be done, under the locks that it needs; nothing was written.
+        False if the delivery has to be made in a transaction, under locks. Then nothing was written.
 
     Raises:
         SerializationError: as `deliver_to_waiter`.
@@ -97,7 +109,7 @@ async def deliver_to_resting(
     received = store.prepare_checkpoint(_received(waiter, begun, payload, now))
     if received is None:
         return False
-    changes = place.lease_woken(run, now=now) or {"wake_count": run.wake_count + 1, "wake_at": now}
+    changes = place.lease_unlocked(run, now=now) or {"wake_count": run.wake_count + 1, "wake_at": now}
     delivered = await store.update_run(
         run.id,
         changes,
