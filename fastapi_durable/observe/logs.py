@@ -19,8 +19,7 @@ def log_context() -> dict[str, Any]:
 
     Returns:
         `run_id`, `workflow`, `workflow_version` and `namespace`, and inside a step `step` and `attempt`. Empty outside
-            of
-        runs.
+        of runs.
     """
     context = ambient_context()
     if context is None:

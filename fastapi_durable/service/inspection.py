@@ -171,7 +171,7 @@ class Inspection:
 
         Returns:
             What each run waits for, by run id. Runs that are not suspended, or that only wait for a time, are left
-                out.
+            out.
         """
         runs = [await self._store.find_run(run_id) for run_id in run_ids]
         return await waits_of(self._store, [run for run in runs if run is not None])

@@ -138,8 +138,7 @@ class DurableTasks:
 
         Returns:
             A handle to the task. Its id is `run_id`, `created` is False if the key was used before, and `result()`
-                waits for
-            what the step returns.
+            waits for what the step returns.
 
         Raises:
             StepNotRegisteredError: the step is not in the module's `steps=[...]`.

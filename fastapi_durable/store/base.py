@@ -95,8 +95,7 @@ class StateStore(
 
         Returns:
             A context manager that yields the store. None if there is no such connection; the store has logged a
-                warning if
-            something is lost by it.
+            warning if something is lost by it.
         """
         ...
 

@@ -58,7 +58,6 @@ class Wakeups(Protocol):
 
         Returns:
             A context manager that yields the function that publishes a notification. That function returns at once and
-                never
-            raises.
+            never raises.
         """
         ...

@@ -45,8 +45,7 @@ class LifetimeCalls(ContextPart):
 
         Returns:
             True for a run that gets here for the first time. The answer is recorded, so it stays True. False for a run
-                that
-            passed here before the change was deployed.
+            that passed here before the change was deployed.
         """
         turn = self._turn
         checked_name(patch_id)
