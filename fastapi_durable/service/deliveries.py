@@ -30,7 +30,7 @@ T = TypeVar("T")
 class Deliveries:
     """Signals, events, updates, callbacks, results of tasks, and values that runs publish.
 
-    Every delivery is one transaction, which is tried again after a conflict.
+    Every delivery is one commit, and is repeated after a conflict.
     """
 
     _kernel: Kernel
@@ -155,13 +155,11 @@ class Deliveries:
             run_id: Id of the run.
             key: Key of the value.
             type: Type to return. Default: the plain JSON value.
+            wait: How long to wait for the first value, if there is none yet. The wait ends at once when the run sets
+                one, in any process, or ends without one.
 
         Returns:
             The value. None if the run has not set it yet.
-
-        Args:
-            wait: How long to wait for the first value, if there is none yet. The wait is over at once when the run sets
-                one, in whatever process, or ends without one.
 
         Raises:
             RunNotFoundError: no run has this id.

@@ -1,5 +1,6 @@
 """Every public callable says what it does in one line, and documents each of its parameters."""
 
+import ast
 import importlib
 import inspect
 import re
@@ -109,3 +110,17 @@ def test_every_error_documents_each_of_its_attributes() -> None:
         own = inspect.getsource(error)
         attributes = set(re.findall(r"self\.(\w+) = ", own))
         assert attributes - entries(error, "Attributes").keys() == set(), error.__name__
+
+
+def test_each_section_of_a_docstring_stands_once_and_in_order() -> None:
+    """The reference shows one table a section, and readers look for the parameters first."""
+    order = ["Args", "Attributes", "Returns", "Raises"]
+    wrong: dict[str, list[str]] = {}
+    for package in ("fastapi_durable", "prisma_inprocess"):
+        for path in (REPOSITORY / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    sections = re.findall(rf"^({'|'.join(order)}):$", ast.get_docstring(node) or "", re.MULTILINE)
+                    if sections != [each for each in order if each in sections]:
+                        wrong[f"{path.name}:{node.name}"] = sections
+    assert wrong == {}

@@ -21,14 +21,14 @@ _PLANNED_WAKES = 10_000
 
 
 SELDOM: Final = timedelta(seconds=1)
-"""Most that wait so long wait for runs that end before; one timer serves them all."""
+"""The longest pause between two looks at an awaited run. Most runs end before it, so one timer serves all waiters."""
 
 
 class RunWatch:
     """What a caller learns of one run: that it ended, and perhaps how.
 
     Attributes:
-        run: As it ended, if that was told.
+        run: The run as it ended, if the notification says so.
     """
 
     def __init__(self, watches: "defaultdict[str, set[RunWatch]]", run_id: str, seldom: Delay) -> None:
@@ -52,17 +52,17 @@ class RunWatch:
             del self._watches[self._run_id]
 
     def tell(self, run: Run | None) -> None:
-        """Something happened to the run; `run` is how it ended, if it did and that is known."""
+        """Note that something happened to the run. `run` is the ended run, if it has ended and is known."""
         self.run = run
         self._is_told = True
         _release(self._waiter)
 
     def forget(self) -> None:
-        """A look at the run that begins now sees what was told until now."""
+        """Forget earlier notifications: a read of the run that begins now sees what they were about."""
         self._is_told = False
 
     async def wait(self, limit: timedelta = SELDOM) -> bool:
-        """Wait until something is told, or was since `forget`, for at most that long; whether it was."""
+        """Wait for a notification since `forget`, up to a limit. Return whether there was one."""
         if not self._is_told:
             loop = asyncio.get_running_loop()
             self._waiter = waiter = loop.create_future()

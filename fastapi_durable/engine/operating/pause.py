@@ -1,10 +1,10 @@
 """`service.pause` and `service.resume`: an operator holds one run, and lets it continue.
 
-A paused run has a tag of the engine's, `PAUSED_TAG`, and no status of its own: everything that can happen to a run can
-happen to it. Whoever drives it stops at its next call; whoever claims it afterwards, because something was delivered
-or its process died, puts it to rest again (`RunDriver`). The tag and the wake that makes a turn under way look at it
-are one transaction: an ending that was about to be written is refused by the wake's count, and so are an operator's
-later changes by the run's lock. A crash leaves the run either paused or not.
+A paused run has the engine's tag `PAUSED_TAG`, and no status of its own: everything that can happen to a run can
+happen to it. The worker that drives it stops at its next call. A worker that claims it later, because something was
+delivered or its process died, suspends it again (`RunDriver`). One transaction writes the tag and the wake-up that
+makes a turn in progress read it, so a crash leaves the run either paused or not. The wake-up's count refuses an ending
+that was about to be written, and the run's lock orders what operators do at the same time.
 """
 
 from datetime import datetime
@@ -25,7 +25,7 @@ _BEGINS_AT: Final = "begins_at"
 
 
 async def pause(kernel: Kernel, run_id: str) -> Run:
-    """Hold a run, or the one that it went on as.
+    """Hold a run, or the run as which it continued.
 
     Returns:
         The run as it is now.

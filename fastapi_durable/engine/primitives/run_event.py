@@ -61,10 +61,10 @@ class ShownValue(Primitive[None]):
 
 
 async def awaited_value(kernel: Kernel, run_id: str, key: str, limit: timedelta) -> Checkpoint | None:
-    """The row of the value that was set last by the run that is meant by `run_id`, or else by one that it goes on from.
+    """Return the row of the value that a run, or the run from which it continued, set last.
 
-    If there is none, the first one that is set within the limit. Notifications end the wait; a slowing poll finds what
-    another process does not tell of.
+    If there is none, wait for the first one until the limit. Notifications end the wait. A poll, with growing pauses,
+    finds values of processes that do not notify this one.
 
     Raises:
         RunNotFoundError: no run has this id, or it was deleted meanwhile.
@@ -93,7 +93,7 @@ async def awaited_value(kernel: Kernel, run_id: str, key: str, limit: timedelta)
 
 
 async def _latest_since(store: StateStore, run: Run, key: str, looked_at: str | None) -> Checkpoint | None:
-    """The newest value of the chain; of the runs before `looked_at`, which had ended when that was looked at, none."""
+    """Return the newest value of the chain, without the runs before `looked_at`, which cannot set values any more."""
     for run_id in (run.id, *earlier_ids(run.id)):
         if (latest := await _latest_of(store, run_id, _name(key))) is not None:
             return latest
