@@ -4,6 +4,12 @@ import { get } from "./api.js";
 import { publish, signal, start } from "./actions.js";
 import { h, json, link } from "./dom.js";
 
+// A screen reader lists links and buttons without their cards, so each says whose it is.
+function named(element, name) {
+  element.setAttribute("aria-label", name);
+  return element;
+}
+
 export async function workflows(_, page) {
   const listed = (await get("workflows", page)).workflows;
   const may = (action) => page.info.actions.includes(action);
@@ -16,8 +22,8 @@ export async function workflows(_, page) {
       h("div", { class: "head" },
         h("div", {}, h("div", { class: "row" }, h("h2", {}, each.name, h("span", { class: "muted" }, ` v${each.version}${each.newest ? "" : " (older)"}`)), each.tags.map((tag) => h("span", { class: "tag" }, tag))),
           each.description ? h("div", { class: "muted" }, each.description.split("\n")[0]) : null),
-        h("div", { class: "row" }, link({ page: "runs", workflow: each.name }, `Runs of ${each.name}`),
-          may("start") ? h("button", { type: "button", class: "primary", onclick: () => start(page, each) }, "Start") : null)),
+        h("div", { class: "row" }, named(link({ page: "runs", workflow: each.name }, "Runs"), `Runs of ${each.name}`),
+          may("start") ? named(h("button", { type: "button", class: "primary", onclick: () => start(page, each) }, "Start"), `Start ${each.name}`) : null)),
       each.input_schema ? h("details", {}, h("summary", {}, "input schema"), json(each.input_schema))
         : h("div", { class: "muted" }, each.takes_input ? "takes an input without a schema" : "takes no input"))),
   ].filter(Boolean);
