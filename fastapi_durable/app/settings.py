@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.setting import DurationSetting, Setting, between, rule, setting
 from fastapi_durable.model.errors import ConfigurationError
+from fastapi_durable.model.text import shown
 
 
 class Role(StrEnum):
@@ -108,4 +109,4 @@ def _refusal(owner: str, problem: ErrorDetails, given: dict[str, Any]) -> str:
             return f"{owner} has no option {name!r}"
         case "value_error":  # a rule's own
             return f"{subject} {message.removeprefix('Value error, ')}"
-    return f"{subject} {message.replace('Input should be', 'must be')}, got {problem['input']!r:.80}"
+    return f"{subject} {message.replace('Input should be', 'must be')}, got {shown(problem['input'])}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.text import shown
 
 _LARGEST = 1_000_000
 _NUMBER = re.compile(r"\s*\d{1,7}\s*")
@@ -57,7 +58,7 @@ def parse_concurrency(value: Any) -> int | Adaptive:
         return Adaptive(least, most)
     if _NUMBER.fullmatch(text) and 1 <= int(text) <= _LARGEST:
         return int(text)
-    raise ValueError(f"must be a number of runs from 1 to {_LARGEST}, or a range such as '4-64', got {value!r:.80}")
+    raise ValueError(f"must be a number of runs from 1 to {_LARGEST}, or a range such as '4-64', got {shown(value)}")
 
 
 def _refusal(least: Any, most: Any) -> str | None:

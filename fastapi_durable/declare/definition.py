@@ -14,6 +14,7 @@ from fastapi_durable.declare.retry import Backoff, ErrorFilter, check_error_filt
 from fastapi_durable.declare.signature import NO_DEFAULT, function_of, refuse_data_as_context, signature_of
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.text import shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -382,7 +383,7 @@ def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> 
     function = plain(function)
     if not callable(function):
         raise DefinitionError(
-            f"a step must be a function, got {function!r:.80}. Pass the function itself, without calling it"
+            f"a step must be a function, got {shown(function)}. Pass the function itself, without calling it"
         )
     if is_workflow(function):
         raise DefinitionError(

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.reserved import is_engine_workflow
-from fastapi_durable.model.text import fits_index, index_rule
+from fastapi_durable.model.text import fits_index, index_rule, shown
 
 _NAME_LIMIT: Final = 200
 
@@ -54,5 +54,5 @@ def checked_name(name: Any) -> str:
         DefinitionError: it cannot.
     """
     if not fits_index(name, _NAME_LIMIT):
-        raise DefinitionError(f"a name must be {index_rule(_NAME_LIMIT)}, got {name!r:.80}")
+        raise DefinitionError(f"a name must be {index_rule(_NAME_LIMIT)}, got {shown(name)}")
     return str(name)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from fastapi_durable.model.duration import LONGEST, Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.text import shown
 
 ErrorFilter = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 """Some errors: those of a class, of one of several classes, or those for which a function returns True."""
@@ -27,7 +28,7 @@ def check_error_filter(option: str, given: Any) -> None:
     if not is_function or inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(called):
         raise DefinitionError(
             f"{option} must be an Exception class, a tuple of them, or a plain function (Exception) -> bool, "
-            f"got {given!r:.80}"
+            f"got {shown(given)}"
         )
 
 

@@ -3,6 +3,8 @@
 import re
 from datetime import timedelta
 
+from fastapi_durable.model.text import shown
+
 _UNITS: dict[str, timedelta] = {
     unit: length
     for length, units in (
@@ -37,7 +39,7 @@ def parse_duration(value: Duration) -> timedelta:
     unit = _UNITS.get(match[2].lower()) if match else None
     if match is None or unit is None:
         raise ValueError(
-            f"a duration must be a timedelta or a string such as '200ms', '30s' or '3 days', got {value!r}"
+            f"a duration must be a timedelta or a string such as '200ms', '30s' or '3 days', got {shown(value)}"
         )
     try:
         return _checked(float(match[1]) * unit, value)
@@ -47,11 +49,11 @@ def parse_duration(value: Duration) -> timedelta:
 
 def _checked(duration: timedelta, given: Duration) -> timedelta:
     if duration < timedelta(0):
-        raise ValueError(f"a duration must not be negative, got {given!r}")
+        raise ValueError(f"a duration must not be negative, got {shown(given)}")
     if duration > LONGEST:
         raise ValueError(_too_long(given))
     return duration
 
 
 def _too_long(given: Duration) -> str:
-    return f"a duration must be at most {LONGEST.days} days, got {str(given)[:80]!r}. For no limit, pass None"
+    return f"a duration must be at most {LONGEST.days} days, got {shown(given)}. For no limit, pass None"

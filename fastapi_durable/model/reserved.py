@@ -11,7 +11,7 @@ from typing import Final
 
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import DEFAULT_NAMESPACE
-from fastapi_durable.model.text import fits_index, index_rule
+from fastapi_durable.model.text import fits_index, index_rule, shown
 
 CALLER_ID_LIMIT: Final = 500
 """Bytes of a run id, a token or another id that a caller chooses."""
@@ -143,5 +143,5 @@ def checked_text(what: str, text: object) -> str:
         InputValidationError: it is not one.
     """
     if not fits_index(text, CALLER_ID_LIMIT):
-        raise InputValidationError(f"{what} must be {index_rule(CALLER_ID_LIMIT)}, got {repr(text)[:80]}")
+        raise InputValidationError(f"{what} must be {index_rule(CALLER_ID_LIMIT)}, got {shown(text)}")
     return str(text)

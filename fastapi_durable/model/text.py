@@ -15,6 +15,14 @@ def text_of(value: object, form: Callable[[object], str] = str) -> str:
         return f"{class_name(value)} (its text cannot be read)"
 
 
+def shown(value: object, limit: int = 80) -> str:
+    """The beginning of an object's representation, for a message that refuses it.
+
+    Even a plain integer has none if it has too many digits: `repr` raises a ValueError then.
+    """
+    return text_of(value, repr)[:limit]
+
+
 def class_name(value: object) -> str:
     """The name of an object's class, which may belong to a metaclass that refuses to tell it."""
     try:

@@ -10,6 +10,7 @@ from fastapi_durable.engine.runs.handle import RunHandle
 from fastapi_durable.engine.runs.queues import know_queue
 from fastapi_durable.engine.runs.start_validation import refuse_unknown, refuses_existing
 from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.text import shown
 from fastapi_durable.service.starts import Input, Output, SharedStartOptions, StartOptions, Starts
 
 MOST_STARTS: Final = 1000
@@ -80,7 +81,7 @@ class BatchStarts(Starts):
                 its_options: StartOptions = {**options, "run_id": None if run_id is None else run_id(input)}
                 definition, run = self._new_run(workflow, input, its_options)
                 if (other := places.setdefault(run.id, index)) != index:
-                    raise InputValidationError(f"run_id must differ from that of inputs[{other}], got {run.id!r:.80}")
+                    raise InputValidationError(f"run_id must differ from that of inputs[{other}], got {shown(run.id)}")
             runs.append(run)
         await know_queue(kernel, runs[0].namespace, runs[0].queue)
         await self._take_delayed_starts(*runs)

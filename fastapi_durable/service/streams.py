@@ -7,6 +7,7 @@ from fastapi_durable.declare.names import checked_name
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.runs.stream_reader import StreamItem, item_of, reader_of
 from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.text import shown
 
 T = TypeVar("T")
 
@@ -71,4 +72,4 @@ def checked_offset(after: Any) -> int | None:
     """
     if after is None or (isinstance(after, int) and not isinstance(after, bool) and 0 <= after <= _LARGEST_OFFSET):
         return after
-    raise InputValidationError(f"after must be the offset of an item, a whole number from 0, got {after!r:.80}")
+    raise InputValidationError(f"after must be the offset of an item, a whole number from 0, got {shown(after)}")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from fastapi_durable.model.activity import MOST_BUCKETS, ActivityBucket, ActivityQuery
 from fastapi_durable.model.clock import from_millis, to_millis
 from fastapi_durable.model.duration import parse_duration
+from fastapi_durable.model.text import shown
 from fastapi_durable.web.problems import ProblemRoute, problem_responses
 from fastapi_durable.web.schemas import Name
 from fastapi_durable.web.scope import ScopeDep
@@ -84,7 +85,7 @@ def _window(text: str) -> timedelta:
     except ValueError as error:
         raise _refused(str(error)) from error
     if not _SHORTEST <= window <= _LONGEST:
-        raise _refused(f"window must be 1 minute to 90 days, got {text!r:.40}")
+        raise _refused(f"window must be 1 minute to 90 days, got {shown(text)}")
     return window
 
 

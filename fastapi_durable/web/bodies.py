@@ -11,6 +11,7 @@ from fastapi_durable.model.records import (
     RunStatus,
     SearchValue,
 )
+from fastapi_durable.model.text import shown
 from fastapi_durable.web.schemas import AttributeText, EntityKey, Name, RunId, Token
 
 MAX_BULK = 500
@@ -133,7 +134,7 @@ def attribute_filter(text: str) -> AttributeFilter:
     known = _OPERATORS.get(operator)
     if not key or not colon or known is None:
         raise ValueError(
-            f"an attribute filter must be key:op:value with op one of {', '.join(_OPERATORS)}, got {text!r:.80}"
+            f"an attribute filter must be key:op:value with op one of {', '.join(_OPERATORS)}, got {shown(text)}"
         )
     return AttributeFilter(key, known, _coerced(value))
 

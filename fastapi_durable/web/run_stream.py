@@ -25,6 +25,7 @@ from fastapi_durable.app.runtime import DurableRuntime, RuntimePart
 from fastapi_durable.engine.runs.stream_reader import StreamReader, reader_of
 from fastapi_durable.model.errors import ConfigurationError, DurableError, StoreConflictError, StoreUnavailableError
 from fastapi_durable.model.records import StreamRow, StreamRowKind
+from fastapi_durable.model.text import shown
 from fastapi_durable.service.streams import checked_offset
 from fastapi_durable.web.problems import ProblemRoute, TooManyStreamsError, problem_responses
 from fastapi_durable.web.schemas import RunId
@@ -78,7 +79,7 @@ def run_stream_router(
     """The route of one stream; see `DurableModule.stream_router`."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", name):
         raise ConfigurationError(
-            f"the name of a stream in a path must be 1-200 letters, digits, '.', '_' or '-', got {name!r:.80}"
+            f"the name of a stream in a path must be 1-200 letters, digits, '.', '_' or '-', got {shown(name)}"
         )
     if not dependencies and not allow_unauthenticated:
         raise ConfigurationError(

@@ -60,6 +60,14 @@ async def talk(ctx: WorkflowContext) -> str:
         ({"priority": 2**31}, "an integer of 32 bits"),
         ({"priority": True}, "an integer of 32 bits"),
         ({"priority": "high"}, "an integer of 32 bits"),
+        # `repr` refuses so many digits; the refusal must not fail over them.
+        ({"run_id": 10**5000}, "run_id must be printable text"),
+        ({"tags": 10**5000}, "tags must be a list of strings"),
+        ({"tags": [10**5000]}, "a tag must be printable text"),
+        ({"search_attributes": {"k": 10**5000}}, r"between -2\*\*53 and 2\*\*53"),
+        ({"search_attributes": {10**5000: "v"}}, "the name of a search attribute"),
+        ({"priority": 10**5000}, "an integer of 32 bits"),
+        ({"queue": 10**5000}, "no queue int .* is declared"),
     ],
 )
 async def test_a_bad_option_is_refused_before_anything_is_written(options: dict[str, Any], message: str) -> None:

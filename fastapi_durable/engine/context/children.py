@@ -13,6 +13,7 @@ from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.start_validation import checked_priority, refuse_unknown
 from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.run_ids import checked_run_id, derived_run_id
+from fastapi_durable.model.text import shown
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -164,7 +165,7 @@ class ChildCalls(ContextPart):
             DefinitionError: `mode` is unknown.
         """
         if mode not in ("wait_all", "fail_fast"):
-            raise DefinitionError(f"mode must be 'wait_all' or 'fail_fast', got {mode!r}")
+            raise DefinitionError(f"mode must be 'wait_all' or 'fail_fast', got {shown(mode)}")
         inputs = list(inputs)
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None

@@ -13,6 +13,7 @@ from fastapi_durable.engine.primitives.recorded_value import RecordedValue
 from fastapi_durable.engine.primitives.search_attributes import UpsertedAttributes
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import SearchAttributes
+from fastapi_durable.model.text import shown
 
 T = TypeVar("T")
 
@@ -48,7 +49,7 @@ class ValueCalls(ContextPart):
                 that the workflow declares with `search_attributes=`. Nothing was changed.
         """
         if not isinstance(changes, BaseModel | Mapping):
-            raise InputValidationError(f"search attributes must be a mapping of names to values, got {changes!r:.80}")
+            raise InputValidationError(f"search attributes must be a mapping of names to values, got {shown(changes)}")
         given = changes.model_dump(mode="json", exclude_unset=True) if isinstance(changes, BaseModel) else dict(changes)
         return UpsertedAttributes(self._turn, self._take(), given).perform()
 

@@ -14,6 +14,7 @@ from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import Json
 from fastapi_durable.model.reserved import checked_token
+from fastapi_durable.model.text import shown
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ class WaitCalls(ContextPart):
         """
         if getattr(moment, "tzinfo", None) is None:
             raise ValueError(
-                f"the deadline must be a datetime with a time zone, such as `await ctx.now() + ...`, got {moment!r}"
+                "the deadline must be a datetime with a time zone, such as `await ctx.now() + ...`, got "
+                f"{shown(moment)}"
             )
         return Sleep(self._turn, self._take(), truncate(moment)).perform()
 
@@ -118,7 +120,7 @@ class WaitCalls(ContextPart):
         checked_event_name(name)
         if not isinstance(match, Mapping | None):
             raise InputValidationError(
-                f"the match of event {name!r} must be a mapping of keys to values, got {match!r:.80}"
+                f"the match of event {name!r} must be a mapping of keys to values, got {shown(match)}"
             )
         wanted = self._turn.kernel.codec.encode(dict(match or {}), Any, what=f"the match of event {name!r}")
         event_token(name, wanted, self._turn.run.id, 0)

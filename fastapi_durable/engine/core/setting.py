@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from pydantic import Field, PlainValidator
 
 from fastapi_durable.model.duration import Duration, parse_duration
-from fastapi_durable.model.text import fits_index, index_rule
+from fastapi_durable.model.text import fits_index, index_rule, shown
 
 _SHOWN = 80
 _LONGEST_NAME = 200
@@ -63,9 +63,9 @@ def rule(text: str, parse: Callable[[Any], Any], *, is_secret: bool = False) -> 
         try:
             return parse(value)
         except (TypeError, ValueError):
-            shown = "" if is_secret else f", got {value!r:.{_SHOWN}}"
+            what = "" if is_secret else f", got {shown(value, _SHOWN)}"
             # Without the cause, which may show the value again.
-            raise ValueError(f"must be {text}{shown}") from None
+            raise ValueError(f"must be {text}{what}") from None
 
     return PlainValidator(checked)
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi_durable.engine.runs.failure import named
 from fastapi_durable.engine.turns.body_task import branch_watched, is_interruption
 from fastapi_durable.model.errors import DefinitionError, GatherError
+from fastapi_durable.model.text import shown
 
 
 async def gather_branches(
@@ -55,7 +56,7 @@ def check_branches(call: str, branches: Sequence[object]) -> None:
             branch.close()
     raise DefinitionError(
         f"the branches of ctx.{call} must be coroutines, such as `ctx.step(charge, order)` or `ship(ctx, order)`, "
-        f"got {wrong!r:.80}. Call the function without awaiting it, and create no task"
+        f"got {shown(wrong)}. Call the function without awaiting it, and create no task"
     )
 
 

@@ -29,7 +29,7 @@ from fastapi_durable.model.records import (
     SignalWaiter,
 )
 from fastapi_durable.model.reserved import EVENT, looks_scoped, scoped
-from fastapi_durable.model.text import fits_index, index_rule
+from fastapi_durable.model.text import fits_index, index_rule, shown
 from fastapi_durable.store.base import StoreTransaction
 
 _NAME_LIMIT = 200
@@ -47,11 +47,11 @@ def checked_event_name(name: Any) -> str:
         InputValidationError: it cannot.
     """
     if not fits_index(name, _NAME_LIMIT):
-        raise InputValidationError(f"the name of an event must be {index_rule(_NAME_LIMIT)}, got {name!r:.80}")
+        raise InputValidationError(f"the name of an event must be {index_rule(_NAME_LIMIT)}, got {shown(name)}")
     if looks_scoped(name):
         raise InputValidationError(
             "the name of an event must not begin with '@', a number and '.', which mark a namespace, got "
-            f"{name!r:.80}. Put a word of your own in front"
+            f"{shown(name)}. Put a word of your own in front"
         )
     return str(name)
 

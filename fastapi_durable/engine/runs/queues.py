@@ -10,7 +10,7 @@ from fastapi_durable.engine.runs.namespaces import namespace_of
 from fastapi_durable.model.duration import parse_duration
 from fastapi_durable.model.errors import DefinitionError, InputValidationError
 from fastapi_durable.model.reserved import scoped
-from fastapi_durable.model.text import fits_index, index_rule
+from fastapi_durable.model.text import fits_index, index_rule, shown
 
 _KEY_LIMIT = 200
 
@@ -50,10 +50,10 @@ def place_in_queue(queues: Mapping[str, Queue], name: Any, fairness_key: Any) ->
         return NO_PLACE
     if name not in queues:
         known = ", ".join(sorted(map(repr, queues))) or "none"
-        raise InputValidationError(f"no queue {name!r:.80} is declared (declared: {known}). Add it to queues=[...]")
+        raise InputValidationError(f"no queue {shown(name)} is declared (declared: {known}). Add it to queues=[...]")
     key = "" if fairness_key is None else fairness_key
     if key != "" and not fits_index(key, _KEY_LIMIT):
-        raise InputValidationError(f"fairness_key must be {index_rule(_KEY_LIMIT)} or empty, got {key!r:.80}")
+        raise InputValidationError(f"fairness_key must be {index_rule(_KEY_LIMIT)} or empty, got {shown(key)}")
     return Place(name, key)
 
 

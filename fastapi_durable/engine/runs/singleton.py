@@ -48,11 +48,11 @@ def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> 
             key: Any = key_of(None)
         else:
             key = key_of(codec.decode(input, definition.input_type, what=f"the input of {definition.name!r}"))
+        text = str(key)
     except Exception as error:
         raise InputValidationError(
             f"the singleton key function of workflow {definition.name!r} failed: {error}"
         ) from error
-    text = str(key)
     if not fits_index(text, _KEY_LIMIT):
         raise InputValidationError(
             f"the singleton key of workflow {definition.name!r} must be {index_rule(_KEY_LIMIT)}, got {text[:80]!r}"

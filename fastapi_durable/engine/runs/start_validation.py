@@ -10,7 +10,7 @@ from fastapi_durable.model.clock import Clock, truncate
 from fastapi_durable.model.duration import LONGEST, parse_duration
 from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.records import PAUSED_TAG
-from fastapi_durable.model.text import fits_index, index_rule
+from fastapi_durable.model.text import fits_index, index_rule, shown
 
 _TAG_LIMIT = 200
 _TAGS_AT_MOST = 100
@@ -43,12 +43,12 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
         InputValidationError: one cannot be stored, or there are too many.
     """
     if isinstance(tags, str) or not isinstance(tags, Collection):
-        raise InputValidationError(f"tags must be a list of strings, got {tags!r:.80}")
+        raise InputValidationError(f"tags must be a list of strings, got {shown(tags)}")
     if len(tags) > _TAGS_AT_MOST:
         raise InputValidationError(f"a run must have at most {_TAGS_AT_MOST} tags, got {len(tags)}")
     for tag in tags:
         if not fits_index(tag, _TAG_LIMIT):
-            raise InputValidationError(f"a tag must be {index_rule(_TAG_LIMIT)}, got {tag!r:.80}")
+            raise InputValidationError(f"a tag must be {index_rule(_TAG_LIMIT)}, got {shown(tag)}")
         if tag.startswith(SINGLETON_TAG):
             raise InputValidationError(
                 f"a tag must not look like a singleton's key, which only the engine adds, got {tag[:80]!r}. Declare "
@@ -78,16 +78,16 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
     for key, value in attributes.items():
         if not fits_index(key, _KEY_LIMIT):
             raise InputValidationError(
-                f"the name of a search attribute must be {index_rule(_KEY_LIMIT)}, got {key!r:.80}"
+                f"the name of a search attribute must be {index_rule(_KEY_LIMIT)}, got {shown(key)}"
             )
         if isinstance(value, str) and (len(value.encode("utf-8", "surrogatepass")) > _TEXT_LIMIT or "\x00" in value):
             raise InputValidationError(
                 f"the search attribute {key!r} must be a text of at most {_TEXT_LIMIT} bytes in UTF-8 without NUL, got "
-                f"{value!r:.80}"
+                f"{shown(value)}"
             )
         if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
             raise InputValidationError(
-                f"the search attribute {key!r} must be an integer between -2**53 and 2**53, got {value!r:.80}. Pass "
+                f"the search attribute {key!r} must be an integer between -2**53 and 2**53, got {shown(value)}. Pass "
                 "a larger integer as a text"
             )
 
@@ -109,7 +109,7 @@ def checked_moment(clock: Clock, delay: Any, at: Any) -> datetime | None:
         except ValueError as error:
             raise InputValidationError(f"delay: {error}") from error
     if not isinstance(at, datetime) or at.utcoffset() is None:
-        raise InputValidationError(f"at must be a datetime with a time zone, got {at!r:.80}")
+        raise InputValidationError(f"at must be a datetime with a time zone, got {shown(at)}")
     if at > now + LONGEST:
         raise InputValidationError(f"at must be at most {LONGEST.days} days ahead, got {at.isoformat()}")
     return truncate(at.astimezone(UTC)) if at > now else None
@@ -122,7 +122,7 @@ def refuses_existing(if_exists: Any) -> bool:
         InputValidationError: `if_exists` is none of its values.
     """
     if if_exists not in ("return", "refuse"):
-        raise InputValidationError(f"if_exists must be 'return' or 'refuse', got {if_exists!r:.80}")
+        raise InputValidationError(f"if_exists must be 'return' or 'refuse', got {shown(if_exists)}")
     return bool(if_exists == "refuse")
 
 
@@ -134,4 +134,4 @@ def checked_priority(priority: Any) -> int | None:
     """
     if priority is None or (isinstance(priority, int) and not isinstance(priority, bool) and priority in _PRIORITIES):
         return priority
-    raise InputValidationError(f"priority must be an integer of 32 bits, got {priority!r:.80}")
+    raise InputValidationError(f"priority must be an integer of 32 bits, got {shown(priority)}")

@@ -19,6 +19,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
+from fastapi_durable.model.text import shown
+
 _LONGEST: Final = 500
 _SECOND: Final = timedelta(seconds=1)
 _DAY: Final = timedelta(days=1)
@@ -155,7 +157,7 @@ class CronExpression:
 
 
 def _zone(name: Any) -> ZoneInfo:
-    refused = f"timezone must be the name of an IANA time zone such as 'Europe/Berlin', got {name!r:.80}"
+    refused = f"timezone must be the name of an IANA time zone such as 'Europe/Berlin', got {shown(name)}"
     if not isinstance(name, str) or name in _OF_ONE_MACHINE or name.startswith(_OF_SOME_MACHINES):
         raise ValueError(refused)
     try:
@@ -167,7 +169,7 @@ def _zone(name: Any) -> ZoneInfo:
 def _checked(expression: Any) -> str:
     refused = (
         "cron must be five fields (minute, hour, day of the month, month, day of the week), or six with the seconds "
-        f"first, got {expression!r:.80}"
+        f"first, got {shown(expression)}"
     )
     if not isinstance(expression, str) or len(expression) > _LONGEST:
         raise ValueError(refused)

@@ -10,6 +10,7 @@ from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
 from fastapi_durable.model.records import RetentionPolicy, RunStatus
+from fastapi_durable.model.text import shown
 
 _log = logging.getLogger("fastapi_durable")
 
@@ -76,7 +77,7 @@ class Retention:
             seen |= policy.statuses
         if type(self.batch_size) is not int or not 1 <= self.batch_size <= _LARGEST_BATCH:
             raise DefinitionError(
-                f"batch_size must be a whole number from 1 to {_LARGEST_BATCH}, got {self.batch_size!r:.80}"
+                f"batch_size must be a whole number from 1 to {_LARGEST_BATCH}, got {shown(self.batch_size)}"
             )
         if self.signals is not None:
             _check_duration("signals", self.signals, _LONGEST_AGE)
@@ -89,7 +90,7 @@ def _check_duration(name: str, value: Duration, longest: timedelta) -> None:
     except ValueError:
         fits = False
     if not fits:
-        raise DefinitionError(f"{name} must be a positive duration of at most {longest.days} days, got {value!r:.80}")
+        raise DefinitionError(f"{name} must be a positive duration of at most {longest.days} days, got {shown(value)}")
 
 
 async def sweep(kernel: Kernel, retention: Retention) -> int:

@@ -14,7 +14,7 @@ from fastapi_durable.engine.upkeep.cron import CronExpression
 from fastapi_durable.model.clock import from_millis, to_millis
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import DefinitionError
-from fastapi_durable.model.text import fits_index, index_rule
+from fastapi_durable.model.text import fits_index, index_rule, shown
 
 Overlap = Literal["allow", "skip"]
 
@@ -82,7 +82,7 @@ class Schedule:
     def __post_init__(self) -> None:
         key: Any = self.key
         if not fits_index(key, _KEY_LIMIT):
-            raise DefinitionError(f"the key of a schedule must be {index_rule(_KEY_LIMIT)}, got {key!r:.80}")
+            raise DefinitionError(f"the key of a schedule must be {index_rule(_KEY_LIMIT)}, got {shown(key)}")
         try:
             self._check()
         except ValueError as error:
@@ -92,10 +92,10 @@ class Schedule:
         if (self.every is None) == (self.cron is None):
             raise ValueError(f"either every= or cron= must be given, got {'neither' if self.cron is None else 'both'}")
         if self.overlap not in ("allow", "skip"):
-            raise ValueError(f"overlap must be 'allow' or 'skip', got {self.overlap!r:.80}")
+            raise ValueError(f"overlap must be 'allow' or 'skip', got {shown(self.overlap)}")
         backfill: Any = self.backfill
         if not isinstance(backfill, int) or not 0 <= backfill <= _BACKFILL_LIMIT:
-            raise ValueError(f"backfill must be 0-{_BACKFILL_LIMIT} windows, got {backfill!r:.80}")
+            raise ValueError(f"backfill must be 0-{_BACKFILL_LIMIT} windows, got {shown(backfill)}")
         if parse_duration(self.jitter) > _LONGEST:
             raise ValueError(f"jitter must be at most {_LONGEST.days} days, got {self.jitter!r}")
         if self.every is not None:
@@ -111,7 +111,7 @@ class Schedule:
         if parse_duration(self.jitter) >= interval:
             raise ValueError(f"jitter must be shorter than every={self.every!r}, got {self.jitter!r}")
         if self.timezone != "UTC":
-            raise ValueError(f"timezone must be left out with every=, which counts in UTC, got {self.timezone!r:.80}")
+            raise ValueError(f"timezone must be left out with every=, which counts in UTC, got {shown(self.timezone)}")
 
     def bucket(self, window: datetime) -> int:
         """Return the number of a window, which is part of its run's id.

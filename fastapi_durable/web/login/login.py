@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from fastapi_durable.model.clock import Clock, SystemClock
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import ConfigurationError
+from fastapi_durable.model.text import shown
 from fastapi_durable.web.login.credentials import LoginAttempt, read_attempt
 from fastapi_durable.web.login.page import HEADERS, login_page
 from fastapi_durable.web.login.session import SessionSigner
@@ -79,11 +80,11 @@ class ConsoleLogin:
         if not callable(authenticate):
             raise ConfigurationError(
                 "authenticate of ConsoleLogin must be a function that takes LoginCredentialsDep, got "
-                f"{authenticate!r:.80}"
+                f"{shown(authenticate)}"
             )
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", cookie_name):
             raise ConfigurationError(
-                f"cookie_name of ConsoleLogin must be 1-100 letters, digits, '_' or '-', got {cookie_name!r:.120}"
+                f"cookie_name of ConsoleLogin must be 1-100 letters, digits, '_' or '-', got {shown(cookie_name)}"
             )
         if cookie_name.lower().startswith(("__host-", "__secure-")):
             raise ConfigurationError(
