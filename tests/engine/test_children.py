@@ -7,7 +7,14 @@ import pytest
 
 from fastapi_durable.declare.definition import step, workflow
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
-from fastapi_durable.model.errors import ChildFailedError, DefinitionError, FatalError, GatherError, RunFailedError
+from fastapi_durable.model.errors import (
+    ChildFailedError,
+    DefinitionError,
+    FatalError,
+    GatherError,
+    RunCancelledError,
+    RunFailedError,
+)
 from fastapi_durable.model.records import RunStatus
 from fastapi_durable.store.base import StateStore
 from fastapi_durable.store.memory import MemoryStateStore
@@ -469,6 +476,128 @@ async def test_fail_fast_cancels_the_siblings_and_keeps_the_first_failure_on_rep
             assert sibling is not None
             assert sibling.status is RunStatus.CANCELLED
     assert await store.list_signal_waiters() == []
+
+
+@workflow
+async def positive(ctx: WorkflowContext, value: int) -> int:
+    """Fails at once, or waits a moment."""
+    if value < 0:
+        raise FatalError("negative")
+    await ctx.sleep("5ms")
+    return value
+
+
+@on_every_store
+async def test_failures_that_are_tolerated_stand_in_the_place_of_results(store: StateStore) -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[str]:
+        results = await ctx.all(positive, [1, -2, 3, -4], tolerate=2)
+        await ctx.sleep("5ms")
+        return [
+            f"{each.workflow}: {each.error.message}" if isinstance(each, ChildFailedError) else str(each)
+            for each in results
+        ]
+
+    @workflow
+    async def too_many(ctx: WorkflowContext) -> list[int]:
+        try:
+            await ctx.all(positive, [1, -2, 3, -4], tolerate=1)
+        except GatherError as error:
+            return sorted(error.failures)
+        return []
+
+    async with running_engine(store, parent, too_many, positive) as engine:
+        expected = ["1", "positive: negative", "3", "positive: negative"]
+        assert await engine.execute(parent, timeout="60s") == expected
+        assert await engine.execute(too_many, timeout="60s") == [1, 3]
+
+
+@on_every_store
+async def test_fail_fast_cancels_at_the_first_failure_that_is_not_tolerated(store: StateStore) -> None:
+    @workflow
+    async def either(ctx: WorkflowContext, value: int) -> int:
+        return await ctx.wait_for_signal(f"never:{value}", int) if value > 0 else await ctx.child(positive, value)
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[int]:
+        try:
+            await ctx.all(either, [1, -2, 3, -4], mode="fail_fast", tolerate=1)
+        except GatherError as error:
+            await ctx.sleep("20ms")
+            return sorted(error.failures)
+        return []
+
+    async with running_engine(store, parent, either, positive) as engine:
+        assert await (await engine.start(parent, run_id="p")).result("60s") == [1, 3]
+        statuses = [run.status if (run := await store.find_run(f"p.all.0.{index}")) else None for index in range(4)]
+    cancelled, failed = RunStatus.CANCELLED, RunStatus.FAILED
+    assert statuses == [cancelled, failed, cancelled, failed]
+
+
+@on_every_store
+async def test_a_bounded_number_of_children_live_at_a_time_and_in_the_order_of_their_inputs(store: StateStore) -> None:
+    living: set[int] = set()
+    most, begun = 0, []
+
+    @workflow
+    async def member(ctx: WorkflowContext, value: int) -> int:
+        nonlocal most
+        if value not in begun:
+            begun.append(value)
+        living.add(value)
+        most = max(most, len(living))
+        await ctx.sleep("10ms")
+        living.discard(value)
+        return value
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> list[int]:
+        return await ctx.all(member, list(range(8)), concurrency=2)
+
+    async with running_engine(store, parent, member) as engine:
+        assert await engine.execute(parent, timeout="60s") == list(range(8))
+    assert most == 2
+    assert [number // 2 for number in begun] == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+async def test_children_that_wait_for_a_place_do_not_keep_the_run_in_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """More of them than an interrupted body may make calls."""
+
+    @workflow
+    async def parent(ctx: WorkflowContext) -> int:
+        return sum(await ctx.all(idle, [0] * 1500, concurrency=1, mode="fail_fast"))
+
+    @workflow
+    async def idle(ctx: WorkflowContext, value: int) -> int:
+        return await ctx.wait_for_signal(f"never:{ctx.run_id}", int)
+
+    store = MemoryStateStore()
+    async with running_engine(store, parent, idle) as engine:
+        handle = await engine.start(parent, run_id="p")
+        await until(run_has(store, "p", RunStatus.SUSPENDED))
+        assert await store.find_run("p.all.0.1") is None
+        await engine.cancel("p")
+        with pytest.raises(RunCancelledError):
+            await handle.result("60s")
+    assert "swallowed" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"tolerate": -1}, {"tolerate": True}, {"tolerate": 0.5}, {"concurrency": 0}, {"concurrency": "2"}],
+    ids=repr,
+)
+async def test_bounds_of_all_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
+    @workflow
+    async def parent(ctx: WorkflowContext) -> str:
+        try:
+            await ctx.all(square, [1], **options)
+        except DefinitionError as error:
+            return str(error)
+        return ""
+
+    async with running_engine(MemoryStateStore(), parent, square) as engine:
+        assert f"{next(iter(options))} must be a whole number" in await engine.execute(parent, timeout="60s")
 
 
 async def test_branches_of_gather_replay_the_same_whatever_their_timing() -> None:

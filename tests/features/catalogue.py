@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from fastapi_durable.declare.definition import Batch, Singleton, step, workflow
@@ -309,7 +310,7 @@ def _child(world: World, inner: Body) -> Body:
     return body
 
 
-def _all(world: World, inner: Body) -> Body:
+def _all(world: World, inner: Body, *, concurrency: int | None = None) -> Body:
     @workflow(name="member", **world.of_children)
     async def member(ctx: WorkflowContext, _: int) -> Any:
         return await inner(ctx)
@@ -318,7 +319,7 @@ def _all(world: World, inner: Body) -> Body:
 
     async def body(ctx: WorkflowContext) -> Any:
         queue = world.child_options.get("queue")
-        results = await ctx.all(member, list(range(ALL_CHILDREN)), queue=queue)
+        results = await ctx.all(member, list(range(ALL_CHILDREN)), queue=queue, concurrency=concurrency)
         assert results == [results[0]] * ALL_CHILDREN
         return results[0]
 
@@ -417,6 +418,13 @@ CALLS = [
         name="all",
         holds="the body goes on when all children have ended",
         wrap=_all,
+        times=ALL_CHILDREN,
+        has_children=True,
+    ),
+    Call(
+        name="all, one at a time",
+        holds="the next child begins when one has ended",
+        wrap=partial(_all, concurrency=1),
         times=ALL_CHILDREN,
         has_children=True,
     ),
@@ -611,6 +619,7 @@ _NOBODY_DRIVES = "nobody drives a blocked run, so no process dies with it"
 CANNOT_MEET: dict[tuple[str, str], str] = {
     **{(one, door): _TRIGGERS_SAY_NOTHING for one in ("queue", "priority") for door in ("event", "batch", "debounce")},
     ("dead letter", "blocked"): _NOBODY_DRIVES,
+    ("all", "all, one at a time"): "one call has the children",
 }
 """Why two features cannot meet in one run."""
 

@@ -43,6 +43,19 @@ async def everyone(ctx: WorkflowContext, key: str) -> list[object]:
 
 
 @workflow
+async def bounded(ctx: WorkflowContext, key: str) -> list[object]:
+    several = await ctx.all(leaf, [4, -1, 5], concurrency=1, tolerate=1)
+    try:
+        await ctx.all(idle, [-1, -2, 1], mode="fail_fast", concurrency=1, tolerate=1)
+    except GatherError as error:
+        return [
+            *(each.error.message if isinstance(each, ChildFailedError) else each for each in several),
+            *error.failures,
+        ]
+    return []
+
+
+@workflow
 async def idle(ctx: WorkflowContext, value: int) -> int:
     if value < 0:
         raise ValueError(f"{value} is negative")
@@ -102,6 +115,14 @@ CASES = [
     Case(name="child", workflows=(children, leaf), result=[2, "-1 is negative"], writes=20, runs=3),
     Case(name="start_child", workflows=(spawned, leaf), result=10, writes=10, runs=2),
     Case(name="all", workflows=(everyone, leaf), result=[[4, 6], [1]], writes=30, runs=5),
+    Case(
+        name="all, bounded",
+        workflows=(bounded, leaf, idle),
+        result=[8, "-1 is negative", 10, 0, 1],
+        writes=30,
+        runs=6,
+        dispensable=1,
+    ),
     Case(name="all, fail fast", workflows=(fail_fast, idle), result=[1], writes=15, runs=3, dispensable=1),
     Case(
         name="continue_as_new",

@@ -55,6 +55,7 @@ from fastapi_durable import (
     workflow,
 )
 from fastapi_durable.engine.primitives.webhook import Callback
+from fastapi_durable.errors import ChildFailedError
 from fastapi_durable.events import Event, LiveEvent, PublishedEvent, Reception, StepLog, StepStream
 from fastapi_durable.injection import AppScoped
 from fastapi_durable.service.inspection import ListedRun, RunDetail
@@ -243,6 +244,8 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await ctx.child(checkout, order), Receipt)
     assert_type(await ctx.start_child(checkout, order), str)
     assert_type(await ctx.all(checkout, [order], mode="fail_fast"), list[Receipt])
+    assert_type(await ctx.all(checkout, [order], concurrency=2, tolerate=1), list[Receipt | ChildFailedError])
+    assert_type(await ctx.all("checkout", [{"id": "1"}], tolerate=1), list[Any])
     assert_type(await ctx.child(Delivery, order, run_id="1", priority=2, queue="mail", fairness_key="x"), Receipt)
     assert_type(await ctx.child(Sweep), int)
     assert_type(await ctx.child("checkout", {"id": "1"}, version="2"), Any)

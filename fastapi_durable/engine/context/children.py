@@ -7,11 +7,11 @@ from fastapi_durable.engine.context.base import NO_VALUE, ContextPart
 from fastapi_durable.engine.context.references import WorkflowOf, WorkflowReturning
 from fastapi_durable.engine.primitives.child import Child, SpawnedChild
 from fastapi_durable.engine.primitives.child_run import ChildRequest
-from fastapi_durable.engine.primitives.children import run_children, run_children_fail_fast
+from fastapi_durable.engine.primitives.children import Bounds, run_children, run_children_fail_fast
 from fastapi_durable.engine.runs.create import callers_workflow
 from fastapi_durable.engine.runs.input import encode_input
 from fastapi_durable.engine.runs.start_validation import checked_priority, refuse_unknown
-from fastapi_durable.model.errors import DefinitionError
+from fastapi_durable.model.errors import ChildFailedError, DefinitionError
 from fastapi_durable.model.run_ids import checked_run_id, derived_run_id
 from fastapi_durable.model.text import shown
 
@@ -120,9 +120,23 @@ class ChildCalls(ContextPart):
         /,
         *,
         mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        concurrency: int | None = None,
         queue: str | None = None,
         fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Output]]: ...
+    @overload
+    def all(
+        self,
+        workflow: WorkflowOf[Input, Output],
+        inputs: Sequence[Input],
+        /,
+        *,
+        tolerate: int,
+        mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        concurrency: int | None = None,
+        queue: str | None = None,
+        fairness_key: str | None = None,
+    ) -> Coroutine[Any, Any, list[Output | ChildFailedError]]: ...
     @overload
     def all(
         self,
@@ -130,7 +144,9 @@ class ChildCalls(ContextPart):
         inputs: Sequence[Any],
         /,
         *,
+        tolerate: int = 0,
         mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        concurrency: int | None = None,
         queue: str | None = None,
         fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Any]]: ...
@@ -140,7 +156,9 @@ class ChildCalls(ContextPart):
         inputs: Sequence[Any],
         /,
         *,
+        tolerate: int = 0,
         mode: Literal["wait_all", "fail_fast"] = "wait_all",
+        concurrency: int | None = None,
         queue: str | None = None,
         fairness_key: str | None = None,
     ) -> Coroutine[Any, Any, list[Any]]:
@@ -151,21 +169,30 @@ class ChildCalls(ContextPart):
         Args:
             workflow: The decorated function or class, or a registered name.
             inputs: Inputs, one for each child.
-            mode: `wait_all` waits for every child. `fail_fast` cancels the others at the first failure, and starts no
-                more.
-            queue: Queue of each child. Its `concurrency` bounds how many of them run at a time.
+            tolerate: How many children may fail without an error of the call.
+            mode: `wait_all` waits for every child. `fail_fast` cancels the others at the first failure that is not
+                tolerated, and starts no more.
+            concurrency: How many children of this call live at a time. The next one starts when one ends, in the order
+                of the inputs. None: no limit. It may be changed while the run is in progress.
+            queue: Queue of each child. Its `concurrency` bounds how many runs of all parents run at a time.
             fairness_key: Fairness key of each child.
 
         Returns:
-            The outputs, in the order of the inputs.
+            The outputs, in the order of the inputs. In the place of a child whose failure is tolerated stands its
+            `ChildFailedError`.
 
         Raises:
-            GatherError: at least one child failed. Its `failures` hold a `ChildFailedError` for each of them.
+            GatherError: more children failed than are tolerated. Its `failures` hold a `ChildFailedError` for each of
+                them.
             InputValidationError: an input does not fit the child's type. No child was started.
-            DefinitionError: `mode` is unknown.
+            DefinitionError: `mode`, `tolerate` or `concurrency` is invalid.
         """
         if mode not in ("wait_all", "fail_fast"):
             raise DefinitionError(f"mode must be 'wait_all' or 'fail_fast', got {shown(mode)}")
+        if type(tolerate) is not int or tolerate < 0:
+            raise DefinitionError(f"tolerate must be a whole number from 0, got {shown(tolerate)}")
+        if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+            raise DefinitionError(f"concurrency must be a whole number from 1, or None, got {shown(concurrency)}")
         inputs = list(inputs)
         positions = [self._take() for _ in inputs]
         group = f"all:{positions[0]}" if positions else None
@@ -174,9 +201,10 @@ class ChildCalls(ContextPart):
             self._request(workflow, input, f"{self._run_id}.all.{positions[0]}.{index}", options, positions, group)
             for index, input in enumerate(inputs)
         ]
+        bounds = Bounds(tolerate=tolerate, concurrency=concurrency)
         if mode == "fail_fast":
-            return run_children_fail_fast(self._turn, positions, self._take(), requests)
-        return run_children(self._turn, positions, requests)
+            return run_children_fail_fast(self._turn, positions, self._take(), requests, bounds)
+        return run_children(self._turn, positions, requests, bounds)
 
     @property
     def _run_id(self) -> str:
