@@ -41,6 +41,7 @@ from fastapi_durable.model.errors import (
     TaskFailedError,
     TooManyDelayedStartsError,
     TransactionExpiredError,
+    UpdateFailedError,
     WorkflowNotRegisteredError,
 )
 
@@ -85,5 +86,6 @@ __all__ = [
     "TaskFailedError",
     "TooManyDelayedStartsError",
     "TransactionExpiredError",
+    "UpdateFailedError",
     "WorkflowNotRegisteredError",
 ]

@@ -29,7 +29,7 @@ PUBLIC = {
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError
         StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError
-        TooManyDelayedStartsError TransactionExpiredError WorkflowNotRegisteredError
+        TooManyDelayedStartsError TransactionExpiredError UpdateFailedError WorkflowNotRegisteredError
     """,
     "fastapi_durable.events": """
         Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog StepStream
