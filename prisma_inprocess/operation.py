@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from prisma_inprocess.compiler.input_graph import Output
@@ -30,8 +30,10 @@ _ACTIONS: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(slots=True, frozen=True)
-class Operation:
+_RELATIONS_KEPT: Final = 1024
+
+
+class Operation(NamedTuple):
     """One call of a client method: what the client hands to its query builder."""
 
     method: str
@@ -50,6 +52,7 @@ class OperationEncoder:
     def __init__(self, package: GeneratedPackage) -> None:
         self._package = package
         self._scalars: WeakKeyDictionary[type[Any], dict[str, Any]] = WeakKeyDictionary()
+        self._related_model = lru_cache(_RELATIONS_KEPT)(package.models.get_relational_model)
 
     def encode(self, operation: Operation) -> tuple[dict[str, Any], dict[str, Any]]:
         """An operation in the JSON protocol, and the values of its placeholders."""
@@ -87,7 +90,7 @@ class OperationEncoder:
                 continue
             if wanted is not True and not isinstance(wanted, Mapping):
                 raise TypeError(f"Expected `bool` or `dict` include value but got {type(wanted)} instead.")
-            related = self._package.models.get_relational_model(current_model=model, field=name)
+            related = self._related_model(current_model=model, field=name)
             output = outputs[name]
             arguments = {} if wanted is True else dict(wanted)
             nested = self._selection(related, arguments.pop("include", None), output.type, builder)

@@ -176,6 +176,40 @@ _COMPAT_CHANGES: Final = (
         return model.__pydantic_validator__.validate_python(obj)
 """,
     ),
+    (
+        """\
+def model_parse_json(model: type[_ModelT], obj: str) -> _ModelT:
+""",
+        """\
+def models_parse(model: type[_ModelT], objects: list[Any]) -> list[_ModelT]:
+    parse = model.__pydantic_validator__.validate_python
+    return [parse(obj) for obj in objects]
+
+
+def model_parse_json(model: type[_ModelT], obj: str) -> _ModelT:
+""",
+    ),
+)
+_ACTIONS_IMPORT: Final = (
+    (
+        """\
+from ._compat import model_parse
+""",
+        """\
+from ._compat import model_parse, models_parse
+""",
+    ),
+)
+# Once for each model.
+_ACTIONS_CHANGES: Final = (
+    (
+        """\
+        return [model_parse(self._model, r) for r in resp['data']['result']]
+""",
+        """\
+        return models_parse(self._model, resp['data']['result'])
+""",
+    ),
 )
 
 
@@ -245,6 +279,8 @@ def patch_package(root: Path, provider: str, models: int) -> None:
     _change(root / "errors.py", _ERROR_CHANGES)
     _change(root / "_compat.py", _COMPAT_CHANGES)
     _change(root / "_config.py", _CONFIG_CHANGES)
+    _change(root / "actions.py", _ACTIONS_IMPORT)
+    _change(root / "actions.py", _ACTIONS_CHANGES, times=models)
     if models >= LARGE:
         _defer_models(root, models)
     for file in root.rglob("*.py"):
@@ -262,5 +298,5 @@ def _file(name: str) -> str:
     return (_FILES / f"{name}.py.txt").read_text(encoding="utf-8")
 
 
-def _change(file: Path, changes: tuple[tuple[str, str], ...]) -> None:
-    file.write_text(changed(file.name, file.read_text(encoding="utf-8"), changes), encoding="utf-8")
+def _change(file: Path, changes: tuple[tuple[str, str], ...], times: int = 1) -> None:
+    file.write_text(changed(file.name, file.read_text(encoding="utf-8"), changes, times), encoding="utf-8")

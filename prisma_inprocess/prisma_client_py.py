@@ -147,15 +147,15 @@ def _templates_changed() -> Iterator[None]:
         del loader.get_source  # the class's own again
 
 
-def changed(name: str, text: str, changes: tuple[tuple[str, str], ...]) -> str:
+def changed(name: str, text: str, changes: tuple[tuple[str, str], ...], times: int = 1) -> str:
     """A text of Prisma Client Python's with some of its lines replaced.
 
-    Raises: GenerationError if one of them does not stand there exactly once.
+    Raises: GenerationError if one of them does not stand there exactly as often as expected.
     """
     for old, new in changes:
-        if text.count(old) != 1:
+        if text.count(old) != times:
             raise GenerationError(
-                f"{name} does not contain once:\n{old}is another version of `prisma` installed than {VERSION}?"
+                f"{name} does not contain {times}x:\n{old}is another version of `prisma` installed than {VERSION}?"
             )
         text = text.replace(old, new)
     return text

@@ -31,6 +31,7 @@ ALIASES: Final[Mapping[str, str]] = {
 }
 
 _JSON: Final = frozenset(("Json",))
+_PLAIN: Final = frozenset((str, int, float, bool, dt.datetime, Decimal))
 INT_MIN: Final = -(2**31)
 INT_MAX: Final = 2**31 - 1
 _BIGINT_MIN: Final = -(2**63)
@@ -106,9 +107,11 @@ class RequestBuilder:
             return self._literal(value)
         if value is None:
             return self._null(edge)
+        if type(value) in _PLAIN:
+            return self._scalar(value, edge)  # the usual value, which is none of what follows
         if isinstance(value, Enum):
             value = value.value
-        if isinstance(value, Mapping):
+        if isinstance(value, (dict, Mapping)):  # the usual dict needs no look at what an abstract class says
             return self._object(value, edge)
         if isinstance(value, (list, tuple, set, frozenset)):
             return self._list(list(value), edge)

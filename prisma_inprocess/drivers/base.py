@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -20,28 +20,22 @@ class Unreadable(ValueError):
     """A stored value that the client's type for it cannot hold; says what it is, and never the value."""
 
 
-class Row(Protocol):
-    """A row as the driver gives it: its values in the order of the columns, and by a column's position or name."""
-
-    def __getitem__(self, key: Any, /) -> Any: ...
-
-    def __iter__(self) -> Iterator[Any]: ...
-
-    def keys(self) -> Iterable[str]: ...
-
-
-class Rows(list[Any]):
-    """Rows of one statement.
+class Rows(list[Sequence[Any]]):
+    """Rows of one statement, each its values in the order of the columns.
 
     Attributes:
-        columns: The names of their columns.
+        columns: The names of their columns. May be empty where there is no row.
     """
 
     __slots__ = ("columns",)
 
-    def __init__(self, columns: tuple[str, ...], rows: Iterable[Row] = ()) -> None:
+    def __init__(self, columns: tuple[str, ...], rows: Iterable[Sequence[Any]] = ()) -> None:
         super().__init__(rows)
         self.columns = columns
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """The rows, each by the names of its columns."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self]
 
 
 @dataclass(slots=True, frozen=True)

@@ -88,12 +88,11 @@ class SqliteDriver:
             writer.stop()
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
-        def job(connection: sqlite3.Connection) -> Rows:
-            return on_connection.fetch(connection, sql, arguments)
-
         if self._readers is not None and sql.startswith("SELECT"):
-            return await self._read(self._readers, job, raw=False)
-        return await self._write(job, raw=False)
+            return await self._read(
+                self._readers, lambda connection: on_connection.read(connection, sql, arguments), raw=False
+            )
+        return await self._write(lambda connection: on_connection.fetch(connection, sql, arguments), raw=False)
 
     async def read_together(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
         # Each way to the thread and back takes as long as a small statement.

@@ -113,14 +113,15 @@ def _undone_on_failure(connection: sqlite3.Connection, sql: str, run: Callable[[
 
 
 def fetch(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
-    return _undone_on_failure(connection, sql, lambda: _rows(connection, sql, arguments))
+    return _undone_on_failure(connection, sql, lambda: read(connection, sql, arguments))
 
 
-def _rows(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
+def read(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> Rows:
+    """Run a statement that changes nothing."""
     cursor = connection.cursor()
-    cursor.row_factory = private_sqlite.Row  # a function of Python's would take longer than the row
+    cursor.row_factory = None
     rows = cursor.execute(sql, arguments).fetchall()
-    return Rows(tuple(column[0] for column in cursor.description or ()), rows)
+    return Rows(tuple([column[0] for column in cursor.description or ()]), rows)
 
 
 def read_together(connection: sqlite3.Connection, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
@@ -140,7 +141,7 @@ class _OnConnection:
         self._connection = connection
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
-        return _rows(self._connection, sql, arguments)
+        return read(self._connection, sql, arguments)
 
 
 def execute(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> int:

@@ -11,6 +11,7 @@ from prisma_inprocess.request import to_utc
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
+_parse: Final = dt.datetime.fromisoformat
 # A default in a migration has a space before its offset: `2020-01-01 00:00:00 +00:00`.
 _SPACED_OFFSET: Final = re.compile(r" (?=[+-]\d\d:?\d\d$)")
 
@@ -35,12 +36,13 @@ def decode_datetime(value: Any) -> dt.datetime:
         EngineError: P2023, it is no time, or one that Python has no `datetime` for.
     """
     try:
-        if isinstance(value, (int, float)):
-            return _EPOCH + value * _MILLISECOND
+        if not isinstance(value, str):
+            since: dt.timedelta = value * _MILLISECOND
+            return _EPOCH + since
         try:
-            parsed = dt.datetime.fromisoformat(value)
+            parsed = _parse(value)
         except ValueError:
-            parsed = dt.datetime.fromisoformat(_SPACED_OFFSET.sub("", value))
+            parsed = _parse(_SPACED_OFFSET.sub("", value))
     except (TypeError, ValueError, OverflowError):
         raise EngineError(f"Inconsistent column data: Expected a date, got {type(value).__name__}", "P2023") from None
-    return parsed.replace(tzinfo=dt.UTC) if parsed.tzinfo is None else parsed
+    return parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=dt.UTC)

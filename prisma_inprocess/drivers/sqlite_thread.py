@@ -187,9 +187,10 @@ class SqliteThread:
             failure = error
         with self._order:
             entry.has_ended = True
-        # A closed loop has nobody left who waits for the answer.
-        with contextlib.suppress(RuntimeError):
+        try:
             entry.loop.call_soon_threadsafe(_resolve, entry, result, failure)
+        except RuntimeError:
+            pass  # the loop is closed: nobody is left who waits for the answer
         del result, failure  # an error must not keep itself alive through this frame
 
 

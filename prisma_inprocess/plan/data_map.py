@@ -55,6 +55,8 @@ def _shape(structure: dict[str, Any], enums: Enums, dialect: Dialect, leaves: li
         shape[name] = len(leaves)
         if node["type"] == "field":
             leaves.append(_field(node, enums, dialect))
+        elif node["type"] == "mapped":
+            leaves.append(Leaf(node["dbName"], None))
         else:
             leaves.append(Leaf(node["serializedName"], compile_data_map(node, enums, dialect), takes_none=True))
     return shape
@@ -91,13 +93,18 @@ def _list_decoder(kind: str, decode: Decoder | None) -> Decoder:
     return lambda values: [decode_item(item) for item in values]
 
 
+class _EnumNames(dict[str, str]):
+    """The names of an enum's values, by what the database stores."""
+
+    __slots__ = ("enum",)
+
+    def __init__(self, enum: str, names: Mapping[str, str]) -> None:
+        super().__init__(names)
+        self.enum = enum
+
+    def __missing__(self, stored: Any) -> str:
+        raise Unreadable(f"a value that enum {self.enum} does not have")
+
+
 def _enum_decoder(name: str, enums: Enums) -> Decoder:
-    names = enums[name]
-
-    def decode(value: Any) -> str:
-        found = names.get(str(value))
-        if found is None:
-            raise Unreadable(f"a value that enum {name} does not have")
-        return found
-
-    return decode
+    return _EnumNames(name, enums[name]).__getitem__

@@ -14,14 +14,14 @@ from typing import Any, TypeVar, cast
 from prisma_inprocess.drivers.base import Dialect, Driver
 from prisma_inprocess.errors import EngineError, Fault
 from prisma_inprocess.plan.data_map import compile_data_map
+from prisma_inprocess.plan.early_mapping import map_early
 from prisma_inprocess.plan.records import (
     JoinChild,
     Operations,
-    as_dicts,
     as_list,
-    attach,
     difference,
     is_empty,
+    joined,
     map_field,
     some_of,
 )
@@ -94,8 +94,9 @@ class _Compiler:
         kind = raw["type"]
         arguments: Any = raw.get("args")
         if kind == "dataMap":
-            mapper = compile_data_map(arguments["structure"], arguments["enums"], self._dialect)
-            return arguments["expr"], lambda value, run, scope: mapper(value)
+            expression, structure = map_early(arguments["expr"], arguments["structure"], arguments["enums"])
+            mapper = compile_data_map(structure, arguments["enums"], self._dialect)
+            return expression, lambda value, run, scope: mapper(value)
         if kind == "unique":
             return arguments, _unique
         if kind == "reverse":
@@ -238,27 +239,26 @@ class _Compiler:
     def _node_join(self, arguments: dict[str, Any]) -> Plan:
         parent = self.node(arguments["parent"])
         strict = bool(arguments.get("canAssumeStrictEquality"))
-        children = [
-            (
-                self.node(child["child"]),
-                JoinChild(
-                    [(one, other) for one, other in child["on"]], child["parentField"], bool(child["isRelationUnique"])
-                ),
-            )
-            for child in arguments["children"]
-        ]
+        children = [(self.node(child["child"]), self._join_child(child)) for child in arguments["children"]]
 
         async def join(run: Run, scope: Scope) -> Any:
             found = await parent(run, scope)
             if found is None:
                 return None
-            # Rows may be the driver's own immutable records, and the same row may be needed again unjoined.
-            parents = as_dicts(found)
+            parents = found if isinstance(found, list) else [found]
             for expression, child in children:
-                attach(parents, child, await expression(run, scope), strict=strict)
+                parents = joined(parents, child, await expression(run, scope), strict=strict)
             return parents if isinstance(found, list) else parents[0]
 
         return join
+
+    def _join_child(self, child: dict[str, Any]) -> JoinChild:
+        data_map = child.get("dataMap")
+        make = (
+            as_list if data_map is None else compile_data_map(data_map["structure"], data_map["enums"], self._dialect)
+        )
+        on = [(one, other) for one, other in child["on"]]
+        return JoinChild(on, child["parentField"], bool(child["isRelationUnique"]), make)
 
     def _node_transaction(self, arguments: dict[str, Any]) -> Plan:
         body = self.node(arguments)
@@ -297,8 +297,8 @@ async def _in_own_transaction(run: Run, body: Callable[[Run], Awaitable[T]]) -> 
     return result
 
 
-async def _fetch_all(run: Run, statements: list[Statement]) -> list[Any]:
-    return [row for sql, arguments in statements for row in await run.session.fetch(sql, arguments)]
+async def _fetch_all(run: Run, statements: list[Statement]) -> list[dict[str, Any]]:
+    return [row for sql, arguments in statements for row in (await run.session.fetch(sql, arguments)).as_dicts()]
 
 
 async def execute_all(run: Run, statements: list[Statement]) -> int:
@@ -315,11 +315,11 @@ def _unique(value: Any, run: Run, scope: Scope) -> Any:
         return value
     if len(value) > 1:
         raise EngineError(f"Expected zero or one element, got {len(value)}", "P2023")
-    return value[0] if value else None
+    return as_list(value)[0] if value else None
 
 
 def _reversed(value: Any, run: Run, scope: Scope) -> Any:
-    return some_of(value, value[::-1]) if isinstance(value, list) else value
+    return some_of(value, reversed(value)) if isinstance(value, list) else value
 
 
 def _required(value: Any, run: Run, scope: Scope) -> Any:

@@ -9,7 +9,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -20,28 +19,19 @@ Key = tuple[Any, ...]
 
 
 def as_list(value: Any) -> list[Any]:
+    """What a node gave, as a list whose rows are dicts."""
+    if isinstance(value, Rows):
+        return value.as_dicts()
     return value if isinstance(value, list) else [value]
 
 
-def as_dicts(value: Any) -> list[dict[str, Any]]:
-    """New dicts of rows, or of one row, which may be the driver's own immutable ones."""
-    if isinstance(value, Rows):
-        return [dict(zip(value.columns, row, strict=False)) for row in value]
-    return [dict(row) for row in as_list(value)]
-
-
-def some_of(rows: list[Any], chosen: Iterable[Any] = ()) -> list[Any]:
+def some_of(rows: list[Any], chosen: Iterable[Any]) -> list[Any]:
     """Some of the rows of a list, in any order, as a list of the same kind."""
     return Rows(rows.columns, chosen) if isinstance(rows, Rows) else list(chosen)
 
 
 def is_empty(value: Any) -> bool:
     return value is None or (isinstance(value, list) and not value)
-
-
-def row_key(row: Any, fields: Sequence[str]) -> Key:
-    """The values of some fields as something that can be looked up."""
-    return tuple(_hashable(row[field]) for field in fields)
 
 
 def _hashable(value: Any) -> Any:
@@ -52,34 +42,48 @@ def _hashable(value: Any) -> Any:
 
 @dataclass(slots=True, frozen=True)
 class JoinChild:
-    """One relation to attach to its parents."""
+    """One relation whose rows are joined to those of its parents.
+
+    Attributes:
+        on: The fields of a parent and of a child that are equal.
+        field: The field of a parent that holds its children.
+        is_unique: Whether a parent has one child at most.
+        make: What a parent holds of the rows of all children, in the same order.
+    """
 
     on: list[tuple[str, str]]
     field: str
     is_unique: bool
+    make: Callable[[list[Any]], list[Any]]
 
 
-def attach(parents: list[dict[str, Any]], join: JoinChild, children: Any, *, strict: bool) -> None:
-    """Put each child under the parents it belongs to. Without `strict`, keys are compared across number and text."""
-    groups = _grouped(children, [other for _, other in join.on], strict)
-    for key, parent in zip(_join_keys(parents, [one for one, _ in join.on], strict), parents, strict=True):
-        group = groups.get(key)
-        if join.is_unique:
-            parent[join.field] = None if group is None else group[-1]
-        else:
-            # Parents with the same key share one list: nothing that follows changes a list.
-            parent[join.field] = [] if group is None else group
+def joined(parents: list[Any], join: JoinChild, children: Any, *, strict: bool) -> list[Any]:
+    """New rows of the parents, each with its children. Without `strict`, keys are compared across number and text."""
+    found = _by_key(join, children, strict)
+    # Parents with the same key share one list: nothing that follows changes a list.
+    nothing: list[Any] | None = None if join.is_unique else []
+    own = [found.get(key, nothing) for key in _keys(parents, [one for one, _ in join.on], strict=strict)]
+    if isinstance(parents, Rows):
+        columns = (*parents.columns, join.field)
+        return Rows(columns, [(*row, related) for row, related in zip(parents, own, strict=True)])
+    return [{**row, join.field: related} for row, related in zip(parents, own, strict=True)]
 
 
-def _grouped(value: Any, fields: Sequence[str], strict: bool) -> dict[Any, list[Any]]:
-    rows = value if isinstance(value, Rows) else [row for row in as_list(value) if row is not None]
-    groups: defaultdict[Any, list[Any]] = defaultdict(partial(some_of, rows))
-    for key, row in zip(_join_keys(rows, fields, strict), rows, strict=True):
+def _by_key(join: JoinChild, children: Any, strict: bool) -> dict[Any, Any]:
+    rows = children if isinstance(children, Rows) else [row for row in as_list(children) if row is not None]
+    keys, made = _keys(rows, [other for _, other in join.on], strict=strict), join.make(rows)
+    return dict(zip(keys, made, strict=True)) if join.is_unique else _groups(keys, made)
+
+
+def _groups(keys: list[Any], rows: list[Any]) -> dict[Any, list[Any]]:
+    groups: defaultdict[Any, list[Any]] = defaultdict(list)
+    for key, row in zip(keys, rows, strict=True):
         groups[key].append(row)
     return groups
 
 
-def _join_keys(rows: Sequence[Any], fields: Sequence[str], strict: bool) -> list[Any]:
+def _keys(rows: Sequence[Any], fields: Sequence[str], *, strict: bool = True) -> list[Any]:
+    """The values of some fields of each row, as something that can be looked up."""
     convert = _hashable if strict else _comparable
     if len(fields) == 1:
         # The usual relation, by one field, which most often is a text: as it is, it is the key.
@@ -112,8 +116,12 @@ def _loose(value: Any) -> str:
 
 def difference(left: Any, right: Any, fields: Sequence[str]) -> list[Any]:
     """The rows of `left` that have no counterpart in `right`."""
-    taken = {None if row is None else row_key(row, fields) for row in as_list(right)}
-    return [row for row in as_list(left) if (None if row is None else row_key(row, fields)) not in taken]
+    taken = {_key(row, fields) for row in as_list(right)}
+    return [row for row in as_list(left) if _key(row, fields) not in taken]
+
+
+def _key(row: dict[str, Any] | None, fields: Sequence[str]) -> Key | None:
+    return None if row is None else tuple(_hashable(row[field]) for field in fields)
 
 
 def map_field(value: Any, field: str) -> Any:
@@ -121,9 +129,7 @@ def map_field(value: Any, field: str) -> Any:
         return list(_values(value, field))
     if isinstance(value, list):
         return [map_field(item, field) for item in value]
-    if isinstance(value, dict):
-        return value.get(field)
-    return value[field] if hasattr(value, "keys") else value
+    return value.get(field) if isinstance(value, dict) else value
 
 
 @dataclass(slots=True, frozen=True)
@@ -169,15 +175,15 @@ class Operations:
         if self.distinct is not None:
             rows = _distinct(rows, [*self.distinct, *(self.linking or ())])
         if self.paginated:
-            rows = self._paginate(rows, wanted)
+            rows = some_of(rows, self._paginate(rows, wanted))
         if self.reverse:
-            rows = rows[::-1]
-        return [self._nested(row, run, scope) for row in rows] if self.nested else some_of(value, rows)
+            rows = some_of(rows, reversed(rows))
+        return [self._nested(row, run, scope) for row in as_list(rows)] if self.nested else rows
 
     def _apply_to_one(self, row: Any, wanted: dict[str, Any] | None, run: Run, scope: Scope) -> Any:
         if self.paginated and (self.skip > 0 or self.take == 0):
             return None
-        if wanted is not None and not self._matches(row, wanted):
+        if wanted is not None and not self._matches([row[field] for field in wanted], wanted):
             return None
         return self._nested(row, run, scope)
 
@@ -192,23 +198,22 @@ class Operations:
     def _paginate(self, rows: list[Any], wanted: dict[str, Any] | None) -> list[Any]:
         if self.linking is None:
             return self._page(rows, wanted)
-        groups: dict[Key, list[Any]] = {}
-        for row in rows:
-            groups.setdefault(row_key(row, self.linking), []).append(row)
-        return [row for group in groups.values() for row in self._page(group, wanted)]
+        groups = _groups(_keys(rows, self.linking), rows)
+        return [row for group in groups.values() for row in self._page(some_of(rows, group), wanted)]
 
     def _page(self, rows: list[Any], wanted: dict[str, Any] | None) -> list[Any]:
         start = 0
         if wanted is not None:
-            found = next((position for position, row in enumerate(rows) if self._matches(row, wanted)), None)
+            columns = zip(*(_values(rows, field) for field in wanted), strict=True)
+            found = next((number for number, row in enumerate(columns) if self._matches(row, wanted)), None)
             if found is None:
                 return []
             start = found
         start += self.skip
         return rows[start:] if self.take is None else rows[start : start + self.take]
 
-    def _matches(self, row: Any, wanted: dict[str, Any]) -> bool:
-        return all(self._same(row[field], value) for field, value in wanted.items())
+    def _matches(self, values: Sequence[Any], wanted: dict[str, Any]) -> bool:
+        return all(map(self._same, values, wanted.values()))
 
     def _same(self, stored: Any, wanted: Any) -> bool:
         """Equality across what a database returns and what a caller passes: uuid and text, number and text, dates."""
@@ -226,15 +231,11 @@ class Operations:
         return str(stored) == str(wanted)
 
 
-def _distinct(rows: Iterable[Any], fields: Sequence[str]) -> list[Any]:
-    seen: set[Key] = set()
-    kept = []
-    for row in rows:
-        key = row_key(row, fields)
-        if key not in seen:
-            seen.add(key)
-            kept.append(row)
-    return kept
+def _distinct(rows: list[Any], fields: Sequence[str]) -> list[Any]:
+    first: dict[Any, Any] = {}
+    for key, row in zip(_keys(rows, fields), rows, strict=True):
+        first.setdefault(key, row)
+    return some_of(rows, first.values())
 
 
 Transform = Callable[[Any, Run, Scope], Any]

@@ -63,10 +63,9 @@ class RowMapper:
         pick = self._position_pick(rows.columns) if isinstance(rows, Rows) else self._by_name
         return self._map(rows, pick)
 
-    def one(self, row: Any) -> dict[str, Any]:
-        """Map one row: the driver's own, or a dict."""
-        pick = self._by_name if isinstance(row, dict) else self._position_pick(tuple(row.keys()))
-        return self._map([row], pick)[0]
+    def one(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Map one row."""
+        return self._map([row], self._by_name)[0]
 
     def _map(self, rows: list[Any], pick: Pick | None) -> list[dict[str, Any]]:
         try:
@@ -110,7 +109,7 @@ def _compile(shape: Shape, leaves: Sequence[Leaf]) -> Callable[[Iterable[Sequenc
     """A function from the leaves' values to dicts, such as
 
     def build(rows):
-        return [{'id': v0 if type(v0) is t0 or v0 is None else d0(v0), 'at': None if v1 is None else d1(v1)}
+        return [{'id': v0 if v0.__class__ is t0 or v0 is None else d0(v0), 'at': None if v1 is None else d1(v1)}
                 for (v0, v1, ) in rows]
     """
     names = "".join(f"v{number}, " for number in range(len(leaves)))
@@ -140,4 +139,4 @@ def _expression(number: int, leaf: Leaf) -> str:
         return f"[] if {value} is None else {decoded}"
     if leaf.decoded is None:
         return f"None if {value} is None else {decoded}"
-    return f"{value} if type({value}) is t{number} or {value} is None else {decoded}"
+    return f"{value} if {value}.__class__ is t{number} or {value} is None else {decoded}"
