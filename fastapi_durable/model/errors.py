@@ -39,7 +39,8 @@ DurableError
 │   ├── RunFailedError
 │   ├── RunCancelledError
 │   └── RunDeadError
-└── ResultTimeoutError              the run was not finished in time
+├── ResultTimeoutError              the run was not finished in time
+└── NoWorkerError                   no live worker can drive the run that a caller waits for
 
 FatalError                          raised by user code: do not retry
 """
@@ -626,3 +627,23 @@ class ResultTimeoutError(DurableError, TimeoutError):
         super().__init__(f"run {run_id!r} is still {status} after {timeout}. It continues")
         self.run_id = run_id
         self.status = status
+
+
+class NoWorkerError(DurableError):
+    """No live worker can drive the run that a caller waits for. The run stays, and a worker that starts drives it.
+
+    Attributes:
+        run_id: Id of the run.
+        workflow: Workflow of the run.
+        version: Version of the workflow.
+    """
+
+    def __init__(self, run_id: str, workflow: str, version: str, *, namespace: str, waited: timedelta) -> None:
+        super().__init__(
+            f"run {run_id!r} has waited for a worker for {waited}: no live worker of namespace {namespace!r} has "
+            f"workflow {workflow!r} in version {version!r}. The run stays, and a worker that starts drives it. Start a "
+            "worker that has this version. To wait longer, raise the setting no_worker_after"
+        )
+        self.run_id = run_id
+        self.workflow = workflow
+        self.version = version

@@ -349,6 +349,7 @@ class Starts:
             clock=kernel.clock,
             codec=kernel.codec,
             notifications=kernel.notifications,
+            workers=kernel.live_workers,
             is_open=is_open,
         )
 

@@ -24,6 +24,7 @@ from fastapi_durable.model.errors import (
     EntityNotRegisteredError,
     InputValidationError,
     NotStartedError,
+    NoWorkerError,
     ResultTimeoutError,
     RunExistsError,
     RunIdTakenError,
@@ -62,6 +63,7 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    NoWorkerError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreConflictError: HTTPStatus.SERVICE_UNAVAILABLE,
     TransactionExpiredError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -264,6 +266,8 @@ def _neutral(error: DurableError) -> str | None:
     match error:
         case StoreUnavailableError() | StoreConflictError() | TransactionExpiredError():
             return "the database cannot be used at the moment"
+        case NoWorkerError():
+            return f"run {error.run_id!r} waits for a worker, and continues when one has started"
         case NotStartedError():
             return "the application has not started, or is stopping"
         case StoreError():

@@ -23,7 +23,7 @@ PUBLIC = {
     "fastapi_durable.errors": """
         ChildFailedError ConfigurationError DefinitionError DurableError EntityNotRegisteredError
         EntityOperationError FatalError GatherError InjectionError InputValidationError LeaseLostError
-        NonDeterminismError NotStartedError OutsideWorkflowError ResultTimeoutError RunCancelledError
+        NoWorkerError NonDeterminismError NotStartedError OutsideWorkflowError ResultTimeoutError RunCancelledError
         RunDeadError RunExistsError RunFailedError RunIdTakenError RunNotCommittedError RunNotFoundError
         RunStateError RunUnsuccessfulError
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
