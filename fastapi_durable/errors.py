@@ -43,6 +43,7 @@ from fastapi_durable.model.errors import (
     TooManyDelayedStartsError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
+    WorkflowNotServedError,
 )
 
 __all__ = [
@@ -88,4 +89,5 @@ __all__ = [
     "TooManyDelayedStartsError",
     "TransactionExpiredError",
     "WorkflowNotRegisteredError",
+    "WorkflowNotServedError",
 ]

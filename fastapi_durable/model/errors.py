@@ -14,6 +14,7 @@ DurableError
 ├── SerializationError              a value has no JSON form, or the stored form does not fit the type
 │   └── InputValidationError        what a caller gave does not validate: an input, an option, a payload
 ├── WorkflowNotRegisteredError      unknown name or version
+├── WorkflowNotServedError          no live worker has the workflow that a client starts by name
 ├── StepNotRegisteredError          unknown name of a step
 ├── EntityNotRegisteredError        this engine does not know the entity
 ├── RunNotFoundError
@@ -196,6 +197,28 @@ class WorkflowNotRegisteredError(DurableError):
         self.name = name
         self.version = version
         self.registered = tuple(registered)
+
+
+class WorkflowNotServedError(DurableError):
+    """No live worker has the workflow that a client starts by name. Nothing was started.
+
+    Attributes:
+        name: Name that was asked for.
+        version: Version that was asked for. None: any.
+        served: The workflows that the live workers have.
+    """
+
+    def __init__(self, name: str, version: str | None, *, namespace: str, served: Sequence[str]) -> None:
+        wanted = f"{name!r}" if version is None else f"{name!r} in version {version!r}"
+        known = ", ".join(served) or "none"
+        super().__init__(
+            f"no run was started: no live worker of namespace {namespace!r} has a workflow {wanted} (live workers "
+            f"have: {known}). Start a worker that has it. To start the run before the worker, pass "
+            "unserved='start' and version="
+        )
+        self.name = name
+        self.version = version
+        self.served = tuple(served)
 
 
 class StepNotRegisteredError(DurableError):

@@ -190,10 +190,16 @@ async def test_a_worker_that_may_not_drive_the_run_is_none(
         await refused(caller(stores[0]).execute("echo", "hello", version="1"))
 
 
+async def has_workers(store: StateStore, number: int) -> bool:
+    return len(await store.list_workers()) == number
+
+
 async def test_old_and_new_versions_side_by_side_are_told_apart(stores: Stores) -> None:
     """As during a rolling deploy."""
     service = caller(stores[0])
-    async with running_engine(stores[1], echo), running_engine(stores[1], newer_echo):
+    older = running_engine(stores[1], echo, config=tuned(FAST, instance_id="older"))
+    async with older, running_engine(stores[1], newer_echo):
+        await until(partial(has_workers, stores[0], 2))
         assert await service.execute("echo", "old", version="1") == "old"
         assert await service.execute("echo", "new", version="2") == "new"
     async with running_engine(stores[1], echo):

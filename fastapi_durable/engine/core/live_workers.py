@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Final
 
 from fastapi_durable.engine.core.dispatch import LocalWorker
+from fastapi_durable.engine.core.registry import version_order
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Run, WorkerRecord
 from fastapi_durable.store.base import StateStore
@@ -69,15 +70,49 @@ class LiveWorkers:
         """
         if self._local.dispatcher is not None and self._local.dispatcher.may_drive(run):
             return True
+        return await self.serve(store, run.workflow, run.workflow_version, namespace=run.namespace)
+
+    async def serve(self, store: StateStore, workflow: str, version: str | None, *, namespace: str) -> bool:
+        """Return whether a live worker knows a workflow and drives a namespace, by its heartbeat.
+
+        Args:
+            store: Store to read the heartbeats from, unless they were read a moment ago and the answer is yes.
+            workflow: Name of the workflow.
+            version: Version of the workflow. None: any.
+            namespace: The namespace.
+        """
+
+        def is_served() -> bool:
+            versions = self.served(namespace).get(workflow, [])
+            return bool(versions) if version is None else version in versions
+
         asked_at = asyncio.get_running_loop().time()
         holds_until = None if self._looked_at is None else self._looked_at + self.period.total_seconds()
-        if holds_until is not None and asked_at < holds_until and self._is_known(run):
+        if holds_until is not None and asked_at < holds_until and is_served():
             return True
         async with self._looking:
             # Callers that asked at the same time share a look. A no that is older than the question does not count.
             if self._looked_at is None or self._looked_at < asked_at:
                 await self._look(store)
-        return self._is_known(run)
+        return is_served()
+
+    def served(self, namespace: str) -> dict[str, list[str]]:
+        """Return the versions of each workflow that the live workers of a namespace know, as the last look found them.
+
+        Args:
+            namespace: The namespace.
+
+        Returns:
+            The versions by workflow, the newest last.
+        """
+        known: dict[str, set[str]] = {}
+        for worker in self._alive():
+            if worker.namespace in (None, namespace):
+                for each in worker.workflows:
+                    # A version may contain the sign, too, and a name as well: both readings count.
+                    for at in (index for index, sign in enumerate(each) if sign == "@"):
+                        known.setdefault(each[:at], set()).add(each[at + 1 :])
+        return {name: sorted(versions, key=version_order) for name, versions in known.items()}
 
     def are_in(self, namespace: str) -> bool:
         """Return whether the last look found a live worker that drives the runs of a namespace.
@@ -86,10 +121,6 @@ class LiveWorkers:
             namespace: The namespace.
         """
         return any(each.namespace in (None, namespace) for each in self._alive())
-
-    def _is_known(self, run: Run) -> bool:
-        wanted = f"{run.workflow}@{run.workflow_version}"
-        return any(each.namespace in (None, run.namespace) and wanted in each.workflows for each in self._alive())
 
     def _alive(self) -> list[WorkerRecord]:
         loop_time, now = asyncio.get_running_loop().time(), self._clock.now()

@@ -11,7 +11,6 @@ import asyncio
 from fastapi_durable.engine.core.live_workers import LiveWorkers
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.due import waiting_since
-from fastapi_durable.model.duration import LONGEST
 from fastapi_durable.model.errors import NoWorkerError
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.base import StateStore
@@ -38,8 +37,6 @@ class Unserved:
         Raises:
             NoWorkerError: for `no_worker_after`, a worker could have claimed the run, and none is alive that may.
         """
-        if self._workers.patience == LONGEST:
-            return
         if not self._wants_worker(run):
             self._looks_at = None
             return
