@@ -107,8 +107,8 @@ class SyncDurableClient:
             A handle to the run.
 
         Raises:
-            InputValidationError, WorkflowNotServedError, RunIdTakenError, RunExistsError, TooManyDelayedStartsError,
-                StoreUnavailableError: as `DurableClient.start`.
+            InputValidationError, WorkflowNotServedError, RunIdTakenError, RunExistsError: as `DurableClient.start`.
+            TooManyDelayedStartsError, StoreUnavailableError: as `DurableClient.start`.
             ConfigurationError: the client is not open, or the caller runs in an event loop.
         """
         handle = self._call("start", lambda: self._client.start(workflow, input, returns=returns, **options))
@@ -178,8 +178,8 @@ class SyncDurableClient:
             The output of the run.
 
         Raises:
-            RunFailedError, RunCancelledError, RunDeadError, ResultTimeoutError, NoWorkerError, RunNotFoundError,
-                SerializationError: as `DurableClient.result`.
+            RunFailedError, RunCancelledError, RunDeadError, ResultTimeoutError: as `DurableClient.result`.
+            NoWorkerError, RunNotFoundError, SerializationError: as `DurableClient.result`.
             ConfigurationError: the client is not open, or the caller runs in an event loop.
         """
         return self._call("result", lambda: self._client.result(run_id, returns, timeout=timeout))
@@ -370,8 +370,8 @@ class SyncRunHandle(Generic[T]):
             The output of the run.
 
         Raises:
-            RunFailedError, RunCancelledError, RunDeadError, ResultTimeoutError, NoWorkerError, RunNotFoundError,
-                SerializationError: as `RunHandle.result`.
+            RunFailedError, RunCancelledError, RunDeadError, ResultTimeoutError: as `RunHandle.result`.
+            NoWorkerError, RunNotFoundError, SerializationError: as `RunHandle.result`.
             ConfigurationError: the client is not open, or the caller runs in an event loop.
         """
         return self._client._call("result", lambda: self._handle.result(timeout))
