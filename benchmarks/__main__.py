@@ -65,7 +65,7 @@ def main() -> None:
     results: dict[str, dict[str, list[dict[str, float]]]] = {}
     done, begin = 0, time.monotonic()
     with server() as running, tempfile.TemporaryDirectory() as directory:
-        os.environ["BENCHMARK_SERVER"] = str(running.process_id)
+        os.environ |= {"BENCHMARK_SERVER": str(running.process_id), "BENCHMARK_PSQL": str(running.programs / "psql")}
         while done < rounds and (not done or (time.monotonic() - begin) * (done + 1) / done < minutes * 60):
             # Interleaved, so that a busy minute hits every system alike.
             for plan in plans:

@@ -11,10 +11,12 @@ PEER_CASES: Final = {
     "16 x 100 steps": 2,
 }
 """Callers, and for how many seconds they call."""
-JOB_CASES: Final = {name: size for name, size in PEER_CASES.items() if "steps" not in name}
-DBOS_CASES: Final = {**PEER_CASES, "signal to receipt": 20, "resume of killed runs": 200}
+_SIZE: Final = {"footprint": 500}
+JOB_CASES: Final = {name: size for name, size in PEER_CASES.items() if "steps" not in name} | _SIZE
+DBOS_CASES: Final = {**PEER_CASES, **_SIZE, "signal to receipt": 20, "resume of killed runs": 200}
 OUR_CASES: Final = {
     **PEER_CASES,
+    **_SIZE,
     "signal to receipt": 60,
     "replay": 1000,
     "pick-up by another process": 10,
@@ -36,12 +38,14 @@ FULL: Final = {
     "resume of killed runs": 1000,
     "long run": 10_000,
     "beside finished runs": 1_000_000,
+    "footprint": 5000,
 }
 """Sizes of the full form."""
 OURS_IN_FULL: Final = {"replay of a long run": 10_000}
 """Cases of the full form only."""
 ONCE: Final = frozenset(
     {
+        "footprint",
         "cold start",
         "pick-up by another process",
         "idle",
@@ -72,7 +76,7 @@ class SystemPlan:
     module: str
     database: str
     environment: str | None = None
-    cases: dict[str, int] = field(default_factory=lambda: dict(PEER_CASES))
+    cases: dict[str, int] = field(default_factory=lambda: {**PEER_CASES, **_SIZE})
     set_up: tuple[str, ...] | None = None
 
     def sizes(self, number: int, *, full: bool) -> dict[str, int]:

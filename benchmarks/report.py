@@ -25,6 +25,7 @@ _SHOWN: Final = {
     "long run": ("per_second", "growth"),
     "beside finished runs": ("start_growth", "claim_growth", "timers_growth"),
     "idle": ("cpu_ms", "statements"),
+    "footprint": ("bytes", "step_bytes", "written_bytes", "dead_rows"),
     "commits, 1 caller": ("per_second", "cpu_ms"),
     "commits, 16 callers": ("per_second", "cpu_ms"),
 }
@@ -36,6 +37,10 @@ _WORDS: Final = {
     "statements": "statements",
     "total_ms": "ms",
     "megabytes": "MB",
+    "bytes": "bytes a run",
+    "step_bytes": "bytes a further step",
+    "written_bytes": "bytes written a run",
+    "dead_rows": "dead row versions a run",
     "growth": "a late step to an early one",
     "start_growth": "start",
     "claim_growth": "claim",

@@ -14,6 +14,8 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
+from benchmarks.footprint import footprint
+
 
 class System(Protocol):
     """A system with a worker that runs in this process. Methods that it lacks are cases that it is not measured in."""
@@ -119,6 +121,10 @@ def own(name: str) -> Case:
     return case
 
 
+async def _footprint(system: Any, size: int) -> dict[str, float]:
+    return await footprint(system, sys.argv[1], size)
+
+
 CASES: dict[str, Case] = {
     "one step, 1 caller": one_step(1),
     "one step, 16 callers": one_step(16),
@@ -136,6 +142,7 @@ CASES: dict[str, Case] = {
     "resume of killed runs": own("resume"),
     "idle": own("idle"),
     "waiting runs": own("waiting"),
+    "footprint": _footprint,
     "commits, 1 caller": own("commits_alone"),
     "commits, 16 callers": own("commits_together"),
 }

@@ -42,6 +42,7 @@ from fastapi_durable.model.errors import (
     TaskFailedError,
     TooManyDelayedStartsError,
     TransactionExpiredError,
+    UpdateFailedError,
     WorkflowNotRegisteredError,
     WorkflowNotServedError,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "TaskFailedError",
     "TooManyDelayedStartsError",
     "TransactionExpiredError",
+    "UpdateFailedError",
     "WorkflowNotRegisteredError",
     "WorkflowNotServedError",
 ]

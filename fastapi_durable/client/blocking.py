@@ -216,22 +216,38 @@ class SyncDurableClient:
         """
         return self._call("signal", lambda: self._client.signal(token, payload, signal_id=signal_id))
 
-    def update(self, run_id: str, name: str, value: Any = None) -> UpdateResult:
+    def update(
+        self,
+        run_id: str,
+        name: str,
+        value: Any = None,
+        *,
+        wait: Duration | None = None,
+        answer_type: Any = Any,
+    ) -> UpdateResult:
         """Send a value to `ctx.on_update(name)` of a run; see `DurableClient.update`.
 
         Args:
             run_id: Id of the run.
             name: Name of the update.
             value: A JSON value or a pydantic model.
+            wait: How long to wait for the answer of `ctx.on_update(name, answer=...)`. None: return as soon as the
+                update is accepted.
+            answer_type: Type of the answer. Default: the plain JSON value.
 
         Returns:
-            Whether the update was accepted, and the reason if it was not.
+            Whether the update was accepted, the reason if it was not, and the answer.
 
         Raises:
-            InputValidationError: the value has no JSON form.
+            UpdateFailedError: the function that answers raised an error.
+            InputValidationError: the value has no JSON form, or `wait` is not a duration.
+            SerializationError: the answer does not fit `answer_type`.
+            RunNotFoundError: the run was deleted while this call waited.
             ConfigurationError: the client is not open, or the caller runs in an event loop.
         """
-        return self._call("update", lambda: self._client.update(run_id, name, value))
+        return self._call(
+            "update", lambda: self._client.update(run_id, name, value, wait=wait, answer_type=answer_type)
+        )
 
     def cancel(self, run_id: str, *, compensate: bool = False) -> Run:
         """Cancel a run and its live descendants; see `DurableClient.cancel`.

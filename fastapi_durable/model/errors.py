@@ -33,6 +33,7 @@ DurableError
 ├── StepFailedError                 a step failed for good (raised in the workflow body)
 ├── ChildFailedError                a child run ended without a result (raised in the workflow body)
 ├── TaskFailedError                 `fail_task` was called for a task (raised in the workflow body)
+├── UpdateFailedError               the run answered an update with an error (raised by `service.update(wait=)`)
 ├── EntityOperationError            an operation of an entity failed (raised in the workflow body)
 ├── GatherError                     some of several children or branches failed (raised in the workflow body)
 ├── SignalTimeoutError              no signal before the deadline (raised in the workflow body)
@@ -539,6 +540,27 @@ class TaskFailedError(DurableError):
     @property
     def code(self) -> str | None:
         """The code of the reported error."""
+        return self.error.code
+
+
+class UpdateFailedError(DurableError):
+    """The function that answers an update raised an error. The run has accepted the update.
+
+    Attributes:
+        run_id: Id of the run.
+        update: Name of the update.
+        error: The error of the function.
+    """
+
+    def __init__(self, run_id: str, update: str, error: ErrorRecord) -> None:
+        super().__init__(f"update {update!r} of run {run_id!r} failed: {error.message}")
+        self.run_id = run_id
+        self.update = update
+        self.error = error
+
+    @property
+    def code(self) -> str | None:
+        """The code of the error."""
         return self.error.code
 
 

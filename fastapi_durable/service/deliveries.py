@@ -1,6 +1,7 @@
 """Messages of callers to runs: signals, events, updates, callbacks and results of tasks."""
 
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar, overload
 
@@ -14,13 +15,14 @@ from fastapi_durable.engine.primitives.event import checked_event_name, publish_
 from fastapi_durable.engine.primitives.run_event import awaited_value
 from fastapi_durable.engine.primitives.signal import deliver_signal, deliver_within
 from fastapi_durable.engine.primitives.task import end_task
-from fastapi_durable.engine.primitives.update import UpdateResult, offer_update
+from fastapi_durable.engine.primitives.update import UpdateResult, answer_key, offer_update
 from fastapi_durable.engine.primitives.webhook import Callback, deliver_callback
 from fastapi_durable.engine.runs.addressing import require_visible, resolve_run
+from fastapi_durable.engine.runs.completion import failure_of, value_of
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.input import encode_sent
 from fastapi_durable.model.duration import Duration, parse_duration
-from fastapi_durable.model.errors import InputValidationError
+from fastapi_durable.model.errors import InputValidationError, UpdateFailedError
 from fastapi_durable.model.records import ErrorRecord, Json
 from fastapi_durable.model.reserved import checked_text, checked_token
 
@@ -119,7 +121,15 @@ class Deliveries:
             kernel.notifications.work_available()
         return published
 
-    async def update(self, run_id: str, name: str, value: Any = None) -> UpdateResult:
+    async def update(
+        self,
+        run_id: str,
+        name: str,
+        value: Any = None,
+        *,
+        wait: Duration | None = None,
+        answer_type: Any = Any,
+    ) -> UpdateResult:
         """Send a value to `ctx.on_update(name)` of a run. The workflow's validator checks the value first.
 
         The update is refused with a reason in four cases: no run has this id, the run has ended or is being cancelled,
@@ -130,17 +140,35 @@ class Deliveries:
             run_id: Id of the run.
             name: Name of the update.
             value: Any value that pydantic serialises.
+            wait: How long to wait for the answer of `ctx.on_update(name, answer=...)`. It arrives from whatever process
+                drives the run. None: the call returns as soon as the update is accepted.
+            answer_type: Type of the answer. Default: the plain JSON value.
 
         Returns:
-            Whether the update was accepted, and the reason if it was not.
+            Whether the update was accepted, the reason if it was not, and the answer. Without an answer in time, or if
+            the run ended without one, `answered` is False. The update stays accepted.
 
         Raises:
-            InputValidationError: the value has no JSON form.
+            UpdateFailedError: the function that answers raised an error.
+            InputValidationError: the value has no JSON form, or `wait` is not a duration, or is given inside a
+                transaction.
+            SerializationError: the answer does not fit `answer_type`.
+            RunNotFoundError: the run was deleted while this call waited.
         """
         kernel = self._kernel
         encoded = encode_sent(kernel.codec, value, what=f"the value of update {name!r}")
         checked_part("name of an update", name)
-        return await offer_update(kernel, run_id, name, encoded)
+        if wait is None:
+            return await offer_update(kernel, run_id, name, encoded)
+        limit, update_id = self._checked_wait(wait), uuid.uuid4().hex
+        result = await offer_update(kernel, run_id, name, encoded, update_id)
+        shown = await awaited_value(kernel, run_id, answer_key(update_id), limit) if result.accepted else None
+        if shown is None:
+            return result
+        if failure := failure_of(shown.output):
+            raise UpdateFailedError(run_id, name, failure)
+        answer = kernel.codec.decode(value_of(shown.output), answer_type, what=f"the answer to update {name!r}")
+        return replace(result, answered=True, answer=answer)
 
     @overload
     async def get_value(self, run_id: str, key: str, type: type[T], /, *, wait: Duration | None = None) -> T | None: ...
@@ -255,7 +283,7 @@ class Deliveries:
     def _checked_wait(self, wait: Duration) -> timedelta:
         if not self._may_wait:
             raise InputValidationError(
-                "wait must not be given inside a transaction, which would be held open. Call get_value of the service"
+                "wait must not be given inside a transaction, which would be held open. Make the call with the service"
             )
         try:
             return parse_duration(wait)

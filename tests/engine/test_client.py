@@ -292,6 +292,17 @@ async def test_a_run_is_signalled_updated_read_and_cancelled(stores: Stores) -> 
                 await call("none")
 
 
+async def test_an_update_is_answered(stores: Stores) -> None:
+    @workflow
+    async def doubling(ctx: WorkflowContext) -> None:
+        await ctx.on_update("double", int, answer=lambda number: 2 * number)
+
+    async with served(stores, doubling) as by_name:
+        await by_name.start("doubling", run_id="r")
+        found = await by_name.update("r", "double", 4, wait="60s", answer_type=int)
+        assert (found.accepted, found.answer) == (True, 8)
+
+
 async def test_the_newest_version_of_the_live_workers_is_started(stores: Stores) -> None:
     """As during a rolling deploy."""
     async with served(stores, checkout) as by_name:

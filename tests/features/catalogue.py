@@ -213,8 +213,10 @@ async def _settle(world: World, number: int) -> None:
     await _publish(world, number)
 
     async def collected() -> bool:
+        """The event was taken: what collects events rests until its window ends, not until the first event comes."""
         collecting = await world.store.list_runs(RunQuery(workflow="__evt_debounce", statuses=LIVE_STATUSES))
-        return [run.status for run in collecting] == [RunStatus.SUSPENDED]
+        now = world.clock.now()
+        return [run.status for run in collecting if run.wake_at and run.wake_at > now] == [RunStatus.SUSPENDED]
 
     await until(collected)
     world.clock.move(minutes=1)

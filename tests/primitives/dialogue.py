@@ -8,6 +8,7 @@ from fastapi_durable.engine.primitives.task import TaskTicket
 from fastapi_durable.engine.primitives.webhook import Callback
 from fastapi_durable.model.errors import RunStateError, SignalTimeoutError, TaskFailedError
 from tests.primitives.case import Case, Desk
+from tests.primitives.work import double
 
 
 def check_address(address: str) -> str | None:
@@ -32,6 +33,29 @@ async def update(desk: Desk) -> None:
         return bool((await engine.update(key, "address", "Main Street")).accepted)
 
     await desk.until(offer)
+
+
+@workflow
+async def answered(ctx: WorkflowContext, key: str) -> int:
+    async def doubled(value: int) -> int:
+        return await ctx.step(double, value)
+
+    return await ctx.on_update("number", int, answer=doubled)
+
+
+async def ask_for_answer(desk: Desk) -> None:
+    """A caller that died looks first, and its answer is lost to it: the run made it all the same."""
+    key = desk.key
+
+    async def ask(engine: Any) -> bool:
+        run = await desk.store.find_run(key)
+        if run is None or run.status.is_terminal:
+            return True
+        result = await engine.update(key, "number", 2, wait="60s")
+        assert not result.answered or result.answer == 4
+        return bool(result.accepted)
+
+    await desk.until(ask)
 
 
 @workflow
@@ -104,6 +128,7 @@ async def call_back(desk: Desk) -> None:
 
 CASES = [
     Case(name="on_update", workflows=(updated,), result="Main Street", writes=6, outside=update),
+    Case(name="on_update, answered", workflows=(answered,), result=4, writes=8, outside=ask_for_answer),
     Case(name="set_value", workflows=(shown,), result=100, writes=2, outside=read_along, outcome=last_shown),
     Case(name="breakpoint", workflows=(stopped,), result="went on", writes=8, outside=let_go_on),
     Case(name="task", workflows=(tasks,), result=[3, "out of stock"], writes=10, outside=report),

@@ -197,6 +197,10 @@ class Sweep:
         return 1
 
 
+async def described(receipt: Receipt) -> str:
+    return receipt.text
+
+
 async def dispatch(ticket: TaskTicket) -> None:
     assert_type(ticket.token, str)
 
@@ -238,6 +242,8 @@ async def dialogue(ctx: WorkflowContext, order: Order) -> list[int]:
     assert_type(await ctx.stream("orders", Order).extend([order]), int)
     assert_type(await ctx.stream("anything").append(1), int)
     assert_type(current_step().stream("orders", Order), StepStream[Order])
+    assert_type(await ctx.on_update("address", Receipt, answer=describe), str)
+    assert_type(await ctx.on_update("address", Receipt, answer=described), str)
     assert_type(await ctx.breakpoint("look"), None)
     assert_type(await ctx.task("pick", dispatch, int, timeout="1h"), int)
     assert_type(await ctx.task("pack", dispatch), Any)

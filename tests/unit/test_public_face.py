@@ -29,7 +29,8 @@ PUBLIC = {
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError
         StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError
-        TooManyDelayedStartsError TransactionExpiredError WorkflowNotRegisteredError WorkflowNotServedError
+        TooManyDelayedStartsError TransactionExpiredError UpdateFailedError WorkflowNotRegisteredError
+        WorkflowNotServedError
     """,
     "fastapi_durable.events": """
         Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog StepStream

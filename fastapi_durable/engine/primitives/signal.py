@@ -14,11 +14,12 @@ from fastapi_durable.engine.core.dispatch import LocalDispatch
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.primitives.wait import SIGNAL_TIMEOUT, TAKEN_CODE, Deadline, LockedWait
 from fastapi_durable.engine.runs.awaited_type import told_type
-from fastapi_durable.engine.runs.delivery import deliver_to_resting, deliver_to_waiter, tell_receiver
+from fastapi_durable.engine.runs.delivery import deliver_to_resting, deliver_to_waiter, delivery_id_of, tell_receiver
 from fastapi_durable.engine.runs.namespaces import is_visible, namespace_of
 from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import InputValidationError, SignalTimeoutError, SignalTokenTakenError
 from fastapi_durable.model.records import (
+    BufferedSignal,
     Checkpoint,
     CheckpointStatus,
     ErrorRecord,
@@ -79,15 +80,27 @@ class Signal(LockedWait[Any]):
         other = None if waiter is None else await transaction.find_run(waiter.run_id)
         if other is not None and other.namespace != namespace:
             # The signal was for this run's namespace; a run of another one may wait for the token by now.
-            await transaction.buffer_signal(kept_name(namespace, self._token), late.output, now=late.finished_at)
+            await transaction.buffer_signal(
+                kept_name(namespace, self._token),
+                late.output,
+                now=late.finished_at,
+                signal_id=delivery_id_of(late),
+            )
             return None
-        return await deliver_or_buffer(transaction, self._token, late.output, namespace=namespace, now=late.finished_at)
+        return await deliver_or_buffer(
+            transaction,
+            self._token,
+            late.output,
+            namespace=namespace,
+            now=late.finished_at,
+            delivery_id=delivery_id_of(late),
+        )
 
     async def take(self, transaction: StoreTransaction) -> Checkpoint | None:
         token, waiter = self._token, self.waiter
         signal = await transaction.take_buffered_signal(kept_name(self.turn.run.namespace, token))
         if signal is not None:
-            row = self.row(CheckpointStatus.COMPLETED, output=signal.payload)
+            row = self.row(CheckpointStatus.COMPLETED, input=self.input_of(signal), output=signal.payload)
         elif self.is_over:
             error = ErrorRecord(message=f"no signal {token!r} before its deadline", code=SIGNAL_TIMEOUT)
             row = self.row(CheckpointStatus.FAILED, error=error)
@@ -100,6 +113,10 @@ class Signal(LockedWait[Any]):
             row = self.row(CheckpointStatus.FAILED, output=owner, error=error)
         await transaction.remove_signal_waiter(waiter)
         return await self.record_in(transaction, row)
+
+    def input_of(self, signal: BufferedSignal, /) -> Json:  # noqa: ARG002 (for updates)
+        """What the row says of the signal beside its payload."""
+        return None
 
     async def begin(self, transaction: StoreTransaction) -> None:
         """See `LockedWait`; the row of the position tells the type."""
@@ -229,22 +246,26 @@ async def deliver_or_buffer(
     place: LocalDispatch | None = None,
     codec: Codec | None = None,
     what: str = "the payload",
+    delivery_id: str | None = None,
 ) -> Run | None:
     """Deliver a signal, or keep it; the transaction holds the token's lock.
 
     Args:
         namespace: If it is kept, only runs of this namespace find it.
         codec, what: As for `deliver_to_waiter`, which raises.
+        delivery_id: Id by which the run may answer. A signal that is kept has it instead of `signal_id`.
 
     Returns:
         The run that received it; None: it is kept.
     """
     waiter = await transaction.find_signal_waiter(token)
     if waiter is not None:
-        receiver = await deliver_to_waiter(transaction, waiter, payload, now=now, place=place, codec=codec, what=what)
+        receiver = await deliver_to_waiter(
+            transaction, waiter, payload, now=now, place=place, codec=codec, what=what, delivery_id=delivery_id
+        )
         if receiver is not None:
             return receiver
-    await transaction.buffer_signal(kept_name(namespace, token), payload, now=now, signal_id=signal_id)
+    await transaction.buffer_signal(kept_name(namespace, token), payload, now=now, signal_id=delivery_id or signal_id)
     return None
 
 

@@ -1,5 +1,8 @@
 """`ctx.on_update` and `update`: a value that a run accepts at a named point, after a validator has checked it.
 
+A sender who waits for the answer gives the update an id. The row that receives the update stores the id, and the run
+shows its answer as a value under it. So an answer outlives a crash, and is found whatever process the sender is in.
+
 An update is a signal on a token of the run's chain. The transaction that delivers it checks under the run's lock that
 the run is alive. So an update is either refused, or kept for a run that can still receive it: this run, or the one that
 it continues as.
@@ -14,14 +17,16 @@ from fastapi_durable.declare.definition import UpdateValidator, step_definition
 from fastapi_durable.declare.signature import NoInput
 from fastapi_durable.engine.core.conflict import retry_conflicts
 from fastapi_durable.engine.core.kernel import Kernel
-from fastapi_durable.engine.primitives.signal import deliver_or_buffer, signal_lock
+from fastapi_durable.engine.primitives.run_event import ShownValue
+from fastapi_durable.engine.primitives.signal import Signal, deliver_or_buffer, signal_lock
 from fastapi_durable.engine.runs.chain import head_of, successor_of
-from fastapi_durable.engine.runs.delivery import tell_receiver
+from fastapi_durable.engine.runs.delivery import delivery_id_of, tell_receiver, with_delivery_id
 from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.namespaces import is_visible
 from fastapi_durable.engine.turns.body_task import is_interruption
+from fastapi_durable.engine.turns.turn import Turn
 from fastapi_durable.model.errors import SerializationError, StoreConflictError
-from fastapi_durable.model.records import Json, Run, RunStatus
+from fastapi_durable.model.records import BufferedSignal, Checkpoint, Json, Run, RunStatus
 from fastapi_durable.model.reserved import UPDATE
 from fastapi_durable.model.run_ids import root_of
 
@@ -37,11 +42,45 @@ class UpdateResult:
         accepted: Whether the update was accepted.
         reason: Why it was refused. None: it was accepted.
         received: Whether the run waited for it, and continues. False: it is kept until the run calls `ctx.on_update`.
+        answered: Whether the run answered within the time that the sender waited.
+        answer: What `answer=` of `ctx.on_update` returned. None without an answer.
     """
 
     accepted: bool
     reason: str | None = None
     received: bool = False
+    answered: bool = False
+    answer: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedUpdate:
+    """The value of an update, and its id if the sender waits for an answer."""
+
+    value: Any
+    id: str | None
+
+
+class Update(Signal):
+    """The next update on a token, with its id."""
+
+    def input_of(self, signal: BufferedSignal, /) -> Json:
+        return with_delivery_id(None, signal.signal_id)
+
+    def result(self, recorded: Checkpoint) -> Any:
+        return ReceivedUpdate(super().result(recorded), delivery_id_of(recorded))
+
+
+class Answer(ShownValue):
+    """The answer to an update, as the value of its id; `output` is a completion."""
+
+    def __init__(self, turn: Turn, seq: int, update_id: str, output: Json) -> None:
+        super().__init__(turn, seq, answer_key(update_id), output)
+
+
+def answer_key(update_id: str) -> str:
+    """The key of the value by which an update is answered. The id is random, so a body sets no such key by chance."""
+    return f"{UPDATE}{update_id}"
 
 
 def update_token(run_id: str, name: str) -> str:
@@ -49,7 +88,7 @@ def update_token(run_id: str, name: str) -> str:
     return f"{UPDATE}{root_of(run_id)}:{name}"
 
 
-async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult:
+async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json, update_id: str | None = None) -> UpdateResult:
     """Validate an update, and deliver it to the run that is meant, or keep it for that run."""
     for _ in range(_HOPS_AT_MOST):
         run = await head_of(kernel.store, run_id)
@@ -58,7 +97,7 @@ async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> Upd
         if reason := _cannot_receive(run) or await _refusal_of(kernel, run, name, arg):
             return UpdateResult(accepted=False, reason=reason)
         try:
-            result = await retry_conflicts(kernel.clock, partial(_deliver, kernel, run.id, name, arg))
+            result = await retry_conflicts(kernel.clock, partial(_deliver, kernel, run.id, name, arg, update_id))
         except SerializationError as error:
             return UpdateResult(accepted=False, reason=str(error))
         if result is not None:
@@ -76,7 +115,7 @@ async def _refusal_of(kernel: Kernel, run: Run, name: str, arg: Json) -> str | N
     return None if validator is None else await _verdict(kernel, validator, name, arg)
 
 
-async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult | None:
+async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json, update_id: str | None) -> UpdateResult | None:
     """Hand over or keep a validated update, if the run still lives; None if it continued as a new run meanwhile.
 
     Raises:
@@ -106,6 +145,7 @@ async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateR
                 place=place,
                 codec=kernel.codec,
                 what=f"update {name!r}",
+                delivery_id=update_id,
             )
     if receiver is not None:
         tell_receiver(kernel.notifications, receiver, place)

@@ -5,6 +5,7 @@ answer their waiters only through this module.
 """
 
 from datetime import datetime
+from typing import Final
 
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.engine.core.dispatch import LocalDispatch
@@ -22,6 +23,8 @@ from fastapi_durable.model.records import (
 from fastapi_durable.store.base import StateStore, StoreTransaction
 from fastapi_durable.store.port.signals import Receiver
 
+_DELIVERY_ID: Final = "delivery"
+
 
 async def deliver_to_waiter(
     transaction: StoreTransaction,
@@ -32,6 +35,7 @@ async def deliver_to_waiter(
     place: LocalDispatch | None = None,
     codec: Codec | None = None,
     what: str = "the payload",
+    delivery_id: str | None = None,
 ) -> Run | None:
     """Record `payload` at the position that left `waiter`, remove the waiter, and wake the run.
 
@@ -42,6 +46,7 @@ async def deliver_to_waiter(
         place: Slot in which the run may continue at once.
         codec: Codec that checks the payload for a caller who can still be told that it does not fit.
         what: Name of the payload in that error.
+        delivery_id: Id by which the run may answer.
 
     Returns:
         The run that received it, as it was before. None if it has ended, or if another delivery settled its position;
@@ -59,7 +64,7 @@ async def deliver_to_waiter(
     begun = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
     if codec is not None and not (begun is not None and begun.status.is_finished):
         refuse_misfit(codec, begun, payload, what=what)
-    if not (await transaction.record_checkpoint(_received(waiter, begun, payload, now))).won:
+    if not (await transaction.record_checkpoint(_received(waiter, begun, payload, now, delivery_id))).won:
         return None
     if place is None or not await place.take(transaction, run, now=now):
         await transaction.wake_run(waiter.run_id, now=now)
@@ -123,7 +128,22 @@ async def deliver_to_resting(
     return delivered
 
 
-def _received(waiter: SignalWaiter, begun: Checkpoint | None, payload: Json, now: datetime) -> Checkpoint:
+def with_delivery_id(told: Json, delivery_id: str | None) -> Json:
+    """The input of a row that received a delivery: what the wait told of its type, and the id of the delivery."""
+    if delivery_id is None:
+        return told
+    return {**(told if isinstance(told, dict) else {}), _DELIVERY_ID: delivery_id}
+
+
+def delivery_id_of(received: Checkpoint) -> str | None:
+    """The id of the delivery that a row received; None if it has none."""
+    told = received.input
+    return told.get(_DELIVERY_ID) if isinstance(told, dict) else None
+
+
+def _received(
+    waiter: SignalWaiter, begun: Checkpoint | None, payload: Json, now: datetime, delivery_id: str | None = None
+) -> Checkpoint:
     """What is recorded of a delivery at the position that waits."""
     return Checkpoint(
         run_id=waiter.run_id,
@@ -132,7 +152,7 @@ def _received(waiter: SignalWaiter, begun: Checkpoint | None, payload: Json, now
         kind=CheckpointKind.SIGNAL,
         status=CheckpointStatus.COMPLETED,
         step_id=f"{waiter.run_id}:{waiter.seq}" if begun is None else begun.step_id,
-        input=None if begun is None else begun.input,
+        input=with_delivery_id(None if begun is None else begun.input, delivery_id),
         output=payload,
         parallel_group=waiter.parallel_group,
         enqueued_at=now if begun is None else begun.enqueued_at,

@@ -18,6 +18,7 @@ from fastapi_durable.model.errors import (
     StreamClosedError,
     StreamFullError,
     TaskFailedError,
+    UpdateFailedError,
 )
 from fastapi_durable.model.records import ErrorRecord
 from fastapi_durable.model.text import class_name, storable_text, text_of
@@ -28,7 +29,14 @@ _NAME_LIMIT: Final = 200
 _CAUSE_DEPTH: Final = 5
 _STORED_CAUSES: Final = 16
 _FINAL = (FatalError, StreamFullError, StreamClosedError)
-_STORED = (StepFailedError, ChildFailedError, EntityOperationError, TaskFailedError, RunUnsuccessfulError)
+_STORED = (
+    StepFailedError,
+    ChildFailedError,
+    EntityOperationError,
+    TaskFailedError,
+    UpdateFailedError,
+    RunUnsuccessfulError,
+)
 """Errors that were rebuilt from a stored one, and hold it."""
 
 

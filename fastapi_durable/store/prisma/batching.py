@@ -6,6 +6,7 @@ gather, and are written together when it is done. While that batch is written, t
 
 import asyncio
 import contextvars
+import logging
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
@@ -34,6 +35,8 @@ class Call(Protocol):
 
 C = TypeVar("C", bound=Call)
 T = TypeVar("T")
+
+_log = logging.getLogger("fastapi_durable")
 
 _LARGEST_BATCH = 200
 _LONGEST_BATCH = 1_000_000
@@ -201,6 +204,11 @@ class Group(Generic[C, T]):
                 self._forget()
         else:
             error = task.exception()
+            if error is not None and not isinstance(error, StoreUnavailableError | StoreConflictError):
+                # The callers hear nothing of it, and pay for a statement each.
+                _log.warning(
+                    "a batch of %d calls failed, and each call is made by itself", len(members), exc_info=error
+                )
             answers: Sequence[T | None] = [None] * len(members) if error is not None else task.result()
             for member, answer in zip(members, answers, strict=True):
                 if member.future.done():
