@@ -14,6 +14,7 @@ from book.markdown import code, table
 from fastapi_durable import DurableModule, DurableOptions, DurableSettings
 from fastapi_durable.engine.context.children import ChildOptions
 from fastapi_durable.engine.context.steps import StepOptions
+from fastapi_durable.service.named_starts import NamedStartOptions
 from fastapi_durable.service.starts import StartOptions
 
 OPTIONS: Final[dict[str, Callable[..., Any]]] = {
@@ -26,6 +27,7 @@ OPTIONS: Final[dict[str, Callable[..., Any]]] = {
     "ctx.step": StepOptions,
     "ctx.child": ChildOptions,
     "service.start": StartOptions,
+    "client.start": NamedStartOptions,
     "Schedule": fastapi_durable.Schedule,
     "Queue": fastapi_durable.Queue,
     "Retention": fastapi_durable.Retention,
@@ -63,9 +65,10 @@ def options(name: str) -> str:
 def _of_a_call(options: Any) -> dict[str, str]:
     """The options of a `TypedDict`, with their texts. It forgets its bases, so they are found by their keys."""
     texts: dict[str, str] = {}
-    for other in vars(sys.modules[options.__module__]).values():
-        if is_typeddict(other) and other.__annotations__.keys() <= options.__annotations__.keys():
-            texts |= entries(other, "Attributes")
+    for module in (StartOptions.__module__, options.__module__):
+        for other in vars(sys.modules[module]).values():
+            if is_typeddict(other) and other.__annotations__.keys() <= options.__annotations__.keys():
+                texts |= entries(other, "Attributes")
     return {name: texts.get(name, "") for name in options.__annotations__}
 
 

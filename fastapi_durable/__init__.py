@@ -12,6 +12,8 @@ from fastapi_durable.app.dependencies import (
 from fastapi_durable.app.options import DurableOptions
 from fastapi_durable.app.runtime import DurableHealth, DurableRuntime
 from fastapi_durable.app.settings import DurableSettings, Role
+from fastapi_durable.client.blocking import SyncDurableClient, SyncRunHandle
+from fastapi_durable.client.client import DurableClient
 from fastapi_durable.declare.concurrency import Adaptive
 from fastapi_durable.declare.definition import Batch, Singleton, step, workflow
 from fastapi_durable.declare.entity import entity, operation
@@ -61,6 +63,7 @@ __all__ = [
     "ConsoleLogin",
     "ConsoleUser",
     "DeadLetter",
+    "DurableClient",
     "DurableError",
     "DurableHealth",
     "DurableHealthDep",
@@ -102,6 +105,8 @@ __all__ = [
     "StepFailedError",
     "StepInterceptor",
     "StreamItem",
+    "SyncDurableClient",
+    "SyncRunHandle",
     "TaskTicket",
     "Undo",
     "UpdateResult",

@@ -14,6 +14,7 @@ from fastapi_durable.model.errors import (
     LeaseLostError,
     NonDeterminismError,
     NotStartedError,
+    NoWorkerError,
     OutsideWorkflowError,
     ResultTimeoutError,
     RunCancelledError,
@@ -43,6 +44,7 @@ from fastapi_durable.model.errors import (
     TransactionExpiredError,
     UpdateFailedError,
     WorkflowNotRegisteredError,
+    WorkflowNotServedError,
 )
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "InjectionError",
     "InputValidationError",
     "LeaseLostError",
+    "NoWorkerError",
     "NonDeterminismError",
     "NotStartedError",
     "OutsideWorkflowError",
@@ -88,4 +91,5 @@ __all__ = [
     "TransactionExpiredError",
     "UpdateFailedError",
     "WorkflowNotRegisteredError",
+    "WorkflowNotServedError",
 ]

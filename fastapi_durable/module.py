@@ -1,6 +1,5 @@
 """The composition root: builds every part from the options, starts it with the application, and ends it in order."""
 
-import asyncio
 import inspect
 import logging
 import os
@@ -23,6 +22,7 @@ from fastapi_durable.app.runtime import (
     runtime_of,
 )
 from fastapi_durable.app.settings import Role, misspelt_variables
+from fastapi_durable.app.starting import answered, within_lease
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import (
     StepDefinition,
@@ -43,7 +43,7 @@ from fastapi_durable.injection.application_scope import AppScope, entered_scope
 from fastapi_durable.injection.lifetime import CleanupLimit, Held
 from fastapi_durable.injection.resolver import Execution
 from fastapi_durable.model.duration import Duration, parse_duration
-from fastapi_durable.model.errors import ConfigurationError, StoreConflictError, StoreUnavailableError
+from fastapi_durable.model.errors import ConfigurationError
 from fastapi_durable.observe.opentelemetry import metered
 from fastapi_durable.observe.prometheus import ProcessMetrics
 from fastapi_durable.service.facade import RunGateway, WorkflowService
@@ -56,8 +56,6 @@ from fastapi_durable.web.scope import TenantDependency
 from fastapi_durable.web.webhooks import webhook_router
 
 _log = logging.getLogger("fastapi_durable")
-_SHORTEST_STORE_TIMEOUT = timedelta(seconds=2)
-_STARTUP_PAUSE = 0.1
 
 OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 
@@ -419,14 +417,14 @@ class DurableModule:
         async with entered_scope(app) as scope, AsyncExitStack() as stack:
             threads = Threads()
             resolver = DependencyResolver(app, module=self, threads=threads)
-            options = _within_lease((await self._options(resolver, Execution(stack, scope.cleanup))).of_one_start(role))
+            options = within_lease((await self._options(resolver, Execution(stack, scope.cleanup))).of_one_start(role))
             threads.grace = options.thread_grace
             stack.callback(threads.give_up)
             scope.cleanup.seconds = max(1.0, options.shutdown_timeout.total_seconds())
             # The worker's own limit comes first, then that of each instance.
             cleanup.seconds = 5 + 3 * options.shutdown_timeout.total_seconds()
             await self._enter_app_scoped(resolver, scope)
-            await _answered(options, options.store.ensure_schema)
+            await answered(options, options.store.ensure_schema)
             engine = Engine(
                 store=options.store,
                 workflows=self._workflows,
@@ -464,7 +462,7 @@ class DurableModule:
                 tell = await stack.enter_async_context(options.wakeups.joined(engine.notifications.on_message))
                 stack.enter_context(engine.notifications.joined_to(tell))
             if worker is not None:
-                await _answered(options, engine.declare_queues)
+                await answered(options, engine.declare_queues)
                 await worker.start()
                 stack.push_async_callback(worker.stop, options.shutdown_timeout)
             _announce(runtime, options)
@@ -497,41 +495,10 @@ class DurableModule:
                     await scope.value_of(dependency)
 
 
-def _within_lease(options: DurableOptions) -> DurableOptions:
-    """The same, with a store that does not wait for an answer for so long that leases are lost meanwhile."""
-    limit = max(options.lease / 3, _SHORTEST_STORE_TIMEOUT)
-    return options.model_copy(update={"store": options.store.with_timeout(limit)})
-
-
 def _store_of_routes(options: DurableOptions) -> StateStore:
     """What routes and steps get; the engine and the gateway know the namespace themselves."""
     namespace = options.namespace
     return options.store.with_scope(namespace) if options.scope_reads and namespace is not None else options.store
-
-
-async def _answered(options: DurableOptions, ask: Callable[[], Awaitable[None]]) -> None:
-    """Ask the store something at the start, again and again while it cannot be reached."""
-    limit = options.startup_timeout.total_seconds()
-    store = type(options.store).__name__
-    failed: StoreUnavailableError | StoreConflictError | None = None
-    try:
-        async with asyncio.timeout(limit):
-            while True:
-                try:
-                    return await ask()
-                except (StoreUnavailableError, StoreConflictError) as error:
-                    if failed is None:
-                        _log.warning(
-                            "the state store (%s) does not answer yet; the start tries again: %s", store, error
-                        )
-                    failed = error
-                await asyncio.sleep(_STARTUP_PAUSE)
-    except TimeoutError as error:
-        said = "" if failed is None else f": {failed}"
-        raise StoreUnavailableError(
-            f"the state store ({store}) did not answer within {limit:g} s of the start{said}. Check that the "
-            "database is running and that its address is right. DURABLE_STARTUP_TIMEOUT sets how long to wait"
-        ) from (failed or error)
 
 
 def _announce(runtime: DurableRuntime, options: DurableOptions) -> None:

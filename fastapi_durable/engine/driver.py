@@ -25,6 +25,7 @@ from fastapi_durable.engine.runs.failure import error_record
 from fastapi_durable.engine.runs.hand_back import hand_back
 from fastapi_durable.engine.runs.settlement import settle_run
 from fastapi_durable.engine.runs.singleton import gate_of, pass_gate
+from fastapi_durable.engine.starting.by_name import complete, is_incomplete
 from fastapi_durable.engine.turns.lifetime import Lifetime
 from fastapi_durable.engine.turns.outcome import Continuation, Ended, Ending, Interrupt, Raised, Returned, TurnOutcome
 from fastapi_durable.engine.turns.turn import Turn
@@ -32,7 +33,7 @@ from fastapi_durable.engine.upkeep.dead_letter import dead_letter_of, letter_of_
 from fastapi_durable.engine.upkeep.expiry import is_over
 from fastapi_durable.engine.upkeep.follow_up import follow_up_of, follow_up_of_this_ending
 from fastapi_durable.engine.upkeep.letter import Sending
-from fastapi_durable.model.errors import LeaseLostError, SerializationError, StoreUnavailableError
+from fastapi_durable.model.errors import InputValidationError, LeaseLostError, SerializationError, StoreUnavailableError
 from fastapi_durable.model.records import ErrorRecord, Json, Lease, Run, RunChanges, RunStatus
 from fastapi_durable.store.history import HistoryRow
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
@@ -69,6 +70,7 @@ class RunDriver:
         self._is_new = is_new
         self._turn: Turn | None = None
         self._lost = False
+        self._refusal: InputValidationError | None = None
         self._stopping: Callable[[Lifetime], None] | None = None
         self.when_settled: Callable[[], None] = _nothing
         self.holds_lease: Callable[[], Awaitable[bool]] = _always
@@ -91,6 +93,8 @@ class RunDriver:
             if self._is_poisonous():
                 await self._bury()
                 return
+            if is_incomplete(self.run) and not await self._complete_start(definition):
+                return
             if await is_over(self._kernel, self.run) or not await self._may_begin(definition):
                 return
             while not await self._take_turn(definition):
@@ -110,6 +114,18 @@ class RunDriver:
                 await self._tell_if_cancelled()
                 return False
         return True
+
+    async def _complete_start(self, definition: WorkflowDefinition) -> bool:
+        """Add what only the workflow's code knows; see `starting/by_name`. False: the lease is lost."""
+        take = partial(complete, self._kernel, definition, self.run.id, self.token)
+        try:
+            completed = await retry_conflicts(self._kernel.clock, take)
+        except InputValidationError as error:
+            self._refusal = error
+            return True
+        if completed is not None:
+            self.run = completed
+        return completed is not None
 
     async def _may_begin(self, definition: WorkflowDefinition) -> bool:
         """Whether the run is no singleton, or has its turn among those of its key; else it waits by now."""
@@ -181,7 +197,8 @@ class RunDriver:
             self._kernel.events.run("run.started", self.run)
         turn = Turn(self.run, self.token, history, self._kernel)
         try:
-            outcome = await self._execute(turn, partial(_call_body, definition, turn))
+            body = partial(_call_body, definition, turn) if self._refusal is None else partial(_refuse, self._refusal)
+            outcome = await self._execute(turn, body)
             if self._wants_undoing(outcome) and turn.compensations:
                 # What is undone has to be known as done.
                 await turn.held.commit()
@@ -437,6 +454,11 @@ class RunDriver:
             self._tell_parent()
             self._kernel.events.run("run.dead", self.run, error=error)
             _log.error("run %s of %s is dead: %s", self.run.id, self.run.workflow, message)
+
+
+async def _refuse(error: InputValidationError) -> Any:
+    """The body of a run whose start would have been refused: it fails at once."""
+    raise error
 
 
 async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:

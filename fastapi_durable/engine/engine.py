@@ -18,11 +18,12 @@ from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.engine.core.delay import Delay
 from fastapi_durable.engine.core.delayed_starts import DelayedStarts
-from fastapi_durable.engine.core.dispatch import Dispatcher
+from fastapi_durable.engine.core.dispatch import Dispatcher, LocalWorker
 from fastapi_durable.engine.core.injector import Injector
 from fastapi_durable.engine.core.interception import StepInterceptor
 from fastapi_durable.engine.core.kernel import Kernel
 from fastapi_durable.engine.core.live_events import LiveEvents
+from fastapi_durable.engine.core.live_workers import LiveWorkers
 from fastapi_durable.engine.core.notifications import Notifications
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.core.stream_writer import StreamWriter
@@ -79,6 +80,7 @@ class Engine:
         methods = [step_definition(method) for owner in owners for method in step_methods(owner)]
         self.registry = WorkflowRegistry([*workflows, *_own_workflows(entities)])
         self.notifications = Notifications()
+        local_worker = LocalWorker()
         self.kernel = Kernel(
             store=store,
             transport=transport,
@@ -93,6 +95,8 @@ class Engine:
             until_shown=Delay(config.show_running_after.total_seconds()),
             delayed_starts=DelayedStarts(clock, config.max_delayed_starts),
             steps=StepRegistry(steps, methods),
+            local_worker=local_worker,
+            live_workers=LiveWorkers(clock, local_worker, patience=config.no_worker_after),
             interceptors=tuple(interceptors),
             entities={each.name: each for each in map(entity_definition, entities)},
             dead_letter=dead_letter,

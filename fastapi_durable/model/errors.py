@@ -14,6 +14,7 @@ DurableError
 ├── SerializationError              a value has no JSON form, or the stored form does not fit the type
 │   └── InputValidationError        what a caller gave does not validate: an input, an option, a payload
 ├── WorkflowNotRegisteredError      unknown name or version
+├── WorkflowNotServedError          no live worker has the workflow that a client starts by name
 ├── StepNotRegisteredError          unknown name of a step
 ├── EntityNotRegisteredError        this engine does not know the entity
 ├── RunNotFoundError
@@ -40,7 +41,8 @@ DurableError
 │   ├── RunFailedError
 │   ├── RunCancelledError
 │   └── RunDeadError
-└── ResultTimeoutError              the run was not finished in time
+├── ResultTimeoutError              the run was not finished in time
+└── NoWorkerError                   no live worker can drive the run that a caller waits for
 
 FatalError                          raised by user code: do not retry
 """
@@ -196,6 +198,28 @@ class WorkflowNotRegisteredError(DurableError):
         self.name = name
         self.version = version
         self.registered = tuple(registered)
+
+
+class WorkflowNotServedError(DurableError):
+    """No live worker has the workflow that a client starts by name. Nothing was started.
+
+    Attributes:
+        name: Name that was asked for.
+        version: Version that was asked for. None: any.
+        served: The workflows that the live workers have.
+    """
+
+    def __init__(self, name: str, version: str | None, *, namespace: str, served: Sequence[str]) -> None:
+        wanted = f"{name!r}" if version is None else f"{name!r} in version {version!r}"
+        known = ", ".join(served) or "none"
+        super().__init__(
+            f"no run was started: no live worker of namespace {namespace!r} has a workflow {wanted} (live workers "
+            f"have: {known}). Start a worker that has it. To start the run before the worker, pass "
+            "unserved='start' and version="
+        )
+        self.name = name
+        self.version = version
+        self.served = tuple(served)
 
 
 class StepNotRegisteredError(DurableError):
@@ -648,3 +672,23 @@ class ResultTimeoutError(DurableError, TimeoutError):
         super().__init__(f"run {run_id!r} is still {status} after {timeout}. It continues")
         self.run_id = run_id
         self.status = status
+
+
+class NoWorkerError(DurableError):
+    """No live worker can drive the run that a caller waits for. The run stays, and a worker that starts drives it.
+
+    Attributes:
+        run_id: Id of the run.
+        workflow: Workflow of the run.
+        version: Version of the workflow.
+    """
+
+    def __init__(self, run_id: str, workflow: str, version: str, *, namespace: str, waited: timedelta) -> None:
+        super().__init__(
+            f"run {run_id!r} has waited for a worker for {waited}: no live worker of namespace {namespace!r} has "
+            f"workflow {workflow!r} in version {version!r}. The run stays, and a worker that starts drives it. Start a "
+            "worker that has this version. To wait longer, raise the setting no_worker_after"
+        )
+        self.run_id = run_id
+        self.workflow = workflow
+        self.version = version

@@ -129,6 +129,14 @@ class ErrorRecord:
 PAUSED_TAG: Final = "durable:paused"
 """The tag of a run that an operator holds."""
 
+BY_NAME_TAG: Final = "durable:by-name"
+"""The tag of a run that a client without the workflow's code has started, until a worker claims it."""
+
+NO_INPUT_TAG: Final = "durable:by-name:no-input"
+"""The same, of a run that was started without an input."""
+
+BY_NAME_TAGS: Final = (BY_NAME_TAG, NO_INPUT_TAG)
+
 SearchValue = str | float | int | bool
 SearchAttributes = Mapping[str, SearchValue]
 

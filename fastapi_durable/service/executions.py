@@ -48,6 +48,8 @@ class Executions(Starts):
             RunCancelledError: the run was cancelled.
             RunDeadError: the run is dead.
             ResultTimeoutError: the run has not ended after `timeout`.
+            NoWorkerError: no live worker can drive the run; see `no_worker_after`. It stays, and a worker that starts
+                drives it.
             InputValidationError: as `start`.
             RunIdTakenError: as `start`.
             RunExistsError: as `start`.

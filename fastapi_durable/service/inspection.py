@@ -2,17 +2,16 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from fastapi_durable.declare.queue import QueueLoad
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.live_workers import WORKER_SILENCE
 from fastapi_durable.engine.runs.addressing import visible_store
 from fastapi_durable.model.records import Checkpoint, Run, RunFacet, RunQuery, WorkerRecord
 from fastapi_durable.service.waiting import Waiting, waits_of
 from fastapi_durable.store.base import StateStore
 
 _CHILDREN_LIMIT = 1000
-_WORKER_SILENCE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +149,7 @@ class Inspection:
 
     async def workers(self) -> list[WorkerRecord]:
         """Return the workers that reported within the last 30 seconds, the latest first."""
-        return await self._store.list_workers(since=self._kernel.clock.now() - _WORKER_SILENCE)
+        return await self._store.list_workers(since=self._kernel.clock.now() - WORKER_SILENCE)
 
     async def queues(self, *, at_most: int | None = None) -> list[QueueLoad]:
         """Return the queues with their limits, the runs that are driven, and the runs that wait.

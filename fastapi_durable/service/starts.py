@@ -309,8 +309,11 @@ class Starts:
     ) -> tuple[WorkflowDefinition, Run]:
         """The checked run that a start asks for."""
         refuse_unknown("start", options, StartOptions)
+        definition = callers_workflow(self._kernel, workflow, options.get("version"))
+        return definition, self._run_of(definition, input, options)
+
+    def _run_of(self, definition: WorkflowDefinition, input: Any, options: StartOptions) -> Run:
         kernel, run_id = self._kernel, options.get("run_id")
-        definition = callers_workflow(kernel, workflow, options.get("version"))
         place = place_in_queue(kernel.queues, options.get("queue"), options.get("fairness_key"))
         begins_at = checked_moment(kernel.clock, options.get("delay"), options.get("at"))
         if begins_at is not None:
@@ -327,7 +330,7 @@ class Starts:
             place=place,
             traceparent=current_traceparent(),
         )
-        return definition, run if begins_at is None else delayed(run, begins_at)
+        return run if begins_at is None else delayed(run, begins_at)
 
     def _handle(self, run_id: str, output_type: Any, *, created: bool) -> RunHandle[Any]:
         return self._handle_of(self._kernel, run_id, output_type, created=created)
@@ -349,6 +352,7 @@ class Starts:
             clock=kernel.clock,
             codec=kernel.codec,
             notifications=kernel.notifications,
+            workers=kernel.live_workers,
             is_open=is_open,
         )
 

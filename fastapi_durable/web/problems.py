@@ -24,6 +24,7 @@ from fastapi_durable.model.errors import (
     EntityNotRegisteredError,
     InputValidationError,
     NotStartedError,
+    NoWorkerError,
     ResultTimeoutError,
     RunExistsError,
     RunIdTakenError,
@@ -40,6 +41,7 @@ from fastapi_durable.model.errors import (
     TooManyDelayedStartsError,
     TransactionExpiredError,
     WorkflowNotRegisteredError,
+    WorkflowNotServedError,
 )
 
 _log = logging.getLogger("fastapi_durable")
@@ -62,6 +64,8 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     SerializationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     InputValidationError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ResultTimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    NoWorkerError: HTTPStatus.SERVICE_UNAVAILABLE,
+    WorkflowNotServedError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreConflictError: HTTPStatus.SERVICE_UNAVAILABLE,
     TransactionExpiredError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -264,6 +268,10 @@ def _neutral(error: DurableError) -> str | None:
     match error:
         case StoreUnavailableError() | StoreConflictError() | TransactionExpiredError():
             return "the database cannot be used at the moment"
+        case NoWorkerError():
+            return f"run {error.run_id!r} waits for a worker, and continues when one has started"
+        case WorkflowNotServedError():
+            return "no worker for this work is running at the moment"
         case NotStartedError():
             return "the application has not started, or is stopping"
         case StoreError():

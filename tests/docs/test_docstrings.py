@@ -20,7 +20,7 @@ PORTS = (StateStore, StoreTransaction, Transport)
 
 MADE_BY_THE_LIBRARY = {
     *("DurableModule", "DurableTasks", "LiveEvents", "RunGateway", "RunHandle", "Scheduler", "Webhook"),
-    *("WorkflowContext", "WorkflowService", "WorkflowTransaction"),
+    *("SyncRunHandle", "WorkflowContext", "WorkflowService", "WorkflowTransaction"),
 }
 """Users call their methods, and never their constructors."""
 

@@ -134,7 +134,7 @@ async def test_upkeep_that_fails_is_tried_again_and_keeps_nothing_else_from_goin
     async def flow(ctx: WorkflowContext) -> str:
         return "done"
 
-    for name in ("_FAILURE_PAUSE", "_HEARTBEAT"):
+    for name in ("_FAILURE_PAUSE", "HEARTBEAT"):
         monkeypatch.setattr(upkeep, name, timedelta(milliseconds=5))
     config = tuned(FAST, blocked_poll_interval=timedelta(milliseconds=5))
     engine = build_machinery(interposed(store, fail_once), flow, config=config)

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi_durable.declare.definition import Batch, Singleton, step, workflow
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
+from fastapi_durable.engine.runs.input import NO_INPUT
 from fastapi_durable.engine.turns.step_log import current_step
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.dead_letter import DeadLetter
@@ -18,6 +19,7 @@ from fastapi_durable.engine.upkeep.retention import Retention, keep, sweep
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.engine.worker import Worker
 from fastapi_durable.model.records import LIVE_STATUSES, Run, RunQuery, RunStatus
+from fastapi_durable.service.named_starts import NamedStartOptions, NamedStarts
 from tests.features.world import NAMESPACE, Body, Explosion, Tally, World
 from tests.support.engine_rig import run_has, until
 
@@ -261,6 +263,20 @@ async def _begin_many(world: World, _: int) -> None:
     await world.service.start_many(world.among_many, [None], **world.starting)
 
 
+def _named(world: World, name: str) -> None:
+    world.named = name
+    if name != "flow":
+        world.workflows.append(workflow(name=name)(_other))
+
+
+async def _begin_by_name(world: World, _: int) -> None:
+    """In a process that does not have the code."""
+    client = NamedStarts(world.machinery(knows_flow=False).kernel)
+    version = world.engine.registry.get(world.named).version
+    options: NamedStartOptions = {**world.starting, "version": version, "unserved": "start"}  # type: ignore[typeddict-item]
+    await client.start_named(world.named, NO_INPUT, options, output_type=Any)
+
+
 def _transacted(world: World, name: str) -> None:
     world.transacted = name
     if name != "flow":
@@ -286,6 +302,7 @@ DOORS = [
     Door(name="schedule", holds="one run a window", prepare=_scheduled, begin=_fire),
     Door(name="transaction", holds="one run a start that is committed", prepare=_transacted, begin=_commit),
     Door(name="many", holds="one run an input", prepare=_among_many, begin=_begin_many),
+    Door(name="by name", holds="one run a start of a client", prepare=_named, begin=_begin_by_name),
     Door(name="delay", holds="one run a start, when its time has come", prepare=_later, begin=_begin_later),
 ]
 START = Door(

@@ -73,7 +73,7 @@ class World:
         self.schedules: list[Schedule] = []
         self.queues: list[Queue] = []
         self.workflows: list[Callable[..., Any]] = []
-        self.transacted = self.later = self.among_many = "flow"
+        self.transacted = self.later = self.among_many = self.named = "flow"
         self.letters: list[str] = []
         self.followed: Counter[str] = Counter()
         self.done: Counter[str] = Counter()

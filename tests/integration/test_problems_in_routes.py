@@ -67,9 +67,9 @@ async def declined(ctx: WorkflowContext) -> None:
     raise FatalError("card 4111 was declined")
 
 
-def application(store: StateStore, raised: list[Exception] | None = None) -> FastAPI:
+def application(store: StateStore, raised: list[Exception] | None = None, **settings: Any) -> FastAPI:
     durable = DurableModule.for_root(
-        DurableOptions(store=store, poll_interval="20ms"), workflows=[order, refund, inventory, declined]
+        DurableOptions(store=store, poll_interval="20ms", **settings), workflows=[order, refund, inventory, declined]
     )
     app = FastAPI(lifespan=durable.lifespan)
     durable.add_exception_handlers(app)
@@ -166,6 +166,18 @@ async def test_a_module_that_has_not_started_is_unavailable() -> None:
     assert problem(answer) == (503, "not-started")
     assert answer.headers["retry-after"] == "5"
     assert "lifespan" not in answer.text
+
+
+async def test_a_run_that_no_worker_can_drive_is_unavailable_and_only_the_log_has_the_advice(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served(application(MemoryStateStore(), role="api", no_worker_after="20ms")) as http:
+        await http.post("/start/refund/a", json={"id": "7", "cents": 5})
+        answer = await http.get("/runs/a/result")
+    assert problem(answer) == (503, "no-worker")
+    assert answer.headers["retry-after"] == "5"
+    assert answer.json()["detail"] == "run 'a' waits for a worker, and continues when one has started"
+    assert "Start a worker that has this version" in caplog.text
 
 
 @pytest.mark.parametrize("kind", [StoreUnavailableError, StoreConflictError])

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from fastapi_durable import (
     Adaptive,
     BulkCancellation,
+    DurableClient,
     DurableHealth,
     DurableHealthDep,
     DurableModule,
@@ -31,10 +32,13 @@ from fastapi_durable import (
     RunGatewayDep,
     RunHandle,
     RunQuery,
+    RunStatus,
     StateStore,
     StateStoreDep,
     StepExecution,
     StreamItem,
+    SyncDurableClient,
+    SyncRunHandle,
     TaskTicket,
     UpdateResult,
     Webhook,
@@ -469,3 +473,41 @@ async def parts(
     assert_type(health, DurableHealth)
     assert_type(client, Client)
     assert_type(await engine.start(checkout, Order(id="1", cents=1)), RunHandle[Receipt])
+
+
+async def a_client(client: DurableClient, order: Order) -> None:
+    assert_type(await client.start("checkout", order, returns=Receipt, run_id="1"), RunHandle[Receipt])
+    assert_type(await client.start("checkout", {"id": "1"}, version="2", unserved="start"), RunHandle[Any])
+    assert_type(await client.start("nightly"), RunHandle[Any])
+    assert_type(await client.execute("checkout", order, returns=Receipt, timeout="5s"), Receipt)
+    assert_type(await client.execute("nightly"), Any)
+    assert_type(client.handle("run", Receipt), RunHandle[Receipt])
+    assert_type(client.handle("run"), RunHandle[Any])
+    assert_type(await client.result("run", Receipt, timeout="5s"), Receipt)
+    assert_type(await client.result("run"), Any)
+    assert_type(await client.status("run"), RunStatus)
+    assert_type(await client.signal("token", order, signal_id="1"), bool)
+    assert_type(await client.update("run", "address", "here"), UpdateResult)
+    assert_type(await client.cancel("run", compensate=True), Run)
+    assert_type(await client.get_value("run", "state", Receipt, wait="5s"), Receipt | None)
+    assert_type(await client.get_value("run", "state"), Any)
+
+
+def a_client_without_a_loop(blocking: SyncDurableClient, order: Order) -> None:
+    assert_type(blocking.open(), None)
+    assert_type(blocking.start("checkout", order, returns=Receipt, run_id="1"), SyncRunHandle[Receipt])
+    assert_type(blocking.start("checkout", order).result("5s"), Any)
+    assert_type(blocking.start("checkout", order, returns=Receipt).result(), Receipt)
+    assert_type(blocking.execute("checkout", order, returns=Receipt, timeout="5s"), Receipt)
+    assert_type(blocking.execute("nightly"), Any)
+    assert_type(blocking.handle("run", Receipt), SyncRunHandle[Receipt])
+    assert_type(blocking.handle("run").status(), RunStatus)
+    assert_type(blocking.result("run", Receipt, timeout="5s"), Receipt)
+    assert_type(blocking.status("run"), RunStatus)
+    assert_type(blocking.signal("token", order, signal_id="1"), bool)
+    assert_type(blocking.update("run", "address", "here"), UpdateResult)
+    assert_type(blocking.cancel("run", compensate=True), Run)
+    assert_type(blocking.get_value("run", "state", Receipt, wait="5s"), Receipt | None)
+    assert_type(blocking.close(), None)
+    with blocking as opened:
+        assert_type(opened, SyncDurableClient)

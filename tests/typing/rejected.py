@@ -4,11 +4,13 @@ Checked, never executed: mypy runs over it with the rest of the repository.
 """
 
 from fastapi_durable import (
+    DurableClient,
     DurableModule,
     DurableOptions,
     DurableTasks,
     MemoryStateStore,
     RunHandle,
+    SyncDurableClient,
     WorkflowContext,
     WorkflowService,
     app_scoped,
@@ -180,6 +182,34 @@ async def wrong_starts(workflows: WorkflowService, order: Order) -> None:
     await workflows.execute(checkout, order, timeout=5)  # type: ignore[call-overload]
     result: str = await workflows.execute(checkout, order)  # type: ignore[arg-type]
     await handle.result(result, 1)  # type: ignore[call-arg]
+
+
+async def wrong_clients(client: DurableClient, blocking: SyncDurableClient, order: Order) -> None:
+    DurableClient(MemoryStateStore())  # type: ignore[arg-type]
+    await client.start(checkout, order)  # type: ignore[call-overload]
+    await client.start("checkout", order, unserved="maybe")  # type: ignore[call-overload]
+    await client.start("checkout", order, run=1)  # type: ignore[call-overload]
+    handle: RunHandle[int] = await client.start("checkout", order, returns=str)  # type: ignore[arg-type]
+    await client.execute("checkout", order, timeout=5)  # type: ignore[call-overload]
+    text: str = await client.execute("checkout", order, returns=int)  # type: ignore[arg-type]
+    client.handle(handle)  # type: ignore[call-overload]
+    await client.result(text, timeout=5)  # type: ignore[call-overload]
+    await client.status(1)  # type: ignore[arg-type]
+    await client.signal(1)  # type: ignore[arg-type]
+    await client.update("run", 1)  # type: ignore[arg-type]
+    await client.cancel("run", True)  # type: ignore[call-arg]
+    await client.get_value("run", 1)  # type: ignore[call-overload]
+    blocking.open(1)  # type: ignore[call-arg]
+    blocking.close(1)  # type: ignore[call-arg]
+    blocking.start(checkout, order)  # type: ignore[call-overload]
+    await blocking.execute("checkout", order, returns=int)  # type: ignore[misc]
+    blocking.handle(1)  # type: ignore[call-overload]
+    blocking.result("run", timeout=5)  # type: ignore[call-overload]
+    blocking.status(1)  # type: ignore[arg-type]
+    blocking.signal(1)  # type: ignore[arg-type]
+    blocking.update("run", 1)  # type: ignore[arg-type]
+    blocking.cancel("run", True)  # type: ignore[call-arg]
+    blocking.get_value("run", 1)  # type: ignore[call-overload]
 
 
 def wrong_modules() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fastapi_durable import WorkflowContext, WorkflowService
+from fastapi_durable import DurableClient, SyncDurableClient, WorkflowContext, WorkflowService
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ACCEPTED, REJECTED = (REPOSITORY / "tests" / "typing" / name for name in ("accepted.py", "rejected.py"))
@@ -22,7 +22,15 @@ def test_right_code_is_accepted_and_each_mistake_is_found() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize(("receiver", "cls"), [("ctx", WorkflowContext), ("workflows", WorkflowService)])
+@pytest.mark.parametrize(
+    ("receiver", "cls"),
+    [
+        ("ctx", WorkflowContext),
+        ("workflows", WorkflowService),
+        ("client", DurableClient),
+        ("blocking", SyncDurableClient),
+    ],
+)
 def test_each_method_has_its_result_asserted_and_a_mistake_found(receiver: str, cls: type) -> None:
     """A method that is new, and whose types nobody looked at, fails here."""
     public = {name for name, value in inspect.getmembers(cls, callable) if not name.startswith("_")}

@@ -9,27 +9,28 @@ import pytest
 PUBLIC = {
     "fastapi_durable": """
         ALL_NAMESPACES Adaptive AllNamespaces Backoff Batch BulkCancellation ConsoleLogin ConsoleUser
-        DeadLetter DurableError DurableHealth DurableHealthDep DurableModule DurableOptions DurableRuntime
+        DeadLetter DurableClient DurableError DurableHealth DurableHealthDep DurableModule DurableOptions DurableRuntime
         DurableSettings DurableTasks DurableTasksDep EndedRun
         FatalError InProcessTransport LoginCredentials LoginCredentialsDep MemoryStateStore PostgresWakeups
         PrismaStateStore Queue Retention Role Run RunContextFilter RunFailedError RunGateway RunGatewayDep
         RunHandle RunQuery RunStatus Schedule ScheduleInfo Scheduler SchedulerDep SignalTimeoutError
         Singleton SqliteWakeups StateStore StateStoreDep StepExecution StepFailedError StepInterceptor
-        StreamItem TaskTicket Undo UpdateResult Webhook Winner WorkflowContext WorkflowEngineDep
-        WorkflowService WorkflowServiceDep WorkflowTransaction app_scoped current_context
+        StreamItem SyncDurableClient SyncRunHandle TaskTicket Undo UpdateResult Webhook Winner WorkflowContext
+        WorkflowEngineDep WorkflowService WorkflowServiceDep WorkflowTransaction app_scoped current_context
         current_step entity exponential fixed
         keep log_context operation step workflow
     """,
     "fastapi_durable.errors": """
         ChildFailedError ConfigurationError DefinitionError DurableError EntityNotRegisteredError
         EntityOperationError FatalError GatherError InjectionError InputValidationError LeaseLostError
-        NonDeterminismError NotStartedError OutsideWorkflowError ResultTimeoutError RunCancelledError
+        NoWorkerError NonDeterminismError NotStartedError OutsideWorkflowError ResultTimeoutError RunCancelledError
         RunDeadError RunExistsError RunFailedError RunIdTakenError RunNotCommittedError RunNotFoundError
         RunStateError RunUnsuccessfulError
         ScheduleNotFoundError SchemaMismatchError SerializationError SignalTimeoutError
         SignalTokenTakenError SingletonQueueFullError StepFailedError StepNotRegisteredError
         StoreConflictError StoreError StoreUnavailableError StreamClosedError StreamFullError TaskFailedError
         TooManyDelayedStartsError TransactionExpiredError UpdateFailedError WorkflowNotRegisteredError
+        WorkflowNotServedError
     """,
     "fastapi_durable.events": """
         Event EventSubscriber LiveEvent LiveEventType LiveEvents PublishedEvent Reception Refusal StepLog StepStream

@@ -19,6 +19,7 @@ from fastapi_durable import (
 )
 from fastapi_durable.app.settings import misspelt_variables
 from fastapi_durable.engine.core.config import EngineConfig
+from fastapi_durable.model.duration import LONGEST
 from fastapi_durable.model.errors import ConfigurationError, DefinitionError
 
 DOCUMENTS = Path(__file__).resolve().parents[2] / "docs"
@@ -65,6 +66,7 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         "STREAM_MAX_ITEMS": "500",
         "STREAM_MAX_ITEM_SIZE": "1000",
         "MAX_DELAYED_STARTS": "50",
+        "NO_WORKER_AFTER": "3s",
         "WEBHOOK_URL": "https://shop.example/webhooks",
         "WEBHOOK_SECRET": "k" * 32,
     }.items():
@@ -89,6 +91,7 @@ def test_the_environment_sets_what_options_leave_out(monkeypatch: pytest.MonkeyP
         "stream_max_items": 500,
         "stream_max_item_size": 1000,
         "max_delayed_starts": 50,
+        "no_worker_after": timedelta(seconds=3),
         "webhook_url": "https://shop.example/webhooks",
         "webhook_secret": found.webhook_secret,
     }
@@ -123,6 +126,19 @@ def test_an_option_that_is_none_is_left_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert options(namespace=None, lease=None).namespace == "shop"
     assert DurableSettings(namespace=None, instance_id=None).instance_id
     assert EngineConfig(lease=None).lease == timedelta(seconds=30)
+
+
+def test_no_worker_after_may_be_never(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert options(no_worker_after="never").no_worker_after == LONGEST
+    monkeypatch.setenv("DURABLE_NO_WORKER_AFTER", "never")
+    found = options()
+    assert found.no_worker_after == LONGEST
+    assert options(settings=DurableSettings()).no_worker_after == LONGEST
+    assert found.of_one_start(None).no_worker_after == LONGEST
+    for value in ("0s", "2 days", "forever", 3):
+        assert refusal(no_worker_after=value).startswith(
+            "no_worker_after must be 'never', or a timedelta or a string such as '30s', from 1ms to 1 day, got"
+        )
 
 
 def test_given_settings_are_used_instead_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,16 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, PlainValidator, model_validator
 
 from fastapi_durable.declare.concurrency import Adaptive, parse_concurrency
-from fastapi_durable.engine.core.setting import DurationSetting, Setting, between, name, setting, url, whole_number
+from fastapi_durable.engine.core.setting import (
+    DurationSetting,
+    Setting,
+    between,
+    between_or_never,
+    name,
+    setting,
+    url,
+    whole_number,
+)
 
 
 def random_id() -> str:
@@ -72,6 +81,11 @@ class EngineConfig(BaseModel):
         "number of runs of a namespace that may wait for the `delay` or `at` of their start. Another start is refused. "
         "Runs are counted from time to time, so a few more may begin to wait",
         default=100_000,
+    )
+    no_worker_after: Annotated[DurationSetting, between_or_never("1ms", "1 day")] = setting(
+        "time after which `execute()` and `handle.result()` raise `NoWorkerError` if no live worker can drive the run. "
+        "`never`: they wait",
+        default="10s",
     )
     webhook_url: Annotated[str | Callable[[str], str] | None, url] = setting(
         "address of the public webhook route, such as `https://shop.example/webhooks`"

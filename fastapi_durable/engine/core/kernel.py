@@ -18,6 +18,7 @@ from fastapi_durable.engine.core.executing import Executions
 from fastapi_durable.engine.core.injector import Injector
 from fastapi_durable.engine.core.interception import StepInterceptor
 from fastapi_durable.engine.core.live_events import LiveEvents
+from fastapi_durable.engine.core.live_workers import LiveWorkers
 from fastapi_durable.engine.core.notifications import Notifications
 from fastapi_durable.engine.core.registry import StepRegistry, WorkflowRegistry
 from fastapi_durable.engine.core.stream_writer import StreamWriter
@@ -44,6 +45,7 @@ class Kernel:
         entities: Those that this engine can execute operations of, by name.
         delayed_starts: How many more runs may be started for later.
         local_worker: Who drives new runs at once.
+        live_workers: Those of all processes.
         dead_letter: The workflow that is started for dead runs whose own workflow names none.
         queues: Those that runs may be started on, by name.
         namespaces_with_queues: Where the store is known to have them.
@@ -67,12 +69,13 @@ class Kernel:
     streams: StreamWriter
     delayed_starts: DelayedStarts
     steps: StepRegistry
+    local_worker: LocalWorker
+    live_workers: LiveWorkers
     is_within_transaction: bool = False
     interceptors: tuple[StepInterceptor, ...] = ()
     subscribers: list[EventSubscriber] = field(default_factory=list)
     update_validators: dict[tuple[str, str], UpdateValidator] = field(default_factory=dict)
     entities: Mapping[str, EntityDefinition] = field(default_factory=dict)
-    local_worker: LocalWorker = field(default_factory=LocalWorker)
     dead_letter: Callable[..., Any] | str | None = None
     queues: Mapping[str, Queue] = field(default_factory=dict)
     namespaces_with_queues: set[str] = field(default_factory=set)

@@ -28,7 +28,7 @@ class WorkflowRegistry:
                 )
             self._by_key[definition.key] = definition
             newest = self._newest.get(definition.name)
-            if newest is None or _version_order(definition.version) > _version_order(newest.version):
+            if newest is None or version_order(definition.version) > version_order(newest.version):
                 self._newest[definition.name] = definition
 
     @property
@@ -122,6 +122,6 @@ class StepRegistry:
         return step_definition(function) if found is None else found
 
 
-def _version_order(version: str) -> tuple[tuple[int, int, str], ...]:
+def version_order(version: str) -> tuple[tuple[int, int, str], ...]:
     """Natural order: "10" after "9", "2.1" after "2"."""
     return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in _DIGITS.split(version) if part)

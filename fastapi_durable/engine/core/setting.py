@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import Field, PlainValidator
 
-from fastapi_durable.model.duration import Duration, parse_duration
+from fastapi_durable.model.duration import LONGEST, Duration, parse_duration
 from fastapi_durable.model.text import fits_index, index_rule, shown
 
 _SHOWN = 80
@@ -72,6 +72,21 @@ def rule(text: str, parse: Callable[[Any], Any], *, is_secret: bool = False) -> 
 
 def between(least: str, most: str) -> PlainValidator:
     """A duration of limited length."""
+    return rule(f"a timedelta or a string such as '30s', from {least} to {most}", _limited(least, most))
+
+
+def between_or_never(least: str, most: str) -> PlainValidator:
+    """A duration of limited length, or "never", which is read as `LONGEST`."""
+    limited = _limited(least, most)
+
+    def parse(value: Any) -> timedelta:
+        # LONGEST as well: settings that were read are given again, to options.
+        return LONGEST if value in ("never", LONGEST) else limited(value)
+
+    return rule(f"'never', or a timedelta or a string such as '30s', from {least} to {most}", parse)
+
+
+def _limited(least: str, most: str) -> Callable[[Any], timedelta]:
     shortest, longest = parse_duration(least), parse_duration(most)
 
     def parse(value: Any) -> timedelta:
@@ -80,7 +95,7 @@ def between(least: str, most: str) -> PlainValidator:
             raise ValueError
         return duration
 
-    return rule(f"a timedelta or a string such as '30s', from {least} to {most}", parse)
+    return parse
 
 
 def whole_number(least: int, most: int) -> PlainValidator:

@@ -5,8 +5,10 @@ from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 
 from fastapi_durable.declare.codec import Codec
+from fastapi_durable.engine.core.live_workers import LiveWorkers
 from fastapi_durable.engine.core.notifications import SELDOM, Notifications
 from fastapi_durable.engine.runs.chain import head_of, may_have_gone_on
+from fastapi_durable.engine.runs.unserved import Unserved
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.duration import Duration, parse_duration
 from fastapi_durable.model.errors import (
@@ -46,6 +48,7 @@ class RunHandle(Generic[Output]):
         clock: Clock,
         codec: Codec,
         notifications: Notifications,
+        workers: LiveWorkers,
         is_open: Callable[[], bool] = lambda: False,
     ) -> None:
         self.run_id = run_id
@@ -55,6 +58,7 @@ class RunHandle(Generic[Output]):
         self._clock = clock
         self._codec = codec
         self._notifications = notifications
+        self._workers = workers
         self._is_open = is_open
 
     async def run(self) -> Run:
@@ -95,6 +99,8 @@ class RunHandle(Generic[Output]):
             RunCancelledError: the run was cancelled.
             RunDeadError: the run is dead.
             ResultTimeoutError: the run has not ended after `timeout`. It continues.
+            NoWorkerError: no live worker can drive the run; see `no_worker_after`. It stays, and a worker that starts
+                drives it.
             RunNotFoundError: no run has this id.
             RunNotCommittedError: the transaction that started the run is open.
             SerializationError: the output does not fit the declared type.
@@ -125,6 +131,7 @@ class RunHandle(Generic[Output]):
 
     async def _finished(self, run_id: str, timeout: timedelta | None, deadline: datetime | None) -> Run:
         """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
+        unserved = Unserved(self._store, self._clock, self._workers)
         with self._notifications.watch_run(run_id) as watch:
             # A run that is driven in this process will be heard of.
             look = run_id not in self._notifications.driven_here
@@ -142,6 +149,7 @@ class RunHandle(Generic[Output]):
                         return run
                     if deadline is not None and deadline <= self._clock.now():
                         raise ResultTimeoutError(run.id, run.status, timeout or timedelta(0))
+                    await unserved.refuse(run)
                 look = True
                 wait = poll if deadline is None else max(min(poll, deadline - self._clock.now()), timedelta(0))
                 if not await watch.wait(wait):

@@ -6,7 +6,7 @@ from typing import Final
 from fastapi_durable.declare.codec import Codec
 from fastapi_durable.declare.definition import WorkflowDefinition
 from fastapi_durable.engine.runs.singleton import SINGLETON_TAG, singleton_tag
-from fastapi_durable.model.records import Json
+from fastapi_durable.model.records import BY_NAME_TAGS, Json
 
 SCHEDULE_TAG: Final = "schedule:"
 
@@ -23,7 +23,8 @@ def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Co
 
 def relabelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:
     """Return the tags of a run that takes over those of another run, with the singleton key of its own input."""
-    return labelled(codec, definition, input, [tag for tag in tags if not tag.startswith(SINGLETON_TAG)])
+    kept = [tag for tag in tags if not tag.startswith(SINGLETON_TAG) and tag not in BY_NAME_TAGS]
+    return labelled(codec, definition, input, kept)
 
 
 def continued(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from fastapi_durable.engine.runs.singleton import SINGLETON_TAG
 from fastapi_durable.model.clock import Clock, truncate
 from fastapi_durable.model.duration import LONGEST, parse_duration
 from fastapi_durable.model.errors import InputValidationError
-from fastapi_durable.model.records import PAUSED_TAG
+from fastapi_durable.model.records import BY_NAME_TAGS, PAUSED_TAG
 from fastapi_durable.model.text import fits_index, index_rule, shown
 
 _TAG_LIMIT = 200
@@ -58,6 +58,8 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
             raise InputValidationError(
                 f"a tag must not be {PAUSED_TAG!r}, which marks a paused run: call pause(run_id)"
             )
+        if tag in BY_NAME_TAGS:
+            raise InputValidationError(f"a tag must not be {tag!r}, which marks a run that a client starts by name")
         if tag.startswith(SCHEDULE_TAG):
             raise InputValidationError(
                 f"a tag must not begin with {SCHEDULE_TAG!r}, which marks the runs of a schedule, got {tag[:80]!r}"

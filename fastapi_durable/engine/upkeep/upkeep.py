@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from fastapi_durable.engine.core.kernel import Kernel
+from fastapi_durable.engine.core.live_workers import HEARTBEAT, WORKER_SILENCE
 from fastapi_durable.engine.upkeep.blocked import show_blocked
 from fastapi_durable.engine.upkeep.expiry import cancel_expired, is_full
 from fastapi_durable.engine.upkeep.retention import Retention, sweep
@@ -28,7 +29,6 @@ _log = logging.getLogger("fastapi_durable")
 
 _FAILURE_PAUSE: Final = timedelta(seconds=5)
 _FAREWELL_SECONDS: Final = 1.0
-_HEARTBEAT: Final = timedelta(seconds=10)
 _SHORTEST_EXPIRY_INTERVAL: Final = timedelta(milliseconds=50)
 _RARE_EXPIRY_INTERVAL: Final = timedelta(seconds=30)
 
@@ -93,12 +93,12 @@ class Upkeep:
 
     async def beat_if_late(self, store: StateStore) -> None:
         """Say that the worker lives, over another connection, if its own loop has not done so in time."""
-        if self._beaten_at is not None and self._kernel.clock.now() - self._beaten_at > 2 * _HEARTBEAT:
+        if self._beaten_at is not None and self._kernel.clock.now() - self._beaten_at > 2 * HEARTBEAT:
             await self._save(store)
 
     async def _beat(self) -> timedelta:
         await self._save(self._kernel.store)
-        return _jittered(_HEARTBEAT)
+        return _jittered(HEARTBEAT)
 
     async def _save(self, store: StateStore) -> None:
         now = self._kernel.clock.now()
@@ -129,7 +129,7 @@ class Upkeep:
     async def _show_blocked(self) -> timedelta:
         # The rest first: when a whole fleet starts, those who know a workflow shall have said so.
         await asyncio.sleep(_jittered(self._kernel.config.blocked_poll_interval).total_seconds())
-        await show_blocked(self._kernel, alive_within=3 * _HEARTBEAT)
+        await show_blocked(self._kernel, alive_within=WORKER_SILENCE)
         return timedelta(0)
 
 

@@ -4,29 +4,11 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from fastapi_durable.model.due import waiting_since
 from fastapi_durable.model.records import Run, RunStatus
 
 CLAIMABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.BLOCKED, RunStatus.RUNNING, RunStatus.CANCELLING)
 STRANDABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.RUNNING)
-
-
-def lease_is_free(run: Run, now: datetime) -> bool:
-    """Return whether the run has no live lease."""
-    return run.locked_until is None or run.locked_until <= now
-
-
-def waiting_since(run: Run, now: datetime) -> datetime | None:
-    """Since when the run wants driving; None if it does not."""
-    if not lease_is_free(run, now):
-        return None
-    if run.status is RunStatus.PENDING:
-        return run.created_at
-    if run.status is RunStatus.RUNNING:
-        return run.locked_until or run.updated_at
-    if run.status is RunStatus.CANCELLING:
-        # With a time, its undo waits for the next attempt.
-        return run.locked_until or run.updated_at if run.wake_at is None or run.wake_at <= now else None
-    return run.wake_at if run.wake_at is not None and run.wake_at <= now else None
 
 
 def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:

@@ -5,9 +5,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from fastapi_durable.declare.queue import Candidate, QueueClaim, QueueLoad, QueueState, admitted
+from fastapi_durable.model.due import lease_is_free
 from fastapi_durable.model.records import Run, RunStatus
 from fastapi_durable.store.memory.access import TableAccess
-from fastapi_durable.store.memory.claims import CLAIMABLE, claimed_by, lease_is_free, waiting_runs
+from fastapi_durable.store.memory.claims import CLAIMABLE, claimed_by, waiting_runs
 from fastapi_durable.store.memory.tables import thaw_run
 
 _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import islice
 
 from fastapi_durable.model.activity import ActivityBucket, ActivityQuery
+from fastapi_durable.model.due import waiting_since
 from fastapi_durable.model.errors import StoreError
 from fastapi_durable.model.records import (
     LIVE_STATUSES,
@@ -22,7 +23,7 @@ from fastapi_durable.model.records import (
 from fastapi_durable.model.reserved import JOINED
 from fastapi_durable.store.memory.access import TableAccess
 from fastapi_durable.store.memory.activity import activity
-from fastapi_durable.store.memory.claims import STRANDABLE, waiting_since
+from fastapi_durable.store.memory.claims import STRANDABLE
 from fastapi_durable.store.memory.matching import attributed_origin, comes_before, matches, matches_beside_facets
 from fastapi_durable.store.memory.tables import Tables, freeze_run, thaw_run
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint

@@ -1,0 +1,1 @@
+"""Clients for processes that do not have the workflows' code."""
