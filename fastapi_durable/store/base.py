@@ -1,4 +1,4 @@
-"""The port to the database: what the engine asks of a state store.
+"""The port to the database: the operations that the engine needs of a state store.
 
 `port` holds its groups of operations: runs, leases, queues, checkpoints, signals, events, streams, schedules and
 workers. Part of them is the contract of the reference's `StateStore`. The others make the engine safe with many

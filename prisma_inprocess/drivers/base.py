@@ -1,4 +1,4 @@
-"""What the plan interpreter and the engine need from a database, whichever it is."""
+"""The interface of a database that the plan interpreter and the engine need."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
 RawStatement = tuple[str, Sequence[Any]]
-"""A statement of the user's own, and its parameters."""
+"""A raw statement of the user, and its parameters."""
 
 
 class Unreadable(ValueError):
-    """A stored value that the client's type for it cannot hold; says what it is, and never the value."""
+    """A stored value that the client's type cannot represent. The text describes it, and never contains the value."""
 
 
 class Row(Protocol):
-    """A row as the driver gives it: its values in the order of the columns, and by a column's position or name."""
+    """A row of the driver: its values in the order of the columns, also by a column's index or name."""
 
     def __getitem__(self, key: Any, /) -> Any: ...
 

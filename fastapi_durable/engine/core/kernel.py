@@ -1,4 +1,4 @@
-"""What turns and operations work with; one instance an engine."""
+"""The collaborators of turns and operations. Each engine has one kernel."""
 
 import asyncio
 import random
@@ -33,24 +33,24 @@ class Kernel:
     """The engine's collaborators.
 
     Attributes:
-        events: Told while it happens.
-        until_shown: How long a step runs before the store says that it does.
-        streams: Writes what the runs of this process append.
-        steps: Those that may be called by name.
-        is_within_transaction: What is written is committed by somebody else, later.
+        events: Receives live events.
+        until_shown: How long a step runs before the store shows it as running.
+        streams: Writes the stream items of the runs of this process.
+        steps: Steps that can be called by name.
+        is_within_transaction: Whether the writes belong to a transaction that the caller commits later.
         interceptors: Surround every real execution of a step.
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
-        entities: Those that this engine can execute operations of, by name.
+        entities: The entities whose operations this engine can execute, by name.
         delayed_starts: How many more runs may be started for later.
-        local_worker: Who drives new runs at once.
-        dead_letter: The workflow that is started for dead runs whose own workflow names none.
-        queues: Those that runs may be started on, by name.
-        namespaces_with_queues: Where the store is known to have them.
-        left_behind: Tasks of bodies that nothing can end.
-        told_of_foreign_awaits: Workflows of which the log tells already what they await beside their context.
+        local_worker: Drives new runs at once.
+        dead_letter: Workflow started for dead runs whose own workflow names no dead-letter workflow.
+        queues: The queues in which runs can be started, by name.
+        namespaces_with_queues: Namespaces whose queues are known to be stored.
+        left_behind: Tasks of bodies that cannot be ended.
+        told_of_foreign_awaits: Workflows whose foreign awaits were logged already.
         executions: The steps and bodies that execute now.
-        threads: Those in which plain `def` functions are called.
+        threads: The threads in which plain `def` functions run.
         random: Returns floats in [0, 1).
     """
 

@@ -60,7 +60,7 @@ async def _until_one_fails(
         failed = next((index for index, child in enumerate(children) if child in done and _has_failed(child)), -1)
         if failed < 0:
             return results_of(await asyncio.gather(*children, return_exceptions=True))
-        # The others are cancelled as runs, which tells their waits.
+        # The other children are cancelled as runs, which ends the waits for them.
         trail.is_lost = True
         for child in pending:
             child.cancel()
@@ -71,7 +71,7 @@ async def _until_one_fails(
             child.cancel()
     outcomes = await asyncio.gather(*children, return_exceptions=True)
     others = [request.run_id for index, request in enumerate(requests) if index != first]
-    # Repeated on a replay, which makes good what a crash right after the verdict left undone.
+    # A replay repeats the cancels, in case a crash right after the verdict prevented them.
     await turn.repeat(partial(cancel_all, turn.kernel, others))
     failure = outcomes[first]
     if not isinstance(failure, ChildFailedError):
@@ -80,10 +80,10 @@ async def _until_one_fails(
 
 
 class FirstFailure(Primitive[int]):
-    """Which child failed first; recorded, since a replay finds the cancelled ones failed as well.
+    """Which child failed first. It is recorded, because on a replay the cancelled children have failed as well.
 
     Args:
-        index: Its place among the inputs, as this turn sees it.
+        index: Its index among the inputs, as this turn sees it.
     """
 
     def __init__(self, turn: Turn, seq: int, index: int) -> None:

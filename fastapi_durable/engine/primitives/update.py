@@ -26,7 +26,7 @@ from fastapi_durable.model.reserved import UPDATE
 from fastapi_durable.model.run_ids import root_of
 
 _HOPS_AT_MOST = 50
-"""How often an update follows a run that continues as a new run while the update is validated."""
+"""How often an update is sent on to the next run, if the run continues as a new run during the validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,12 +45,14 @@ class UpdateResult:
 
 
 def update_token(run_id: str, name: str) -> str:
-    """The signal token of an update point: of the whole chain, so what is kept for a run is kept for the next one."""
+    """Return the signal token of an update. It belongs to the whole chain, so an update kept for one run is kept for
+    the next one.
+    """
     return f"{UPDATE}{root_of(run_id)}:{name}"
 
 
 async def offer_update(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult:
-    """Validate an update, and deliver it to the run that is meant, or keep it for that run."""
+    """Validate an update, and deliver it to the addressed run, or keep it for that run."""
     for _ in range(_HOPS_AT_MOST):
         run = await head_of(kernel.store, run_id)
         if run is None or not is_visible(kernel.config, run):
@@ -77,13 +79,13 @@ async def _refusal_of(kernel: Kernel, run: Run, name: str, arg: Json) -> str | N
 
 
 async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json) -> UpdateResult | None:
-    """Hand over or keep a validated update, if the run still lives; None if it continued as a new run meanwhile.
+    """Deliver or keep a validated update, if the run is still live. Return None if it continued as a new run meanwhile.
 
     Raises:
         SerializationError: the run waits for the update, and it does not fit what the call declares.
 
-    The run stays locked until the update is kept. So the transaction in which it continues comes either after this one,
-    and the new run finds the update, or before, and then this one finds the run ended.
+    The run stays locked until the update is kept. If the run continues after this transaction, the new run finds the
+    update. If it continued before, this transaction finds the run ended.
     """
     token = update_token(run_id, name)
     with kernel.local_worker.place() as place:
@@ -119,7 +121,7 @@ def _cannot_receive(run: Run) -> str | None:
 
 
 async def _verdict(kernel: Kernel, validator: UpdateValidator, name: str, arg: Json) -> str | None:
-    """What the validator says; its parameter's annotation is checked first."""
+    """Return the validator's verdict. The type of its parameter is checked first."""
     definition = step_definition(validator)
     try:
         value = kernel.codec.decode(arg, definition.input_type, what=f"update {name!r}")

@@ -1,4 +1,4 @@
-"""Which runs want driving, and what a claim makes of them."""
+"""Selects the claimable runs, and claims them."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -16,7 +16,7 @@ def lease_is_free(run: Run, now: datetime) -> bool:
 
 
 def waiting_since(run: Run, now: datetime) -> datetime | None:
-    """Since when the run wants driving; None if it does not."""
+    """Return since when the run is claimable. None if it is not."""
     if not lease_is_free(run, now):
         return None
     if run.status is RunStatus.PENDING:
@@ -24,14 +24,14 @@ def waiting_since(run: Run, now: datetime) -> datetime | None:
     if run.status is RunStatus.RUNNING:
         return run.locked_until or run.updated_at
     if run.status is RunStatus.CANCELLING:
-        # With a time, its undo waits for the next attempt.
+        # With a `wake_at`, its undo waits for the next attempt.
         return run.locked_until or run.updated_at if run.wake_at is None or run.wake_at <= now else None
     return run.wake_at if run.wake_at is not None and run.wake_at <= now else None
 
 
 def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:
-    """The run as a claim leaves it."""
-    # Without an owner it was handed back: nobody crashed.
+    """Return the run as it is after a claim."""
+    # A run without an owner was handed back, so there was no crash.
     crashed = run.locked_by is not None and run.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
     return replace(
         run,
@@ -46,7 +46,7 @@ def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:
 def waiting_runs(
     runs: Iterable[Run], now: datetime, workflows: Collection[tuple[str, str]] | None
 ) -> list[tuple[int, Run]]:
-    """The claimable runs of these workflows, each with what decides its order, in order."""
+    """Return the claimable runs of these workflows, each with its sort key, in order."""
     waiting = [
         (run.aged(since), run)
         for run in runs
@@ -57,7 +57,7 @@ def waiting_runs(
 
 
 def in_turn(waiting: Iterable[tuple[int, Run]], after: str) -> list[tuple[int, Run]]:
-    """The same, with namespaces taking turns, beginning with the one after `after`."""
+    """Return the runs with namespaces taking turns, beginning with the namespace after `after`."""
     turns: dict[str, int] = {}
     ranked = []
     for order, run in waiting:
