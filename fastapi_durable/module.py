@@ -261,7 +261,7 @@ class DurableModule:
         Returns:
             A router.
         """
-        # Not before somebody asks for it: building its models is a good part of importing the library.
+        # Created on first use: building its models takes a large part of the library's import time.
         from fastapi_durable.web.router import console_router
 
         return console_router(

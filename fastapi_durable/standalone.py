@@ -134,7 +134,7 @@ async def _cancel_when(stop: asyncio.Event, task: asyncio.Task[object]) -> None:
 
 
 async def _until(stop: asyncio.Event, runtime: DurableRuntime) -> int:
-    """Wait for the signal; a worker whose loops have ended is a reason to stop too, so that somebody restarts it."""
+    """Wait for the signal. If the worker's loops have ended, stop too, so that a supervisor restarts the process."""
     while not stop.is_set():
         try:
             async with asyncio.timeout(_WATCH_SECONDS):

@@ -38,7 +38,7 @@ def matches(chosen: ErrorFilter, error: Exception) -> bool:
         Exception: what the function raises.
     """
     if isinstance(chosen, (type, tuple)):
-        # By the class: an instance may answer `isinstance` with an exception of its own.
+        # Check the class, because `isinstance` may run code of the instance, and raise.
         return issubclass(type(error), chosen)
     return bool(chosen(error))
 

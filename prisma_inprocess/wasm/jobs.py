@@ -36,7 +36,7 @@ class Jobs:
         self._timers: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
-        # Nobody waits for the module any more: it is not called, and begins nothing.
+        # No caller waits for the module any more, so do not call it, and begin nothing.
         self._over = False
 
     def add(self, job: Callable[[], Any]) -> None:
@@ -52,7 +52,7 @@ class Jobs:
             self._fail(error)
 
     def set_timer(self, callback: Callback, milliseconds: int) -> float:
-        """Call a function later, as `setTimeout` does. Returns a number, by which nobody asks for it."""
+        """Call a function later, as `setTimeout` does. Returns a number, which no caller uses."""
 
         def fire() -> None:
             self._timers.discard(handle)

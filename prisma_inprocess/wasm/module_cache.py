@@ -101,10 +101,10 @@ def _cpu_features() -> str:
 
 
 def _read_own(file: Path) -> bytes:
-    """The content of a file that nobody but this user could have written.
+    """Return the content of a file that only this user can have written.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no such file.
     """
     if not _is_own(file.parent.stat()):
         raise PermissionError(f"{file.parent} is not this user's alone")
@@ -118,9 +118,8 @@ def _read_own(file: Path) -> bytes:
 
 
 def _is_own(status: os.stat_result) -> bool:
-    """Whether a file or folder belongs to this user, or to root, and nobody else can write to it.
-
-    Windows says nothing of that in a mode; there it is for the access lists of the folders.
+    """Return whether a file or folder belongs to this user, or to root, and other users cannot write to it. On Windows
+    the mode does not say that, and the folders' access lists decide.
     """
     if not hasattr(os, "geteuid"):
         return True
@@ -157,8 +156,7 @@ def _store(serialised: bytes, target: Path) -> None:
             file.write(serialised)
         # No secret, and read by another user where root has built an image.
         Path(temporary).chmod(0o644)
-        # Renaming is atomic: another process sees no file or a whole one, and whoever comes last wins with equal
-        # content.
+        # Renaming is atomic: another process sees no file or a whole one. The last writer wins, with equal content.
         Path(temporary).replace(target)
     except OSError:
         with contextlib.suppress(OSError):

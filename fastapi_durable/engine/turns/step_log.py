@@ -113,8 +113,8 @@ class StepLog:
     def stream(self, name: str, type: Any = Any, /) -> StepStream[Any]:  # noqa: ARG002
         """A stream of the step's run, to which the step appends items of `type`; see docs/how-to/streams.md.
 
-        What an attempt appended stays if the attempt fails. Each item carries its attempt, and readers are told where
-        a later attempt begins again. Outside a step, what is appended goes nowhere.
+        Items of an attempt stay if the attempt fails. Each item contains its attempt, and readers see where a later
+        attempt begins again. Outside a step, items are dropped.
 
         Raises:
             DefinitionError: the name cannot be stored, or this is a transaction or an operation of an entity, which
