@@ -38,7 +38,7 @@ def client_columns(client: Path) -> DateColumns:
 
 @dataclass(slots=True, frozen=True)
 class Converted:
-    """What `convert_dates` did.
+    """The result of `convert_dates`.
 
     Attributes:
         path: The file.

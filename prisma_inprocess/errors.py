@@ -81,7 +81,7 @@ class Fault(StrEnum):
     LOCK_TIMEOUT = "lock_timeout"
     """A lock was not granted in time (55P03; on SQLite, another process kept the file locked)."""
     WRITE_CONFLICT = "write_conflict"
-    """Another transaction was in the way: deadlock or serialization failure (40P01, 40001)."""
+    """The transaction conflicted with another one: deadlock or serialization failure (40P01, 40001)."""
     PLAN_CHANGED = "plan_changed"
     """A prepared statement no longer fits its tables, because they were altered (0A000, 26000)."""
     READ_ONLY = "read_only"

@@ -360,7 +360,7 @@ def workflow(
 
 
 def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = ()) -> StepDefinition:
-    """What is declared on a step function; an undecorated function gets the defaults.
+    """Return the definition of a step function. An undecorated function gets the defaults.
 
     Args:
         leading: Parameters that the engine passes before the input; the body of a transaction has one.
@@ -404,7 +404,7 @@ def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> 
 
 
 def step_definitions(step: Callable[..., Any]) -> list[StepDefinition]:
-    """What is declared on a step function, or on each step method of a class.
+    """Return the definition of a step function, or of each step method of a class.
 
     Raises:
         DefinitionError: a signature does not fit a step, or the class has none.
@@ -423,7 +423,7 @@ def is_workflow(function: Callable[..., Any]) -> bool:
 
 
 def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
-    """What `@workflow` declared on a function or a class.
+    """Return the definition of a function or a class that is decorated with `@workflow`.
 
     Raises:
         DefinitionError: it is not decorated, or its signature does not fit a workflow.

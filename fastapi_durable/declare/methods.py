@@ -41,7 +41,7 @@ class Method:
 
     @property
     def attribute(self) -> Callable[..., Any]:
-        """What `Class.method` evaluates to."""
+        """The value of `Class.method`."""
         found: Callable[..., Any] = inspect.getattr_static(self.owner, self.name)
         return found
 
@@ -59,7 +59,7 @@ def make_durable(cls: type) -> None:
     """Let the `@step` methods of a workflow class be called on `self` in its body.
 
     Raises:
-        DefinitionError: a step of the class has no `self`, or is overridden by what is none.
+        DefinitionError: a step of the class has no `self`, or is overridden by something that is not a step.
     """
     for name in dir(cls):
         function = inspect.getattr_static(cls, name)

@@ -178,7 +178,7 @@ class Candidate:
 
 
 def admitted(candidates: Sequence[Candidate], places: int, beginnings: int | None) -> list[Candidate]:
-    """Who gets the free places: the keys in turn, within a key the longest wait first.
+    """Return the runs that get the free slots. The keys take turns, and within a key the longest wait comes first.
 
     Args:
         beginnings: How many of them may be runs that begin; None: any number.

@@ -1,4 +1,4 @@
-"""Which errors of a step are retried, and how long to wait before the next attempt."""
+"""The retry policy of a step: the errors after which it is retried, and the wait before the next attempt."""
 
 import inspect
 from collections.abc import Callable

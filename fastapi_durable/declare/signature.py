@@ -29,7 +29,7 @@ NO_DEFAULT = NoDefault()
 
 
 class Signature(NamedTuple):
-    """What a function takes and returns.
+    """The input and the result of a function.
 
     Attributes:
         input_type: The annotation of its input; `NoInput` if it takes none.

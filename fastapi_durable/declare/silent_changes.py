@@ -3,7 +3,7 @@
 Pydantic drops a field with `exclude=True` and the fields of a subclass, masks secrets, writes NaN as null where the
 type is not known, and merges the keys 1 and "1". `first_change` finds the place. `reveal` writes secrets in full.
 
-What is declared as `Any`, or not at all, comes back in its JSON form: a tuple as a list, a date as a text. That is no
+A value declared as `Any`, or not at all, is read back in its JSON form: a tuple as a list, a date as a text. That is no
 change here, unless something is missing.
 """
 
@@ -34,7 +34,7 @@ ALTERED = "it changes"
 
 
 class Change(NamedTuple):
-    """Where a value does not come back as it was, and what happens there; without values.
+    """Describe the first part that is read back differently, and how it changes, without values.
 
     Attributes:
         path: Names of fields, keys and numbers of items, joined by dots; empty for the value itself.

@@ -145,7 +145,7 @@ class Engine:
         return await cancel_expired(self.kernel)
 
     def upkeep(self, *, in_flight: Callable[[], int], concurrency: Callable[[], int]) -> Upkeep:
-        """What a worker does besides driving runs; see `Upkeep`."""
+        """Return the tasks of a worker besides driving runs; see `Upkeep`."""
         return Upkeep(self.kernel, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:

@@ -51,8 +51,8 @@ def app_scoped(function: Callable[..., Any], /) -> AppScoped[Any]:
     """Make a dependency whose value lives as long as the application: a client, a pool, a gateway.
 
     Pass the result to `Depends(...)`, in routes, WebSockets, steps and `inject=`. All of them receive the same value.
-    The lifespan enters what the durable module needs when it starts, dependencies before their users. What only routes
-    need is entered at its first use. When the lifespan ends, it leaves all of them in reverse order.
+    The lifespan enters what the durable module needs when it starts, dependencies before their users. An instance that
+    only routes need is entered at its first use. When the lifespan ends, it leaves all of them in reverse order.
 
     Args:
         function: An async generator, a generator, an `async def` or `def` function, or a class. Its parameters are

@@ -115,7 +115,7 @@ class Held(Generic[T]):
     async def _settle(self, task: asyncio.Task[None], *, limited: bool) -> asyncio.CancelledError | None:
         """Wait until the task has ended. A cancellation that comes meanwhile is returned, to be raised afterwards.
 
-        After the limit the task is cancelled, and after twice the limit it is given up.
+        After the limit the task is cancelled, and after twice the limit it is abandoned.
         """
         loop = asyncio.get_running_loop()
         limit = self._cleanup.seconds

@@ -1,7 +1,7 @@
 """The parameters of a function to inject, read from its signature once.
 
-The rules are FastAPI's: `Annotated[T, Depends(f)]`, or `= Depends(f)` as the default. What FastAPI would take from the
-request has no source outside of one, so such a parameter is refused with a reason.
+The rules are FastAPI's: `Annotated[T, Depends(f)]`, or `= Depends(f)` as the default. A parameter that FastAPI would
+take from the request has no source outside a request, so it is refused with a reason.
 """
 
 import functools

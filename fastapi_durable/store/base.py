@@ -72,7 +72,8 @@ class StateStore(
         Raises:
             StoreError: the task is inside another transaction of this store.
             TransactionExpiredError: the block took longer than `timeout`. Everything in it was undone.
-            StoreConflictError: another transaction was in the way. Everything was undone, and the block may run again.
+            StoreConflictError: the transaction conflicted with another one. Everything was undone, and the block may
+                run again.
         """
         ...
 

@@ -113,7 +113,7 @@ async def of_server(url: str) -> AsyncIterator[Api]:
     console's login, and where there is none, by HTTP Basic.
 
     Raises:
-        ConfigurationError: httpx is not installed, or the address is none.
+        ConfigurationError: httpx is not installed, or the address is invalid.
         ApiRefusedError: the login is refused, or its session is for HTTPS only.
     """
     try:

@@ -1,6 +1,6 @@
 """Threads for plain `def` functions: steps, and the dependencies of steps.
 
-Nothing can stop a thread. So a caller that gives up a call waits for its thread, up to a grace period, and logs a
+Nothing can stop a thread. So a caller that abandons a call waits for its thread, up to a grace period, and logs a
 warning if the thread still runs then. A second call with the same key begins only when the thread of the first one has
 ended. The threads are daemons: they do not keep a process from exiting.
 """

@@ -33,7 +33,7 @@ ACTIONS: Final = (
 
 @dataclass(slots=True, frozen=True)
 class Edge:
-    """What one argument or input field accepts.
+    """The accepted types of one argument or input field.
 
     Attributes:
         scalars: Scalar types that may be a placeholder.

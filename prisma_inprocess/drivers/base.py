@@ -166,7 +166,8 @@ class Transaction(Session, Protocol):
         """Commit.
 
         Args:
-            within: Seconds to wait for the answer; None for the driver's own limit. SQLite's commit cannot be left.
+            within: Seconds to wait for the answer. None: the driver's own limit. SQLite ignores it, because its commit
+                cannot be abandoned.
 
         Raises: EngineError, `in_doubt` where the answer was lost.
         """

@@ -124,9 +124,7 @@ class Pool(Generic[C]):
         self._free_place()
 
     def retire(self) -> None:
-        """Hand out none of the present connections again, because they lead to a server that is no longer the right
-        one.
-        """
+        """Do not hand out any present connection again, because their server is no longer the right one."""
         self._retired |= self._members
         self._close_idle()
 

@@ -162,8 +162,8 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
     """Open asyncpg's connection to a URL. Only here does a password leave this process.
 
     Raises:
-        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: there is none within `connect_timeout`, or
-            the server is not the one that the URL asks for.
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: no connection opened within
+        `connect_timeout`, or the server does not have the role that the URL requires.
     """
     settings = {}
     if url.search_path is not None and not url.pgbouncer:

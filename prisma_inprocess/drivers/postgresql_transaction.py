@@ -22,7 +22,7 @@ class PostgresTransaction:
 
     Args:
         connection: The connection, on which the transaction was begun.
-        pool: Where it came from.
+        pool: The pool of the connection.
         answer_limit: Seconds to wait for each answer, or None.
     """
 

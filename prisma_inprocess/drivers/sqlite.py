@@ -37,7 +37,7 @@ class SqliteDriver:
         url: Path and options.
         json_type: The generated package's own `Json` class.
         base64_type: The generated package's own `Base64` class.
-        date_columns: The DateTime columns of the schema, which `connect` looks at.
+        date_columns: The DateTime columns of the schema, which `connect` checks.
     """
 
     in_transaction = False

@@ -37,7 +37,7 @@ def query_error(error: BaseException, *, raw: bool, committing: bool = False) ->
     """Prisma's error for one of `DATABASE_ERRORS`.
 
     Args:
-        error: What sqlite3 raised.
+        error: The error of sqlite3.
         raw: Whether it is the user's own statement.
         committing: Whether it may have happened in a commit. Its outcome is unknown if the disk fails.
     """

@@ -261,7 +261,7 @@ async def _create_database(url: PostgresUrl) -> None:
 
 
 async def _create_schema(connection: PostgresConnection, name: str) -> None:
-    # CREATE SCHEMA IF NOT EXISTS wants a right that a user of an existing schema need not have.
+    # CREATE SCHEMA IF NOT EXISTS needs a permission that the user of an existing schema may not have.
     found = await connection.query("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", [name])
     if found.rows != [[True]]:
         await connection.run_script(f"CREATE SCHEMA IF NOT EXISTS {_quoted(name)}")

@@ -1,4 +1,4 @@
-"""What a migration command works on: a schema, its database, its folder of migrations."""
+"""The project of a migration command: a schema, its database, its folder of migrations."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def is_empty(value: Any) -> bool:
 
 
 def row_key(row: Any, fields: Sequence[str]) -> Key:
-    """The values of some fields as something that can be looked up."""
+    """Return the values of some fields as a hashable key."""
     return tuple(_hashable(row[field]) for field in fields)
 
 
@@ -128,7 +128,7 @@ def map_field(value: Any, field: str) -> Any:
 
 @dataclass(slots=True, frozen=True)
 class Operations:
-    """What happens to a list of rows after it was read."""
+    """Return the operations on a list of rows after the read."""
 
     distinct: list[str] | None
     linking: list[str] | None

@@ -179,7 +179,7 @@ class _Template:
 
 
 def _inserted_rows(fragments: Sequence[dict[str, Any]]) -> int | None:
-    """Which argument holds the rows of an `INSERT`, or None for other statements."""
+    """Return the index of the argument with the rows of an `INSERT`. None for other statements."""
     kinds = [fragment["type"] for fragment in fragments if fragment["type"] != "stringChunk"]
     is_insert = str(fragments[0].get("chunk", "")).startswith("INSERT ")
     return kinds.index(_ROWS) if is_insert and _ROWS in kinds else None

@@ -108,7 +108,7 @@ def _read_own(file: Path) -> bytes:
     """
     if not _is_own(file.parent.stat()):
         raise PermissionError(f"{file.parent} is not this user's alone")
-    # The open file is looked at, and not its name, which may mean another one a moment later.
+    # Check the open file, not its name, which may refer to another file a moment later.
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as opened:
         status = os.fstat(descriptor)
@@ -140,7 +140,7 @@ def _warn_of_open_folders(candidates: list[Path]) -> None:
 
 
 def _store(serialised: bytes, target: Path) -> None:
-    """Write a serialised module where that is possible; a folder that cannot be written to is no error.
+    """Write a serialised module if possible. A folder without write permission is not an error.
 
     Nothing is written where nothing would be loaded.
     """

@@ -41,7 +41,7 @@ class Draft:
 
 
 class Writing(Protocol):
-    """What the streams of a run need of the writer."""
+    """The interface of the writer that the streams of a run need."""
 
     store: StateStore
     clock: Clock

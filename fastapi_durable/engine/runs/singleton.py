@@ -31,7 +31,7 @@ _LOOK_AGAIN = timedelta(seconds=30)
 """Poll interval of a waiting run, in case its predecessor was removed without ending."""
 
 _LOOKED_AT = 100
-"""How many waiting runs one transaction looks at."""
+"""Maximum number of waiting runs that one transaction reads."""
 
 
 def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> str | None:

@@ -1,4 +1,4 @@
-"""What a worker does besides driving runs.
+"""The tasks of a worker besides driving runs.
 
 It fires schedules, ends expired runs, deletes old rows, and writes its heartbeat. Each task is a loop of its own that
 no error ends, so a slow sweep delays neither schedules nor runs.

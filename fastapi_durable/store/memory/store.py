@@ -116,7 +116,7 @@ class MemoryTransaction(_Operations):
     def after_commit(self, call: Callable[[], None]) -> None:
         self._session.parts.after_commit(call)
 
-    async def lock_name(self, name: str) -> None:  # noqa: ARG002 - nobody else can be in a transaction
+    async def lock_name(self, name: str) -> None:  # noqa: ARG002 - no other client can be in a transaction
         async with self._access():
             pass
 

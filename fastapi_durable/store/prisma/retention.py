@@ -1,4 +1,4 @@
-"""Deleting finished runs that a retention policy gives up."""
+"""Deletes the finished runs that a retention policy does not keep."""
 
 from datetime import datetime
 

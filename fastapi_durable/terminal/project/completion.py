@@ -36,7 +36,7 @@ def completed_schema(text: str, database: Provider | None) -> Completed:
 
     Raises:
         NotCompletable: the schema's database is another one, or a durable model in it is not as it must be.
-        PrismaSyntaxError: the text is no schema.
+        PrismaSyntaxError: the text is not a schema.
     """
     schema = parse_schema(text)
     provider = _provider(schema.provider, database)

@@ -58,7 +58,7 @@ class Sql(ABC):
 
     @classmethod
     def storing(cls, kind: Kind) -> Callable[[Any], Parameter]:
-        """What makes a parameter of a value of the model that is not None."""
+        """Return the function that converts a value of the model, other than None, to a parameter."""
         return cls.stored_moment if kind.is_moment else kind.to_column
 
     def text(self, value: str) -> str:
