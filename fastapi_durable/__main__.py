@@ -161,7 +161,7 @@ def _worker(arguments: argparse.Namespace) -> int:
 
 
 def _quickest_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes a uvloop, as uvicorn does where it is installed; None: asyncio's own."""
+    """Return the factory of uvloop, which uvicorn uses if it is installed; None: asyncio's own."""
     try:
         new_loop: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
     except ImportError:

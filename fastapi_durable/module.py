@@ -63,8 +63,8 @@ OptionsFactory = Callable[..., DurableOptions | Awaitable[DurableOptions]]
 class DurableModule:
     """Durable workflows for one or more applications. `for_root` and `for_root_async` create a module.
 
-    A module holds declarations only. What runs lives in the application whose lifespan is open, so one module can
-    serve several applications that do not see each other.
+    A module holds declarations only. The running parts belong to the application whose lifespan is open. So one module
+    can serve several applications that do not affect each other.
 
     Attributes:
         state_store: Dependency for `Depends(...)`: the store of this module. With one module in an application,
@@ -259,7 +259,7 @@ class DurableModule:
         Returns:
             A router.
         """
-        # Not before somebody asks for it: building its models is a good part of importing the library.
+        # Created on first use: building its models takes a large part of the library's import time.
         from fastapi_durable.web.router import console_router
 
         return console_router(
@@ -309,7 +309,7 @@ class DurableModule:
             A router.
 
         Raises:
-            ConfigurationError: the name does not fit a path, or nothing says who may read.
+            ConfigurationError: the name does not fit a path, or no dependency decides who may read.
         """
         # As for the console.
         from fastapi_durable.web.run_stream import run_stream_router
@@ -496,7 +496,7 @@ class DurableModule:
 
 
 def _store_of_routes(options: DurableOptions) -> StateStore:
-    """What routes and steps get; the engine and the gateway know the namespace themselves."""
+    """The store for routes and steps. The engine and the gateway know the namespace themselves."""
     namespace = options.namespace
     return options.store.with_scope(namespace) if options.scope_reads and namespace is not None else options.store
 

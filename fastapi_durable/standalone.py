@@ -1,4 +1,4 @@
-"""A module in a process without a web server: found by name, run until a signal, or only looked at."""
+"""Runs a module in a process without a web server until a signal, or only inspects it. The module is found by name."""
 
 import asyncio
 import importlib
@@ -100,7 +100,7 @@ async def examine(module: DurableModule) -> list[str]:
 
 
 def explained(error: Exception, *, whole: bool = False) -> str:
-    """What to print of an error that ended a command.
+    """Return the text to print for an error that ended a command.
 
     Our own errors speak for themselves; of others it is said where in the application's code they came up. Database
     URLs in other libraries' messages may hold a password, which is left out.
@@ -134,7 +134,7 @@ async def _cancel_when(stop: asyncio.Event, task: asyncio.Task[object]) -> None:
 
 
 async def _until(stop: asyncio.Event, runtime: DurableRuntime) -> int:
-    """Wait for the signal; a worker whose loops have ended is a reason to stop too, so that somebody restarts it."""
+    """Wait for the signal. If the worker's loops have ended, stop too, so that a supervisor restarts the process."""
     while not stop.is_set():
         try:
             async with asyncio.timeout(_WATCH_SECONDS):

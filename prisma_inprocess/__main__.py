@@ -21,8 +21,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "prisma-inproces
     """Run the command line. Returns the exit status.
 
     Args:
-        arguments: Its words; None: those that the process was started with.
-        prog: What the command is called in a message.
+        arguments: The words of the command line. None: those of the process.
+        prog: Name of the command in messages.
     """
     if arguments is None and len(sys.argv) == 1 and is_invoked_by_prisma():
         serve()
@@ -51,7 +51,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _convert_dates(options: argparse.Namespace) -> int:
-    # Imported here: it loads SQLite, which a project on PostgreSQL may lack.
+    # Imported here, because it loads SQLite, which a project on PostgreSQL may lack.
     from prisma_inprocess.convert_dates import client_columns, convert_dates
 
     try:

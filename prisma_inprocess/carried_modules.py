@@ -1,4 +1,4 @@
-"""The build's hook: Prisma's WebAssembly modules go into the wheel, and are never committed.
+"""The build hook that adds Prisma's WebAssembly modules to the wheel. They are never committed.
 
 They come from the npm packages in the exact versions of the repository's `package.json`, which `npm ci` has checked
 against the hashes of the lock. A source distribution carries them too, so that it needs no npm.
@@ -11,7 +11,7 @@ from typing import Any, Final
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER: Final = "wasm_files"
-# By npm package: the files that the client and the migrations run. A test compares them with `wasm/files.py`.
+# The files that the client and the migrations need, by npm package. A test compares them with `wasm/files.py`.
 CARRIED: Final = {
     "@prisma/prisma-schema-wasm": ("src/prisma_schema_build_bg.wasm",),
     "@prisma/query-compiler-wasm": (
@@ -20,16 +20,17 @@ CARRIED: Final = {
     ),
     "@prisma/schema-engine-wasm": ("schema_engine_bg.wasm",),
 }
-# Their licence's text, which these packages leave out, from one of the same makers under the same licence.
+# The text of the licence. These packages leave it out, so take it from a package of the same authors under the same
+# licence.
 LICENCE: Final = "@prisma/engines-version/LICENSE"
 PRISMA_LICENCE: Final = "PRISMA_LICENSE"
 
 
 class CarriedModules(BuildHookInterface[Any]):
-    """Adds the modules, and the licence that they are under."""
+    """Adds the modules and their licence."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Called before a distribution is built; an editable one takes the files where they are."""
+        """Add the files before a distribution is built. An editable installation uses them where they are."""
         root = Path(self.root)
         if version == "editable" or (root / FOLDER).is_dir():
             return
@@ -38,7 +39,7 @@ class CarriedModules(BuildHookInterface[Any]):
 
 
 def _files(repository: Path) -> list[tuple[Path, str]]:
-    """Each file to carry, and its place in the package."""
+    """Return each file to add, and its path in the package."""
     modules = repository / "node_modules"
     pinned: dict[str, str] = json.loads((repository / "package.json").read_text(encoding="utf-8"))["devDependencies"]
     found = [(modules / LICENCE, f"{FOLDER}/{PRISMA_LICENCE}")]

@@ -22,7 +22,7 @@ _FAILED: Final = -32000
 
 
 def is_invoked_by_prisma() -> bool:
-    """Whether the Prisma CLI started this process."""
+    """Return whether the Prisma CLI started this process."""
     return bool(os.environ.get(INVOCATION_VARIABLE))
 
 
@@ -37,7 +37,7 @@ def serve(requests: Iterable[str] = sys.stdin, answers: TextIO = sys.stderr) -> 
 def _answer(request: Mapping[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {"jsonrpc": "2.0", "id": request.get("id")}
     if request.get("method") == "getManifest":
-        # No engine is required: naming one would make the CLI download it.
+        # Name no engine, because the CLI would download it.
         manifest = {"prettyName": "Prisma Client Python (in-process)", "defaultOutput": "client", "requiresEngines": []}
         return {**answer, "result": {"manifest": manifest}}
     try:

@@ -1,4 +1,4 @@
-"""What a generated package imports from here."""
+"""The names that a generated package imports."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ def client_columns(client: Path) -> DateColumns:
 
 @dataclass(slots=True, frozen=True)
 class Converted:
-    """What `convert_dates` did.
+    """The result of `convert_dates`.
 
     Attributes:
         path: The file.
@@ -80,7 +80,7 @@ def _open(path: str, to: DateFormat) -> sqlite3.Connection:
     encode = encode_milliseconds if to is DateFormat.MILLISECONDS else encode_iso
 
     def converted(value: Any) -> Any:
-        # SQLite would replace the exception by a text of its own, so NULL marks a value that is not a date.
+        # SQLite would replace the exception's text, so NULL marks a value that is not a date.
         try:
             return encode(value)
         except EngineError:
@@ -111,7 +111,7 @@ def _convert(connection: sqlite3.Connection, columns: DateColumns, to: DateForma
 
 def _convert_column(connection: sqlite3.Connection, table: str, name: str, to: DateFormat) -> int:
     column = quoted(name)
-    # Compared with its type: SQLite takes 1.0 and 1 for equal.
+    # Compare the type as well, because SQLite treats 1.0 and 1 as equal.
     differs = f"{column} IS NOT NULL AND (typeof({column}) <> '{_TYPES[to]}' OR {column} IS NOT {_FUNCTION}({column}))"
     [(unreadable,)] = connection.execute(
         f"SELECT count(*) FROM {quoted(table)} WHERE {column} IS NOT NULL AND {_FUNCTION}({column}) IS NULL"

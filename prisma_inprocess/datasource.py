@@ -1,7 +1,7 @@
 """The datasource block of a schema: its provider and its URLs.
 
-Prisma 6 requires the URLs in the datasource, Prisma 7 refuses them. Schemas carry them, and the engines of Prisma 7 get
-the schema without them.
+Prisma 6 requires the URLs in the datasource, and Prisma 7 refuses them. Schemas contain them, and the engines of Prisma
+7 get the schema without them.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ class Datasource:
 
     Attributes:
         provider: `postgresql` or `sqlite`.
-        url: Where the application connects to.
-        direct_url: Where migrations connect to, if not to the same (`directUrl`).
+        url: The URL of the application.
+        direct_url: The URL of migrations, if it differs (`directUrl`).
         shadow_database_url: The database that `migrate dev` may empty (`shadowDatabaseUrl`).
-        schemas: The database schemas that the models live in (`schemas`), or empty: the one of the URL.
+        schemas: The database schemas of the models (`schemas`). Empty: the schema of the URL.
     """
 
     provider: str
@@ -90,13 +90,13 @@ def read_datasource(schema: str) -> Datasource:
 
 
 def keep_configuration(new: str, old: str) -> str:
-    """A schema with the datasource and generator blocks of another one, as they are written there, with the URLs."""
+    """Return a schema with the datasource and generator blocks of another one, unchanged and with the URLs."""
     written = {(block[1], block[2]): block[0] for block in _CONFIGURATION.finditer(old)}
     return _CONFIGURATION.sub(lambda block: written.get((block[1], block[2]), block[0]), new)
 
 
 def strip_urls(schema: str) -> tuple[str, Mapping[str, str | None]]:
-    """A schema without the URLs of its datasource, and its `url` as the client's generator describes one."""
+    """Return a schema without the URLs of its datasource, and its `url` in the form of the client's generator."""
     url: dict[str, str | None] = {"fromEnvVar": "DATABASE_URL", "value": None}
 
     def strip_line(line: re.Match[str]) -> str:

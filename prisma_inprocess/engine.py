@@ -1,4 +1,4 @@
-"""The engine of a generated client: what the client sends to the native engine, done in this process."""
+"""The engine of a generated client. It executes the client's requests to the native engine in this process."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ class InProcessEngine:
     """Runs a client's operations. It has the methods of the client's `AsyncAbstractEngine`.
 
     Args:
-        package: The generated package that the client belongs to.
-        default_url: The URL that the schema names, for a client that was given none.
+        package: The generated package of the client.
+        default_url: The URL in the schema, for a client without a URL.
         log_queries: Whether each operation is logged (level INFO, names only, no values).
     """
 
@@ -75,8 +75,8 @@ class InProcessEngine:
         """Open the first connection.
 
         Args:
-            timeout: The client's own limit; it can only shorten the URL's `connect_timeout`.
-            datasources: The URL, as the client passes it; without it, the schema's environment variable decides.
+            timeout: The client's own limit. It can only shorten the URL's `connect_timeout`.
+            datasources: The URL, as the client passes it. Without it, the schema's environment variable decides.
         """
         if self._driver is not None:
             if self._belongs_here():
@@ -97,7 +97,7 @@ class InProcessEngine:
             raise self._failure(EngineError(message, "P1001", fault=Fault.UNREACHABLE)) from error
         except EngineError as error:
             raise self._failure(error) from error
-        if self._has_driver():  # somebody else connected meanwhile
+        if self._has_driver():  # another task connected meanwhile
             await driver.close()
             return
         self._driver, self._plans = driver, plans(driver)
@@ -115,7 +115,7 @@ class InProcessEngine:
             await driver.close()
 
     def close(self, *, timeout: timedelta | None = None) -> None:  # noqa: ARG002 (it does not wait)
-        """Close without an event loop: called for a client that was forgotten, and after `aclose`."""
+        """Close without an event loop. Called for a client that was not disconnected, and after `aclose`."""
         driver, self._driver = self._driver, None
         if driver is not None and self._process == os.getpid():
             driver.close_now()
@@ -130,7 +130,7 @@ class InProcessEngine:
         )
 
     async def metrics(self, *, format: str, global_labels: dict[str, str] | None) -> Any:
-        """The numbers that Prisma's native engine keeps about itself; there is none here."""
+        """Refuse the request for metrics of Prisma's native engine, which is not used."""
         raise NotImplementedError(
             "prisma.get_metrics() is not available: this client runs on prisma_inprocess, without Prisma's native "
             "engine. Use the metrics of the database or of your driver"
@@ -148,16 +148,16 @@ class InProcessEngine:
         return {"data": {"result": result}}
 
     async def run_batch(self, operations: Sequence[Operation], *, tx_id: str | None) -> None:
-        """Run several operations so that all happen or none does. Raises: the client's own exceptions."""
+        """Run several operations, all or none. Raises: the client's own exceptions."""
         try:
             await in_transaction(Run(self._session(tx_id)), lambda inner: self._run_all(operations, inner.session))
         except EngineError as error:
             raise self._failure(error) from error
 
     async def run_raw_batch(self, statements: Sequence[Sequence[Any]], *, tx_id: str | None) -> list[dict[str, Any]]:
-        """Run several raw statements so that all happen or none does, and return the rows of each.
+        """Run several raw statements, all or none, and return the rows of each.
 
-        Raises: the client's own exceptions; TypeError and ValueError for what is no batch.
+        Raises: the client's own exceptions. TypeError and ValueError for an invalid batch.
         """
         batch = parse(statements)
         try:
@@ -206,7 +206,7 @@ class InProcessEngine:
             raise self._failure(error) from error
 
     def _leave_behind(self, driver: Driver) -> None:
-        """Give up a driver that belongs to another event loop, or to the process that this one was forked from."""
+        """Abandon a driver of another event loop, or of the process from which this one was forked."""
         left = _LeftBehind(driver, self._loop, self._process)
         self._left_behind.append(left)
         if left.is_over or left.process != os.getpid():
@@ -214,10 +214,10 @@ class InProcessEngine:
         self._end_left_behind()
 
     def _end_left_behind(self) -> None:
-        """End what belonged to event loops that are closed.
+        """Close the drivers of closed event loops.
 
-        A loop that is open may still use its driver. What belongs to another process is neither used nor closed: its
-        sockets and files are still that one's.
+        An open loop may still use its driver. Drivers of another process are neither used nor closed, because that
+        process still uses their sockets and files.
         """
         for left in list(self._left_behind):
             if left.is_over and left.process == os.getpid():
@@ -225,9 +225,11 @@ class InProcessEngine:
                 left.driver.close_now()
 
     def _make_driver(self, url: str) -> tuple[Driver, Callable[[Driver], PlanCache]]:
-        """A driver, and what finds its plans when it is connected: only then are its conversions known."""
+        """Return a driver, and a function that creates its plan cache after the connect, when its conversions are
+        known.
+        """
         package = self._package
-        # Imported here, so that a client of one database does not need the other's driver installed.
+        # Imported here, so that a client of one database does not need the driver of the other one.
         if package.provider == "sqlite":
             from prisma_inprocess.drivers.sqlite import SqliteDriver
 
@@ -315,5 +317,5 @@ class InProcessEngine:
 
 
 def _as_answer(result: RawResult) -> dict[str, Any]:
-    """The rows of a raw statement as the client reads them."""
+    """Return the rows of a raw statement as the client reads them."""
     return {"columns": result.columns, "types": result.types, "rows": result.rows}

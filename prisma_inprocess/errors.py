@@ -1,4 +1,4 @@
-"""What can go wrong, as one small tree.
+"""The errors of this package, as one small tree.
 
     PrismaInProcessError
     ├── GenerationError          a schema, a wasm file or an option that `generate` cannot work with
@@ -81,7 +81,7 @@ class Fault(StrEnum):
     LOCK_TIMEOUT = "lock_timeout"
     """A lock was not granted in time (55P03; on SQLite, another process kept the file locked)."""
     WRITE_CONFLICT = "write_conflict"
-    """Another transaction was in the way: deadlock or serialization failure (40P01, 40001)."""
+    """The transaction conflicted with another one: deadlock or serialization failure (40P01, 40001)."""
     PLAN_CHANGED = "plan_changed"
     """A prepared statement no longer fits its tables, because they were altered (0A000, 26000)."""
     READ_ONLY = "read_only"
@@ -96,7 +96,7 @@ class Fault(StrEnum):
     """An earlier statement of the transaction failed, so that the database keeps nothing of it."""
 
 
-# These are the caller's own doing: a repetition would end in the same way.
+# The caller causes these faults, so a repetition would end in the same way.
 _OWN: Final = frozenset(
     (Fault.WAITS_FOR_ITSELF, Fault.TRANSACTION_EXPIRED, Fault.TRANSACTION_CLOSED, Fault.TRANSACTION_FAILED)
 )
@@ -134,11 +134,11 @@ class EngineError(PrismaInProcessError):
 
     @property
     def retryable(self) -> bool:
-        """Whether nothing was done and the same operation, or its whole transaction, may succeed when repeated."""
+        """Whether nothing took effect, and the same operation, or its whole transaction, may succeed when repeated."""
         return self.fault is not None and self.fault not in _OWN and not self.in_doubt
 
     def again(self) -> EngineError:
-        """The same error for another caller, who gets a traceback of its own."""
+        """Return the same error for another caller, with its own traceback."""
         return EngineError(
             self.message,
             self.code,
@@ -149,7 +149,7 @@ class EngineError(PrismaInProcessError):
         )
 
     def response(self) -> dict[str, Any]:
-        """The error as the native engine would send it: what the client's error classes are built from."""
+        """The error in the form of the native engine, from which the client's error classes are built."""
         return {
             "error": self.message,
             "user_facing_error": {
@@ -170,7 +170,7 @@ def not_connected(message: str = "it was disconnected meanwhile") -> EngineError
 
 
 def transaction_closed() -> EngineError:
-    """The error for a statement that comes after the end of its transaction."""
+    """Return the error for a statement after the end of its transaction."""
     return EngineError(
         "Transaction already closed: A query cannot be executed on a closed transaction.",
         "P2028",

@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all."""
+"""Writes files completely, or not at all."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def make_folder_whole(path: Path, files: dict[str, str]) -> None:
-    """Make a folder with text files in it, all at once.
+    """Create a folder with text files in it, all at once.
 
     Raises:
-        OSError: it cannot be made, or is there already and not empty; there is no part of it.
+        OSError: it cannot be created, or exists and is not empty. Nothing was written then.
     """
-    # Not inside the parent: whoever lists that would see it.
+    # Not inside the parent, because listing the parent would show it.
     workspace = Path(tempfile.mkdtemp(dir=path.parent.parent, prefix=f".{path.name}."))
     try:
         prepared = workspace / path.name

@@ -1,4 +1,4 @@
-"""`generate`: from a Prisma schema to a typed client package that runs on the in-process engine.
+"""`generate`: writes a typed client package for a Prisma schema, which runs on the in-process engine.
 
 The package is written by Prisma Client Python's own generator, from the description that Prisma's own schema engine
 gives: no Node, no Prisma CLI, no download. Afterwards a few lines of it are changed so that its `Prisma` class uses
@@ -89,7 +89,7 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
         (folder / COMPILER_FILE).write_bytes(compiler.read_bytes())
         _keep_serialised(output / ENGINE_FOLDER, folder)
         patch_package(target, provider, len(dmmf["datamodel"]["models"]))
-        # Now, and not in the first process: the source of a large client takes seconds and hundreds of megabytes.
+        # Compile the source now, because for a large client that takes seconds and hundreds of megabytes.
         compileall.compile_dir(target, quiet=2, stripdir=str(target), prependdir=str(output))
         try_import(target, output)
         if warm_up:
@@ -100,7 +100,7 @@ def generate(schema: Path, *, wasm_dir: Path | None = None, warm_up: bool = True
 
 
 def wants_client(schema: str) -> bool:
-    """Whether the text of a schema has a generator block that `generate` would take."""
+    """Return whether a schema has a generator block that `generate` accepts."""
     return any(_is_ours(provider) for provider in _GENERATOR.findall(schema))
 
 
@@ -148,7 +148,7 @@ def _client_data(
     url: Mapping[str, str | None],
     dmmf: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What the Prisma CLI would send to Prisma Client Python's generator."""
+    """Return the data that the Prisma CLI would send to Prisma Client Python's generator."""
     options = {"interface": "asyncio", "recursive_type_depth": "-1", **generator["config"]}
     if options["interface"] != "asyncio":
         raise GenerationError(
@@ -182,7 +182,7 @@ def _client_data(
 
 @contextlib.contextmanager
 def _replaced(output: Path) -> Iterator[Path]:
-    """A folder to write into that takes the place of `output` when all went well; otherwise nothing changes."""
+    """Yield a folder that replaces `output` if the block succeeds. Otherwise nothing changes."""
     if output.exists() and not (output / "_base_client.py").exists() and any(output.iterdir()):
         raise GenerationError(
             f"{output} is not empty and holds no generated client. Nothing was overwritten. Choose another output"
@@ -206,7 +206,7 @@ def _replaced(output: Path) -> Iterator[Path]:
 
 
 def _keep_serialised(old: Path, new: Path) -> None:
-    """Take the compiler's serialised form over from the client that is replaced, if the compiler is the same."""
+    """Keep the compiler's serialised form of the replaced client, if the compiler is the same."""
     with contextlib.suppress(FileNotFoundError):
         if (old / COMPILER_FILE).read_bytes() == (new / COMPILER_FILE).read_bytes():
             for serialised in old.glob("*.cwasm"):

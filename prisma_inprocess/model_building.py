@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final
 
-# From so many models on, a schema is large. pydantic needs about 15 stack frames for each model of a chain.
+# A schema with this number of models is large. pydantic needs about 15 stack frames for each model of a chain.
 LARGE: Final = 40
 _FRAMES_PER_MODEL: Final = 40
 

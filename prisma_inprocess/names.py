@@ -1,7 +1,8 @@
-"""Names that a schema may have and a generated client may not.
+"""Names that are valid in a schema, but not in a generated client.
 
 Found by trying every name that the generated modules, pydantic's models, Python's enums and the client itself have.
-What Prisma Client Python refuses itself (Python's keywords, most attributes of pydantic's models) is not listed again.
+Names that Prisma Client Python itself refuses (Python's keywords, most attributes of pydantic's models) are not listed
+again.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ class _Open:
             call(committed)
 
 
-# The transactions that were begun by this task, or by one that it comes from.
+# The transactions that this task, or a task that created it, has begun.
 _begun: ContextVar[tuple[_Open, ...]] = ContextVar("prisma_inprocess_transactions", default=())
 
 

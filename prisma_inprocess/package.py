@@ -1,4 +1,4 @@
-"""What a generated package is to the engine: its own classes, its schema, and the files that `generate` added."""
+"""A generated package for the engine: its classes, its schema, and the files that `generate` added."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _FILES: Final = Path(__file__).parent / "package_files"
 # binaries.
 _UNNEEDED: Final = ("cli", "generator", "_vendor", "__main__.py", "__pycache__")
 
-# Users who check with `mypy --strict` get the client's types; what it finds in the client they could not mend.
+# Users of `mypy --strict` get the client's types, but no errors inside the client, which they could not correct.
 _NOT_JUDGED: Final = "# mypy: ignore-errors\n"
 
 _CLIENT_CHANGES: Final = (
@@ -166,7 +166,7 @@ _CONFIG_CHANGES: Final = (
     ),
 )
 
-# `model_validate` only looks at options that are not given here, for each row.
+# `model_validate` would only check, for each row, options that are not given here.
 _COMPAT_CHANGES: Final = (
     (
         """\

@@ -77,7 +77,7 @@ def write_client(target: Path, data: Mapping[str, Any]) -> PartialTypes | None:
 
     Args:
         target: An empty folder.
-        data: What the Prisma CLI would send to the generator, but for its version.
+        data: Return the data that the Prisma CLI would send to the generator, without its version.
 
     Returns:
         The partial types that are left to make, if the schema names a script: the script imports the client, so it can

@@ -287,7 +287,9 @@ class RequestBuilder:
 
 
 def _exact(value: Any, declared: frozenset[str]) -> Any:
-    """A number that stays a literal, as the field's type wants it; the compiler would cut a fraction."""
+    """Return a number that stays a literal, converted to the field's type, because the compiler would cut a
+    fraction.
+    """
     if isinstance(value, (float, Decimal)):
         if declared.isdisjoint(("Float", "Decimal")) and not declared.isdisjoint(("Int", "BigInt")):
             raise EngineError(

@@ -1,7 +1,7 @@
 """The rows of a `create_many`, encoded column by column.
 
-What a field accepts is looked up once, and not for every row. It works for rows that have the same fields, with values
-of one kind in each: then the plan for one row serves all of them (`plan/bulk_insert.py`).
+The accepted types of a field are determined once, not for every row. It works for rows that have the same fields, with
+values of one kind in each: then the plan for one row serves all of them (`plan/bulk_insert.py`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class RowRequestBuilder(RequestBuilder):
 
         Args:
             rows: At least one row, as the caller of `create_many` passes it.
-            edge: What a row may be.
+            edge: The forms of a row.
 
         Raises:
             ShapesDiffer: The rows have different forms.
@@ -69,7 +69,7 @@ class RowRequestBuilder(RequestBuilder):
             stored = self._graph.enum_values(edge.enum)
             names = all(isinstance(value, str) and value in stored for value in values)
             return ("Enum", [stored[value] for value in values]) if names else (None, values)
-        # The two commonest types need no look at each value.
+        # The two most common types need no check of each value.
         if kinds == {str} and "String" in edge.scalars and all(map(str.isascii, values)):
             return "String", values
         if kinds == {int}:

@@ -1,4 +1,4 @@
-"""Which server a connection URL asks for: what its TLS options mean together.
+"""The server that a connection URL requires: the combined meaning of its TLS options.
 
 A URL that asks for verification gets it, or no connection. A TLS option that is unknown, or that contradicts another,
 is an error: a misspelt option would otherwise send the password to any server that answers.
@@ -24,12 +24,12 @@ _NO_PROTECTION: Final = ("disable", "prefer", "0")
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """What is asked of the server before it is given a password.
+    """The requirements on the server before it receives a password.
 
     Attributes:
         mode: As in libpq. None: not said, so the environment's `PGSSLMODE` or else `prefer`.
-        verify: What of the server's certificate is verified: its authority, also its name, or what libpq's own files
-            and environment say (None).
+        verify: The verified parts of the server's certificate: its authority, also its name, or those of libpq's files
+            and environment (None).
         certificate: File with the certificates of the authorities; None: those of the system.
     """
 

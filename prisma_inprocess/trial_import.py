@@ -12,7 +12,7 @@ from prisma_inprocess.errors import GenerationError
 
 # Building hundreds of models takes seconds, and machines are busy.
 _LIMIT: Final = 300.0
-# Under a name of its own: the folder may be called like a module of the standard library.
+# Imported under another name, because the folder may have the name of a module of the standard library.
 _SCRIPT: Final = """
 import importlib.util, sys
 folder = sys.argv[1]
@@ -33,7 +33,7 @@ def try_import(package: Path, output: Path) -> None:
 
     Args:
         package: The package's folder.
-        output: Where it will be, for the message.
+        output: The final folder, for the message.
 
     Raises:
         GenerationError: The import fails or takes longer than five minutes; it says why.

@@ -41,7 +41,7 @@ class PostgresUrl:
         keepalives_count: Unanswered questions after which the connection is lost (`keepalives_count=`, default 3).
         tcp_user_timeout: Seconds that sent data may stay unacknowledged (`tcp_user_timeout=` in milliseconds, as in
             libpq; default 30000; 0 leaves it to the system).
-        tls: What is asked of the server before it is given the password (`sslmode=`, `sslaccept=`, `sslcert=`).
+        tls: The requirements on the server before it receives the password (`sslmode=`, `sslaccept=`, `sslcert=`).
     """
 
     host: str | None

@@ -1,1 +1,1 @@
-"""A module inside an application: its settings, what runs, and how routes reach it."""
+"""A module inside an application: its settings, its running parts, and the access for routes."""

@@ -34,7 +34,7 @@ SchedulerDep = Annotated[Scheduler, Depends(get_schedules)]
 
 
 async def get_durable_health(runtime: Annotated[DurableRuntime, Depends(get_durable_runtime)]) -> DurableHealth:
-    """How the module is doing in this process; asks the store, with a limit of two seconds."""
+    """Return the state of the module in this process. The store is asked, with a limit of two seconds."""
     return await runtime.health()
 
 

@@ -1,4 +1,4 @@
-"""What a module is built from: the settings, and the parts that are code. Every mistake is named at construction."""
+"""The options of a module: the settings, and the parts that are code. Every mistake is reported at construction."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +31,7 @@ Topology = Literal["control-plane", "tenant"]
 
 
 def described(value: Any) -> str:
-    """A value of the wrong kind, without its content."""
+    """Describe a value of the wrong kind, without its content."""
     return "None" if value is None else f"a {type(value).__qualname__}"
 
 
@@ -127,7 +127,7 @@ class DurableOptions(DurableSettings):
     ] = ()
     clock: Annotated[Clock, _port(Clock, "Leave it out for the machine's clock")] = Field(default_factory=SystemClock)
 
-    if not TYPE_CHECKING:  # where the signature is that of the fields
+    if not TYPE_CHECKING:  # the signature has the fields
 
         def __init__(self, **given: Any) -> None:
             super().__init__(**_with_tenant(given))
@@ -163,7 +163,7 @@ class DurableOptions(DurableSettings):
 
 
 def _with_tenant(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options, with the tenant's name as the namespace."""
+    """Return the options with the tenant's name as the namespace."""
     topology, tenant, namespace = given.get("topology"), given.get("tenant"), given.get("namespace")
     if topology not in (None, "control-plane", "tenant"):
         raise ConfigurationError(f"topology must be 'control-plane' or left out, which is the same, got {topology!r}")

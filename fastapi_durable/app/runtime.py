@@ -1,4 +1,4 @@
-"""What runs inside an application while a module's lifespan is open, and how routes and steps reach it."""
+"""The running parts of a module while its lifespan is open, and the access for routes and steps."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -69,7 +69,7 @@ class DurableRuntime:
     webhook_secret: SecretStr | None = None
 
     async def health(self, *, timeout: timedelta = timedelta(seconds=2)) -> DurableHealth:
-        """Ask the store, and look at the worker.
+        """Ask the store, and read the worker's state.
 
         Args:
             timeout: Time within which the store must answer.
@@ -83,7 +83,7 @@ class DurableRuntime:
                 await self.store.ping()
         except TimeoutError:
             store_error = f"no answer within {timeout.total_seconds():g} s"
-        except Exception as error:  # whatever it is, the store cannot be used
+        except Exception as error:  # every error means that the store cannot be used
             store_error = f"{type(error).__name__}: {error}"
         worker = None if self.worker is None else self.worker.health()
         if store_error is None and worker is not None and worker.poll_overdue > _LONGEST_OVERDUE:
@@ -97,7 +97,7 @@ class DurableRuntime:
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A module in an application: how often its lifespan is open, and what runs."""
+    """A module in an application: how often its lifespan is open, and its running parts."""
 
     users: int = 0
     settled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -106,7 +106,7 @@ class Entry:
 
 
 def entries_of(app: Application) -> dict[object, Entry]:
-    """The modules in an application, by module."""
+    """Return the entries of an application, by module."""
     entries: dict[object, Entry] | None = getattr(app.state, _STATE_KEY, None)
     if entries is None:
         entries = {}
@@ -115,7 +115,7 @@ def entries_of(app: Application) -> dict[object, Entry]:
 
 
 def runtime_of(app: Application, module: object | None = None) -> DurableRuntime:
-    """What runs for a module in an application; for None, the only one there is.
+    """Return the running parts of a module in an application. None: of its only module.
 
     Raises:
         NotStartedError: the lifespan has not run in this application.
@@ -138,7 +138,7 @@ def runtime_of(app: Application, module: object | None = None) -> DurableRuntime
 
 
 class RuntimePart(AppBound[T]):
-    """A dependency that yields one part of what runs.
+    """A dependency that returns one of the running parts.
 
     Args:
         part: Picks it.

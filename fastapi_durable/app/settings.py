@@ -67,10 +67,10 @@ class DurableSettings(EngineConfig, BaseSettings):
         "key with which callers sign callbacks (HMAC-SHA256), 32 characters or more. Unset: no signature is needed"
     )
 
-    if not TYPE_CHECKING:  # where the signature is that of the fields
+    if not TYPE_CHECKING:  # the signature has the fields
 
         def __init__(self, **given: Any) -> None:
-            # What is None is left out here already: the environment has a say then.
+            # Leave out values of None here, so that the environment decides.
             given = {name: value for name, value in given.items() if value is not None}
             try:
                 super().__init__(**given)

@@ -1,1 +1,1 @@
-"""What users declare: workflows, steps, entities, queues, and the types in their signatures."""
+"""The declarations of users: workflows, steps, entities, queues, and the types in their signatures."""

@@ -26,7 +26,7 @@ def remember_names(target: Any) -> None:
         if not (missing := _names_in(function.__annotations__) - function.__globals__.keys()):
             continue
         found: dict[str, Any] = {}
-        # A class that is decorated is defined already: its body has no frame any more.
+        # A decorated class is defined already, so its body has no frame any more.
         inner = [vars(target)] if _is_class(target) else []
         for scope in [*inner, *_scopes_around(function)]:
             # The innermost scope counts.
@@ -55,7 +55,9 @@ def hints_of(function: Callable[..., Any], label: str) -> dict[str, Any]:
 
 
 def local_names(function: Callable[..., Any]) -> dict[str, Any]:
-    """What annotations of a function may name besides the names of its module: what it closes over, and remembers."""
+    """Return the local names that annotations of a function may use: those in its closure, and those noted by the
+    decorator.
+    """
     names: dict[str, Any] = {}
     if isinstance(function, FunctionType):
         for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
@@ -68,7 +70,7 @@ def local_names(function: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _unreadable(function: Callable[..., Any], names: Mapping[str, Any]) -> str | None:
-    """The parameter whose annotation cannot be evaluated."""
+    """Return the parameter whose annotation cannot be evaluated."""
     for parameter, annotation in getattr(function, "__annotations__", {}).items():
 
         def alone() -> None: ...
@@ -82,20 +84,22 @@ def _unreadable(function: Callable[..., Any], names: Mapping[str, Any]) -> str |
 
 
 def _names_in(annotations: Mapping[str, Any]) -> set[str]:
-    """The names that annotations use which are texts."""
+    """Return the names in annotations that are texts."""
     names: set[str] = set()
     for text in annotations.values():
         if isinstance(text, str):
             try:
                 names.update(compile(text, "<annotation>", "eval").co_names)
             except (SyntaxError, ValueError):
-                # Told when the annotation is evaluated.
+                # The error is reported when the annotation is evaluated.
                 continue
     return names
 
 
 def _scopes_around(function: FunctionType) -> Iterator[Mapping[str, Any]]:
-    """The local names of the functions and classes around a function that is being defined, from inside out."""
+    """Return the local names of the functions and classes around a function that is being defined, the innermost
+    first.
+    """
     names = function.__qualname__.split(".")[:-1]
     start: FrameType | None = sys._getframe(1)
     for name in reversed([name for name in names if name != "<locals>"]):

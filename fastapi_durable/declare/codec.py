@@ -27,22 +27,23 @@ _log = logging.getLogger("fastapi_durable")
 _MASK = MASK.encode()
 
 _MISFITS = "Pydantic serializer warnings:\n"
-"""How the text begins of an error about values that are not what was declared."""
+"""Beginning of an error about values that do not fit the declared type."""
 
 _QUOTED_VALUE = re.compile(r"input_value=.*?, input_type=", re.DOTALL)
 
 _DEEPEST = 150
-"""Levels of nesting; pydantic's parser stops at 200, and the value may come to lie inside another."""
+"""Maximum depth of nesting. Pydantic's parser stops at 200, and the value may be stored inside another one."""
 
 _NONE = type(None)
 
 _SCALARS = frozenset({int, str, bool, float})
 
 _LONGEST_INTEGER = 4096
-"""Bits; Python refuses to read an integer of more than 4300 digits."""
+"""Maximum size of an integer in bits. Python refuses to read an integer of more than 4300 digits."""
 
 _ALONE = range(-(2**63), 2**63)
-"""Integers that SQLite keeps as the whole value of a column. It turns others into doubles, so no store takes them."""
+"""Largest integer that SQLite stores exactly as the only value of a column. It converts larger ones to doubles, so
+every store refuses them."""
 
 
 class Codec:
@@ -65,7 +66,7 @@ class Codec:
         try:
             adapter = _adapter(None if declared is NoInput else declared)
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
-            # Pydantic's advice, which follows the reason, is for models that are stored nowhere.
+            # Cut pydantic's advice after the reason, because it does not apply to stored models.
             reason = str(error).partition("\n")[0].partition(". Set `arbitrary_types_allowed")[0]
             raise DefinitionError(
                 f"values of type {_type_name(declared)} cannot be stored: {reason}. Take and return JSON values, "
@@ -74,7 +75,8 @@ class Codec:
         try:
             self._adapters[declared] = adapter
         except TypeError:
-            # Not hashable, as a type annotated with a list is: built again each time.
+            # The type is not hashable, for example because of a list in its annotation. Build the adapter again each
+            # time.
             pass
         return adapter
 
@@ -109,16 +111,16 @@ class Codec:
         except SerializationError:
             decoded = self.decode(self.encode(value, Any, what=what), declared, what=what)
             return self.encode(decoded, declared, what=what)
-        # A value that is of its type, and would change, is refused: its JSON form may fit, but lacks the same.
+        # Refuse a value that fits its type but would change: its JSON form may fit, but has lost something.
         return encoded if change is None else _refuse(what, change)
 
     def _encode(self, value: Any, declared: Any, what: str) -> tuple[Json, Change | None]:
-        """The JSON form, and what does not come back from it as it was."""
+        """Return the JSON form, and the parts that would be read back differently."""
         adapter = self.adapter(declared)
         try:
             encoded = adapter.dump_python(value, mode="json", warnings="error", by_alias=True)
         except PydanticSerializationError as error:
-            # Its text, and with it the trace of a chained error, would show the value.
+            # The error's text, and so the trace of a chained error, would show the value.
             reason = _without_values(str(error))
             if (misfits := reason.removeprefix(_MISFITS)) != reason:
                 raise _misfit(what, declared, " ".join(misfits.split())) from None
@@ -127,7 +129,7 @@ class Codec:
                 "pydantic serialises"
             ) from None
         except Exception as error:
-            # Whatever a user's serialiser or computed field raises, too.
+            # A user's serialiser or computed field may raise anything.
             raise SerializationError(
                 f"{what} cannot be stored: {error}. Return or pass JSON values, or an annotated type that "
                 "pydantic serialises"
@@ -137,9 +139,9 @@ class Codec:
             encoded = self._revealed(value, encoded, what)
             stored = _checked_json(encoded, what)
         if declared is Any:
-            # Every JSON value is an `Any`: it comes back in its JSON form.
+            # Every JSON value fits `Any`, and is read back in its JSON form.
             return encoded, first_change(value, encoded)
-        # Pydantic serialises values that it does not read: None for an int, a model that was never validated, a
+        # Pydantic serialises values that it cannot read back: None for an int, a model that was never validated, a
         # model with `serialization_alias`.
         try:
             back = _read(adapter, stored)
@@ -151,7 +153,7 @@ class Codec:
         return encoded, change
 
     def _revealed(self, value: Any, encoded: Json, what: str) -> Json:
-        """The JSON form with secrets as they are: masked, they would be lost."""
+        """Return the JSON form with unmasked secrets, because masked ones would be lost."""
         encoded, secrets = reveal(value, encoded)
         if not secrets:
             return encoded
@@ -197,7 +199,9 @@ def _refuse(what: str, change: Change) -> NoReturn:
 
 
 def _reads_as(adapter: TypeAdapter[Any], given: Any, back: Any) -> bool:
-    """Whether the type makes of a value what was read back, too: it strips texts, for example, on purpose."""
+    """Return whether the type itself converts the value to the one that was read back, for example because it strips
+    texts.
+    """
     try:
         return first_change(adapter.validate_python(given), back) is None
     except Exception:
@@ -212,7 +216,7 @@ def _read(adapter: TypeAdapter[Any], stored: bytes) -> Any:
     try:
         return adapter.validate_json(stored)
     except ValidationError as error:
-        # Not chained: the text of pydantic's error, which a stored trace would hold, shows the values.
+        # Not chained, because the text of pydantic's error shows the values, and a stored trace would contain it.
         raise _Unreadable(_summary(error)) from None
     except Exception as error:
         # A user's validator may raise anything.
@@ -231,7 +235,7 @@ def is_its_own_form(value: Any, declared: Any) -> bool:
 
 
 def _is_plain(value: Json) -> bool:
-    """Whether a value can be stored, seen at a glance; False: that takes a look at it."""
+    """Return whether a value is certainly storable, without a close check. False: it must be checked."""
     kind = type(value)
     if kind is int:
         return value in _ALONE
@@ -245,12 +249,12 @@ def _adapter(declared: Any) -> TypeAdapter[Any]:
     except PydanticUserError as error:
         if error.code != "type-adapter-config-unused":
             raise
-        # A model, whose own configuration counts.
+        # It is a model, whose own configuration applies.
         return TypeAdapter(declared)
 
 
 def _checked_json(encoded: Json, what: str) -> bytes:
-    """The JSON of a value that a database can hold.
+    """Return the JSON of a value, if a database can store it.
 
     Most values show in their bytes that they have no NUL and are not deep, and then need no walk in Python. orjson
     refuses lone surrogates and long integers, and writes numbers that JSON does not have as null.
@@ -283,7 +287,7 @@ def _dumps(value: Json) -> bytes:
 
 
 def _without_values(text: str) -> str:
-    """A text of pydantic's without the values that it quotes."""
+    """Return a text of pydantic without the values that it quotes."""
     return _QUOTED_VALUE.sub("input_type=", text)
 
 
@@ -301,7 +305,7 @@ def _summary(error: ValidationError) -> str:
 
 
 def _check_storable(value: Json, what: str) -> None:
-    """Refuse what a database cannot hold.
+    """Refuse a value that a database cannot store.
 
     Raises:
         SerializationError: it cannot hold the value.
@@ -316,7 +320,7 @@ def _check_storable(value: Json, what: str) -> None:
 
 
 def _unstorable(value: Json, depth: int = 0) -> str | None:
-    """What in a JSON value PostgreSQL, JSON or a JSON parser cannot hold, in words."""
+    """Describe the part of a JSON value that PostgreSQL, JSON or a JSON parser cannot represent."""
     if depth > _DEEPEST:
         return f"more than {_DEEPEST} levels of nesting"
     if isinstance(value, int):

@@ -1,4 +1,5 @@
-"""How many runs a worker drives at a time: a fixed number, or one that follows how well its event loop keeps up."""
+"""The number of runs that a worker drives at a time: a fixed number, or one that adapts to the lag of its event
+loop."""
 
 import re
 from dataclasses import dataclass
@@ -94,7 +95,8 @@ class Slots:
             taken: How many places are taken now.
         """
         wanted, self._wanted = self._wanted or taken >= self.number, False
-        # Neither says anything if there was room all the time; nor does a lag before the last decrease took effect.
+        # A measurement means nothing if slots were free all the time, or if it was taken before the last decrease took
+        # effect.
         if self.bounds is None or not wanted or taken > self.number:
             return False
         if lag > parse_duration(self.bounds.longest_lag):

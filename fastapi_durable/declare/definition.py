@@ -21,7 +21,7 @@ R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
 UpdateValidator = Callable[..., str | Awaitable[str | None] | None]
-"""Looks at the value of an update: it refuses by raising, or by returning the reason."""
+"""Checks the value of an update. It refuses by raising, or by returning the reason."""
 
 _WORKFLOW = "__durable_workflow__"
 _DEFINITION = "__durable_definition__"
@@ -361,7 +361,7 @@ def workflow(
 
 
 def step_definition(function: Callable[..., Any], *, leading: tuple[str, ...] = ()) -> StepDefinition:
-    """What is declared on a step function; an undecorated function gets the defaults.
+    """Return the definition of a step function. An undecorated function gets the defaults.
 
     Args:
         leading: Parameters that the engine passes before the input; the body of a transaction has one.
@@ -405,7 +405,7 @@ def _step_definition(function: Callable[..., Any], leading: tuple[str, ...]) -> 
 
 
 def step_definitions(step: Callable[..., Any]) -> list[StepDefinition]:
-    """What is declared on a step function, or on each step method of a class.
+    """Return the definition of a step function, or of each step method of a class.
 
     Raises:
         DefinitionError: a signature does not fit a step, or the class has none.
@@ -424,7 +424,7 @@ def is_workflow(function: Callable[..., Any]) -> bool:
 
 
 def workflow_definition(function: Callable[..., Any]) -> WorkflowDefinition:
-    """What `@workflow` declared on a function or a class.
+    """Return the definition of a function or a class that is decorated with `@workflow`.
 
     Raises:
         DefinitionError: it is not decorated, or its signature does not fit a workflow.
@@ -453,7 +453,7 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
     signature = signature_of(written, label, leading=leading)
     refuse_data_as_context(written, label, len(leading) - 1)
     for used in _steps_in(written):
-        # A step that nobody can call is refused now, not when a run comes to it.
+        # Refuse an invalid step now, not when a run calls it.
         step_definition(used)
     return WorkflowDefinition(
         function=body,
@@ -467,7 +467,7 @@ def _workflow_definition(function: Callable[..., Any], options: Mapping[str, Any
 
 
 def _steps_in(body: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """The decorated functions that a body names."""
+    """Return the decorated functions that a body names."""
     if not inspect.isfunction(body):
         return []
     named = [body.__globals__.get(name) for name in body.__code__.co_names]
@@ -478,7 +478,9 @@ def _steps_in(body: Callable[..., Any]) -> list[Callable[..., Any]]:
 
 
 def _declared(function: Callable[..., Any]) -> Mapping[str, Any] | None:
-    """What `@workflow` left; a class does not inherit it, since a name and a version mean one workflow."""
+    """Return the definition that `@workflow` stored. A class does not inherit it, because a name and a version identify
+    one workflow.
+    """
     declared: Mapping[str, Any] | None
     declared = vars(function).get(_WORKFLOW) if inspect.isclass(function) else getattr(function, _WORKFLOW, None)
     return declared
@@ -496,7 +498,7 @@ def _origin(function: Callable[..., Any]) -> str | None:
 
 
 def _remembered(function: Callable[..., Any], declared: object) -> Any:
-    """The definition that was made of exactly this function, as it was declared; None: not yet.
+    """Return the definition that was created from exactly this function. None if there is none yet.
 
     A bound method is another object each time, a class does not inherit it, and `functools.wraps` copies it onto
     functions that it was not made of.

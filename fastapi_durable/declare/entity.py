@@ -113,7 +113,7 @@ def operation_name(operation: Callable[..., Any] | str) -> str:
 
 
 def entity_definition(cls: type) -> EntityDefinition:
-    """What `@entity` and `@operation` declared on a class.
+    """Return the definition of a class that is decorated with `@entity`.
 
     Raises:
         DefinitionError: it is not decorated, has no operation, or an operation's signature cannot work.

@@ -17,12 +17,12 @@ from fastapi_durable.declare.scoped_values import Scoped
 from fastapi_durable.model.errors import DefinitionError
 
 STEP = "__durable_step__"
-"""Where `@step` puts what it declares."""
+"""Attribute in which `@step` stores its declaration."""
 
 _METHOD = "__durable_method__"
 
 StepRunner = Callable[..., Any]
-"""`ctx.step` of the run whose body is executed."""
+"""The `ctx.step` of the run whose body is executed."""
 
 _runner: ContextVar[StepRunner | None] = ContextVar("durable_step_runner", default=None)
 
@@ -41,7 +41,7 @@ class Method:
 
     @property
     def attribute(self) -> Callable[..., Any]:
-        """What `Class.method` evaluates to."""
+        """The value of `Class.method`."""
         found: Callable[..., Any] = inspect.getattr_static(self.owner, self.name)
         return found
 
@@ -59,7 +59,7 @@ def make_durable(cls: type) -> None:
     """Let the `@step` methods of a workflow class be called on `self` in its body.
 
     Raises:
-        DefinitionError: a step of the class has no `self`, or is overridden by what is none.
+        DefinitionError: a step of the class has no `self`, or is overridden by something that is not a step.
     """
     for name in dir(cls):
         function = inspect.getattr_static(cls, name)
@@ -72,7 +72,7 @@ def make_durable(cls: type) -> None:
                 f"{cls.__qualname__}.{name} is a step without `self`. Make it a method, or a function outside the class"
             )
         if isinstance(function, FunctionType) and hasattr(function, STEP):
-            # An inherited one as well, so that `Class.method` tells which class is meant.
+            # Also for an inherited method, so that `Class.method` identifies the class.
             setattr(cls, name, _durable(plain(function)))
 
 
@@ -87,7 +87,7 @@ def step_methods(cls: type) -> Iterator[Method]:
 def plain(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the method behind a durable method, bound if that is bound. Any other function is returned as it is."""
     known = getattr(function, _METHOD, None)
-    # `functools.wraps` copies the mark onto other functions, which stand for themselves.
+    # `functools.wraps` copies the mark to other functions, which have their own declaration.
     if known is None or known[0] is not getattr(function, "__func__", function):
         return function
     original: Callable[..., Any] = known[1]

@@ -1,4 +1,4 @@
-"""Queues: what is declared of one, and what is stored of it for all processes."""
+"""Queues: their declaration, and their stored state for all processes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -125,14 +125,15 @@ class QueueState:
         """
         entries = self._recent(now)
         if begun and self.rate_limit is not None:
-            # A clock that is behind adds to the latest entry: it must not shorten what others have noted.
+            # A process whose clock is behind adds to the latest entry, because it must not shorten the times that
+            # others have noted.
             moment = max([now, *(each for each, _ in entries)])
             if entries and entries[-1][0] == moment:
                 entries[-1] = (moment, entries[-1][1] + begun)
             else:
                 entries.append((moment, begun))
             while len(entries) > _ENTRIES:
-                # Two entries become one at the later moment: it keeps places back for longer, and never for less long.
+                # Two entries are merged at the later moment, so slots are held back longer, and never shorter.
                 (_, first), (moment, second) = entries[:2]
                 entries[:2] = [(moment, first + second)]
         return replace(self, begun=tuple(entries), last_key=last_key, claims=self.claims + 1, claimed_at=now)
@@ -177,7 +178,7 @@ class Candidate:
 
 
 def admitted(candidates: Sequence[Candidate], places: int, beginnings: int | None) -> list[Candidate]:
-    """Who gets the free places: the keys in turn, within a key the longest wait first.
+    """Return the runs that get the free slots. The keys take turns, and within a key the longest wait comes first.
 
     Args:
         beginnings: How many of them may be runs that begin; None: any number.

@@ -1,4 +1,4 @@
-"""Which errors of a step are retried, and how long to wait before the next attempt."""
+"""The retry policy of a step: the errors after which it is retried, and the wait before the next attempt."""
 
 import inspect
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def matches(chosen: ErrorFilter, error: Exception) -> bool:
         Exception: what the function raises.
     """
     if isinstance(chosen, (type, tuple)):
-        # By the class: an instance may answer `isinstance` with an exception of its own.
+        # Check the class, because `isinstance` may run code of the instance, and raise.
         return issubclass(type(error), chosen)
     return bool(chosen(error))
 

@@ -1,4 +1,4 @@
-"""What the signature of a workflow or a step says: the types of its input and of its result."""
+"""Reads the types of the input and of the result from the signature of a workflow or a step."""
 
 import inspect
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from fastapi_durable.model.errors import DefinitionError
 _TYPES = "__durable_types__"
 
 _DATA = (str, bytes, int, float, list, tuple, dict, set, BaseModel)
-"""What no context is, and inputs mostly are."""
+"""Types that are never a context, and often an input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ NO_DEFAULT = NoDefault()
 
 
 class Signature(NamedTuple):
-    """What a function takes and returns.
+    """The input and the result of a function.
 
     Attributes:
         input_type: The annotation of its input; `NoInput` if it takes none.
@@ -45,7 +45,7 @@ class Signature(NamedTuple):
 def signature_of(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> Signature:
     """`_read`, remembered on the function: reading annotations costs more than a whole step."""
     owner = getattr(function, "__func__", function)
-    # `functools.wraps` copies what is remembered onto another function, which may have other types.
+    # `functools.wraps` copies the remembered signature to another function, which may have other types.
     remembered = getattr(owner, _TYPES, None)
     if remembered is None or remembered[0] is not owner:
         remembered = (owner, {})
@@ -60,7 +60,7 @@ def signature_of(function: Callable[..., Any], label: str, *, leading: tuple[str
 
 
 def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...]) -> Signature:
-    """The types of the one input and of the result, and the default of the input.
+    """Return the types of the input and of the result, and the default of the input.
 
     `leading` are the parameters that the engine passes before the input. Everything after the input must be
     keyword-only: those parameters are injected.
@@ -111,7 +111,7 @@ def _read(function: Callable[..., Any], label: str, *, leading: tuple[str, ...])
 
 
 def _variable_in(hint: Any) -> TypeVar | None:
-    """A type variable of an annotation that is open. A generic class without arguments is a type of its own."""
+    """Return an unbound type variable of an annotation. A generic class without arguments counts as a type."""
     if isinstance(hint, TypeVar):
         return hint
     open_ones = () if isinstance(hint, type) else getattr(hint, "__parameters__", ())

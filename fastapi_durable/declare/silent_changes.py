@@ -1,9 +1,9 @@
-"""What a value loses on its way into JSON and back without an error from pydantic.
+"""Finds what a value loses on its way to JSON and back without an error from pydantic.
 
 Pydantic drops a field with `exclude=True` and the fields of a subclass, masks secrets, writes NaN as null where the
 type is not known, and merges the keys 1 and "1". `first_change` finds the place. `reveal` writes secrets in full.
 
-What is declared as `Any`, or not at all, comes back in its JSON form: a tuple as a list, a date as a text. That is no
+A value declared as `Any`, or not at all, is read back in its JSON form: a tuple as a list, a date as a text. That is no
 change here, unless something is missing.
 """
 
@@ -22,7 +22,7 @@ from pydantic_core import to_jsonable_python
 from fastapi_durable.model.records import Json
 
 MASK = "**********"
-"""What pydantic writes in place of a secret."""
+"""The text that pydantic writes instead of a secret."""
 
 _SECRETS = (SecretStr, SecretBytes, Secret)
 _SETS = (set, frozenset)
@@ -34,7 +34,7 @@ ALTERED = "it changes"
 
 
 class Change(NamedTuple):
-    """Where a value does not come back as it was, and what happens there; without values.
+    """Describe the first part that is read back differently, and how it changes, without values.
 
     Attributes:
         path: Names of fields, keys and numbers of items, joined by dots; empty for the value itself.
@@ -103,10 +103,10 @@ def _secret_of(given: Any) -> Json:
 
 
 def _parts(given: Any, encoded: Json) -> Iterable[tuple[Any, Any, Any]]:
-    """Yield the parts of a value that its JSON form keeps apart: key in the form, name, and the part."""
+    """Yield the separate parts of a value in its JSON form: key in the form, name, and the part."""
     if isinstance(encoded, dict):
         if isinstance(given, Mapping):
-            # In the same order; keys may have become texts.
+            # In the same order, because keys may have become texts.
             return [(key, key, item) for key, item in zip(encoded, given.values(), strict=False)]
         if isinstance(given, BaseModel) or dataclasses.is_dataclass(given):
             return [(key, name, item) for key, name, item in _fields(given) if key in encoded]
@@ -116,7 +116,7 @@ def _parts(given: Any, encoded: Json) -> Iterable[tuple[Any, Any, Any]]:
 
 
 def _fields(given: Any) -> Iterator[tuple[str, str, Any]]:
-    """The fields of a model or dataclass: the key in its JSON form, the name, and the value."""
+    """Yield the fields of a model or dataclass: the key in its JSON form, the name, and the value."""
     declared: dict[str, Any] = getattr(type(given), "__pydantic_fields__", {})
     names = list(declared) if isinstance(given, BaseModel) else [each.name for each in dataclasses.fields(given)]
     for name in names:
@@ -138,7 +138,7 @@ def _change_of_fields(given: Any, back: Any, path: str) -> Change | None:
             return Change(path, f"{type(given).__name__} comes back as {type(back).__name__}")
         found = {key: getattr(back, name, _MISSING) for key, name, _ in _fields(given)}
     else:
-        # What a serialiser of the application makes of it.
+        # The value is the result of a serialiser of the application.
         return None
     for key, name, value in _fields(given):
         place = _inner(path, name)
@@ -169,7 +169,7 @@ def _change_of_items(given: Any, back: Any, path: str) -> Change | None:
     if len(given) != len(back):
         return Change(path, f"{len(given)} items become {len(back)}")
     if isinstance(back, _SETS):
-        # Without an order, the items that belong together cannot be told; those that compare by identity never do.
+        # Without an order, items cannot be matched. Items that compare by identity never match.
         return None if any(_by_identity(each) for each in given) else Change(path, "an item changes")
     for number, (item, item_back) in enumerate(zip_longest(given, back)):
         if change := first_change(item, item_back, _inner(path, number)):
@@ -178,15 +178,15 @@ def _change_of_items(given: Any, back: Any, path: str) -> Change | None:
 
 
 def _differs(given: Any, back: Any) -> bool:
-    """Whether two values that are not equal, and have no parts, differ."""
+    """Return whether two unequal values without parts really differ."""
     if isinstance(given, datetime) and isinstance(back, datetime) and given.tzinfo and back.tzinfo:
-        # An hour that the clock passes twice is equal to no hour of another zone (PEP 495).
+        # A time in an hour that the clock shows twice equals no time of another zone (PEP 495).
         return given.timestamp() != back.timestamp()
     if isinstance(given, Number) and isinstance(back, Number):
         # A number that is not equal to itself is NaN.
         return equal(given, given) or equal(back, back)
     if type(given) is not type(back) or _by_identity(given):
-        # Its JSON form, or a class whose values compare by identity.
+        # Compare the JSON form, for classes whose values compare by identity.
         return False
     try:
         return not bool(given == back)

@@ -42,7 +42,7 @@ def find_type(name: Json) -> Any:
             try:
                 return None if origin is None or None in found else origin[tuple(found)]
             except TypeError:
-                # The class takes no parameters any more.
+                # The class no longer takes parameters.
                 return None
         case _:
             return None

@@ -1,7 +1,7 @@
 """Drives one claimed run: turn after turn until it ends, rests, or is lost.
 
-What each ending writes is one guarded update that also releases the lease. If the guard fails, another worker owns the
-run, or something happened since the turn read the history; then the driver looks again and goes on or stops.
+Each ending is one guarded update that also releases the lease. If the guard fails, another worker owns the run, or the
+run has changed since the turn read the history. Then the driver reads the run again, and continues or stops.
 """
 
 import logging
@@ -58,9 +58,9 @@ class RunDriver:
     """Owns one run under one lease, from its claim to its release.
 
     Attributes:
-        when_settled: Is called when the run has ended, before anybody is told of it.
-        holds_lease: Whether the lease is still held for certain; asked before a body begins.
-        divergence: Why the run was parked, if it was.
+        when_settled: Called when the run has ended, before anyone is notified.
+        holds_lease: Returns whether the lease is certainly held. Called before each turn.
+        divergence: Why the run is blocked. None: it is not.
     """
 
     def __init__(self, run: Run, token: str, kernel: Kernel, *, is_new: bool = False) -> None:
@@ -78,7 +78,7 @@ class RunDriver:
 
     @property
     def lease(self) -> Lease:
-        """Under which the run is driven."""
+        """The lease under which this driver writes."""
         return Lease(self.run.id, self.token)
 
     async def drive(self) -> None:
@@ -105,7 +105,7 @@ class RunDriver:
             self._kernel.streams.leave(self.run.id, self.token)
 
     async def _may_go_on(self) -> bool:
-        """Whether no operator holds the run; else it rests until it is resumed."""
+        """Return whether the run may continue. A run that an operator paused is suspended until it is resumed."""
         while self.run.is_paused and self.run.status is RunStatus.RUNNING:
             if await self._release({"status": RunStatus.SUSPENDED, "wake_at": None}, self.run.wake_count, ()):
                 self._kernel.events.run("run.suspended", self.run)
@@ -128,7 +128,7 @@ class RunDriver:
         return completed is not None
 
     async def _may_begin(self, definition: WorkflowDefinition) -> bool:
-        """Whether the run is no singleton, or has its turn among those of its key; else it waits by now."""
+        """Return whether the run may begin. A singleton run without a slot is suspended until it gets one."""
         gate, singleton = gate_of(self.run), definition.singleton
         if gate is None or singleton is None or self.run.status is not RunStatus.RUNNING:
             return True
@@ -142,20 +142,20 @@ class RunDriver:
         return self._stopping is not None
 
     def lose_lease(self) -> None:
-        """The lease could not be renewed: stop at once."""
+        """Stop at once, because the lease could not be renewed."""
         self._lost = True
         if self._turn is not None:
             self._turn.life.lose_lease()
 
     def look_again(self) -> None:
-        """The run was changed from outside: end what is under way and read it again."""
+        """End the turn and read the run again, because it was changed from outside."""
         if self._turn is not None:
             self._turn.life.cut_short()
 
     async def look_if_held_up(self) -> None:
-        """Look again if the store says that the run was cancelled, or is to be, or is no longer this driver's.
+        """Check the stored run. End the turn if the run was cancelled, is being cancelled, or has another owner.
 
-        A run that was paused stops at its next call.
+        A paused run stops at its next call.
         """
         run = await self._kernel.store.find_run(self.run.id)
         if run is not None and run.locked_by == self.token:
@@ -169,7 +169,7 @@ class RunDriver:
             self.look_again()
 
     def hear(self) -> None:
-        """Something was delivered to the run: what waits for it goes on, if other calls are under way."""
+        """Note a delivery to the run. A parked call that waits for it continues while other calls are in progress."""
         if self._turn is not None:
             self._turn.life.hear()
 
@@ -187,11 +187,11 @@ class RunDriver:
             how(self._turn.life)
 
     async def _take_turn(self, definition: WorkflowDefinition) -> bool:
-        """One turn and its ending; False if the run wants another one at once."""
+        """Execute one turn and write its ending. Return False if the run needs another turn at once."""
         history = [] if self._is_new else await self._read_history()
         self._is_new = False
         if not await self.holds_lease():
-            # It ended while the run waited for the event loop or for its history: nothing of it is begun here.
+            # The lease ended while the run waited for the event loop or for its history. Begin nothing here.
             self._lost = True
         if not history and not self.run.wake_count and not self.run.recovery_attempts:
             self._kernel.events.run("run.started", self.run)
@@ -200,17 +200,17 @@ class RunDriver:
             body = partial(_call_body, definition, turn) if self._refusal is None else partial(_refuse, self._refusal)
             outcome = await self._execute(turn, body)
             if self._wants_undoing(outcome) and turn.compensations:
-                # What is undone has to be known as done.
+                # Compensations need the results of their steps in the history.
                 await turn.held.commit()
                 done, turn = turn, turn.undo()
                 undone = await self._execute(turn, partial(unwind, turn, done.compensations))
-                # The body's own outcome counts again once everything is undone.
+                # Once everything is undone, the outcome of the body itself counts again.
                 outcome = outcome if isinstance(undone, Returned) else undone
             return await self._finish(turn, definition, outcome)
         except Interrupt:
             if turn.is_refuted:
                 return not await self._still_mine()
-            # The ending itself could not be written: the lease was lost meanwhile, or the store refused.
+            # The ending could not be written: the lease was lost meanwhile, or the store failed.
             if turn.life.ended is not None and turn.life.ended.error is not None:
                 raise turn.life.ended.error from None
             return True
@@ -218,7 +218,9 @@ class RunDriver:
             turn.held.close()
 
     async def _read_history(self) -> Sequence[HistoryRow]:
-        """What is recorded of the run. A short outage is waited out, or the run would stay leased for nothing."""
+        """Return the history of the run. Wait through a short outage: giving up would leave the run leased but not
+        driven.
+        """
         kernel, delay = self._kernel, _FIRST_RETRY
         while True:
             try:
@@ -231,7 +233,7 @@ class RunDriver:
 
     async def _execute(self, turn: Turn, body: Callable[[], Awaitable[Any]]) -> TurnOutcome:
         self._turn = turn
-        # What was asked while the history was read, when there was no turn to tell.
+        # These requests came while the history was read, before there was a turn.
         if self._lost:
             turn.life.lose_lease()
         elif self._stopping is not None:
@@ -240,12 +242,14 @@ class RunDriver:
             outcome = await turn.execute(body)
             if isinstance(outcome, Raised):
                 tell(outcome.error)
-        # With what was delivered meanwhile, and was seen.
+        # The turn has read the run again for each delivery.
         self.run = turn.run
         return outcome
 
     def _wants_undoing(self, outcome: TurnOutcome) -> bool:
-        """Whether the run failed, or reached as far as a cancelled run gets."""
+        """Return whether to run the compensations: the body failed, or a run that is being cancelled came to its
+        end.
+        """
         match outcome:
             case Raised():
                 return True
@@ -256,7 +260,7 @@ class RunDriver:
         return False
 
     async def _finish(self, turn: Turn, definition: WorkflowDefinition, outcome: TurnOutcome) -> bool:
-        """Write what the turn came to; False if the run wants another turn at once."""
+        """Write the outcome of the turn. Return False if the run needs another turn at once."""
         if self.run.status is RunStatus.CANCELLING and self._wants_undoing(outcome):
             return await self._settle(turn, RunStatus.CANCELLED, definition, error=self.run.error)
         match outcome:
@@ -304,7 +308,7 @@ class RunDriver:
         output: Json = None,
         error: ErrorRecord | None = None,
     ) -> bool:
-        """End the run; False if something happened to it that wants to be looked at first."""
+        """End the run. Return False if the run has changed, so that it must be read first."""
         follow_up = follow_up_of(self._kernel, definition, self.run, status, output, error)
         sending = Sending(self.run, follow_up, follow_up_of_this_ending)
         settled = await turn.conclude(
@@ -314,7 +318,7 @@ class RunDriver:
         )
         if not settled:
             return not await self._goes_on(turn)
-        # Whoever waits for the result may start the next run at once, and shall find the place free.
+        # A caller that waits for the result may start the next run at once. The slot must be free by then.
         self.when_settled()
         self._kernel.notifications.run_finished(
             self.run.id, self.run.changed(status=status, output=output, error=error, locked_by=None)
@@ -327,7 +331,7 @@ class RunDriver:
         level = logging.INFO if status is RunStatus.COMPLETED else logging.WARNING
         reason = f": {error.message}" if error else ""
         if error and (kind := error.root.type):
-            # A message may say little without it: that of a KeyError is the key.
+            # Some messages say little without the type. The message of a KeyError is the key.
             reason += f" ({kind})"
         _log.log(level, "run %s of %s: %s%s", self.run.id, self.run.workflow, status, reason)
         return True
@@ -363,7 +367,7 @@ class RunDriver:
 
         def write(held: Sequence[PreparedCheckpoint]) -> Awaitable[bool]:
             if continuation.in_place:
-                # The history goes, and with it what would be the end of it.
+                # The restart removes the history, so the held checkpoints are not needed.
                 return restart_run(store, clock, self.run, input, self.token)
             newest = kernel.registry.get(self.run.workflow)
             return continue_run(store, clock, self.run, newest, input, tags, self.token, held)
@@ -378,10 +382,11 @@ class RunDriver:
     async def _rest(
         self, turn: Turn, status: RunStatus, wake_at: datetime | None, error: ErrorRecord | None = None
     ) -> bool:
-        """Release the run until it is woken; False if it was woken already."""
+        """Release the run until it is woken. Return False if it was woken already."""
         changes: RunChanges = {"status": status, "wake_at": wake_at, "error": error}
         if self.run.status is RunStatus.CANCELLING:
-            # Undoing waits for a retry, or for code that fits the history: still a cancel, with its reason.
+            # The compensations wait for a retry, or for code that fits the history. The run stays `cancelling`, with
+            # its reason.
             changes = {"status": RunStatus.CANCELLING, "wake_at": wake_at}
         if not await turn.conclude(partial(self._release, changes, self.run.wake_count)):
             return not await self._goes_on(turn)
@@ -392,7 +397,7 @@ class RunDriver:
         return True
 
     async def release_run(self) -> None:
-        """Let another worker, or this one after a restart, go on at once."""
+        """Release the run, so that any worker can continue it at once."""
         kernel = self._kernel
         await hand_back(kernel.store, kernel.clock, self.run, self.token, had_turn=self._turn is not None)
         kernel.notifications.work_available()
@@ -409,7 +414,9 @@ class RunDriver:
         )
 
     async def _goes_on(self, turn: Turn) -> bool:
-        """Whether the run is still this driver's and has another turn, which finds what the last one did."""
+        """Return whether this driver still owns the run, and store what the turn holds, so that the next turn finds
+        it.
+        """
         if not await self._still_mine():
             await self._tell_if_cancelled()
             return False
@@ -417,12 +424,12 @@ class RunDriver:
         return True
 
     async def _still_mine(self) -> bool:
-        """Whether the run is still leased to this driver; if so, its present state is taken over."""
+        """Read the run again. Return whether it is still leased to this driver."""
         run = await self._kernel.store.find_run(self.run.id)
         if run is None or run.locked_by != self.token or run.status not in _DRIVEN:
             return False
         if run.status is RunStatus.CANCELLING and self.run.status is not RunStatus.CANCELLING:
-            # Asked for elsewhere, or this process would know.
+            # Another process requested the cancel, or this one would have noted it.
             self._kernel.notifications.run_cancelled(run.id)
         self.run = run
         return True
@@ -433,7 +440,7 @@ class RunDriver:
             self._kernel.notifications.run_cancelled(run.id)
 
     def _tell_parent(self) -> None:
-        """Whether the parent waits, and is being driven, the transaction that ended the run does not tell."""
+        """Notify the parent. The transaction does not report whether the parent waits, or is being driven."""
         if self.run.parent_run_id is not None:
             self._kernel.notifications.work_available()
             self._kernel.notifications.delivered(self.run.parent_run_id)
@@ -472,16 +479,16 @@ async def _call_body(definition: WorkflowDefinition, turn: Turn) -> Any:
                 turn.run.input, definition.input_type, what=f"the input of run {turn.run.id!r}"
             )
         except SerializationError as error:
-            # It was valid when the run was started: the code has changed, and may be mended.
+            # The input was valid when the run was started. The code has changed since, and a deploy can correct it.
             turn.block(error)
         with inside_workflow(context):
             return await turn.life.watched(definition.function(context, value, **dependencies))
 
 
 def _nothing() -> None:
-    """Nobody waits for the end."""
+    """Default of `when_settled`: do nothing."""
 
 
 async def _always() -> bool:
-    """Nobody watches over the lease."""
+    """Default of `holds_lease`: assume that the lease is held."""
     return True

@@ -1,6 +1,6 @@
-"""The machinery of one process: the kernel, made of the parts that a module was given, and what works with it.
+"""The engine of one process: the kernel, built from the module's options, and the operations on it.
 
-It is internal. Applications ask `WorkflowService`, which needs the kernel alone; workers ask for drivers and upkeep.
+It is internal. Applications use `WorkflowService`, which needs only the kernel. Workers use drivers and upkeep.
 """
 
 from collections.abc import Callable, Sequence
@@ -132,12 +132,12 @@ class Engine:
         return bool(self.kernel.queues)
 
     async def declare_queues(self) -> None:
-        """Tell the store the limits of the queues, before a worker starts. It can be repeated."""
+        """Save the limits of the queues in the store, before a worker starts. Repeating it is harmless."""
         await declare_queues(self.kernel)
 
     @property
     def dispatcher(self) -> Dispatcher | None:
-        """The worker of this process; it sets itself."""
+        """The worker of this process. The worker sets this attribute."""
         return self.kernel.local_worker.dispatcher
 
     @dispatcher.setter
@@ -145,19 +145,20 @@ class Engine:
         self.kernel.local_worker.dispatcher = worker
 
     async def cancel_expired_runs(self) -> int:
-        """Cancel one batch of runs whose execution timeout has passed; the worker calls it. Returns how many."""
+        """Cancel one batch of runs whose execution timeout has passed, and return how many."""
         return await cancel_expired(self.kernel)
 
     def upkeep(self, *, in_flight: Callable[[], int], concurrency: Callable[[], int]) -> Upkeep:
-        """What a worker does besides driving runs; see `Upkeep`."""
+        """Return the tasks of a worker besides driving runs; see `Upkeep`."""
         return Upkeep(self.kernel, self.scheduler, self.retention, in_flight=in_flight, concurrency=concurrency)
 
     def driver(self, run: Run, token: str, *, is_new: bool = False) -> RunDriver:
-        """What drives a run that is leased under `token`; a new one has no history to read."""
+        """Return a driver for a run that is leased under `token`. A new run has no history to read."""
         return RunDriver(run, token, self.kernel, is_new=is_new)
 
 
 def _own_workflows(entities: Sequence[type]) -> list[WorkflowDefinition]:
-    """What the engine itself runs on behalf of the application's workflows."""
-    # Also where nothing is collected any more: an earlier deploy may have left events that are still to be delivered.
+    """Return the engine's own workflows: entities and accumulators."""
+    # Accumulators are registered even if no workflow collects events: an earlier deploy may have left undelivered
+    # events.
     return [*accumulators(), *([entity_workflow()] if entities else [])]

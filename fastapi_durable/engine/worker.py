@@ -1,4 +1,4 @@
-"""The worker: looks for runs that want driving, leases them, and drives many at a time in one event loop."""
+"""The worker: claims runs that are due, and drives many of them at a time in one event loop."""
 
 import asyncio
 import contextvars
@@ -30,7 +30,8 @@ _log = logging.getLogger("fastapi_durable")
 _LONGEST_BACKOFF = timedelta(seconds=10)
 _ADAPTATION = timedelta(milliseconds=250)
 _LATE_COMMIT = (timedelta(milliseconds=100), timedelta(seconds=1))
-"""Pauses before further looks for a run whose commit was not heard of: PostgreSQL ends a cancelled commit by itself."""
+"""Pauses between reads of a run whose commit was not confirmed. PostgreSQL completes or rolls back a cancelled commit
+by itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +39,11 @@ class WorkerHealth:
     """How the worker is doing.
 
     Attributes:
-        alive: Its loops run.
-        last_poll_at: When it last looked for work with success; None: not yet. A worker without a free place does not
-            look.
-        poll_overdue: For how long it has been trying to look for work without success; zero if the last look had it.
-        in_flight: Runs that it drives now.
-        last_error: Why the last look failed; None after a success.
+        alive: Whether its loops run.
+        last_poll_at: Time of the last successful poll. None: not yet. A worker without a free slot does not poll.
+        poll_overdue: For how long its polls have failed. Zero if the last poll succeeded.
+        in_flight: Number of runs that it drives now.
+        last_error: Why the last poll failed. None after a success.
     """
 
     alive: bool
@@ -54,7 +54,7 @@ class WorkerHealth:
 
 
 class Worker:
-    """Drives the runs of one engine. It is started once and stopped once."""
+    """Drives the runs of one engine. Start it once, and stop it once."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -91,7 +91,7 @@ class Worker:
         self._keeper = LeaseKeeper(engine.kernel, self._held_leases, beat=self._upkeep.beat_if_late)
 
     async def start(self) -> None:
-        """Begin to look for work; the store knows the queues already (`Engine.declare_queues`).
+        """Begin to poll for work. Declare the queues before (`Engine.declare_queues`).
 
         Raises:
             RuntimeError: it was started before.
@@ -100,7 +100,7 @@ class Worker:
             raise RuntimeError("the worker was started already")
         await self._engine.transport.start()
         self._task_guard = TaskGuard.hold()
-        # Runs must not see the context of whoever started the application: a request, a test, a trace.
+        # Runs must not inherit the context of the code that started the application: a request, a test, a trace.
         context = contextvars.Context()
         loops = {
             "claims": self._claim_forever(),
@@ -116,10 +116,10 @@ class Worker:
         self._engine.dispatcher = self
 
     async def stop(self, timeout: timedelta | None = None) -> None:
-        """Stop looking for work, let turns come to their next checkpoint, and hand back what is not finished.
+        """Stop polling, let turns reach their next checkpoint, and hand back unfinished runs.
 
-        After `timeout` (by default the engine's `shutdown_timeout`) the turns are ended where they are; their runs go
-        on elsewhere from the last checkpoint.
+        After `timeout` (by default the engine's `shutdown_timeout`) the turns are ended where they are. Their runs
+        continue elsewhere from the last checkpoint.
         """
         limit = self._config.shutdown_timeout if timeout is None else timeout
         clock = asyncio.get_running_loop().time
@@ -134,14 +134,14 @@ class Worker:
         await self._reservations_end(max(0, deadline - clock()))
         if self._turns:
             await asyncio.wait(self._turns, timeout=max(0, deadline - clock()))
-        # What works in a thread by now may do so until the process exits: its run goes on elsewhere.
+        # Work in a thread may continue until the process exits. Its run continues elsewhere.
         self._engine.kernel.threads.give_up()
         for driver in list(self._drivers.values()):
             driver.abort()
         if self._turns:
             await asyncio.wait(self._turns, timeout=1 + limit.total_seconds() / 10)
         await _cancelled([*self._turns, *self._loops])
-        # To the last, so that another worker begins nothing that still works here.
+        # Renew leases to the last, so that no other worker begins a step that still runs here.
         await self._keeper.stop()
         if self._loops:
             await self._upkeep.farewell()
@@ -152,7 +152,7 @@ class Worker:
             self._task_guard = None
 
     def health(self) -> WorkerHealth:
-        """A snapshot; costs nothing."""
+        """Return a snapshot. It costs nothing."""
         due = self._poll_due_at
         return WorkerHealth(
             alive=bool(self._loops) and not any(loop.done() for loop in self._loops),
@@ -198,12 +198,12 @@ class Worker:
         looking.add_done_callback(self._turns.discard)
 
     async def _find_out(self, reservation: Reservation, run_id: str, *, unheard: bool) -> None:
-        """Without the look, a lease that was committed would stand, driven by nobody, until it expires."""
+        """Read the run, because a committed lease would otherwise block it, undriven, until the lease expires."""
         run = await self._leased_run(reservation, run_id)
         if run is not None:
             self.use(reservation, run, is_new=False)
             return
-        # Not kept for the later looks: callers that are cancelled all the time must not take every place.
+        # Free the slot before the later reads, so that callers that are often cancelled cannot occupy every slot.
         self.give_back(reservation)
         for pause in _LATE_COMMIT if unheard else ():
             await asyncio.sleep(pause.total_seconds())
@@ -213,7 +213,7 @@ class Worker:
                 return
 
     async def _leased_run(self, reservation: Reservation, run_id: str) -> Run | None:
-        """The run, if it is leased under the reservation."""
+        """Return the run, if it is leased under the reservation."""
         clock, run = self._engine.clock, None
         while clock.now() < reservation.until:
             try:
@@ -228,7 +228,7 @@ class Worker:
         return run if run is not None and run.locked_by == reservation.token else None
 
     async def _reservations_end(self, seconds: float) -> None:
-        """Wait until no run is being leased any more that would be driven here."""
+        """Wait until no more runs are being leased to this worker."""
         try:
             async with asyncio.timeout(seconds):
                 while self._reserved:
@@ -243,15 +243,15 @@ class Worker:
         return self._places.free(len(self._drivers) + len(self._reserved) + self._held)
 
     def _hold_places(self, free: int) -> None:
-        """Keep the places for what the look that begins now finds, if the last one found more than had a place then.
+        """Reserve the slots for the poll that begins now, if the last poll found more runs than it had slots for.
 
-        Else runs that begin in this process take them meanwhile, mostly with nothing to be found, and need no look. It
-        is every second look at the most that keeps places, so that neither starves.
+        Otherwise runs that begin in this process may take the slots meanwhile. At most every second poll reserves
+        slots, so that neither kind of run starves.
         """
         self._held, self._found_too_many = (free if self._found_too_many else 0), False
 
     def _new_token(self) -> str:
-        # Unique among all workers by the random part, and within this one by the number.
+        # The random part is unique among all workers, and the number within this worker.
         return f"{self._config.instance_id}:{self._token_base}{next(self._token_numbers):x}"
 
     async def _claim_forever(self) -> None:
@@ -263,14 +263,14 @@ class Worker:
                 self._slot_free.clear()
                 await self._slot_free.wait()
                 continue
-            # Before the look, so that work that appears during it leads to another one.
+            # Before the poll, so that work that appears during it causes another poll.
             notifications.take_work()
             self._poll_due_at = self._poll_due_at or self._engine.clock.now()
-            # Or after a time in which the event loop was blocked, this look would find its own runs abandoned.
+            # Otherwise, after the event loop was blocked, this poll would claim this worker's own runs as abandoned.
             await self._renewal.catch_up()
             self._hold_places(free)
             try:
-                # Not cancelled by a stop: runs that the store has leased by then must be handed back, not left alone.
+                # A stop does not cancel it: runs that the store has leased by then must be handed back.
                 self._claiming = asyncio.create_task(self._claim(free), name="durable claim")
                 claimed = await asyncio.shield(self._claiming)
             except Exception as error:
@@ -291,7 +291,7 @@ class Worker:
                 await self._wait_for_work()
 
     async def _back_off(self, delay: timedelta) -> None:
-        """Wait after a failed look; word of work, such as wake-ups that come again, ends a long wait."""
+        """Wait after a failed poll. A notification of work ends a long wait."""
         least = min(delay, self._config.poll_interval)
         await asyncio.sleep(least.total_seconds())
         try:
@@ -301,7 +301,7 @@ class Worker:
             pass
 
     async def _claim(self, limit: int) -> list[Run]:
-        """Take runs from the queues and from outside them; who is asked first alternates, so neither starves."""
+        """Claim runs from the queues and from outside them. The order alternates, so that neither starves."""
         self._claimed_at = self._engine.clock.now()
         sources = [self._claim_unqueued]
         if self._engine.has_queues:
@@ -328,7 +328,7 @@ class Worker:
             )
             self._drive_all(claimed, token, until)
         if claimed:
-            # The namespace whose turn came last: the next claim goes on behind it.
+            # The next claim begins after the namespace that was served last.
             before = [run.namespace for run in claimed if run.namespace <= self._served]
             self._served = max(before or [run.namespace for run in claimed])
         return claimed
@@ -347,14 +347,16 @@ class Worker:
             )
             self._drive_all(claim.runs, token, until)
         if claim.again_at is not None and claim.again_at != self._queue_opens_at:
-            # Once for each: a rate that is used up for an hour says so at every look.
+            # Plan each wake-up once: every poll reports it again while a rate is used up.
             self._engine.notifications.wake_planned(claim.again_at)
             self._queue_opens_at = claim.again_at
         return claim.runs
 
     @contextmanager
     def _new_claim(self) -> Iterator[tuple[str, datetime, datetime]]:
-        """A token, and the time of a claim under it; while the block is open, its leases are kept like those held."""
+        """Yield a token, and the time of a claim under it. While the block is open, its leases are renewed like held
+        leases.
+        """
         now, token = self._engine.clock.now(), self._new_token()
         until = now + self._config.lease
         self._held_leases.expect(token, until)
@@ -364,7 +366,7 @@ class Worker:
             self._held_leases.expect_no_more(token)
 
     def _drive_all(self, claimed: list[Run], token: str, until: datetime) -> None:
-        # At once, before anything else is awaited: a stop hands back what is driven, and only that.
+        # Drive it before anything else is awaited: a stop hands back only runs that are driven.
         until = self._held_leases.expect_no_more(token) or until
         for run in claimed:
             driver = self._engine.driver(run, token)
@@ -373,7 +375,7 @@ class Worker:
                 self._found_too_many = True
 
     def _drive_or_release(self, driver: RunDriver, until: datetime) -> bool:
-        """Drive a leased run if there is a free place; else give up its lease and return False."""
+        """Drive a leased run if there is a free slot. Otherwise release its lease and return False."""
         if self._free_places() <= 0:
             self._work_on(driver, driver.release_run)
             return False
@@ -381,13 +383,13 @@ class Worker:
         return True
 
     async def _wait_for_work(self) -> None:
-        """Until there is word of work, a planned wake comes, or it is time to look anyway."""
+        """Wait for a notification of work, the next planned wake-up, or the poll interval."""
         clock, notifications = self._engine.clock, self._engine.notifications
         now = clock.now()
-        # Jitter keeps many workers from looking at the same moment. It only shortens: a sleeper whose own process is
-        # gone is found by the others within the interval.
+        # Jitter keeps many workers from polling at the same moment. It only shortens the wait: if the process of a
+        # sleeping run is gone, the other workers must find the run within the interval.
         wait = self._config.poll_interval * (0.75 + random.random() / 4)  # noqa: S311 (jitter)
-        # Counted from the last look: a wake that came since then has not been seen by it.
+        # Counted from the last poll, which has not seen a wake-up that came later.
         if (wake := notifications.next_wake(self._claimed_at or now)) is not None:
             wait = min(wait, wake - now)
         try:
@@ -399,7 +401,7 @@ class Worker:
     def _drive(self, driver: RunDriver, until: datetime) -> None:
         run_id = driver.run.id
         if (predecessor := self._drivers.get(run_id)) is not None:
-            # Its lease expired and this worker itself took the run again: two turns of one run must not go on.
+            # Its lease expired, and this worker claimed the run again. Two turns of one run must not continue.
             predecessor.lose_lease()
         self._drivers[run_id] = driver
         self._held_leases.hold(driver.lease, until)
@@ -407,13 +409,13 @@ class Worker:
         driver.when_settled = partial(self._free_place, driver)
         self._engine.notifications.driven_here.add(run_id)
         if self._draining:
-            # Claimed while the worker stopped: handed back untouched.
+            # The run was claimed while the worker stopped, so it is handed back untouched.
             driver.release()
 
         def finished() -> None:
             self._free_place(driver)
             if driver.run.queue:
-                # Its place in the queue is free, whatever ended the turn.
+                # Its slot in the queue is free, however the turn ended.
                 self._engine.notifications.work_available()
 
         self._work_on(driver, driver.drive, finished)
@@ -432,7 +434,7 @@ class Worker:
 
     def _free_place(self, driver: RunDriver) -> None:
         run_id = driver.run.id
-        # The same run may have been claimed again meanwhile, under another driver.
+        # The run may have been claimed again meanwhile, with another driver.
         if self._drivers.get(run_id) is driver:
             del self._drivers[run_id]
             self._engine.notifications.driven_here.discard(run_id)
@@ -440,19 +442,19 @@ class Worker:
         self._slot_free.set()
 
     def _look_at(self, run_id: str) -> None:
-        """The run was cancelled in this process: do not let its steps go on until their next write is refused."""
+        """Stop a run that was cancelled in this process now, before its next write is refused."""
         driver = self._drivers.get(run_id)
         if driver is not None:
             driver.look_again()
 
     def _pause(self, run_id: str) -> None:
-        """The run was paused in this process: it stops at its next call."""
+        """Stop a run that was paused in this process at its next call."""
         driver = self._drivers.get(run_id)
         if driver is not None:
             driver.release()
 
     def _hear_hint(self, run_id: str) -> None:
-        """The run is said to be cancelled or paused. A step is cut off, or a turn ended, only if the store says so."""
+        """Check a run that was reported as cancelled or paused. Its turn ends only if the store confirms that."""
         if run_id in self._drivers:
             self._hinted.add(run_id)
             self._hint.set()
@@ -467,24 +469,24 @@ class Worker:
                     continue
                 try:
                     await driver.look_if_held_up()
-                except Exception as error:  # the next renewal of the lease finds out
+                except Exception as error:  # the next renewal of the lease reports it
                     _log.warning("run %s may have been cancelled or paused: %s", driver.run.id, repr(error))
 
     def _hear_of(self, run_id: str) -> None:
-        """Something was delivered to a run; its turn may go on with that at once."""
+        """Pass a delivery to the turn of its run, which may continue at once."""
         driver = self._drivers.get(run_id)
         if driver is not None:
             driver.hear()
 
     async def _guarded(self, driver: RunDriver, work: Callable[[], Awaitable[None]]) -> None:
-        """One bad run must not stop the others; its lease expires and it is tried again."""
+        """A failing run must not stop the others. Its lease expires, and a worker tries it again."""
         try:
             await work()
         except Exception:
             _log.exception("driving run %s failed; it is taken up again when its lease expires", driver.run.id)
 
     async def _adapt_forever(self) -> None:
-        """Measure how late the event loop wakes a timer, and give more or fewer places by it."""
+        """Measure how late the event loop fires a timer, and adapt the number of slots."""
         clock = asyncio.get_running_loop().time
         while True:
             began = clock()
@@ -493,7 +495,7 @@ class Worker:
             if self._places.adapt(lag, len(self._drivers) + len(self._reserved)):
                 self._slot_free.set()
 
-    # What its renewals ask of it; see `Holder`
+    # For the renewals, see `Holder`
 
     def leases(self) -> list[Lease]:
         """See `Holder`."""

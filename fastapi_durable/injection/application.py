@@ -1,4 +1,4 @@
-"""Dependencies whose value belongs to the application rather than to a request or a step."""
+"""Dependencies whose value belongs to the application, not to a request or a step."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -11,30 +11,32 @@ T = TypeVar("T")
 
 
 class Application(Protocol):
-    """What the library needs of an application: a place for its state. FastAPI's also has `dependency_overrides`."""
+    """The part of an application that the library needs: a place for its state. FastAPI's also has
+    `dependency_overrides`.
+    """
 
     state: State
 
 
 def overrides_of(app: Application) -> Mapping[Callable[..., Any], Callable[..., Any]]:
-    """The application's `dependency_overrides`, as they are now."""
+    """Return the application's current `dependency_overrides`."""
     found: Mapping[Callable[..., Any], Callable[..., Any]] = getattr(app, "dependency_overrides", {})
     return found
 
 
 class AppBound(ABC, Generic[T]):
-    """A dependency that FastAPI calls with the connection, and the resolver asks without one; both get the same."""
+    """A dependency that FastAPI calls with the connection, and the resolver without one. Both get the same value."""
 
     __name__: str
 
     @property
     def function(self) -> Callable[..., Any] | None:
-        """What builds the value, if it has dependencies of its own."""
+        """The function that builds the value, if it has dependencies of its own."""
         return None
 
     @abstractmethod
     async def value_in(self, app: Application, module: object | None) -> T:
-        """The value in this application, as the given module sees it (None: as a route does).
+        """Return the value in this application, as the given module sees it. None: as a route sees it.
 
         Raises:
             NotStartedError: the lifespan has not run in this application.

@@ -1,4 +1,5 @@
-"""One instance an application: entered when the lifespan starts, left in reverse order when it ends."""
+"""Instances that exist once for each application. They are entered when the lifespan starts, and left in reverse order
+when it ends."""
 
 import asyncio
 import contextvars
@@ -24,11 +25,11 @@ class AppScoped(AppBound[T]):
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             if (value := getattr(function, name, None)) is not None:
                 setattr(self, name, value)
-        # No __wrapped__: FastAPI would look through it, see the generator, and enter it on every request.
+        # No __wrapped__, because FastAPI would follow it to the generator, and enter that on every request.
 
     @property
     def function(self) -> Callable[..., Any]:
-        """What was decorated."""
+        """The decorated function."""
         return self._function
 
     async def value_in(self, app: Application, module: object | None) -> T:  # noqa: ARG002
@@ -50,8 +51,8 @@ def app_scoped(function: Callable[..., Any], /) -> AppScoped[Any]:
     """Make a dependency whose value lives as long as the application: a client, a pool, a gateway.
 
     Pass the result to `Depends(...)`, in routes, WebSockets, steps and `inject=`. All of them receive the same value.
-    The lifespan enters what the durable module needs when it starts, dependencies before their users. What only routes
-    need is entered at its first use. When the lifespan ends, it leaves all of them in reverse order.
+    The lifespan enters what the durable module needs when it starts, dependencies before their users. An instance that
+    only routes need is entered at its first use. When the lifespan ends, it leaves all of them in reverse order.
 
     Args:
         function: An async generator, a generator, an `async def` or `def` function, or a class. Its parameters are
@@ -104,11 +105,11 @@ class AppScope:
             )
             self._entering[dependency] = task
             task.add_done_callback(lambda done: self._entered(dependency, done))
-        # The entering belongs to all who wait for it: one that is cancelled does not take it from the others.
+        # All waiting callers share the entering, so a cancelled caller must not cancel it for the others.
         return cast(T, await asyncio.shield(task))
 
     async def close(self) -> None:
-        """Leave every instance, the last one entered first."""
+        """Leave every instance in reverse order."""
         self._closed = True
         for task in list(self._entering.values()):
             task.cancel()
@@ -136,7 +137,7 @@ class AppScope:
 
 @asynccontextmanager
 async def entered_scope(app: Application) -> AsyncIterator[AppScope]:
-    """The application's scope, shared by all modules in it; the last one out closes it."""
+    """Yield the application's scope, which all its modules share. The last module that leaves closes it."""
     scope: AppScope | None = getattr(app.state, _STATE_KEY, None)
     if scope is None:
         scope = AppScope(app)
@@ -147,13 +148,13 @@ async def entered_scope(app: Application) -> AsyncIterator[AppScope]:
     finally:
         scope.users -= 1
         if scope.users == 0:
-            # First, so that whoever starts meanwhile opens a scope of its own rather than joins one that ends.
+            # First, so that a start in the meantime opens a new scope instead of joining one that ends.
             delattr(app.state, _STATE_KEY)
             await scope.close()
 
 
 def scope_of(app: Application) -> AppScope:
-    """The scope that a lifespan opened.
+    """Return the scope that a lifespan opened.
 
     Raises:
         NotStartedError: none did.

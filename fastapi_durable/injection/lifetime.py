@@ -92,7 +92,7 @@ class Held(Generic[T]):
             failure = None
         interruption = error if error is not None and not isinstance(error, Exception) else cancelled
         if interruption is not None:
-            # A failed clean-up must not take the place of a cancellation: whoever cancelled relies on it.
+            # A failed clean-up must not replace a cancellation, on which the cancelling code relies.
             if failure is not None:
                 _logger.error("the clean-up of %s failed", self._name, exc_info=failure)
             if interruption is not error:
@@ -115,7 +115,7 @@ class Held(Generic[T]):
     async def _settle(self, task: asyncio.Task[None], *, limited: bool) -> asyncio.CancelledError | None:
         """Wait until the task has ended. A cancellation that comes meanwhile is returned, to be raised afterwards.
 
-        After the limit the task is cancelled, and after twice the limit it is given up.
+        After the limit the task is cancelled, and after twice the limit it is abandoned.
         """
         loop = asyncio.get_running_loop()
         limit = self._cleanup.seconds
@@ -153,6 +153,7 @@ class Held(Generic[T]):
             try:
                 variable.reset(token)
             except ValueError:
-                # Left in another context than entered in: the variables set there went with it.
+                # The generator was left in another context than the one in which it was entered, so its variables are
+                # gone.
                 pass
         self._tokens.clear()

@@ -1,7 +1,7 @@
-"""What a function wants injected, read from its signature once.
+"""The parameters of a function to inject, read from its signature once.
 
-The rules are FastAPI's: `Annotated[T, Depends(f)]`, or `= Depends(f)` as the default. What FastAPI would take from the
-request has no source outside of one, so such a parameter is refused with a reason.
+The rules are FastAPI's: `Annotated[T, Depends(f)]`, or `= Depends(f)` as the default. A parameter that FastAPI would
+take from the request has no source outside a request, so it is refused with a reason.
 """
 
 import functools
@@ -37,16 +37,16 @@ class Kind(Enum):
 
 
 class Limit(Protocol):
-    """What `Depends(..., max_concurrency=n)` holds, in the versions of FastAPI that have it."""
+    """The limit of `Depends(..., max_concurrency=n)`, in the versions of FastAPI that have it."""
 
     def get_semaphore(self) -> AbstractAsyncContextManager[object]:
-        """The one that routes and steps share."""
+        """Return the semaphore that routes and steps share."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """A parameter to inject, and where its value comes from; `limit` bounds how many may be in use at a time."""
+    """A parameter to inject, and the source of its value. `limit` bounds how many values may be in use at a time."""
 
     parameter: str
     call: Callable[..., Any]
@@ -65,7 +65,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything there is to know about one callable; holds no reference to the callable itself.
+    """The injected parameters of one callable. The plan does not keep the callable itself alive.
 
     `label` names it in errors, such as "step 'charge'".
     """
@@ -77,7 +77,9 @@ class Plan:
 
 
 def plan_of_step(function: Callable[..., Any]) -> Plan:
-    """The plan of a step or workflow: its keyword-only parameters are injected, the others are the engine's."""
+    """Return the plan of a step or workflow. Its keyword-only parameters are injected, and the engine passes the
+    others.
+    """
     described: Any = function
     if isinstance(function, Method):
         described = function.owner if function.function is getattr(function.owner, "run", None) else function.function
@@ -88,18 +90,18 @@ def plan_of_step(function: Callable[..., Any]) -> Plan:
     if not isinstance(function, Method):
         return _read(function, label, keyword_only=True)
     plan = _read(function.function, label, keyword_only=True)
-    # The instance is what `Depends(Class)` is in a route: made again, of dependencies that the method shares.
+    # The instance is created like `Depends(Class)` in a route: each time, from dependencies that the method shares.
     instance = Dependency("self", function.owner, use_cache=True, limit=None)
     return replace(plan, dependencies=(instance, *plan.dependencies))
 
 
 def plan_of_dependency(function: Callable[..., Any]) -> Plan:
-    """The plan of a dependency: all its parameters are injected."""
+    """Return the plan of a dependency. All its parameters are injected."""
     return _read(function, f"dependency {name_of(function)!r}", keyword_only=False)
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What to call a callable in an error."""
+    """Return the name of a callable for errors."""
     plain = _unpartial(function)
     return getattr(plain, "__qualname__", type(plain).__qualname__).rpartition("<locals>.")[2]
 
@@ -131,7 +133,7 @@ def _read(function: Callable[..., Any], label: str, *, keyword_only: bool) -> Pl
 def _source(
     function: Callable[..., Any], parameter: inspect.Parameter, *, keyword_only: bool
 ) -> Dependency | Refusal | None:
-    """Where the value comes from; None: the parameter is left to its default or to the engine."""
+    """Return the source of the value. None: the parameter has a default, or the engine passes it."""
     name = parameter.name
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
         return None
@@ -168,7 +170,9 @@ def _dependency(parameter: inspect.Parameter, depends: params.Depends, declared:
 
 
 def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """The parameter's annotation, evaluated one at a time: what the others name may not exist at run time."""
+    """Return the parameter's annotation. Each is evaluated alone, because the names in the others may not exist at run
+    time.
+    """
     annotation = parameter.annotation
     if not isinstance(annotation, str):
         return annotation
@@ -181,13 +185,13 @@ def _annotation(function: Callable[..., Any], parameter: inspect.Parameter) -> A
     globals_ = getattr(written, "__globals__", {})
 
     class Carrier:
-        __annotations__ = {"value": annotation}  # a vessel for get_type_hints, never instantiated
+        __annotations__ = {"value": annotation}  # a container for get_type_hints, never instantiated
 
     return typing.get_type_hints(Carrier, globals_, local_names(written) or globals_, include_extras=True)["value"]
 
 
 def _unwrapped_annotation(annotation: Any) -> tuple[Any, list[Any]]:
-    """The bare type and the markers of an annotation, also of one that a `type` statement names."""
+    """Return the bare type and the markers of an annotation, also of one that a `type` statement names."""
     if is_typealiastype(annotation):
         annotation = annotation.__value__
     if get_origin(annotation) is Annotated:

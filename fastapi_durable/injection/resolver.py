@@ -28,7 +28,7 @@ Trail = tuple[tuple[Callable[..., Any], str, str], ...]
 
 @dataclass(slots=True)
 class Execution:
-    """What one step, or one building of the options, shares: values used before, and what must be cleaned up."""
+    """The shared state of one step, or of one build of the options: the values so far, and their clean-ups."""
 
     stack: AsyncExitStack
     cleanup: CleanupLimit
@@ -82,7 +82,8 @@ class DependencyResolver:
             _remember(self._checked.add, key)
 
     def provide(self, function: Callable[..., Any]) -> AbstractAsyncContextManager[dict[str, Any]]:
-        """The keyword arguments of one call of a step or workflow; leaving the context cleans up in reverse order.
+        """Yield the keyword arguments of one call of a step or workflow. Leaving the context cleans up in reverse
+        order.
 
         An exception that leaves the block is thrown into the generators, which can act on it but not swallow it.
 
@@ -95,7 +96,7 @@ class DependencyResolver:
         return self._provide(function, plan)
 
     def app_bound_in(self, function: Callable[..., Any]) -> Iterator[AppBound[Any]]:
-        """What a step or workflow needs from the application, dependencies before their users.
+        """Return the application's values that a step or workflow needs, dependencies before their users.
 
         Raises:
             InjectionError: as `check`.
@@ -107,13 +108,13 @@ class DependencyResolver:
         return self._visit(function, ())
 
     async def arguments(self, function: Callable[..., Any], execution: Execution) -> dict[str, Any]:
-        """All parameters of a factory, as dependencies."""
+        """Return all parameters of a factory, as dependencies."""
         return await self._arguments(function, self._plan_of_dependency(function), execution, ())
 
     async def value(
         self, function: Callable[..., Any], execution: Execution, trail: Trail = (), limit: Limit | None = None
     ) -> Any:
-        """The value of a dependency, override included."""
+        """Return the value of a dependency, or of its override."""
         call = overrides_of(self._app).get(function, function)
         if isinstance(call, AppBound):
             return await call.value_in(self._app, self._module)
@@ -122,7 +123,7 @@ class DependencyResolver:
     async def build(
         self, function: Callable[..., Any], execution: Execution, trail: Trail = (), limit: Limit | None = None
     ) -> Any:
-        """Call a function with its dependencies; the stack of the execution leaves its context if it has one."""
+        """Call a function with its dependencies. If it has a context, the stack of the execution leaves it."""
         plan = self._plan_of_dependency(function)
         arguments = await self._arguments(function, plan, execution, trail)
         if plan.kind in (Kind.COROUTINE, Kind.SYNC):
@@ -188,7 +189,9 @@ class DependencyResolver:
 
 @asynccontextmanager
 async def _in_threads(manager: AbstractContextManager[Any], threads: Threads, name: str) -> AsyncIterator[Any]:
-    """Enter and leave a context in threads. What is left waits for no place: others may hold one until it is."""
+    """Enter and leave a context in threads. Leaving does not wait for a place, because other calls may keep theirs
+    until then.
+    """
     called = Called(name=f"dependency {name!r}")
 
     async def leave(error: BaseException | None) -> bool | None:
@@ -221,7 +224,7 @@ def _planned(
     function: Callable[..., Any],
     read: Callable[[Callable[..., Any]], Plan],
 ) -> Plan:
-    """The plan of a function, read once.
+    """Return the plan of a function, which is read once.
 
     Weak keys, because a workflow may define its steps inside its body: new ones on every turn.
     """
@@ -235,7 +238,7 @@ def _planned(
 
 
 def _cache_key(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A bound method is made again by every access; its function stays."""
+    """Every access creates a new bound method, but its function stays the same."""
     key: Callable[..., Any] = getattr(function, "__func__", function)
     return key
 
@@ -244,7 +247,8 @@ def _remember(store: Callable[[Callable[..., Any]], None], key: Callable[..., An
     try:
         store(key)
     except TypeError:
-        # Neither hashable nor weakly referenced, such as an object with __slots__: read again next time.
+        # The object is neither hashable nor weakly referenceable, for example because of __slots__. Read it again next
+        # time.
         pass
 
 

@@ -1,1 +1,1 @@
-"""What is stored and said: records, errors, activity, time."""
+"""The library's data: records, errors, activity and time."""

@@ -1,4 +1,4 @@
-"""How many runs began and ended in stretches of time, and how long they took: what charts are drawn from."""
+"""The data of charts: how many runs began and ended in each bucket of time, and how long they took."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from typing import Final
 
 MOST_BUCKETS: Final = 120
 ENTRIES: Final = 12_000
-"""Index entries that are read at most of each kind (begun, completed, failed, ...), however large the table is."""
+"""Maximum number of index entries that are read for each kind (begun, completed, failed, ...), however large the table
+is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,22 +36,26 @@ class ActivityQuery:
 
     @property
     def looked_at(self) -> int:
-        """Runs of one bucket and kind that are looked at; beyond it, the count is estimated from their density."""
+        """Maximum number of runs of one bucket and kind that are read. If there are more, the count is estimated from
+        their density.
+        """
         return ENTRIES // self.buckets
 
     @property
     def sampled(self) -> int:
-        """Completed runs of one bucket whose latency is looked at; some of them may be of another workflow."""
+        """Maximum number of completed runs of one bucket whose latency is read. Some of them may belong to another
+        workflow.
+        """
         return 100 if self.namespace is None and self.workflow is None else 200
 
     def beginnings(self) -> list[datetime]:
-        """When each bucket begins, and as the last one the end of the window."""
+        """Return the start of each bucket, and the end of the window as the last moment."""
         return [self.start + self.width * number for number in range(self.buckets + 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivityBucket:
-    """What happened from `start` until the next bucket.
+    """Counts from `start` until the next bucket.
 
     Attributes:
         started: Runs that were created.
@@ -70,11 +75,11 @@ class ActivityBucket:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float | None:
-    """The value that `share` (0 to 1) of the ordered values do not exceed; None of no values."""
+    """Return the value that `share` (0 to 1) of the ordered values do not exceed. None if there are no values."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 def latency(millis: Sequence[float], share: float) -> timedelta | None:
-    """The percentile of durations in milliseconds."""
+    """Return the percentile of durations in milliseconds."""
     found = percentile(sorted(millis), share)
     return None if found is None else timedelta(milliseconds=found)

@@ -31,7 +31,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
-        # Cut before there is an object. A whole number of milliseconds is exact as far as microseconds go.
+        # Cut before the object is created. A whole number of milliseconds is exact in microseconds.
         return datetime.fromtimestamp(time.time_ns() // 1_000_000 / 1000, UTC)
 
     async def sleep(self, delay: timedelta) -> None:
@@ -39,24 +39,24 @@ class SystemClock:
 
 
 def in_utc(moment: datetime) -> datetime:
-    """The same moment in UTC."""
+    """Return the same moment in UTC."""
     return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
 
 
 def truncate(moment: datetime) -> datetime:
-    """`moment` in UTC, cut to milliseconds, which is what the database columns hold."""
+    """Return `moment` in UTC, cut to milliseconds, the precision of the database columns."""
     moment = in_utc(moment)
     rest = moment.microsecond % 1000
     return moment.replace(microsecond=moment.microsecond - rest) if rest else moment
 
 
 def to_millis(moment: datetime) -> int:
-    """Milliseconds since 1970 in UTC, the unit of the `wake_at` columns."""
+    """Return milliseconds since 1970 in UTC, the unit of the `wake_at` columns."""
     return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_millis(millis: int) -> datetime:
-    """The inverse of `to_millis`; a moment that no `datetime` can hold becomes the last or the first that can.
+    """Return the inverse of `to_millis`. A moment beyond `datetime` becomes its first or last one.
 
     Other systems write such columns too: a run that sleeps until the year 20000 can be listed and cancelled.
     """

@@ -22,11 +22,11 @@ _PATTERN = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.IGNORECASE)
 Duration = timedelta | str
 
 LONGEST = timedelta(days=36_525)
-"""A hundred years. A moment so far ahead can be stored by every database, and be computed with."""
+"""A hundred years. Every database can store, and compute with, a moment that far ahead."""
 
 
 def parse_duration(value: Duration) -> timedelta:
-    """The duration that `value` writes.
+    """Return the duration of `value`.
 
     A bare number is refused: it does not say its unit.
 

@@ -1,4 +1,4 @@
-"""What is stored: runs, step checkpoints, waiters and buffers.
+"""The stored records: runs, step checkpoints, waiters and buffers.
 
 The names and JSON shapes of the stored values are those of nestjs-durable, so each library can read the other's rows.
 In Python, times are aware UTC datetimes in whole milliseconds. An absent value and JSON null are both `None`.
@@ -17,7 +17,7 @@ Json = Any
 DEFAULT_NAMESPACE = "default"
 
 PRIORITY_WORTH = timedelta(minutes=5)
-"""What a unit of priority is worth: so much longer waiting. However low a priority is, its turn comes."""
+"""A unit of priority counts as this much longer waiting. So every run is claimed some day, however low its priority."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -127,7 +127,7 @@ class ErrorRecord:
 
 
 PAUSED_TAG: Final = "durable:paused"
-"""The tag of a run that an operator holds."""
+"""The tag of a run that an operator has paused."""
 
 BY_NAME_TAG: Final = "durable:by-name"
 """The tag of a run that a client without the workflow's code has started, until a worker claims it."""

@@ -1,4 +1,4 @@
-"""What belongs to the engine among run ids, signal tokens and workflow names, and the one way in which it is written.
+"""The run ids, signal tokens and workflow names that are reserved for the engine, and their form.
 
 Callers can neither take nor forge what stands here: `start`, `signal`, the console and the documents share this list.
 In the namespace `default` the forms are the reference's (`sched:<key>:<bucket>`). In any other namespace its name and
@@ -14,7 +14,7 @@ from fastapi_durable.model.records import DEFAULT_NAMESPACE
 from fastapi_durable.model.text import fits_index, index_rule, shown
 
 CALLER_ID_LIMIT: Final = 500
-"""Bytes of a run id, a token or another id that a caller chooses."""
+"""Maximum size in bytes of a run id, a token or another id that a caller chooses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,12 @@ PREFIXES: Final = (
 )  # fmt: skip
 
 JOINED: Final = f"signal:{CHILD}"
-"""What the name of a checkpoint begins with in which a parent has the ending of its child."""
+"""Prefix of the names of checkpoints in which a parent has the ending of its child."""
 
 _SCOPED: Final = re.compile(r"@\d+\.")
 
 ENGINE_WORKFLOWS: Final = "__"
-"""What the names of the engine's own workflows begin with."""
+"""Prefix of the names of the engine's own workflows."""
 
 
 def scoped(namespace: str, name: str) -> str:
@@ -79,7 +79,7 @@ def scoped(namespace: str, name: str) -> str:
 
 
 def engine_id(prefix: Prefix, namespace: str, *names: str) -> str:
-    """An id or token of the engine's own that is made of names: `sched:nightly:7`, `sched@6.orders:nightly:7`."""
+    """Return an id or token of the engine, built from names: `sched:nightly:7`, `sched@6.orders:nightly:7`."""
     joined = ":".join(names)
     return f"{prefix}{joined}" if namespace == DEFAULT_NAMESPACE else f"{prefix.word}{scoped(namespace, joined)}"
 
@@ -94,7 +94,7 @@ def other_event(name: str) -> Prefix:
 
 
 def kept_name(namespace: str, name: str) -> str:
-    """The name under which a caller's signal or event is kept for later, so that each namespace finds its own only.
+    """Return the name under which a caller's signal or event is kept, so that each namespace finds only its own.
 
     Tokens of the engine stay as they are: they name a run already.
     """
@@ -102,22 +102,22 @@ def kept_name(namespace: str, name: str) -> str:
 
 
 def looks_scoped(name: str) -> bool:
-    """Whether a caller's name could be taken for one that is kept for another namespace."""
+    """Return whether a caller's name looks like a name that is kept for another namespace."""
     return _SCOPED.match(name) is not None
 
 
 def is_engine_token(token: str) -> bool:
-    """Whether only the engine itself sends signals on the token."""
+    """Return whether only the engine itself sends signals on the token."""
     return any(prefix.of_tokens and prefix.begins(token) for prefix in PREFIXES)
 
 
 def is_engine_workflow(name: str) -> bool:
-    """Whether the name is that of one of the engine's own workflows."""
+    """Return whether the name belongs to one of the engine's own workflows."""
     return name.startswith(ENGINE_WORKFLOWS)
 
 
 def checked_token(token: object) -> str:
-    """A signal token that a caller chooses.
+    """Return a signal token that a caller chose, if it is valid.
 
     Raises:
         InputValidationError: it cannot be stored, or signals on it would forge what only the engine sends.
@@ -137,7 +137,7 @@ def checked_token(token: object) -> str:
 
 
 def checked_text(what: str, text: object) -> str:
-    """A run id, a token or another id that every database can hold as a key.
+    """Return a run id, a token or another id, if every database can store it as a key.
 
     Raises:
         InputValidationError: it is not one.

@@ -12,10 +12,12 @@ from fastapi_durable.model.errors import InputValidationError
 from fastapi_durable.model.reserved import PREFIXES, checked_text
 
 DERIVED_ID_LIMIT: Final = 550
-"""Bytes of an id that the engine makes of another one, where it can still say no: a child, a retry, a fork."""
+"""Maximum size in bytes of an id that the engine derives from another one, and can still refuse: of a child, a retry or
+a fork."""
 
 RUN_ID_LIMIT: Final = 600
-"""Bytes of any run id. What is left is for ids that cannot be refused: `dlq:<id>` and `<id>~<number>`."""
+"""Maximum size in bytes of any run id. The difference is for ids that cannot be refused: `dlq:<id>` and
+`<id>~<number>`."""
 
 _SHADOWED: Final = re.compile(r"(?:.*[/\\])?\.{1,2}(?:[/\\].*)?|facets|(?:.*/)?stream|.*/values/[^/]*", re.DOTALL)
 """Ids that stand in the console's addresses where a route has a word of its own, or that HTTP clients and proxies
@@ -30,7 +32,7 @@ _FORK: Final = re.compile(r"(?P<source>.+)~fork~[^~.]{8}", re.DOTALL)
 
 
 def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
-    """A run id that a caller chooses.
+    """Return a run id that a caller chose, if it is valid.
 
     Args:
         inside: The id of the run whose body chooses it. What begins with that is the run's own to give away, also where
@@ -65,7 +67,7 @@ def checked_run_id(run_id: object, *, inside: str | None = None) -> str:
 
 
 def derived_run_id(run_id: str, what: str, mend: str) -> str:
-    """An id that the engine makes of a longer and longer one, while it is short enough.
+    """Return an id that the engine derived from another one, if it is short enough.
 
     Args:
         what: Names the run in the message: "a child of".
@@ -83,12 +85,12 @@ def derived_run_id(run_id: str, what: str, mend: str) -> str:
 
 
 def retry_run_id(origin_id: str, suffix: str) -> str:
-    """The id of a run that retries another one with a new input; `suffix` has eight characters."""
+    """Return the id of a run that retries another one with a new input. `suffix` has eight characters."""
     return f"{origin_id}~retry~{suffix}"
 
 
 def fork_run_id(source_id: str, suffix: str) -> str:
-    """The id of a run that begins with a copy of another one's history; `suffix` has eight characters."""
+    """Return the id of a run that begins with a copy of another one's history. `suffix` has eight characters."""
     return f"{source_id}~fork~{suffix}"
 
 
@@ -102,7 +104,7 @@ def is_same_after_fork(recorded: str, asked: str, run_id: str) -> bool:
         ids.append(fork["source"])
     if len(ids) == 1:
         return False
-    # The longest first: each one begins with the next.
+    # The longest first, because each one begins with the next.
     for each in ids:
         recorded, asked = recorded.replace(each, "\0"), asked.replace(each, "\0")
     return recorded == asked
@@ -135,5 +137,5 @@ def is_hop(run_id: str) -> bool:
 
 
 def next_run_id(run_id: str) -> str:
-    """The id of the run that follows: `order~1` on `order`, `order~2` on `order~1`."""
+    """Return the id of the next run of the chain: `order~1` after `order`, `order~2` after `order~1`."""
     return f"{root_of(run_id)}~{hop_number(run_id) + 1}"

@@ -1,4 +1,4 @@
-"""Texts of objects of other code: always available, and always storable.
+"""Texts of objects of other code. They are always available and storable.
 
 Recording a failure must not fail itself: otherwise the failure is never recorded, and its step repeats without end.
 """
@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 
 def text_of(value: object, form: Callable[[object], str] = str) -> str:
-    """The text of any object; if it cannot be asked for it, what is known of it."""
+    """Return the text of any object. If `str` fails, return what is known of the object."""
     try:
-        # A plain one: a `__str__` may return an object of a subclass.
+        # Convert it to a plain string, because `__str__` may return an object of a subclass.
         return "".join((form(value),))
     except BaseException:
         return f"{class_name(value)} (its text cannot be read)"
@@ -24,7 +24,7 @@ def shown(value: object, limit: int = 80) -> str:
 
 
 def class_name(value: object) -> str:
-    """The name of an object's class, which may belong to a metaclass that refuses to tell it."""
+    """Return the name of an object's class, even if its metaclass raises."""
     try:
         return str(type(value).__name__)
     except BaseException:
@@ -32,8 +32,10 @@ def class_name(value: object) -> str:
 
 
 def storable_text(text: str, limit: int) -> str:
-    """`text` as every database can hold it: no NUL, no lone surrogates, and `limit` characters and a mark at most."""
-    # Shortened first: of megabytes, only what is kept is looked at.
+    """Return `text` in a form that every database can store: without NUL and lone surrogates, cut to `limit` characters
+    and a mark.
+    """
+    # Shorten it first, so that only the kept part is processed.
     text = _shortened(text, limit)
     return _shortened(text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode(), limit)
 
@@ -57,5 +59,5 @@ def fits_index(text: object, limit: int) -> bool:
 
 
 def index_rule(limit: int) -> str:
-    """`fits_index` in the words of a message."""
+    """Return the rule of `fits_index` as text for messages."""
     return f"printable text of 1-{limit} bytes in UTF-8"

@@ -1,1 +1,1 @@
-"""How logs, Prometheus and OpenTelemetry learn what the engine does."""
+"""Reports the engine's work to logs, Prometheus and OpenTelemetry."""

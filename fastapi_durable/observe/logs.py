@@ -1,4 +1,4 @@
-"""Logs that say of which run they are, and that a replay does not repeat.
+"""Logs that name their run, and that a replay does not repeat.
 
 Works with `logging` as it is: a filter on a handler sees the records of every logger, the application's own included.
 Other libraries take the same fields from `log_context()`.
@@ -37,7 +37,7 @@ def log_context() -> dict[str, Any]:
 
 
 def is_replaying() -> bool:
-    """Whether the code that calls this is a workflow's body that repeats what it did before; never in a step."""
+    """Return whether the caller is a workflow's body that repeats earlier calls. Always False in a step."""
     context = ambient_context()
     return context is not None and not is_inside_step() and context.is_replaying
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry metrics of what happens in this process, made of live events.
+"""OpenTelemetry metrics of this process, from live events.
 
 Only the API is used, which FastAPI brings: without an SDK in the application the instruments do nothing.
 """
@@ -70,15 +70,15 @@ class RunMeters:
 
 @contextmanager
 def metered(kernel: Kernel, provider: MeterProvider | None = None) -> Iterator[None]:
-    """Record what happens in an engine while the block is open, if the application has set up a meter provider."""
+    """Record the events of an engine while the block is open, if the application has set up a meter provider."""
     provider = metrics.get_meter_provider() if provider is None else provider
     if type(provider).__module__.startswith(metrics.__name__):
-        # The API's own, which passes nothing on: making events for it would cost every step something.
+        # This is the API's default provider, which exports nothing. Creating events for it would slow down every step.
         yield
         return
     meter = provider.get_meter("fastapi_durable")
     stop = kernel.events.listen(RunMeters(meter).hear)
-    # Instruments are without end, engines are not.
+    # Instruments outlive engines.
     driven = weakref.ref(kernel.notifications)
 
     def observe(_: CallbackOptions) -> Iterator[Observation]:

@@ -1,4 +1,4 @@
-"""Counters and histograms of this process, made of live events, for Prometheus to fetch.
+"""Counters and histograms of this process for Prometheus, from live events.
 
 Each process has its own, and Prometheus adds them up. Counting begins with the first request, so a process that is
 never asked pays nothing. A counter that begins at zero then is what Prometheus expects of a process. Names of workflows
@@ -28,7 +28,7 @@ Labels = tuple[str, ...]
 
 
 class Counter:
-    """How often something happened, for each combination of labels."""
+    """Counts events for each combination of labels."""
 
     def __init__(self, name: str, help: str, labels: Labels) -> None:
         self.name = name
@@ -41,14 +41,14 @@ class Counter:
         self._counts[place] = self._counts.get(place, 0) + 1
 
     def text(self) -> Iterator[str]:
-        """The metric in Prometheus' text format."""
+        """Return the metric in Prometheus' text format."""
         yield from _head(self.name, self.help, "counter")
         for values, count in self._counts.items():
             yield f"{self.name}{label_set(self.labels, values)} {count}"
 
 
 class Histogram:
-    """How long something took, for each combination of labels, in seconds."""
+    """Counts durations in seconds for each combination of labels."""
 
     def __init__(self, name: str, help: str, labels: Labels) -> None:
         self.name = name
@@ -67,7 +67,7 @@ class Histogram:
         self._sums[place] = self._sums.get(place, 0.0) + seconds
 
     def text(self) -> Iterator[str]:
-        """The metric in Prometheus' text format."""
+        """Return the metric in Prometheus' text format."""
         yield from _head(self.name, self.help, "histogram")
         for values, counts in self._counts.items():
             below = 0
@@ -131,7 +131,7 @@ class ProcessMetrics:
                 self._stepped.observe(event.duration, event.workflow, event.name or "")
 
     def text(self) -> Iterator[str]:
-        """All of them in Prometheus' text format, line by line; from the first call on they count."""
+        """Yield all metrics in Prometheus' text format, line by line. Counting begins with the first call."""
         if not self._listens:
             self._listens = True
             self._events.listen(self.hear)
@@ -158,7 +158,7 @@ def _head(name: str, help: str, kind: str) -> Iterator[str]:
 
 
 def label_set(names: Sequence[str], values: Sequence[str]) -> str:
-    """Labels as the text format writes them."""
+    """Return labels in Prometheus' text format."""
     return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)) + "}"
 
 

@@ -1,4 +1,4 @@
-"""What a schema lacks for the Prisma store to work: one line for each thing, with the line that mends it."""
+"""Finds what a schema lacks for the Prisma store: one sentence for each thing, with the line that adds it."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ from fastapi_durable.schema.language import Block, Field, Model, Schema
 
 _PROVIDERS_BY_NAME: Final[dict[str, Provider]] = {provider: provider for provider in PROVIDERS}
 
-# Native types the store's reads and writes depend on; any other `@db.` type is the application's own choice.
+# Native types on which the store's reads and writes depend. The application may choose any other `@db.` type.
 _REQUIRED_NATIVE_TYPES: Final = {
     "DateTime": (re.compile(r"Timestamp(\([3-6]\))?$"), "a timestamp without time zone, of milliseconds or finer"),
     "Json": (re.compile(r"JsonB$"), "JSONB"),
@@ -18,7 +18,7 @@ _REQUIRED_NATIVE_TYPES: Final = {
 
 
 def missing_from(schema: Schema, provider: Provider | None = None) -> list[str]:
-    """List what a schema lacks, one sentence for each thing; an empty list says that the store can work with it.
+    """List what a schema lacks, one sentence for each thing. With an empty list, the store can work with the schema.
 
     The schema's own datasource decides the provider unless one is given. Formatting, order, further models, further
     optional fields and further indexes do not matter.
@@ -84,7 +84,7 @@ def _field_problems(wanted: Field, found: Field | None) -> Iterator[str]:
 
 
 def _index_problems(wanted: Block, found: Model) -> Iterator[str]:
-    # an index of another name serves as well, but the migrations of a database shared with nestjs-durable would clash
+    # an index with another name works as well, but migrations of a database shared with nestjs-durable would conflict
     candidates = [block for block in found.blocks if (block.kind, block.fields) == (wanted.kind, wanted.fields)]
     if not any((block.type or "BTree") == (wanted.type or "BTree") for block in candidates):
         yield f" lacks an index; add: {wanted.source}"
@@ -98,5 +98,5 @@ def _fills_itself(field: Field) -> bool:
         or field.list
         or field.default is not None
         or field.attribute("updatedAt") is not None
-        or field.attribute("relation") is not None  # the scalar field beside it is judged instead
+        or field.attribute("relation") is not None  # the scalar field of the relation is checked instead
     )

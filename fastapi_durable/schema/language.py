@@ -1,4 +1,4 @@
-"""Just enough of Prisma's schema language: models, their fields and attributes, and the datasource's provider.
+"""A parser for a part of Prisma's schema language: models, their fields and attributes, and the datasource's provider.
 
 Formatting, comments, order and everything this library does not ask about (enums, views, generators) are read over.
 """
@@ -22,7 +22,7 @@ class Attribute:
     arguments: str | None = None
 
     def text_argument(self, keyword: str) -> str | None:
-        """Return a string argument, given by keyword or as the first one without."""
+        """Return a string argument, given by keyword or as the first positional one."""
         if self.arguments is None:
             return None
         for argument in _split(self.arguments):
@@ -122,7 +122,7 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """A generator block: who writes a client, and where to (None: where the generator likes)."""
+    """A generator block: the provider of a client, and its output. None: the generator's default."""
 
     provider: str
     output: str | None
@@ -182,7 +182,7 @@ def parse_schema(text: str) -> Schema:
 
 
 def _settings(statements: list[str]) -> dict[str, str]:
-    """The `key = value` lines of a block, without the quotes of a value."""
+    """Return the `key = value` lines of a block, without the quotes of a value."""
     pairs = (statement.partition("=") for statement in statements)
     return {key.strip(): value.strip().strip('"') for key, _, value in pairs}
 
@@ -212,7 +212,7 @@ def _statements(text: str) -> Iterator[str]:
         code = _without_comment(line).strip()
         pending = f"{pending} {code}".strip() if pending else code
         if pending and _depth(pending) <= 0:
-            # a whole model on one line, or its brace on the next line, is not Prisma: it refuses both
+            # Prisma refuses a whole model on one line, and a brace on the next line
             yield pending
             pending = ""
     if pending:
@@ -255,7 +255,7 @@ def _outside_strings(code: str) -> Iterator[tuple[int, str]]:
 
 
 def _split(arguments: str) -> list[str]:
-    """Split at the commas that are in no string and no bracket."""
+    """Split at the commas outside strings and brackets."""
     parts: list[str] = []
     depth = start = 0
     for index, character in _outside_strings(arguments):

@@ -1,1 +1,1 @@
-"""What applications and operators may ask for: the façade over the engine's kernel, a file for each kind of request."""
+"""The façade of the engine for applications and operators, with one file for each kind of call."""

@@ -64,8 +64,8 @@ class BatchStarts(Starts):
             The handles, in the order of the inputs.
 
         Raises:
-            InputValidationError: an input does not fit the workflow's type, an id is no good or that of two inputs, an
-                option is no good, or there are too many inputs.
+            InputValidationError: an input does not fit the workflow's type, an id or an option is invalid, two inputs
+                have the same id, or there are too many inputs.
             RunIdTakenError, RunExistsError, SingletonQueueFullError: as `start`, for the input at `error.index`.
             WorkflowNotRegisteredError, TooManyDelayedStartsError, StoreUnavailableError: as `start`.
         """

@@ -1,4 +1,4 @@
-"""What dashboards and operators read: runs with what they wait for, counts, queues and workers."""
+"""Reads for dashboards and operators: runs with their waits, counts, queues and workers."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

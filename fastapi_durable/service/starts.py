@@ -239,10 +239,10 @@ class Starts:
         return self._handle(created.run.id, definition.output_type, created=created.created)
 
     async def _take_delayed_starts(self, *runs: Run) -> None:
-        """Refuse new runs that begin later if too many do; a run of the id that is there already is no new one.
+        """Refuse a new delayed run if too many runs are delayed. A run of an existing id is not new.
 
         Raises:
-            TooManyDelayedStartsError: they do.
+            TooManyDelayedStartsError: too many runs are delayed.
         """
         kernel = self._kernel
         room, store = kernel.delayed_starts, kernel.store

@@ -21,7 +21,8 @@ Client = TypeVar("Client")
 
 
 class WorkflowTransaction(BatchStarts, Deliveries, Generic[Client]):
-    """What an open transaction can do. `WorkflowService.transaction` and `WorkflowService.within` return it.
+    """The calls that belong to an open transaction. `WorkflowService.transaction` and `WorkflowService.within` return
+    it.
 
     Runs, signals and events commit together with the rows that are written through `client`, or nothing does. Workers
     are notified after the commit. A call that raises has changed nothing, and the transaction can continue. The
@@ -109,7 +110,8 @@ class Transactions:
         Raises:
             ConfigurationError: the store's client is not an instance of `client`.
             StoreError: this task has a transaction open already. Use `within` to take part in it.
-            StoreConflictError: another transaction was in the way. Nothing was kept, so the block can run again.
+            StoreConflictError: the transaction conflicted with another one. Nothing was kept, so the block can run
+                again.
             TransactionExpiredError: the block took longer than `timeout`. Nothing was kept.
             StoreUnavailableError: the database cannot be reached. If the connection broke during the commit, it is
                 unknown whether everything or nothing was kept.

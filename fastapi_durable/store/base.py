@@ -1,4 +1,4 @@
-"""The port to the database: what the engine asks of a state store.
+"""The port to the database: the operations that the engine needs of a state store.
 
 `port` holds its groups of operations: runs, leases, queues, checkpoints, signals, events, streams, schedules and
 workers. Part of them is the contract of the reference's `StateStore`. The others make the engine safe with many
@@ -72,7 +72,8 @@ class StateStore(
         Raises:
             StoreError: the task is inside another transaction of this store.
             TransactionExpiredError: the block took longer than `timeout`. Everything in it was undone.
-            StoreConflictError: another transaction was in the way. Everything was undone, and the block may run again.
+            StoreConflictError: the transaction conflicted with another one. Everything was undone, and the block may
+                run again.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""The history of a run as a replay reads it: of most rows it wants no more than what the call returned."""
+"""The history of a run as a replay reads it. From most rows a replay needs only the output."""
 
 from typing import Protocol
 
@@ -24,7 +24,7 @@ class HistoryRow(Protocol):
     def step_id(self) -> str: ...
 
     def read_output(self) -> Json:
-        """The output.
+        """Return the output.
 
         Raises:
             SerializationError: what is stored cannot be read.
@@ -32,7 +32,7 @@ class HistoryRow(Protocol):
         ...
 
     def read(self) -> Checkpoint:
-        """All of it.
+        """Return the whole checkpoint.
 
         Raises:
             SerializationError: what is stored cannot be read.
@@ -41,7 +41,7 @@ class HistoryRow(Protocol):
 
 
 class WholeRow:
-    """A checkpoint that needed no decoding."""
+    """A checkpoint that needs no decoding."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint

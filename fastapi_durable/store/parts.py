@@ -20,18 +20,20 @@ class Parts:
         self._calls: list[AfterCommit] = []
 
     def after_commit(self, call: AfterCommit) -> None:
-        """Call this when the transaction is committed; never, if it is undone, or the part that asked for it is."""
+        """Call a function when the transaction is committed. It is not called if the transaction, or the part that
+        requested it, is undone.
+        """
         self._calls.append(call)
 
     def committed(self) -> None:
-        """Make the calls; nothing of the transaction can be undone any more."""
+        """Make the calls, because the transaction can no longer be undone."""
         calls, self._calls = self._calls, []
         for call in calls:
             call()
 
     @asynccontextmanager
     async def part(self) -> AsyncIterator[None]:
-        """One part, while no other one is open. If it raises, what it wanted to have called is not called."""
+        """Open a part, when no other one is open. If it raises, the calls that it requested are dropped."""
         task = asyncio.current_task()
         if self._owner is task:
             async with self._forgetting():

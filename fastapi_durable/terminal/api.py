@@ -31,7 +31,7 @@ class ApiRefusedError(DurableError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back; header names are in lower case."""
+    """A response. Header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -39,19 +39,19 @@ class Answer:
 
 
 class Connection(Protocol):
-    """Carries one request to the API; the path is what follows its prefix."""
+    """Sends one request to the API. The path is relative to its prefix."""
 
     async def __call__(self, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer: ...
 
 
 class Api:
-    """Requests, and errors with the API's own words."""
+    """Sends requests, and raises errors with the API's own message."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def get(self, path: str, **query: Any) -> Any:
-        """The answer of a reading route.
+        """Return the response of a reading route.
 
         Raises:
             ApiRefusedError: it is not one of success.
@@ -60,7 +60,7 @@ class Api:
         return _content(answer)
 
     async def changed(self, path: str, seen: str | None, **query: Any) -> tuple[Any, str | None]:
-        """The answer and its ETag; None instead of the answer if it is still the one of the ETag `seen`."""
+        """Return the response and its ETag. None instead of the response if its ETag is still `seen`."""
         headers = {} if seen is None else {"if-none-match": seen}
         answer = await self._send("GET", path, headers=headers, query=query)
         if answer.status == 304:
@@ -68,7 +68,7 @@ class Api:
         return _content(answer), answer.headers.get("etag")
 
     async def post(self, path: str, body: Any = None) -> Any:
-        """The answer of a changing route.
+        """Return the response of a changing route.
 
         Raises:
             ApiRefusedError: it is not one of success.
@@ -87,15 +87,15 @@ class Api:
 
 
 def quoted(run_id: str) -> str:
-    """An id as a part of a path; it may hold slashes."""
+    """Return an id as a part of a path. It may contain slashes."""
     return quote(run_id, safe="/")
 
 
 @asynccontextmanager
 async def of_module(module: DurableModule) -> AsyncIterator[Api]:
-    """The API of a module that is started here without its worker."""
+    """Yield the API of a module that is started here without its worker."""
     app = FastAPI(openapi_url=None)
-    # Whoever can start the module can do everything: they have its database.
+    # A user who can start the module can do everything, because they have its database.
     app.include_router(module.router(dependencies=[Depends(_anybody)], dashboard=False))
     async with module.running(role=Role.API, app=app):
 
@@ -107,13 +107,13 @@ async def of_module(module: DurableModule) -> AsyncIterator[Api]:
 
 @asynccontextmanager
 async def of_server(url: str) -> AsyncIterator[Api]:
-    """The API of a running console.
+    """Yield the API of a running console.
 
     `DURABLE_TOKEN` is sent as a bearer token, or `DURABLE_USERNAME` and `DURABLE_PASSWORD` are signed in with: at the
     console's login, and where there is none, by HTTP Basic.
 
     Raises:
-        ConfigurationError: httpx is not installed, or the address is none.
+        ConfigurationError: httpx is not installed, or the address is invalid.
         ApiRefusedError: the login is refused, or its session is for HTTPS only.
     """
     try:
@@ -153,7 +153,7 @@ async def of_server(url: str) -> AsyncIterator[Api]:
 
 
 def _check_place(path: str) -> None:
-    """See that a request stays below the console's address, however clients and proxies shorten its path.
+    """Check that a request stays below the console's address, even if clients and proxies normalise its path.
 
     Raises:
         ApiRefusedError: they may shorten it, and send what proves who the operator is to another address.
@@ -168,13 +168,13 @@ def _check_place(path: str) -> None:
 
 
 def _has_no_login(answer: Answer) -> bool:
-    """Whether what is at `login` is not the console's own: nothing, or a guard that wants HTTP Basic."""
+    """Return whether there is no console login at `login`: nothing, or a guard with HTTP Basic."""
     challenge = answer.headers.get("www-authenticate", "")
     return answer.status in (404, 405) or (answer.status == 401 and challenge.lower().startswith("basic"))
 
 
 def _take_session(session: CookieJar, url: str) -> None:
-    """See that the session reaches the console again.
+    """Check that the session is sent to the console again.
 
     A cookie for HTTPS only stays behind on a plain address. This machine's own counts as safe, as it does for browsers.
 
@@ -197,7 +197,7 @@ async def _anybody() -> None:
 
 
 async def _call(app: FastAPI, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """One request to an application in this process: what the commands need of ASGI."""
+    """Send one request to an application in this process, with the part of ASGI that the commands need."""
     received: list[Any] = []
 
     async def receive() -> Any:

@@ -1,4 +1,4 @@
-"""What the commands that speak to a console take."""
+"""The arguments of the commands that use a console."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Opens the API that a command means, and an output as it wants it."""
+"""Opens the API and the output that a command requests."""
 
 import argparse
 import asyncio

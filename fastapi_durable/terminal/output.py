@@ -28,12 +28,12 @@ _COLOURS = {
 }
 _BAR = 24
 _UNBROKEN = 1000
-"""Columns where nothing says how many there are."""
+"""Width in columns if the terminal does not report it."""
 _SHARE_OF_IDS = 0.6
 
 
 class Output(Protocol):
-    """Prints what a command found or did."""
+    """Prints the result of a command."""
 
     def runs(self, runs: Iterable[RunSummary]) -> None: ...
 
@@ -48,7 +48,7 @@ class Output(Protocol):
     def change(self, at: datetime, run_id: str, what: str, status: str) -> None: ...
 
     def waiting(self, text: str | None) -> None:
-        """Show that the command still watches, and what; None: no longer."""
+        """Show what the command is waiting for. None: it no longer waits."""
 
     def done(self, result: dict[str, Any], text: str) -> None: ...
 
@@ -76,7 +76,7 @@ class JsonOutput:
             self._print(each.model_dump(mode="json"))
 
     def waiting(self, text: str | None) -> None:
-        """Scripts see documents only."""
+        """Print nothing, because scripts read only documents."""
 
     def change(self, at: datetime, run_id: str, what: str, status: str) -> None:
         self._print({"at": at.isoformat(), "run_id": run_id, "what": what, "status": status})
@@ -104,7 +104,7 @@ class RichOutput:
             ) from error
         self._console = Console(highlight=False)
         if not self._console.is_terminal and "COLUMNS" not in os.environ:
-            # Into a file or another program: a line is one run.
+            # In a file or a pipe, each line is one run.
             self._console.width = _UNBROKEN
         self._status: Any = None
 
@@ -115,7 +115,7 @@ class RichOutput:
         table = Table(box=None, header_style="dim", pad_edge=False)
         for name in ("STATUS", "RUN", "WORKFLOW", "CREATED", "WAITS FOR"):
             table.add_column(name, overflow="fold")
-        # An id is there to be copied, so the other columns are broken first, unless it leaves them no room.
+        # Ids are copied by users, so wrap the other columns first, unless that leaves them no room.
         longest = max((len(printable(run.id)) for run in found), default=0)
         table.columns[1].no_wrap = longest <= self._console.width * _SHARE_OF_IDS
         for run in found:
@@ -244,21 +244,21 @@ class RichOutput:
 
 
 def what_changed(step: StepView) -> str:
-    """A step's part of a line of `tail`."""
+    """Return a step's part of a line of `tail`."""
     tries = f" (attempt {step.attempts})" if step.attempts > 1 else ""
     reason = f": {step.error.message}" if step.status is CheckpointStatus.FAILED and step.error is not None else ""
     return f"{step.name}{tries}{reason}"
 
 
 def _text(value: str, style: str = "") -> "Text":
-    """What a run or a server says, as it is: no markup, and nothing that steers the terminal."""
+    """Return a text of a run or a server without markup and control characters."""
     from rich.text import Text
 
     return Text(printable(value), style=style)
 
 
 def _rate(queue: QueueView) -> str:
-    """What the rate limit allows now."""
+    """Return the number of runs that the rate limit allows now."""
     if queue.rate_limit is None or queue.rate_period_seconds is None:
         return ""
     limit = f"{queue.may_begin} of {queue.rate_limit} in {_duration(timedelta(seconds=queue.rate_period_seconds))}"
@@ -266,7 +266,7 @@ def _rate(queue: QueueView) -> str:
 
 
 def _bar(step: StepView, begin: datetime, end: datetime) -> str:
-    """Where in the run's time the step lies."""
+    """Return a bar that shows the step within the run's time."""
     span = max((end - begin) / timedelta(milliseconds=1), 1.0)
     first = int((step.started_at - begin) / timedelta(milliseconds=1) / span * (_BAR - 1))
     last = int(((step.finished_at or end) - begin) / timedelta(milliseconds=1) / span * _BAR)
@@ -277,7 +277,7 @@ def _duration(span: timedelta) -> str:
     seconds = span.total_seconds()
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    # In the largest unit of which it is at least one: a rate of a day reads as such.
+    # Use the largest unit with a value of at least one, so that a rate for a day is shown per day.
     size, unit = next(each for each in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")) if seconds >= each[0])
     return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
 

@@ -1,6 +1,6 @@
-"""Texts of others, for a terminal."""
+"""Makes texts of other code safe for a terminal."""
 
 
 def printable(text: str) -> str:
-    """`text` without what would steer the terminal: of control characters, only line breaks are left."""
+    """Return `text` without control characters except line breaks, so that it cannot control the terminal."""
     return "".join(each if each.isprintable() or each == "\n" else "\N{REPLACEMENT CHARACTER}" for each in text)

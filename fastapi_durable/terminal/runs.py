@@ -1,4 +1,4 @@
-"""Does what `runs` was asked for, over the console's API; drives nothing."""
+"""Executes the actions of `runs` through the console's API. It drives no runs."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ _STEPS = 2000
 
 
 async def act(api: Api, output: Output, arguments: argparse.Namespace) -> int:
-    """Carry out one action; 0, or 1 if it was refused or the run did not succeed.
+    """Execute one action. Return 0, or 1 if it was refused or the run did not succeed.
 
     Raises:
         ApiRefusedError: what the API says.
@@ -47,7 +47,7 @@ async def act(api: Api, output: Output, arguments: argparse.Namespace) -> int:
 
 
 async def _listed(api: Api, arguments: argparse.Namespace) -> list[RunSummary]:
-    """As many as are wanted, page by page."""
+    """Return as many runs as requested, page by page."""
     found: list[RunSummary] = []
     cursor: str | None = None
     while len(found) < arguments.limit:
@@ -72,7 +72,7 @@ async def _listed(api: Api, arguments: argparse.Namespace) -> list[RunSummary]:
 
 
 async def _detail(api: Api, run_id: str) -> RunDetailView:
-    """The run with its whole timeline."""
+    """Return the run with its whole timeline."""
     path = f"runs/{quoted(run_id)}"
     detail = RunDetailView.model_validate(await api.get(path, limit=_STEPS))
     while 0 < len(detail.timeline) < detail.timeline_total:
@@ -97,7 +97,7 @@ async def _tail_all(api: Api, output: Output) -> int:
 
 
 async def _tail(api: Api, output: Output, run_id: str) -> int:
-    """Print changes until the run has ended; the API is asked for what changed only."""
+    """Print changes until the run has ended. Only changes are requested from the API."""
     seen: dict[Any, str] = {}
     etag: str | None = None
     path = f"runs/{quoted(run_id)}"

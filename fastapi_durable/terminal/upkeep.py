@@ -1,4 +1,4 @@
-"""Does what `workers`, `queues` and `schedules` were asked for, over the console's API."""
+"""Executes the actions of `workers`, `queues` and `schedules` through the console's API."""
 
 import argparse
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from fastapi_durable.web.upkeep_routes import ScheduleList, WorkerList
 
 
 async def act(api: Api, output: Output, arguments: argparse.Namespace) -> int:
-    """Carry out one action.
+    """Execute one action.
 
     Raises:
         ApiRefusedError: what the API says.

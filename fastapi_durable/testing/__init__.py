@@ -1,4 +1,4 @@
-"""For tests of workflows: time that passes by hand, and recorded histories, replayed against today's code."""
+"""Tools for tests of workflows: a clock that a test moves, and recorded histories to replay with the current code."""
 
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.testing.clock import HandClock

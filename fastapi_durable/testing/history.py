@@ -1,7 +1,7 @@
 """A run and its history as JSON, and the check that a workflow's code still fits it.
 
-Record a history once, keep the file, and replay it in every run of the tests: an edit that would park live runs as
-`blocked` is found before it is deployed, with the position, what was recorded there, and what the code asks for.
+Record a history once, keep the file, and replay it in every run of the tests: an edit that would block live runs is
+found before it is deployed. The error names the position, the recorded call, and the call of the code.
 """
 
 import json
@@ -161,14 +161,14 @@ async def assert_replayable(
         codec=Codec(),
     )
     now = engine.clock.now()
-    # The key of a singleton is left out: a replay waits for nobody.
+    # The key of a singleton is left out, because a replay does not wait for other runs.
     replayed = replace(recorded, status=RunStatus.PENDING, output=None, error=None, tags=())
     await store.create_run(replayed)
     for checkpoint in history.checkpoints:
         await store.save_checkpoint(checkpoint)
     (claimed,) = await store.claim_runs("replay", now=now, until=now + _LEASE, limit=1)
     driver = engine.driver(claimed, "replay")
-    # As a worker does it: the order of a replay depends on what tasks the body has.
+    # Like a worker, because the order of a replay depends on the tasks of the body.
     guard = TaskGuard.hold()
     try:
         await driver.drive()
@@ -199,7 +199,7 @@ def _compare(recorded: Run, after: Run) -> None:
 
 
 class _Refusing(InProcessTransport):
-    """Executes no step; a live run's replay stops where its history does."""
+    """Executes no step. The replay of a live run stops at the end of its history."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
@@ -210,7 +210,7 @@ class _Refusing(InProcessTransport):
 
 
 class _NothingInjected:
-    """Bodies get no dependencies in a replay: they have no use for them, since they execute nothing."""
+    """Bodies get no dependencies in a replay, because they execute nothing."""
 
     def check(self, function: Callable[..., Any]) -> None:
         pass
@@ -251,5 +251,5 @@ def _row_from_json(values: dict[str, Any]) -> Checkpoint:
 
 
 def _without_stack(error: ErrorRecord) -> ErrorRecord:
-    """Stacks name the files of the machine that recorded them, and no replay needs them."""
+    """Remove stacks: they name files of the recording machine, and no replay needs them."""
     return replace(error, stack=None, cause=None if error.cause is None else _without_stack(error.cause))

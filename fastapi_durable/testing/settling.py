@@ -1,4 +1,4 @@
-"""Waiting in a test until nothing continues by itself any more."""
+"""Waits in a test until no run can continue without a message or a later time."""
 
 import asyncio
 from datetime import timedelta
@@ -27,7 +27,7 @@ async def settled(runtime: DurableRuntime, *, timeout: Duration = "10s") -> None
     try:
         async with asyncio.timeout(limit.total_seconds()):
             while under_way := await _under_way(runtime):
-                # Time that a test moved tells nobody: the worker would find what is due now with its next look.
+                # Moving the clock notifies no worker, which would find the due runs only at its next poll.
                 runtime.kernel.notifications.work_available()
                 await asyncio.sleep(_LOOK.total_seconds())
     except TimeoutError:

@@ -1,4 +1,4 @@
-"""Transports: how the attempts of a step reach what executes them."""
+"""Transports: they carry the attempts of steps to the process that executes them."""
 
 from fastapi_durable.transport.base import StepHandler, StepOutcome, StepTask, Transport
 

@@ -52,7 +52,7 @@ class Transport(Protocol):
     async def execute(self, task: StepTask, handler: StepHandler) -> StepOutcome:
         """Have an attempt executed, through `handler` in this process or elsewhere.
 
-        To cancel the call is to give up the attempt.
+        Cancelling the call abandons the attempt.
 
         Args:
             task: The attempt.

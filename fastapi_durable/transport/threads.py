@@ -1,6 +1,6 @@
 """Threads for plain `def` functions: steps, and the dependencies of steps.
 
-Nothing can stop a thread. So a caller that gives up a call waits for its thread, up to a grace period, and logs a
+Nothing can stop a thread. So a caller that abandons a call waits for its thread, up to a grace period, and logs a
 warning if the thread still runs then. A second call with the same key begins only when the thread of the first one has
 ended. The threads are daemons: they do not keep a process from exiting.
 """
@@ -33,7 +33,7 @@ class StillWorkingError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Called:
-    """What is called in a thread.
+    """A function that is called in a thread.
 
     Attributes:
         name: For the log, for instance "step 'parse' of run r1".
@@ -100,15 +100,15 @@ class Threads:
             raise
 
     def work_for(self, owner: str) -> bool:
-        """Whether a thread works on behalf of this owner now."""
+        """Return whether a thread works for this owner now."""
         return any(called.owner == owner for called in self._working.values())
 
     def give_up(self) -> None:
-        """Wait for no thread any longer: the process is about to end."""
+        """Stop waiting for threads, because the process is about to end."""
         self._given_up.set()
 
     def close(self) -> None:
-        """End the threads that have nothing to do."""
+        """End the idle threads."""
         _end_all(self._idle)
 
     def _begin(self, function: Callable[[], T], *, limited: bool) -> "asyncio.Future[T]":
@@ -127,14 +127,14 @@ class Threads:
         if error is None:
             future.set_result(result)
         elif isinstance(error, StopIteration):
-            # No future takes one.
+            # A future does not accept a StopIteration.
             future.set_exception(RuntimeError("a function in a thread raised StopIteration"))
         else:
             future.set_exception(error)
 
     def _forget(self, future: "asyncio.Future[Any]") -> None:
         del self._working[future]
-        future.exception()  # or asyncio reports the failure of a call that nobody waits for
+        future.exception()  # otherwise asyncio reports the failure of a call without a waiting caller
 
     async def _end_of_earlier(self, called: Called) -> None:
         earlier = [future for future, other in self._working.items() if called.key and other.key == called.key]
@@ -156,7 +156,7 @@ class Threads:
         return future.done()
 
     async def _wait_for(self, futures: "list[asyncio.Future[Any]]", seconds: float) -> None:
-        """Wait for the first of these futures, for so long at most, or until nothing is waited for any longer."""
+        """Wait for the first of these futures, for a limited time, or until `give_up` is called."""
         given_up = asyncio.ensure_future(self._given_up.wait())
         try:
             await asyncio.wait([*futures, given_up], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -165,7 +165,9 @@ class Threads:
 
 
 class _Thread:
-    """One thread, which does one thing after another. It is kept, since what it does may keep something for it."""
+    """One thread, which runs one function after another. It is reused, because functions may store thread-local
+    values.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -173,11 +175,11 @@ class _Thread:
         threading.Thread(target=self._work, name="durable def", daemon=True).start()
 
     def do(self, function: Callable[[], Any], report: Report) -> None:
-        """Call a function, and tell the event loop how it ended."""
+        """Call a function, and report its end to the event loop."""
         self._jobs.put((function, report))
 
     def end(self) -> None:
-        """End after what there is to do."""
+        """End after the queued functions."""
         self._jobs.put(None)
 
     def _work(self) -> None:
@@ -193,7 +195,7 @@ class _Thread:
                 try:
                     self._loop.call_soon_threadsafe(report, result, failure)
                 except RuntimeError:
-                    return  # the loop was closed: nobody waits, and nothing else will come
+                    return  # the loop was closed, so no caller waits, and no other result will come
                 del job, function, report, result, failure
 
 
@@ -206,6 +208,6 @@ def _known_to_anyio(loop: asyncio.AbstractEventLoop) -> AbstractContextManager[A
     """Lets `anyio.from_thread.run` find the event loop, as it does from a `def` route."""
     try:
         from anyio._core._eventloop import claim_worker_thread, get_async_backend
-    except ImportError:  # no public name of anyio does this
+    except ImportError:  # anyio has no public name for this
         return nullcontext()
     return claim_worker_thread(get_async_backend("asyncio"), loop)

@@ -1,4 +1,4 @@
-"""Wake-ups on their way to other processes: several in one message, each sent once."""
+"""Wake-ups to send to other processes: several in one message, each sent once."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ _log = logging.getLogger("fastapi_durable")
 
 _MOST_WAKEUPS: Final = 10_000
 _MOST_BYTES: Final = 7000
-"""PostgreSQL takes less than 8000 bytes in one notification; a datagram takes more."""
+"""Maximum size of a message in bytes. PostgreSQL accepts less than 8000 bytes in one notification, a datagram more."""
 
 
 class Outbox:
@@ -34,7 +34,7 @@ class Outbox:
             self._unsent[wakeup] = None
 
     def next_message(self) -> tuple[list[Wakeup], str]:
-        """The wake-ups that fit into one message, and the message. They stay until `sent` is called."""
+        """Return the wake-ups that fit into one message, and the message. They stay until `sent` is called."""
         wakeups: list[Wakeup] = []
         size = 0
         for wakeup in self._unsent:
@@ -52,7 +52,7 @@ class Outbox:
 
 
 def wakeups_in(message: str, *, except_from: str) -> list[Wakeup]:
-    """The wake-ups of a message. Those of `except_from` are left out, and so are topics of a newer version."""
+    """Return the wake-ups of a message, without those of `except_from` and without topics of a newer version."""
     try:
         content = json.loads(message)
         if content["from"] == except_from:

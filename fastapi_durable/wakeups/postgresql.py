@@ -61,7 +61,7 @@ class PostgresWakeups:
         task = asyncio.create_task(participant.run(), name="durable wakeups")
         try:
             yield participant.publish
-            # Other processes take up at once what this one released.
+            # Other processes claim at once what this one released.
             await participant.flush(_FLUSH_SECONDS)
         finally:
             task.cancel()
@@ -75,7 +75,7 @@ class _Participant:
         self._url = url
         self._channel = channel
         self._on_message = on_message
-        # A wake-up leaves it when it was sent, so a broken connection loses none.
+        # A wake-up is removed after it was sent, so a broken connection loses none.
         self._outbox = Outbox()
         self._wake = asyncio.Event()
         self._all_sent = asyncio.Event()
@@ -96,7 +96,7 @@ class _Participant:
 
     async def run(self) -> None:
         """Connect, exchange wake-ups, and connect again when the connection breaks."""
-        # Here, because applications without wake-ups import this module too.
+        # Imported here, because applications without wake-ups import this module too.
         from prisma_inprocess.drivers.postgresql_connection import connect
 
         failures = 0
@@ -108,12 +108,12 @@ class _Participant:
                     if failures:
                         _log.info("notifications from other processes arrive again")
                     failures = 0
-                    # What others published before this process listened was missed.
+                    # Notifications from before this process listened were missed, so poll once.
                     self._on_message(Wakeup(Topic.WORK))
                     await self._exchange(connection)
                 finally:
                     connection.terminate()
-            except Exception as error:  # polling covers whatever it is
+            except Exception as error:  # polling replaces notifications after every error
                 failures += 1
                 if failures == 1:
                     _log.warning(
@@ -133,14 +133,14 @@ class _Participant:
                 self._outbox.sent(wakeups)
                 if not self._outbox:
                     self._all_sent.set()
-                # Whatever comes meanwhile leaves together.
+                # Wake-ups that come meanwhile are sent together.
                 await asyncio.sleep(_GAP_SECONDS)
                 continue
             try:
                 async with asyncio.timeout(_SILENCE_SECONDS):
                     await self._wake.wait()
             except TimeoutError:
-                # A connection whose other end vanished looks like an idle one.
+                # A connection whose server vanished looks like an idle one.
                 await connection.execute("SELECT 1", timeout=_ANSWER_SECONDS)
         raise ConnectionError("the server closed the connection")
 
@@ -150,7 +150,7 @@ class _Participant:
 
 
 def _parsed(url: str) -> "PostgresUrl":
-    """The URL as the client's driver reads it, with the limits of this connection."""
+    """Return the URL as the client's driver reads it, with the limits of this connection."""
     from prisma_inprocess import ConfigurationError as UrlError
     from prisma_inprocess.url import parse_postgres_url
 

@@ -61,7 +61,7 @@ class SqliteWakeups:
         if not participant.begin():
             yield lambda _: None
             return
-        # What others published before this process listened was missed.
+        # Notifications from before this process listened were missed, so poll once.
         on_message(Wakeup(Topic.WORK))
         care = asyncio.create_task(participant.take_care(), name="durable wakeups")
         try:
@@ -87,7 +87,7 @@ class _Participant:
         self._path = Path()
 
     def begin(self) -> bool:
-        """Listen; return whether that is possible."""
+        """Begin to listen. Return whether that is possible."""
         try:
             self._listen()
         except (OSError, AttributeError) as error:
@@ -109,16 +109,16 @@ class _Participant:
         with contextlib.suppress(OSError):
             self._path.unlink()
         with contextlib.suppress(OSError):
-            self._path.parent.rmdir()  # unless others are in it
+            self._path.parent.rmdir()  # unless it contains other sockets
 
     def publish(self, wakeup: Wakeup) -> None:
         self._outbox.add(wakeup)
         if self._sending is None:
-            # Wake-ups of one moment leave together, so there are at most 500 messages a second.
+            # Wake-ups of one moment are sent together, so there are at most 500 messages a second.
             self._sending = self._loop.call_at(max(self._loop.time(), self._sent_at + _GAP_SECONDS), self._send_later)
 
     async def take_care(self) -> None:
-        """Keep the socket from being cleaned up as an old file, and make a new one if it was."""
+        """Keep the socket from being deleted as an old file. If it was deleted, create a new one."""
         while True:
             await asyncio.sleep(_CARE_SECONDS)
             try:
@@ -139,7 +139,7 @@ class _Participant:
                 listening.setblocking(False)
                 listening.bind(str(path))
             except FileNotFoundError:
-                # The last process that left removed the folder in between.
+                # The last leaving process has removed the folder in between.
                 listening.close()
                 if attempt == _ATTEMPTS - 1:
                     raise
@@ -191,10 +191,11 @@ class _Participant:
 
 
 def _private_folder(folder: Path | None) -> Path:
-    """The folder of all sockets, which nobody else may enter: who can write there can wake this process up.
+    """Return the folder of all sockets. Other users have no access, because a process that can write there can wake
+    this one.
 
     Raises:
-        PermissionError: the one in the temporary folder is somebody else's, or open to others.
+        PermissionError: the one in the temporary folder belongs to another user, or is open to others.
     """
     if folder is not None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,1 +1,1 @@
-"""What routes use."""
+"""The console, its HTTP API, and the other routes."""

@@ -1,4 +1,4 @@
-"""The console's reading routes: the workflows that there are, and what the caller may do."""
+"""The console's reading routes for workflows and for the caller's permissions."""
 
 import inspect
 
@@ -29,7 +29,7 @@ _OPERATIONS = (
 
 
 async def read_console(scope: ScopeDep) -> ConsoleInfo:
-    """Say what this console shows to the caller, and which actions it offers."""
+    """Return what this console shows to the caller, and which actions it offers."""
     hidden = set() if scope.sees_everything else {"publish"}
     hidden |= set() if scope.may_start else {"start", "schedule", "operation"}
     return ConsoleInfo(
@@ -43,7 +43,7 @@ async def read_console(scope: ScopeDep) -> ConsoleInfo:
 
 
 async def list_workflows(scope: ScopeDep) -> WorkflowList:
-    """List the workflows that this application knows, with the JSON Schema of what each takes."""
+    """List the workflows of this application, with the JSON Schema of their inputs."""
     registry = scope.runtime.kernel.registry
     codec = Codec()
     return WorkflowList(
@@ -66,7 +66,7 @@ def _view(definition: WorkflowDefinition, codec: Codec, *, newest: bool) -> Work
 
 
 def about_routes() -> APIRouter:
-    """What there is."""
+    """Return the routes."""
     router = APIRouter(route_class=ProblemRoute)
     router.get("/console", operation_id="readConsole", responses=problem_responses())(read_console)
     router.get("/workflows", operation_id="listWorkflows", responses=problem_responses())(list_workflows)

@@ -1,4 +1,4 @@
-"""What the start page's charts are drawn from: throughput, failures and latency over time."""
+"""The data of the overview's charts: throughput, failures and latency over time."""
 
 from datetime import datetime, timedelta
 from typing import Annotated, Final
@@ -20,7 +20,7 @@ _LONGEST: Final = timedelta(days=90)
 
 
 class SeriesPoint(BaseModel):
-    """What happened from `start` until the next point."""
+    """Counts and latencies from `start` to the next point."""
 
     start: datetime
     started: int
@@ -63,10 +63,10 @@ async def read_series(
     workflow: Name | None = None,
     namespace: Name | None = None,
 ) -> Series:
-    """Count what began and ended lately, point by point. The cost does not grow with the number of runs."""
+    """Count the runs that began and ended lately, point by point. The cost does not grow with the number of runs."""
     width = _window(window) // buckets
     step = max(1, width // timedelta(milliseconds=1))
-    # Points begin at multiples of their width, so that a chart that is drawn again does not shift within them.
+    # Points begin at multiples of their width, so that a chart does not shift when it is drawn again.
     last = to_millis(scope.runtime.kernel.clock.now()) // step
     query = ActivityQuery(
         start=from_millis((last - buckets + 1) * step),
@@ -98,7 +98,7 @@ def _millis(duration: timedelta | None) -> float | None:
 
 
 def activity_routes() -> APIRouter:
-    """The series."""
+    """Return the route."""
     router = APIRouter(route_class=ProblemRoute)
     router.get("/metrics/series", operation_id="readSeries", responses=problem_responses())(read_series)
     return router

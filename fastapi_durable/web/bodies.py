@@ -1,4 +1,4 @@
-"""What the console's HTTP API takes."""
+"""The request bodies of the console's HTTP API."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -91,7 +91,7 @@ class ForkRun(_Body):
 
 
 class RunFilter(_Body):
-    """Which runs; conditions are joined by AND."""
+    """A filter of runs. The conditions are joined by AND."""
 
     status: Annotated[list[RunStatus], Field(max_length=9)] | None = None
     workflow: Name | None = None
@@ -105,7 +105,7 @@ class RunFilter(_Body):
 
 
 class BulkAction(_Body):
-    """What to do to all runs that a filter selects, or to the named runs."""
+    """An action on all runs that a filter selects, or on the named runs."""
 
     filter: RunFilter | None = None
     run_ids: Annotated[list[RunId], Field(max_length=MAX_BULK)] | None = None
@@ -124,10 +124,11 @@ BulkVerb = Literal["cancel", "retry", "delete"]
 
 
 def attribute_filter(text: str) -> AttributeFilter:
-    """`key:op:value`; the value may hold colons. true and false are booleans, what looks like a number is one.
+    """Parse `key:op:value`. The value may contain colons. true and false are booleans, and a text that looks like a
+    number is one.
 
     Raises:
-        ValueError: it is not of this form.
+        ValueError: the text does not have this form.
     """
     key, _, rest = text.partition(":")
     operator, colon, value = rest.partition(":")

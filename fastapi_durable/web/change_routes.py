@@ -1,4 +1,4 @@
-"""The console's changing routes: reach a run that lives."""
+"""The console's changing routes for live runs."""
 
 from http import HTTPStatus
 from typing import Any
@@ -27,7 +27,7 @@ async def send_signal(body: SendSignal, scope: ScopeDep) -> SignalSent:
 
 
 async def publish_event(body: PublishEvent, scope: ScopeDep) -> EventPublished:
-    """Publish an event to every run that waits for one like it. Events know no namespaces."""
+    """Publish an event to every run that waits for it, in all namespaces."""
     if not scope.sees_everything:
         raise NotPermittedError("an event reaches runs of every namespace, and the caller sees one only")
     published = await scope.runtime.service.publish_event(
@@ -44,32 +44,34 @@ async def publish_event(body: PublishEvent, scope: ScopeDep) -> EventPublished:
 
 
 async def send_update(run_id: RunId, name: Name, body: SendUpdate, scope: ScopeDep) -> UpdateSent:
-    """Offer a value to `ctx.on_update(name)` of a run. A refusal by its validator is an answer, not a problem."""
+    """Send a value to `ctx.on_update(name)` of a run. A refusal by the validator is a normal response, not a
+    problem.
+    """
     await scope.run(run_id)
     result = await scope.runtime.service.update(run_id, name, body.value)
     return UpdateSent(accepted=result.accepted, received=result.received, reason=result.reason)
 
 
 async def cancel_run(run_id: RunId, scope: ScopeDep, body: CancelRun | None = None) -> RunChanged:
-    """Cancel a run and its live descendants; one that has ended stays as it is."""
+    """Cancel a run and its live descendants. A run that has ended stays as it is."""
     run = await scope.gateway.cancel(run_id, compensate=body is not None and body.compensate)
     return RunChanged(run_id=run.id, status=run.status)
 
 
 async def pause_run(run_id: RunId, scope: ScopeDep) -> RunChanged:
-    """Hold a run; one that is being driven stops at its next call."""
+    """Pause a run. If a worker drives it, it stops at its next call."""
     run = await scope.gateway.pause(run_id)
     return RunChanged(run_id=run.id, status=run.status)
 
 
 async def resume_run(run_id: RunId, scope: ScopeDep) -> RunChanged:
-    """Let a paused run go on."""
+    """Resume a paused run."""
     run = await scope.gateway.resume(run_id)
     return RunChanged(run_id=run.id, status=run.status)
 
 
 async def continue_run(run_id: RunId, scope: ScopeDep, body: ContinueRun | None = None) -> RunChanged:
-    """Let a run continue from the breakpoint at which it stands."""
+    """Let a run continue from the breakpoint at which it waits."""
     run = await scope.run(run_id)
     if not await scope.runtime.service.continue_run(run_id, None if body is None else body.label):
         raise RunStateError(run_id, run.status, "continued: it does not stand at this breakpoint")
@@ -78,7 +80,7 @@ async def continue_run(run_id: RunId, scope: ScopeDep, body: ContinueRun | None 
 
 
 def change_routes() -> APIRouter:
-    """Reaching runs that live."""
+    """Return the routes that change live runs."""
     router = APIRouter(route_class=ProblemRoute)
     forbidden = problem_responses(HTTPStatus.FORBIDDEN)
     router.post("/signals", operation_id="sendSignal", responses=problem_responses(HTTPStatus.NOT_FOUND))(send_signal)

@@ -1,4 +1,4 @@
-"""The dashboard's files, out of the package: one page, its style and its scripts, under a strict content policy."""
+"""Serves the dashboard's files from the package: one page, its styles and its scripts, with a strict content policy."""
 
 import hashlib
 from collections.abc import Mapping
@@ -25,10 +25,11 @@ _POLICY: Final = (
 _HEADERS: Final = {
     "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
-    # With `no-referrer` a browser says `Origin: null` of the form that signs out, and over plain HTTP nothing else.
+    # With `no-referrer` a browser sends `Origin: null` with the sign-out form, and over plain HTTP no other header for
+    # the check.
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # Asked for again each time, and answered with 304 unless another version is installed.
+    # Requested each time, and answered with 304 unless another version is installed.
     "Cache-Control": "no-cache",
 }
 
@@ -41,7 +42,9 @@ class _File:
 
 
 def page_route(login: ConsoleLogin | None) -> APIRouter:
-    """The page at the prefix itself. It holds no data: the API decides what is shown. Strangers go to the login."""
+    """Return the route of the page at the prefix. The page contains no data, because the API decides what is shown.
+    Users who are not signed in go to the login.
+    """
     router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     index = _files()["index.html"]
 
@@ -56,7 +59,7 @@ def page_route(login: ConsoleLogin | None) -> APIRouter:
 
 
 def asset_route() -> APIRouter:
-    """Scripts, styles and pictures. The login page needs them before a user is signed in."""
+    """Return the route of scripts, styles and pictures. The login page needs them before a user is signed in."""
     router = APIRouter(include_in_schema=False, route_class=ProblemRoute)
     found = _files()
 
@@ -78,7 +81,7 @@ def _answer(request: Request, file: _File) -> Response:
 
 
 def _files() -> dict[str, _File]:
-    """All of them, in memory: they are small, and no path of a request ever reaches the file system."""
+    """Return all files, in memory: they are small, and no path of a request reaches the file system."""
     found: dict[str, _File] = {}
     for entry in files("fastapi_durable.web").joinpath("dashboard").iterdir():
         media_type = _MEDIA_TYPES.get("." + entry.name.rpartition(".")[2])

@@ -1,4 +1,4 @@
-"""The console's routes about entities: which there are, their state, and operations from outside."""
+"""The console's routes for entities: the list, their state, and operations from outside."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -41,20 +41,20 @@ class EntityList(BaseModel):
 
 
 class EntityState(BaseModel):
-    """The state after the last operation; null before the first one is recorded."""
+    """The state after the last operation. Null before the first one is recorded."""
 
     run_id: str
     state: Any = None
 
 
 class OperationSent(BaseModel):
-    """The operation is stored, and will be worked off in its turn."""
+    """The operation is stored. The entity executes it in turn."""
 
     run_id: str
 
 
 def entity_routes(definitions: Sequence[EntityDefinition]) -> APIRouter:
-    """Reading entities."""
+    """Return the routes that read entities."""
     router = APIRouter(route_class=ProblemRoute)
     codec = Codec()
     known = {each.name: each for each in definitions}
@@ -76,12 +76,14 @@ def entity_routes(definitions: Sequence[EntityDefinition]) -> APIRouter:
 
 
 def entity_change_routes(definitions: Sequence[EntityDefinition]) -> APIRouter:
-    """Sending operations."""
+    """Return the route that sends operations."""
     router = APIRouter(route_class=ProblemRoute)
     known = {each.name: each for each in definitions}
 
     async def send_operation(entity: Name, operation: Name, body: SendOperation, scope: ScopeDep) -> OperationSent:
-        """Send an operation to an entity, which is created if need be. Its result is nobody's; its state tells."""
+        """Send an operation to an entity, which is created if needed. The caller does not receive the result, but can
+        read the state.
+        """
         if not scope.may_start:
             raise NotPermittedError("entities live in the module's own namespace, which the caller does not see")
         definition = _known(known, entity)

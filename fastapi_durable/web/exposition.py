@@ -1,4 +1,4 @@
-"""What Prometheus fetches: what is stored, how this process's worker is doing, and what happened in this process."""
+"""The metrics for Prometheus: stored runs, this process's worker, and the events of this process."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -13,11 +13,11 @@ _COUNTED: Final = 10_000
 
 
 async def exposition(runtime: DurableRuntime, gateway: RunGateway, *, of_process: bool) -> str:
-    """All metrics in Prometheus' text format.
+    """Return all metrics in Prometheus' text format.
 
     Args:
         gateway: Counts the stored runs that the reader may see.
-        of_process: Also what is this process's own, whatever the namespace.
+        of_process: Whether to include the metrics of this process, in all namespaces.
     """
     lines = [*await _stored(gateway), *await _queued(gateway)]
     if of_process:
@@ -26,7 +26,7 @@ async def exposition(runtime: DurableRuntime, gateway: RunGateway, *, of_process
 
 
 async def _stored(gateway: RunGateway) -> list[str]:
-    # Status by status: an index alone answers that, while the origin that facets tell stands in the rows.
+    # Count by status, because an index alone answers that. Facets also read the origin from the rows.
     counts = {status: await gateway.count_runs(RunQuery(status=status), at_most=_COUNTED) for status in RunStatus}
     return [
         f"# HELP durable_runs Runs that are stored, by status; counted up to {_COUNTED}.",

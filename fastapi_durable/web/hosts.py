@@ -19,13 +19,13 @@ _HOST: Final = re.compile(r"(?P<name>\[[0-9a-f:.]+\]|[a-z0-9._-]+)(?::(?P<port>[
 
 
 def required_host(further: Sequence[str]) -> Callable[[Request], None]:
-    """A dependency that lets only requests pass that call this machine by its own names.
+    """Return a dependency that accepts only requests to this machine's own names.
 
     Args:
         further: Other names and addresses that count as well, without ports.
 
     Raises:
-        ConfigurationError: `further` holds something else.
+        ConfigurationError: `further` has something else.
     """
     if isinstance(further, str):
         raise ConfigurationError(f"hosts must be a list of host names, got {further!r}")
@@ -52,7 +52,7 @@ def _known(host: object) -> str:
 
 
 def _name(host: str) -> str | None:
-    """The name or address in a `Host` header, in one form; None if it cannot be read."""
+    """Return the name or address in a `Host` header, in one form. None if it cannot be read."""
     found = _HOST.fullmatch(host)
     return None if found is None else _plain(found["name"])
 

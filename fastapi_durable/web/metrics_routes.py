@@ -9,13 +9,13 @@ from fastapi_durable.web.scope import ScopeDep
 
 
 async def read_metrics(scope: ScopeDep) -> PlainTextResponse:
-    """Show gauges of what is stored, and counters and histograms of what happens in this process, for Prometheus."""
+    """Return gauges of stored runs, and counters and histograms of this process, for Prometheus."""
     text = await exposition(scope.runtime, scope.gateway, of_process=scope.sees_everything)
     return PlainTextResponse(text, media_type=MEDIA_TYPE)
 
 
 def metrics_routes() -> APIRouter:
-    """The route."""
+    """Return the route."""
     router = APIRouter(route_class=ProblemRoute)
     router.get(
         "/metrics",

@@ -21,11 +21,11 @@ async def require_version(
         str | None, Header(max_length=200, description="The run's `version`, or the ETag of `readRun`.")
     ] = None,
 ) -> None:
-    """Refuse a change of a run that is another one than the caller saw.
+    """Refuse a change if the run is not as the caller saw it.
 
     Raises:
-        RunNotFoundError: there is no such run for the caller.
-        PreconditionFailedError: it has changed.
+        RunNotFoundError: the caller sees no such run.
+        PreconditionFailedError: the run has changed.
     """
     if if_match is None or if_match.strip() == "*":
         return

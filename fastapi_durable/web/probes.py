@@ -27,7 +27,7 @@ async def answering_probes(runtime: DurableRuntime, address: Address) -> AsyncIt
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            # Whoever connects and says nothing, or nonsense, is hung up on.
+            # Close connections that send nothing, or no valid request.
             async with asyncio.timeout(_REQUEST_TIMEOUT):
                 head = await reader.readuntil(b"\r\n\r\n")
                 writer.write(await _response(runtime, head))
@@ -37,7 +37,7 @@ async def answering_probes(runtime: DurableRuntime, address: Address) -> AsyncIt
         finally:
             writer.close()
             try:
-                # What was written last still has to go out, to a reader that may have stopped reading.
+                # The last bytes must still be sent, to a client that may have stopped reading.
                 async with asyncio.timeout(_REQUEST_TIMEOUT):
                     await writer.wait_closed()
             except TimeoutError:

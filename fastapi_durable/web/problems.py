@@ -1,7 +1,7 @@
-"""What a route answers when something is wrong: RFC 9457 problems.
+"""The error responses of routes: RFC 9457 problems.
 
-The only place where an error of the library becomes an HTTP status code, in our own routes and, on demand, in the
-application's.
+Only here does an error of the library become an HTTP status code, in our own routes and, on request, in those of the
+application.
 """
 
 import json
@@ -48,7 +48,7 @@ _log = logging.getLogger("fastapi_durable")
 
 PROBLEM_JSON: Final = "application/problem+json"
 MAX_BODY: Final = 1_000_000
-"""Bytes of a request's body."""
+"""Maximum size of a request's body in bytes."""
 
 _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     RunNotFoundError: HTTPStatus.NOT_FOUND,
@@ -69,7 +69,7 @@ _STATUS_OF: Final[Mapping[type[DurableError], HTTPStatus]] = {
     StoreUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreConflictError: HTTPStatus.SERVICE_UNAVAILABLE,
     TransactionExpiredError: HTTPStatus.SERVICE_UNAVAILABLE,
-    # At run time: a name that a request brought. What is declared wrongly fails at the start.
+    # At run time, a request contained the name. A wrong declaration fails at the start.
     DefinitionError: HTTPStatus.UNPROCESSABLE_ENTITY,
     ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
     NotStartedError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -83,7 +83,7 @@ _MISTAKES: Final = frozenset(
         ConfigurationError,
     }
 )
-"""Kinds that mean a mistake in the code when a route of the application raises them. In our routes, a request brings
+"""Errors that mean a mistake in the code if a route of the application raises them. In our routes, the request contains
 the name or the value."""
 _HEADERS: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
     HTTPStatus.SERVICE_UNAVAILABLE: {"Retry-After": "5"},
@@ -92,7 +92,7 @@ _HEADERS: Final[Mapping[HTTPStatus, Mapping[str, str]]] = {
 
 
 class FieldProblem(BaseModel):
-    """One thing that is wrong with what was sent."""
+    """One error in the request."""
 
     where: str
     message: str
@@ -117,11 +117,11 @@ class NobodyWaitsError(DurableError):
 
 
 class PreconditionFailedError(DurableError):
-    """The run is another one than the caller saw."""
+    """The run is not as the caller saw it."""
 
 
 class NotSignedInError(DurableError):
-    """The console's login asks for a session, and there is none, or it is over."""
+    """The console's login requires a session. There is none, or it is over."""
 
 
 class TooManyAttemptsError(DurableError):
@@ -150,10 +150,10 @@ class BodyTooLarge(HTTPException):
 
 
 def problem_of(error: DurableError, *, where: str = "console") -> Response:
-    """The answer that tells of an error.
+    """Return the response for an error.
 
     Args:
-        where: Names the routes in the log, which gets what the answer does not say.
+        where: Name of the routes in the log, which contains the details that the response hides.
     """
     table = {**_STATUS_OF, **_STATUS_OF_OWN}
     kind = _listed_kind(error, table)
@@ -168,7 +168,7 @@ def add_problem_handler(app: Starlette) -> None:
     """Let the application's own routes answer with problems, except where an error means a mistake in its code."""
 
     async def answer(request: object, error: Exception) -> Response:
-        # Once a WebSocket is open, there is no status to answer with.
+        # An open WebSocket has no status to respond with.
         if not isinstance(request, Request) or not isinstance(error, DurableError):
             raise error
         if _listed_kind(error, _STATUS_OF) in {None, *_MISTAKES}:
@@ -183,7 +183,7 @@ def _listed_kind(error: DurableError, table: Mapping[type[DurableError], HTTPSta
 
 
 def _private(response: Response) -> Response:
-    """Runs are private, and different in a moment: no proxy and no browser's disk keeps an answer."""
+    """Runs are private and change often, so no proxy or browser may store a response."""
     response.headers.setdefault("Cache-Control", "no-store")
     return response
 
@@ -203,7 +203,7 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
         for status in sorted(every)
     }
     if HTTPStatus.NOT_FOUND in every:
-        # A path that fits no route, as one with a line break in it, is answered by the application.
+        # The application responds to a path that fits no route, such as one with a line break.
         answers[HTTPStatus.NOT_FOUND.value]["content"]["application/json"] = {"schema": {}}
     answers[HTTPStatus.BAD_REQUEST.value] = {"description": "The body cannot be read."}
     for status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
@@ -214,9 +214,9 @@ def problem_responses(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
 
 
 class ProblemRoute(APIRoute):
-    """A route that answers with problems, and reads no more than `MAX_BODY` bytes.
+    """A route that responds with problems, and reads at most `MAX_BODY` bytes.
 
-    What the application's own dependencies raise goes to the application's handlers.
+    Errors of the application's own dependencies go to the application's handlers.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -253,7 +253,7 @@ def _limited(request: Request) -> Request:
 
 
 def _invalid(error: RequestValidationError) -> Response:
-    """Places and reasons; never the values, which may be secrets."""
+    """Return places and reasons, and never the values, which may be secrets."""
     problems = [
         FieldProblem(where=".".join(str(part) for part in each["loc"]), message=str(each["msg"]))
         for each in error.errors()[:20]
@@ -264,7 +264,9 @@ def _invalid(error: RequestValidationError) -> Response:
 
 
 def _neutral(error: DurableError) -> str | None:
-    """What to say where the message is for the log: addresses, names of tables, statements, advice to developers."""
+    """Return a neutral text for messages that belong into the log: addresses, names of tables, statements, advice to
+    developers.
+    """
     match error:
         case StoreUnavailableError() | StoreConflictError() | TransactionExpiredError():
             return "the database cannot be used at the moment"
@@ -300,5 +302,5 @@ def _response(
 
 class _ProblemResponse(JSONResponse):
     def render(self, content: Any) -> bytes:
-        # What was sent may hold half a surrogate pair, and comes back in a message: UTF-8 has no form for it.
+        # A message may quote half a surrogate pair from the request, which UTF-8 cannot encode.
         return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")

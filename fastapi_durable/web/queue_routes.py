@@ -1,4 +1,4 @@
-"""The console's route about queues: their limits, and what is in them."""
+"""The console's route for queues: their limits and their runs."""
 
 from datetime import datetime
 from typing import Final
@@ -14,7 +14,7 @@ _COUNTED: Final = 10_000
 
 
 class QueueView(BaseModel):
-    """A line in which runs wait for their turn, with the limits that were declared last."""
+    """A queue in which runs wait for a slot, with the limits that were declared last."""
 
     name: str
     namespace: str
@@ -55,13 +55,13 @@ class QueueList(BaseModel):
 
 
 async def list_queues(scope: ScopeDep) -> QueueList:
-    """List the queues with their limits and what is in them."""
+    """List the queues with their limits and the numbers of their runs."""
     now = scope.runtime.kernel.clock.now()
     return QueueList(queues=[QueueView.of(each, now) for each in await scope.gateway.queues(at_most=_COUNTED + 1)])
 
 
 def queue_routes() -> APIRouter:
-    """Reading queues."""
+    """Return the route that reads queues."""
     router = APIRouter(route_class=ProblemRoute)
     router.get("/queues", operation_id="listQueues", responses=problem_responses())(list_queues)
     return router

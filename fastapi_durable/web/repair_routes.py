@@ -1,4 +1,4 @@
-"""The console's changing routes: what operators do to failed runs, to one or to many."""
+"""The console's changing routes for failed and ended runs, for one run or many."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -38,7 +38,7 @@ async def retry_run_with_input(run_id: RunId, body: RetryWithInput, scope: Scope
 
 
 async def fork_run(run_id: RunId, body: ForkRun, scope: ScopeDep) -> RunChanged:
-    """Start a new run with this one's history before a position; this one stays as it is."""
+    """Start a new run with this run's history before a position. This run stays as it is."""
     run = await scope.gateway.fork(run_id, from_step=body.from_step)
     return RunChanged(run_id=run.id, status=run.status)
 
@@ -56,7 +56,7 @@ async def delete_run(
 
 
 async def act_on_runs(action: BulkVerb, body: BulkAction, scope: ScopeDep) -> BulkResult:
-    """Cancel, retry or delete many runs. One that refuses does not keep the others, and is counted."""
+    """Cancel, retry or delete many runs. A run that cannot be changed is counted, and does not stop the others."""
     act, statuses = _action(scope, action, body)
     if body.run_ids is not None:
         chosen = list(dict.fromkeys(body.run_ids))[: body.limit]
@@ -90,7 +90,7 @@ async def act_on_runs(action: BulkVerb, body: BulkAction, scope: ScopeDep) -> Bu
 def _action(
     scope: ConsoleScope, action: BulkVerb, body: BulkAction
 ) -> tuple[Callable[[str], Awaitable[object]], frozenset[RunStatus]]:
-    """What to do to each run, and of which statuses."""
+    """Return the action on each run, and the statuses to which it applies."""
     gateway = scope.gateway
 
     async def delete(run_id: str) -> None:
@@ -112,7 +112,7 @@ def _action(
 
 
 async def _chosen(scope: ConsoleScope, query: RunQuery, limit: int) -> list[str]:
-    """Ids of the newest runs that match, before any of them is touched."""
+    """Return the ids of the newest matching runs, before any of them is changed."""
     chosen: list[str] = []
     page = query
     while len(chosen) < limit:
@@ -126,7 +126,7 @@ async def _chosen(scope: ConsoleScope, query: RunQuery, limit: int) -> list[str]
 
 
 def repair_routes() -> APIRouter:
-    """Retry, fork, delete, and the same for many."""
+    """Return the routes that retry, fork and delete runs."""
     router = APIRouter(route_class=ProblemRoute)
     about_a_run: dict[str, Any] = {
         "dependencies": [same_version],

@@ -1,4 +1,4 @@
-"""Builds the console: its guards, its routes, and where they are mounted."""
+"""Builds the console from its guards and its routes."""
 
 import logging
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ def console_router(
     dashboard: bool,
     include_in_schema: bool,
 ) -> APIRouter:
-    """The routes of one module; see `DurableModule.router`."""
+    """Return the routes of one module; see `DurableModule.router`."""
     guarded = bool(dependencies or operate or login)
     changing = guarded or allow_unauthenticated
     readable = not (dependencies or view or login)
@@ -72,7 +72,7 @@ def console_router(
         before_acting: list[Any] = [*dependencies, *operator, *operate] if guarded else local
         acting: list[Any] = [Depends(require_same_origin), *before_acting, enter]
         changes = (
-            # Those of single workflows tell what each one takes, in a document that needs no login.
+            # The routes of single workflows show their inputs in the OpenAPI document, which needs no login.
             start_routes([] if guarded or not readable else workflows),
             change_routes(),
             repair_routes(),

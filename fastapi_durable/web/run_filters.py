@@ -1,4 +1,4 @@
-"""Which runs a request means: query parameters, and the cursor that continues a listing."""
+"""The filter of a request: query parameters, and the cursor that continues a listing."""
 
 import base64
 import binascii
@@ -34,7 +34,7 @@ def run_filter(
     created_from: datetime | None = None,
     created_until: datetime | None = None,
 ) -> RunFilter:
-    """The filter in the query string."""
+    """Return the filter in the query string."""
     return RunFilter(
         status=status,
         workflow=workflow,
@@ -49,7 +49,7 @@ def run_filter(
 
 
 def run_query(selected: RunFilter, *, where: str = "query") -> RunQuery:
-    """The store's form of a filter.
+    """Return the store's query for a filter.
 
     Raises:
         RequestValidationError: an attribute condition is not `key:op:value`.
@@ -68,16 +68,16 @@ def run_query(selected: RunFilter, *, where: str = "query") -> RunQuery:
 
 
 def cursor_of(run: Run) -> str:
-    """Says where a listing continues after this run; opaque to callers."""
+    """Return the cursor after this run. It is opaque to callers."""
     content = json.dumps([to_millis(run.created_at), run.id], separators=(",", ":"))
     return base64.urlsafe_b64encode(content.encode()).decode().rstrip("=")
 
 
 def after_cursor(query: RunQuery, cursor: str | None) -> RunQuery:
-    """The query for what comes after a cursor.
+    """Return the query for the runs after a cursor.
 
     Raises:
-        RequestValidationError: it is none of ours.
+        RequestValidationError: the cursor is not from this listing.
     """
     if cursor is None:
         return query

@@ -27,7 +27,7 @@ from fastapi_durable.web.schemas import (
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 COUNTED: Final = 10_000
-"""So many runs of a list are counted at most, that the answer takes no longer where there are more."""
+"""Maximum number of counted runs, so that the response takes no longer if there are more."""
 MOST_CHILDREN: Final = 200
 _COUNTED_OF_STATUS: Final = 5_000
 _COUNTED_OF_STATUS_BY_CONTENT: Final = 1_000
@@ -42,7 +42,7 @@ async def list_runs(
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
     total: Annotated[bool, Query(description="Whether to count the matching runs.")] = False,
 ) -> RunPage:
-    """List runs, the newest first, with what each waits for."""
+    """List runs, the newest first, with what each one waits for."""
     query = after_cursor(run_query(selected), cursor)
     found = await scope.gateway.list_runs(replace(query, limit=limit + 1))
     shown = found[:limit]
@@ -56,10 +56,10 @@ async def list_runs(
 
 
 async def run_facets(scope: ScopeDep, selected: FilterDep) -> RunFacetsView:
-    """Count runs by status and origin; the filter's own status and origin are left out of account.
+    """Count runs by status and origin. The filter's own status and origin do not apply.
 
-    Of each status at most 5,000 runs are counted, or 1,000 if the filter names a tag or an attribute, so that the
-    answer takes no longer where there are more.
+    At most 5,000 runs of each status are counted, or 1,000 if the filter has a tag or an attribute. So the response
+    takes no longer if there are more.
     """
     return await facets_of(scope, run_query(selected))
 
@@ -102,14 +102,14 @@ async def read_run_value(run_id: RunId, key: Name, scope: ScopeDep) -> RunValue:
 
 
 async def facets_of(scope: ConsoleScope, query: RunQuery) -> RunFacetsView:
-    """The counts that a query's list is shown with."""
-    # Each run has to be looked at for its tags and attributes, many that have others among them.
+    """Return the counts that are shown with a query's list."""
+    # The database has to read the tags and attributes of many runs that do not match.
     most = _COUNTED_OF_STATUS_BY_CONTENT if query.tag or query.attributes else _COUNTED_OF_STATUS
     return RunFacetsView.of(await scope.gateway.run_facets(query, at_most=most + 1), most)
 
 
 def version_of(run: Run, history: str, children: Sequence[Run]) -> str:
-    """Differs whenever something of the run that is shown does; `history` is the version of its checkpoints."""
+    """Return a text that changes whenever the shown run changes. `history` is the version of its checkpoints."""
     digest = hashlib.sha256(f"{run.status}|{run.updated_at}|{run.wake_count}|{run.wake_at}|{history}".encode())
     for child in children:
         digest.update(f"|{child.id},{child.status},{child.updated_at}".encode())
@@ -117,14 +117,14 @@ def version_of(run: Run, history: str, children: Sequence[Run]) -> str:
 
 
 async def current_version(scope: ConsoleScope, run: Run) -> str:
-    """The version of a run as `readRun` tells it."""
+    """Return the version of a run, as in `readRun`."""
     history = await scope.store.history_state(run.id)
     children = await scope.gateway.list_children(run.id, limit=MOST_CHILDREN)
     return version_of(run, history.version, [each.run for each in children])
 
 
 def run_routes() -> APIRouter:
-    """Listing and reading runs."""
+    """Return the routes that list and read runs."""
     router = APIRouter(route_class=ProblemRoute)
     not_found = problem_responses(HTTPStatus.NOT_FOUND)
     router.get("/runs", operation_id="listRuns", responses=problem_responses())(list_runs)
@@ -134,7 +134,9 @@ def run_routes() -> APIRouter:
 
 
 def run_detail_route() -> APIRouter:
-    """Reading one run: comes last, since an id may hold slashes and would swallow what follows it."""
+    """Return the route that reads one run. Add it last, because an id may contain slashes and would match longer
+    paths.
+    """
     router = APIRouter(route_class=ProblemRoute)
     router.get(
         "/runs/{run_id:path}",

@@ -1,12 +1,12 @@
 """A run's stream as server-sent events: the route of `DurableModule.stream_router`.
 
 Each item is an event whose id is its offset, so a browser that reconnects continues after its last item: no item is
-missing or repeated. The end has an id of its own. A browser that reconnects with that id is told to stop (204). A
+missing or repeated. The end has an id of its own. A browser that reconnects with that id gets a 204, and stops. A
 browser that lost the connection just before the end still receives it.
 
-FastAPI's own server-sent events suit a path operation of the application; docs/how-to/streams.md shows one. Here the
-response also ends when the server stops, limits how long a reader may refuse to read, and takes one of a limited number
-of places.
+For a path operation of the application, FastAPI's own server-sent events are suitable; docs/how-to/streams.md shows
+one. This response also ends when the server stops, limits how long a reader may not read, and takes one of a limited
+number of places.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ from fastapi_durable.web.streams import EventStream, StreamLimits
 
 _END: Final = "end"
 _LOOK: Final = 1.0
-"""Seconds between two looks at whether the server stops."""
+"""Seconds between two checks whether the server stops."""
 _PATIENCE: Final = 5.0
 _RETRY: Final = 500
 _RETRY_IN_OUTAGE: Final = 2000
@@ -46,7 +46,7 @@ After = Annotated[int | None, Query(ge=0, description="Continue after this offse
 
 @dataclass(slots=True)
 class _Places:
-    """How many responses of a router are open. Attributes: `heartbeat` and `lifetime` in seconds."""
+    """The open responses of a router. Attributes: `heartbeat` and `lifetime` in seconds."""
 
     most: int
     heartbeat: float
@@ -76,7 +76,7 @@ def run_stream_router(
     lifetime: float,
     max_readers: int,
 ) -> APIRouter:
-    """The route of one stream; see `DurableModule.stream_router`."""
+    """Return the route of one stream; see `DurableModule.stream_router`."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,200}", name):
         raise ConfigurationError(
             f"the name of a stream in a path must be 1-200 letters, digits, '.', '_' or '-', got {shown(name)}"
@@ -125,11 +125,11 @@ def run_stream_router(
 
 
 async def _opened(reader: StreamReader, places: _Places) -> AsyncIterator[str]:
-    """The events; what is wrong with the request shows now, while there is a status to say it."""
+    """Return the events. An invalid request raises now, while the response can still have a status."""
     try:
         return _events(reader, await reader.read(), places)
     except (StoreUnavailableError, StoreConflictError):
-        # A browser gives up a stream that answers with an error, and tries again one that ends.
+        # A browser does not repeat a stream that responds with an error, but repeats one that ends.
         return _come_again()
 
 
@@ -168,7 +168,7 @@ async def _events(reader: StreamReader, rows: list[StreamRow], places: _Places) 
         try:
             rows = await reader.read()
         except DurableError:
-            # The store is away, or the run is: the next connection will say so, or find it back.
+            # The store cannot be reached, or the run was deleted. The next connection reports that, or continues.
             return
 
 

@@ -12,17 +12,17 @@ _ORIGIN: Final = re.compile(r"https?://(?P<authority>[^/?#@\\\s]+)", re.IGNORECA
 
 
 def require_same_origin(request: Request) -> None:
-    """Refuse what a browser says comes from another site. Programs send neither header and pass.
+    """Refuse a request that comes from another site according to the browser. Programs send neither header, and pass.
 
     Raises:
-        NotPermittedError: it does.
+        NotPermittedError: the request comes from another site.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:
         foreign = site.lower() not in _OWN
     else:
         host = request.headers.get("host", "").lower()
-        # All of them: of several, who knows which one a server on the way believes.
+        # Check all of them, because a proxy may use any of several headers.
         foreign = any(_authority(origin) != host for origin in request.headers.getlist("origin"))
     if foreign:
         raise NotPermittedError(

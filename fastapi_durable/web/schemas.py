@@ -1,4 +1,4 @@
-"""What the console's HTTP API answers, and the texts that it takes in addresses."""
+"""The responses of the console's HTTP API, and the texts in its addresses."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -114,12 +114,12 @@ class RunFacetsView(BaseModel):
 
     @classmethod
     def of(cls, facets: Sequence[RunFacet], most: int) -> Self:
-        """Of facets that were counted up to one more than `most` a status."""
+        """Build the view from facets that were counted up to `most` + 1 for each status."""
         counts = Counter[RunStatus]()
         for each in facets:
             counts[each.status] += each.count
         capped = [status for status in RunStatus if counts[status] > most]
-        # The one too many only says that there are more.
+        # The additional one only shows that there are more.
         views = [FacetView(status=each.status, origin=each.origin, count=each.count) for each in facets]
         for status in capped:
             max((each for each in views if each.status == status), key=lambda each: each.count).count -= 1
@@ -127,9 +127,9 @@ class RunFacetsView(BaseModel):
 
 
 class StepView(BaseModel):
-    """What happened at one position of a run.
+    """A row of a run's history.
 
-    A negative `seq` is a compensation; one below -2,000,000,000 is what an operator did.
+    A negative `seq` is a compensation. A `seq` below -2,000,000,000 is an action of an operator.
     """
 
     seq: int
@@ -158,7 +158,7 @@ class StepView(BaseModel):
             status=step.status,
             step_id=step.step_id,
             attempts=step.attempts,
-            # A webhook's row has its secret there, with which whoever looks could call it.
+            # A webhook's row contains its secret there, with which a viewer could call it.
             input=None if step.name.startswith("signal:wh:") else step.input,
             output=step.output,
             error=ErrorView.of(step.error),
@@ -173,9 +173,9 @@ class StepView(BaseModel):
 
 
 class RunDetailView(RunSummary):
-    """A run with all that is known of it.
+    """A run with its history, its children and its values.
 
-    Of a long timeline and of many children only the first ones are listed; the totals count all.
+    A long timeline and many children are cut. The totals count all.
     """
 
     input: Any = None
@@ -266,7 +266,7 @@ class UserView(BaseModel):
 
 
 class ConsoleInfo(BaseModel):
-    """Where the caller is, and what is offered to it."""
+    """The console as the caller sees it, and the actions that it offers."""
 
     namespace: str | None = Field(description="The only namespace that the caller sees; null: all.")
     may_operate: bool = Field(description="Whether changes are offered at all, and to this caller.")
@@ -301,13 +301,13 @@ class UpdateSent(BaseModel):
 
 
 class RunValue(BaseModel):
-    """A value that a run shows with `ctx.set_value`; null until it has set one."""
+    """A value that a run publishes with `ctx.set_value`. Null until it has set one."""
 
     value: Any = None
 
 
 class RunChanged(BaseModel):
-    """The run as an action left it, or the new run that it made."""
+    """The run after an action, or the new run that the action created."""
 
     run_id: str
     status: RunStatus
@@ -323,7 +323,7 @@ class BulkFailure(BaseModel):
 
 
 class BulkResult(BaseModel):
-    """What came of a bulk action. `matched` = `applied` + `failed` + `remaining`."""
+    """The result of a bulk action. `matched` = `applied` + `failed` + `remaining`."""
 
     matched: int = Field(
         description="Runs that the filter selects and whose status allows the action; counted up to 10,000."

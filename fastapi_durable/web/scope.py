@@ -1,4 +1,4 @@
-"""On whose behalf a request of the console is carried out: what runs, and which namespace of it the caller sees."""
+"""The scope of a console request: the running module, and the namespace that the caller sees."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -21,14 +21,14 @@ TenantDependency = Callable[..., Any]
 
 @dataclass(frozen=True, slots=True)
 class ConsoleScope:
-    """What one request may see.
+    """The runs that one request may see.
 
     Attributes:
-        namespace: The only one; None: all that the module serves.
-        gateway, store: Confined to it.
+        namespace: The only visible namespace. None: all that the module serves.
+        gateway, store: Limited to the namespace.
         may_operate: Whether the changing routes are mounted and the signed-in user's role allows them, so that the
             dashboard offers what works.
-        user: Who is signed in; None on a console without a login of its own.
+        user: The user who is signed in. None on a console without its own login.
     """
 
     runtime: DurableRuntime
@@ -39,10 +39,10 @@ class ConsoleScope:
     user: ConsoleUser | None
 
     async def run(self, run_id: str) -> Run:
-        """A run that the caller may see.
+        """Return a run that the caller may see.
 
         Raises:
-            RunNotFoundError: there is none of this id, or it is somebody else's, which looks the same.
+            RunNotFoundError: no run has this id, or the run belongs to another tenant. Both look the same.
         """
         run = await self.store.find_run(run_id)
         if run is None:
@@ -51,19 +51,19 @@ class ConsoleScope:
 
     @property
     def sees_everything(self) -> bool:
-        """Whether the caller is confined no more than the module itself."""
+        """Whether the caller sees everything that the module serves."""
         return self.namespace is None or self.namespace == self.runtime.kernel.config.namespace
 
     @property
     def may_start(self) -> bool:
-        """A run is created in the module's namespace, so only who sees that may start one."""
+        """Return whether the caller sees the module's namespace, in which runs are created."""
         return self.namespace in (None, self.runtime.kernel.config.namespace or DEFAULT_NAMESPACE)
 
 
 def scope_dependency(
     module: object, tenant: TenantDependency | None, *, may_operate: bool
 ) -> Callable[..., Awaitable[None]]:
-    """A dependency that finds out the scope of a request, for `ScopeDep` to hand out."""
+    """Return a dependency that determines the scope of a request, which `ScopeDep` returns."""
     part: RuntimePart[DurableRuntime] = RuntimePart("get_durable_runtime", lambda runtime: runtime, module)
 
     async def not_told_apart() -> AllNamespaces:
@@ -108,7 +108,7 @@ def _namespace(given: object) -> str | None:
 
 
 def get_scope(request: Request) -> ConsoleScope:
-    """The scope that the router's own dependency found out."""
+    """Return the scope that the router's own dependency determined."""
     scope: ConsoleScope = request.state.durable_scope
     return scope
 

@@ -23,11 +23,11 @@ from fastapi_durable.web.schemas import Name, RunStarted
 from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.~-]*")
-"""Of workflows that get a route of their own; other names would have to be quoted in a path."""
+"""Names of workflows that get their own route. Other names would need quoting in a path."""
 
 
 async def start_run(workflow: Name, body: StartRun, response: Response, scope: ScopeDep) -> RunStarted:
-    """Start a workflow by its name; the input is checked against the workflow's own type (see `listWorkflows`)."""
+    """Start a workflow by its name. The input is checked against the workflow's type (see `listWorkflows`)."""
     return await _start(workflow, body, response, scope)
 
 
@@ -97,7 +97,7 @@ def _starter(name: str, model: type[StartRun]) -> Callable[..., Awaitable[RunSta
 
 
 def _body(name: str, definitions: Sequence[WorkflowDefinition], codec: Codec) -> type[StartRun] | None:
-    """What is sent to start a workflow; None if its input cannot be described."""
+    """Return the request body that starts a workflow. None if its input cannot be described."""
     inputs = [each.input_type for each in definitions if each.input_type is not NoInput]
     if not inputs:
         declared: Any = (None, None)
@@ -116,7 +116,7 @@ def _body(name: str, definitions: Sequence[WorkflowDefinition], codec: Codec) ->
 class _DocumentedAs:
     """Any value for validation, and the JSON Schema of a type in the document.
 
-    The engine validates the value, as the started version needs it, from JSON and not from Python values.
+    The engine validates the value from JSON, with the type of the started version.
     """
 
     def __init__(self, declared: Any, codec: Codec) -> None:

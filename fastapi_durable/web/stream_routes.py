@@ -35,10 +35,10 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", max_length=200
 
 
 def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -> APIRouter:
-    """Live streams.
+    """Return the routes of live streams.
 
     Args:
-        interval: Seconds between two looks at the store.
+        interval: Seconds between two reads of the store.
         lifetime: Seconds until a stream ends.
     """
     router = APIRouter(route_class=ProblemRoute)
@@ -61,7 +61,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
 
         async def read() -> State:
             runs = [RunSummary.of(each).model_dump(mode="json") for each in await scope.gateway.list_runs(query)]
-            # Counting costs more than listing, and nobody reads the counts of a busy list every second.
+            # Counting costs more than listing, and a busy list does not need new counts every second.
             data = {"runs": runs, **await counts.recent(count, age=_COUNTED_EVERY * interval)}
             return State("runs", _digest(data), data)
 
@@ -71,7 +71,7 @@ def stream_routes(*, interval: float = _INTERVAL, lifetime: float = _LIFETIME) -
         return await streams.open(key, read, last_event_id, live=live, follow=follow, owner=_owner(scope))
 
     async def stream_run(run_id: RunId, scope: ScopeDep, last_event_id: LastEventId = None) -> StreamingResponse:
-        """Follow one run: an event tells its new version, and `readRun` has the rest."""
+        """Follow one run. An event contains its new version, and `readRun` returns the rest."""
         await scope.run(run_id)
 
         async def read() -> State:

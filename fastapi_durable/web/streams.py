@@ -1,4 +1,4 @@
-"""How live streams are kept: bounded in number, sharing their reads, and woken by what happens in this process."""
+"""The open live streams: limited in number, with shared reads, and woken by live events of this process."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ _HEADERS: Final = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is stored now; `id` differs whenever it does."""
+    """The stored state. `id` changes whenever the state does."""
 
     event: str
     id: str
@@ -37,7 +37,7 @@ Read = Callable[[], Awaitable[T]]
 
 
 class SharedRead(Generic[T]):
-    """The latest read of one thing, for all who follow it."""
+    """The latest read of one subject, for all streams that follow it."""
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
@@ -45,12 +45,12 @@ class SharedRead(Generic[T]):
         self._found: list[T] = []
 
     async def fresh(self, read: Read[T], *, gap: float) -> T:
-        """What a read finds that is begun after this call, and `gap` seconds after the last one."""
+        """Return the result of a read that begins after this call, and `gap` seconds after the last one."""
         loop = asyncio.get_running_loop()
         return await self._read(read, since=loop.time(), gap=gap)
 
     async def recent(self, read: Read[T], *, age: float) -> T:
-        """What a read finds, or found if it was begun in the last `age` seconds."""
+        """Return the result of a read, or of one that began in the last `age` seconds."""
         return await self._read(read, since=asyncio.get_running_loop().time() - age, gap=0)
 
     async def _read(self, read: Read[T], *, since: float, gap: float) -> T:
@@ -68,10 +68,10 @@ class Streams:
     """The open streams of one router.
 
     Attributes:
-        interval: Seconds between two looks at the store while nothing is heard: other processes change runs, too. A
-            stream also notices within this time that the server stops.
+        interval: Seconds between two reads of the store without a notification, because other processes change runs,
+            too. A stream also notices within this time that the server stops.
         lifetime: Seconds until a stream ends.
-        gap: Seconds between two reads of the same thing at least, however many follow it and however much happens.
+        gap: Minimum number of seconds between two reads of the same subject, for all its streams together.
         patience: Seconds that a reader may take to read what was sent, beyond `lifetime`. Then the connection is cut.
     """
 
@@ -99,23 +99,24 @@ class Streams:
         follow: "Follow",
         owner: Hashable = None,
     ) -> StreamingResponse:
-        """A stream of a thing's states.
+        """Return a stream of the states of one subject.
 
         Args:
-            key: What is read; streams of one key share their reads.
+            key: The subject. Streams of one key share their reads.
             last_event_id: The state that the caller knows.
-            live: What happens in this process.
-            follow: Which of it concerns the thing, and whether to pass it on.
-            owner: Whose share of the streams it is; None: nobody's.
+            live: The live events of this process.
+            follow: Which of these events concern the subject, and whether to pass them on.
+            owner: The caller on whose share the stream counts. None: no caller.
 
         Raises:
-            TooManyStreamsError: there are as many as one router serves, or as one caller gets.
+            TooManyStreamsError: the router, or the caller, has as many streams as allowed.
         """
-        # Before the first wait: whoever comes meanwhile has to see that the place is taken.
+        # Before the first wait, so that callers in the meantime see that the place is taken.
         self._take_place(owner)
         try:
             shared = self.shared(key)
-            first = await shared.fresh(read, gap=self.gap)  # what is wrong shows now, while there is a status to say it
+            # An error is raised now, while the response can still have a status.
+            first = await shared.fresh(read, gap=self.gap)
             events = self._events(shared, first, read, last_event_id, live, follow)
             limits = StreamLimits(self.interval, self.lifetime + self.patience)
             return EventStream(events, limits, partial(self._give_back, owner))
@@ -170,7 +171,8 @@ class Streams:
                 try:
                     state = await shared.fresh(read, gap=self.gap)
                 except DurableError:
-                    # The store is away, or the run is: the next connection will say so, or find it back.
+                    # The store cannot be reached, or the run was deleted. The next connection reports that, or
+                    # continues.
                     return
         finally:
             stop()
@@ -178,7 +180,9 @@ class Streams:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Which events concern a stream: of one namespace, of one run. `passed_on`: the reader gets them, too."""
+    """The events that concern a stream: of one namespace, or of one run. `passed_on`: whether the reader receives them,
+    too.
+    """
 
     namespace: str | None
     run_id: str | None = None
@@ -189,7 +193,7 @@ class Follow:
 
 
 class _Heard:
-    """What happened since the stream looked last; the newest of it, if it is much."""
+    """The events since the last read of a stream, the newest ones if there are many."""
 
     def __init__(self, follow: Follow) -> None:
         self._follow = follow
@@ -204,7 +208,7 @@ class _Heard:
                 del self._events[:-_MOST_EVENTS]
 
     async def anything(self, timeout: float) -> None:
-        """Return when something has happened, or after a number of seconds."""
+        """Return when an event has come, or after a number of seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._happened.wait()
@@ -258,7 +262,9 @@ class EventStream(StreamingResponse):
                 await aclose()
 
     async def _hurry(self, limit: asyncio.Timeout) -> None:
-        """When the server stops, a stream that is read ends with its next look. The others are not waited for."""
+        """When the server stops, a stream whose reader reads ends at its next check. The server does not wait for the
+        others.
+        """
         while not server_is_stopping():  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(self._limits.look)
         await asyncio.sleep(2 * self._limits.look)
@@ -270,7 +276,7 @@ def _message(event: str, data: dict[str, Any]) -> str:
 
 
 def _told(event: LiveEvent) -> dict[str, Any]:
-    """What happened, without inputs and outputs: `readRun` has them."""
+    """Return the event without inputs and outputs, which `readRun` returns."""
     return {
         "type": event.type,
         "at": event.at.isoformat(),

@@ -1,4 +1,4 @@
-"""The console's routes about schedules and workers."""
+"""The console's routes for schedules and workers."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -18,7 +18,7 @@ from fastapi_durable.web.scope import ConsoleScope, ScopeDep
 
 
 class ScheduleView(BaseModel):
-    """A workflow that is started again and again."""
+    """A schedule of a workflow."""
 
     key: str
     workflow: str
@@ -57,7 +57,7 @@ class ScheduleTriggered(BaseModel):
 
 
 class WorkerView(BaseModel):
-    """A worker that said lately that it lives."""
+    """A worker that has reported lately."""
 
     id: str
     host: str
@@ -81,14 +81,16 @@ class WorkerList(BaseModel):
 
 
 async def list_schedules(scope: ScopeDep) -> ScheduleList:
-    """List the schedules, and where they stand. They start runs in the module's namespace: who sees it, sees them."""
+    """List the schedules and their states. Callers who see the module's namespace, in which schedules start runs, see
+    the schedules.
+    """
     if not scope.may_start:
         return ScheduleList(schedules=[])
     return ScheduleList(schedules=[ScheduleView.of(each, scope) for each in await scope.runtime.schedules.listing()])
 
 
 async def list_workers(scope: ScopeDep) -> WorkerList:
-    """List the workers that said within the last half minute that they live, with their load."""
+    """List the workers that reported within the last 30 seconds, with their load."""
     return WorkerList(
         workers=[WorkerView.of(each) for each in await scope.gateway.workers() if _drives_for(each, scope)]
     )
@@ -108,14 +110,14 @@ async def trigger_schedule(key: Name, scope: ScopeDep) -> ScheduleTriggered:
 
 
 async def pause_schedule(key: Name, scope: ScopeDep) -> ScheduleList:
-    """Let windows pass without a run, on every worker, until it is resumed."""
+    """Pause a schedule: its windows start no runs, on any worker, until it is resumed."""
     _require_seen(key, scope)
     await scope.runtime.schedules.pause(key)
     return await list_schedules(scope)
 
 
 async def resume_schedule(key: Name, scope: ScopeDep) -> ScheduleList:
-    """Fire windows again, from the next one on."""
+    """Resume a schedule from its next window."""
     _require_seen(key, scope)
     await scope.runtime.schedules.resume(key)
     return await list_schedules(scope)
@@ -127,7 +129,7 @@ def _require_seen(key: str, scope: ConsoleScope) -> None:
 
 
 def upkeep_routes() -> APIRouter:
-    """Reading schedules and workers."""
+    """Return the routes that read schedules and workers."""
     router = APIRouter(route_class=ProblemRoute)
     router.get("/schedules", operation_id="listSchedules", responses=problem_responses())(list_schedules)
     router.get("/workers", operation_id="listWorkers", responses=problem_responses())(list_workers)
@@ -135,7 +137,7 @@ def upkeep_routes() -> APIRouter:
 
 
 def schedule_change_routes() -> APIRouter:
-    """Steering schedules."""
+    """Return the routes that change schedules."""
     router = APIRouter(route_class=ProblemRoute)
     known = problem_responses(HTTPStatus.NOT_FOUND)
     router.post("/schedules/{key}/trigger", operation_id="triggerSchedule", status_code=201, responses=known)(

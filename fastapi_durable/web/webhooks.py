@@ -1,7 +1,7 @@
 """The public route for callbacks: it accepts a body for the webhook whose token ends the address.
 
-It tells a caller as little as possible. An unknown token, a malformed one and one with a wrong secret get the same 404,
-so nothing can be probed. A repeated callback gets the same 202 as the first, so a sender may send it again.
+It reveals as little as possible to callers. An unknown token, a malformed one and one with a wrong secret get the same
+404, so callers cannot probe. A repeated callback gets the same 202 as the first, so a sender may send it again.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class CallbackAccepted(BaseModel):
 
 
 def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
-    """The route of one module; see `DurableModule.webhook_router`."""
+    """Return the route of one module; see `DurableModule.webhook_router`."""
     router = APIRouter(prefix=prefix, tags=["durable webhooks"])
     part: RuntimePart[DurableRuntime] = RuntimePart("get_durable_runtime", lambda runtime: runtime, module)
 
@@ -89,7 +89,7 @@ def webhook_router(module: object, *, prefix: str, max_body: int) -> APIRouter:
 
 
 async def _limited(request: Request, max_body: int) -> bytes:
-    """The raw body; reading stops at the limit, whatever the caller says of the length."""
+    """Return the raw body. Reading stops at the limit, whatever length the caller declares."""
     declared = request.headers.get("content-length", "")
     body = bytearray()
     if not (declared.isdigit() and int(declared) > max_body):
@@ -103,10 +103,10 @@ async def _limited(request: Request, max_body: int) -> bytes:
 
 
 def _check_signature(secret: SecretStr, given: str, token: str, body: bytes, *, now: datetime) -> None:
-    """Refuse a body that the holder of the secret did not sign for this token, a short while ago.
+    """Refuse a body without a recent signature of the secret's holder for this token.
 
-    A signature of the body alone could be used again at the address of another webhook, or hours later. A token holds
-    no line break, so what is signed can be divided in one way only.
+    A signature of the body alone could be used again at the address of another webhook, or hours later. A token
+    contains no line break, so the signed text can be split in only one way.
     """
     found = _SIGNATURE.fullmatch(given.strip())
     if found is None or "\n" in token:
@@ -121,7 +121,7 @@ def _check_signature(secret: SecretStr, given: str, token: str, body: bytes, *, 
 
 
 def _parsed(content_type: str, body: bytes) -> Json:
-    """The body as a JSON value: JSON as it is, a form as an object of texts, anything textual as a text."""
+    """Return the body as a JSON value: JSON as it is, a form as an object of texts, other text as a text."""
     media = content_type.partition(";")[0].strip().lower()
     try:
         if not body:

@@ -1,1 +1,1 @@
-"""From a JSON protocol request to a query plan: Prisma's query compiler (WebAssembly) inside this process."""
+"""Compiles JSON protocol requests to query plans, with Prisma's query compiler (WebAssembly) inside this process."""

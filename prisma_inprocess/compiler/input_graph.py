@@ -1,9 +1,9 @@
-"""What every argument of every operation accepts, and which values may become placeholders.
+"""The accepted inputs of every argument of every operation, and the values that may become placeholders.
 
-Prisma's schema description marks the inputs that a query plan may leave open (`isParameterizable`). From it,
-`generate` writes a compact graph; at run time a request is walked along this graph, so that plans are compiled once
-per shape and not once per value. The compiler rejects a placeholder where none is allowed: a mistake here is an
-error, never a wrong query.
+Prisma's schema description marks the inputs that a query plan may leave open (`isParameterizable`). From it, `generate`
+writes a compact graph. At run time, a request is compared with this graph, so that plans are compiled once per shape
+and not once per value. The compiler rejects a placeholder where none is allowed. So a mistake here causes an error,
+never a wrong query.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ACTIONS: Final = (
 
 @dataclass(slots=True, frozen=True)
 class Edge:
-    """What one argument or input field accepts.
+    """The accepted types of one argument or input field.
 
     Attributes:
         scalars: Scalar types that may be a placeholder.
@@ -41,7 +41,7 @@ class Edge:
         declared: Every scalar type that is accepted, placeholder or not.
         objects: Names of the input object types that are accepted.
         object_list: Whether a list of such objects is accepted.
-        enum: The enum of which one value may be a placeholder, if any.
+        enum: The enum whose value may be a placeholder, if any.
         null_kind: The enum that stands for null in a Json field (`NullableJsonNullValueInput` and its siblings),
             if any.
         nullable: Whether a plain null is accepted.
@@ -154,7 +154,7 @@ def _edge(variants: Iterable[list[Any]]) -> Edge:
                     objects.append(name)
                 object_list = object_list or is_list
             elif kind == "enum":
-                # Lists of enum values alone stay in the plan, as in Prisma's own runtime: there are few of them.
+                # Lists of only enum values stay in the plan, as in Prisma's own runtime, because there are few of them.
                 if parameterizable and not is_list and enum is None:
                     enum = name
             else:

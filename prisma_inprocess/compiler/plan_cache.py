@@ -1,4 +1,5 @@
-"""Plans by the shape of their request: compiled once, off the event loop, the least recently used forgotten first."""
+"""A cache of plans by the shape of their request. Each is compiled once, outside the event loop. The least recently
+used plans are dropped first."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ class PlanCache:
     loops.
 
     Args:
-        make_compiler: Builds the query compiler; called at the first miss, because it takes time.
+        make_compiler: Builds the query compiler. Called at the first miss, because it takes time.
         dialect: Conversions that the plans use.
         size: How many plans are kept.
     """
@@ -77,7 +78,7 @@ class PlanCache:
     def _compile(self, key: bytes, text: str, build: Callable[[Any, Dialect], Any]) -> Any:
         with self._compiler_lock:
             compiler = self._loaded_compiler()
-            # Somebody may have compiled the same shape while this call waited its turn.
+            # Another call may have compiled the same shape while this one waited.
             with self._lock:
                 if key in self._plans:
                     return self._plans[key]

@@ -13,9 +13,9 @@ from prisma_inprocess.wasm.bindgen import BindgenInstance, WasmFailure
 from prisma_inprocess.wasm.javascript import to_python
 from prisma_inprocess.wasm.module_cache import load_module, new_engine
 
-# The compiler's own names; every other provider is called as in the schema.
+# The compiler's names, if they differ from those in the schema.
 _PROVIDER_NAMES = {"postgresql": "postgres"}
-# The compiler quotes a value that it refuses; messages end up in logs, where values have no place.
+# The compiler quotes a value that it refuses. Messages end up in logs, which must not contain values.
 _VALUE = re.compile(r"Invalid argument value\. `.*?` is not a valid `", re.DOTALL)
 
 
@@ -42,7 +42,7 @@ class QueryCompiler:
             raise GenerationError(f"the query compiler {wasm_file} is missing. Generate the client again") from None
         connection_info: dict[str, Any] = {"supportsRelationJoins": False}
         if schema_name is not None:
-            # The compiler puts it between quotes as it is.
+            # The compiler puts the name between quotes without escaping it.
             connection_info["schemaName"] = schema_name.replace('"', '""')
         self._parameters = {
             "datamodel": datamodel,

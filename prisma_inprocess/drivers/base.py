@@ -1,4 +1,4 @@
-"""What the plan interpreter and the engine need from a database, whichever it is."""
+"""The interface of a database that the plan interpreter and the engine need."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ T = TypeVar("T")
 Encoder = Callable[[Any], Any]
 Decoder = Callable[[Any], Any]
 RawStatement = tuple[str, Sequence[Any]]
-"""A statement of the user's own, and its parameters."""
+"""A raw statement of the user, and its parameters."""
 
 
 class Unreadable(ValueError):
-    """A stored value that the client's type for it cannot hold; says what it is, and never the value."""
+    """A stored value that the client's type cannot represent. The text describes it, and never contains the value."""
 
 
 class Rows(list[Sequence[Any]]):
@@ -160,7 +160,8 @@ class Transaction(Session, Protocol):
         """Commit.
 
         Args:
-            within: Seconds to wait for the answer; None for the driver's own limit. SQLite's commit cannot be left.
+            within: Seconds to wait for the answer. None: the driver's own limit. SQLite ignores it, because its commit
+                cannot be abandoned.
 
         Raises: EngineError, `in_doubt` where the answer was lost.
         """

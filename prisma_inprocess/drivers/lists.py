@@ -1,7 +1,7 @@
 """A list of any length as a single parameter, for lists that exceed the database's limit of parameters.
 
-Cutting such a statement into several would change what it means: under `NOT`, the first part already takes what the
-second part excludes; `update_many` changes a row twice when the first change moves it into the second part.
+Splitting such a statement would change its meaning. Under `NOT`, the first part would match rows that the second part
+excludes. `update_many` would change a row twice if the first change moves it into the second part.
 """
 
 # ruff: noqa: S608 (the texts come from a query plan, and hold no values)
@@ -13,12 +13,12 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-# SQLite's JSON functions cut texts at NUL, have no blobs, and round some floats: such values travel as tagged text.
+# SQLite's JSON functions cut texts at NUL, have no blobs, and round some floats. Such values are passed as tagged text.
 _UNPACK: Final = "prisma_inprocess_unpack"
 
 
 class WholeList(NamedTuple):
-    """A condition's text before and after its one placeholder, and what is passed for it."""
+    """A condition's text before and after its one placeholder, and the parameter."""
 
     before: str
     after: str
@@ -26,7 +26,8 @@ class WholeList(NamedTuple):
 
 
 def postgres_list(values: Sequence[Any], item: tuple[str, str], *, negated: bool) -> WholeList:
-    """What follows a column instead of `IN (...)`, with an array as its parameter; PostgreSQL infers the array's type.
+    """Return the condition that replaces `IN (...)` after a column, with an array as its parameter. PostgreSQL infers
+    the array's type.
 
     Args:
         values: The list, encoded for the driver.
@@ -45,7 +46,7 @@ def sqlite_list(values: Sequence[Any], item: tuple[str, str], *, negated: bool) 
     before, after = item
     operator = "NOT IN" if negated else "IN"
     if all(_is_plain(value) for value in values):
-        # The plus takes away the column's affinity, so that values are compared as parameters are.
+        # The plus removes the column's affinity, so that values are compared as with parameters.
         element, packed = "+value", list(values)
     else:
         element, packed = f"{_UNPACK}(value)", [_pack(value) for value in values]

@@ -1,7 +1,7 @@
 """A small connection pool that never loses a connection to a cancelled caller.
 
-It hands out connections without a round trip. A caller that does not know a connection's state discards it instead of
-returning it.
+It hands out connections without a round trip. A caller that does not know the state of its connection discards it
+instead of returning it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from prisma_inprocess.errors import EngineError, Fault
 
-# Closing waits this long for connections that are being opened or closed; each limits itself, too.
+# Closing waits this long for connections that are being opened or closed. Each of these has its own limit, too.
 _CLOSE_LIMIT: Final = 10.0
 
 
@@ -23,11 +23,11 @@ class Poolable(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close politely; bounded in time."""
+        """Close the connection properly, within a limit."""
         ...
 
     def stop(self) -> None:
-        """Close without an event loop: its own may be closed."""
+        """Close without an event loop, because its own may be closed."""
         ...
 
 
@@ -35,7 +35,7 @@ C = TypeVar("C", bound=Poolable)
 
 
 class PoolClosed(Exception):
-    """The pool was closed while a connection was wanted."""
+    """The pool was closed while a caller waited for a connection."""
 
 
 def pool_timeout(wait: float | None, limit: int) -> EngineError:
@@ -63,12 +63,12 @@ class Pool(Generic[C]):
         self._idle: list[C] = []
         # Connections that exist or are being opened, idle or not.
         self._count = 0
-        # A waiter is given a connection, or None: the right to open one, already counted.
+        # A waiter receives a connection, or None: the right to open one, which is counted already.
         self._waiters: deque[asyncio.Future[C | None]] = deque()
         self._closing: set[asyncio.Task[None]] = set()
-        # Connections whose caller went away while they were being opened.
+        # Connections whose caller was cancelled while they were being opened.
         self._opening: set[asyncio.Future[C]] = set()
-        # Everything that is open, and what of it is closed instead of being handed out once more.
+        # All open connections, and those that are closed instead of being handed out again.
         self._members: set[C] = set()
         self._retired: set[C] = set()
         self._closed = False
@@ -108,7 +108,7 @@ class Pool(Generic[C]):
         return await self._open() if given is None else given
 
     def release(self, connection: C) -> None:
-        """Give a connection back that is known to be idle and clean."""
+        """Return a connection that is known to be idle and clean."""
         if self._closed or connection in self._retired or not connection.usable():
             self.discard(connection)
             return
@@ -119,17 +119,19 @@ class Pool(Generic[C]):
             waiter.set_result(connection)
 
     def discard(self, connection: C) -> None:
-        """Give up a connection whose state is unknown; its place is free at once."""
+        """Discard a connection whose state is unknown. Its place is free at once."""
         self._close_later(connection)
         self._free_place()
 
     def retire(self) -> None:
-        """Hand out none of today's connections again: they lead to a server that is no longer the right one."""
+        """Do not hand out any present connection again, because their server is no longer the right one."""
         self._retired |= self._members
         self._close_idle()
 
     def shut(self) -> None:
-        """Turn waiters away and begin to close what is idle. What is handed out is closed when it comes back."""
+        """Refuse all waiters, and begin to close idle connections. Connections in use are closed when they come
+        back.
+        """
         self._closed = True
         while (waiter := self._next_waiter()) is not None:
             waiter.set_exception(PoolClosed())
@@ -144,7 +146,7 @@ class Pool(Generic[C]):
             await asyncio.wait(self._closing, timeout=_CLOSE_LIMIT)
 
     def stop(self) -> None:
-        """Close everything without an event loop, what is handed out as well."""
+        """Close all connections without an event loop, including those in use."""
         self._closed = True
         self._idle.clear()
         while self._members:
@@ -158,8 +160,8 @@ class Pool(Generic[C]):
     async def _open(self) -> C:
         """Open a connection whose place is already counted.
 
-        Opening continues when the caller is cancelled, and the next one gets the connection: breaking it off half-way
-        would throw the work away, and drivers are least tidy there.
+        Opening continues if the caller is cancelled, and the next caller gets the connection. Cancelling it half-way
+        would lose the work, and drivers may leak resources there.
         """
         opening = asyncio.ensure_future(self._open_connection())
         try:
@@ -203,7 +205,7 @@ class Pool(Generic[C]):
         if not waiter.done():
             waiter.cancel()
             return
-        # It was served in the very moment it was cancelled: what it got goes to the next one.
+        # The waiter was served at the moment of its cancel. Its connection goes to the next one.
         if waiter.cancelled() or waiter.exception() is not None:
             return
         given = waiter.result()

@@ -41,7 +41,8 @@ class PostgresDriver:
         self._url = url
         self._types = (json_type, base64_type)
         self._pool: PostgresPool | None = None
-        # A pooler hands connections to other programs after each transaction, so the path must not outlive one.
+        # A pooler gives connections to other programs after each transaction, so the path must not outlast the
+        # transaction.
         self._local_path = (
             f"SET LOCAL search_path TO {url.search_path}" if url.pgbouncer and url.search_path is not None else None
         )
@@ -95,7 +96,7 @@ class PostgresDriver:
         except EngineError as error:
             if error.fault is not Fault.PLAN_CHANGED or error.in_doubt:
                 raise
-        # A table was altered since a statement was prepared. It is prepared again, once.
+        # A table was altered since a statement was prepared. Prepare it again, once.
         return await self._in_transaction(work)
 
     async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
@@ -109,7 +110,7 @@ class PostgresDriver:
         pool = self._connected()
         connection = await (self._acquire(pool) if max_wait is None else pool.acquire(max_wait))
         try:
-            # It waits for nothing in the server: one that does not answer is gone.
+            # The statement waits for nothing in the server, so a server that does not answer is gone.
             limit = min(self._url.connect_timeout, self._url.statement_timeout or self._url.connect_timeout)
             await connection.raw.execute(command, timeout=limit)
         except BaseException as error:
@@ -169,5 +170,5 @@ class PostgresDriver:
                 raise left_open()
             pool.give_back(connection)
             return result
-        # A table was altered since the statement was prepared. It is prepared again, once.
+        # A table was altered since the statement was prepared. Prepare it again, once.
         return await self._run(operation, raw=raw, changes=changes, repeat=False)

@@ -1,7 +1,7 @@
 """Codecs for PostgreSQL's types that asyncpg's own would change or refuse.
 
-asyncpg writes the first and the last date that Python has as `-infinity` and `infinity`, fails at `24:00`, reads a
-`real` as the double next to it (0.1 as 0.10000000149011612), and takes no texts for bits and no numbers for money.
+asyncpg writes Python's first and last date as `-infinity` and `infinity`, fails at `24:00`, reads a `real` as the
+nearest double (0.1 as 0.10000000149011612), and accepts no texts for bits and no numbers for money.
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ _CODECS: Final = (
 
 
 async def register_codecs(connection: asyncpg.Connection[asyncpg.Record]) -> None:
-    """Use these codecs on a new connection. It asks the server nothing: asyncpg knows PostgreSQL's own types."""
+    """Use these codecs on a new connection. This needs no request to the server, because asyncpg knows PostgreSQL's
+    types.
+    """
     for codec in _CODECS:
         await connection.set_type_codec(
             codec.type, schema="pg_catalog", encoder=codec.encode, decoder=codec.decode, format=codec.format

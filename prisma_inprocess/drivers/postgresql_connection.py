@@ -23,14 +23,14 @@ from prisma_inprocess.errors import EngineError, parameters_exceeded
 from prisma_inprocess.url import PostgresUrl
 
 Types = tuple[type[Any], type[Any]]
-# A connection that is given up is closed politely within this time, and cut off afterwards.
+# Time for a discarded connection to close properly. After it, the connection is cut.
 CLOSE_LIMIT: Final = 2.0
 _OUTDATED: Final = -1
 _INTERNET: Final = frozenset((socket.AF_INET, socket.AF_INET6))
 
 
 class _UniquelyNaming(asyncpg.Connection):  # type: ignore[misc] # asyncpg has no types
-    """Gives prepared statements names that no other connection gives, in whatever process.
+    """Gives prepared statements names that no other connection uses, in any process.
 
     asyncpg counts them from one in each process. Behind a pooler in transaction mode, two processes share a server
     connection, and one would execute what the other has prepared.
@@ -50,9 +50,9 @@ class PostgresConnection:
 
     Args:
         connection: The open connection.
-        url: What it was opened with.
+        url: The URL with which it was opened.
         types: The generated package's own `Json` and `Base64` classes.
-        generation: How often tables were seen to change before it was opened.
+        generation: Number of observed changes of tables before it was opened.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PostgresConnection:
         return not self.raw.is_closed() and not self.raw.is_in_transaction()
 
     def in_transaction(self) -> bool:
-        """Whether the server says that a transaction is open, failed or not."""
+        """Whether the server reports an open transaction, failed or not."""
         return bool(self.raw.is_in_transaction())
 
     async def close(self) -> None:
@@ -89,7 +89,7 @@ class PostgresConnection:
         way to close it without the loop that it belongs to.
         """
         link = _socket(self.raw)
-        # uvloop closes its sockets itself, and its object for one has no such method.
+        # uvloop closes its sockets itself, and its socket object does not have this method.
         if isinstance(link, TransportSocket):
             with contextlib.suppress(OSError):
                 link.shutdown(socket.SHUT_RDWR)
@@ -97,7 +97,7 @@ class PostgresConnection:
     def failure(self, error: BaseException, *, raw: bool, unanswered: bool) -> EngineError:
         """Prisma's error for one of `DATABASE_ERRORS` that a statement failed with; arguments as for `query_error`."""
         if isinstance(error, asyncpg.SyntaxOrAccessError):
-            # Perhaps a column has another type than when the statement was prepared: next time it is prepared again.
+            # A column may have changed its type since the statement was prepared. Prepare it again next time.
             self.generation = _OUTDATED
         return query_error(error, raw=raw, unanswered=unanswered)
 
@@ -159,11 +159,11 @@ async def open_connection(url: PostgresUrl, types: Types, generation: int) -> Po
 
 
 async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
-    """Open asyncpg's own connection to what a URL names: the one place where a password leaves this process.
+    """Open asyncpg's connection to a URL. Only here does a password leave this process.
 
     Raises:
-        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: there is none within `connect_timeout`, or
-            the server is not the one that the URL asks for.
+        OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError: no connection opened within
+        `connect_timeout`, or the server does not have the role that the URL requires.
     """
     settings = {}
     if url.search_path is not None and not url.pgbouncer:
@@ -189,7 +189,7 @@ async def connect(url: PostgresUrl) -> asyncpg.Connection[asyncpg.Record]:
 
 
 def _keep_alive(connection: asyncpg.Connection[asyncpg.Record], url: PostgresUrl) -> None:
-    """Let the kernel find out when the other side is silently gone, whether we wait for it or send to it."""
+    """Let the kernel detect when the other side is silently gone, while we wait for it or send to it."""
     link = _socket(connection)
     if link is None or link.family not in _INTERNET:
         return

@@ -1,4 +1,4 @@
-"""PostgreSQL's and asyncpg's errors as Prisma's."""
+"""Converts errors of PostgreSQL and asyncpg to Prisma's errors."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from prisma_inprocess.errors import EngineError, Fault
 from prisma_inprocess.url import PostgresUrl
 
 _KEY = re.compile(r"Key \(([^)]+)\)")
-# Where asyncpg says why it refuses an argument: texts that name types and never the value.
+# The parts of asyncpg's message that explain a refused argument. They name types, and never the value.
 _REASON = re.compile(
     r"value out of \w+ range|expected [\w.]+, got [\w.]+|an? [\w. ]+ (?:is )?(?:required|expected)"
     r"(?: \(got type '?[\w.]+'?\))?"
 )
 _ARGUMENT = re.compile(r"query argument (\$\d+)")
-# What PostgreSQL quotes in an error about data is a value, unless it follows the kind of a name.
+# A quoted text in PostgreSQL's error about data is a value, unless it follows the kind of a name.
 _QUOTED_VALUE = re.compile(r'(?<!enum )(?<!type )(?<!domain )(?<!column )(?<!relation )(?<!parameter )"[^"]*"')
 _QUOTED = re.compile(r'"([^"]+)"')
 
-# What a statement can fail with: the server's errors, asyncpg's refusal to encode an argument, a broken connection.
+# The errors of a statement: the server's errors, asyncpg's refusal to encode an argument, a broken connection.
 DATABASE_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -81,7 +81,7 @@ def query_error(error: BaseException, *, raw: bool, unanswered: bool = False) ->
         failure = _unreadable_answer(raw=raw)
         failure.in_doubt = unanswered
     elif isinstance(error, asyncpg.OutdatedSchemaCacheError):
-        # A type was altered, which asyncpg found when it read the rows: the statement was done.
+        # asyncpg noticed an altered type when it read the rows, so the statement took effect.
         failure = EngineError("Database error: a type was altered since the statement was prepared", "P2039")
         failure.in_doubt = unanswered
     else:
@@ -103,11 +103,11 @@ def _forget_values(error: BaseException, failure: EngineError) -> None:
 
 
 def _fault(error: BaseException) -> tuple[Fault | None, str]:
-    """What is wrong with the database, if anything, and its own code for it."""
+    """Return the fault of the database, if there is one, and its own code."""
     if isinstance(error, TimeoutError):
         return Fault.NO_ANSWER, ""
     if isinstance(error, asyncpg.ConnectionDoesNotExistError) and isinstance(error.__cause__, asyncpg.PostgresError):
-        error = error.__cause__  # what the server said before it closed the connection
+        error = error.__cause__  # the server's last message before it closed the connection
     if isinstance(error, asyncpg.PostgresError):
         state = str(getattr(error, "sqlstate", None) or "")
         found = _FAULTS.get(state) or _CLASS_FAULTS.get(state[:2])
@@ -123,7 +123,9 @@ def _fault(error: BaseException) -> tuple[Fault | None, str]:
 
 
 def _is_refused_argument(error: BaseException) -> bool:
-    """Whether asyncpg itself refused to encode an argument. It raises what the server would, with the value in it."""
+    """Return whether asyncpg itself refused to encode an argument. It raises the same error as the server, with the
+    value in its text.
+    """
     return type(error) is asyncpg.DataError and getattr(error, "severity", None) is None
 
 
@@ -134,7 +136,7 @@ def _raw(state: str, message: str) -> EngineError:
 
 
 def _argument_error(error: BaseException, *, raw: bool) -> EngineError:
-    # asyncpg quotes the value, and its reason may do so too; a message must not.
+    # asyncpg quotes the value, and its reason may quote it too. A message must not contain values.
     cause = error.__cause__ or error
     reason = found[0] if (found := _REASON.fullmatch(str(cause))) else "it does not fit the type"
     place = f"query argument {found[1]}" if (found := _ARGUMENT.search(str(error))) else "a query argument"
@@ -242,7 +244,7 @@ def _first_quoted(message: str) -> str:
 
 
 def _without_values(state: str, message: str) -> str:
-    """A message without the data that PostgreSQL quotes in errors about data (class 22)."""
+    """Return a message without the values that PostgreSQL quotes in errors about data (class 22)."""
     if not state.startswith("22"):
         return message
     # The refused value stands at the end: `invalid input syntax for type uuid: "..."`.

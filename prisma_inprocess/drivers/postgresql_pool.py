@@ -1,4 +1,4 @@
-"""The connections to one PostgreSQL server, and what becomes of one after a failure."""
+"""The connections to one PostgreSQL server, and the handling of their failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CANCEL_PAUSE = 0.02
 
 
 class PostgresPool:
-    """Hands out connections, and knows which failures spoil one connection, or all of them.
+    """Hands out connections, and knows which failures make one connection, or all of them, unusable.
 
     Args:
         url: Address and options.
@@ -27,7 +27,8 @@ class PostgresPool:
         self._url = url
         self._types = types
         self._pool: Pool[PostgresConnection] = Pool(self._open, url.connection_limit)
-        # Counts the changes of tables that a connection has met, so that the others prepare again as well.
+        # Number of changes of tables that a connection has noticed, so that the others prepare their statements again
+        # as well.
         self._generation = 0
 
     async def open_first(self) -> None:
@@ -35,7 +36,7 @@ class PostgresPool:
         try:
             self._pool.release(await self._pool.acquire(None))
         except BaseException:
-            self._pool.shut()  # what is still being opened is closed when it is there
+            self._pool.shut()  # connections that are being opened are closed when they are open
             raise
 
     async def acquire(self, wait: float | None) -> PostgresConnection:
@@ -61,9 +62,9 @@ class PostgresPool:
             self._pool.release(connection)
 
     def learn(self, failure: EngineError) -> None:
-        """Take from one connection's failure what it means for all."""
+        """Draw conclusions for all connections from the failure of one."""
         if failure.fault is Fault.READ_ONLY:
-            self._pool.retire()  # the server was demoted: the next ones may lead to its successor
+            self._pool.retire()  # the server was demoted, so new connections may lead to its successor
         elif failure.fault is Fault.PLAN_CHANGED:
             self._generation += 1
 
@@ -76,8 +77,8 @@ class PostgresPool:
 
         Otherwise the statement would continue and keep its locks. A failure is ignored.
 
-        The statement may still be on its way. A request that comes before it stops nothing, so it is repeated until the
-        server has noticed the end of the connection.
+        The statement may not have arrived yet. A request that arrives before it stops nothing. So the request is
+        repeated until the server has noticed the end of the connection.
         """
         with contextlib.suppress(EngineError, *DATABASE_ERRORS):
             async with asyncio.timeout(CLOSE_LIMIT):

@@ -1,4 +1,4 @@
-"""A transaction on a PostgreSQL connection of its own."""
+"""A transaction on its own PostgreSQL connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class PostgresTransaction:
 
     Args:
         connection: The connection, on which the transaction was begun.
-        pool: Where it came from.
+        pool: The pool of the connection.
         answer_limit: Seconds to wait for each answer, or None.
     """
 
@@ -33,7 +33,7 @@ class PostgresTransaction:
         self._pool = pool
         self._answer_limit = answer_limit
         self._lock = asyncio.Lock()
-        # Why the transaction is over: what every later statement is told.
+        # Why the transaction is over. Every later statement fails with this error.
         self._over: EngineError | None = None
         # The last failure of a statement. PostgreSQL refuses everything after it, and only the first refusal says why.
         self._spoiled_by: EngineError | None = None
@@ -76,14 +76,14 @@ class PostgresTransaction:
         if self._over is not None:
             return
         if self._lock.locked():
-            # A statement is running: the connection goes, and the statement fails with it.
+            # A statement is running. Discard the connection, so that the statement fails.
             self._over = reason
             process = self._connection.raw.get_server_pid()
             self._connection.raw.terminate()
             self._pool.discard(self._connection)
             await self._pool.cancel(process)
         else:
-            self._over = reason  # at once: a statement may be about to take its turn
+            self._over = reason  # at once, because the next statement may be about to start
             async with self._lock:
                 await self._roll_back(reason)
 
@@ -131,11 +131,11 @@ class PostgresTransaction:
             return result
 
     def _failed(self, error: BaseException, *, raw: bool) -> EngineError | None:
-        """What a failed statement means for the transaction, and Prisma's error for it if the database is the cause."""
+        """Note the failure of a statement. Return Prisma's error if the database caused it."""
         if self._over is not None:
             return self._over.again()  # it was ended while the statement ran
         if not isinstance(error, DATABASE_ERRORS):
-            # Cancelled: the state of the transaction is unknown, so it must not be committed any more.
+            # The statement was cancelled, so the state of the transaction is unknown. It must not be committed.
             self._over = transaction_closed()
             self._pool.discard(self._connection)
             return None
@@ -147,6 +147,6 @@ class PostgresTransaction:
         elif failure.fault is not Fault.TRANSACTION_FAILED:
             self._spoiled_by = failure
         elif self._spoiled_by is not None and self._spoiled_by.retryable:
-            # A fault of the database that somebody ignored is still one.
+            # A fault of the database stays one, even if the caller ignored it.
             failure.fault, failure.database_code = self._spoiled_by.fault, self._spoiled_by.database_code
         return failure

@@ -22,7 +22,7 @@ from prisma_inprocess.request import dump_json
 
 @dataclass(slots=True, frozen=True)
 class PostgresDialect:
-    """Conversions for PostgreSQL through asyncpg, which wants each parameter as the Python type of its column."""
+    """Conversions for PostgreSQL through asyncpg, which requires each parameter as the Python type of its column."""
 
     max_parameters: ClassVar[int] = 32766
     whole_list = staticmethod(postgres_list)
@@ -32,7 +32,7 @@ class PostgresDialect:
         if encode_one is None:
             return None
 
-        # A slot declared as one value may carry a list (`= ANY($1)`), so what comes decides.
+        # A parameter declared as one value may be a list (`= ANY($1)`), so decide by the value.
         def encode_any(value: Any) -> Any:
             if value is None:
                 return None
@@ -46,7 +46,7 @@ class PostgresDialect:
         return _DECODERS.get(kind)
 
 
-# What asyncpg writes and reads as `-infinity` and `infinity`.
+# The dates that asyncpg writes and reads as `-infinity` and `infinity`.
 _FIRST: Final = dt.datetime.min.replace(tzinfo=dt.UTC)
 _LAST: Final = dt.datetime.max.replace(tzinfo=dt.UTC)
 
@@ -194,7 +194,7 @@ def raw_parameters(
 
 
 def _fitting(number: int, value: Any, kind: str, json_type: type[Any], base64_type: type[Any]) -> Any:
-    # Raised outside of the handler: Python's own error quotes the value, and would be shown as the context.
+    # Raised outside the handler, because Python's error quotes the value and would be shown as the context.
     with contextlib.suppress(TypeError, ValueError, ArithmeticError):
         return _raw_parameter(value, kind, json_type, base64_type)
     message = f"query argument ${number}: a {type(value).__name__} that does not fit the type {kind}"
@@ -306,8 +306,8 @@ def raw_result(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[Any]]
 
 
 def _client_type(kind: str, *, is_list: bool, for_model: bool) -> str:
-    # "unknown" keeps the client from working on a value that is already right: it would make a float of a decimal,
-    # and of JSON's text a text in a text.
+    # With "unknown" the client leaves the correct value alone. Otherwise it would convert a decimal to a float, and
+    # encode JSON text again.
     if kind == "json" or (kind == "decimal" and for_model):
         kind = "unknown"
     return f"{kind}-array" if is_list else kind

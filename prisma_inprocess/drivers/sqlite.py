@@ -29,15 +29,15 @@ log = logging.getLogger(__name__)
 class SqliteDriver:
     """A SQLite file.
 
-    All writes go through one connection, one after the other: that is SQLite's own rule, and waiting in this process
-    is cheaper than being refused. Reads outside transactions use connections beside it. Transactions take the write
-    lock when they begin (`BEGIN IMMEDIATE`), so that none fails half-way because another process wrote in between.
+    All writes go through one connection, one after the other. SQLite allows one writer, and waiting in this process is
+    cheaper than being refused. Reads outside transactions use other connections. Transactions take the write lock when
+    they begin (`BEGIN IMMEDIATE`), so that none fails half-way because another process wrote in between.
 
     Args:
         url: Path and options.
         json_type: The generated package's own `Json` class.
         base64_type: The generated package's own `Base64` class.
-        date_columns: The DateTime columns of the schema, which `connect` looks at.
+        date_columns: The DateTime columns of the schema, which `connect` checks.
     """
 
     in_transaction = False
@@ -95,7 +95,7 @@ class SqliteDriver:
         return await self._write(lambda connection: on_connection.fetch(connection, sql, arguments), raw=False)
 
     async def read_together(self, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
-        # Each way to the thread and back takes as long as a small statement.
+        # A round trip to the thread takes as long as a small statement.
         def job(connection: sqlite3.Connection) -> T:
             return on_connection.read_together(connection, work)
 
@@ -126,7 +126,7 @@ class SqliteDriver:
         def job(connection: sqlite3.Connection) -> list[RawResult]:
             return on_connection.fetch_raw_together(connection, statements, encode)
 
-        # The begin and the end are part of the one way to the thread and back.
+        # Begin and end share one round trip to the thread.
         return await self._write(lambda connection: on_connection.atomically(connection, job), raw=True)
 
     async def begin(self, *, max_wait: float | None = None, isolation_level: str | None = None) -> Transaction:
@@ -190,7 +190,7 @@ class SqliteDriver:
         except DATABASE_ERRORS as error:
             raise query_error(error, raw=raw) from error
         finally:
-            # `run` returns only when nothing is running any more, cancelled or not.
+            # `run` returns only when the function has ended, even if it was cancelled.
             readers.release(reader)
 
     async def _write(self, job: Job[T], *, raw: bool) -> T:

@@ -1,4 +1,4 @@
-"""What runs on a SQLite connection, in its thread."""
+"""The functions that run on a SQLite connection, in its thread."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def alone(connection: sqlite3.Connection, job: Job[T]) -> T:
 
     A transaction that it leaves open is rolled back, because it would swallow the writes of all other callers.
     """
-    roll_back(connection)  # what could not be rolled back before
+    roll_back(connection)  # a transaction that could not be rolled back before
     try:
         result = job(connection)
     except BaseException:
@@ -94,7 +94,7 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 def _undone_on_failure(connection: sqlite3.Connection, sql: str, run: Callable[[], T]) -> T:
-    """Take a change back whose returned rows cannot be read: a statement that raised has written nothing.
+    """Undo a change whose returned rows cannot be read, because a statement that raises must not have written anything.
 
     Outside a transaction a savepoint is one, which its release commits.
     """
@@ -125,7 +125,7 @@ def read(connection: sqlite3.Connection, sql: str, arguments: Sequence[Any]) -> 
 
 
 def read_together(connection: sqlite3.Connection, work: Callable[[Reader], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine in the thread, to its end: it awaits nothing but statements, which are run on the spot."""
+    """Run a coroutine in the thread to its end. It awaits only statements, which are executed at once."""
     try:
         work(_OnConnection(connection)).send(None)
     except StopIteration as end:
@@ -166,11 +166,11 @@ def fetch_raw(connection: sqlite3.Connection, sql: str, parameters: Sequence[Any
 def fetch_raw_together(
     connection: sqlite3.Connection, statements: Sequence[RawStatement], encode: Callable[[Sequence[Any]], list[Any]]
 ) -> list[RawResult]:
-    """Run the statements of a transaction that is undone as a whole when one of them fails."""
+    """Run the statements of a transaction. If one of them fails, the whole transaction is undone."""
     results: list[RawResult] = []
     for sql, parameters in statements:
         results.append(_raw(connection, sql, encode(with_rows(parameters, results)), for_model=False))
-        if not connection.in_transaction:  # what follows would commit by itself
+        if not connection.in_transaction:  # the following statements would commit alone
             raise ended_by_statement()
     return results
 

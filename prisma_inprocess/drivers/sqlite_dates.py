@@ -17,23 +17,23 @@ _SPACED_OFFSET: Final = re.compile(r" (?=[+-]\d\d:?\d\d$)")
 
 
 def encode_iso(value: Any) -> str:
-    """A time, or what an earlier row holds for one, as text."""
+    """Return a time, or a stored form of one, as text."""
     return to_utc(value if isinstance(value, dt.datetime) else decode_datetime(value)).isoformat(
         timespec="milliseconds"
     )
 
 
 def encode_milliseconds(value: Any) -> int:
-    """A time, or what an earlier row holds for one, in milliseconds since 1970."""
+    """Return a time, or a stored form of one, in milliseconds since 1970."""
     moment = value if isinstance(value, dt.datetime) else decode_datetime(value)
     return (to_utc(moment) - _EPOCH) // _MILLISECOND
 
 
 def decode_datetime(value: Any) -> dt.datetime:
-    """A stored time: ISO text, UTC where it names no offset, or milliseconds since 1970.
+    """Return a stored time. It is ISO text, in UTC if it has no offset, or milliseconds since 1970.
 
     Raises:
-        EngineError: P2023, it is no time, or one that Python has no `datetime` for.
+        EngineError: P2023, it is not a time, or Python has no `datetime` for it.
     """
     try:
         if not isinstance(value, str):

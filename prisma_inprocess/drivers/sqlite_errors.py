@@ -1,4 +1,4 @@
-"""SQLite's errors as Prisma's."""
+"""Converts errors of SQLite to Prisma's errors."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Final
 from prisma_inprocess.drivers.private_sqlite import ERRORS, WARNINGS
 from prisma_inprocess.errors import EngineError, Fault, parameters_exceeded
 
-# What sqlite3 raises besides sqlite3.Error: a number beyond 64 bits, a lone surrogate, several statements at once
-# (before Python 3.12).
+# Other errors of sqlite3: for a number beyond 64 bits, a lone surrogate, or several statements at once (before Python
+# 3.12).
 DATABASE_ERRORS: Final[tuple[type[Exception], ...]] = (*ERRORS, *WARNINGS, OverflowError, UnicodeEncodeError)
 _UNIQUE = re.compile(r"^UNIQUE constraint failed: (.+)$")
 _NOT_NULL = re.compile(r"^NOT NULL constraint failed: (.+)$")
@@ -37,9 +37,9 @@ def query_error(error: BaseException, *, raw: bool, committing: bool = False) ->
     """Prisma's error for one of `DATABASE_ERRORS`.
 
     Args:
-        error: What sqlite3 raised.
+        error: The error of sqlite3.
         raw: Whether it is the user's own statement.
-        committing: Whether it may have happened in a commit, whose outcome is unknown when the disk fails.
+        committing: Whether it may have happened in a commit. Its outcome is unknown if the disk fails.
     """
     failure = _described(error, raw=raw)
     code = getattr(error, "sqlite_errorcode", None)

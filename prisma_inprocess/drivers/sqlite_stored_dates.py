@@ -1,4 +1,4 @@
-"""Which format the dates of a SQLite file have."""
+"""Finds the format of the dates in a SQLite file."""
 
 # ruff: noqa: S608 (names come from the schema and are quoted, values are none)
 
@@ -15,29 +15,29 @@ from prisma_inprocess.errors import ConfigurationError
 
 # What `encode_iso` writes, as a pattern for GLOB. Texts of this form compare as the times do.
 CANONICAL: Final = "dddd-dd-ddTdd:dd:dd.ddd+00:00".replace("d", "[0-9]")
-# Rows that are looked at from each end of a table, so that connecting takes no longer for a large one.
+# Number of rows that are read from each end of a table, so that connecting to a large file takes no longer.
 _SAMPLE: Final = 100
 
 
 @dataclass(slots=True, frozen=True)
 class StoredDates:
-    """Formats that the DateTime columns of a file hold, in the rows that were read: `Table.column` of each."""
+    """Formats of the DateTime columns of a file, in the rows that were read, as `Table.column`."""
 
     milliseconds: tuple[str, ...]
     texts: tuple[str, ...]
     other_texts: tuple[str, ...]
-    """Columns with a text that `encode_iso` would write otherwise, such as that of `CURRENT_TIMESTAMP`."""
+    """Columns with a text in another form than `encode_iso` writes, such as that of `CURRENT_TIMESTAMP`."""
 
     def format(self, wanted: DateFormat | None, path: str, command: str) -> DateFormat:
-        """The file's one form.
+        """Return the file's format.
 
         Args:
-            wanted: What the URL asks for; it decides for a file without dates.
+            wanted: The format in the URL. It decides for a file without dates.
             path: The file, for messages.
             command: The command that converts it, for messages.
 
         Raises:
-            ConfigurationError: The file holds both forms, or the one that the URL does not ask for.
+            ConfigurationError: The file has both formats, or another one than the URL.
         """
         if self.milliseconds and self.texts:
             raise ConfigurationError(
@@ -56,9 +56,9 @@ class StoredDates:
 
 
 def look_at_dates(connection: sqlite3.Connection, columns: DateColumns) -> StoredDates:
-    """Find out what DateTime columns hold, from the first and the last rows of each table.
+    """Find the formats of DateTime columns, from the first and the last rows of each table.
 
-    Tables and columns that do not exist yet are passed over. Raises: sqlite3's errors, of the private copy.
+    Tables and columns that do not exist yet are skipped. Raises: sqlite3's errors, of the private copy.
     """
     milliseconds: list[str] = []
     texts: list[str] = []
@@ -76,7 +76,7 @@ def look_at_dates(connection: sqlite3.Connection, columns: DateColumns) -> Store
 
 
 def existing(connection: sqlite3.Connection, columns: DateColumns) -> Iterator[tuple[str, list[str]]]:
-    """Those of the tables and columns that the file has."""
+    """Return the tables and columns that exist in the file."""
     found: dict[str, set[str]] = {}
     cursor = connection.cursor()
     cursor.row_factory = None
@@ -96,7 +96,7 @@ def quoted(name: str) -> str:
 
 
 def _sampled(connection: sqlite3.Connection, table: str, names: Sequence[str]) -> list[tuple[bool, bool, bool]]:
-    """For each column: whether it holds a number, a text, a text in another form than `encode_iso` writes."""
+    """Return for each column whether it has a number, a text, or a text in another form than `encode_iso` writes."""
     listed = ", ".join(f"{quoted(name)} AS c{index}" for index, name in enumerate(names))
     source = f"SELECT {listed} FROM {quoted(table)}"
     asked = ", ".join(

@@ -1,7 +1,7 @@
 """One SQLite connection and the thread that owns it.
 
-SQLite blocks, so each connection lives in a thread of its own. The thread is a daemon: a process that forgets to
-disconnect still exits.
+SQLite blocks, so each connection has its own thread. The thread is a daemon, so a process that forgets to disconnect
+still exits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _INTERRUPT_EVERY: Final = 0.05
 
 
 class _Entry:
-    """A function that waits for its turn, or has it."""
+    """A function that waits for its turn, or runs."""
 
     __slots__ = ("future", "has_begun", "has_ended", "is_unwanted", "job", "loop")
 
@@ -35,7 +35,7 @@ class _Entry:
         self.future: asyncio.Future[Any] = loop.create_future()
         self.has_begun = False
         self.has_ended = False
-        # Its caller went away before its turn came: it is not done any more.
+        # Its caller was cancelled before its turn, so it is not run.
         self.is_unwanted = False
 
 
@@ -43,7 +43,7 @@ class SqliteThread:
     """Runs functions on a SQLite connection, one after the other.
 
     Args:
-        open_connection: Opens and configures the connection; runs in the thread.
+        open_connection: Opens and configures the connection. Runs in the thread.
     """
 
     def __init__(self, open_connection: Callable[[], sqlite3.Connection]) -> None:
@@ -51,7 +51,8 @@ class SqliteThread:
         self._jobs: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._closed = False
-        # Nothing is queued behind the end, where nobody would do it; and who is interrupted is the one that was meant.
+        # Guards the queue: nothing is queued after the end, where it would never run. And an interruption hits the
+        # intended function.
         self._order = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="prisma-inprocess-sqlite", daemon=True)
 
@@ -72,16 +73,16 @@ class SqliteThread:
     ) -> T:
         """Run a function in the thread.
 
-        When the caller is cancelled, the statement is interrupted (unless it must not be) and waited for before the
-        cancellation propagates: afterwards nothing of it is still running.
+        If the caller is cancelled, the statement is interrupted, if that is allowed. The cancellation propagates after
+        the statement has ended, so nothing of it is running then.
 
         Args:
             job: The function.
-            interruptible: Whether it may be broken off, or left out, when the caller is cancelled.
-            urgent: Whether what runs before it is interrupted.
+            interruptible: Whether it may be interrupted or skipped if the caller is cancelled.
+            urgent: Whether it interrupts the function before it.
 
         Raises:
-            EngineError: P1017, it was closed.
+            EngineError: P1017, the connection was closed.
         """
         entry = _Entry(asyncio.get_running_loop(), job)
         self._put(entry)
@@ -98,7 +99,7 @@ class SqliteThread:
     async def _wait_for_end(self, entry: _Entry) -> None:
         """Wait for a function whose caller was cancelled, and its future with it. Further cancellations do not matter.
 
-        The usual way has no `asyncio.shield`, which costs another turn of the event loop.
+        Without a cancel, no `asyncio.shield` is used, because it costs another cycle of the event loop.
         """
         with self._order:
             if entry.has_ended:
@@ -107,21 +108,21 @@ class SqliteThread:
         while not entry.future.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([entry.future])
-        entry.future.exception()  # looked at, so that asyncio does not report it as never retrieved
+        entry.future.exception()  # retrieved, so that asyncio does not report it
 
     def usable(self) -> bool:
         connection = self._connection
         return not self._closed and connection is not None and not connection.in_transaction
 
     def stop(self) -> None:
-        """Close the connection after what is queued, without waiting."""
+        """Close the connection after the queued functions, without waiting."""
         with self._order:
             if not self._closed:
                 self._closed = True
                 self._jobs.put(None)
 
     async def close(self) -> None:
-        """Close the connection after what is queued; the statement that runs is interrupted. Waits within a limit."""
+        """Close the connection after the queued functions, and interrupt the running statement. Wait within a limit."""
         closing = _Entry(asyncio.get_running_loop(), _close)
         with self._order:
             if self._closed:
@@ -151,7 +152,7 @@ class SqliteThread:
         return False
 
     def _interrupt_before(self, entry: _Entry) -> None:
-        """Make everything fail that stands before a function, until it has begun."""
+        """Interrupt all functions before a function, until it has begun."""
         with self._order:
             if entry.has_begun:
                 return

@@ -25,8 +25,8 @@ class SqliteTransaction:
     """A transaction that owns the writer until it ends.
 
     Args:
-        writer: The connection; the transaction is begun on it.
-        release: Lets the next writer have it; called exactly once, at the end.
+        writer: The connection, on which the transaction was begun.
+        release: Gives the connection to the next writer. Called exactly once, at the end.
         parameters: Encodes the parameters of raw statements.
     """
 
@@ -36,10 +36,10 @@ class SqliteTransaction:
         self._writer = writer
         self._release = release
         self._parameters = parameters
-        # Why the transaction is over: what every later statement is told.
+        # Why the transaction is over. Every later statement fails with this error.
         self._over: EngineError | None = None
         self._is_undone = False
-        # The last failure of a statement. SQLite gives up the whole transaction after some.
+        # The last failure of a statement. Some failures make SQLite roll back the whole transaction.
         self._spoiled_by: EngineError | None = None
 
     async def fetch(self, sql: str, arguments: Sequence[Any]) -> Rows:
@@ -110,21 +110,21 @@ class SqliteTransaction:
             self._spoiled_by = query_error(error, raw=raw)
             raise self._spoiled_by from error
         except asyncio.CancelledError:
-            # SQLite rolls a transaction back when a write in it is interrupted; going on would commit half of it.
+            # SQLite rolls a transaction back when a write in it is interrupted. Continuing would commit half of it.
             await self.abandon(transaction_closed())
             raise
 
     def _within(self, connection: sqlite3.Connection, job: Job[T]) -> T:
         """Run a statement in the thread.
 
-        Asked here, where statements and the end of the transaction are in one order: a statement that was queued before
-        its transaction ended must neither run outside of it nor hold up its end.
+        The check is in the thread, which orders statements and the end of the transaction. A statement that was queued
+        before the end must not run outside the transaction, and must not delay its end.
         """
         if self._is_undone or not connection.in_transaction:
             raise RolledBack
         return job(connection)
 
     async def _undo(self, *, urgent: bool = False) -> None:
-        """Roll back, whatever happens to the caller meanwhile. A connection that was closed has done so."""
+        """Roll back, even if the caller is cancelled meanwhile. A closed connection has rolled back already."""
         with contextlib.suppress(EngineError, *DATABASE_ERRORS):
             await self._writer.run(on_connection.roll_back, interruptible=False, urgent=urgent)

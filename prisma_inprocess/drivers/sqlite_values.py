@@ -72,13 +72,13 @@ def _boolean_column(content: bytes) -> StoredBoolean | str:
 
 
 def _date_column(content: bytes) -> StoredMilliseconds | float | str:
-    # These columns have numeric affinity: SQLite has made a number of every text that looks like one.
+    # These columns have numeric affinity, so SQLite has converted every text that looks like a number.
     text = content.decode(errors="replace")
     if ":" in text:
-        return text  # the usual one, and no number
+        return text  # the usual form, which is not a number
     if text.removeprefix("-").isdecimal():
         return StoredMilliseconds(text)
-    if text[-1:].isdecimal():  # and not the words that Python takes for floats
+    if text[-1:].isdecimal():  # but not the words that Python accepts as floats
         with contextlib.suppress(ValueError):
             return float(text)
     return text
@@ -102,7 +102,7 @@ class SqliteDialect:
     def encoder(self, kind: ArgumentType) -> Encoder | None:
         encode_date = _DATE_ENCODERS[self.dates]
         encoders: dict[str, Encoder] = {
-            # An integer is stored as one, or is compared with the count of a field.
+            # An integer is stored as an integer, or compared with the count of a field.
             "datetime": lambda value: value if type(value) is int else encode_date(value),
             "int": _encode_int,
             "bigint": _encode_int,
@@ -220,7 +220,7 @@ def _kind(value: Any) -> str:
         return "double"
     if isinstance(value, bytes):
         return "bytes"
-    # "unknown" keeps the client from working on a value that is already right.
+    # With "unknown" the client leaves the correct value alone.
     return "unknown" if isinstance(value, JsonText) else "string"
 
 

@@ -58,7 +58,7 @@ class Adapter:
         return self._driver(shadow, dispose)
 
     async def close(self) -> None:
-        """Close the shadow databases that the engine did not give up, because it was broken off."""
+        """Close the shadow databases that an interrupted engine has left open."""
         while self._shadows:
             await self._shadows.pop().close()
 

@@ -1,4 +1,4 @@
-"""What the schema engine needs from a database, whichever it is."""
+"""The interface of a database that the schema engine needs."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Database(Protocol):
     Attributes:
         provider: The engine's name for its kind, `sqlite` or `postgres`.
         schema_name: The schema that unqualified tables live in, or None where there are no schemas.
-        place: Where it is, for messages; without a password.
+        place: Its location for messages, without a password.
         connection: The connection that migrations run on.
     """
 
@@ -106,7 +106,7 @@ class Database(Protocol):
         ...
 
     async def prepare_history(self) -> None:
-        """Create Prisma's table of migrations, if it is missing and the engine would not create it by itself."""
+        """Create Prisma's table of migrations, if it is missing and the engine does not create it."""
         ...
 
     async def empty(self) -> None:

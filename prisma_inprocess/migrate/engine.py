@@ -102,7 +102,7 @@ def _ignore_log(*_: Any) -> None:
 
 
 def _error(reason: Any, adapter: Adapter) -> MigrationError:
-    """What the engine rejected a promise with."""
+    """Return the error with which the engine rejected a promise."""
     if isinstance(adapter.defect, PrismaInProcessError):
         raise adapter.defect
     if adapter.defect is not None:

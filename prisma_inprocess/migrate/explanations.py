@@ -1,4 +1,4 @@
-"""What the schema engine's errors mean to the user of a command: one line that also says what to do."""
+"""Explains the schema engine's errors to the user of a command, in one line that also says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The folder of migrations, as Prisma Migrate has it: `<timestamp>_<name>/migration.sql` and `migration_lock.toml`."""
+"""The folder of migrations, in the form of Prisma Migrate: `<timestamp>_<name>/migration.sql` and
+`migration_lock.toml`."""
 
 from __future__ import annotations
 

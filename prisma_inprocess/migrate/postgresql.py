@@ -97,7 +97,7 @@ class PostgresDatabase:
         if self._shadow_url is not None:
             return await self._open_given_shadow(self._shadow_url)
         await self._drop_abandoned_shadows()
-        # What a killed process leaves is told by its age, and cannot be guessed or hit by chance.
+        # Databases of killed processes are recognised by their age. Their names cannot be guessed or used by chance.
         name = f"{_SHADOW_PREFIX}{int(time.time())}_{secrets.token_hex(16)}"
         try:
             await self.connection.execute(f"CREATE DATABASE {_quoted(name)} TEMPLATE template0", ())
@@ -136,7 +136,7 @@ class PostgresDatabase:
                     await self.connection.execute(f"DROP DATABASE IF EXISTS {_quoted(name)}", ())
 
     async def _open_given_shadow(self, url: PostgresUrl) -> PostgresConnection:
-        """The database of `shadowDatabaseUrl`, emptied, if it is certain that nobody would miss what is in it."""
+        """Return the database of `shadowDatabaseUrl`, emptied, if it is certain that its contents are not needed."""
         shadow = await _connect(url)
         try:
             await self._refuse_real_database(shadow)
@@ -261,7 +261,7 @@ async def _create_database(url: PostgresUrl) -> None:
 
 
 async def _create_schema(connection: PostgresConnection, name: str) -> None:
-    # CREATE SCHEMA IF NOT EXISTS wants a right that a user of an existing schema need not have.
+    # CREATE SCHEMA IF NOT EXISTS needs a permission that the user of an existing schema may not have.
     found = await connection.query("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", [name])
     if found.rows != [[True]]:
         await connection.run_script(f"CREATE SCHEMA IF NOT EXISTS {_quoted(name)}")

@@ -1,4 +1,4 @@
-"""What a migration command works on: a schema, its database, its folder of migrations."""
+"""The project of a migration command: a schema, its database, its folder of migrations."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ async def open_session(
     Args:
         project: The project.
         create: Whether a database that does not exist is created.
-        lock_timeout: Seconds to wait for another process that migrates the database. None: nothing is written, so
-            nobody has to wait.
+        lock_timeout: Seconds to wait for another process that migrates the database. None: nothing is written, so no
+            lock is needed.
 
     Raises:
         MigrationError: the database cannot be opened (P1xxx), or another process kept the lock (P1002).

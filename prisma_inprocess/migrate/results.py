@@ -1,4 +1,4 @@
-"""What the commands found, or did."""
+"""The results of the commands."""
 
 from __future__ import annotations
 

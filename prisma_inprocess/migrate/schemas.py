@@ -15,7 +15,7 @@ from prisma_inprocess.wasm.files import SCHEMA, find
 
 @dataclass(slots=True, frozen=True)
 class Formatted:
-    """What `format_schema` found.
+    """The result of `format_schema`.
 
     Attributes:
         text: The schema as Prisma lays it out.

@@ -1,4 +1,4 @@
-"""SQLite under the schema engine: the standard library's sqlite3, in a thread of its own."""
+"""SQLite for the schema engine: the standard library's sqlite3 in its own thread."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class SqliteDatabase:
             create: Whether a file that does not exist is created.
 
         Raises:
-            MigrationError: it does not exist (P1003), is no SQLite file, or cannot be opened.
+            MigrationError: the file does not exist (P1003), is not an SQLite file, or cannot be opened.
         """
         _check_path(url, create=create)
         uri = f"{Path(url.path).as_uri()}?mode={'rwc' if create else 'rw'}"

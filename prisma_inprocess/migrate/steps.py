@@ -1,4 +1,4 @@
-"""What several commands do with an open database."""
+"""Steps on an open database that several commands share."""
 
 from __future__ import annotations
 

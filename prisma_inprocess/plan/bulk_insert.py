@@ -145,7 +145,7 @@ def _has_placeholder(raw: Any) -> bool:
 
 
 def _row(pieces: Sequence[str], placeholder: Mapping[str, Any]) -> str:
-    """The text of one row, as `BulkInsert` wants it."""
+    """Return the text of one row in the form that `BulkInsert` needs."""
     if not placeholder["hasNumbering"]:
         return str(placeholder["prefix"]).join(pieces)
     return f"{placeholder['prefix']}%d".join(piece.replace("%", "%%") for piece in pieces)

@@ -11,7 +11,7 @@ from prisma_inprocess.plan.row_mapper import Leaf, RowMapper, Shape
 
 Mapper = Callable[[Any], Any]
 Enums = Mapping[str, Mapping[str, str]]
-# What a driver gives as exactly this type is what the client wants: nothing is called for it.
+# If a driver returns exactly this type, the client can use the value, and no conversion is called.
 _DECODED: Final[Mapping[str, type]] = {"int": int, "bigint": int, "float": float, "string": str}
 
 

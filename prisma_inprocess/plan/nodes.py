@@ -271,9 +271,9 @@ class _Compiler:
 
 
 async def in_transaction(run: Run, body: Callable[[Run], Awaitable[T]]) -> T:
-    """Run something in the transaction that is open, or in one of its own.
+    """Run a function in the open transaction, or in a new one.
 
-    In one of its own, it is repeated once when a table was altered since a statement was prepared.
+    In a new one, it is repeated once if a table was altered since a statement was prepared.
     """
     if run.session.in_transaction:
         return await body(run)

@@ -134,7 +134,7 @@ def map_field(value: Any, field: str) -> Any:
 
 @dataclass(slots=True, frozen=True)
 class Operations:
-    """What happens to a list of rows after it was read."""
+    """Return the operations on a list of rows after the read."""
 
     distinct: list[str] | None
     linking: list[str] | None

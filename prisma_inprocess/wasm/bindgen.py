@@ -137,7 +137,7 @@ class BindgenInstance:
         self._memory.write(self._store, struct.pack(layout, *values), address & _UNSIGNED)
 
     def init_references(self) -> None:
-        """What wasm-bindgen's glue does first: slots for undefined, null, true and false."""
+        """Create the slots for undefined, null, true and false, as wasm-bindgen's glue does first."""
         table = self.exports["__wbindgen_externrefs"]
         if not isinstance(table, Table):
             raise GenerationError("the WebAssembly module has no reference table")

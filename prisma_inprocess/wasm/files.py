@@ -1,4 +1,4 @@
-"""Where Prisma's WebAssembly files are: in this package, or in a `node_modules` folder."""
+"""Finds Prisma's WebAssembly files in this package, or in a `node_modules` folder."""
 
 from __future__ import annotations
 

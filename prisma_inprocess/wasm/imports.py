@@ -269,7 +269,7 @@ def _get(target: Any, key: Any) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """JavaScript's `===`: what is no primitive is equal to itself only."""
+    """JavaScript's `===`: a value that is not a primitive equals only itself."""
     if isinstance(left, (str, int, float)) and isinstance(right, (str, int, float)):
         return isinstance(left, bool) == isinstance(right, bool) and left == right
     return left is right or (left is None and right is UNDEFINED) or (left is UNDEFINED and right is None)

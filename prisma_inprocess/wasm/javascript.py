@@ -33,7 +33,7 @@ class JsError(Exception):
 
     Attributes:
         message: Its text.
-        properties: What else was set on it, such as `name` and `code`.
+        properties: Other properties that were set on it, such as `name` and `code`.
     """
 
     def __init__(self, message: str) -> None:
@@ -104,7 +104,7 @@ def is_object(value: Any) -> bool:
 
 
 def get_property(target: Any, key: Any) -> Any:
-    """What `target[key]` is in JavaScript."""
+    """Return the value of `target[key]` in JavaScript."""
     if isinstance(target, Mapping):
         return target.get(key, UNDEFINED)
     if isinstance(target, (list, tuple)):

@@ -1,7 +1,7 @@
 """Promises, microtasks, timers and closures: what lets a WebAssembly module wait for this process's event loop.
 
-A module that waits returns to Python, and continues when a promise that it waits for is settled. What it wants to run
-next is queued. The queue runs when no call into the module is under way, as in a browser.
+A module that waits returns to Python, and continues when a promise that it waits for is settled. Functions that it runs
+next are queued. The queue runs when no call into the module is under way, as in a browser.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Jobs:
         self._timers: set[asyncio.TimerHandle] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._waiting: set[asyncio.Future[Any]] = set()
-        # Nobody waits for the module any more: it is not called, and begins nothing.
+        # No caller waits for the module any more, so do not call it, and begin nothing.
         self._over = False
 
     def add(self, job: Callable[[], Any]) -> None:
@@ -52,7 +52,7 @@ class Jobs:
             self._fail(error)
 
     def set_timer(self, callback: Callback, milliseconds: int) -> float:
-        """Call a function later, as `setTimeout` does. Returns a number, by which nobody asks for it."""
+        """Call a function later, as `setTimeout` does. Returns a number, which no caller uses."""
 
         def fire() -> None:
             self._timers.discard(handle)
@@ -64,7 +64,7 @@ class Jobs:
         return float(len(self._timers))
 
     def promise_of(self, work: Coroutine[Any, Any, Any]) -> Promise:
-        """A promise of what a coroutine returns. The coroutine must turn its errors into values by itself."""
+        """A promise of what a coroutine returns. The coroutine itself must convert its errors to values."""
         promise = Promise(self)
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -207,7 +207,7 @@ class Closure:
         self._references = 1
 
     def __call__(self, argument: Any = UNDEFINED, *_: Any) -> None:
-        # The environment must outlive the call, also if the module gives up its own reference meanwhile.
+        # The environment must outlive the call, even if the module drops its own reference meanwhile.
         self._references += 1
         environment, self._environment = self._environment, 0
         try:

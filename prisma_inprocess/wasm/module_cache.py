@@ -101,14 +101,14 @@ def _cpu_features() -> str:
 
 
 def _read_own(file: Path) -> bytes:
-    """The content of a file that nobody but this user could have written.
+    """Return the content of a file that only this user can have written.
 
     Raises:
-        OSError: there is none.
+        OSError: there is no such file.
     """
     if not _is_own(file.parent.stat()):
         raise PermissionError(f"{file.parent} is not this user's alone")
-    # The open file is looked at, and not its name, which may mean another one a moment later.
+    # Check the open file, not its name, which may refer to another file a moment later.
     descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(descriptor, "rb") as opened:
         status = os.fstat(descriptor)
@@ -118,9 +118,8 @@ def _read_own(file: Path) -> bytes:
 
 
 def _is_own(status: os.stat_result) -> bool:
-    """Whether a file or folder belongs to this user, or to root, and nobody else can write to it.
-
-    Windows says nothing of that in a mode; there it is for the access lists of the folders.
+    """Return whether a file or folder belongs to this user, or to root, and other users cannot write to it. On Windows
+    the mode does not say that, and the folders' access lists decide.
     """
     if not hasattr(os, "geteuid"):
         return True
@@ -141,7 +140,7 @@ def _warn_of_open_folders(candidates: list[Path]) -> None:
 
 
 def _store(serialised: bytes, target: Path) -> None:
-    """Write a serialised module where that is possible; a folder that cannot be written to is no error.
+    """Write a serialised module if possible. A folder without write permission is not an error.
 
     Nothing is written where nothing would be loaded.
     """
@@ -157,8 +156,7 @@ def _store(serialised: bytes, target: Path) -> None:
             file.write(serialised)
         # No secret, and read by another user where root has built an image.
         Path(temporary).chmod(0o644)
-        # Renaming is atomic: another process sees no file or a whole one, and whoever comes last wins with equal
-        # content.
+        # Renaming is atomic: another process sees no file or a whole one. The last writer wins, with equal content.
         Path(temporary).replace(target)
     except OSError:
         with contextlib.suppress(OSError):

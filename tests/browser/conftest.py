@@ -85,10 +85,14 @@ async def looking_at(console: str) -> AsyncIterator[Open]:
         browser = await playwright.chromium.launch(executable_path=executable, args=FLAGS)
         stack.push_async_callback(browser.close)
 
-        async def open_page(path: str = "", *, width: int = 1240, height: int = 860, scheme: Any = "light") -> Any:
+        async def open_page(
+            path: str = "", *, width: int = 1240, height: int = 860, scheme: Any = "light", zone: str = "UTC"
+        ) -> Any:
             context = await browser.new_context(
                 viewport={"width": width, "height": height},
                 color_scheme=scheme,
+                timezone_id=zone,
+                locale="en-GB",
                 http_credentials={"username": "operator", "password": "secret"},
             )
             stack.push_async_callback(context.close)

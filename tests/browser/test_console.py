@@ -97,7 +97,7 @@ async def test_times_go_on_while_nobody_touches_the_page(open_page: Open) -> Non
 async def test_an_application_without_runs_says_what_to_do(sqlite_url: str, tmp_path: Path, screenshots: Path) -> None:
     async with the_example(sqlite_url, tmp_path) as address, looking_at(f"{address}/durable/") as open_page:
         page = await open_page()
-        await page.get_by_text("No runs yet. Start one").wait_for()
+        await page.get_by_text("No runs yet. Start a workflow").wait_for()
         await page.get_by_text("No run failed in this time").wait_for()
         await page.screenshot(path=screenshots / "empty.png", full_page=True)
 

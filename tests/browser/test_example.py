@@ -45,7 +45,7 @@ async def test_what_the_warehouse_does_is_seen_as_it_happens(example: httpx.Asyn
             delivery = {"id": f"d-{number}", "supplier": "Grace"}
             (await example.post("/warehouse/deliveries", json=delivery)).raise_for_status()
         await count.locator("section", has_text="Count every shelf").get_by_role("button", name="Start").click()
-        await count.get_by_label("Input").fill("2")
+        await count.get_by_role("textbox", name="Input").fill("2")
         await count.get_by_role("dialog").get_by_role("button", name="Start").click()
         await count.get_by_text("Waits for the event").wait_for()
         closed = await example.post("/warehouse/closing")

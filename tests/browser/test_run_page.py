@@ -60,7 +60,7 @@ async def test_a_long_timeline_is_shown_stretch_by_stretch(sqlite_url: str, tmp_
         page = await open_page("?page=workflows")
         card = page.locator("section", has_text="Count every shelf")
         await card.get_by_role("button", name="Start").click()
-        await page.get_by_label("Input").fill(str(LONG))
+        await page.get_by_role("textbox", name="Input").fill(str(LONG))
         await page.get_by_role("dialog").get_by_role("button", name="Start").click()
         # As long as a busy machine takes for so many steps.
         await page.get_by_text("Waits for the event").wait_for(timeout=180_000)
@@ -85,7 +85,7 @@ async def test_a_failed_run_is_retried_forked_and_done_again_with_other_input(op
     await page.locator(".head .status", has_text="failed").wait_for()
 
     await page.locator(".step", has_text="put_away").click()
-    await confirmed(page, "Fork from here", "Fork")
+    await confirmed(page, "Fork from here put_away", "Fork")
     await page.get_by_role("heading", name=re.compile("delivery:2001~fork~")).wait_for()
     await page.get_by_role("link", name="delivery:2001", exact=True).click()
 

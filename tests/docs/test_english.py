@@ -1,8 +1,10 @@
-"""Pages, messages and public docstrings are free of the words that once made them hard to read."""
+"""Pages, messages, docstrings and comments are free of the words that once made them hard to read."""
 
 import ast
 import inspect
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +35,17 @@ def messages(path: Path) -> Iterator[str]:
             yield node.value
 
 
+def comments_and_docstrings(path: Path) -> Iterator[str]:
+    """What a file says to those who read its code."""
+    text = path.read_text(encoding="utf-8")
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(REPOSITORY)))
 def test_a_page_avoids_them(page: Path) -> None:
     text = _FENCE.sub("", page.read_text(encoding="utf-8"))
@@ -43,6 +56,13 @@ def test_a_page_avoids_them(page: Path) -> None:
 def test_messages_avoid_them(package: str) -> None:
     files = [path for path in (REPOSITORY / package).rglob("*.py") if "suite" not in path.parts]
     found = {path.name: [text for text in messages(path) if AVOIDED.search(text)] for path in files}
+    assert {name: texts for name, texts in found.items() if texts} == {}
+
+
+@pytest.mark.parametrize("package", ["fastapi_durable", "prisma_inprocess"])
+def test_comments_and_docstrings_avoid_them(package: str) -> None:
+    files = (REPOSITORY / package).rglob("*.py")
+    found = {path.name: [text for text in comments_and_docstrings(path) if AVOIDED.search(text)] for path in files}
     assert {name: texts for name, texts in found.items() if texts} == {}
 
 

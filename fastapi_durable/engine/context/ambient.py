@@ -32,10 +32,10 @@ def current_context() -> "WorkflowContext":
 
 
 def ambient_context() -> "WorkflowContext | None":
-    """The context of the run to which this code belongs, that of a step included; None elsewhere."""
+    """Return the context of the run to which this code belongs, also inside a step. None elsewhere."""
     return _current.get()
 
 
 def inside_workflow(context: "WorkflowContext") -> ScopedValues:
-    """Makes `current_context()` find the context while a body runs, and calls of its class's steps durable."""
+    """Make `current_context()` return the context while a body runs, and make calls of its class's steps durable."""
     return ScopedValues((_current, context), steps_run_by(context.step))

@@ -1,4 +1,4 @@
-"""What every part of the context works with."""
+"""The base of every part of the context."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,15 +30,15 @@ class ContextPart:
         return self._turn.take_position()
 
     def _registered(self, find: Callable[[], T], *seqs: int, name: str = "") -> T:
-        """What a call needs of the registry.
+        """Look up what a call needs in the registry.
 
         Args:
             seqs: The positions that the call has taken.
-            name: What it is recorded as, if it has taken none yet.
+            name: The name under which the call is recorded, if it has taken no position yet.
 
         Raises:
-            WorkflowNotRegisteredError, StepNotRegisteredError: it is not there, and nothing is recorded of the call. If
-                something is, the turn ends: a deploy has forgotten what an earlier one had.
+            WorkflowNotRegisteredError, StepNotRegisteredError: it is not registered, and the call is new. If the call
+                is recorded, the turn ends instead, because a deploy lacks what an earlier one had.
         """
         try:
             return find()
@@ -55,7 +55,7 @@ def turn_of(part: ContextPart) -> Turn:
 
 
 def checked_definition(definition: StepDefinition, name: str | None, input: Any) -> StepDefinition:
-    """The definition under the name that is to be recorded.
+    """Return the definition, after a check of its name and input.
 
     Raises:
         DefinitionError: an input was given to a function that takes none, or none to one that has no default for it.
@@ -68,7 +68,7 @@ def checked_definition(definition: StepDefinition, name: str | None, input: Any)
 
 
 def given(definition: StepDefinition, input: Any) -> Any:
-    """The argument, or the default of a function that takes one; else None."""
+    """Return the argument, or the default of a function that takes one. None if there is neither."""
     if input is not NO_VALUE:
         return input
     return None if definition.default is NO_DEFAULT else definition.default

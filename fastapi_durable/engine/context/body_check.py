@@ -43,11 +43,11 @@ _USE_STEP = "nothing records it, and every replay executes it again: use a step"
 _USE_CHILD = f"{_USE_STEP}, or `ctx.child` and `ctx.start_child` for another workflow"
 
 _DEPTH: Final = 8
-"""How far the functions are followed that a body calls."""
+"""How many calls deep the check follows the functions that a body calls."""
 _COORDINATION: Final = ("asyncio", "anyio", "contextlib")
-"""Packages that wait for coroutines of others: what those do is looked at where they stand."""
+"""Packages that await coroutines they receive. The check reads these coroutines where they are written."""
 _FOREIGN: Final = ("to_thread", "open_connection", "create_subprocess_exec", "create_subprocess_shell", "sleep")
-"""What these packages do themselves."""
+"""Functions of these packages that wait for something themselves."""
 
 _UNSAFE: dict[Any, str] = {
     asyncio.wait: _USE_RACE,
@@ -113,12 +113,12 @@ class _Reader:
         contexts: frozenset[str] = frozenset(),
         depth: int = 0,
     ) -> list[Unsafe]:
-        """What is unsafe in a function, then in those that it calls.
+        """Yield the unsafe calls of a function, then those of the functions that it calls.
 
         Args:
-            instance: What its `self` is; None: it is no method.
-            is_body: Its first parameter is the context, and what follows its input is injected.
-            contexts: Other parameters that are given the context.
+            instance: Its `self`. None: it is not a method.
+            is_body: Whether its first parameter is the context, and the parameters after its input are injected.
+            contexts: Other parameters that receive the context.
         """
         try:
             function = inspect.unwrap(function)
@@ -127,7 +127,7 @@ class _Reader:
             self._read.add(function)
             return self._unsafe_in(function, instance, is_body=is_body, contexts=contexts, depth=depth)
         except Exception:
-            # What names stand for is somebody else's code, and a warning must not keep an application from starting.
+            # Resolving a name runs foreign code. A warning must not keep an application from starting.
             return []
 
     def _unsafe_in(
@@ -145,7 +145,7 @@ class _Reader:
         except (OSError, TypeError, SyntaxError):
             return []
         if len(tree.body) != 1 or not inspect.isfunction(function):
-            # Of a lambda that was typed in, Python 3.13 finds lines of another file.
+            # For a lambda from an interactive session, Python 3.13 finds lines of another file.
             return []
         (node,) = tree.body
         scope = _Scope(function, node, instance, is_body=is_body, contexts=contexts)
@@ -171,11 +171,11 @@ class _Reader:
 
 
 class _Scope:
-    """What the names in a function stand for.
+    """Resolves the names in a function.
 
     Attributes:
-        contexts: Those of the workflow's context.
-        awaited: The calls whose result is awaited, as it is or among others.
+        contexts: Names of the workflow's context.
+        awaited: Calls whose result is awaited, directly or together with others.
     """
 
     def __init__(
@@ -211,28 +211,28 @@ class _Scope:
         self.contexts = contexts
 
     def resolved(self, node: ast.expr) -> Any:
-        """The function or class that `name`, `name.name` and so on stands for; None if it is not known."""
+        """Return the function or class that `name`, `name.name` and so on refers to. None if it is unknown."""
         found = self._looked_up(node)
         return found if callable(found) and type(found).__hash__ is not None else None
 
     def holder(self, node: ast.expr) -> _Instance | None:
-        """What a method is called on; None: it is no method."""
+        """Return the object whose method is called. None if it is not a method."""
         held = self._looked_up(node.value) if isinstance(node, ast.Attribute) else None
         return _instance_of(held)
 
     def is_injected(self, node: ast.expr) -> bool:
-        """Whether it is reached from a dependency of the body, or from an attribute of a workflow's instance."""
+        """Return whether it is reached from a dependency of the body, or from an attribute of a workflow's instance."""
         while isinstance(node, ast.Attribute):
             node = node.value
         return isinstance(node, ast.Name) and isinstance(self._names.get(node.id), _Instance)
 
     def gets_context(self, call: ast.Call) -> bool:
-        """Whether a call is given the context, or anything that was made with it."""
+        """Return whether a call receives the context, or anything that was made with it."""
         arguments = [*call.args, *(each.value for each in call.keywords)]
         return any(isinstance(each, ast.Name) and each.id in self.contexts for a in arguments for each in ast.walk(a))
 
     def contexts_given(self, call: ast.Call, target: Callable[..., Any]) -> frozenset[str]:
-        """The parameters of `target` that this call gives the context to."""
+        """Return the parameters of `target` that receive the context in this call."""
         names = list(inspect.signature(inspect.unwrap(target)).parameters)
         if self.holder(call.func) is not None:
             names = names[1:]
@@ -248,7 +248,7 @@ class _Scope:
             holder = self._looked_up(node.value)
             if inspect.ismodule(holder) or inspect.isclass(holder):
                 return getattr(holder, node.attr, None)
-            # An attribute of an object may be computed: only methods are looked for.
+            # An attribute of an object may be computed, so the check looks only for methods.
             if (instance := _instance_of(holder)) is not None and instance.type is not None:
                 found = inspect.getattr_static(instance.type, node.attr, None)
                 return found if inspect.isfunction(found) else None
@@ -259,21 +259,21 @@ def _mend(call: ast.Call, target: Any) -> str | None:
     """Return what to use instead of a call of `target`. None: the call seems safe."""
     if inspect.isfunction(target) and hasattr(target, STEP):
         if plain(target) is not target:
-            # A step of a workflow's class: called on `self`, it is one.
+            # A step of a workflow's class, called on `self`, is durable.
             return None
         return f"nothing records it, and every replay executes it again: use `ctx.step({ast.unparse(call.func)}, ...)`"
     return _UNSAFE.get(target)
 
 
 def _foreign(call: ast.Call, target: Any, scope: _Scope) -> str | None:
-    """What to do instead of awaiting something that has nothing to do with the context; None: it may have."""
+    """Return what to do instead of awaiting something unrelated to the context. None if it may be related."""
     if scope.gets_context(call):
         return None
     if not inspect.isfunction(target):
-        # A dependency of a type that is not known, or one of its attributes: `await prisma.order.create(...)`.
+        # A dependency of unknown type, or one of its attributes: `await prisma.order.create(...)`.
         if target is not None or not isinstance(call.func, ast.Attribute) or not scope.is_injected(call.func):
             return None
-        # A method with such a name is the context's, which `self` may keep: `await self.ctx.step(...)`.
+        # A method of this name belongs to the context, which `self` may hold: `await self.ctx.step(...)`.
         return None if hasattr(WorkflowContext, call.func.attr) else _USE_STEP
     function = inspect.unwrap(target)
     if not inspect.iscoroutinefunction(function):
@@ -287,7 +287,7 @@ def _foreign(call: ast.Call, target: Any, scope: _Scope) -> str | None:
 
 
 def _is_followed(target: Any) -> bool:
-    """Whether it is a function of the application that can be read."""
+    """Return whether it is a function of the application whose source can be read."""
     if not inspect.isfunction(target) or hasattr(target, STEP):
         return False
     return origin_of(inspect.unwrap(target).__code__.co_filename) is Origin.APPLICATION
@@ -307,7 +307,7 @@ def _awaited(function: ast.AST) -> Iterator[ast.Call]:
 
 
 def _lost(function: ast.AST, contexts: frozenset[str]) -> Iterator[ast.Call]:
-    """Calls of the context that are statements by themselves."""
+    """Return the calls of the context that are statements of their own, and so never awaited."""
     for node in _nodes(function):
         if not isinstance(node, ast.Expr) or not isinstance(call := node.value, ast.Call):
             continue
@@ -331,7 +331,7 @@ def _made(function: ast.AST) -> dict[str, ast.Call]:
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """What belongs to the body itself: a closure may be that of a step."""
+    """Yield the nodes of the body itself, without closures: a closure may be a step."""
     for child in ast.iter_child_nodes(node):
         if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             yield child
@@ -357,7 +357,7 @@ def _types_of(function: FunctionType) -> dict[str, type]:
 
 
 def _instance_of(value: Any) -> _Instance | None:
-    """The value as an object with methods; None for a module, a class, a function and what is not known."""
+    """Return the value as an object with methods. None for a module, a class, a function or an unknown value."""
     if isinstance(value, _Instance):
         return value
     if value is None or inspect.ismodule(value) or inspect.isclass(value) or inspect.isroutine(value):

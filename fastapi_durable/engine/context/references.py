@@ -1,4 +1,4 @@
-"""What callers name a workflow by, as a type checker sees it: a function, a class, or a registered name.
+"""The ways in which callers name a workflow, for type checkers: a function, a class, or a registered name.
 
 Input and result are read from the function's signature, or from that of the class's `run`, so that a wrong input is
 found before anything runs, and a handle knows its result.

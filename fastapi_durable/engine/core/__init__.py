@@ -1,1 +1,1 @@
-"""What all of the engine stands on."""
+"""The kernel of the engine, on which everything else builds."""

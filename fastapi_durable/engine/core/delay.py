@@ -1,4 +1,4 @@
-"""Calls after one fixed delay, most of which are not wanted any more by then: one timer serves them all."""
+"""Calls functions after one fixed delay. Most of the calls are cancelled before that, so one timer serves them all."""
 
 import asyncio
 import contextvars
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Delayed:
-    """A call that will be made unless it is cancelled before."""
+    """A call that is made after the delay, unless it is cancelled."""
 
     __slots__ = ("_due", "_function")
 
@@ -16,15 +16,15 @@ class Delayed:
         self._function: Callable[[], None] | None = function
 
     def cancel(self) -> None:
-        """Leave the call out; does nothing once it was made."""
+        """Cancel the call. Does nothing if the call was made."""
         self._function = None
 
 
 class Delay:
-    """Calls that are made a fixed time after they were asked for, in that order.
+    """Makes calls a fixed time after they were requested, in the order of the requests.
 
-    A timer of the event loop costs as much as a fifth of a step. Here a call that is cancelled in time, as nearly all
-    are, has cost an entry in a queue.
+    A timer of the event loop costs a fifth of a step. Here a cancelled call, as nearly all are, costs an entry in a
+    queue.
 
     Args:
         seconds: The delay.
@@ -37,7 +37,7 @@ class Delay:
         self._timer: asyncio.TimerHandle | None = None
 
     def call(self, function: Callable[[], None]) -> Delayed:
-        """Have `function` called in the running event loop, unless what is returned is cancelled."""
+        """Call `function` in the running event loop after the delay, unless the returned call is cancelled."""
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
             # The timer of a loop that was closed never fires.
@@ -62,6 +62,6 @@ class Delay:
                 self._arm(loop)
 
     def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Not in the context of whoever came first: the timer belongs to all of them.
+        # Not in the context of the first caller: the timer serves all callers.
         context = contextvars.Context()
         self._timer = loop.call_at(self._queue[0]._due, self._make_due_calls, loop, context=context)

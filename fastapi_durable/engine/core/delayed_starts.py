@@ -1,8 +1,8 @@
 """How many runs of a namespace wait for the `delay` or `at` that they were started with.
 
-The limit is there for code that starts runs without end, so it need not be exact. The store counts, which takes the
-longer the more runs wait. A count therefore holds for a while: for a tenth of what is left until the limit, and for ten
-seconds. Close to the limit each start counts.
+The limit stops code that starts runs without end, so it need not be exact. The store counts, and counting more runs
+takes longer. So a count is used again, for ten seconds and for a tenth of the remaining room. Close to the limit, each
+start counts.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ _NO_COUNT: Final = (0, datetime.min.replace(tzinfo=UTC))
 
 
 class DelayedStarts:
-    """The room for delayed starts, as one process knows it.
+    """The remaining room for delayed starts, as this process knows it.
 
     Args:
         limit: How many runs of one namespace may wait.
@@ -30,7 +30,7 @@ class DelayedStarts:
         self._room: dict[str, tuple[int, datetime]] = {}
 
     async def take(self, store: StateStore, namespace: str, number: int) -> bool:
-        """Take room for so many runs that are about to be created; whether there is enough."""
+        """Reserve room for runs that are about to be created. Return whether there is enough."""
         now = self._clock.now()
         left, until = self._room.get(namespace, _NO_COUNT)
         if number > left or now >= until:

@@ -1,7 +1,7 @@
 """Hands a new or woken run straight to the worker of the same process, without a poll.
 
-The transaction that creates or wakes the run also leases it, and the worker drives it after the commit. A process that
-dies between the two leaves a leased run, which is claimed like any other run whose process died.
+The transaction that creates or wakes the run also leases it, and the worker drives it after the commit. If the process
+dies in between, the run stays leased. When the lease expires, a worker claims it like any run whose process died.
 """
 
 import asyncio
@@ -24,38 +24,38 @@ class Reservation:
 
 
 class Dispatcher(Protocol):
-    """A worker, as the engine sees it when it starts or wakes a run."""
+    """The worker, as the engine uses it when it starts or wakes a run."""
 
     def reserve(self) -> Reservation | None:
-        """Hold a place for a run that is about to be leased; None if the worker is full or stopping."""
+        """Reserve a slot for a run that is about to be leased. Return None if the worker is full or stopping."""
         ...
 
     def may_drive(self, run: Run) -> bool:
-        """Whether the worker could claim the run, were it awake."""
+        """Return whether the worker could claim the run if the run were due."""
         ...
 
     def use(self, reservation: Reservation, run: Run, *, is_new: bool) -> None:
-        """Drive the leased run in the place; a new one has no history."""
+        """Drive the leased run in the reserved slot. A new run has no history."""
         ...
 
     def give_back(self, reservation: Reservation) -> None:
-        """Free the place: no run was leased."""
+        """Free the slot, because no run was leased."""
         ...
 
     def find_out(self, reservation: Reservation, run_id: str, *, unheard: bool) -> None:
-        """Look whether the run was leased, which nobody knows, and drive it in the place, or free the place.
+        """Read the run to find out whether it was leased. Then drive it in the slot, or free the slot.
 
         Args:
-            unheard: The database may still be at the write, so a single look does not decide.
+            unheard: Whether the database may still be writing, so that a single read does not decide.
         """
         ...
 
 
 class LocalDispatch:
-    """Around one attempt at a write that creates or wakes a run: lets the run be driven here at once.
+    """Surrounds one attempt at a write that creates or wakes a run, so that this process can drive the run at once.
 
     Attributes:
-        run: The one that is leased for that, if any; else the run waits for a claim.
+        run: The leased run. None: the run waits for a claim.
     """
 
     def __init__(self, dispatcher: Dispatcher | None) -> None:
@@ -66,12 +66,12 @@ class LocalDispatch:
         self._is_locked = True
 
     def lease_new(self, run: Run) -> Run:
-        """Return the run as it is to be created: leased, if this process can drive it."""
+        """Return the run to create, leased if this process can drive it."""
         self._is_new = True
         return self._lease(run, run.updated_at) or run
 
     async def take(self, transaction: StoreTransaction, run: Run, *, now: datetime) -> bool:
-        """Wake a suspended run that the transaction has locked, and lease it; False if that is left to a claim."""
+        """Wake and lease a suspended run that the transaction has locked. Return False if a claim has to take it."""
         changes = self._lease_woken(run, now)
         if changes is None:
             return False
@@ -79,9 +79,11 @@ class LocalDispatch:
         return True
 
     def lease_unlocked(self, run: Run, *, now: datetime) -> RunChanges | None:
-        """Return what wakes and leases a suspended run that is not locked. None if it cannot be driven here now.
+        """Return the changes that wake and lease a suspended run that is not locked. None if this process cannot drive
+        it now.
 
-        The run may change between the read and the write, as by a pause. So it is read again before it is driven.
+        The run may change between the read and the write, for example by a pause. So it is read again before it is
+        driven.
         """
         self._is_locked = False
         return self._lease_woken(run, now)
@@ -110,7 +112,9 @@ class LocalDispatch:
     def __exit__(
         self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Drive the leased run. After a failure, which may have been of the answer to a commit, find out first."""
+        """Drive the leased run. After a failure, read the run first: the commit may have succeeded although its answer
+        was lost.
+        """
         if self._dispatcher is None or self._reservation is None:
             return
         if self.run is None:
@@ -139,10 +143,10 @@ class LocalDispatch:
 
 
 class LocalWorker:
-    """The worker of this process, once there is one."""
+    """Holds the worker of this process, once it has started."""
 
     dispatcher: Dispatcher | None = None
 
     def place(self) -> LocalDispatch:
-        """Around one attempt at a write. If its caller is cancelled, what was committed is driven all the same."""
+        """Surround one attempt at a write. If the caller is cancelled, a committed run is driven all the same."""
         return LocalDispatch(self.dispatcher)

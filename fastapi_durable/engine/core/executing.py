@@ -1,4 +1,4 @@
-"""What executes now, by the task in which it does, for the thread that asks what blocks the event loop."""
+"""The steps and bodies that execute now, by task. The lease thread asks here what blocks the event loop."""
 
 import asyncio
 from dataclasses import dataclass
@@ -18,23 +18,23 @@ class Execution:
 
 
 class Executions:
-    """The executions under way in one event loop; any thread may ask."""
+    """The executions in progress in one event loop. Any thread may read them."""
 
     def __init__(self) -> None:
         self._by_task: dict[asyncio.Task[Any], tuple[str, str | None]] = {}
 
     def noted(self, run_id: str, step: str | None = None, *, task: asyncio.Task[Any] | None = None) -> "_Noted":
-        """Note what the current task, which may be given, executes while the block is open."""
+        """Note what the current task executes while the block is open. The task may be passed."""
         return _Noted(self._by_task, (run_id, step), task or asyncio.current_task())
 
     def in_task(self, task: asyncio.Task[Any] | None) -> Execution | None:
-        """What a task executes; None if it is nothing of a run, or a task that a step or a body has started."""
+        """Return what a task executes. None if the task belongs to no run, or was created by a step or a body."""
         noted = None if task is None else self._by_task.get(task)
         return None if noted is None else Execution(*noted)
 
 
 class _Noted:
-    """A class, not a generator: every step passes here."""
+    """A class instead of a generator, because every step passes here."""
 
     __slots__ = ("_by_task", "_execution", "_outer", "_task")
 

@@ -18,7 +18,7 @@ from fastapi_durable.store.base import StoreTransaction
 
 
 def kernel_within(kernel: Kernel, transaction: StoreTransaction) -> Kernel:
-    """The same collaborators, in a transaction that is open."""
+    """Return the same kernel for a transaction that is open."""
     return replace(
         kernel,
         store=transaction,
@@ -26,7 +26,7 @@ def kernel_within(kernel: Kernel, transaction: StoreTransaction) -> Kernel:
         notifications=_HeldNotifications(kernel.notifications, transaction),
         events=_HeldEvents(kernel.events, transaction),
         local_worker=LocalWorker(),
-        # What is written in the transaction is not known before it is committed.
+        # A copy, because the transaction may roll back the queues that it declares.
         namespaces_with_queues=set(kernel.namespaces_with_queues),
     )
 

@@ -1,4 +1,5 @@
-"""What the engine asks of dependency injection; FastAPI's side of it lives in `fastapi_durable.injection`."""
+"""The interface through which the engine injects dependencies. `fastapi_durable.injection` implements it with
+FastAPI."""
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -17,5 +18,5 @@ class Injector(Protocol):
         ...
 
     def provide(self, function: Callable[..., Any]) -> AbstractAsyncContextManager[dict[str, Any]]:
-        """The keyword arguments of one call; leaving the context cleans up in reverse order."""
+        """Yield the keyword arguments of one call. Leaving the context cleans up in reverse order."""
         ...

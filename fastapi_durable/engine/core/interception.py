@@ -11,7 +11,7 @@ _log = logging.getLogger("fastapi_durable")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepExecution:
-    """An attempt of a step that is about to be executed."""
+    """An attempt of a step, before its execution."""
 
     run_id: str
     workflow: str
@@ -25,12 +25,13 @@ class StepExecution:
 
 
 StepInterceptor = Callable[[StepExecution], AbstractAsyncContextManager[object]]
-"""Makes the context in which an attempt runs: a span, a timer, a logging context. The attempt's error passes through
-its end. It observes: what it raises itself is logged, and neither that nor what it returns changes the outcome."""
+"""Makes the context in which an attempt runs: a span, a timer, a logging context. The error of the attempt passes
+through the context's exit. An interceptor only observes: its own errors are logged, and neither they nor its return
+value change the outcome."""
 
 
 class Intercepted:
-    """The contexts of all interceptors around one attempt, the first one outermost.
+    """Enters the contexts of all interceptors around one attempt. The first interceptor is the outermost.
 
     Args:
         is_interruption: Whether an error comes from outside the code that raises it.
@@ -61,7 +62,7 @@ class Intercepted:
                 else:
                     self._entered.append(context)
         except BaseException as error:
-            # The attempt was given up before it began.
+            # The attempt was abandoned before it began.
             await self.__aexit__(type(error), error, error.__traceback__)
             raise
 

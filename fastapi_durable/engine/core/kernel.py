@@ -1,4 +1,4 @@
-"""What turns and operations work with; one instance an engine."""
+"""The collaborators of turns and operations. Each engine has one kernel."""
 
 import asyncio
 import random
@@ -34,15 +34,15 @@ class Kernel:
     """The engine's collaborators.
 
     Attributes:
-        events: Told while it happens.
-        until_shown: How long a step runs before the store says that it does.
-        streams: Writes what the runs of this process append.
-        steps: Those that may be called by name.
-        is_within_transaction: What is written is committed by somebody else, later.
+        events: Receives live events.
+        until_shown: How long a step runs before the store shows it as running.
+        streams: Writes the stream items of the runs of this process.
+        steps: Steps that can be called by name.
+        is_within_transaction: Whether the writes belong to a transaction that the caller commits later.
         interceptors: Surround every real execution of a step.
         subscribers: Take part in publishing every event.
         update_validators: Registered ones, by workflow and name of the update.
-        entities: Those that this engine can execute operations of, by name.
+        entities: The entities whose operations this engine can execute, by name.
         delayed_starts: How many more runs may be started for later.
         local_worker: Who drives new runs at once.
         live_workers: Those of all processes.
@@ -52,7 +52,7 @@ class Kernel:
         left_behind: Tasks of bodies that nothing can end.
         told_of_foreign_awaits: Workflows of which the log tells already what they await beside their context.
         executions: The steps and bodies that execute now.
-        threads: Those in which plain `def` functions are called.
+        threads: The threads in which plain `def` functions run.
         random: Returns floats in [0, 1).
     """
 

@@ -1,4 +1,4 @@
-"""Word of what happened, inside one process and, if they are joined, between several. Polling is the net beneath."""
+"""Notifications inside one process and, if they are joined, between processes. Polling finds what they miss."""
 
 import asyncio
 import heapq
@@ -17,15 +17,15 @@ from fastapi_durable.wakeups.base import Publish, Topic, Wakeup
 _log = logging.getLogger("fastapi_durable")
 
 _PLANNED_WAKES = 10_000
-"""Wakes remembered in memory; a later one is found by polling."""
+"""Number of wake-ups kept in memory. Polling finds the others."""
 
 
 SELDOM: Final = timedelta(seconds=1)
-"""The longest pause between two looks at an awaited run. Most runs end before it, so one timer serves all waiters."""
+"""The longest pause between two reads of an awaited run. Most runs end earlier, so one timer serves all waiters."""
 
 
 class RunWatch:
-    """What a caller learns of one run: that it ended, and perhaps how.
+    """Tells a caller that one run has ended, and perhaps how.
 
     Attributes:
         run: The run as it ended, if the notification says so.
@@ -84,7 +84,7 @@ def _release(waiter: asyncio.Future[None] | None) -> None:
 
 
 class StreamWatch:
-    """What a reader learns of a run's streams: that there may be something new, and perhaps that the run has ended."""
+    """Tells a reader that a run's streams may have new items, and perhaps that the run has ended."""
 
     def __init__(self) -> None:
         self.heard = asyncio.Event()
@@ -95,7 +95,7 @@ class Notifications:
     """Tells the worker that there is work, and callers that a run has finished.
 
     Attributes:
-        driven_here: Ids of the runs that a worker of this process drives now; it keeps them up to date.
+        driven_here: Ids of the runs that the worker of this process drives now. The worker updates them.
     """
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ class Notifications:
 
     @contextmanager
     def joined_to(self, publish: Publish) -> Iterator[None]:
-        """Tell others as well while the block is open; they are heard through `hear`."""
+        """Notify other processes as well while the block is open, and receive their notifications."""
         self._peers.append(publish)
         try:
             yield
@@ -124,8 +124,8 @@ class Notifications:
     def on_message(self, word: Wakeup) -> None:
         """Handle a notification of another process. It is not passed on.
 
-        It is only a hint: everyone who may connect to the database can send one. Receivers ask the store, and act on
-        what it says.
+        It is only a hint, because anyone who can connect to the database can send one. Receivers read the store, and
+        act on what they find.
         """
         match word.topic:
             case Topic.WORK:
@@ -145,12 +145,12 @@ class Notifications:
                 self._value_set(word.run_id)
 
     def work_available(self) -> None:
-        """A run may be claimable now."""
+        """Report that a run may be claimable now."""
         self._work.set()
         self._tell(Topic.WORK)
 
     def wake_planned(self, at: datetime) -> None:
-        """A run will be claimable at `at`."""
+        """Report that a run will be claimable at `at`."""
         if len(self._wakes) < _PLANNED_WAKES:
             earliest = not self._wakes or at < self._wakes[0]
             heapq.heappush(self._wakes, at)
@@ -173,7 +173,9 @@ class Notifications:
         self._work.clear()
 
     def on_run_cancelled(self, listener: Callable[[str], None]) -> Callable[[], None]:
-        """Have a listener learn of cancels that this process makes or meets; returns what removes it."""
+        """Call a listener for each cancel that this process makes or notices. Return a function that removes the
+        listener.
+        """
         self._cancel_listeners.append(listener)
 
         def remove() -> None:
@@ -183,11 +185,11 @@ class Notifications:
         return remove
 
     def on_pause(self, listener: Callable[[str], None]) -> None:
-        """Have the worker of this process hear of runs that this process paused."""
+        """Call the worker of this process for each run that this process pauses."""
         self._pause_listeners.append(listener)
 
     def on_hint(self, listener: Callable[[str], None]) -> None:
-        """Have the worker of this process hear that a run is said to be cancelled elsewhere, or paused."""
+        """Call the worker of this process when another process reports a run as cancelled or paused."""
         self._hint_listeners.append(listener)
 
     def _hint_at(self, run_id: str) -> None:
@@ -195,7 +197,7 @@ class Notifications:
             listener(run_id)
 
     def on_delivery(self, listener: Callable[[str], None]) -> None:
-        """Have the worker of this process learn of deliveries to runs that are being driven, here or elsewhere."""
+        """Call the worker of this process for deliveries to runs that are being driven, here or elsewhere."""
         self._delivery_listeners.append(listener)
 
     def delivered(self, run_id: str) -> None:
@@ -217,18 +219,18 @@ class Notifications:
             try:
                 listener(run_id)
             except Exception:
-                # A listener of the application; the others, and the cancel itself, are not its concern.
+                # This is a listener of the application. Its error must not affect the other listeners or the cancel.
                 _log.exception("a listener for cancelled runs failed for run %s", run_id)
         self._finished(run_id, None)
 
     def run_paused(self, run_id: str) -> None:
-        """A run that is driven is to stop at its next call."""
+        """Report that a run was paused, so that its worker stops it at its next call."""
         for listener in self._pause_listeners:
             listener(run_id)
         self._tell(Topic.PAUSED, run_id)
 
     def run_finished(self, run_id: str, run: Run | None = None) -> None:
-        """A run has ended; `run` is what is stored of it now, if that is known."""
+        """Report that a run has ended. `run` is the stored run, if it is known."""
         self._finished(run_id, run)
         self._tell(Topic.FINISHED, run_id)
 
@@ -237,7 +239,7 @@ class Notifications:
             publish(Wakeup(topic, run_id))
 
     def stream_grew(self, run_id: str) -> None:
-        """Something was appended to a stream of the run."""
+        """Report that items were appended to a stream of the run."""
         self._stream_grew(run_id)
         self._tell(Topic.STREAM, run_id)
 
@@ -248,7 +250,7 @@ class Notifications:
 
     @contextmanager
     def watch_streams(self, run_id: str) -> Iterator[StreamWatch]:
-        """Hears of the run's streams, and of its end, while the block is open."""
+        """Watch the run's streams, and its end, while the block is open."""
         watch = StreamWatch()
         watches = self._stream_watches[run_id]
         watches.add(watch)
@@ -260,7 +262,7 @@ class Notifications:
                 self._stream_watches.pop(run_id, None)
 
     def value_set(self, run_id: str) -> None:
-        """The run has set a value, which is stored."""
+        """Report that a value of the run was stored."""
         self._value_set(run_id)
         self._tell(Topic.VALUE, run_id)
 
@@ -270,7 +272,7 @@ class Notifications:
 
     @contextmanager
     def watch_values(self, run_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set when the run sets a value or ends, while the block is open."""
+        """Yield an event that is set when the run sets a value or ends, while the block is open."""
         heard = asyncio.Event()
         watches = self._value_watches[run_id]
         watches.add(heard)
@@ -288,5 +290,5 @@ class Notifications:
             watch.tell(run)
 
     def watch_run(self, run_id: str) -> RunWatch:
-        """Hears of the end of the run, if it happens in this process while the watch is open, as a context."""
+        """Return a context that watches for the end of the run in this process."""
         return RunWatch(self._watches, run_id, self._seldom)

@@ -14,7 +14,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 
 class WorkflowRegistry:
-    """Looks up definitions; a name without a version means the newest one."""
+    """Looks up definitions. A name without a version means the newest version."""
 
     def __init__(self, definitions: Iterable[WorkflowDefinition]) -> None:
         self._by_key: dict[tuple[str, str], WorkflowDefinition] = {}
@@ -38,7 +38,7 @@ class WorkflowRegistry:
 
     @property
     def declared(self) -> list[WorkflowDefinition]:
-        """Those of the application, without the engine's own, by name and version."""
+        """The workflows of the application, without the engine's own, by name and version."""
         return [self._by_key[key] for key in sorted(self._by_key) if not is_engine_workflow(key[0])]
 
     @property
@@ -47,7 +47,7 @@ class WorkflowRegistry:
         return list(self._newest.values())
 
     def get(self, name: str, version: str | None = None) -> WorkflowDefinition:
-        """The definition of exactly this version, or of the newest one.
+        """Return the definition of this version. Without a version, return the newest.
 
         Raises:
             WorkflowNotRegisteredError: there is none.
@@ -60,14 +60,14 @@ class WorkflowRegistry:
 
     @property
     def has_timeouts(self) -> bool:
-        """Whether a run of one of the workflows can expire."""
+        """Whether any workflow has an execution timeout."""
         return any(definition.execution_timeout is not None for definition in self._by_key.values())
 
     def find(self, name: str, version: str) -> WorkflowDefinition | None:
         return self._by_key.get((name, version))
 
     def resolve(self, workflow: Callable[..., Any] | str, version: str | None = None) -> WorkflowDefinition:
-        """The definition of a name, or of a workflow function in the version that it declares.
+        """Return the definition of a name, or of a workflow function in the version that it declares.
 
         Raises:
             WorkflowNotRegisteredError: it is not registered with this engine.
@@ -80,11 +80,11 @@ class WorkflowRegistry:
 
 
 class StepRegistry:
-    """Looks up steps by the name that they declare, and by the method of a class that has no instance at hand.
+    """Looks up steps by their declared name, and steps of workflow classes by the method.
 
     Args:
-        definitions: Steps that may be called by name; those of classes by the method as well.
-        methods: Steps of workflow classes, which may be called by the method.
+        definitions: Steps that can be called by name. Steps of classes can be called by the method as well.
+        methods: Steps of workflow classes, which can be called by the method.
     """
 
     def __init__(self, definitions: Iterable[StepDefinition], methods: Iterable[StepDefinition] = ()) -> None:
@@ -99,7 +99,7 @@ class StepRegistry:
                 self._by_method[definition.function.attribute] = definition
 
     def get(self, name: str) -> StepDefinition:
-        """The step of this name.
+        """Return the step of this name.
 
         Raises:
             StepNotRegisteredError: there is none.
@@ -110,7 +110,7 @@ class StepRegistry:
         return found
 
     def resolve(self, function: Callable[..., Any] | str) -> StepDefinition:
-        """What is declared on a function, a bound method, or a method of a registered class; or the step of a name.
+        """Return the step definition of a function, a bound method, a method of a registered class, or a name.
 
         Raises:
             DefinitionError: its signature does not fit a step.

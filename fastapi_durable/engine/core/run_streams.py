@@ -1,8 +1,8 @@
-"""The streams of one run while one lease holds: what is queued, what is being written, and what is stored.
+"""The streams of one run under one lease: the items that are queued, being written, and stored.
 
-Offsets have no gaps, and no item is stored before those that precede it, so a reader that has seen an offset has missed
-nothing below it. Two rules keep that. One write of a run is under way at a time (`lock`). And what was taken for a
-write keeps its offsets until it is known to be stored: a write without an answer is made again before any other.
+Offsets have no gaps, and items are stored in order. So a reader that has seen an offset has missed nothing below it.
+Two rules ensure that. Each run has one write in progress at a time (`lock`). And items that were taken for a write keep
+their offsets until they are known to be stored: a write without an answer is repeated before any other write.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 _BUFFERED_ITEMS: Final = 1000
 _BUFFERED_BYTES: Final = 1_000_000
-"""Of one run; whoever appends more waits until some are written."""
+"""Limit for one run. Further appends wait until items are written."""
 _ROWS_AT_ONCE: Final = 200
 _STREAMS_OF_RUN: Final = 100
 _FIRST_PAUSE: Final = 0.05
@@ -41,7 +41,7 @@ class Draft:
 
 
 class Writing(Protocol):
-    """What the streams of a run need of the writer."""
+    """The interface of the writer that the streams of a run need."""
 
     store: StateStore
     clock: Clock
@@ -54,7 +54,7 @@ class Writing(Protocol):
         """Write what these runs have queued; their locks are held."""
 
     def tell(self, run_id: str) -> None:
-        """Say that a stream of the run has grown."""
+        """Report that a stream of the run has grown."""
 
 
 @dataclass(slots=True)
@@ -68,7 +68,7 @@ class _Stream:
 
 
 class RunStreams:
-    """What one owner of a run appends. Attributes: `lock` is held by the one who writes."""
+    """The items that one owner of a run appends. The writer holds the attribute `lock`."""
 
     def __init__(self, writer: Writing, run_id: str, token: str) -> None:
         self.run_id = run_id
@@ -90,7 +90,7 @@ class RunStreams:
     # What steps and bodies call
 
     async def begin(self, name: str, step_id: str, attempt: int) -> tuple[int, StreamRowKind]:
-        """Which attempt of a step begins to append to a stream, and the kind of its first item.
+        """Return the number of the attempt that begins to append to a stream, and the kind of its first item.
 
         It is the number of the step's attempt, or a higher one: a crash repeats an attempt under its number.
 
@@ -105,7 +105,7 @@ class RunStreams:
         return number, StreamRowKind.ITEM if last is None else StreamRowKind.RESTART
 
     async def add(self, name: str, draft: Draft) -> None:
-        """Queue an item; wait while too much is queued.
+        """Queue an item. Wait while too many items are queued.
 
         Raises:
             StreamFullError, StreamClosedError: the stream takes no more.
@@ -139,9 +139,9 @@ class RunStreams:
             await future
 
     async def commit(self, name: str, drafts: Sequence[Draft], write: Write[T]) -> T:
-        """Append items in a transaction of the caller's, after everything that is queued.
+        """Append items in the caller's transaction, after all queued items.
 
-        It continues if the caller is cancelled: nothing else of the run is written before its outcome is known.
+        The write continues if the caller is cancelled: no other write of the run may begin before its outcome is known.
 
         Args:
             write: Makes the transaction; returns its result, and whether the rows were appended in it.
@@ -161,7 +161,8 @@ class RunStreams:
             closes = drafts[0].kind is StreamRowKind.END
             if closes:
                 self._check_open(name, stream)
-                # Before anything is awaited: what a step of another branch appended now would come after the end.
+                # Mark the stream closed before anything is awaited. Otherwise a step of another branch could append
+                # behind the end.
                 stream.is_closed = True
             try:
                 await self._write_queue()
@@ -192,7 +193,7 @@ class RunStreams:
 
     @property
     def is_dirty(self) -> bool:
-        """Whether something has still to be written."""
+        """Whether items have still to be written."""
         return bool(self._queue or self._pending)
 
     @property
@@ -202,7 +203,7 @@ class RunStreams:
 
     @property
     def weight(self) -> tuple[int, int]:
-        """How many rows, and bytes, `take` would give at most."""
+        """Return how many rows and bytes `take` returns at most."""
         return min(len(self._queue) + len(self._pending), _ROWS_AT_ONCE), self._queued_bytes
 
     async def learn(self) -> None:
@@ -211,7 +212,7 @@ class RunStreams:
             return
         store = self._writer.store
         if self._is_uncertain:
-            # A transaction that gave no answer may still be on its way to its commit, with a lock on the run.
+            # A transaction without an answer may still be committing, and may hold a lock on the run.
             async with store.transaction() as transaction:
                 await transaction.lock_run(self.run_id)
                 parts = await transaction.list_stream_parts(self.run_id)
@@ -230,7 +231,7 @@ class RunStreams:
         self._streams, self._is_uncertain = streams, False
 
     def take(self) -> list[StreamRow]:
-        """The rows to write next: the same ones until they are known to be stored."""
+        """Return the rows to write next. They stay the same until they are known to be stored."""
         if not self._pending:
             lengths: dict[str, int] = {}
             for name, draft, at in self._queue[:_ROWS_AT_ONCE]:
@@ -242,7 +243,7 @@ class RunStreams:
         return self._pending
 
     def stored(self) -> None:
-        """What was taken is stored."""
+        """Note that the taken rows are stored."""
         rows, self._pending, self._failure = self._pending, [], None
         self._count(rows)
         for row in rows:
@@ -257,12 +258,12 @@ class RunStreams:
                 future.set_result(None)
 
     def failed(self, error: Exception) -> None:
-        """The write failed, and will be made again."""
+        """Note that the write failed. It will be repeated."""
         self._failure = error
         self._release(type(error)(*error.args))
 
     def refuse(self, error: Exception) -> None:
-        """Nothing more is written."""
+        """Refuse all further items."""
         self._failure = self._refusal = error
         self._queue, self._pending = [], []
         self._space.set()

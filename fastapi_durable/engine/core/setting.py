@@ -1,4 +1,4 @@
-"""What a setting is made of: the value that is given, the value that is read, and the rule between them."""
+"""The parts of a setting: the given value, the value that is read, and the rule that converts one into the other."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     class Setting(Generic[Read, Given]):
         """A value that may be given as a `Given`, and is read as a `Read`.
 
-        Validation converts, which type checkers cannot know of a pydantic model; a descriptor they understand.
+        Type checkers do not know that pydantic converts a field's value. They do understand a descriptor.
         """
 
         def __get__(self, instance: object, owner: type[object], /) -> Read: ...
@@ -39,7 +39,7 @@ DurationSetting = Setting[timedelta, Duration | None]
 
 
 def setting(documentation: str, /, *, default: Any = None, made: Callable[[], Any] | None = None) -> Any:
-    """A field with its default, which is written as users write it, and its text in the documents.
+    """Declare a field with its default, written as users write it, and its text for the documentation.
 
     Args:
         default: None: the setting may be unset.
@@ -51,7 +51,7 @@ def setting(documentation: str, /, *, default: Any = None, made: Callable[[], An
 
 
 def rule(text: str, parse: Callable[[Any], Any], *, is_secret: bool = False) -> PlainValidator:
-    """The validation of a setting: what `parse` returns, or one sentence for whatever it cannot take.
+    """Return the validation of a setting: the result of `parse`, or one sentence for each value that `parse` refuses.
 
     Args:
         text: Continues after "must be".

@@ -1,7 +1,7 @@
-"""Writes the streams of all runs that this process drives: many items of many runs in one statement.
+"""Writes the streams of all runs that this process drives. One statement writes many items of many runs.
 
-An item is written at once if no write is under way. Later items gather for 50 ms, unless a caller waits for them: a
-step that ends, or one whose buffer is full.
+An item is written at once if no write is in progress. Later items are collected for 50 ms, unless a caller waits for
+them: a step that ends, or a step whose buffer is full.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _log = logging.getLogger("fastapi_durable")
 _GAP: Final = 0.05
 _ROWS: Final = 1000
 _BYTES: Final = 1_000_000
-"""Of one statement; the runs beyond it come next."""
+"""Limit for one statement. The remaining runs come next."""
 _LONGEST_PAUSE: Final = 2.0
 
 
@@ -42,14 +42,14 @@ class StreamWriter:
         self._begun_at = float("-inf")
 
     def of(self, run_id: str, token: str) -> RunStreams:
-        """The streams of a run under a lease; one object for all turns of that lease."""
+        """Return the streams of a run under a lease. All turns of the lease share them."""
         found = self._runs.get((run_id, token))
         if found is None:
             found = self._runs[run_id, token] = RunStreams(self, run_id, token)
         return found
 
     def leave(self, run_id: str, token: str) -> None:
-        """The lease is given back, or lost: nothing more is written under it."""
+        """Stop writing under a lease that was released or lost."""
         run = self._runs.pop((run_id, token), None)
         if run is not None:
             run.refuse(LeaseLostError(run_id))
@@ -60,13 +60,15 @@ class StreamWriter:
         if hurry:
             self._hurried.set()
         if self._task is None or self._task.done():
-            # Not in the context of a step: the writer belongs to all runs.
+            # Not in the context of a step: the writer serves all runs.
             self._task = asyncio.get_running_loop().create_task(
                 self._write_all(), name="durable streams", context=Context()
             )
 
     async def write(self, runs: Sequence[RunStreams]) -> None:
-        """Write what these runs have queued, in one statement; their locks are held. What fails is kept."""
+        """Write the queued items of these runs in one statement. The caller holds their locks. Items of a failed write
+        are kept.
+        """
         taken = [run for run in runs if await self._take(run)]
         if not taken:
             return
@@ -78,7 +80,7 @@ class StreamWriter:
                 run.failed(error)
         except Exception as error:
             if len(taken) > 1:
-                # It is the fault of one of them.
+                # One of the runs causes the failure, so write each run alone.
                 for run in taken:
                     await self.write([run])
             else:
@@ -93,7 +95,7 @@ class StreamWriter:
                     self.tell(run.run_id)
 
     async def _take(self, run: RunStreams) -> bool:
-        """Whether a run has rows to write, whose offsets are known now."""
+        """Take the next rows of a run. Return whether there are any."""
         try:
             await run.learn()
         except (StoreUnavailableError, StoreConflictError) as error:
@@ -111,7 +113,7 @@ class StreamWriter:
             runs = await self._locked()
             if not runs:
                 if self._dirty:
-                    # Each of them makes a transaction now.
+                    # All of these runs are locked by transactions that append to their streams.
                     await asyncio.sleep(_GAP)
                 continue
             self._begun_at = asyncio.get_running_loop().time()
@@ -120,7 +122,7 @@ class StreamWriter:
             finally:
                 for run in runs:
                     run.lock.release()
-            # Behind the others, so that all runs have their turn.
+            # The run goes behind the others, so that all runs are served.
             self._dirty.update((run, None) for run in runs if run.is_dirty)
             if any(run.has_failed for run in runs):
                 await asyncio.sleep(pause)
@@ -129,7 +131,7 @@ class StreamWriter:
                 pause = _GAP
 
     async def _gather(self) -> None:
-        """Wait until the gap is over, or a caller waits."""
+        """Wait until the collecting time is over, or a caller waits."""
         left = self._begun_at + _GAP - asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(max(0.0, left)):
@@ -139,7 +141,7 @@ class StreamWriter:
         self._hurried.clear()
 
     async def _locked(self) -> list[RunStreams]:
-        """Return the runs of the next statement, with their locks. Runs that are locked by others come later."""
+        """Return the runs of the next statement, with their locks held. Runs that others have locked come later."""
         chosen: dict[str, RunStreams] = {}
         rows = size = 0
         for run in list(self._dirty):

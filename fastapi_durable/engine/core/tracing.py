@@ -1,7 +1,7 @@
 """OpenTelemetry: a span for each turn of a run and for each attempt of a step, linked to what started the run.
 
-Only the API is used, which FastAPI brings; spans go wherever the application's SDK sends them. Without one nothing is
-made, and nothing is stored. A replayed step makes no span, because it is not executed.
+Only the OpenTelemetry API is used, which FastAPI depends on. The application's SDK exports the spans. Without an SDK,
+no span is created, and no trace is stored. A replayed step creates no span, because it is not executed.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ _propagator = TraceContextTextMapPropagator()
 
 
 def current_traceparent() -> str | None:
-    """The W3C form of the span that is open here, for a run to remember; None if there is none."""
+    """Return the current span in W3C form, to be stored with a run. None if there is no span."""
     if not trace.get_current_span().get_span_context().is_valid:
         return None
     carrier: dict[str, str] = {}
@@ -41,12 +41,12 @@ def current_traceparent() -> str | None:
 
 
 def turn_span(run: Run) -> AbstractContextManager[Callable[[Exception], None]]:
-    """Surrounds one turn of a run; yields what to call with the error that the body raised, if it did."""
+    """Surround one turn of a run with a span. Yield a function that records the error of the body."""
     return _NO_SPAN if _is_off() else _turn_span(run)
 
 
 def with_step_spans(interceptors: tuple[StepInterceptor, ...]) -> tuple[StepInterceptor, ...]:
-    """The interceptors, with one that makes a span of each attempt of a step around them, if spans go anywhere."""
+    """Return the interceptors. If spans are exported, the outermost one creates a span for each attempt of a step."""
     return interceptors if _is_off() else (_step_span, *interceptors)
 
 
@@ -93,26 +93,26 @@ async def _step_span(execution: StepExecution) -> AsyncIterator[None]:
 
 
 def _ignore(error: Exception) -> None:
-    """There is no span to tell it."""
+    """There is no span, so the error is not recorded."""
 
 
 _NO_SPAN = nullcontext(_ignore)
 
 
 def _tell(span: Span, error: Exception) -> None:
-    # Of an exception that cannot be printed, the status tells what there is.
+    # If the exception cannot be printed, the status still names its class.
     with suppress(Exception):
         span.record_exception(error)
     span.set_status(Status(StatusCode.ERROR, f"{class_name(error)}: {text_of(error)}"))
 
 
 def _parent(traceparent: str | None) -> Context:
-    """What is stored counts, and not where the worker's task happened to be created."""
+    """Return the stored parent. The context in which the worker's task was created does not matter."""
     return Context() if traceparent is None else _propagator.extract({_HEADER: traceparent}, context=Context())
 
 
 def _is_off() -> bool:
-    # While there is no provider, asking for it looks into the environment each time: a twentieth of what a step costs.
+    # Without a provider, each request for one reads the environment, which costs a twentieth of a step.
     if not _NAMED and getattr(trace, "_TRACER_PROVIDER", trace) is None:
         return True
     return isinstance(trace.get_tracer_provider(), ProxyTracerProvider)

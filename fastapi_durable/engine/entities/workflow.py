@@ -1,9 +1,8 @@
 """Entities: one of the engine's own runs for each key, which executes operations one after the other.
 
-`entity:<name>:<key>` is the id of the run and the token of its signals. The transaction that records the sending of an
-operation also sends it, and the transaction that records its answer also answers. So an operation is executed once,
-however often its caller is replayed. After many operations the run restarts in place, with its state and an empty
-history.
+`entity:<name>:<key>` is the id of the run and the token of its signals. One transaction sends an operation and records
+the sending. Another one records the answer and delivers it. So an operation is executed once, however often its caller
+is replayed. After many operations the run restarts in place, with its state and an empty history.
 """
 
 from collections import deque
@@ -37,11 +36,11 @@ _REMEMBERED_IDS = 500
 
 
 async def live(ctx: WorkflowContext, input: EntityLife) -> None:
-    """Work off operations until the history is long enough."""
+    """Execute operations until the history is long enough, then restart in place."""
     turn = turn_of(ctx)
     definition = turn.kernel.entities.get(input.name)
     if definition is None:
-        # Another worker has it, or will have it: the operations wait.
+        # This worker does not know the entity. The operations wait for a worker that does.
         turn.block(EntityNotRegisteredError(input.name, sorted(turn.kernel.entities)))
     state, seen = input.state, deque(input.seen, maxlen=_REMEMBERED_IDS)
     for number in range(_OPERATIONS_PER_LIFE):
@@ -62,7 +61,7 @@ async def live(ctx: WorkflowContext, input: EntityLife) -> None:
 
 
 class Operation(Executed[Checkpoint]):
-    """One operation on the state: how it ended. What it changed counts only if it returned."""
+    """One operation on the state, and its outcome. Its changes count only if it returned."""
 
     def __init__(
         self, turn: Turn, seq: int, number: int, definition: EntityDefinition, state: Json, message: Message
@@ -78,7 +77,9 @@ class Operation(Executed[Checkpoint]):
 
     @property
     def execution_id(self) -> str:
-        """By the call that sent the operation: the entity's run counts its positions from again in each life."""
+        """Named after the call that sent the operation, because the positions of the entity's run begin again at each
+        restart.
+        """
         call = self._message.call
         return super().execution_id if call is None else f"{self.turn.run.id}:{call}"
 
@@ -86,7 +87,7 @@ class Operation(Executed[Checkpoint]):
         sent = {"op": self._message.op, "arg": self._message.arg}
         operation, started_at = self._definition.operations.get(self._message.op), self.turn.kernel.clock.now()
         if operation is None:
-            # Nothing is executed, and the name is the sender's: it makes no span, and no series of a metric.
+            # Nothing is executed, and the sender chose the name, so it must not create a span or a series of a metric.
             return await self.turn.hold(self.row(CheckpointStatus.FAILED, input=sent, error=self._unknown()))
         self.tell_start(1)
         outcome = await self._execute(operation)
@@ -109,7 +110,7 @@ class Operation(Executed[Checkpoint]):
         return recorded
 
     async def _execute(self, operation: StepDefinition) -> StepOutcome:
-        """Execute the operation, dependencies, interceptors and all."""
+        """Execute the operation with its dependencies and interceptors."""
         turn, definition, log = self.turn, self._definition, self.log_of(1)
         kernel, codec = turn.kernel, turn.kernel.codec
         label = f"operation {self._message.op!r} of entity {definition.name!r}"
@@ -164,7 +165,7 @@ def _bound(operation: StepDefinition, instance: object) -> StepDefinition:
 
 
 class ShownState(Primitive[None]):
-    """Records the state where it can be read from outside."""
+    """Publishes the state, so that it can be read from outside."""
 
     begins_effect = False
 
@@ -180,7 +181,7 @@ class ShownState(Primitive[None]):
 
 
 class Answer(Primitive[None]):
-    """Hands the outcome of an operation to the call that waits for it."""
+    """Delivers the outcome of an operation to the call that waits for it."""
 
     def __init__(self, turn: Turn, seq: int, number: int, reply: str, outcome: Checkpoint) -> None:
         super().__init__(turn, seq, f"reply:{number}")
@@ -198,11 +199,11 @@ class Answer(Primitive[None]):
         turn = self.turn
         async with turn.transaction() as transaction:
             await transaction.lock_name(signal_lock(self._reply))
-            # The entity before its caller, here as where an operation is sent.
+            # Lock the entity before its caller, in the same order as the sender.
             await own_run(turn, transaction)
             waiter = await transaction.find_signal_waiter(self._reply)
             if waiter is not None:
-                # Without one the caller has ended; nobody else will ever ask for this answer.
+                # If there is no waiter, the caller has ended, and no other call needs this answer.
                 answer = answer_of(self._outcome)
                 self._receiver = await deliver_to_waiter(transaction, waiter, answer, now=turn.kernel.clock.now())
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED))
@@ -212,14 +213,14 @@ class Answer(Primitive[None]):
 
 
 def answer_of(outcome: Checkpoint) -> Json:
-    """The stored shape of an answer, that of a child's completion."""
+    """Return the stored form of an answer, which is the form of a child's completion."""
     if outcome.status is CheckpointStatus.COMPLETED:
         return completion(RunStatus.COMPLETED, outcome.output["result"], None)
     return completion(RunStatus.FAILED, None, outcome.error or ErrorRecord(message="the operation failed"))
 
 
 def entity_workflow() -> WorkflowDefinition:
-    """The engine's own workflow that every entity is a run of."""
+    """Return the engine's own workflow, of which every entity is a run."""
     return WorkflowDefinition(
         name=WORKFLOW, version="1", function=live, input_type=EntityLife, output_type=type(None), origin=None
     )

@@ -1,1 +1,1 @@
-"""What operators do to runs."""
+"""The actions of operators on runs."""

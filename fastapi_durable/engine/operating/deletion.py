@@ -1,7 +1,7 @@
 """`engine.delete_run`: remove a run and everything below it.
 
-Children go before their parents, each run with all its rows in one transaction, so a crash leaves whole runs: the same
-call, made again, removes the rest. A live run is refused before anything is removed.
+Children are deleted before their parents, and each run with all its rows in one transaction. So a crash leaves whole
+runs, and the same call deletes the rest. A live run is refused before anything is removed.
 """
 
 import logging
@@ -44,7 +44,7 @@ async def delete_run(kernel: Kernel, run_id: str, *, force: bool = False) -> int
 
 
 async def _subtree(store: StateStore, root: Run) -> list[Run]:
-    """Children before their parents."""
+    """Return the run and its descendants, children before their parents."""
     found: dict[str, Run] = {}
     level = [root]
     while level:
@@ -78,6 +78,6 @@ async def _delete(kernel: Kernel, run_id: str) -> int:
         if run is None:
             return 0
         if not run.status.is_terminal:
-            # Retried by somebody else since it was looked at.
+            # Another operator has retried the run since it was read.
             raise RunStateError(run_id, run.status, "deleted: it was retried meanwhile. Cancel it first")
         return int(await transaction.delete_run(run_id))

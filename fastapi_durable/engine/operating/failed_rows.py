@@ -1,7 +1,7 @@
-"""Which rows of a failed run's history a retry gives up, so that the body does that work again.
+"""Finds the rows that a retry removes from the history of a failed run, so that the body does that work again.
 
-Which calls the run failed by was recorded when it ended (see `failure_attribution`). Here it is joined by what belongs
-to them: a deadline, the dispatch of a task, the children of a group, and what was undone.
+The calls by which the run failed were recorded when it ended (see `failure_attribution`). This module adds the rows
+that belong to them: a deadline, the dispatch of a task, the children of a group, and undone steps.
 """
 
 from collections.abc import Iterable, Sequence
@@ -22,18 +22,20 @@ _DEADLINE = "timeout:"
 
 @dataclass(frozen=True, slots=True)
 class GivenUp:
-    """Rows to remove, and children to requeue; a cancelled child only if its failed sibling had it cancelled."""
+    """Rows to remove, and children to requeue. A cancelled child is requeued only if it was cancelled because a sibling
+    failed.
+    """
 
     rows: dict[int, Checkpoint] = field(default_factory=dict)
     children: dict[str, bool] = field(default_factory=dict)
 
 
 def given_up(history: Sequence[Checkpoint], error: ErrorRecord | None) -> GivenUp:
-    """What a retry of the run gives up.
+    """Return what a retry of the run removes and requeues.
 
     Args:
-        error: With what the run failed. It names the positions, unless another system wrote it: then the rows are
-            given up whose failure it holds.
+        error: The error of the run. It names the positions, unless another system wrote it. In that case, the rows
+            whose failure it contains are removed.
     """
     found = GivenUp()
     by_seq = {row.seq: row for row in history if not is_trace(row)}
@@ -59,7 +61,9 @@ def _culprits(by_seq: dict[int, Checkpoint], error: ErrorRecord | None) -> list[
 
 
 def _give_up_undone(by_seq: dict[int, Checkpoint], found: GivenUp) -> None:
-    """A step that was undone is to be done again; one whose undo failed stands, and its undo is due again."""
+    """Remove the undone steps, so that they are executed again. A step whose undo failed stays, and its undo is
+    repeated.
+    """
     for row in by_seq.values():
         if row.seq < 0:
             found.rows[row.seq] = row
@@ -72,7 +76,7 @@ def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[
     found.rows[row.seq] = row
     before = by_seq.get(row.seq - 1)
     if before is not None and before.kind is CheckpointKind.SLEEP and before.name.startswith(_DEADLINE):
-        # The wait starts again, with a deadline of its own.
+        # The wait starts again, with a new deadline.
         found.rows[before.seq] = before
     if row.name.startswith(_TASK) and before is not None and before.name.startswith("task:dispatch:"):
         found.rows[before.seq] = before
@@ -88,7 +92,7 @@ def _give_up(row: Checkpoint, by_seq: dict[int, Checkpoint], verdicts: Sequence[
 
 
 def _give_up_call(row: Checkpoint, found: GivenUp) -> None:
-    """A call that succeeded, but was made because of a failure; or a race that one won."""
+    """Remove a call that succeeded but was made because of a failure, or a race that a failure won."""
     found.rows[row.seq] = row
     if row.name == RACE and isinstance(row.output, dict):
         for child_id in row.output.get("cancelled", ()):
@@ -96,13 +100,13 @@ def _give_up_call(row: Checkpoint, found: GivenUp) -> None:
 
 
 def _group_of(verdict: Checkpoint, by_seq: dict[int, Checkpoint]) -> str | None:
-    """Return the group of children that a verdict is about. Its position follows theirs."""
+    """Return the group of children to which a verdict belongs. The verdict's position follows theirs."""
     last = by_seq.get(verdict.seq - 1)
     return None if last is None else last.parallel_group
 
 
 def _failure(row: Checkpoint) -> ErrorRecord | None:
-    """With what the row failed: its own error, or that of the completion that it holds."""
+    """Return the error of a row: its own, or that of the completion in it."""
     if row.status is CheckpointStatus.FAILED:
         return row.error or ErrorRecord(message="failed")
     awaited = row.kind is CheckpointKind.SIGNAL and row.name.startswith((JOINED, _TASK, _REPLY))

@@ -1,7 +1,7 @@
 """`engine.fork`: a new run that begins with a copy of another one's history, up to a position.
 
-Names and ids in the copy that the engine made of the old run's id are made of the new one's, as the body will ask for
-them. A step that was undone is not copied, and neither is anything unfinished: the new run does that itself.
+The engine derives some names and ids from the run's id. In the copy they are derived from the new id, because the body
+will ask for those. Undone steps and unfinished rows are not copied: the new run executes these itself.
 """
 
 import re
@@ -67,9 +67,10 @@ async def _fork(kernel: Kernel, source: Run, wanted: Run, from_step: int) -> Run
 
 
 def copied(run_id: str, new_id: str, history: Iterable[Checkpoint], from_step: int) -> Iterator[Checkpoint]:
-    """The rows of the new run's history."""
+    """Return the rows of the new run's history."""
     rows = {row.seq: row for row in history}
-    # Calls of branches have no place among the body's own; what had ended when the position was reached counts.
+    # Calls of branches have no place among the positions of the body. Copy those that had ended when the body reached
+    # the position.
     later = [row.enqueued_at or row.started_at for row in rows.values() if from_step <= row.seq < FIRST_BRANCH_SEQ]
     boundary = min(later, default=None)
     for row in rows.values():
@@ -86,7 +87,7 @@ def copied(run_id: str, new_id: str, history: Iterable[Checkpoint], from_step: i
 
 
 def renamed(name: str, run_id: str, new_id: str) -> str:
-    """A row's name, made of the new run's id where the engine made it of the old one's."""
+    """Return the name of a row, with the new run's id where the engine used the old one."""
     made_of = ((_MADE_OF_RUN_ID, run_id), (_EVENT_OF_RUN_ID, run_id), (_UPDATE_OF_CHAIN, root_of(run_id)))
     for pattern, old_id in made_of:
         found = re.compile(pattern.format(run_id=re.escape(old_id)))

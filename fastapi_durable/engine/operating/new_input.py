@@ -58,7 +58,7 @@ async def _start(kernel: Kernel, run_id: str, definition: WorkflowDefinition, wa
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         for name in sorted([child_token(run_id), *names_of_beginning(definition, wanted)]):
             await transaction.lock_name(name)
-        # What it continued as is locked with it: two runs must not do the same work.
+        # The run that it continued as is locked with it, because two runs must not do the same work.
         living = await lock_head(transaction, run_id)
         if living is None:
             raise RunNotFoundError(run_id)

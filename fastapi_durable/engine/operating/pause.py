@@ -1,10 +1,10 @@
 """`service.pause` and `service.resume`: an operator holds one run, and lets it continue.
 
-A paused run has the engine's tag `PAUSED_TAG`, and no status of its own: everything that can happen to a run can
-happen to it. The worker that drives it stops at its next call. A worker that claims it later, because something was
-delivered or its process died, suspends it again (`RunDriver`). One transaction writes the tag and the wake-up that
-makes a turn in progress read it, so a crash leaves the run either paused or not. The wake-up's count refuses an ending
-that was about to be written, and the run's lock orders what operators do at the same time.
+A paused run has the engine's tag `PAUSED_TAG` and no status of its own, so everything else can still happen to it. The
+worker that drives it stops at its next call. A worker that claims it later, after a delivery or a crash, suspends it
+again (`RunDriver`). One transaction writes the tag and a wake-up, so a crash leaves the run either paused or not. The
+wake-up makes a turn in progress read the tag: its count refuses an ending that was about to be written. The run's lock
+orders operators that act at the same time.
 """
 
 from datetime import datetime
@@ -25,7 +25,7 @@ _BEGINS_AT: Final = "begins_at"
 
 
 async def pause(kernel: Kernel, run_id: str) -> Run:
-    """Hold a run, or the run as which it continued.
+    """Pause a run, or the run that it continued as.
 
     Returns:
         The run as it is now.
@@ -42,7 +42,7 @@ async def pause(kernel: Kernel, run_id: str) -> Run:
 
 
 async def resume(kernel: Kernel, run_id: str) -> Run:
-    """Let a paused run, or the run as which it continued, continue. A run that is not paused stays as it is.
+    """Resume a paused run, or the run that it continued as. A run that is not paused stays as it is.
 
     Returns:
         The run as it is now.
@@ -59,8 +59,8 @@ async def resume(kernel: Kernel, run_id: str) -> Run:
 
 
 async def _pause(kernel: Kernel, run_id: str) -> Run:
-    # Names come before runs. The workflow and the tags of a run that follows may differ; then the second look of the
-    # run that waits for its turn finds the place.
+    # Names are locked before runs. A run that continued this one may have another workflow or other tags, and so
+    # another gate. Then the poll of the run that waits there finds the free slot.
     known = await head_of(kernel.store, run_id)
     gate = None if known is None else gate_of(known)
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
@@ -84,7 +84,7 @@ async def _pause(kernel: Kernel, run_id: str) -> Run:
             await transaction.wake_run(run.id, now=now)
         await leave_trace(transaction, run.id, PAUSE_TRACE, await _details(transaction, run), now=now)
         if gate is not None and gate == gate_of(run):
-            # A free place that it was woken for is the next one's.
+            # If the run was woken for a free slot, the next run gets that slot.
             await leave_gate(transaction, kernel.clock, run)
         return await transaction.find_run(run.id) or run
 
@@ -101,18 +101,20 @@ async def _resume(kernel: Kernel, run_id: str) -> Run:
         now = kernel.clock.now()
         changes: RunChanges = {"tags": tuple(tag for tag in run.tags if tag != PAUSED_TAG)}
         if run.status is RunStatus.SUSPENDED:
-            # What it waits for may have come: it looks. Only a run that has not begun knows nothing of its own delay.
+            # Wake the run, because its delivery may have come. A run that has not begun keeps the delay of its start.
             changes["wake_at"] = max(now, await _beginning(transaction, run) or now)
         await transaction.update_run(run.id, changes)
         if run.status is RunStatus.RUNNING:
-            # Its turn may be about to put it to rest.
+            # Its turn may be about to suspend it.
             await transaction.wake_run(run.id, now=now)
         await leave_trace(transaction, run.id, "resume", {}, now=now)
         return await transaction.find_run(run.id) or run
 
 
 async def _details(transaction: StoreTransaction, run: Run) -> dict[str, int]:
-    """What a resume has to know of a run that waits for the delay of its start: nothing else tells of that."""
+    """Return what the trace of a pause records: when a run that has not begun was to begin. Nothing else stores
+    that.
+    """
     if run.status is not RunStatus.SUSPENDED or run.wake_at is None:
         return {}
     has_begun = await has_history(transaction, run.id)
@@ -121,7 +123,7 @@ async def _details(transaction: StoreTransaction, run: Run) -> dict[str, int]:
 
 
 async def _beginning(transaction: StoreTransaction, run: Run) -> datetime | None:
-    """When a run begins that was paused before its delay was over; None: it was not."""
+    """Return when the run begins, if it was paused during the delay of its start. Otherwise None."""
     traces = await transaction.list_checkpoints_by_name_prefix(run.id, [f"operator:{PAUSE_TRACE}"])
     latest = min(traces, key=lambda trace: trace.seq, default=None)
     details = None if latest is None else latest.output

@@ -1,8 +1,8 @@
 """`engine.retry`: take a run out of its failure and let it continue.
 
-One transaction: what failed is removed from the history together with what was undone, the children whose failure the
-run met are requeued with it, and the run is pending again. A crash before the commit leaves all of it as it was; a
-second operator finds the run pending and is refused.
+One transaction removes the failed and the undone rows from the history, requeues the children that failed the run, and
+makes the run pending. A crash before the commit changes nothing. A second operator finds the run pending and is
+refused.
 """
 
 from typing import Any
@@ -80,11 +80,12 @@ async def _requeue_tree(kernel: Kernel, transaction: StoreTransaction, run: Run,
         "updated_at": now,
     }
     if run.expires_at is not None:
-        # Its time has run while it was failed; it gets the same span again.
+        # Its timeout continued while it was failed, so it gets the same span again.
         changes["expires_at"] = now + (run.expires_at - run.created_at)
     await transaction.update_run(run.id, changes, statuses=(run.status,))
     if is_hop(run.id):
-        # It lives again: the other ids of its chain mean it. Its ending had taken the chain's waiter away.
+        # The run is live again, so the other ids of its chain must address it. Its ending had removed the chain's
+        # waiter.
         await lead_chain(transaction, run)
     await transaction.wake_run(run.id, now=now)
     await leave_trace(transaction, run.id, "retry", details, now=now)
@@ -93,7 +94,7 @@ async def _requeue_tree(kernel: Kernel, transaction: StoreTransaction, run: Run,
 async def _requeue_child(
     kernel: Kernel, transaction: StoreTransaction, child_id: str, with_cancelled: bool, seen: set[str]
 ) -> None:
-    """Requeue what the child's chain came to, unless the parent will find a success, or is to wait, anyway."""
+    """Requeue the last run of the child's chain, unless a retry of the child has completed or is still open."""
     child = await lock_head(transaction, child_id)
     if child is None or child.id in seen:
         return

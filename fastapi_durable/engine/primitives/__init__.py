@@ -1,1 +1,1 @@
-"""What a workflow's body can call, one primitive a file: look up, decide, act, record."""
+"""The calls of a workflow's body, one primitive in each file: look up, decide, act, record."""

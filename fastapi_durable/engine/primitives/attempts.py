@@ -1,4 +1,5 @@
-"""Attempts: repeated until one succeeds or none is left. Each failure is recorded before the wait for the next attempt.
+"""Attempts of a call, until one succeeds or none is left. Each failure is recorded before the wait for the next
+attempt.
 
 Live events report what is stored: the start of each attempt, and how the last one ended.
 """
@@ -22,14 +23,14 @@ _log = logging.getLogger("fastapi_durable")
 
 
 class Attempted(Executed[Any]):
-    """A call of the user's function that is tried several times; `attempt` is one try.
+    """A call of a function of the application with several attempts.
 
     Args:
         value: Its input, or None.
 
     Attributes:
-        called: What the function is in messages.
-        input: The encoded input, once an attempt is to be made.
+        called: How messages call the function.
+        input: The encoded input, set before the first attempt.
     """
 
     needs_output_only = True
@@ -46,14 +47,14 @@ class Attempted(Executed[Any]):
 
     @abstractmethod
     async def attempt(self, number: int, started_at: datetime, earlier: tuple[Json, ...]) -> Checkpoint | StepOutcome:
-        """Execute one attempt; returns the success, recorded or held, or how it failed.
+        """Execute one attempt. Return its success, recorded or held, or how it failed.
 
         Args:
-            earlier: Events that tell of earlier attempts, to be recorded with this one.
+            earlier: Events about earlier attempts, recorded with this one.
         """
 
     async def act(self) -> Checkpoint:
-        """Try until an attempt succeeds or none is left.
+        """Repeat attempts until one succeeds or none is left.
 
         Raises:
             SerializationError: the input has no JSON form.
@@ -69,7 +70,7 @@ class Attempted(Executed[Any]):
                 failed = recorded.attempts
                 await self._wait_for_retry(recorded)
             elif recorded is not None and recorded.status is CheckpointStatus.RUNNING:
-                # Its process died, or lost the lease, before it knew the outcome.
+                # The process died, or lost the lease, before it recorded the outcome.
                 failed = recorded.attempts - 1
             number = failed + 1
             earlier = attempts_before(recorded)
@@ -84,13 +85,13 @@ class Attempted(Executed[Any]):
             if recorded.status.is_finished:
                 self.tell_end(recorded, recorded.output)
                 return recorded
-            # The attempt is recorded, so a worker that stops can leave the next one to another.
+            # The attempt is recorded, so a worker that stops can leave the next attempt to another worker.
             turn.life.check_open()
 
     def success(
         self, output: Json, number: int, started_at: datetime, earlier: tuple[Json, ...], events: tuple[Json, ...]
     ) -> Checkpoint:
-        """The row of an attempt that succeeded."""
+        """Return the row of a successful attempt."""
         return self.row(
             CheckpointStatus.COMPLETED,
             input=self.input,
@@ -101,13 +102,13 @@ class Attempted(Executed[Any]):
         )
 
     def failed(self, error: BaseException, events: tuple[Json, ...] = ()) -> StepOutcome:
-        """How an attempt ended that raised an error."""
+        """Return the outcome of an attempt that raised an error."""
         return StepOutcome(error=error_record(error, retryable=self.retryable(error)), events=events)
 
     def retryable(self, error: BaseException) -> bool | None:
-        """False: the error ends the attempts. None leaves it to their number."""
+        """Return False if the error ends the attempts. None: their number decides."""
         kind: type[BaseException] = type(error)
-        # Another attempt would meet the same obstacle, unless it returns what is declared.
+        # Another attempt would fail in the same way. Only a result that does not fit its type may differ next time.
         if issubclass(kind, (InjectionError, OutsideWorkflowError)):
             return False
         if issubclass(kind, SerializationError) and not attribute_of(error, "misfit"):
@@ -127,7 +128,7 @@ class Attempted(Executed[Any]):
     async def _keep_failure(
         self, outcome: StepOutcome, number: int, started_at: datetime, earlier: tuple[Json, ...]
     ) -> Checkpoint:
-        """The row of an attempt that failed, and is the last one, or waits for the next."""
+        """Record a failed attempt: as the last one, or as one that waits for the next."""
         kernel, policy = self.turn.kernel, self.policy
         error = storable_record(outcome.error or ErrorRecord(message="the step failed"))
         status, wake_at = CheckpointStatus.FAILED, None
@@ -147,7 +148,7 @@ class Attempted(Executed[Any]):
         return await (self.turn.hold(row) if status.is_finished else self.turn.record(row))
 
     async def _wait_for_retry(self, recorded: Checkpoint) -> None:
-        """Return when the retry is due; a wait that is not short suspends the run instead."""
+        """Return when the retry is due. A longer wait suspends the run instead."""
         clock = self.turn.kernel.clock
         remaining = None if recorded.wake_at is None else recorded.wake_at - clock.now()
         if remaining is None or remaining.total_seconds() <= 0:

@@ -1,4 +1,4 @@
-"""`ctx.gather`: concurrent branches that are numbered by their place in the call."""
+"""`ctx.gather`: concurrent branches, numbered by their place in the call."""
 
 import asyncio
 import inspect
@@ -28,7 +28,7 @@ async def gather_branches(
 
 
 def results_of(outcomes: Sequence[Any]) -> list[Any]:
-    """The outcomes of `asyncio.gather(..., return_exceptions=True)`, or one error for all that failed.
+    """Return the results of `asyncio.gather(..., return_exceptions=True)`, or raise one error for all failures.
 
     Raises:
         GatherError: one or more are exceptions.
@@ -72,7 +72,7 @@ def begin(branch: Coroutine[Any, Any, Any], entering: Coroutine[Any, Any, Any]) 
 
 
 async def cancel_and_wait(tasks: Sequence["asyncio.Task[Any]"]) -> None:
-    """Cancel tasks, and wait until they are gone: they give up what they wait for, or are about to leave a waiter."""
+    """Cancel tasks, and wait until they have ended: each of them removes its waiter, or may be about to store one."""
     for task in tasks:
         task.cancel()
     if unfinished := [task for task in tasks if not task.done()]:
@@ -80,10 +80,11 @@ async def cancel_and_wait(tasks: Sequence["asyncio.Task[Any]"]) -> None:
 
 
 async def as_branch(branch: Coroutine[Any, Any, Any]) -> Any:
-    """What a branch returns. It fails by whatever it raises, also by what would end its task otherwise.
+    """Return the result of a branch. Everything that it raises is a failure, including errors that would end its task
+    silently.
 
     Raises:
-        RuntimeError: that was no `Exception`; it is named.
+        RuntimeError: the branch raised something that is not an `Exception`. The message names it.
     """
     try:
         return await branch

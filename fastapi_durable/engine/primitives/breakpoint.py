@@ -1,6 +1,6 @@
 """`ctx.breakpoint`: a run that stops until an operator lets it continue.
 
-Its row and its waiter are one transaction, and so are taking the waiter, completing the row and waking the run.
+One transaction writes its row and its waiter. Another one removes the waiter, completes the row and wakes the run.
 """
 
 from fastapi_durable.engine.core.kernel import Kernel
@@ -15,12 +15,12 @@ _NAME = "breakpoint"
 
 
 def breakpoint_name(label: str | None) -> str:
-    """What is recorded of a breakpoint with this label."""
+    """Return the recorded name of a breakpoint with this label."""
     return _NAME if label is None else f"{_NAME}:{label}"
 
 
 class Breakpoint(LockedWait[None]):
-    """Returns once an operator let the run continue from here."""
+    """Returns when an operator lets the run continue."""
 
     def __init__(self, turn: Turn, seq: int, label: str | None) -> None:
         super().__init__(turn, seq, breakpoint_name(label))
@@ -38,7 +38,7 @@ class Breakpoint(LockedWait[None]):
 
 
 async def pass_breakpoint(kernel: Kernel, run_id: str, label: str | None) -> bool:
-    """Let a run continue from the first breakpoint at which it stands; False if it stands at none."""
+    """Let a run continue from the first breakpoint at which it waits. Return False if it waits at none."""
     async with kernel.store.transaction(timeout=kernel.config.transaction_timeout) as transaction:
         await transaction.lock_run(run_id)
         rows = await transaction.list_checkpoints_by_name_prefix(run_id, [breakpoint_name(label)])

@@ -45,7 +45,7 @@ _OTHER_CODE = "run_id_taken"
 
 
 class Child(LockedWait[Any]):
-    """Starts the child, or joins a run of its id, and returns its result.
+    """Starts the child, or joins an existing run of its id, and returns its result.
 
     Raises:
         ChildFailedError: it failed, was cancelled, timed out or died.
@@ -63,7 +63,7 @@ class Child(LockedWait[Any]):
     async def receive(self) -> Checkpoint | None:
         received = await super().receive()
         if received is None:
-            # The child may have been created: it wants to be driven.
+            # The child may have been created, so notify the workers.
             self.turn.kernel.notifications.work_available()
         return received
 
@@ -103,7 +103,7 @@ class Child(LockedWait[Any]):
                     return await settle(CheckpointStatus.COMPLETED, output=ending)
             case Created(child):
                 pass
-        # It may be a later run of the chain that the request names.
+        # The child may be a later run of the chain of the requested id.
         waiter = replace(self.waiter, token=child_token(child.id))
         other = await transaction.find_signal_waiter(waiter.token)
         if other is not None and other != waiter:
@@ -131,7 +131,7 @@ class Child(LockedWait[Any]):
 
 
 async def _ending(transaction: StoreTransaction, child: Run) -> dict[str, Any] | None:
-    """How the child ended, unless it lives, or a retry of it may still bring a success."""
+    """Return how the child ended. None if it is live, or if a retry of it may still succeed."""
     if not child.status.is_terminal:
         return None
     if child.status is not RunStatus.COMPLETED:
@@ -146,7 +146,7 @@ class SpawnedChild(Primitive[str]):
     """Starts the child, unless a run of its id exists, and returns the id without waiting.
 
     Raises:
-        ChildFailedError: it is one of a bounded singleton, and no more of its key may wait.
+        ChildFailedError: the child belongs to a bounded singleton, and no more runs of its key may wait.
     """
 
     def __init__(self, turn: Turn, seq: int, request: ChildRequest) -> None:
@@ -189,7 +189,9 @@ class SpawnedChild(Primitive[str]):
 
 
 async def _know_queue(turn: Turn, request: ChildRequest) -> None:
-    """Before the child exists: a replay does not ask again, so a queue that is given up later fails no run."""
+    """Check the queue before the child exists. A replay does not check again, so removing a queue later fails no
+    run.
+    """
     queue, _ = place_in_queue(turn.kernel.queues, request.queue, request.fairness_key)
     await turn.persist(partial(know_queue, turn.kernel, turn.run.namespace, queue))
 

@@ -1,4 +1,4 @@
-"""The run that a body means by a child: it is created, or a run of its id is joined."""
+"""Finds the run that a body requests as a child: a new run, or an existing run of this id."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from fastapi_durable.store.base import StoreTransaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildRequest:
-    """A child as the body asks for it; `input` is encoded."""
+    """A child as the body requests it. `input` is encoded."""
 
     run_id: str
     definition: WorkflowDefinition
@@ -28,26 +28,26 @@ class ChildRequest:
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """There was no run of this id."""
+    """There was no run of this id, so it was created."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The run that existed already, or the run that it has continued as since. It is locked."""
+    """A run of this id existed. `run` is that run, or the run that it continued as. It is locked."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """The run that existed already, which is not the one that the body means."""
+    """A run of this id existed, but with another workflow or namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """There was no run of this id, and none may begin."""
+    """There was no run of this id, and no new one may begin."""
 
     error: ErrorRecord
 
@@ -55,7 +55,7 @@ class Refused:
 async def resolve_child(
     turn: Turn, transaction: StoreTransaction, request: ChildRequest, wanted: Run
 ) -> Created | Joined | Taken | Refused:
-    """See that the child exists; the transaction holds the names of its beginning."""
+    """Make sure that the child exists. The transaction holds the names that a new run locks."""
     try:
         run, created = await admit(transaction, request.definition, wanted)
     except SingletonQueueFullError as error:
@@ -77,12 +77,12 @@ async def adopt(turn: Turn, transaction: StoreTransaction, seq: int, run: Run) -
         return
     if not await descends(transaction, turn.run, run):
         await transaction.update_run(run.id, {"parent_run_id": turn.run.id, "parent_seq": seq})
-    # A driver that is about to end the child without telling anybody finds that something happened.
+    # The wake-up refuses the ending of a driver that read the child before it had a parent to notify.
     await transaction.wake_run(run.id, now=turn.kernel.clock.now())
 
 
 def new_child(turn: Turn, seq: int, request: ChildRequest) -> Run:
-    """The run that the position `seq` asks for."""
+    """Return the run that the call at position `seq` requests."""
     parent = turn.run
     return new_run(
         turn.kernel,

@@ -1,7 +1,7 @@
 """Sagas: undo what a run has done, in reverse order, when it fails or is cancelled with compensation.
 
 An undo is a step like any other, with its own retries, recorded at the negative position that belongs to the step it
-undoes. One that fails for good is recorded and passed over: the others are undone all the same.
+undoes. An undo that fails for good is recorded, and the other steps are undone all the same.
 """
 
 import asyncio
@@ -38,11 +38,11 @@ class CompensatedStep(Step):
         self._undo = undo
 
     async def perform(self) -> Any:
-        """See `Step`; what is to be undone is noted once the step has succeeded."""
+        """See `Step`. The undo is noted once the step has succeeded."""
         try:
             result = await super().perform()
         except asyncio.CancelledError:
-            # A step that was given up may have come to its end in its thread all the same.
+            # An abandoned step may still have completed in its thread.
             self._note_success()
             raise
         self._note_success()
@@ -63,10 +63,10 @@ class CompensatedStep(Step):
 
 
 async def unwind(turn: Turn, compensations: list[Compensation]) -> None:
-    """Undo, the latest first.
+    """Undo the completed steps, the latest first.
 
-    That is the order in which the body came by them in this turn: on every replay, what a step was built on comes
-    before it. Times would not say so: two steps end in one millisecond, and clocks of two machines differ.
+    The order is that in which the body received their results in this turn. So a step is undone before the steps that
+    it depended on. Times could not decide: two steps may end in one millisecond, and the clocks of two machines differ.
     """
     for due in reversed(compensations):
         definition = replace(due.undo, name=f"compensate:{due.step}")

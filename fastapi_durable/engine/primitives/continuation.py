@@ -1,9 +1,9 @@
 """`ctx.continue_as_new`: end a run and start the next one with an empty history, in one transaction.
 
-The new run takes over what belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A waiting
-parent now waits for the new run. A singleton run with the same key keeps its slot. With another key, it frees the slot,
-and waits for one of the new key before its first turn. Accepted updates that were not received yet are kept under the
-chain's name, so the same commit gives them to the new run.
+The new run takes over everything that belongs to the chain: namespace, tags, attributes, priority, parent and expiry. A
+waiting parent now waits for the new run. A singleton run with the same key keeps its slot. With another key, it frees
+the slot, and waits for one of the new key before its first turn. Accepted updates that were not received yet are kept
+under the chain's name, so the same commit gives them to the new run.
 """
 
 from collections.abc import Collection, Sequence
@@ -33,7 +33,7 @@ async def continue_run(
     token: str,
     checkpoints: Sequence[PreparedCheckpoint],
 ) -> bool:
-    """Complete `run` and create its successor; False if the run is not as the caller knows it.
+    """Complete `run` and create its successor. Return False if the run has changed since the caller read it.
 
     Args:
         checkpoints: What the run recorded last, stored by the same commit.
@@ -43,7 +43,8 @@ async def continue_run(
     async with store.transaction() as transaction:
         await transaction.lock_name(child_token(run.id))
         if gate is not None and moves:
-            # Like any ending that frees a slot: a run that comes to the gate meanwhile must not miss the wake.
+            # Lock the gate, like every ending that frees a slot: a run that comes to the gate meanwhile must not miss
+            # its wake-up.
             await transaction.lock_name(gate)
         await lock_waiting_runs(transaction, run.id)
         stored = await transaction.lock_run(run.id)
@@ -58,7 +59,7 @@ async def continue_run(
         if stored is None or not completed:
             return False
         successor = run_like(
-            # The attributes as they are stored: the body may have changed them in this very turn.
+            # Read the stored attributes, because the body may have changed them in this turn.
             replace(run, search_attributes=stored.search_attributes),
             clock,
             run_id=next_run_id(run.id),
@@ -68,13 +69,14 @@ async def continue_run(
             input=input,
             tags=tags,
         )
-        # Not admitted: it takes the place of a run that ends in this transaction.
+        # The singleton's limit is not checked: the new run replaces a run that ends in this transaction.
         await transaction.create_run(successor)
         if not moves:
             await transfer_slot(transaction, run, successor)
         await transaction.remove_signal_waiters_of_run(run.id)
         if moves:
-            # Behind the removal of the slot, and in one transaction with it: after a crash both are done, or neither.
+            # Wake the next run after the removal of the slot, and in the same transaction, so that a crash leaves both
+            # or neither.
             await leave_gate(transaction, clock, run)
         await lead_chain(transaction, successor)
         waiter = await transaction.take_signal_waiter(child_token(run.id))

@@ -36,7 +36,7 @@ _ENDED = "entity_ended"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """An operation as it is asked for; `arg` is encoded."""
+    """An operation as the caller requests it. `arg` is encoded."""
 
     entity: str
     key: str
@@ -46,12 +46,12 @@ class Call:
 
     @property
     def sent(self) -> Json:
-        """What the caller's history tells of it."""
+        """Return the operation as the caller's history records it."""
         return {"op": self.operation, "arg": self.arg}
 
 
 def checked_call(kernel: Kernel, entity: str, key: str, operation: str, arg: Any, *, given: bool) -> Call:
-    """Return the call, checked as far as this engine knows the entity. An unknown operation is left to the entity.
+    """Return the call, checked as far as this engine knows the entity. The entity itself refuses an unknown operation.
 
     Raises:
         InputValidationError: the key cannot be stored, or the input does not fit the operation.
@@ -81,7 +81,7 @@ class EntityCall(Wait[Any]):
     """Sends an operation and waits for its result.
 
     Raises:
-        EntityOperationError: it failed; the entity's state is what it was before.
+        EntityOperationError: the operation failed. The entity's state did not change.
     """
 
     def __init__(self, turn: Turn, seq: int, call: Call) -> None:
@@ -94,7 +94,7 @@ class EntityCall(Wait[Any]):
         return SignalWaiter(token=self._reply, run_id=self.turn.run.id, seq=self.seq)
 
     async def receive(self) -> Checkpoint | None:
-        """The waiter is left with the operation; after that, only the answer is missing."""
+        """See `Wait`. The waiter is stored together with the operation."""
         if self.begun is None:
             self.begun = await self._send()
             self.turn.history.add(self.begun)
@@ -109,7 +109,7 @@ class EntityCall(Wait[Any]):
             await transaction.lock_name(signal_lock(self._reply))
             sent = await transaction.find_checkpoint(turn.run.id, self.seq)
             if sent is not None:
-                # By this very call, whose commit was not heard of.
+                # An earlier try of this call wrote it. Its commit was not confirmed.
                 return sent
             sender = turn.history.positions.step_id(self.seq)
             ended = await _send(turn.kernel, transaction, run_id, turn.run.namespace, call, sender, reply=self._reply)
@@ -132,7 +132,7 @@ class EntityCall(Wait[Any]):
 
 
 class EntitySignal(Primitive[None]):
-    """Sends an operation, and does not wait for its result.
+    """Sends an operation without waiting for its result.
 
     Raises:
         EntityOperationError: an operator ended the entity.
@@ -206,7 +206,7 @@ async def _send(
     reply: str | None = None,
     operation_id: str | None = None,
 ) -> Run | None:
-    """Create the entity if need be, and hand it the operation; the entity's run instead if that has ended."""
+    """Create the entity if needed, and send it the operation. Return the entity's run if that has ended."""
     now = kernel.clock.now()
     life = EntityLife(name=call.entity, key=call.key)
     created = engine_run(kernel, WORKFLOW, life.model_dump(mode="json"), run_id=run_id, namespace=namespace)

@@ -1,4 +1,4 @@
-"""What entities and their callers say to each other, and where."""
+"""The messages between entities and their callers, and their tokens."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ STATE = "event:state"
 
 
 class EntityLife(BaseModel):
-    """The input of an entity's run; `state` is None before the first operation."""
+    """The input of an entity's run. `state` is None before the first operation."""
 
     name: str
     key: str
@@ -23,9 +23,9 @@ class Message(BaseModel):
     """An operation on its way to its entity.
 
     Attributes:
-        reply: The token on which the caller waits; None: nobody does.
-        id: What the caller calls the operation; one of a known id is passed over.
-        call: Names the call that sent it, the same on every replay.
+        reply: The token on which the caller waits. None: no caller waits.
+        id: Id of the operation, chosen by the caller. An operation with a known id is skipped.
+        call: Id of the call that sent it, the same on every replay.
     """
 
     op: str

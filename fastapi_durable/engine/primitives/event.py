@@ -34,17 +34,17 @@ from fastapi_durable.store.base import StoreTransaction
 
 _NAME_LIMIT = 200
 _TOKEN_LIMIT = 2400
-"""Bytes; PostgreSQL indexes no longer key."""
+"""In bytes. PostgreSQL cannot index a longer key."""
 
 _PAGE = 200
 _PRUNED_AT_ONCE = 100
 
 
 def checked_event_name(name: Any) -> str:
-    """`name`, if every database can hold it.
+    """Return `name`, if every database can store it.
 
     Raises:
-        InputValidationError: it cannot.
+        InputValidationError: a database cannot store it.
     """
     if not fits_index(name, _NAME_LIMIT):
         raise InputValidationError(f"the name of an event must be {index_rule(_NAME_LIMIT)}, got {shown(name)}")
@@ -57,7 +57,7 @@ def checked_event_name(name: Any) -> str:
 
 
 def event_token(name: str, match: Mapping[str, Json], run_id: str, seq: int) -> str:
-    """The token of one waiting position; it holds what the waiter wants.
+    """Return the token of one waiting position. It contains the `match` of the waiter.
 
     Raises:
         InputValidationError: `match` is too large.
@@ -73,16 +73,16 @@ def event_token(name: str, match: Mapping[str, Json], run_id: str, seq: int) -> 
 
 
 class AwaitedEvent(LockedWait[Any]):
-    """The payload of the next event of this name whose top level equals `match`.
+    """Waits for the payload of the next event of this name that has the values of `match` at its top level.
 
     A kept event that fits wins over a deadline that has passed.
 
     Args:
-        deadline_seq, timeout: Of a bounded wait.
+        deadline_seq, timeout: Position of the deadline, and limit of the wait.
         declared: The type of the payload.
 
     Raises:
-        SignalTimeoutError: none came in time.
+        SignalTimeoutError: no event came in time.
         SerializationError: the payload does not fit the declared type.
     """
 
@@ -113,7 +113,7 @@ class AwaitedEvent(LockedWait[Any]):
         return SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
 
     async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:
-        """Give it to a run that has begun to wait for it since it came, or keep it for the first that will."""
+        """Give the event to a run that has begun to wait since it came, or keep it for the next run that waits."""
         event = Event(
             id=f"{self.turn.run.id}#{self.seq}",
             name=self._event,
@@ -153,7 +153,7 @@ class AwaitedEvent(LockedWait[Any]):
 async def _take_kept(
     transaction: StoreTransaction, namespace: str, name: str, match: Mapping[str, Json], *, since: datetime
 ) -> BufferedEvent | None:
-    """Remove and return the namespace's oldest kept event that matches, however many others are older."""
+    """Remove and return the oldest kept event of the namespace that matches. Older events that do not match stay."""
     last: BufferedEvent | None = None
     while True:
         page = await transaction.list_buffered_events(scoped(namespace, name), limit=_PAGE, after=last)
@@ -183,7 +183,7 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
             return PublishedEvent(event_id=event.id, duplicate=True)
         waiters = await _waiters_for(transaction, event, kernel.config.namespace)
         receivers: list[Run] = []
-        # In one order everywhere, so that two publishers do not wait for each other's runs.
+        # Lock the runs in the same order everywhere, so that two publishers cannot block each other.
         for waiter in sorted(waiters, key=lambda waiter: (waiter.run_id, waiter.seq)):
             receiver = await deliver_to_waiter(transaction, waiter, event.payload, now=event.published_at)
             if receiver is not None:
@@ -199,7 +199,7 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
     for receiver in receivers:
         tell_receiver(kernel.notifications, receiver)
     if once or keep:
-        # What adds a row takes old ones away, so the table stays as small as the events of one `event_ttl`.
+        # Each insert also deletes expired rows, so the table stays as small as the events of one `event_ttl`.
         await kernel.store.prune_buffered_events(event.published_at - kernel.config.event_ttl, limit=_PRUNED_AT_ONCE)
     for refusal in refused:
         report(kernel, refusal)
@@ -213,8 +213,8 @@ async def publish_event(kernel: Kernel, event: Event, *, once: bool, buffer: boo
 
 
 async def _keep(transaction: StoreTransaction, event: Event, namespace: str) -> None:
-    """Keep one copy of an event for the first run of the namespace that will want it."""
-    # The id is the row's key, whatever the event's name is.
+    """Keep one copy of an event for the first run of the namespace that waits for it."""
+    # The row's key contains the name, because ids of events are unique only within a name.
     kept_id, name = scoped(namespace, f"{event.name}:{event.id}"), scoped(namespace, event.name)
     await transaction.buffer_event(
         BufferedEvent(id=kept_id, name=name, payload=event.payload, published_at=event.published_at)
@@ -222,7 +222,7 @@ async def _keep(transaction: StoreTransaction, event: Event, namespace: str) -> 
 
 
 async def _waiters_for(transaction: StoreTransaction, event: Event, namespace: str | None) -> list[SignalWaiter]:
-    """Those that want the event, of one namespace or of all."""
+    """Return the waiters that match the event, of one namespace or of all."""
     store = transaction if namespace is None else transaction.with_scope(namespace)
     prefix, found = _prefix(event.name), []
     after: str | None = None
@@ -235,14 +235,18 @@ async def _waiters_for(transaction: StoreTransaction, event: Event, namespace: s
 
 
 def matches(match: Mapping[str, Json], payload: Json) -> bool:
-    """Whether each key of `match` is in the payload's top level with an equal value; an empty match fits anything."""
+    """Return whether the payload's top level has each key of `match` with an equal value. An empty match fits
+    anything.
+    """
     if not match:
         return True
     return isinstance(payload, dict) and all(same_json(wanted, payload.get(key)) for key, wanted in match.items())
 
 
 def same_json(one: Json, other: Json) -> bool:
-    """Equal as JSON values: whatever the order of keys, 1 equal to 1.0, and true not equal to 1."""
+    """Return whether two JSON values are equal. The order of keys does not matter, 1 equals 1.0, and true does not
+    equal 1.
+    """
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):
@@ -253,7 +257,7 @@ def same_json(one: Json, other: Json) -> bool:
 
 
 def _wanted(token: str, prefix: str) -> Mapping[str, Json]:
-    """The match that a waiter's token holds."""
+    """Return the `match` in a waiter's token."""
     encoded = token.removeprefix(prefix).partition(":")[0]
     wanted = json.loads(base64.b64decode(encoded))
     return wanted if isinstance(wanted, dict) else {}

@@ -1,4 +1,4 @@
-"""What surrounds the execution of the application's functions: steps, transactions, operations of entities.
+"""The surroundings of the application's functions: of steps, transactions, and operations of entities.
 
 Each has a log, interceptors, and live events for its start, its log and its end.
 """
@@ -28,16 +28,16 @@ class Executed(Primitive[R], Generic[R]):
 
     @property
     def shown_as(self) -> str:
-        """What the log, interceptors and live events call the function."""
+        """Return the name of the function in logs, interceptors and live events."""
         return self.name
 
     @property
     def execution_id(self) -> str:
-        """Names the execution, also to the outside world: the same when it is tried again."""
+        """Return the id of the execution, also for the outside world. It is the same on every attempt."""
         return self.step_id
 
     def log_of(self, attempt: int, streams: AttemptStreams | None = None) -> RunningStepLog:
-        """The log of an attempt that is about to run."""
+        """Return the log of an attempt that is about to run."""
         turn, seq, name = self.turn, self.seq, self.shown_as
         kernel = turn.kernel
         return RunningStepLog(
@@ -54,7 +54,7 @@ class Executed(Primitive[R], Generic[R]):
         )
 
     def intercepted(self, attempt: int) -> AbstractAsyncContextManager[None]:
-        """What surrounds a real execution."""
+        """Return the contexts of the interceptors around one execution."""
         interceptors = with_step_spans(self.turn.kernel.interceptors)
         if not interceptors:
             return _NOTHING_AROUND
@@ -73,7 +73,7 @@ class Executed(Primitive[R], Generic[R]):
         return Intercepted(interceptors, execution, is_interruption)
 
     async def uncancelled(self, outcome: StepOutcome) -> StepOutcome:
-        """The outcome of an attempt, around which code of the application may have cancelled its own task."""
+        """Return the outcome of an attempt, although code of the application may have cancelled its own task."""
         try:
             await take_back_own_cancels()
         except asyncio.CancelledError as error:
@@ -83,11 +83,11 @@ class Executed(Primitive[R], Generic[R]):
         return outcome
 
     def tell_start(self, attempt: int) -> None:
-        """Say that an attempt begins."""
+        """Emit the live event that an attempt begins."""
         self.turn.kernel.events.step("step.started", self.turn.run, self.seq, self.shown_as, attempt=attempt)
 
     def tell_end(self, ended: Checkpoint, output: Json) -> None:
-        """Say how the last attempt ended, once that is stored.
+        """Emit the live event of how the last attempt ended, once that is stored.
 
         Args:
             output: What the function returned.

@@ -1,10 +1,11 @@
-"""`ctx.local_step`: a closure of the body as a `Step`. It cannot leave the process, so no transport carries it."""
+"""`ctx.local_step`: a closure of the body as a `Step`. A closure cannot leave the process, so no transport carries
+it."""
 
 from fastapi_durable.transport.base import StepHandler, StepOutcome, StepTask
 
 
 class Here:
-    """The transport of what stays where it is."""
+    """The transport of steps that stay in this process."""
 
     async def start(self) -> None:
         pass

@@ -1,4 +1,4 @@
-"""`ctx.patched`: tells runs that were begun before a change of the code from those begun after it."""
+"""`ctx.patched`: distinguishes runs that began before a change of the code from runs that began after it."""
 
 from fastapi_durable.engine.primitives.primitive import Primitive
 from fastapi_durable.engine.turns.turn import Turn
@@ -8,7 +8,7 @@ _PREFIX = "patch:"
 
 
 class Patch(Primitive[bool]):
-    """Records that the run takes the new way from here on."""
+    """Records that the run follows the new code from here on."""
 
     begins_effect = False
 

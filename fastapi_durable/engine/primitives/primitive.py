@@ -1,9 +1,8 @@
-"""The shape of every primitive: open a position, look up, decide, act, record.
+"""The form of every primitive: open a position, look up, decide, act, record.
 
-A primitive is a class, and one instance of it is one call. `perform` is the whole way of that call, the same for all of
-them; a primitive adds what only it knows: what it does where nothing is recorded yet (`act`), and what a recorded row
-means to the body (`returns`, `raises`). What a body sees therefore always comes from the row, on the first run as on
-every replay.
+A primitive is a class, and each instance is one call. `perform` executes the call, in the same way for all primitives.
+A primitive adds what to do if nothing is recorded yet (`act`), and what a recorded row means to the body (`returns`,
+`raises`). So the body's view always comes from the row, on the first run and on every replay.
 """
 
 from abc import ABC, abstractmethod
@@ -25,11 +24,11 @@ class Primitive(ABC, Generic[R]):
     """One call at one position.
 
     Attributes:
-        begun: A row that is no answer yet, left by an earlier turn.
-        kind, name: What is recorded there; something else means that the code has changed.
-        begins_effect: Something outside of the body may see that the call acts, or how often. Calls that only take a
-            value are no effect: what they take is stored together, before one begins.
-        needs_output_only: A completed row says no more to a replay than its output, so nothing else of it is decoded.
+        begun: A row of an earlier turn that is not an answer yet.
+        kind, name: The kind and name of its row. A row with others means that the code has changed.
+        begins_effect: Whether something outside the body may notice the call, or how often it acts. Calls that only
+            take a value have no effect. Their values are stored together, before the next effect begins.
+        needs_output_only: Whether a replay needs only the output of a completed row, so that the rest is not decoded.
     """
 
     kind: ClassVar[CheckpointKind] = CheckpointKind.LOCAL
@@ -45,14 +44,14 @@ class Primitive(ABC, Generic[R]):
         self.name = name
 
     async def perform(self) -> R:
-        """What is recorded of the call; if it has no answer yet, act first.
+        """Return the row of the call. If there is no answer yet, act first.
 
-        A run that is being cancelled gets no further than its history: the call parks, and each branch comes as far as
-        it came before, so that whatever it did is undone.
+        A run that is being cancelled does not go beyond its history. A call that is not recorded parks. So each branch
+        gets as far as before, and everything that it did is undone.
         """
         turn, life, history = self.turn, self.turn.life, self.turn.history
         if self.needs_output_only and not turn.replay.is_ordered:
-            # Most of a replay.
+            # This is the most frequent path of a replay.
             output = history.output_at(self.seq, self.kind, self.name)
             if output is not None:
                 life.calls.pass_by()
@@ -84,7 +83,7 @@ class Primitive(ABC, Generic[R]):
 
     @property
     def step_id(self) -> str:
-        """Names the call, also to the outside world: the same when it is tried again."""
+        """Return the id of the call, also for the outside world. It is the same on every attempt."""
         if self._step_id is None:
             self._step_id = self.turn.history.positions.step_id(self.seq)
         return self._step_id
@@ -95,35 +94,35 @@ class Primitive(ABC, Generic[R]):
         return recorded.name == self.name or is_same_after_fork(recorded.name, self.name, self.turn.run.id)
 
     async def keep_order(self, answer: Checkpoint | None) -> None:
-        """Wait, in a replay, for what comes before this call."""
+        """Wait, in a replay, until all earlier results have been delivered."""
         if answer is None:
             await self.turn.replay.await_end()
         else:
             await self.turn.replay.await_place(answer)
 
     def is_answer(self, recorded: Checkpoint, /) -> bool:
-        """Whether the call may return because of this row."""
+        """Return whether this row answers the call."""
         return recorded.status.is_finished
 
     @abstractmethod
     async def act(self) -> Checkpoint:
-        """Do what the call is for, and return what is recorded of it then."""
+        """Execute the call, and return the row that records it."""
 
     def result(self, recorded: Checkpoint) -> R:
-        """What the call returns, or raises, because of a row that answers it."""
+        """Return or raise the answer that a row contains."""
         if recorded.status is CheckpointStatus.FAILED:
             raise self.turn.history.failed(self.seq, self.raises(recorded))
         return self.returns(recorded.output)
 
     def returns(self, output: Json, /) -> R:
-        """What a success returns into the body; for primitives that need no more than the output for that."""
+        """Return the result of a success, for primitives that need only the output."""
         raise NotImplementedError
 
     def raises(self, recorded: Checkpoint, /) -> Exception:
-        """What a failure raises into the body."""
+        """Return the error that a failure raises into the body."""
         return StepFailedError(self.name, recorded.error or ErrorRecord(message="failed"), recorded.attempts)
 
-    # What acting is made of
+    # Parts of `act`
 
     def row(
         self,
@@ -138,7 +137,7 @@ class Primitive(ABC, Generic[R]):
         started_at: datetime | None = None,
         parallel_group: str | None = None,
     ) -> Checkpoint:
-        """A row for this position, stamped with the current time."""
+        """Return a row for this position with the current time."""
         turn = self.turn
         now = turn.kernel.clock.now()
         started_at = started_at or now
@@ -162,11 +161,11 @@ class Primitive(ABC, Generic[R]):
         )
 
     async def commit(self, write: Callable[[], Awaitable[Checkpoint]]) -> Checkpoint:
-        """Do an idempotent write that records this position, until it is done; see `Turn.persist`."""
+        """Repeat an idempotent write that records this position until it succeeds; see `Turn.persist`."""
         recorded = await self.turn.persist(write)
         self.turn.history.add(recorded)
         return recorded
 
     async def record_in(self, transaction: StoreTransaction, row: Checkpoint) -> Checkpoint:
-        """Record the position as part of a transaction; returns what is stored then."""
+        """Record the position as part of a transaction, and return the stored row."""
         return (await transaction.record_checkpoint(row, token=self.turn.token)).checkpoint

@@ -1,9 +1,9 @@
 """`ctx.race`: branches that run at the same time, of which the first to end wins.
 
-The winner is recorded. A replay returns all recorded results at once, so it must not decide again. One transaction
-records the verdict and removes the losers' waiters. Before it, nothing is decided. After it, nothing is delivered to a
-loser, and what came to a cancelled loser in between is kept for others. The children that losers waited for are
-cancelled afterwards, and again on a replay, in case a crash came in between.
+The winner is recorded, because a replay has all results at once and could not decide again. One transaction records the
+verdict and removes the losers' waiters. Before it, nothing is decided. After it, nothing is delivered to a loser. A
+delivery to a loser that came in between is kept for other waits. The children of the losers are cancelled after the
+transaction. A replay repeats these cancels, in case a crash prevented them.
 """
 
 import asyncio
@@ -69,13 +69,13 @@ async def run_race(
     try:
         return Winner(index, tasks[index].result())
     except Exception as error:
-        # A retry of a run that fails by this lets the race start again.
+        # If the run fails because of this error, a retry repeats the race.
         turn.history.failed(seq, error)
         raise
 
 
 class Race(Primitive[dict[str, Json]]):
-    """The verdict of a race: which branch won, and which children were cancelled with the others.
+    """The verdict of a race: which branch won, and which children of the losers were cancelled.
 
     Attributes:
         tasks: The branches, once they have begun.
@@ -90,13 +90,14 @@ class Race(Primitive[dict[str, Json]]):
         self._order: list[asyncio.Task[Any]] = []
 
     def begin(self, verdict: dict[str, Json] | None) -> list["asyncio.Task[Any]"]:
-        """Start the branches. Those that are known to have lost only repeat their recorded calls."""
+        """Start the branches. Known losers only repeat their recorded calls."""
 
         async def run(index: int) -> Any:
             self._entries[index]()
             follow_branch(self._trails[index])
             if verdict is not None and index != verdict["winner"]:
-                # It does again what is recorded of it, for what that does to the body, and is cancelled where it was.
+                # A known loser repeats its recorded calls, because they may affect the body. It is cancelled at the
+                # same place as before.
                 stop_at_history()
             return await as_branch(self._branches[index])
 
@@ -110,7 +111,7 @@ class Race(Primitive[dict[str, Json]]):
         life, tasks = self.turn.life, self.begin(None)
         with life.calls.aside():
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            # For another that was answered, and has still to be resumed.
+            # Another branch may be answered, but not resumed yet.
             await asyncio.sleep(0)
             life.check_open()
             winner = self._first()
@@ -132,19 +133,19 @@ class Race(Primitive[dict[str, Json]]):
         return verdict
 
     def _first(self) -> int:
-        """Return the branch that ended first, of those that have ended by now.
+        """Return the branch that ended first, among those that have ended.
 
-        Several have ended if they were answered while no worker drove the run. Their records tell which one was first.
+        Several branches may have been answered while no worker drove the run. Their rows show which one was first.
         """
-        # Those whose end is not told of yet came last.
+        # Branches whose end is not recorded yet came last.
         order = [*self._order, *(task for task in self.tasks if task.done())]
         ended = list(dict.fromkeys(self.tasks.index(task) for task in order))
         return min(ended, key=lambda index: (*self._ended_at(index), ended.index(index)))
 
     def _ended_at(self, index: int) -> tuple[datetime, bool]:
-        """When a branch came to its last row, and whether the run wrote that itself.
+        """Return when the last row of a branch was finished, and whether the run wrote that row itself.
 
-        Times are whole milliseconds. Of two that are equal, a delivery comes first: it would be lost if it lost.
+        Times are whole milliseconds. At equal times a delivery wins, because the delivery to a loser would be lost.
         """
         asked_for = self._trails[index].asked_for
         rows = [row for seq in asked_for if (row := self.turn.history.find_finished(seq)) is not None]
@@ -152,14 +153,15 @@ class Race(Primitive[dict[str, Json]]):
         return max(times, default=(self.turn.kernel.clock.now(), True))
 
     async def _decide(self, winner: int, receivers: list[Run], *, examine: bool = False) -> Checkpoint | None:
-        """Record the verdict, and take away what the losers wait for.
+        """Record the verdict, and remove the waiters of the losers.
 
         Args:
-            receivers: Takes the runs that get what a loser received too late, and never read.
-            examine: Look at what the losers received, under the locks of the deliveries.
+            receivers: Collects the runs that get deliveries which came too late for a loser.
+            examine: Whether to check what the losers received, under the locks of the deliveries.
 
         Returns:
-            None if a loser may have received something; when that is examined, if it came before the winner ended.
+            The verdict. None if a loser may have received something. With `examine`, None only if that came before the
+            winner ended.
         """
         turn = self.turn
         lost = [trail for index, trail in enumerate(self._trails) if index != winner]
@@ -171,7 +173,7 @@ class Race(Primitive[dict[str, Json]]):
             run = await own_run(turn, transaction)
             recorded = await transaction.find_checkpoint(run.id, self.seq)
             if recorded is not None:
-                # By this very call, whose commit was not heard of.
+                # An earlier try of this call wrote it. Its commit was not confirmed.
                 return recorded
             if examine:
                 if not await self._return_late(transaction, waits, self._ended_at(winner)[0], receivers):
@@ -186,13 +188,13 @@ class Race(Primitive[dict[str, Json]]):
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=output))
 
     def _only_waits(self, wait: CancelledWait) -> bool:
-        """Return whether a cancelled wait received nothing, as far as this turn knows."""
+        """Return whether a cancelled wait has received nothing, as far as this turn knows."""
         return wait.has_waiter and self.turn.history.find_finished(wait.seq) is None
 
     async def _return_late(
         self, transaction: StoreTransaction, waits: Sequence[CancelledWait], ended_at: datetime, receivers: list[Run]
     ) -> bool:
-        """Keep what these waits received too late for the next one, as a wait does that the body cancels.
+        """Keep the deliveries that came too late to these waits for the next wait, as after a cancel by the body.
 
         Returns:
             False if one of them received something by `ended_at`.

@@ -12,9 +12,9 @@ from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json
 
 
 class RecordedValue(Primitive[Any]):
-    """The recorded value of this position; on the first run, what `take` (sync or async) returns.
+    """The recorded value of this position. On the first run, `take` (sync or async) returns it.
 
-    A crash between taking and recording takes again, so `take` should not change the outside world.
+    After a crash between taking and recording, `take` is called again. So it should not change the outside world.
 
     Args:
         declared: The type of the value.

@@ -1,7 +1,7 @@
-"""`ctx.set_value` and `get_value`: a value that a run shows to the outside, such as how far it came.
+"""`ctx.set_value` and `get_value`: a value that a run publishes, such as its progress.
 
-The newest row of a key is that of the highest position, but positions of branches say nothing of the order in time.
-Where a run has branches, each value is therefore stamped later than the one before it, whatever the clock says.
+The newest value of a key is at the highest position. But the positions of branches say nothing about the order in time.
+So in a run with branches, each value gets a later time than the one before it, even if the clock does not advance.
 """
 
 import asyncio
@@ -23,10 +23,10 @@ _FIRST_POLL: Final = timedelta(milliseconds=50)
 
 
 class ShownValue(Primitive[None]):
-    """The value of this position, as the newest one of `key`.
+    """Records the newest value of `key`.
 
     Raises:
-        SerializationError: it has no JSON form.
+        SerializationError: the value has no JSON form.
     """
 
     begins_effect = False
@@ -43,13 +43,13 @@ class ShownValue(Primitive[None]):
         if turn.history.positions.has_branches:
             row = await turn.persist(partial(self._after_the_latest, row))
         held = await turn.hold(row)
-        # Readers who wait look at the store, so they are told behind the commit.
+        # Waiting readers read the store, so notify them after the commit.
         turn.held.tell(partial(turn.kernel.notifications.value_set, turn.run.id))
         return held
 
     async def _after_the_latest(self, row: Checkpoint) -> Checkpoint:
-        # Of all values, those too that the body set before it had branches: their order was that of positions, whatever
-        # the clocks said, and from now on it is that of time.
+        # Compare with all values, including those from before the first branch. The order of those was that of their
+        # positions. From now on, time decides.
         store = self.turn.kernel.store
         latest = await store.find_latest_checkpoint_by_name(self.turn.run.id, self.name, by_time=True)
         if latest is None:
@@ -72,10 +72,10 @@ async def awaited_value(kernel: Kernel, run_id: str, key: str, limit: timedelta)
     clock, poll, watched, looked_at = kernel.clock, _FIRST_POLL, run_id, None
     deadline = clock.now() + limit
     while True:
-        # Before the look: a value that is set meanwhile is heard of.
+        # Before the read, so that a value that is set meanwhile sets the event.
         with kernel.notifications.watch_values(watched) as heard:
             is_over = clock.now() >= deadline
-            # The run before its values: one that has ended sets no more.
+            # Read the run before its values: a run that has ended sets no more.
             run = await resolve_run(kernel, run_id)
             latest = await _latest_since(kernel.store, run, key, looked_at)
             if latest is not None or run.status.is_terminal or is_over:

@@ -1,7 +1,7 @@
-"""Search attributes: what runs are found by. The workflow's schema, if it declares one, holds for all of a run's.
+"""Search attributes, by which runs are found. If the workflow declares a schema, all attributes of a run must fit it.
 
-Changing them and recording the change is one transaction on the locked run, so nothing that another writer set is lost,
-and a replay finds what the run had then.
+One transaction on the locked run changes them and records the result. So no change of another writer is lost, and a
+replay returns the attributes of the first execution.
 """
 
 import math
@@ -37,7 +37,7 @@ def checked_attributes(
             encoded = codec.encode(decoded, definition.search_attributes, what=label)
         except SerializationError as error:
             raise InputValidationError(str(error)) from error
-        # Only what was given: a default of the schema, or an absent optional field, is not an attribute of the run.
+        # Only given fields: a default of the schema, or an absent optional field, is not an attribute of the run.
         values = {key: encoded.get(key, value) for key, value in values.items()}
     check_attributes(values)
     for key, value in values.items():
@@ -46,7 +46,7 @@ def checked_attributes(
                 f"the search attribute {key!r} must be a text, a finite number or a boolean, got {type(value).__name__}"
             )
     try:
-        # A text may hold what no database can, too.
+        # A text may also contain characters that no database can store.
         codec.encode(values, Any, what="the search attributes")
     except SerializationError as error:
         raise InputValidationError(str(error)) from error
@@ -54,10 +54,10 @@ def checked_attributes(
 
 
 class UpsertedAttributes(Primitive[SearchAttributes]):
-    """Sets attributes of the run, and removes those that are None; returns all that it has then.
+    """Sets attributes of the run, and removes those that are None. Returns all attributes after the change.
 
     Raises:
-        InputValidationError: the result does not fit the workflow's schema; nothing was changed.
+        InputValidationError: the result does not fit the workflow's schema. Nothing was changed.
     """
 
     def __init__(self, turn: Turn, seq: int, changes: Mapping[str, Any]) -> None:

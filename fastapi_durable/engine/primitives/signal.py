@@ -1,8 +1,8 @@
 """Signals: `ctx.wait_for_signal` and the delivery to it.
 
-Both sides take the lock of the token first, then the run's, each in one transaction. Whichever comes second sees what
-the first one left: the sender a waiter, or the waiter a buffered signal. Taking a signal, recording it and waking the
-run happen in that transaction too, so a crash at any moment leaves the signal either untouched or received.
+Both sides lock the token first, then the run, each in one transaction. The second one sees what the first one wrote:
+the sender finds a waiter, or the waiter finds a buffered signal. Taking a signal, recording it and waking the run
+happen in that transaction too, so a crash at any moment leaves the signal either untouched or received.
 """
 
 from collections.abc import Sequence
@@ -37,12 +37,12 @@ class Signal(LockedWait[Any]):
     A signal that is already buffered wins over a deadline that has passed.
 
     Args:
-        deadline_seq, timeout: Of a bounded wait.
+        deadline_seq, timeout: Position of the deadline, and limit of the wait.
         declared: The type of the payload.
-        tells_type: The type is left for senders, who then refuse what does not fit.
+        tells_type: Whether to store the type, so that senders refuse a payload that does not fit.
 
     Raises:
-        SignalTimeoutError: none came in time.
+        SignalTimeoutError: no signal came in time.
         SignalTokenTakenError: another live run waits for the token.
         SerializationError: the payload does not fit the declared type.
     """
@@ -74,7 +74,7 @@ class Signal(LockedWait[Any]):
         return SignalWaiter(token=self._token, run_id=self.turn.run.id, seq=self.seq)
 
     async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:
-        # Before what was kept since it came.
+        # The signal goes before signals that were kept since it came.
         namespace = self.turn.run.namespace
         waiter = await transaction.find_signal_waiter(self._token)
         other = None if waiter is None else await transaction.find_run(waiter.run_id)
@@ -119,7 +119,7 @@ class Signal(LockedWait[Any]):
         return None
 
     async def begin(self, transaction: StoreTransaction) -> None:
-        """See `LockedWait`; the row of the position tells the type."""
+        """See `LockedWait`. The row of the position stores the type."""
         if not self._told:
             await super().begin(transaction)
         elif self.begun is None or self.begun.input != self._told:
@@ -135,7 +135,9 @@ class Signal(LockedWait[Any]):
 
 
 async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> str | None:
-    """Register, in place of a waiter that a finished run may have left; return the live run that is in the way."""
+    """Store the waiter, replacing one that a finished run may have left. Return the id of a live run that already
+    waits.
+    """
     other = await transaction.find_signal_waiter(waiter.token)
     if other == waiter:
         return None
@@ -143,7 +145,7 @@ async def _put_waiter(transaction: StoreTransaction, waiter: SignalWaiter) -> st
         owner = await transaction.find_run(other.run_id)
         if owner is not None and not owner.status.is_terminal and owner.id != waiter.run_id:
             return owner.id
-        # The same run at another position asks again only after it gave up the first wait.
+        # If the same run waits at another position, it has given up the first wait.
         await transaction.remove_signal_waiter(other)
     await transaction.put_signal_waiter(waiter)
     return None
@@ -187,7 +189,7 @@ async def deliver_signal(kernel: Kernel, token: str, payload: Json, *, signal_id
 
 
 async def _deliver_to_resting(kernel: Kernel, token: str, payload: Json) -> bool:
-    """What most signals come to: two statements, where nothing is in the way."""
+    """Deliver to a resting run in two statements, as most signals can be."""
     found = await kernel.store.find_receiver(token)
     if found is None or kernel.config.namespace not in (None, found.run.namespace):
         return False
@@ -207,12 +209,13 @@ async def _deliver_to_resting(kernel: Kernel, token: str, payload: Json) -> bool
 
 
 async def deliver_within(kernel: Kernel, namespace: str, token: str, payload: Json) -> bool:
-    """Give the payload to the run of this namespace that waits for `token` now; False: none does, and nothing is kept.
+    """Deliver the payload to the run of this namespace that waits for `token` now. Return False if none waits. Nothing
+    is kept then.
 
     A token has one waiter in all namespaces, so the run's namespace is read under the token's lock.
 
     Raises:
-        SerializationError: the payload does not fit what the waiting call declares; nothing is consumed.
+        SerializationError: the payload does not fit the type of the waiting call. Nothing is consumed.
     """
     with kernel.local_worker.place() as place:
         async with kernel.store.transaction() as transaction:
@@ -248,15 +251,15 @@ async def deliver_or_buffer(
     what: str = "the payload",
     delivery_id: str | None = None,
 ) -> Run | None:
-    """Deliver a signal, or keep it; the transaction holds the token's lock.
+    """Deliver a signal, or keep it. The transaction holds the token's lock.
 
     Args:
-        namespace: If it is kept, only runs of this namespace find it.
+        namespace: Only runs of this namespace find a kept signal.
         codec, what: As for `deliver_to_waiter`, which raises.
         delivery_id: Id by which the run may answer. A signal that is kept has it instead of `signal_id`.
 
     Returns:
-        The run that received it; None: it is kept.
+        The run that received the signal. None: it is kept.
     """
     waiter = await transaction.find_signal_waiter(token)
     if waiter is not None:
@@ -270,10 +273,10 @@ async def deliver_or_buffer(
 
 
 async def refuse_foreign(transaction: StoreTransaction, token: str, namespace: str | None) -> None:
-    """Keep a sender of one namespace from a run of another.
+    """Refuse a signal to a run of another namespace.
 
     Raises:
-        InputValidationError: such a run waits for the token.
+        InputValidationError: a run of another namespace waits for the token.
     """
     waiter = None if namespace is None else await transaction.find_signal_waiter(token)
     run = None if waiter is None else await transaction.find_run(waiter.run_id)
@@ -285,7 +288,7 @@ async def refuse_foreign(transaction: StoreTransaction, token: str, namespace: s
 
 
 def payload_of(token: str) -> str:
-    """How messages name what is sent."""
+    """Return how messages name the payload."""
     return f"the payload of signal {token!r}"
 
 

@@ -1,4 +1,4 @@
-"""`ctx.sleep` and `ctx.sleep_until`: wait without occupying anything but a row.
+"""`ctx.sleep` and `ctx.sleep_until`: a wait that occupies only a row.
 
 The deadline is recorded (`pending`) with the suspension, or before it, so a crash does not start the wait again.
 """
@@ -11,7 +11,7 @@ from fastapi_durable.model.records import Checkpoint, CheckpointKind, Checkpoint
 
 
 class Sleep(Primitive[None]):
-    """Returns at `deadline`, or at the one that was recorded on the first run."""
+    """Returns at `deadline`, or at the deadline that the first run recorded."""
 
     kind = CheckpointKind.SLEEP
     begins_effect = False
@@ -21,13 +21,13 @@ class Sleep(Primitive[None]):
         self._deadline = deadline
 
     def is_answer(self, recorded: Checkpoint) -> bool:
-        # The reference writes its sleep rows as completed at once: their deadline counts all the same.
+        # nestjs-durable writes its sleep rows as completed at once. Their deadline counts all the same.
         return recorded.status.is_finished and not self._lies_ahead(recorded)
 
     async def act(self) -> Checkpoint:
         asleep = self.begun or await self.turn.hold(self.row(CheckpointStatus.PENDING, wake_at=self._deadline))
         if not self._lies_ahead(asleep):
-            # However short a sleep is, others get their turn.
+            # Let other tasks run, however short the sleep is.
             await self.turn.held.commit()
         while self._lies_ahead(asleep):
             await self.turn.life.park(asleep.wake_at)

@@ -1,8 +1,8 @@
 """`ctx.step`: a function whose result is recorded, with attempts, backoff and a limit for each attempt.
 
-Order of writes: a failed attempt is recorded (`pending`, with the time of the next one) before the wait for the next;
-the result is recorded before anything happens after it, see `engine/turns/held.py`. A crash before that repeats the
-attempt, so a step runs at least once; its `step_id` is the same each time.
+Order of writes: a failed attempt is recorded (`pending`, with the time of the next one) before the wait for the next.
+The result is recorded before anything happens after it, see `engine/turns/held.py`. A crash before that repeats the
+attempt, so a step runs at least once. Its `step_id` is the same each time.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class Step(Attempted):
     """One call of a step.
 
     Args:
-        transport: Carries its attempts, instead of the engine's own.
+        transport: Carries its attempts, instead of the engine's transport.
 
     Raises:
         StepFailedError: it failed for good.
@@ -84,13 +84,13 @@ class Step(Attempted):
             await announcement.settle()
             await self._keep(streams)
             if outcome.error is not None:
-                # An attempt that was given up did not hand in what it said.
+                # An abandoned attempt did not return its log, so take it from the running log.
                 return outcome if outcome.events else replace(outcome, events=log.events)
             return await self.turn.hold(self.success(outcome.output, number, started_at, earlier, outcome.events))
 
         if announcement.is_over() and streams.run is None:
             return await conclude()
-        # It has been executed. A cancel that comes before its result is recorded must not hide that.
+        # The step was executed. A cancel that comes before its result is recorded must not hide that.
         return await self.turn.life.finish(conclude)
 
     async def _tried(
@@ -101,7 +101,7 @@ class Step(Attempted):
         started_at: datetime,
         earlier: tuple[Json, ...],
     ) -> StepOutcome:
-        """How one attempt ends; if it is given up, what its thread did all the same is recorded."""
+        """Return how one attempt ends. If an abandoned attempt completed in its thread, its success is recorded."""
         late: list[StepOutcome] = []
         try:
             return await self._carried(task, log, late.append)
@@ -113,15 +113,15 @@ class Step(Attempted):
                     await self._keep(streams)
                     await self.turn.record(row)
 
-                # A cancel with compensation has to undo it.
+                # A cancel with compensation must undo it.
                 await self.turn.life.finish(record)
-            # Of a task in which a transport executed it.
+            # A task in which a transport executed the attempt may raise this.
             if is_interruption(error):
                 raise
             return self.failed(error, log.events)
 
     def _streams(self, number: int) -> AttemptStreams:
-        """The streams to which an attempt may append."""
+        """Return the streams to which an attempt may append."""
         turn = self.turn
         writer = turn.kernel.streams
         return AttemptStreams(
@@ -129,12 +129,14 @@ class Step(Attempted):
         )
 
     async def _keep(self, streams: AttemptStreams) -> None:
-        """Store what the attempt has appended, before its outcome is recorded: a replay does not append it again."""
+        """Store the items that the attempt appended, before its outcome is recorded: a replay does not append them
+        again.
+        """
         if streams.run is not None:
             await self.turn.persist(streams.run.flush)
 
     async def _carried(self, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]) -> StepOutcome:
-        """One attempt, carried to where it is executed, under its time limit."""
+        """Execute one attempt through the transport, within its time limit."""
         if self.policy.timeout is None:
             return await self._transport.execute(task, lambda task: self._execute(task, log, late))
         limit = asyncio.timeout(self.policy.timeout.total_seconds())
@@ -151,10 +153,10 @@ class Step(Attempted):
             )
 
     async def _execute(self, task: StepTask, log: RunningStepLog, late: Callable[[StepOutcome], None]) -> StepOutcome:
-        """Execute an attempt in this process, dependencies, interceptors and all.
+        """Execute an attempt in this process, with its dependencies and interceptors.
 
         Args:
-            late: Gets the success of an attempt that was given up while it continued in its thread.
+            late: Receives the success of an abandoned attempt that completed in its thread.
         """
         kernel, definition = self.turn.kernel, self.definition
         codec, label = kernel.codec, f"step {definition.name!r}"
@@ -213,7 +215,7 @@ async def call(
     called: Called,
     late: Callable[[Any], None] | None = None,
 ) -> Any:
-    """Call a step's function. A plain `def` runs in a thread, and continues there if the call is given up.
+    """Call a step's function. A plain `def` runs in a thread, and continues there if the call is abandoned.
 
     Args:
         late: Function that receives what such a thread returns afterwards.
@@ -222,12 +224,12 @@ async def call(
     if not definition.blocking:
         return await definition.function(*arguments, **dependencies)
     result = await threads.call(lambda: definition.function(*arguments, **dependencies), called, late=late)
-    # Of a lambda, only the result shows that it is asynchronous.
+    # Only the result of a lambda shows whether it is asynchronous.
     return await result if inspect.isawaitable(result) else result
 
 
 class _Announcement:
-    """Shows a step as running in the store, but only once it takes long: a short step costs one write."""
+    """Stores that a step is running, but only if it takes long. So a short step costs one write."""
 
     def __init__(self, step: Step, attempt: int, started_at: datetime, earlier: tuple[Json, ...]) -> None:
         self._step = step
@@ -252,17 +254,17 @@ class _Announcement:
         await step.turn.record(row)
 
     def is_over(self) -> bool:
-        """Make no announcement any more; False: one is being written, or was, and has to be settled."""
+        """Cancel the announcement. Return False if it is being written, or was written, and must be settled."""
         self._timer.cancel()
         return self._write is None
 
     async def settle(self) -> None:
-        """Finish the write before the outcome is written."""
+        """Wait for the announcement's write before the outcome is written."""
         if self._write is not None:
             try:
                 await asyncio.wait({self._write})
             except asyncio.CancelledError:
-                # The store hangs, or cannot be reached: leave no task behind.
+                # The store hangs, or cannot be reached. Leave no task behind.
                 self._write.cancel()
                 raise
             if not self._write.cancelled() and (error := self._write.exception()) is not None:

@@ -1,7 +1,7 @@
 """`ctx.stream(...).append`, `extend` and `close`: items that the body appends, each exactly once.
 
-The items and the row of the position commit together, so a replay that finds the row appends nothing, and one that
-finds none appends for the first time. The streams of the run put the transaction in order with what its steps append.
+The items and the row of the position commit together. So a replay that finds the row appends nothing, and a replay
+without the row appends for the first time. The streams of the run order this transaction with the appends of its steps.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from fastapi_durable.model.records import Checkpoint, CheckpointStatus, Json, St
 
 
 class StreamAppend(Primitive[int]):
-    """Items of the body; returns the offset of the last.
+    """Appends items of the body, and returns the offset of the last one.
 
     Args:
-        items: In order; None closes the stream.
+        items: The items, in order. None closes the stream.
         declared: Their type.
 
     Raises:
         SerializationError: an item has no JSON form, or is too large.
-        StepFailedError: the stream takes no more; the same on every replay.
+        StepFailedError: the stream takes no more items. Every replay raises it again.
     """
 
     needs_output_only = True
@@ -56,7 +56,7 @@ class StreamAppend(Primitive[int]):
             return (await turn.kernel.store.record_checkpoint(row, token=turn.token)).checkpoint
 
     async def _record_with(self, rows: Sequence[StreamRow]) -> tuple[Checkpoint, bool]:
-        """The row of the position, and the items with it unless an earlier try has committed both."""
+        """Write the row of the position together with the items, unless an earlier try has committed both."""
         turn = self.turn
         async with turn.transaction() as transaction:
             row = self.row(CheckpointStatus.COMPLETED, output=rows[-1].item_offset)

@@ -1,7 +1,7 @@
 """`ctx.task`: hand work to another system, then wait until it reports the end.
 
 The dispatch is a step: it is executed at least once, with an idempotency key. The end is a signal on the task's token
-that contains a completion, as the ending of a child does. It may come before the dispatch is recorded.
+with a completion, as for a child. It may come before the dispatch is recorded.
 """
 
 from dataclasses import replace
@@ -39,17 +39,17 @@ def task_token(run_id: str, name: str) -> str:
 
 
 class Task(Signal):
-    """Dispatch once recorded, then the reported result.
+    """Dispatches the work, then waits for the reported result.
 
     Args:
-        dispatch_seq, seq, deadline_seq: Of the dispatch, of the wait, and of its deadline.
+        dispatch_seq, seq, deadline_seq: Positions of the dispatch, of the wait, and of its deadline.
         dispatch, policy: The step that dispatches.
         declared: The type of the result.
 
     Raises:
-        StepFailedError: it could not be dispatched.
+        StepFailedError: the dispatch failed.
         TaskFailedError: `fail_task` was called.
-        SignalTimeoutError: nobody reported in time.
+        SignalTimeoutError: the end was not reported in time.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Task(Signal):
         self._dispatch = Step(turn, dispatch_seq, replace(dispatch, name=f"task:dispatch:{name}"), policy, ticket)
 
     async def perform(self) -> Any:
-        """See `Primitive`; the dispatch comes first."""
+        """See `Primitive`. The dispatch comes first."""
         await self._dispatch.perform()
         return await super().perform()
 
     async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> None:
-        """Nobody else will ever ask: a run uses the name of a task once."""
+        """Keep nothing: a run uses the name of a task once, so no other wait can come."""
 
     def returns(self, output: Json) -> Any:
         if failure := failure_of(output):
@@ -90,7 +90,7 @@ class Task(Signal):
 async def end_task(
     kernel: Kernel, run_id: str, name: str, *, value: Json = None, error: ErrorRecord | None = None
 ) -> bool:
-    """Report the end of a task; False if it was reported before.
+    """Report the end of a task. Return False if it was reported before.
 
     Raises:
         RunNotFoundError: no run has this id.
@@ -114,7 +114,7 @@ async def end_task(
             now = kernel.clock.now()
             waiter = await transaction.find_signal_waiter(token)
             if waiter is None:
-                # The token is the id as well: while one report is kept, another one is not.
+                # The token is also the signal's id, so only one report can be kept.
                 return await transaction.buffer_signal(token, ended, now=now, signal_id=token)
             if error is None:
                 waiting = await transaction.find_checkpoint(run_id, waiter.seq)

@@ -1,7 +1,7 @@
 """`ctx.transaction`: the body's writes and the checkpoint commit together, so the body takes effect exactly once.
 
-The checkpoint is written last and only under the turn's lease. A worker that lost the run meanwhile, or finds that
-another one was faster, rolls its own writes back.
+The checkpoint is written last, and only under the turn's lease. A worker that has lost the run, or finds the position
+already recorded, rolls its writes back.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ class Transaction(Attempted):
     """One call of a function in a transaction.
 
     Args:
-        timeout: Of the transaction, and so of one attempt.
+        timeout: Limit of the transaction, and so of one attempt.
 
     Raises:
-        StepFailedError: it failed for good; nothing that it wrote remains.
+        StepFailedError: it failed for good. Nothing that it wrote remains.
     """
 
     called = "transaction"
@@ -62,7 +62,7 @@ class Transaction(Attempted):
         self._timeout = timeout
 
     async def perform(self) -> Any:
-        """See `Primitive`; a function that cannot await the client is refused on every replay."""
+        """See `Primitive`. A plain `def` cannot await the client, so it is refused, also on every replay."""
         if self.definition.blocking:
             raise DefinitionError(f"the function of transaction {self.name!r} must be `async def`, got a plain `def`")
         return await super().perform()
@@ -90,7 +90,7 @@ class Transaction(Attempted):
                                 definition.function(transaction.client, *arguments, **dependencies)
                             )
                         finally:
-                            # Before the transaction is undone, which awaits.
+                            # Before the rollback of the transaction, because that awaits.
                             if self.turn.life.tasks.self_cancelled:
                                 await take_back_own_cancels()
                     output = codec.encode(result, definition.output_type, what=f"the result of {label}")
@@ -107,12 +107,14 @@ class Transaction(Attempted):
             if is_interruption(error):
                 raise
             return self.failed(error, log.events)
-        # As it is stored, not as it was given: a database may reorder an object's keys.
+        # Compare with the stored form, because a database may reorder an object's keys.
         history.add(recorded.checkpoint)
         return recorded.checkpoint
 
     async def _in_time(self, body: Awaitable[Any]) -> Any:
-        """The result in time. The store undoes a transaction that takes too long, but cannot stop a body that waits."""
+        """Return the result within the time limit. The store rolls back a transaction that takes too long, but cannot
+        stop a waiting function.
+        """
         limit = asyncio.timeout(self._timeout.total_seconds())
         try:
             async with limit:

@@ -31,7 +31,7 @@ from fastapi_durable.model.reserved import UPDATE
 from fastapi_durable.model.run_ids import root_of
 
 _HOPS_AT_MOST = 50
-"""How often an update follows a run that continues as a new run while the update is validated."""
+"""How often an update is sent on to the next run, if the run continues as a new run during the validation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,9 @@ def answer_key(update_id: str) -> str:
 
 
 def update_token(run_id: str, name: str) -> str:
-    """The signal token of an update point: of the whole chain, so what is kept for a run is kept for the next one."""
+    """Return the signal token of an update. It belongs to the whole chain, so an update kept for one run is kept for
+    the next one.
+    """
     return f"{UPDATE}{root_of(run_id)}:{name}"
 
 
@@ -121,8 +123,8 @@ async def _deliver(kernel: Kernel, run_id: str, name: str, arg: Json, update_id:
     Raises:
         SerializationError: the run waits for the update, and it does not fit what the call declares.
 
-    The run stays locked until the update is kept. So the transaction in which it continues comes either after this one,
-    and the new run finds the update, or before, and then this one finds the run ended.
+    The run stays locked until the update is kept. If the run continues after this transaction, the new run finds the
+    update. If it continued before, this transaction finds the run ended.
     """
     token = update_token(run_id, name)
     with kernel.local_worker.place() as place:
@@ -159,7 +161,7 @@ def _cannot_receive(run: Run) -> str | None:
 
 
 async def _verdict(kernel: Kernel, validator: UpdateValidator, name: str, arg: Json) -> str | None:
-    """What the validator says; its parameter's annotation is checked first."""
+    """Return the validator's verdict. The type of its parameter is checked first."""
     definition = step_definition(validator)
     try:
         value = kernel.codec.decode(arg, definition.input_type, what=f"update {name!r}")

@@ -1,8 +1,8 @@
-"""What all waits for a delivery share: signals, events, the ends of children, answers, operators.
+"""The base of all waits for a delivery: signals, events, ends of children, answers of entities, operators.
 
 A cancelled wait removes its waiter, and a delivery that still arrived is kept for the next wait. The cancellation is
-recorded. On a replay the wait therefore neither waits again nor takes what is kept for others: it stands until it is
-cancelled again.
+recorded. So on a replay, the wait neither waits again nor takes a kept delivery. It parks until the body cancels it
+again.
 """
 
 import asyncio
@@ -35,14 +35,14 @@ _PAGE = 500
 
 
 class Wait(Primitive[R]):
-    """A call that waits until a delivery is recorded at its position, or until its deadline.
+    """A call that waits for a delivery at its position, or until its deadline.
 
     Args:
-        deadline: Deadline at a position of its own before this one. None: the wait has no end.
+        deadline: Deadline at its own position, before this one. None: the wait has no limit.
 
     Attributes:
-        until: When it stops waiting, once that is known.
-        has_waiter: Whether it has left a waiter in this turn, and only waits.
+        until: When the wait ends, once that is known.
+        has_waiter: Whether it has stored a waiter in this turn, and only waits.
     """
 
     kind = CheckpointKind.SIGNAL
@@ -54,7 +54,7 @@ class Wait(Primitive[R]):
         self._deadline = deadline
 
     async def perform(self) -> R:
-        """See `Primitive`; a bounded wait looks up its deadline first."""
+        """See `Primitive`. A bounded wait looks up its deadline first."""
         if self._deadline is not None:
             self.until = await self._deadline.perform()
         return await super().perform()
@@ -63,9 +63,9 @@ class Wait(Primitive[R]):
         return recorded.status.is_finished and not was_given_up(recorded)
 
     async def keep_order(self, answer: Checkpoint | None) -> None:
-        """See `Primitive`; a wait that is cancelled meanwhile gives up what it left, or received, before."""
+        """See `Primitive`. A wait that is cancelled here first gives up its waiter or its delivery."""
         if self.begun is not None and was_given_up(self.begun):
-            # It continues when the body cancels it.
+            # The wait was cancelled in an earlier turn, so it continues when the body cancels it again.
             return
         try:
             await super().keep_order(answer)
@@ -75,7 +75,7 @@ class Wait(Primitive[R]):
 
     async def act(self) -> Checkpoint:
         turn = self.turn
-        # Before the waiter is there: a branch that is cancelled in between may leave one all the same.
+        # Set this before the waiter is stored: a branch that is cancelled in between may still store one.
         turn.put_waiters = True
         try:
             if self.begun is not None and was_given_up(self.begun):
@@ -95,40 +95,40 @@ class Wait(Primitive[R]):
 
     @abstractmethod
     async def receive(self) -> Checkpoint | None:
-        """Record what has come, or the end of the wait; None: neither, and a waiter is there."""
+        """Record the delivery, or the end of the wait. Return None if there is neither, and a waiter is stored."""
 
     @property
     @abstractmethod
     def waiter(self) -> SignalWaiter:
-        """What the wait leaves for a delivery."""
+        """The waiter that a delivery looks for."""
 
     def locks(self) -> Sequence[str]:
-        """The names that a delivery locks as well, in order."""
+        """Return the names that a delivery locks as well, in order."""
         return ()
 
     async def locked(self, transaction: StoreTransaction) -> Checkpoint | None:
-        """Lock what a delivery to this wait locks, and the run; returns what is stored at the position then."""
+        """Lock the names that a delivery locks, and the run. Return the row that is stored at the position then."""
         for name in self.locks():
             await transaction.lock_name(name)
         await own_run(self.turn, transaction)
         return await transaction.find_checkpoint(self.turn.run.id, self.seq)
 
     async def keep(self, transaction: StoreTransaction, late: Checkpoint) -> Run | None:  # noqa: ARG002 (for others)
-        """Keep a delivery that came too late for this wait, for the next one.
+        """Keep a delivery that came too late for this wait for the next wait.
 
         Returns:
-            The run that received it, if one waits already. By default there is nothing that another wait could want.
+            The run that received it, if one waits already. By default nothing is kept.
         """
         return None
 
     @property
     def timeout(self) -> timedelta:
-        """How long it waits, for the message that nothing came."""
+        """Return how long the wait is, for the timeout's message."""
         return timedelta(0) if self._deadline is None else self._deadline.timeout
 
     @property
     def is_over(self) -> bool:
-        """Whether its deadline has passed."""
+        """Return whether its deadline has passed."""
         return self.until is not None and self.until <= self.turn.kernel.clock.now()
 
     # Giving up
@@ -140,7 +140,7 @@ class Wait(Primitive[R]):
         if self.begun is not None and was_given_up(self.begun):
             return
         if (trail := lost_trail()) is not None:
-            # The verdict takes its waiter away.
+            # The verdict of the race removes its waiter.
             trail.waits.append(self)
             return
         # A second cancel must not leave the waiter behind.
@@ -161,14 +161,14 @@ class Wait(Primitive[R]):
         async with self.turn.transaction() as transaction:
             stored = await self.locked(transaction)
             if stored is not None and was_given_up(stored):
-                # By this very call, whose commit was not heard of.
+                # An earlier try of this call wrote it. Its commit was not confirmed.
                 return stored
             return await self.withdraw(transaction, stored, receivers)
 
     async def withdraw(
         self, transaction: StoreTransaction, stored: Checkpoint | None, receivers: list[Run]
     ) -> Checkpoint:
-        """Take the waiter away, keep what it received, and record that; the run is locked, and so are the names."""
+        """Remove the waiter, keep its delivery for others, and record the cancel. The run and the names are locked."""
         turn = self.turn
         if not await transaction.remove_signal_waiter(self.waiter):
             await remove_waiters(transaction, turn.run.id, {self.seq})
@@ -177,7 +177,7 @@ class Wait(Primitive[R]):
                 receiver = await self.keep(transaction, stored)
                 if receiver is not None:
                     receivers.append(receiver)
-            # Nobody has read it: the body learned of the cancel instead.
+            # The body has not read the delivery. It received the cancel instead.
             await transaction.remove_checkpoints(turn.run.id, [self.seq])
         error = ErrorRecord(message="the wait was cancelled", code=WAIT_CANCELLED)
         row = self.row(
@@ -193,14 +193,14 @@ class Wait(Primitive[R]):
 class LockedWait(Wait[R]):
     """A wait that leaves its waiter when it finds that nothing has come.
 
-    It and the delivery to that waiter lock the same names, so whichever comes second sees what the first one left.
+    The wait and a delivery lock the same names, so the second one sees what the first one wrote.
     """
 
     async def receive(self) -> Checkpoint | None:
         async with self.turn.transaction() as transaction:
             stored = await self.locked(transaction)
             if stored is not None and stored.status.is_finished:
-                # Delivered since this turn read the history.
+                # A delivery came after this turn read the history.
                 return stored
             self.begun = stored
             return await self.take(transaction)
@@ -212,13 +212,15 @@ class LockedWait(Wait[R]):
         """
 
     async def begin(self, transaction: StoreTransaction) -> None:
-        """Record that a branch waits here: the waiter names the position, so the branch has to find it again."""
+        """Record that a branch waits here. The waiter names the position, so a replay must give the branch the same
+        one.
+        """
         if self.seq >= FIRST_BRANCH_SEQ:
             await self.record_in(transaction, self.row(CheckpointStatus.PENDING))
 
 
 class Deadline(Primitive[datetime | None]):
-    """The end of a bounded wait, at the position before it; it is fixed when the wait is reached for the first time."""
+    """The end of a bounded wait, at the position before it. The first execution fixes it."""
 
     kind = CheckpointKind.SLEEP
     begins_effect = False
@@ -236,12 +238,12 @@ class Deadline(Primitive[datetime | None]):
 
 
 def was_given_up(recorded: Checkpoint) -> bool:
-    """Whether the row says that its wait was cancelled."""
+    """Return whether the row records a cancelled wait."""
     return recorded.error is not None and recorded.error.code == WAIT_CANCELLED
 
 
 async def remove_waiters(transaction: StoreTransaction, run_id: str, positions: set[int]) -> list[SignalWaiter]:
-    """Remove the waiters of these positions of a run, whatever their tokens are now; returns them."""
+    """Remove the waiters of these positions of a run, whatever their tokens are now. Return them."""
     removed, after = list[SignalWaiter](), None
     while True:
         page = await transaction.list_signal_waiters(run_ids=[run_id], limit=_PAGE, after=after)

@@ -1,8 +1,8 @@
 """`ctx.webhook`: an address for one callback of another system.
 
-One transaction records a secret and registers the waiter. From then on a callback is accepted, whether the workflow
-waits already or not. The token is `wh:<runId>:<seq>`, as in nestjs-durable, followed by the secret: without the secret,
-nothing is found. The first callback counts. A repeated one is accepted, and changes nothing.
+One transaction records a secret and stores the waiter. From then on, a callback is accepted, even if the workflow does
+not wait yet. The token is `wh:<runId>:<seq>`, as in nestjs-durable, followed by the secret: without the secret, nothing
+is found. The first callback counts. A repeated one is accepted, and changes nothing.
 """
 
 import secrets
@@ -76,7 +76,7 @@ class Webhook(Generic[Payload]):
 
 
 class MintedWebhook(Primitive[Webhook[Any]]):
-    """The webhook of a position: made on the first run, the same on every replay."""
+    """Creates the webhook of a position on the first run. Every replay returns the same one."""
 
     kind = CheckpointKind.SIGNAL
 
@@ -108,7 +108,7 @@ class MintedWebhook(Primitive[Webhook[Any]]):
 
 
 class AwaitedCallback(Primitive[Any]):
-    """The callback of a webhook, at the webhook's own position, where its waiter is registered."""
+    """Waits for the callback of a webhook, at the webhook's own position, where its waiter is stored."""
 
     kind = CheckpointKind.SIGNAL
     begins_effect = False
@@ -127,7 +127,7 @@ class AwaitedCallback(Primitive[Any]):
 
 
 class TimedCallback(Primitive[Any]):
-    """The same before a deadline, whose position says which of the two came first."""
+    """Waits with a deadline. The deadline's position records which of the two came first."""
 
     kind = CheckpointKind.SLEEP
     begins_effect = False
@@ -151,7 +151,7 @@ class TimedCallback(Primitive[Any]):
         return await turn.hold(self._in_time(deadline))
 
     async def _decide(self, deadline: Checkpoint) -> Checkpoint:
-        """Record, at the deadline, the callback if it has come, or else the timeout."""
+        """Record the callback at the deadline's position, or the timeout if no callback has come."""
         turn = self.turn
         async with turn.transaction() as transaction:
             await own_run(turn, transaction)
@@ -174,17 +174,17 @@ class TimedCallback(Primitive[Any]):
         return self.turn.kernel.codec.decode(None if callback is None else callback.output, self._declared, what=label)
 
     def raises(self, _: Checkpoint) -> Exception:
-        # What was decided first counts: a callback after a timeout is for a later wait.
+        # The first decision counts: a callback after a timeout is kept for a later wait.
         return SignalTimeoutError(_token_of(self.turn, self._webhook_seq), self._timeout)
 
 
 async def deliver_callback(kernel: Kernel, token: str, payload: Json) -> Callback:
     """Record a callback from outside at the position that the token names.
 
-    An unknown run, a wrong position and a wrong secret are the same `UNKNOWN`, at the price of one read.
+    An unknown run, a wrong position and a wrong secret all give `UNKNOWN`, after the same single read.
 
     Raises:
-        SerializationError: the payload does not fit the type of the webhook; nothing is consumed.
+        SerializationError: the payload does not fit the type of the webhook. Nothing is consumed.
     """
     prefix, _, secret = token.rpartition(":")
     prefix, _, number = prefix.rpartition(":")
@@ -226,7 +226,7 @@ def _is_webhook(row: Checkpoint | None, run_id: str, secret: str) -> bool:
 
 
 def _token_of(turn: Turn, seq: int) -> str:
-    """The token without its secret, which must not come into messages and names."""
+    """Return the token without its secret, which must not appear in messages and names."""
     return f"{WEBHOOK}{turn.run.id}:{seq}"
 
 

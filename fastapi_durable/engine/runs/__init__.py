@@ -1,1 +1,1 @@
-"""What holds for a run apart from the turns that drive it: how it is labelled, admitted, cancelled and ended."""
+"""Runs apart from their turns: how they are labelled, admitted, cancelled and ended."""

@@ -1,4 +1,4 @@
-"""Finds the run that a caller means by an id, and checks that the caller may see it.
+"""Finds the run that an id addresses, and checks that the caller may see it.
 
 A run's namespace never changes, so it can be checked before a transaction.
 """
@@ -12,7 +12,7 @@ from fastapi_durable.store.base import StateStore
 
 
 def visible_store(kernel: Kernel) -> StateStore:
-    """The store as callers of this engine see it: confined to the namespace, if the engine has one."""
+    """Return the store as callers of this engine see it: limited to the engine's namespace, if it has one."""
     namespace = kernel.config.namespace
     return kernel.store if namespace is None else kernel.store.with_scope(namespace)
 
@@ -21,7 +21,7 @@ async def resolve_run(kernel: Kernel, run_id: str) -> Run:
     """Return the run of an id, or the run that it continued as.
 
     Raises:
-        RunNotFoundError: there is no such run, or it is in another namespace than the engine's.
+        RunNotFoundError: no run has this id, or the run is in another namespace.
     """
     run = await head_of(kernel.store, run_id)
     if run is None or not is_visible(kernel.config, run):

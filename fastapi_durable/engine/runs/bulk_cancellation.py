@@ -33,7 +33,7 @@ class BulkCancellation:
 
 
 async def cancel_where(kernel: Kernel, query: RunQuery, *, compensate: bool = False) -> BulkCancellation:
-    """Cancel all of them, however many; one that cannot be cancelled does not keep the others.
+    """Cancel all selected runs. A run that cannot be cancelled does not stop the others.
 
     Runs that start after the call began are not touched.
     """

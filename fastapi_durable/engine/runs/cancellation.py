@@ -21,7 +21,7 @@ from fastapi_durable.store.base import StateStore, StoreTransaction
 _CANCELLED = ErrorRecord(message="cancelled", code="cancelled")
 _PAGE = 500
 _GATES_AT_MOST = 1000
-"""PostgreSQL holds some thousands of locks on names, for all of its transactions together."""
+"""PostgreSQL has room for some thousands of locks on names, in all transactions together."""
 
 
 async def cancel(
@@ -32,15 +32,15 @@ async def cancel(
     error: ErrorRecord | None = None,
     only_if: Callable[[Run], bool] | None = None,
 ) -> Run:
-    """Cancel a run and its live descendants; a run that has ended is left as it is.
+    """Cancel a run and its live descendants. A run that has ended stays as it is.
 
     Args:
-        compensate: Undo what the run's finished steps declared to be undone, before it ends.
-        error: What is stored as the reason.
-        only_if: Looks at the run under its lock; False leaves it as it is.
+        compensate: Whether to run the compensations of the finished steps before the run ends.
+        error: The reason, which is stored with the run.
+        only_if: Decides under the run's lock. False leaves the run as it is.
 
     Returns:
-        The run as it is now: `cancelled`, `cancelling`, or however it had ended.
+        The run as it is now: `cancelled`, `cancelling`, or ended before.
 
     Raises:
         RunNotFoundError: no run has this id.
@@ -127,10 +127,10 @@ async def _cancel_tree(
         await after_ending(transaction, kernel.clock, run, completion(RunStatus.CANCELLED, None, error))
         ended.append(run)
     touched.append(run.id)
-    # By id: that is the order in which a publisher locks the runs that an event is for.
+    # By id, as a publisher locks the runs that wait for an event.
     for child_id in sorted([child.id async for child in _live_children(transaction, run.id)]):
         await lock_waiting_runs(transaction, child_id)
-        # It may continue as a new run at this moment, which the list does not have.
+        # A descendant may continue as a new run at this moment, which is not in the list.
         child = await lock_head(transaction, child_id)
         if child is not None and not child.status.is_terminal and child.id not in touched:
             await _cancel_tree(kernel, transaction, child, compensate, error, touched, ended)
@@ -140,8 +140,8 @@ async def _singletons_below(store: StateStore, run: Run) -> list[Run]:
     """Return one live run of each singleton key below a run, so that the cancel can lock its gate before it locks a
     run.
 
-    Otherwise a run that reaches the gate meanwhile would be missed, and an ending that wakes a run of the tree would
-    conflict with the cancel. What is beyond the limit, or begins after this query, is left to the next poll of the
+    Otherwise the cancel would miss a run that reaches the gate meanwhile, and would conflict with an ending that wakes
+    a run of the tree. Gates beyond the limit, and runs that begin after this query, are left to the next poll of the
     waiting run.
     """
     found: dict[str, Run] = {}

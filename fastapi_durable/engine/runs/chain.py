@@ -11,7 +11,7 @@ from fastapi_durable.model.run_ids import hop_number, next_run_id, root_of
 from fastapi_durable.store.base import StateStore, StoreTransaction
 
 _SEQ = -1
-"""No position of a body: nothing is ever delivered to this waiter."""
+"""Not a position of a body, because nothing is delivered to this waiter."""
 
 _LOOKED_BACK = 100
 
@@ -24,14 +24,14 @@ async def successor_of(store: StateStore, run: Run) -> Run | None:
 
 
 def may_have_gone_on(run: Run) -> bool:
-    """Return whether the run ended like one that continued as another run."""
+    """Return whether the run may have continued as another run, judging by its ending."""
     return run.status is RunStatus.COMPLETED and run.output is None
 
 
 async def head_of(store: StateStore, run_id: str) -> Run | None:
     """Return the live run of the chain of `run_id`, or its last one. None if there is no such run."""
     run = await store.find_run(run_id)
-    # Again and again: what was found may have continued before it was read.
+    # Repeat, because the found run may have continued before it was read.
     while run is None or may_have_gone_on(run):
         further = await _further(store, run_id if run is None else run.id)
         if further is None:
@@ -43,7 +43,7 @@ async def head_of(store: StateStore, run_id: str) -> Run | None:
 async def lock_head(transaction: StoreTransaction, run_id: str) -> Run | None:
     """Return the same run, locked, so that it cannot continue as another one. None if there is no such run."""
     run = await transaction.lock_run(run_id)
-    # Over the chain's token as well: runs between this one and the one that lives may have been deleted.
+    # Follow the chain's token as well: runs between this one and the live one may have been deleted.
     while run is None or may_have_gone_on(run):
         further = await _further(transaction, run_id if run is None else run.id)
         if further is None:
@@ -53,7 +53,7 @@ async def lock_head(transaction: StoreTransaction, run_id: str) -> Run | None:
 
 
 async def lead_chain(transaction: StoreTransaction, successor: Run) -> None:
-    """Make `successor` the run that lives; part of the transaction that begins it."""
+    """Make `successor` the live run of the chain, in the transaction that begins it."""
     waiter = SignalWaiter(token=_token(successor.id), run_id=successor.id, seq=_SEQ)
     other = await transaction.find_signal_waiter(waiter.token)
     if other is not None:
@@ -62,7 +62,7 @@ async def lead_chain(transaction: StoreTransaction, successor: Run) -> None:
 
 
 async def _further(store: StateStore, run_id: str) -> Run | None:
-    """The run of the chain that lives, if it comes after this one; of a chain that has ended, the next."""
+    """Return the live run of the chain, if it comes after this one. If the chain has ended, return the next run."""
     leader = await store.find_signal_waiter(_token(run_id))
     if leader is not None and hop_number(leader.run_id) > hop_number(run_id):
         run = await store.find_run(leader.run_id)
@@ -72,7 +72,7 @@ async def _further(store: StateStore, run_id: str) -> Run | None:
 
 
 def earlier_ids(run_id: str) -> list[str]:
-    """The ids of the runs before this one, the latest first; of a long chain, the last hundred."""
+    """Return the ids of the runs before this one, the latest first, a hundred at most."""
     root, number = root_of(run_id), hop_number(run_id)
     numbers = range(number - 1, max(-1, number - 1 - _LOOKED_BACK), -1)
     return [f"{root}~{each}" if each else root for each in numbers]

@@ -15,12 +15,12 @@ from fastapi_durable.store.base import StoreTransaction
 
 
 def child_token(run_id: str) -> str:
-    """The token on which the ending of a run is awaited."""
+    """Return the token on which the ending of a run is awaited."""
     return f"{CHILD}{run_id}"
 
 
 def completion(status: RunStatus, output: Json, error: ErrorRecord | None) -> dict[str, Any]:
-    """The stored shape of an ending."""
+    """Return the stored form of an ending."""
     if status is RunStatus.COMPLETED:
         return {"ok": True, "value": output}
     failure = error or ErrorRecord(message=str(status))
@@ -30,19 +30,21 @@ def completion(status: RunStatus, output: Json, error: ErrorRecord | None) -> di
 
 
 def failure_of(stored: Json) -> ErrorRecord | None:
-    """The error in a stored completion; None if it is a success."""
+    """Return the error in a stored completion. None if it is a success."""
     if not isinstance(stored, dict) or stored.get("ok", True):
         return None
     return ErrorRecord.from_json(stored.get("failure") or stored.get("error"))
 
 
 def value_of(stored: Json) -> Json:
-    """The result in a stored completion that is a success."""
+    """Return the result in a stored completion that is a success."""
     return stored.get("value") if isinstance(stored, dict) else stored
 
 
 async def tell_waiter(transaction: StoreTransaction, run_id: str, ended: dict[str, Any], *, now: datetime) -> None:
-    """Record the ending where it is awaited, and wake the run that waits; part of the transaction that ends the run."""
+    """Record the ending at the position that waits for it, and wake the waiting run, in the transaction that ends the
+    run.
+    """
     waiter = await transaction.find_signal_waiter(child_token(run_id))
     if waiter is not None:
         await deliver_to_waiter(transaction, waiter, ended, now=now)

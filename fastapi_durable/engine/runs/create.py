@@ -1,10 +1,10 @@
-"""The one door: every run is created and admitted here, whatever starts it.
+"""Creates and admits every run, whatever starts it.
 
 A run is made in one of three ways. `new_run` begins the work of a workflow: a start, a child, an event, a schedule, a
 dead letter. `run_like` takes the place of another run: a retry with a new input, a fork, a continuation. `engine_run`
 makes one of the engine's own runs, which hold an entity or collect events.
 
-`admit` admits a run in the transaction of what starts it, and `create` in a transaction of its own. Both keep the limit
+`admit` admits a run in the caller's transaction, and `create` in a transaction of its own. Both keep the limit
 of a bounded singleton. The caller first locks `names_of_beginning`, together with its own names and in sorted order, as
 every caller does.
 """
@@ -39,11 +39,11 @@ from fastapi_durable.store.port.runs import CreatedRun
 _log = logging.getLogger("fastapi_durable")
 
 QUEUE_FULL = "singleton_queue_full"
-"""The code with which a child is refused."""
+"""Error code of a refused child."""
 
 
 class Parent(NamedTuple):
-    """The run, and the position in it, that a child belongs to."""
+    """The parent of a child, and the position of the call."""
 
     run_id: str
     seq: int
@@ -63,10 +63,10 @@ def new_run(
     parent: Parent | None = None,
     traceparent: str | None = None,
 ) -> Run:
-    """A run that begins the work of a workflow; the arguments are checked, and `input` is encoded.
+    """Return a run that begins the work of a workflow. The arguments were checked, and `input` is encoded.
 
     Raises:
-        InputValidationError: the workflow's singleton key cannot be made of the input.
+        InputValidationError: the workflow's singleton key cannot be computed from the input.
     """
     now = kernel.clock.now()
     return Run(
@@ -91,9 +91,10 @@ def new_run(
 
 
 def delayed(run: Run, begins_at: datetime) -> Run:
-    """A new run that begins later. Until then it rests like one that sleeps: claims find both in one index.
+    """Return a new run that begins later. Until then it is suspended like a sleeping run, so claims find both in one
+    index.
 
-    Its execution timeout counts from then on.
+    Its execution timeout starts then.
     """
     expires_at = None if run.expires_at is None else run.expires_at + (begins_at - run.created_at)
     return run.changed(status=RunStatus.SUSPENDED, wake_at=begins_at, expires_at=expires_at)
@@ -110,16 +111,16 @@ def run_like(
     input: Json = None,
     tags: Iterable[str] | None = None,
 ) -> Run:
-    """A run that takes the place of `source`, with its namespace, labels, attributes, priority, queue and trace.
+    """Return a run that replaces `source`, with its namespace, labels, attributes, priority, queue and trace.
 
     Args:
-        keeps_parent: Whether the parent of `source` waits for this one as well.
-        keeps_expiry: Whether it must have ended when `source` must; else it gets the same span from now on.
-        definition, input: Of the run, if it has others than `source`; the two go together.
-        tags: Instead of those of `source`.
+        keeps_parent: Whether the parent of `source` waits for this run as well.
+        keeps_expiry: Whether it expires when `source` does. Otherwise it gets the same span from now on.
+        definition, input: Those of the run, if they differ from `source`. Pass both or neither.
+        tags: Tags that replace those of `source`.
 
     Raises:
-        InputValidationError: `source` is a run of the engine's own.
+        InputValidationError: `source` is one of the engine's own runs.
     """
     if is_engine_workflow(source.workflow):
         raise InputValidationError(
@@ -155,7 +156,7 @@ def run_like(
 
 
 def engine_run(kernel: Kernel, workflow: str, input: Json, *, run_id: str, namespace: str) -> Run:
-    """A run of one of the engine's own workflows."""
+    """Return a run of one of the engine's own workflows."""
     now = kernel.clock.now()
     return Run(
         id=run_id,
@@ -171,7 +172,7 @@ def engine_run(kernel: Kernel, workflow: str, input: Json, *, run_id: str, names
 def callers_workflow(
     kernel: Kernel, workflow: Callable[..., Any] | str, version: str | None = None
 ) -> WorkflowDefinition:
-    """The workflow that a caller means.
+    """Return the workflow that a caller names.
 
     Raises:
         WorkflowNotRegisteredError: this engine does not know it, or it is one of the engine's own.
@@ -183,17 +184,17 @@ def callers_workflow(
 
 
 def names_of_beginning(definition: WorkflowDefinition | None, run: Run) -> list[str]:
-    """What the transaction that admits the run locks before it locks a run.
+    """Return the names that the admitting transaction locks before it locks a run.
 
     Args:
-        definition: None if this process does not know the workflow: then it cannot know a bound either.
+        definition: None if this process does not know the workflow. Then it knows no bound either.
     """
     gate = _bounded_gate(definition, run)
     return [] if gate is None else [gate]
 
 
 async def admit(transaction: StoreTransaction, definition: WorkflowDefinition | None, run: Run) -> CreatedRun:
-    """Create the run, unless one of its id exists; the caller holds `names_of_beginning`.
+    """Create the run, unless a run of its id exists. The caller holds `names_of_beginning`.
 
     Raises:
         SingletonQueueFullError: the run is new, and no more of its key may wait. Nothing was written.
@@ -227,10 +228,10 @@ async def create_all(
     """Admit runs of one workflow in one transaction: all of them, or none if one is refused.
 
     Raises:
-        SingletonQueueFullError, RunIdTakenError, RunExistsError: as for one; `index` says for which.
+        SingletonQueueFullError, RunIdTakenError, RunExistsError: one run is refused. `index` says which.
     """
     gates = sorted({name for run in runs for name in names_of_beginning(definition, run)})
-    # By id: two callers that start the same runs wait for each other in one order.
+    # By id, so that two callers that start the same runs lock them in one order.
     order = sorted(range(len(runs)), key=lambda index: runs[index].id)
 
     async def create_each() -> list[CreatedRun]:
@@ -249,7 +250,7 @@ async def create_all(
 
 @contextmanager
 def about_input(index: int) -> Iterator[None]:
-    """Let an error that refuses one run of several say which."""
+    """Make an error that refuses one of several runs say which one."""
     try:
         yield
     except (InputValidationError, RunIdTakenError, RunExistsError, SingletonQueueFullError) as error:
@@ -258,11 +259,11 @@ def about_input(index: int) -> Iterator[None]:
 
 
 def refuse_other(created: CreatedRun, wanted: Run, *, refuses_existing: bool = False) -> None:
-    """A run that was there already is the answer only if it is the one that was asked for.
+    """Refuse an existing run, unless it is the one that the caller requested.
 
     Raises:
         RunIdTakenError: it belongs to another workflow or another namespace.
-        RunExistsError: it exists, and a new one is wanted.
+        RunExistsError: the run exists, and the caller requires a new one.
     """
     found = created.run
     if (found.workflow, found.namespace) != (wanted.workflow, wanted.namespace):

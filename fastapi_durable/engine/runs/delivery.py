@@ -1,4 +1,4 @@
-"""From a delivery to the position that waits for it.
+"""Records a delivery at the position that waits for it.
 
 The commit that consumes the delivery also records it and wakes the run. Signals, events and the ends of other runs
 answer their waiters only through this module.
@@ -39,12 +39,12 @@ async def deliver_to_waiter(
 ) -> Run | None:
     """Record `payload` at the position that left `waiter`, remove the waiter, and wake the run.
 
-    The run is locked before its waiter is removed. So does the transaction that ends the run and removes all its
-    waiters.
+    The run is locked before its waiter is removed, in the same order as in the transaction that ends the run and
+    removes all its waiters.
 
     Args:
         place: Slot in which the run may continue at once.
-        codec: Codec that checks the payload for a caller who can still be told that it does not fit.
+        codec: Codec that checks the payload, if the caller can still receive an error.
         what: Name of the payload in that error.
         delivery_id: Id by which the run may answer.
 
@@ -60,7 +60,8 @@ async def deliver_to_waiter(
     await transaction.remove_signal_waiter(waiter)
     if run is None or run.status.is_terminal:
         return None
-    # A position that was begun has a row, with a name, a start and the key of its branch; others get the plain form.
+    # A position that was begun has a row with a name, a start and the key of its branch. Other positions get a plain
+    # row.
     begun = await transaction.find_checkpoint(waiter.run_id, waiter.seq)
     if codec is not None and not (begun is not None and begun.status.is_finished):
         refuse_misfit(codec, begun, payload, what=what)

@@ -1,7 +1,7 @@
-"""From an exception to its stored form. That never fails, whatever the exception is like.
+"""Converts an exception to its stored form. The conversion never fails, whatever the exception does.
 
-A failure that could not be recorded would be met again with each lease: its step executed without end, its run never
-ended. So nothing is asked of an exception without expecting that it raises, and every text is bounded and storable.
+If a failure could not be recorded, every lease would repeat it: the step would be executed again and again, and the run
+would never end. So every access to an exception is guarded, and every text is bounded and storable.
 """
 
 import traceback
@@ -46,7 +46,7 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
     The `code` is that of a `FatalError`, of a failed step or run, or the string attribute `code` of any other
     exception. The cause of several failures is the first of them, and the message names the others.
     """
-    # By the class, here and below: an instance may answer `isinstance` with an exception of its own.
+    # Check the class, here and below: `isinstance` may run code of the instance, and raise.
     kind = type(error)
     code = attribute_of(error, "code")
     cause: Any = attribute_of(error, "__cause__") or _first_failure(error)
@@ -69,7 +69,7 @@ def error_record(error: BaseException, *, retryable: bool | None = None, depth: 
 
 
 def named(error: BaseException) -> str:
-    """What a message says of an error that is no `Exception`, whose text alone says little."""
+    """Return the text for an error that is not an `Exception`, whose message alone says little."""
     if issubclass(type(error), SystemExit):
         return f"sys.exit({text_of(attribute_of(error, 'code'), repr)})"
     text = text_of(error)
@@ -105,7 +105,7 @@ def storable_record(error: ErrorRecord) -> ErrorRecord:
 
 
 def _first_failure(error: BaseException) -> Any:
-    """Of an error that holds several."""
+    """Return the first of several errors in one."""
     try:
         if issubclass(type(error), GatherError):
             failures = attribute_of(error, "failures")
@@ -141,6 +141,6 @@ def _stack(error: BaseException) -> str:
     try:
         return "".join(traceback.format_exception(error))
     except BaseException:
-        # Its own attributes are of no use; the traceback is kept where no class can hide it.
+        # Its attributes may lie or raise. A class cannot hide `__traceback__`, so read it from `BaseException`.
         frames = BaseException.__dict__["__traceback__"].__get__(error)
         return "".join([*traceback.format_tb(frames), f"{class_name(error)} (it cannot be printed)\n"])

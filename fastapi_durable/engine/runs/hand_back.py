@@ -1,4 +1,4 @@
-"""Hands a run back: its worker releases it alive, and another worker can continue it at once."""
+"""Hands a run back: its worker releases it, and another worker can continue it at once."""
 
 from fastapi_durable.model.clock import Clock
 from fastapi_durable.model.records import Run, RunChanges, RunStatus
@@ -6,16 +6,16 @@ from fastapi_durable.store.base import StateStore
 
 
 async def hand_back(store: StateStore, clock: Clock, run: Run, token: str, *, had_turn: bool = True) -> None:
-    """Release a lease so that the next claim takes the run at once, and does not count a crash.
+    """Release a lease, so that the next claim takes the run at once and counts no crash.
 
-    Nothing happens to a run that is not leased under `token` any more.
+    A run that is not leased under `token` any more stays as it is.
 
     Args:
-        had_turn: Whether the run was driven; one that was not keeps its place in its queue.
+        had_turn: Whether the run was driven. A run that was not keeps its place in its queue.
     """
     now = clock.now()
     released: RunChanges = {"locked_by": None, "locked_until": None, "updated_at": now}
-    # In a queue, pending runs are those that have not begun, which its rate limit counts.
+    # In a queue, only runs that have not begun are pending. The rate limit counts them when they begin.
     handed: RunChanges = {**released, "status": RunStatus.PENDING}
     if run.queue:
         since = now if had_turn else run.wake_at or run.created_at

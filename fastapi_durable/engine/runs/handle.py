@@ -113,7 +113,7 @@ class RunHandle(Generic[Output]):
             head = await head_of(self._store, run.id)
             if head is None or head.id == run.id:
                 break
-            # One limit for all of them: a run may continue as new runs without end.
+            # One timeout for the whole chain, because a run may continue as new runs without end.
             run = await self._finished(head.id, limit, deadline)
         match run.status:
             case RunStatus.FAILED:
@@ -133,7 +133,7 @@ class RunHandle(Generic[Output]):
         """Told by this process when the run ends here; a slowing poll finds out when it ends elsewhere."""
         unserved = Unserved(self._store, self._clock, self._workers)
         with self._notifications.watch_run(run_id) as watch:
-            # A run that is driven in this process will be heard of.
+            # If this process drives the run, a notification will come.
             look = run_id not in self._notifications.driven_here
             look = look or (deadline is not None and deadline <= self._clock.now())
             poll = _FIRST_POLL if look else SELDOM

@@ -1,4 +1,4 @@
-"""What callers give, checked before a row exists: the input of a workflow or of a named step; what is sent to runs."""
+"""Checks the values of callers before a row exists: inputs of workflows and of named steps, and values sent to runs."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ NO_INPUT = NoInputGiven()
 
 
 def encode_input(codec: Codec, definition: WorkflowDefinition, value: Any, *, given: bool) -> Json:
-    """The stored form of an input that was checked against the workflow's type; without one, of its default.
+    """Check an input against the workflow's type, and return its stored form. Without an input, use the default.
 
     Raises:
-        InputValidationError: it does not fit, or cannot be stored.
+        InputValidationError: the input does not fit, or cannot be stored.
     """
     label = f"the input of workflow {definition.name!r}"
     if definition.input_type is NoInput:
@@ -50,10 +50,10 @@ def encode_sent(codec: Codec, value: Any, *, what: str) -> Json:
 
 
 def as_declared(codec: Codec, definition: StepDefinition, value: Any) -> Any:
-    """The input of a step that was called by name, where it may be given in its JSON form.
+    """Return the input of a step that is called by name. It may be given in its JSON form.
 
     Raises:
-        SerializationError: it fits the step's type in no form.
+        SerializationError: it does not fit the step's type, as a value or as JSON.
     """
     label = f"the input of step {definition.name!r}"
     if definition.input_type is NoInput:

@@ -12,10 +12,10 @@ SCHEDULE_TAG: Final = "schedule:"
 
 
 def labelled(codec: Codec, definition: WorkflowDefinition, input: Json, tags: Collection[str] = ()) -> tuple[str, ...]:
-    """All tags of a run that starts with this encoded input.
+    """Return all tags of a run that starts with this encoded input.
 
     Raises:
-        InputValidationError: the workflow's singleton key cannot be made of the input.
+        InputValidationError: the workflow's singleton key cannot be computed from the input.
     """
     singleton = singleton_tag(codec, definition, input)
     return tuple(dict.fromkeys((*definition.tags, *tags, *(() if singleton is None else (singleton,)))))
@@ -31,7 +31,7 @@ def continued(codec: Codec, definition: WorkflowDefinition, input: Json, tags: C
     """Return the tags of a run that another run continues as: the same tags, with the singleton key of its own input.
 
     Raises:
-        InputValidationError: the workflow's singleton key cannot be made from the input.
+        InputValidationError: the workflow's singleton key cannot be computed from the new input.
     """
     singleton = singleton_tag(codec, definition, input)
     if singleton in tags:

@@ -1,4 +1,5 @@
-"""Who waits for whom, and who descends from whom: a run that joins another one by its id must not make a ring of it."""
+"""Finds which runs wait for each other, and which descend from each other. A run that joins another one by its id must
+not close a ring."""
 
 from fastapi_durable.engine.runs.completion import child_token
 from fastapi_durable.engine.runs.retries import open_retries
@@ -10,15 +11,16 @@ _RINGS = "rings"
 
 
 async def waits_for(transaction: StoreTransaction, one: Run, other: Run) -> Run | None:
-    """The run that keeps `one` from ending before `other`: it waits, itself or through others, for the end of `other`.
+    """Return the run that waits, directly or through others, for the end of `other`, so that `one` cannot end before
+    `other`.
 
-    That is `one`, or the same run. If it has ended, retries of it could still bring a success: then it is one of them,
-    if all of them wait. None if there is no such run.
+    It is `one` itself, if `one` is live and waits for the end of `other` or is `other`. If `one` has ended, a retry of
+    it could still succeed: then it is one of these retries, if all of them wait. None if there is no such run.
 
-    The caller holds both runs, and the names of the ending that `other` is about to wait for and of those that `other`
-    brings to those who wait for it. So of two waits that meet in a run, one sees the other; a ring is closed by one
-    that sees both of its neighbours. Several may do so at a time in a ring of four and more: these take turns, so that
-    the last one sees the whole ring.
+    The caller locks both runs, the names of the ending that `other` is about to wait for, and the names of the endings
+    that `other` brings to its own waiters. So of two waits that meet in a run, one sees the other. The wait that closes
+    a ring sees both of its neighbours. In a ring of four or more, several waits may do so at the same time. They take
+    turns, so that the last one sees the whole ring.
     """
     hopes = await open_retries(transaction, one)
     if not hopes:
@@ -27,16 +29,19 @@ async def waits_for(transaction: StoreTransaction, one: Run, other: Run) -> Run 
         return hopes[0]
     if not (await _is_awaited(transaction, other) and await _any_waits(transaction, hopes)):
         return None
-    # The last lock of its transaction, which waits for nothing while it holds it: no deadlock, though runs come first.
+    # This is the last lock of the transaction, which waits for nothing while holding it. So there is no deadlock,
+    # although runs were locked before.
     await transaction.lock_name(f"{_RINGS}:{other.namespace}")
     waiting = await _waiting_for(transaction, other)
     return hopes[0] if all(hope.id in waiting for hope in hopes) else None
 
 
 def names_of_waiting(run: Run, awaited_id: str) -> list[str]:
-    """What the transaction locks first, in order, in which `run` begins to wait for the end of another one."""
+    """Return the names that a transaction locks first, in order, if `run` begins to wait for the end of another run in
+    it.
+    """
     origin = origin_of(run.id)
-    # Who waits for the origin of a retry waits for the retry.
+    # A run that waits for the origin of a retry also waits for the retry.
     return sorted({child_token(awaited_id)} if origin is None else {child_token(awaited_id), child_token(origin)})
 
 
@@ -53,9 +58,9 @@ async def _any_waits(transaction: StoreTransaction, runs: list[Run]) -> bool:
 
 
 async def _waiting_for(transaction: StoreTransaction, run: Run) -> list[str]:
-    """The run itself, and whatever waits for it."""
+    """Yield the run itself, and all runs that wait for it."""
     waiting = [run.id]
-    # Each run of the list adds those that wait for it. In a ring that is there already, nobody is added twice.
+    # Each run of the list adds the runs that wait for it. No run is added twice, even in an existing ring.
     for run_id in waiting:
         waiters = [await transaction.find_signal_waiter(child_token(run_id))]
         origin = await _hopeless_origin(transaction, run_id, waiting)
@@ -66,7 +71,7 @@ async def _waiting_for(transaction: StoreTransaction, run: Run) -> list[str]:
 
 
 async def _hopeless_origin(transaction: StoreTransaction, run_id: str, waiting: list[str]) -> Run | None:
-    """The run that this one retries, if nothing but runs that wait could bring it a success."""
+    """Return the run that this one retries, if only waiting runs could bring it a success."""
     origin_id = origin_of(run_id)
     origin = None if origin_id is None else await transaction.find_run(origin_id)
     if origin is None:
@@ -76,7 +81,7 @@ async def _hopeless_origin(transaction: StoreTransaction, run_id: str, waiting: 
 
 
 async def descends(transaction: StoreTransaction, one: Run, other: Run) -> bool:
-    """Whether `one` is a child of `other`, or a child of one of its children, and so on; or is the same run."""
+    """Return whether `one` is `other`, or a descendant of it."""
     line, run = [one.id], one
     while (parent := run.parent_run_id) is not None and parent not in line:
         line.append(parent)

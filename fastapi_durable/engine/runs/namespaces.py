@@ -1,11 +1,11 @@
-"""Where an engine creates runs, and which runs its callers may see."""
+"""The namespace in which an engine creates runs, and the runs that its callers may see."""
 
 from fastapi_durable.engine.core.config import EngineConfig
 from fastapi_durable.model.records import DEFAULT_NAMESPACE, Run
 
 
 def namespace_of(config: EngineConfig) -> str:
-    """Where this engine creates runs."""
+    """Return the namespace in which this engine creates runs."""
     return config.namespace or DEFAULT_NAMESPACE
 
 

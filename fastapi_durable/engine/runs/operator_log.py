@@ -20,7 +20,7 @@ _FIRST_TRACE = -2_000_000_000
 _PREFIX = "operator:"
 
 RETRY_TRACE: Final = f"{_PREFIX}retry"
-"""What the names of traces of retries begin with."""
+"""Prefix of the names of traces of retries."""
 
 
 def is_trace(checkpoint: Checkpoint) -> bool:
@@ -29,7 +29,7 @@ def is_trace(checkpoint: Checkpoint) -> bool:
 
 
 async def has_history(store: StateStore, run_id: str) -> bool:
-    """Whether anything but traces is recorded of the run."""
+    """Return whether the history of the run has anything but traces."""
     return bool(await store.page_checkpoints(run_id, after=_FIRST_TRACE, limit=1))
 
 

@@ -16,7 +16,7 @@ _KEY_LIMIT = 200
 
 
 class Place(NamedTuple):
-    """Where a run waits for its turn: a queue and, in it, a fairness key; "" for none."""
+    """A run's queue and its fairness key in it. "" for none."""
 
     queue: str = ""
     fairness_key: str = ""
@@ -26,10 +26,10 @@ NO_PLACE = Place()
 
 
 def queues_by_name(queues: Iterable[Queue]) -> dict[str, Queue]:
-    """The declared queues.
+    """Return the declared queues by name.
 
     Raises:
-        DefinitionError: two have one name.
+        DefinitionError: two queues have the same name.
     """
     known: dict[str, Queue] = {}
     for queue in queues:

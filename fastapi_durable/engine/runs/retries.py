@@ -23,24 +23,26 @@ async def retries_of(store: StateStore, run: Run) -> list[Run]:
         return []
     siblings = await store.list_runs(RunQuery(parent_run_id=run.parent_run_id, workflow=run.workflow, limit=_LIMIT))
     retries = {sibling.id: sibling for sibling in siblings if origin_of(sibling.id) == run.id}
-    # One that continued as a new run has come to nothing yet: the new one has its id, and stands in for it.
+    # A retry that continued as a new run has no result yet. The list also has the new run, which stands for it.
     return [each for each in retries.values() if not (may_have_gone_on(each) and next_run_id(each.id) in retries)]
 
 
 async def success_of_retry(store: StateStore, run: Run) -> Run | None:
-    """A retry of this run that completed."""
+    """Return a completed retry of this run. None if there is none."""
     return next((retry for retry in await retries_of(store, run) if retry.status is RunStatus.COMPLETED), None)
 
 
 async def has_better_retry(store: StateStore, run: Run) -> bool:
-    """Whether a retry of this run has completed, or still may."""
+    """Return whether a retry of this run has completed, or may still complete."""
     return any(
         retry.status is RunStatus.COMPLETED or not retry.status.is_terminal for retry in await retries_of(store, run)
     )
 
 
 async def open_retries(store: StateStore, run: Run) -> list[Run]:
-    """The runs whose end a parent of this run waits for: itself, or its retries; none if its end is certain."""
+    """Return the runs for whose end a parent of this run waits: the run itself, or its retries. Empty if its ending is
+    final.
+    """
     if not run.status.is_terminal:
         return [run]
     if run.status is RunStatus.COMPLETED:
@@ -54,13 +56,13 @@ async def open_retries(store: StateStore, run: Run) -> list[Run]:
 async def tell_waiter_of_origin(
     transaction: StoreTransaction, run: Run, ended: dict[str, Any], *, now: datetime
 ) -> None:
-    """Let the parent that waits for the origin adopt how this retry ended; part of the transaction that ends it."""
+    """Deliver the ending of a retry to the parent that waits for the origin, in the transaction that ends the retry."""
     origin_id = origin_of(run.id)
     if origin_id is None or await transaction.find_signal_waiter(child_token(origin_id)) is None:
         return
     if not ended.get("ok"):
         origin = await transaction.find_run(origin_id)
-        # An operator may have deleted it; its retries are of its parent and workflow, as this one is.
+        # An operator may have deleted the origin. Its retries have the same parent and workflow as this one.
         retries = await retries_of(transaction, origin or replace(run, id=origin_id))
         rivals = [retry for retry in retries if retry.id != run.id]
         if any(not rival.status.is_terminal for rival in ([*rivals, origin] if origin else rivals)):

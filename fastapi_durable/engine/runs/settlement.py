@@ -1,6 +1,6 @@
-"""Ends a run: one transition out of its live status, with everything that belongs to it.
+"""Ends a run: one transition from a live to a terminal status, with everything that belongs to it.
 
-The status changes only under the guards of the caller, so of two endings one takes effect. The same transaction removes
+The status changes only under the caller's guards, so only one of two endings takes effect. The same transaction removes
 the run's own waiters, because a finished run would swallow a later signal, and wakes the runs that wait for this one.
 """
 
@@ -66,7 +66,7 @@ async def settle_run(
 
 
 def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: ErrorRecord | None = None) -> RunChanges:
-    """The columns of a run that ends."""
+    """Return the changed columns of a run that ends."""
     return {
         "status": status,
         "output": output,
@@ -79,8 +79,10 @@ def ending(clock: Clock, status: RunStatus, *, output: Json = None, error: Error
 
 
 def names_of_ending(run: Run, below: Iterable[Run] = ()) -> list[str]:
-    """What the transaction that ends a run locks first, in order; `below` are others whose gates it opens as well."""
-    # Whoever begins to wait for the run takes the same locks in the same order.
+    """Return the names that the transaction that ends a run locks first, in order. `below` are other runs whose gates
+    it opens as well.
+    """
+    # A run that begins to wait for it takes the same locks in the same order.
     gates = {gate for each in (run, *below) if (gate := gate_of(each)) is not None}
     return [*_awaited_by(run.id), *sorted(gates)]
 
@@ -88,8 +90,9 @@ def names_of_ending(run: Run, below: Iterable[Run] = ()) -> list[str]:
 async def _may_be_awaited(store: StateStore, run: Run) -> bool:
     if run.parent_run_id is not None:
         return True
-    # A run below it may wait for it and not be its parent. It wakes the run as it begins to wait, which is a guard of
-    # the ending: a run that nobody woke need not be asked about, and an answer of no still holds when the run ends.
+    # A run other than the parent may wait for it. Beginning to wait wakes the run, and the wake count guards the
+    # ending. So a run that was never woken has no such waiter, and if the check finds none, that still holds when the
+    # run ends.
     return run.wake_count > 0 and await store.find_signal_waiter(child_token(run.id)) is not None
 
 
@@ -105,7 +108,7 @@ async def lock_waiting_runs(transaction: StoreTransaction, run_id: str) -> None:
 
 
 def _awaited_by(run_id: str) -> list[str]:
-    """The tokens on which the end of the run is awaited: its own, and before it that of the run that it retries."""
+    """Return the tokens on which the end of the run is awaited: that of the run that it retries, then its own."""
     origin = origin_of(run_id)
     return [child_token(run_id)] if origin is None else [child_token(origin), child_token(run_id)]
 

@@ -25,20 +25,20 @@ SINGLETON_TAG = str(SINGLETON)
 
 _KEY_LIMIT = 200
 _SEQ = -1
-"""No position of a body: nothing is ever delivered to these waiters."""
+"""Not a position of a body, because nothing is delivered to these waiters."""
 
 _LOOK_AGAIN = timedelta(seconds=30)
-"""The net beneath the wake, for a run whose predecessor was removed without ending."""
+"""Poll interval of a waiting run, in case its predecessor was removed without ending."""
 
 _LOOKED_AT = 100
-"""How many waiting runs one transaction looks at."""
+"""Maximum number of waiting runs that one transaction reads."""
 
 
 def singleton_tag(codec: Codec, definition: WorkflowDefinition, input: Json) -> str | None:
     """Return the tag of a run with this encoded input. None if the workflow is not a singleton.
 
     Raises:
-        InputValidationError: the key of the input cannot be made or stored.
+        InputValidationError: the key cannot be computed from the input, or cannot be stored.
     """
     if definition.singleton is None:
         return None
@@ -69,13 +69,13 @@ def gate_of(run: Run) -> str | None:
     tag = next((tag for tag in run.tags if tag.startswith(SINGLETON_TAG)), None)
     if tag is None:
         return None
-    # The lengths keep two names from running into one another.
+    # The lengths make the name unambiguous.
     parts = (run.namespace, run.workflow, tag.removeprefix(SINGLETON_TAG))
     return SINGLETON_TAG + ":".join(f"{len(part)}.{part}" for part in parts)
 
 
 def key_waited_for(token: str) -> str | None:
-    """The key for whose slot the run of this waiter queues; None if it is another waiter, such as that of a slot."""
+    """Return the key for whose slot the run of this waiter queues. None for other waiters, such as that of a slot."""
     if not token.startswith(SINGLETON_TAG):
         return None
     rest, part = token.removeprefix(SINGLETON_TAG), ""
@@ -88,10 +88,10 @@ def key_waited_for(token: str) -> str | None:
 
 
 async def check_depth(transaction: StoreTransaction, definition: WorkflowDefinition, run: Run) -> None:
-    """Refuse one more run if the queue is full; the caller holds the gate's name.
+    """Refuse another run if the queue is full. The caller holds the gate's name.
 
     Raises:
-        SingletonQueueFullError: it is, and no run of this id exists.
+        SingletonQueueFullError: the queue is full, and no run of this id exists.
     """
     singleton = definition.singleton
     if singleton is None or singleton.max_queue_depth is None or await transaction.find_run(run.id) is not None:
@@ -125,19 +125,20 @@ async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int)
             raise LeaseLostError(run.id)
         taken = {waiter.token for waiter in await transaction.list_signal_waiters(prefix=slots)}
         free = limit - len(taken)
-        # Runs that have waited longer come first; a newer one does not overtake them.
+        # Runs that have waited longer come first. A newer run does not overtake them.
         passes = free > 0 and await _waiting_before(transaction, queue, place, at_most=free) < free
         if passes:
             number = next(number for number in range(len(taken) + 1) if f"{slots}{number}" not in taken)
             await transaction.put_signal_waiter(SignalWaiter(token=f"{slots}{number}", run_id=run.id, seq=_SEQ))
             await transaction.remove_signal_waiter(place)
-            # No ending announces a slot that a deploy added, or one whose wake met a run that another wake had reached.
-            # The wake is part of this transaction: a crash behind the commit cannot lose it.
+            # Wake the next run if a slot is still free. No ending announces a slot that a deploy added, or a slot whose
+            # wake-up reached a run that was awake already. The wake-up is part of this transaction, so a crash after
+            # the commit cannot lose it.
             woken = free > 1 and await _wake_next(transaction, gate, kernel.clock.now())
         elif stored.status is RunStatus.RUNNING:
             await _queue_up(transaction, kernel.clock, place, token)
         else:
-            # It is being cancelled, and never began: there is nothing that it would do.
+            # The run is being cancelled and never began, so there is nothing to undo.
             passes = True
     if woken:
         kernel.notifications.work_available()
@@ -145,7 +146,7 @@ async def pass_gate(kernel: Kernel, run: Run, token: str, gate: str, limit: int)
 
 
 async def _queue_up(transaction: StoreTransaction, clock: Clock, place: SignalWaiter, token: str) -> None:
-    """Leave the run's place in the queue, and suspend the run."""
+    """Store the run's place in the queue, and suspend the run."""
     await transaction.put_signal_waiter(place)
     now = clock.now()
     await transaction.update_run(
@@ -163,7 +164,7 @@ async def _queue_up(transaction: StoreTransaction, clock: Clock, place: SignalWa
 
 
 async def _waiting_before(transaction: StoreTransaction, queue: str, place: SignalWaiter, *, at_most: int) -> int:
-    """How many runs are in the queue before `place` and can continue; counting stops at `at_most`.
+    """Return how many runs before `place` in the queue can continue. Counting stops at `at_most`.
 
     A blocked or paused run keeps its place, but does not keep a slot empty meanwhile.
     """
@@ -180,7 +181,7 @@ async def _waiting_before(transaction: StoreTransaction, queue: str, place: Sign
 async def _wake_next(transaction: StoreTransaction, gate: str, now: datetime) -> bool:
     """Wake the run that has waited longest and still sleeps. The caller holds the gate's name.
 
-    A run that is awake comes to the gate anyway. Waking it twice would leave the second slot empty.
+    A run that is awake comes to the gate anyway. A second wake-up for it would leave another slot empty.
     """
     for waiter in await transaction.list_signal_waiters(prefix=f"{gate}:queue:", limit=_LOOKED_AT):
         run = await transaction.find_run(waiter.run_id)
@@ -191,16 +192,16 @@ async def _wake_next(transaction: StoreTransaction, gate: str, now: datetime) ->
 
 
 async def leave_gate(transaction: StoreTransaction, clock: Clock, run: Run) -> None:
-    """Wake one run that waits for a slot; part of the transaction that ends `run`, after its waiters are gone."""
+    """Wake one run that waits for a slot, in the transaction that ends `run`, after its waiters are removed."""
     gate = gate_of(run)
     if gate is not None:
         await _wake_next(transaction, gate, clock.now())
 
 
 async def transfer_slot(transaction: StoreTransaction, run: Run, successor: Run) -> None:
-    """Let the run that continues this one keep its slot; part of the transaction that continues it.
+    """Transfer the slot of a run to the run that continues it, in the same transaction.
 
-    Called before the waiters of `run` are removed.
+    Call this before the waiters of `run` are removed.
     """
     gate = gate_of(run)
     if gate is None:

@@ -1,4 +1,4 @@
-"""What a caller may say about a run that he starts, and how much of it: refused here, before anything is written."""
+"""Checks the options of a start before anything is written."""
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
@@ -24,10 +24,10 @@ _PRIORITIES = range(-(2**31), 2**31)
 
 
 def refuse_unknown(call: str, options: Mapping[str, object], known: Any) -> None:
-    """Python itself does not look at the names of options that are passed on as a `TypedDict`.
+    """Refuse unknown options, because Python does not check the names of a `TypedDict`.
 
     Raises:
-        TypeError: one is not of the `TypedDict`.
+        TypeError: an option is not in the `TypedDict`.
     """
     if options and (unknown := options.keys() - known.__optional_keys__):
         raise TypeError(
@@ -37,10 +37,10 @@ def refuse_unknown(call: str, options: Mapping[str, object], known: Any) -> None
 
 
 def checked_tags(tags: Any) -> tuple[str, ...]:
-    """The tags that a caller adds to a run.
+    """Return the tags that a caller adds to a run.
 
     Raises:
-        InputValidationError: one cannot be stored, or there are too many.
+        InputValidationError: a tag cannot be stored, or there are too many.
     """
     if isinstance(tags, str) or not isinstance(tags, Collection):
         raise InputValidationError(f"tags must be a list of strings, got {shown(tags)}")
@@ -68,10 +68,10 @@ def checked_tags(tags: Any) -> tuple[str, ...]:
 
 
 def check_attributes(attributes: Mapping[Any, Any]) -> None:
-    """Look at the keys and sizes of search attributes.
+    """Check the keys and sizes of search attributes.
 
     Raises:
-        InputValidationError: one cannot be stored or searched, or there are too many.
+        InputValidationError: an attribute cannot be stored or searched, or there are too many.
     """
     if len(attributes) > _ATTRIBUTES_AT_MOST:
         raise InputValidationError(
@@ -95,10 +95,10 @@ def check_attributes(attributes: Mapping[Any, Any]) -> None:
 
 
 def checked_moment(clock: Clock, delay: Any, at: Any) -> datetime | None:
-    """When a run begins that is started with these; None: now.
+    """Return when a run with these options begins. None: now.
 
     Raises:
-        InputValidationError: both are given, or one is no such time.
+        InputValidationError: both are given, or one is not a valid time.
     """
     if delay is None and at is None:
         return None
@@ -118,10 +118,10 @@ def checked_moment(clock: Clock, delay: Any, at: Any) -> datetime | None:
 
 
 def refuses_existing(if_exists: Any) -> bool:
-    """Whether a start wants a new run, and none that is there already.
+    """Return whether a start requires a new run.
 
     Raises:
-        InputValidationError: `if_exists` is none of its values.
+        InputValidationError: `if_exists` has an unknown value.
     """
     if if_exists not in ("return", "refuse"):
         raise InputValidationError(f"if_exists must be 'return' or 'refuse', got {shown(if_exists)}")
@@ -129,10 +129,10 @@ def refuses_existing(if_exists: Any) -> bool:
 
 
 def checked_priority(priority: Any) -> int | None:
-    """The priority, if the database can hold it.
+    """Return the priority, if the database can store it.
 
     Raises:
-        InputValidationError: it is no 32-bit integer.
+        InputValidationError: it is not a 32-bit integer.
     """
     if priority is None or (isinstance(priority, int) and not isinstance(priority, bool) and priority in _PRIORITIES):
         return priority

@@ -44,11 +44,11 @@ class StreamItem(Generic[T]):
 
 
 class StreamReader:
-    """One reader's place in a stream; made by `reader_of`.
+    """The position of one reader in a stream. `reader_of` creates it.
 
     Attributes:
-        status: Of the run, as it was last looked at.
-        has_ended: Nothing follows any more.
+        status: Status of the run at the last read.
+        has_ended: Whether no more items follow.
     """
 
     def __init__(self, kernel: Kernel, run_id: str, stream: str, after: int | None, watch: StreamWatch) -> None:
@@ -62,17 +62,18 @@ class StreamReader:
         self._due_at = float("-inf")
 
     async def read(self) -> list[StreamRow]:
-        """Return the next items, up to a hundred. None yet: an empty list, or the stream `has_ended`.
+        """Return the next items, a hundred at most. The list is empty if there are none yet, or if the stream
+        `has_ended`.
 
         Raises:
             RunNotFoundError: the run does not exist, or was deleted.
         """
-        # Before the store is asked: what is told meanwhile is looked for once more.
+        # Before the read, so that a notification during it causes another read.
         self._watch.heard.clear()
         looks_at_run = self.is_due or self._watch.finished
         self._due_at = asyncio.get_running_loop().time() + self._kernel.config.poll_interval.total_seconds()
         if looks_at_run:
-            # Before its items: a run that has ended appends no more, so that an empty page is the end then.
+            # Read the run before its items. A run that has ended appends no more, so an empty page is then the end.
             run = await visible_store(self._kernel).find_run(self._run_id)
             if run is None:
                 raise RunNotFoundError(self._run_id)
@@ -89,14 +90,14 @@ class StreamReader:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to look without having heard anything."""
+        """Return whether it is time to read without a notification."""
         return asyncio.get_running_loop().time() >= self._due_at
 
     async def wait(self, seconds: float) -> bool:
-        """Wait for word that there may be something new, until the next look is due, or for so many seconds at most.
+        """Wait for a notification of new items, until the next poll is due, or for some seconds at most.
 
         Returns:
-            Whether it is worth a look.
+            Whether a read may find something.
         """
         left = max(0.0, self._due_at - asyncio.get_running_loop().time())
         try:
@@ -109,16 +110,18 @@ class StreamReader:
 
 @contextmanager
 def reader_of(kernel: Kernel, run_id: str, stream: str, after: int | None) -> Iterator[StreamReader]:
-    """A reader of what follows `after`; None: of everything. It learns of the run while the block is open."""
+    """Yield a reader of the items after `after`. None: of all items. The reader receives notifications while the block
+    is open.
+    """
     with kernel.notifications.watch_streams(run_id) as watch:
         yield StreamReader(kernel, run_id, stream, after, watch)
 
 
 def item_of(kernel: Kernel, row: StreamRow, declared: Any) -> StreamItem[Any]:
-    """The item of a row, with its data as the declared type.
+    """Return the item of a row, with its data as the declared type.
 
     Raises:
-        SerializationError: the data is not of that type.
+        SerializationError: the data does not fit the declared type.
     """
     what = f"item {row.item_offset} of stream {row.stream!r}"
     return StreamItem(

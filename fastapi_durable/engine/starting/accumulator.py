@@ -4,9 +4,9 @@
 is one transaction. After each start, or many events, the run restarts in place, with an empty history and the events
 that it still holds.
 
-Each event carries the `debounce=` or `batch=` of the process that published it. That option then holds for the
-collected events. So a deploy changes the option with its first event, and processes of two deploys may publish and
-drive at the same time. The name of the run's workflow is that of the option with which it was created, and means
+Each event carries the `debounce=` or `batch=` of the process that published it, and the latest event's option applies
+to all collected events. So a deploy changes the option with its first event, and processes of two deploys may publish
+and drive at the same time. The run's workflow is named after the option with which it was created. That name means
 nothing later.
 """
 
@@ -39,13 +39,13 @@ _log = logging.getLogger("fastapi_durable")
 _EVENTS_PER_LIFE = 100
 _REMEMBERED_IDS = 500
 _STARTS_AT_ONCE = 50
-"""Runs that are created in one transaction."""
+"""Maximum number of runs created in one transaction."""
 _RULE = "rule"
-"""Where an event holds the publisher's `Rule`."""
+"""Key of an event's data under which the publisher's `Rule` is stored."""
 
 
 class Rule(BaseModel):
-    """How events are collected; with a `maxSize` they are a batch, without one the last of them counts."""
+    """How events are collected. With a `maxSize` they are a batch. Without one, only the last event counts."""
 
     windowMs: int  # noqa: N815 (the reference's name in the database)
     maxSize: int | None = None  # noqa: N815
@@ -56,7 +56,7 @@ class Rule(BaseModel):
 
 
 class Collected(Rule):
-    """The input of an accumulator: what it collects for, and what it held when its history was emptied."""
+    """The input of an accumulator: its target workflow, and the events that it held at its last restart."""
 
     target: str
     events: list[dict[str, Any]] = []
@@ -73,12 +73,12 @@ def accumulator_workflow(definition: WorkflowDefinition) -> str:
 
 
 def accumulator_input(definition: WorkflowDefinition) -> Json:
-    """The input of a new accumulator, as it is stored."""
+    """Return the stored input of a new accumulator."""
     return {"target": definition.name, **_rule_of(definition)}
 
 
 def accumulator_event(definition: WorkflowDefinition, event: Event) -> Json:
-    """What an accumulator learns of an event."""
+    """Return an event as it is sent to an accumulator."""
     told: dict[str, Json] = {"id": event.id, "payload": event.payload, _RULE: _rule_of(definition)}
     if (other_name := name_in_id(definition, event.name)) is not None:
         told["event"] = other_name
@@ -109,8 +109,7 @@ async def collect(ctx: WorkflowContext, input: Collected) -> None:
             await _start(turn, input.target, held, rule)
             held, until = [], None
             break
-        # The rule of the process that published the event, which is recorded with it: a replay, and a worker of an
-        # older or newer deploy, come to the same.
+        # The publisher's rule is recorded with the event. So a replay, or a worker of another deploy, decides the same.
         published = event.get(_RULE)
         event = {name: value for name, value in event.items() if name != _RULE}
         if (known := _identity(event)) in seen:
@@ -122,12 +121,13 @@ async def collect(ctx: WorkflowContext, input: Collected) -> None:
             if until is None:
                 until = await ctx.now() + rule.window
             elif rule.window != before.window:
-                # Reckoned from the first of them.
+                # Counted from the first event.
                 until += rule.window - before.window
             continue
         earlier, held, until = held, [event], None
         if before.maxSize is not None and earlier:
-            # They were to be delivered all, and the last one alone would be from now on.
+            # The batch has become a debounce, under which only the last event would count. All events of the batch must
+            # be delivered, so start the target first.
             await _start(turn, input.target, earlier, before)
             break
     going_on = {"events": held, "until": until, "seen": list(seen), **rule.model_dump()}
@@ -138,14 +138,14 @@ async def collect(ctx: WorkflowContext, input: Collected) -> None:
 
 
 def _limit(turn: Turn, rule: Rule, held: list[dict[str, Any]], until: datetime | None) -> timedelta | None:
-    """How long to wait for the next event; None: without end."""
+    """Return how long to wait for the next event. None: without limit."""
     if rule.maxSize is None:
         return rule.window if held else None
     return None if until is None else max(timedelta(0), until - turn.kernel.clock.now())
 
 
 async def _start(turn: Turn, target: str, events: list[dict[str, Any]], rule: Rule) -> None:
-    """Start the target with all of these events; a batch that has become too large is cut."""
+    """Start the target with all of these events. A batch that has become too large is split."""
     while events:
         some = events[: rule.maxSize]
         begun = await TargetStart(turn, turn.take_position(), target, some).perform()
@@ -153,7 +153,7 @@ async def _start(turn: Turn, target: str, events: list[dict[str, Any]], rule: Ru
 
 
 def _identity(event: dict[str, Any]) -> str:
-    """Tells the event from all others: ids of events are those of a name."""
+    """Return what identifies the event. Ids are unique only within an event name."""
     event_id, name = str(event["id"]), event.get("event")
     return event_id if name is None else f"{other_event(name)}{event_id}"
 
@@ -169,11 +169,11 @@ class TargetStart(Primitive[int]):
     """Starts the target workflow as runs without a parent, so they outlive the accumulator and are not cancelled with
     it.
 
-    It returns how many of the events they have, from the first one on.
+    It returns how many events were started, counted from the first one.
 
     Args:
-        events: The collected events. The target as this process declares it decides: one run for all of a batch, or
-            else one run for each event. So the input fits, even where a deploy has made a batch of single events.
+        events: The collected events. If this process declares the target with `batch=`, they start one run together.
+            Otherwise each event starts a run. So the input fits, even if a deploy has introduced or removed the batch.
     """
 
     def __init__(self, turn: Turn, seq: int, target: str, events: list[dict[str, Any]]) -> None:
@@ -195,13 +195,13 @@ class TargetStart(Primitive[int]):
         try:
             definition = turn.kernel.registry.get(self._target)
         except WorkflowNotRegisteredError as unknown:
-            # Another worker has it, or will have it: what was collected must not be lost.
+            # This worker does not know the target. The collected events wait for a worker that does.
             turn.block(unknown)
         wanted = self._wanted(definition)
         self._refusals = []
         started: list[str | None] = []
         async with turn.transaction() as transaction:
-            # In one order for all, whatever order the events have.
+            # Lock in one order everywhere, whatever the order of the events.
             for lock in sorted({lock for run in wanted if run for lock in names_of_beginning(definition, run)}):
                 await transaction.lock_name(lock)
             await own_run(turn, transaction)
@@ -210,13 +210,14 @@ class TargetStart(Primitive[int]):
                 if isinstance(admitted, Refusal):
                     self._refusals.append(admitted)
                 started.append(None if admitted is None or isinstance(admitted, Refusal) else admitted.run.id)
-            # In the transaction of the runs: a crash before it leaves all of them to the next turn, one after it none.
+            # Recorded in the transaction that creates the runs: a crash before the commit leaves all events to the next
+            # turn, and a crash after it none.
             output: Json = started[0] if len(started) == 1 else started
             error = self._refusals[0].error if self._refusals else None
             return await self.record_in(transaction, self.row(CheckpointStatus.COMPLETED, output=output, error=error))
 
     def _wanted(self, definition: WorkflowDefinition) -> list[Run | None]:
-        """The runs to start; None for what the target does not take as its input."""
+        """Return the runs to start. None stands for events that do not fit the target's input."""
         events, target = self._events, self._target
         if definition.batch is not None:
             return [self._run(definition, events[-1], {"events": [event["payload"] for event in events]})]
@@ -225,7 +226,7 @@ class TargetStart(Primitive[int]):
         return [self._run(definition, event, event["payload"]) for event in events[:_STARTS_AT_ONCE]]
 
     def _run(self, definition: WorkflowDefinition, last: dict[str, Any], payload: Json) -> Run | None:
-        """The run of some events; it has the id and the trace of the latest."""
+        """Return the run of some events. It has the id and the trace of the latest event."""
         turn, namespace = self.turn, self.turn.run.namespace
         try:
             return triggered_run(
@@ -240,7 +241,7 @@ class TargetStart(Primitive[int]):
 
 
 def accumulators() -> list[WorkflowDefinition]:
-    """The engine's own workflows that collect events."""
+    """Return the engine's own workflows that collect events."""
     return [
         WorkflowDefinition(
             name=name, version="1", function=collect, input_type=Collected, output_type=type(None), origin=None

@@ -19,13 +19,15 @@ _VERSION = "1"
 
 
 def task_workflows(steps: Iterable[StepDefinition]) -> list[WorkflowDefinition]:
-    """The workflows of steps that may be added as background tasks: all whose name can be that of a workflow."""
+    """Return the workflows of the steps that can be background tasks: of all steps whose name is valid for a
+    workflow.
+    """
     found = {}
     for step in steps:
         try:
             name = checked_workflow_name(_name(step))
         except DefinitionError:
-            continue  # said where it is added
+            continue  # `add_task` reports the invalid name
         found[name] = WorkflowDefinition(
             name=name,
             version=_VERSION,
@@ -38,11 +40,11 @@ def task_workflows(steps: Iterable[StepDefinition]) -> list[WorkflowDefinition]:
 
 
 def task_workflow(steps: StepRegistry, step: Callable[..., Any] | str) -> str:
-    """The name of the workflow that runs a step as a background task.
+    """Return the name of the workflow that runs a step as a background task.
 
     Raises:
         StepNotRegisteredError: the step is not in the module's `steps=[...]`.
-        DefinitionError: another one of its name is, or the name is none that a workflow can have.
+        DefinitionError: another step of this name is registered, or a workflow cannot have the name.
     """
     wanted = steps.resolve(step)
     if steps.get(wanted.name).function != wanted.function:

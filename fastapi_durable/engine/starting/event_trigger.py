@@ -42,12 +42,12 @@ class EventTriggers:
             if _accumulates(definition):
                 names.append(signal_lock(self._token(definition)))
             elif is_bounded(definition):
-                with suppress(InputValidationError):  # said where the run would begin
+                with suppress(InputValidationError):  # the start of the run reports an invalid key
                     names += names_of_beginning(definition, self._run_of(definition, event))
         return names
 
     async def receive(self, transaction: StoreTransaction, event: Event) -> Reception:
-        """Start what the event triggers; a workflow that refuses it does not keep the others from it."""
+        """Start the workflows that the event triggers. A workflow that refuses the event does not affect the others."""
         touched: list[str] = []
         refused: list[Refusal] = []
         for definition in self._triggered_by(event):
@@ -63,7 +63,8 @@ class EventTriggers:
             if isinstance(admitted, Refusal):
                 refused.append(admitted)
             elif admitted.created:
-                # Else the event was published before, so long ago that its mark is gone: nothing was started.
+                # Otherwise the run exists, because the event was published before and its id is no longer remembered.
+                # Nothing was started.
                 touched.append(admitted.run.id)
         return Reception(touched, refused)
 
@@ -86,10 +87,10 @@ class EventTriggers:
         )
         stored, created = await transaction.create_run(wanted)
         if not created and stored.status.is_terminal:
-            # Another operator may retry or delete it at this moment: what a retried one has collected stays.
+            # An operator may retry or delete it at this moment. The events of a retried accumulator stay.
             stored = await transaction.lock_run(token) or (await transaction.create_run(wanted)).run
         if stored.status.is_terminal:
-            # An operator ended it: the next event begins it again, or events would be kept for nobody.
+            # An operator ended it. Create it again, because otherwise no run would read the events.
             await transaction.remove_checkpoints(token)
             await transaction.update_run(
                 token,

@@ -38,9 +38,10 @@ def triggered_run(
 
 
 def name_in_id(definition: WorkflowDefinition, event_name: str) -> str | None:
-    """The name of an event, if the id of the run that it starts has to tell it: that of any but the first trigger.
+    """Return the name of an event, if the id of its run must contain it: for every trigger except the first.
 
-    Without it, two events of one id would be one run. The first trigger's runs keep the reference's form.
+    Without it, two events of one id would start one run. Ids of the first trigger's runs keep the form of
+    nestjs-durable.
     """
     return None if event_name == definition.triggers[0] else event_name
 
@@ -48,5 +49,5 @@ def name_in_id(definition: WorkflowDefinition, event_name: str) -> str | None:
 def _run_id(namespace: str, event_id: str, workflow: str, other_name: str | None) -> str:
     if other_name is None:
         return engine_id(EVENT_RUN, namespace, event_id, workflow)
-    # The name stands first, with its length: what follows cannot be read as part of it.
+    # The name comes first, with its length, so that the rest cannot be read as part of it.
     return f"{other_event(other_name)}{scoped(namespace, f'{event_id}:{workflow}')}"

@@ -1,10 +1,10 @@
-"""The tasks of bodies: they contain what would end the process, and know when their own code cancels them.
+"""The tasks of bodies: they contain errors that would end the process, and notice when their own code cancels them.
 
 asyncio lets `SystemExit` and `KeyboardInterrupt` of any task end the event loop, and with it every other run of the
-process. A body may create tasks of its own, in task groups and otherwise, so that is held at where tasks are made.
+process. A body may create tasks, in task groups and elsewhere, so these errors are contained where tasks are created.
 
-A guard looks at what these tasks wait for (`engine/turns/foreign_await.py`), where they run code of the body itself: a
-task that a step, an interceptor or a dependency has made may await what it likes.
+A guard checks what these tasks wait for (`engine/turns/foreign_await.py`), if they run code of the body itself. A task
+of a step, an interceptor or a dependency may await anything.
 """
 
 import asyncio
@@ -21,15 +21,15 @@ Factory = Callable[..., Any]
 
 
 class BodyTasks:
-    """What the tasks of one body share.
+    """State that the tasks of one body share.
 
     Args:
-        changed: Is called when a task has been made, and when one has ended.
+        changed: Called when a task was created, and when a task has ended.
 
     Attributes:
-        self_cancelled: Those whose code cancelled them, and did not take that back.
-        members: Those beside the body's own task that have not ended.
-        guard: Looks at what they wait for; None: nothing does.
+        self_cancelled: Tasks that their own code cancelled, without taking it back.
+        members: The unfinished tasks, without the body's own task.
+        guard: Checks what the tasks wait for. None: there is no guard.
     """
 
     def __init__(self, changed: Callable[[], None]) -> None:
@@ -39,19 +39,19 @@ class BodyTasks:
         self._changed = changed
 
     def add(self, task: asyncio.Future[Any]) -> None:
-        """Keep a task until it has ended."""
+        """Count a task as a member until it has ended."""
         self.members.add(task)
         self._changed()
-        # Before any other callback: once somebody hears that it has ended, it is no member any more.
+        # The first callback: before any other callback learns of the end, the task is no longer a member.
         task.add_done_callback(self._remove)
 
     def watch(self, code: Coroutine[Any, Any, Any], tell: Callable[[ForeignAwait], None]) -> None:
-        """Tell of the first foreign wait of a body, whose own coroutine the current task is about to await."""
+        """Report the first foreign wait of a body, whose coroutine the current task is about to await."""
         self.guard = AwaitGuard(self, tell)
         _watch(asyncio.current_task(), code)
 
     def watch_branch(self, task: asyncio.Task[Any], code: Coroutine[Any, Any, Any]) -> None:
-        """Look at what a branch waits for, that the engine has made a task for."""
+        """Check what a branch waits for whose task the engine created."""
         if self.guard is not None:
             _watch(task, code)
 
@@ -61,11 +61,11 @@ class BodyTasks:
 
 
 class BodyTask(asyncio.Task[Any]):
-    """A task that runs code of a body, its steps included.
+    """A task that runs code of a body, including its steps.
 
     Attributes:
-        own_cancels: How often that code cancelled the task itself, and nobody took it back yet.
-        of: The tasks of the same body.
+        own_cancels: How often this code cancelled the task itself, without taking it back.
+        of: The shared state of the body's tasks.
     """
 
     own_cancels = 0
@@ -73,10 +73,10 @@ class BodyTask(asyncio.Task[Any]):
     _gave_back = False
 
     def cancel(self, msg: Any | None = None) -> bool:
-        # Of its own loop: none is running when `asyncio.run` cancels what is left.
+        # Ask the task's own loop: no loop is running when `asyncio.run` cancels the remaining tasks.
         if asyncio.current_task(self.get_loop()) is self:
             if self._gave_back:
-                # A task group takes a cancel from outside back, and makes it again.
+                # A task group takes back a cancel from outside, and repeats it.
                 self._gave_back = False
             else:
                 self.own_cancels += 1
@@ -90,14 +90,14 @@ class BodyTask(asyncio.Task[Any]):
 
 
 def body_task(coroutine: Coroutine[Any, Any, Any], tasks: BodyTasks, *, name: str) -> BodyTask:
-    """The task of a body itself, the first of its tasks."""
+    """Create the task of a body, the first of its tasks."""
     task = BodyTask(_Contained(coroutine, tasks), loop=asyncio.get_running_loop(), name=name)
     task.of = tasks
     return task
 
 
 def branch_watched(task: asyncio.Task[Any], code: Coroutine[Any, Any, Any]) -> None:
-    """Look at what a branch waits for that the current task, one of a body, has begun for its own code."""
+    """Check what a branch waits for that the current task of a body has begun for its own code."""
     parent = asyncio.current_task()
     if isinstance(parent, BodyTask):
         parent.of.watch_branch(task, code)
@@ -105,18 +105,19 @@ def branch_watched(task: asyncio.Task[Any], code: Coroutine[Any, Any, Any]) -> N
 
 def _watch(task: asyncio.Task[Any] | None, code: Coroutine[Any, Any, Any]) -> None:
     contained: Any = None if task is None else task.get_coro()
-    # A task of a factory that the application has set may run another coroutine.
+    # A task factory of the application may run another coroutine.
     if isinstance(contained, _Contained):
         contained.watched = code
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether an error comes from outside the code that raises it, which is not to be blamed for it.
+    """Return whether an error comes from outside the code that raises it.
 
-    The engine ends the turn, somebody cancels the task, or Python closes the coroutine. Everything else is the code's
-    own, whatever its class: also a `CancelledError` of something that it awaited, or of its own `task.cancel()`.
+    That is so if the engine ends the turn, if the task is cancelled from outside, or if Python closes the coroutine.
+    Every other error belongs to the code, even a `CancelledError` of something that it awaited, or of its own
+    `task.cancel()`.
     """
-    # By the class: an instance may answer `isinstance` with an exception of its own.
+    # Check the class, because `isinstance` may run code of the instance, and raise.
     kind, task = type(error), asyncio.current_task()
     if issubclass(kind, Interrupt):
         return True
@@ -126,17 +127,17 @@ def is_interruption(error: BaseException) -> bool:
 
 
 async def take_back_own_cancels() -> None:
-    """Undo the cancels by which the code of the current task cancelled the task itself.
+    """Take back the cancels by which the code of the current task cancelled the task itself.
 
     Raises:
-        CancelledError: there were some, so the code has failed; or the task is cancelled from outside as well.
+        CancelledError: there were such cancels, so the code has failed. Or the task is cancelled from outside as well.
     """
     task = asyncio.current_task()
     if not isinstance(task, BodyTask) or task not in task.of.self_cancelled:
         return
     task.of.self_cancelled.discard(task)
     try:
-        # One that was not delivered yet would meet whatever the task awaits next.
+        # A cancel that was not delivered yet would hit whatever the task awaits next.
         await asyncio.sleep(0)
     except asyncio.CancelledError:
         pass
@@ -147,9 +148,9 @@ async def take_back_own_cancels() -> None:
 
 
 class TaskGuard:
-    """Makes tasks that are created by tasks of bodies tasks of bodies, as long as a worker holds it.
+    """Turns the tasks that tasks of bodies create into tasks of bodies, as long as a worker holds the guard.
 
-    The event loop has one task factory. One that the application has set makes all tasks as before.
+    The event loop has one task factory. A factory of the application still creates all other tasks.
     """
 
     def __init__(self, factory: Factory | None) -> None:
@@ -158,7 +159,7 @@ class TaskGuard:
 
     @classmethod
     def hold(cls) -> "TaskGuard":
-        """The guard of the running event loop; released with `release`."""
+        """Return the guard of the running event loop. Release it with `release`."""
         loop = asyncio.get_running_loop()
         guard = factory = loop.get_task_factory()
         if not isinstance(guard, cls):
@@ -168,7 +169,7 @@ class TaskGuard:
         return guard
 
     def release(self) -> None:
-        """Leave the event loop as it was, once nobody holds the guard."""
+        """Restore the event loop when no worker holds the guard any more."""
         loop = asyncio.get_running_loop()
         self._holders -= 1
         if not self._holders and loop.get_task_factory() is self:
@@ -195,13 +196,15 @@ class TaskGuard:
 
 
 def _forget_interruption(task: asyncio.Task[Any]) -> None:
-    """Mark as seen what the engine raised into a task: nobody is left who could await it. Other errors are its own."""
+    """Mark an error that the engine raised into a task as seen, because no code awaits the task any more. Other errors
+    belong to the task.
+    """
     if not task.cancelled() and issubclass(type(task._exception), Interrupt):
         task.exception()
 
 
 def _is_made_by_body(parent: BodyTask) -> bool:
-    """Whether the code of the body makes a task now, and not that of a step or of the engine."""
+    """Return whether code of the body creates a task now, not code of a step or of the engine."""
     maker: Any = parent.get_coro()
     body = maker.watched if isinstance(maker, _Contained) else None
     outermost = getattr(body, "cr_frame", None)
@@ -216,10 +219,10 @@ def _is_made_by_body(parent: BodyTask) -> bool:
 
 
 class _Contained(Coroutine[Any, Any, Any]):
-    """A coroutine whose `SystemExit` and `KeyboardInterrupt` are failures like any other.
+    """A coroutine that turns `SystemExit` and `KeyboardInterrupt` into ordinary failures.
 
     Attributes:
-        watched: The part of it that is code of a body: the guard looks at what that waits for.
+        watched: The part of it that is code of a body. The guard checks what that part waits for.
     """
 
     def __init__(self, coroutine: Any, tasks: BodyTasks) -> None:
@@ -252,7 +255,7 @@ class _Contained(Coroutine[Any, Any, Any]):
         return (yield from self._coroutine.__await__())
 
     def __getattr__(self, name: str) -> Any:
-        # Tasks are shown, and their stacks printed, by what their coroutines tell.
+        # Names and stacks of tasks are printed from these attributes of their coroutines.
         return getattr(self._coroutine, name)
 
     def _look(self, awaited: Any) -> None:

@@ -1,7 +1,6 @@
-"""What became of the attempts before the last one: kept among a step's events, as parts of it that failed.
+"""The failed attempts before the last one, which are kept among a step's events.
 
-A step has one row, which each attempt writes anew. Without this nobody could see later when a step was tried and why
-that failed.
+A step has one row, which each attempt overwrites. These events show when a step was tried before, and why it failed.
 """
 
 from datetime import datetime
@@ -17,7 +16,7 @@ _LONGEST_TEXT: Final = 500
 
 
 def attempts_before(recorded: Checkpoint | None) -> tuple[Json, ...]:
-    """The failed attempts that a step's row tells of, as events."""
+    """Return the failed attempts in a step's row, as events."""
     if recorded is None:
         return ()
     return tuple(
@@ -28,7 +27,7 @@ def attempts_before(recorded: Checkpoint | None) -> tuple[Json, ...]:
 def and_this(
     earlier: tuple[Json, ...], number: int, error: ErrorRecord, started_at: datetime, ended_at: datetime
 ) -> tuple[Json, ...]:
-    """The earlier attempts and one that failed after them; the newest twenty."""
+    """Return the earlier attempts and one that failed after them, the newest twenty at most."""
     event: Json = {
         "at": to_millis(ended_at),
         "level": "error",

@@ -1,9 +1,9 @@
-"""Which calls a failed run failed by, judged while its body ends: what a retry gives up.
+"""Finds the calls by which a run failed, when its body ends. A retry gives these calls up.
 
-A body may meet many failures and end with one. Those that it did not get over are given up: they are in the error that
-it ended with, or no call came after them in their branch or around it. A failure that the body got over decided its
-way, and stays. One that it raised again at its end takes along what the body did because of it, since the body will not
-come there again if the call succeeds this time.
+A body may meet many failures and end with one error. A failure is given up if that error contains it, or if no call
+followed it in its branch or around it. A failure after which the body continued has decided the body's path, and stays.
+If the body raised a failure again at its end, the calls that it made because of that failure are given up as well: the
+body will not repeat them if the call succeeds this time.
 """
 
 from typing import TypeVar
@@ -25,7 +25,7 @@ class FailureAttribution:
         self._met: list[tuple[int, int, Exception | None]] = []
 
     def met(self, seq: int, error: E) -> E:
-        """Note that the call at `seq` raises this error into the body now; returns it."""
+        """Note that the call at `seq` raises this error into the body now, and return the error."""
         self._met.append((seq, self._positions.calls_made, error))
         return error
 
@@ -34,13 +34,13 @@ class FailureAttribution:
         self._met.append((seq, self._positions.calls_made, None))
 
     def given_up(self, end: BaseException) -> tuple[int, ...]:
-        """The positions that a retry gives up of a run whose body ended with this error."""
+        """Return the positions that a retry gives up if the body ended with this error."""
         raised = self._raised_by(end)
         found: set[int] = set()
         for seq, calls, error in self._met:
             later = self._positions.calls_after(seq, calls)
             if error is None:
-                # What was cancelled after a failure that is given up may have been cancelled because of it.
+                # A wait that was cancelled after a given-up failure may have been cancelled because of it.
                 if found:
                     found.add(seq)
             elif id(error) in raised:
@@ -50,7 +50,9 @@ class FailureAttribution:
         return tuple(sorted(found))
 
     def _raised_by(self, end: BaseException) -> set[int]:
-        """The ids of the errors within this one: its causes, the members of groups, and what it was raised over."""
+        """Return the ids of the errors within this one: causes, members of groups, and errors during whose handling it
+        was raised.
+        """
         met = {id(error) for _, _, error in self._met}
         waiting: list[BaseException | None] = [end]
         seen: set[int] = set()
@@ -61,7 +63,7 @@ class FailureAttribution:
             seen.add(id(error))
             waiting.append(attribute_of(error, "__cause__"))
             if id(error) not in met and not attribute_of(error, "__suppress_context__"):
-                # A call that fails in an `except` block is a failure of its own, not the one that is handled there.
+                # A call that fails in an `except` block is a new failure, not the one that is handled there.
                 waiting.append(attribute_of(error, "__context__"))
             if issubclass(type(error), BaseExceptionGroup):
                 waiting += attribute_of(error, "exceptions") or ()

@@ -1,11 +1,11 @@
-"""What a body awaits that is no call of its context: nothing records it, and every replay does it again.
+"""Detects what a body awaits besides calls of its context. Nothing records such a wait, and every replay repeats it.
 
-A body gives the event loop a future whenever it has to wait. The coroutines between the body and that future tell why
-it waits: a call of the context is one of them, or the future belongs to a task of the body, or the body waits for
-something foreign, such as a request. A guard looks at each of these moments and tells of the first foreign one.
+A body yields a future to the event loop whenever it has to wait. The coroutines between the body and that future show
+why it waits: one of them is a call of the context, or the future belongs to a task of the body, or the body waits for
+something foreign, such as a request. A guard checks each wait, and reports the first foreign one.
 
-It must not tell of anything else. Whoever could complete a plain future is not known, so while the body has other tasks
-it may be one of these, and the guard says nothing.
+It must not report anything else. It cannot know which code completes a plain future. While the body has other tasks,
+one of them may do that, so the guard reports nothing.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ _STANDARD: Final = (*(sysconfig.get_paths()[name] + os.sep for name in ("stdlib"
 _INSTALLED: Final = tuple(f"{os.sep}{name}{os.sep}" for name in ("site-packages", "dist-packages"))
 
 _JOINING: Final = frozenset(_ASYNCIO + name for name in ("tasks.py", "taskgroups.py"))
-"""Files of asyncio that wait for tasks, but for `asyncio.sleep`."""
+"""Files of asyncio that wait for tasks. `asyncio.sleep` is checked separately."""
 _MEETING: Final = frozenset(_ASYNCIO + name for name in ("locks.py", "queues.py", "futures.py"))
-"""Those by which the tasks of a body may wait for each other."""
+"""Files of asyncio with which the tasks of a body may wait for each other."""
 
 
 class Origin(Enum):
-    """Whose code it is."""
+    """The owner of some code."""
 
     CONTEXT = "a call of the context"
     LIBRARY = "another part of this library"
@@ -47,7 +47,7 @@ class Origin(Enum):
 
 @lru_cache(maxsize=4096)
 def origin_of(file: str) -> Origin:
-    """Whose code a file holds."""
+    """Return the owner of the code in a file."""
     if file.startswith(_PACKAGE):
         return Origin.CONTEXT if file.startswith(_OF_THE_CONTEXT) else Origin.LIBRARY
     if file.startswith(_ASYNCIO):
@@ -59,7 +59,7 @@ def origin_of(file: str) -> Origin:
 
 @dataclass(frozen=True, slots=True)
 class ForeignAwait:
-    """What a body waits for that is not recorded, and where the application's code awaits it."""
+    """A wait of a body that is not recorded, and the line of the application that awaits."""
 
     awaited: str
     file: str
@@ -67,17 +67,17 @@ class ForeignAwait:
 
 
 class _Tasks(Protocol):
-    """The tasks of the body beside its own one."""
+    """The other tasks of a body."""
 
     members: set[asyncio.Future[Any]]
 
 
 class AwaitGuard:
-    """Looks at what the tasks of one body wait for, until it has told of a foreign wait.
+    """Checks what the tasks of one body wait for, until it has reported a foreign wait.
 
     Args:
-        tasks: Those of the body.
-        tell: Is told of the first foreign wait.
+        tasks: The tasks of the body.
+        tell: Called with the first foreign wait.
     """
 
     def __init__(self, tasks: _Tasks, tell: Callable[[ForeignAwait], None]) -> None:
@@ -85,7 +85,7 @@ class AwaitGuard:
         self._tell: Callable[[ForeignAwait], None] | None = tell
 
     def look(self, code: Any, future: Any) -> None:
-        """A task of the body waits for `future`; `code` is the body's coroutine in it.
+        """Check a wait of a task of the body for `future`. `code` is the body's coroutine in the task.
 
         Almost always the first coroutine that `code` awaits is a call of the context, so this costs a few look-ups.
         """
@@ -98,7 +98,7 @@ class AwaitGuard:
                 return
             found = _described(chain, future)
         except Exception:
-            # Somebody else's awaitables may answer with anything. The run must not fail by being looked at.
+            # Foreign awaitables may behave in any way. The check must not fail the run.
             return
         tell, self._tell = self._tell, None
         tell(found)
@@ -107,7 +107,7 @@ class AwaitGuard:
         if isinstance(future, asyncio.Task):
             return future not in self._tasks.members
         if children := getattr(future, "_children", None):
-            # Of `asyncio.gather`.
+            # The future of `asyncio.gather`.
             return any(self._is_foreign(child, chain) for child in children if not child.done())
         innermost = chain[-1].code
         if origin_of(innermost.co_filename) is Origin.ASYNCIO:
@@ -127,16 +127,18 @@ class AwaitGuard:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A coroutine, or a generator of either kind, that waits for the next one of its chain."""
+    """A coroutine, or a generator of either kind, that waits for the next one in its chain."""
 
     code: CodeType
     frame: FrameType | None
 
 
 def _chain(code: Any) -> list[_Link]:
-    """What is suspended, from the body's own code inwards; empty if a call of the context is, or if it is not known."""
+    """Return the suspended coroutines, from the body's own code inwards. Empty if one is a call of the context, or if
+    the chain is unknown.
+    """
     if not getattr(code, "cr_suspended", False):
-        # It has not begun, or has ended: dependencies are opened and closed around it.
+        # The body has not begun or has ended, and dependencies are opened or closed around it.
         return []
     chain: list[_Link] = []
     link, is_known = code, False
@@ -165,20 +167,20 @@ def _chain(code: Any) -> list[_Link]:
 
 
 def _inside(link: Any) -> Any:
-    """The coroutine or generator inside of what Python makes of `anext`, `asend` and `__await__`."""
+    """Return the coroutine or generator inside the objects of `anext`, `asend` and `__await__`."""
     kinds = (CoroutineType, GeneratorType, AsyncGeneratorType)
     return next((each for each in gc.get_referents(link) if isinstance(each, kinds)), None)
 
 
 def _comes_from_thread(future: Any) -> bool:
-    """Whether it is what `run_in_executor` returns."""
+    """Return whether `run_in_executor` returned it."""
     callbacks = getattr(future, "_callbacks", None) or ()
     return any(getattr(each[0], "__qualname__", "").startswith("_chain_future") for each in callbacks)
 
 
 def _described(chain: list[_Link], future: Any) -> ForeignAwait:
-    """The innermost line of the application, reckoned from the body, and what it awaits there."""
-    # Those of `@asynccontextmanager` only stand between.
+    """Return the innermost line of the application, starting from the body, and the object that it awaits."""
+    # Frames of `@asynccontextmanager` only lie in between.
     chain = [link for link in chain if link.code.co_filename != contextlib.__file__]
     depth = 0
     while depth + 1 < len(chain) and origin_of(chain[depth + 1].code.co_filename) is Origin.APPLICATION:

@@ -1,15 +1,16 @@
-"""Results that the body has, and the database does not have yet.
+"""Results that the body has received and that are not stored yet.
 
-Between two calls of its context a body has no effect. So a result need not be stored before the body sees it, only
-before anything that happens after it: then a crash in between repeats what a crash before the write repeated. A result
-is therefore held when its call ends, and written
+Between two calls of its context, a body has no effect. So a result must be stored before the next effect, not before
+the body receives it: a crash in between repeats the same work as a crash before the write. A result is therefore held
+when its call ends, and written
 
-* before the next effect begins, whichever call has it;
+* before the next effect of any call begins;
 * together with the ending of the run, or with its suspension, in one commit;
-* at once, if the body has come to neither when the event loop goes on: its branches work, or it awaits something that
-  is no call of its context.
+* at once, if the body reaches neither before it yields to the event loop, because its branches work, or because it
+  awaits something besides calls of its context.
 
-So nothing is held for longer than the body runs without a pause. What is told of a result outside waits for its commit.
+So no result is held for longer than the body runs without a pause. Live events and notifications about a result wait
+for its commit.
 """
 
 import asyncio
@@ -23,11 +24,12 @@ from fastapi_durable.engine.turns.outcome import Interrupt
 from fastapi_durable.store.port.checkpoints import PreparedCheckpoint
 
 _MOST: Final = 100
-"""Checkpoints that are held, or written in one statement, at a time. A body that only takes values makes no pause."""
+"""Maximum number of checkpoints that are held, or written in one statement. A body that only takes values never
+pauses."""
 
 
 class HeldCheckpoints:
-    """What one turn holds, in the order in which the body got it.
+    """The held checkpoints of one turn, in the order in which the body received them.
 
     Args:
         write: Stores checkpoints, or ends the turn.
@@ -54,16 +56,16 @@ class HeldCheckpoints:
 
     @property
     def has_results(self) -> bool:
-        """Whether something that the body has got is not stored. A deadline, say, is nothing that it has got."""
+        """Whether a result that the body received is not stored. A deadline, for example, is not a result."""
         return self._stored < self._results
 
     @property
     def is_full(self) -> bool:
-        """Whether the next call has to wait until something is stored."""
+        """Whether the next call has to wait for a write."""
         return len(self._waiting) >= _MOST
 
     def hold(self, prepared: PreparedCheckpoint) -> None:
-        """Keep a checkpoint until something happens after it."""
+        """Hold a checkpoint until the next effect."""
         self._waiting.append(prepared)
         self._held += 1
         if prepared.checkpoint.status.is_finished:
@@ -71,7 +73,9 @@ class HeldCheckpoints:
         self._watch()
 
     def tell(self, word: Callable[[], None]) -> None:
-        """Call a function once everything that is held now is stored; never, if the turn ends without that."""
+        """Call a function when everything that is held now is stored. If the turn ends before that, the function is
+        never called.
+        """
         if self.is_empty:
             word()
         else:
@@ -91,18 +95,20 @@ class HeldCheckpoints:
                 await self._write_some()
 
     async def until_quiet(self) -> Sequence[PreparedCheckpoint]:
-        """What is held, and being written by nobody: for the write that ends the turn, and calls `carried`."""
+        """Return the held checkpoints, when no write of them is in progress. The write that ends the turn stores them,
+        then calls `carried`.
+        """
         while self._is_writing or len(rows := self._first_rows()) < len(self._waiting):
             await (self._until_written() if self._is_writing else self._write_some())
         return rows
 
     def carried(self, rows: Sequence[PreparedCheckpoint]) -> None:
-        """Another write has stored what `until_quiet` returned."""
+        """Note that another write has stored what `until_quiet` returned."""
         del self._waiting[: len(rows)]
         self._count(len(rows))
 
     def close(self) -> None:
-        """Leave nothing under way; the turn is over, and what is held is lost, as by a crash."""
+        """Stop the writes, because the turn is over. Held checkpoints are lost, as after a crash."""
         if self._writer is not None:
             self._writer.cancel()
 
@@ -113,7 +119,7 @@ class HeldCheckpoints:
         try:
             await self._write(rows)
         except BaseException as error:
-            # They may be stored or not. Whoever comes next finds out, in the same order.
+            # They may be stored or not. The next write repeats them in the same order, and so finds out.
             self._waiting[:0] = rows
             self._is_refused = isinstance(error, Interrupt)
             raise
@@ -128,7 +134,7 @@ class HeldCheckpoints:
                 self._watch()
 
     def _first_rows(self) -> list[PreparedCheckpoint]:
-        """As many as fit into one statement, which writes to each position once."""
+        """Return the first checkpoints, as many as one statement takes. A statement writes each position once."""
         rows: list[PreparedCheckpoint] = []
         seqs: set[int] = set()
         for each in self._waiting[:_MOST]:
@@ -141,7 +147,7 @@ class HeldCheckpoints:
     async def _until_written(self) -> None:
         if self._written is None:
             self._written = asyncio.get_running_loop().create_future()
-        # Not the future itself: a caller that is cancelled would take the others along.
+        # Do not await the future itself: a cancelled caller would cancel it for the others.
         await asyncio.wait({self._written})
 
     def _count(self, stored: int) -> None:
@@ -155,14 +161,16 @@ class HeldCheckpoints:
             asyncio.get_running_loop().call_soon(self._look)
 
     def _look(self) -> None:
-        """The body paused: write, unless it has ended or is about to rest. Then whoever ends the turn does."""
+        """The body paused, so write. If it has ended or is about to rest, the write that ends the turn stores the
+        checkpoints.
+        """
         self._is_watched = False
         if not self._waiting or self._is_writing or self._is_refused or self._life.is_body_over:
             return
         if self._life.calls.is_quiet:
             self._watch()
             return
-        # Not in the context of the call that was the first to be held.
+        # Not in the context of the first held call.
         self._writer = asyncio.create_task(self._write_all(), name="held checkpoints", context=contextvars.Context())
 
     async def _write_all(self) -> None:

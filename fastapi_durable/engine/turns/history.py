@@ -1,4 +1,4 @@
-"""The history of a run, as one turn works through it: what is recorded, and which call of the body it belongs to."""
+"""The history of a run in one turn: the recorded rows, and the calls of the body to which they belong."""
 
 from collections.abc import Callable, Iterable
 from typing import NoReturn, TypeVar
@@ -18,12 +18,12 @@ class History:
     """The rows of a run by position. It grows with each row that the turn records.
 
     Args:
-        unreadable: Ends the turn, because a row cannot be decoded.
+        unreadable: Called to end the turn if a row cannot be decoded.
 
     Attributes:
         positions: Gives each call its `seq`.
-        failures: What the body met, for a retry to know what to give up.
-        has_progressed: Whether the turn came further than the history with which it began.
+        failures: The failures that the body met. They decide what a retry gives up.
+        has_progressed: Whether the turn has got further than the history with which it began.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class History:
         return not self._rows
 
     def rows(self) -> Iterable[HistoryRow | Checkpoint]:
-        """All of them, for another turn."""
+        """Return all rows, for another turn."""
         return self._rows.values()
 
     def find(self, seq: int) -> Checkpoint | None:
-        """What is recorded at a position, whatever it is."""
+        """Return the row at a position, finished or not."""
         row = self._rows.get(seq)
         if row is None or isinstance(row, Checkpoint):
             return row
@@ -59,14 +59,14 @@ class History:
         return checkpoint
 
     def find_finished(self, seq: int) -> Checkpoint | None:
-        """The same, if it is finished."""
+        """Return the row at a position, if it is finished."""
         recorded = self.find(seq)
         return recorded if recorded is not None and recorded.status.is_finished else None
 
     def output_at(self, seq: int, kind: CheckpointKind, name: str) -> tuple[Json] | None:
-        """What the call at a position returned, if that is recorded and nothing else of it was asked for so far.
+        """Return the output of the call at a position, if the row is finished and was not decoded so far.
 
-        None says nothing: `find` knows.
+        None says nothing: use `find` then.
         """
         row = self._rows.get(seq)
         if row is None or isinstance(row, Checkpoint):
@@ -79,16 +79,16 @@ class History:
             self._unreadable(error)
 
     def add(self, checkpoint: Checkpoint) -> None:
-        """Take in what was recorded at a position."""
+        """Add a row that was recorded at a position."""
         self._rows[checkpoint.seq] = checkpoint
         self.has_progressed = self.has_progressed or checkpoint.status.is_finished
 
     def hold(self, checkpoint: Checkpoint) -> None:
-        """Take in what the turn has come to know, and has still to store: no progress yet."""
+        """Add a row that is not stored yet. It does not count as progress."""
         self._rows[checkpoint.seq] = checkpoint
 
     def take_in(self, rows: Iterable[HistoryRow]) -> None:
-        """Take in what others recorded since the turn began: deliveries, each at a position that waits for it."""
+        """Add the rows that others recorded since the turn began: deliveries, each at a position that waits for it."""
         for row in rows:
             if row.kind == CheckpointKind.SIGNAL and row.status in _FINISHED:
                 known = self._rows.get(row.seq)
@@ -96,16 +96,16 @@ class History:
                     self._rows[row.seq] = row
 
     def failed(self, seq: int, error: E) -> E:
-        """The error that the call at `seq` is about to raise into the body: `raise history.failed(seq, ...)`."""
+        """Note the error that the call at `seq` raises into the body: `raise history.failed(seq, ...)`."""
         return self.failures.met(seq, error)
 
     @property
     def is_replaying(self) -> bool:
-        """Whether the current task has still to come to a call that is recorded."""
+        """Whether a recorded call of the current task is still ahead."""
         return self.positions.is_replaying(self._rows.values())
 
     def first_leftover(self) -> HistoryRow | Checkpoint | None:
-        """What is recorded at the first position that the body, now at its end, never asked for."""
-        # Branches are left out: one that is cancelled when another fails may have come further the first time.
+        """Return the row at the first position that the ended body never reached."""
+        # Branches are left out: a branch that is cancelled when another one fails may have got further the first time.
         beyond = [seq for seq in self._rows if self.positions.calls_of_body <= seq < FIRST_BRANCH_SEQ]
         return self._rows[min(beyond)] if beyond else None

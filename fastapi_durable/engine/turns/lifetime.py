@@ -1,9 +1,9 @@
-"""The lifetime of one turn: its tasks, when they rest, and how it ends before its body does.
+"""The lifetime of one turn: its tasks, when they rest, and how the turn ends before its body does.
 
-A call that must do something is `under way` meanwhile; one that can only wait `park`s, and goes on when what it waits
-for has come. When every call under way is parked, nothing in this process can move the body any more, and the turn ends
-by raising `Interrupt` in all of them. A cancel, a lost lease and a worker that stops end it the same way, at once or at
-the next call.
+A call is `under way` from its beginning to its end. A call that can only wait `park`s, and continues when its delivery
+or its moment has come. When every call under way is parked, nothing in this process can advance the body. Then the turn
+ends by raising `Interrupt` in all of them. A cancel, a lost lease and a stopping worker end the turn in the same way,
+at once or at the next call.
 """
 
 import asyncio
@@ -27,25 +27,25 @@ from fastapi_durable.model.records import Run
 T = TypeVar("T")
 
 _UNWIND_TIMEOUT = 5.0
-"""Seconds that an interrupted body's `finally` blocks get, and once more when they were cancelled."""
+"""Seconds that an interrupted body's `finally` blocks get. They get the same again after they were cancelled."""
 
 _REFUSALS_AT_MOST = 1000
-"""After so many calls that were refused by an interruption, the body takes it for an error and repeats the call."""
+"""After so many refused calls, the body evidently catches the interruption as an error and repeats the call."""
 
 _log = logging.getLogger("fastapi_durable")
 
 
 class Lifetime:
-    """Runs the body, and knows whether the turn still goes on.
+    """Runs the body, and knows whether the turn is still open.
 
     Args:
-        run: Whose turn it is.
-        look: Takes in what was delivered to the run meanwhile; whether there was something.
-        is_cancelling: Coming to rest means that the run has come as far as a cancelled run gets.
+        run: The run of the turn.
+        look: Reads deliveries to the run, and returns whether there were any.
+        is_cancelling: Whether the run is being cancelled, so that coming to rest ends its forward execution.
 
     Attributes:
-        ended: Why the turn is over, if it is.
-        calls: What the body has under way.
+        ended: Why the turn is over. None: it is open.
+        calls: The calls of the body that are under way.
         tasks: The tasks of the body.
     """
 
@@ -71,16 +71,17 @@ class Lifetime:
         """Run the body until it returns, raises, or is interrupted, and leave no task of it behind.
 
         Args:
-            judge: Says what the ended body has come to, before its branches are cancelled.
+            judge: Returns the outcome of the ended body, before its branches are cancelled.
         """
 
         async def run_body() -> Any:
-            # It tells of its end in its last step. The callback, a step later, is for one that never comes here.
+            # The body reports its end in its last step. The callback runs one step later, and serves a task that never
+            # gets here.
             task.remove_done_callback(self._let_go)
             try:
                 return await body()
             except (SystemExit, KeyboardInterrupt) as error:
-                # asyncio would let it end the event loop, and with it every other run of the process.
+                # asyncio would end the event loop with it, and so every other run of the process.
                 raise RuntimeError(f"the workflow's body was ended by {named(error)}") from error
             finally:
                 self._let_go(task)
@@ -106,26 +107,27 @@ class Lifetime:
 
     @property
     def place_of_body(self) -> str | None:
-        """Where the body's function begins, as `file:line`; None if it was not called."""
+        """Return where the body's function begins, as `file:line`. None if it was not called."""
         return place_of_code(self._code)
 
     @property
     def is_body_over(self) -> bool:
-        """Whether the body has returned or raised, so that the driver writes what the turn came to."""
+        """Whether the body has returned or raised, so that the driver writes the ending."""
         return self._body is not None and self._body.done()
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether what the body returned or raised says nothing, since it was interrupted.
+        """Whether the body was interrupted, so that its result or error means nothing.
 
-        One that was asked to stop at its next call, and came to its end without another, has ended by itself.
+        A body that was to stop at its next call, and ended without another call, has ended by itself.
         """
         return self._interrupted and self.ended is not None
 
     def watched(self, body: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        """The body's coroutine, which the current task is about to await: the log tells of its first foreign wait.
+        """Return the body's coroutine, which the current task is about to await. The log reports its first foreign
+        wait.
 
-        Once for each workflow in a process: from then on nothing looks at its waits any more.
+        The log reports one wait for each workflow and process. After that, the waits are not checked.
         """
         self._code = getattr(body, "cr_code", None)
         file = "" if self._code is None else self._code.co_filename
@@ -134,17 +136,17 @@ class Lifetime:
             self.tasks.watch(body, self._tell_of_foreign_await)
         return body
 
-    # What a call meets
+    # For the calls of the body
 
     def refuse_cancelled(self) -> None:
-        """Let a call meet the cancel by which its own task was cancelled, before it does anything.
+        """Raise the cancel by which the current task cancelled itself, before the call does anything.
 
         Raises:
             CancelledError: the current task cancelled itself.
         """
         task = asyncio.current_task()
         if task in self.tasks.self_cancelled:
-            # Once: a body that catches it goes on until the cancel itself comes.
+            # Raise it once: a body that catches it continues until the cancel itself comes.
             self.tasks.self_cancelled.discard(task)
             raise asyncio.CancelledError("the body cancelled its own task")
 
@@ -162,7 +164,7 @@ class Lifetime:
         self._interrupt()
 
     def refuse_call(self) -> None:
-        """Interrupt a call that comes after the end; returns if that has been in vain all the time."""
+        """Interrupt a call that comes after the end. Return if too many interruptions had no effect."""
         if self._body is not None and self._body.done() and not self.calls.knows(asyncio.current_task()):
             raise used_too_late(self._run.id)
         self._refusals += 1
@@ -170,26 +172,26 @@ class Lifetime:
             self._interrupt()
 
     async def park(self, until: datetime | None, seq: int | None = None) -> None:
-        """Wait until a moment, or for a delivery to a position, in this turn or, by an `Interrupt`, in another one.
+        """Wait until a moment, or for a delivery to a position. An `Interrupt` moves the wait to a later turn.
 
         It may return before either has come.
 
         Args:
-            until: The moment; None: only a delivery helps.
-            seq: The position; None: only time helps.
+            until: The moment. None: only a delivery ends the wait.
+            seq: The position. None: only the moment ends the wait.
         """
         self.check_open()
         await self.calls.park(until, seq)
         self.check_open()
 
     async def park_until_rest(self, rank: Rank) -> None:
-        """Wait until the body would rest, and calls of a lower rank have gone on."""
+        """Wait until the body would rest, and calls of a lower rank have continued."""
         self.check_open()
         await self.calls.park_until_rest(rank)
         self.check_open()
 
     async def await_cancel(self) -> NoReturn:
-        """Wait to be cancelled, as the call was in an earlier turn; at the latest when the body rests.
+        """Wait for the body's cancel, as in an earlier turn. When the body would rest, raise it anyway.
 
         Raises:
             CancelledError: in any case.
@@ -204,16 +206,16 @@ class Lifetime:
             await self.park(None)
 
     def end(self, ended: Ended) -> NoReturn:
-        """End the turn from within a call; the first ending counts."""
+        """End the turn from within a call. The first ending counts."""
         self._end(ended)
         self._interrupt()
 
     async def finish(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Do a write to its end, also if the call that makes it is cancelled meanwhile. Then the cancel goes on.
+        """Complete a write, even if its call is cancelled meanwhile. Then raise the cancel.
 
-        A step whose result is being stored has been executed. Without its row the history does not say so, and a run
-        that fails or is cancelled then would not undo it. The lease bounds the wait. A turn that was aborted, or has
-        lost its lease, leaves the write where it is: the run begins anew from what is stored.
+        A step whose result is being stored was executed. Without its row, a run that fails or is cancelled would not
+        undo it. The lease limits the wait. A turn that was aborted, or has lost its lease, abandons the write: the run
+        starts again from the stored history.
         """
         writing = asyncio.create_task(write())
         self._finishing.add(writing)
@@ -232,20 +234,20 @@ class Lifetime:
             raise cancel
         return writing.result()
 
-    # What the driver does
+    # For the driver
 
     def hear(self) -> None:
-        """Something was delivered to the run: what waits for it goes on, if other calls are under way."""
+        """Note a delivery to the run. A parked call that waits for it continues while other calls are under way."""
         if self.ended is None:
             self._live_waits().hear()
 
     def cut_short(self) -> None:
-        """Stop now and have the driver look at the run again: it was cancelled."""
+        """Stop now, so that the driver reads the run again. It was cancelled."""
         if self._end(Ended(Ending.CUT_SHORT)):
             self.calls.cancel_all()
 
     def lose_lease(self) -> None:
-        """Another worker may own the run: stop at once and write nothing more."""
+        """Stop at once and write nothing more, because another worker may own the run."""
         self._is_given_up = True
         if self._end(Ended(Ending.LEASE_LOST)):
             self.calls.cancel_all()
@@ -256,14 +258,14 @@ class Lifetime:
         return self.ended is not None and self.ended.ending is Ending.LEASE_LOST
 
     def release(self) -> None:
-        """Stop at the next primitive, so that another worker can go on from there."""
+        """Stop at the next call, so that another worker can continue from there."""
         if self.calls.is_quiet:
             self._end(Ended(Ending.RELEASED))
         else:
             self.ended = self.ended or Ended(Ending.RELEASED)
 
     def abort(self) -> None:
-        """Stop now, whatever is under way."""
+        """Stop now, whatever calls are under way."""
         self._is_given_up = True
         self._end(Ended(Ending.RELEASED))
         self.calls.cancel_all()
@@ -294,14 +296,14 @@ class Lifetime:
             self._live_waits().keep_going(parked)
 
     def _live_waits(self) -> LiveWaits:
-        """Most turns need none."""
+        """Return the live waits, created on first use because most turns need none."""
         if self._waits is None:
             kernel = self._kernel
             self._waits = LiveWaits(self.calls, kernel.clock, kernel.config.poll_interval, self._look)
         return self._waits
 
     def _end(self, ended: Ended) -> bool:
-        """Interrupt everything that is parked; False if the turn was over already."""
+        """End the turn and interrupt all parked calls. Return False if the turn was over already."""
         if self.ended is None:
             self.ended = ended
         elif self.ended.ending is not Ending.RELEASED:
@@ -316,7 +318,7 @@ class Lifetime:
 
     def _come_to_rest(self, wake_at: datetime | None) -> None:
         if self.ended is not None:
-            # It was released while a call was under way.
+            # The turn was released while a call was under way.
             self._end(self.ended)
         elif self._is_cancelling:
             self._end(Ended(Ending.CANCELLED))
@@ -331,14 +333,14 @@ class Lifetime:
         if self.calls.is_idle:
             self._leave_body()
         else:
-            # A step that refuses to end still works here: nobody else may begin it before the lease has expired.
+            # A step that does not end still works here. No other worker may begin it before the lease has expired.
             self._lose_patience()
 
     def _leave_body(self) -> None:
-        """Go on without a body that catches the interruption and whatever else would end it.
+        """Abandon a body that catches the interruption and everything else that would end it.
 
-        It would repeat its call for ever, or hold the run's place and lease. Its task can be ended by nobody, so the
-        event loop must not wait for it when it closes.
+        It would repeat its call forever, or occupy the run's slot and lease. Nothing can end its task, so the event
+        loop must not wait for the task when it closes.
         """
         body = self._body
         if body is None or body.done() or body in self._kernel.left_behind:
@@ -366,7 +368,7 @@ class Lifetime:
         for task in branches:
             task.cancel()
         if branches:
-            # What works in a thread nothing can end, and what it does is to be undone if the run fails.
+            # Nothing can end work in a thread. Wait for it, because it must be undone if the run fails.
             threads = self._kernel.threads
             grace = threads.grace.total_seconds() if threads.work_for(self._run.id) else 0
             await asyncio.wait(branches, timeout=_UNWIND_TIMEOUT + grace)

@@ -1,8 +1,8 @@
-"""What parked calls wait for while other branches work: it lets them go on at once, in the same turn.
+"""Continues parked calls while other branches work, at once and in the same turn.
 
-A moment comes by itself. A delivery is recorded by whoever makes it, in this process or another one, so the store has
-to be asked; a notification says when, and a poll finds what no notification told of. A turn whose calls are all parked
-ends, and needs none of this.
+A timer waits for a moment. The sender records a delivery in the store, from this process or another one, so the turn
+has to read the store. A notification says when, and a poll finds deliveries without a notification. A turn whose calls
+are all parked ends, and needs none of this.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ _log = logging.getLogger("fastapi_durable")
 
 _SHORTEST_GAP: Final = 0.005
 _SHARE_OF_LOOKING: Final = 5
-"""A turn to which very much is delivered looks for at most the fifth part of its time."""
+"""A turn with many deliveries spends at most a fifth of its time on reads."""
 _SLOWEST_POLL: Final = 10
-"""Polls that find nothing become rarer, down to one in so many intervals."""
+"""Polls that find nothing become rarer, down to one in this number of intervals."""
 
 
 class LiveWaits:
-    """The parked calls of one turn, as long as it is under way.
+    """The parked calls of one turn, while the turn is open.
 
     Args:
-        calls: What the turn has under way.
-        poll_interval: How long a delivery of which nobody tells may go unnoticed at first.
-        look: Asks the store, and takes in what was delivered; whether there was something.
+        calls: The calls of the turn that are under way.
+        poll_interval: How long a delivery without a notification may go unnoticed at first.
+        look: Reads deliveries from the store, and returns whether there were any.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class LiveWaits:
         self._closed = False
 
     def hear(self) -> None:
-        """Something was delivered to the run."""
+        """Note a delivery to the run."""
         self._told = True
         if self._await_deliveries():
             self._ask()
 
     def keep_going(self, parked: Parked | None) -> None:
-        """Calls are parked while others are under way; `parked` has just become one of them, if it is given."""
+        """Watch for parked calls while others are under way. `parked` is the call that has just parked, if any."""
         if self._closed:
             return
         loop = asyncio.get_running_loop()
@@ -77,23 +77,24 @@ class LiveWaits:
             self._looking.cancel()
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop, until: datetime | None = None) -> None:
-        """Set the timer, or advance it, to a moment; by default to the earliest that is waited for."""
+        """Set the timer to a moment, or move it forward. The default is the earliest awaited moment."""
         if until is None:
             until = min((each.until for each in self._calls.parked if each.until is not None), default=None)
         wait = self._poll
         if until is not None:
-            # At least as often as a poll: the clock may be set, and that of a test is moved by hand.
+            # Check at least as often as a poll, because the system clock may be set, and a test moves its clock by
+            # hand.
             wait = min(self._interval, max(0.0, (until - self._clock.now()).total_seconds()))
         due = loop.time() + wait
         if self._timer is not None:
             if self._timer.when() <= due:
                 return
             self._timer.cancel()
-        # Not in the context of the branch that happened to park.
+        # Not in the context of the branch that parked.
         self._timer = loop.call_at(due, self._go_on, context=contextvars.Context())
 
     def _go_on(self) -> None:
-        """Resume what has come due, and ask for deliveries if it is time for that."""
+        """Resume the calls that are due, and read deliveries if it is time."""
         self._timer = None
         if self._closed:
             return
@@ -117,14 +118,14 @@ class LiveWaits:
         self._asked.set()
 
     async def _keep_looking(self, asked: asyncio.Event) -> None:
-        """In a task of its own, which is a branch of the turn and ends with it."""
+        """Read deliveries in a task that is a branch of the turn and ends with it."""
         clock = asyncio.get_running_loop().time
         self._calls.know_task()
         while True:
             await asked.wait()
             asked.clear()
             self._polled_at = clock()
-            # While it looks, the turn does not rest.
+            # The turn does not rest during a read.
             self._calls.enter()
             try:
                 self._told, found = False, False

@@ -1,4 +1,4 @@
-"""How a turn ends: its body returns or raises, or something else stops it first."""
+"""The outcome of a turn: its body returns or raises, or something else stops it first."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,9 +27,9 @@ class Ending(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Continuation:
-    """The run that follows on `ctx.continue_as_new`; `input` is encoded, and `tags` are those of the new run.
+    """The run that follows `ctx.continue_as_new`. `input` is encoded, and `tags` are those of the new run.
 
-    With `in_place` the run itself goes on, with an empty history: its id, its tags and its tokens stay.
+    With `in_place` the run itself continues with an empty history. Its id, tags and tokens stay.
     """
 
     input: Json
@@ -44,7 +44,7 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """By the body; `given_up` are the positions that a retry does again."""
+    """The body raised an error. `given_up` are the positions that a retry repeats."""
 
     error: Exception
     given_up: tuple[int, ...] = ()
@@ -52,12 +52,12 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What goes with it.
+    """The turn ended before its body.
 
     Attributes:
         wake_at: The earliest timer that the body waits for.
-        error: Where it diverged, or what the store said.
-        continuation: What the run goes on as.
+        error: The divergence, or the store's error.
+        continuation: The run that follows.
     """
 
     ending: Ending

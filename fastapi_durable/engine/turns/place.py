@@ -1,4 +1,4 @@
-"""Where the application's code stands, for errors that tell of it: the innermost line that is not a library's."""
+"""Finds the line of the application that an error should name: the innermost line outside libraries."""
 
 import sys
 from collections.abc import Iterator
@@ -9,17 +9,19 @@ from fastapi_durable.engine.turns.foreign_await import Origin, origin_of
 from fastapi_durable.engine.turns.outcome import Interrupt
 
 _FRAMES: Final = 1000
-"""More are not looked through."""
+"""Maximum number of frames that are checked."""
 
 
 def place_now() -> str | None:
-    """The line that the application executes, as `file:line`; None if a call of the context is a task of its own."""
+    """Return the line that the application executes, as `file:line`. None if a call of the context runs in its own
+    task.
+    """
     return _innermost((frame.f_code, frame.f_lineno) for frame in _outwards(sys._getframe(1)))
 
 
 def place_of(error: BaseException) -> str | None:
-    """The line of the application that raised an error, or where it came out of a library."""
-    # Where no class can hide it.
+    """Return the line of the application that raised an error, or that called the library which raised it."""
+    # Read it from `BaseException`, because a class could hide it.
     traceback: Any = BaseException.__dict__["__traceback__"].__get__(error)
     lines: list[tuple[CodeType, int]] = []
     while traceback is not None and len(lines) < _FRAMES:
@@ -29,12 +31,12 @@ def place_of(error: BaseException) -> str | None:
 
 
 def place_of_code(code: CodeType | None) -> str | None:
-    """Where a function begins."""
+    """Return where a function begins."""
     return None if code is None else f"{code.co_filename}:{code.co_firstlineno}"
 
 
 def handled_now() -> BaseException | None:
-    """What the body handles in an `except` or `finally` block around this call."""
+    """Return the error that the body handles in an `except` or `finally` block around this call."""
     error = sys.exc_info()[1]
     return None if error is None or issubclass(type(error), Interrupt) else error
 

@@ -1,11 +1,11 @@
-"""Positions: which call of a workflow's body a recorded row belongs to, on every replay the same.
+"""Positions: the calls of a workflow's body to which recorded rows belong, the same on every replay.
 
-The body itself counts its calls: 0, 1, 2, ... That number is the row's `seq`. A body may also run coroutines of its own
-at the same time (`asyncio.gather(order(1), order(2))`, task groups), and which of those comes to its next call first is
-a matter of chance: on a replay, recorded results come at once, and in another order. So every such branch counts for
-itself. Its calls have a key, `2.0` for the first call of the third branch (`2.1.0` inside a branch of that), and the
-key is kept in the row's `step_id`. Their `seq` only has to be unique; it is given out from a range of its own. A
-position that is named elsewhere before its result is recorded, as by a waiter, needs a `pending` row to be found again.
+The body itself counts its calls: 0, 1, 2, ... That number is the row's `seq`. A body may also run coroutines at the
+same time (`asyncio.gather(order(1), order(2))`, task groups). Which of them reaches its next call first is a matter of
+chance: on a replay, recorded results come at once, and in another order. So every branch counts its own calls. A call
+of a branch has a key, `2.0` for the first call of the third branch (`2.1.0` inside a branch of it), which the row's
+`step_id` contains. The `seq` of such a call only has to be unique, and comes from a separate range. If something else
+names a position before its result is recorded, as a waiter does, a `pending` row keeps the position for the replay.
 
 A branch is a task. Its number is the order in which the branches of one task make their first call, which is the order
 in which they were created, because the event loop starts tasks in that order. `ctx.gather` numbers its branches itself.
@@ -23,11 +23,11 @@ from fastapi_durable.model.records import Checkpoint
 from fastapi_durable.store.history import HistoryRow
 
 FIRST_BRANCH_SEQ = 1_000_000
-"""Rows of branches have this `seq` or a higher one."""
+"""The lowest `seq` of rows of branches."""
 
 
 class _Branch:
-    """One task of a body, and how far it has counted."""
+    """One task of a body, and its count of calls."""
 
     def __init__(self, positions: "Positions", parent: "_Branch | None", prefix: str) -> None:
         self.positions = positions
@@ -59,23 +59,23 @@ class Positions:
 
     @property
     def calls_of_body(self) -> int:
-        """How many positions the body itself has taken."""
+        """Return how many positions the body itself has taken."""
         return self._root.calls
 
     @property
     def has_branches(self) -> bool:
-        """Whether positions were taken, now or in an earlier turn, by others than the body itself."""
+        """Return whether branches have taken positions, in this turn or an earlier one."""
         return self._next_branch_seq > FIRST_BRANCH_SEQ
 
     @property
     def calls_made(self) -> int:
-        """How many calls the body has made so far, those of its branches included."""
+        """Return how many calls the body has made so far, including those of its branches."""
         return len(self._log)
 
     def calls_after(self, seq: int, calls: int) -> list[int]:
-        """The calls after the first `calls` ones that were made by the branch of `seq` or around it.
+        """Return the calls of the branch of `seq`, and of those around it, without the first `calls` ones.
 
-        Branches that ran beside it are left out; those that were opened later by it, or around it, are not.
+        Branches that ran beside it are left out. Branches that were opened later, by it or around it, are included.
         """
         around: set[_Branch] = set()
         branch = next((branch for other, branch in self._log if other == seq), None)
@@ -85,10 +85,10 @@ class Positions:
         return [other for other, caller in self._log[calls:] if _comes_after(caller, around, calls)]
 
     def is_replaying(self, history: Iterable[HistoryRow | Checkpoint]) -> bool:
-        """Whether the current task has still to come to a call that the history holds.
+        """Return whether a recorded call of the current task is still ahead.
 
-        Changes nothing: how a body counts must not depend on who asks. What is recorded meanwhile lies before the next
-        call, so the history is looked through once.
+        It changes nothing, because reading it must not change the positions. Rows that are recorded meanwhile lie
+        before the next call, so the history is searched once.
         """
         if self._last_calls is None:
             self._last_calls = {}
@@ -100,11 +100,11 @@ class Positions:
             branch = self._root
         if branch.task is asyncio.current_task():
             return branch.calls <= self._last_calls.get(branch.prefix, -1)
-        # A task that has not made a call yet, and will be the next branch.
+        # The task has not made a call yet. It will be the next branch.
         return branch.branches <= self._last_calls.get(f"{branch.prefix}branch", -1)
 
     def _note(self, key: str) -> None:
-        """Remember how far each branch, and the numbering of branches, had come."""
+        """Note the highest recorded call of each branch, and the highest branch."""
         assert self._last_calls is not None  # noqa: S101 (made by the caller)
         parts = key.split(".")
         for depth, part in enumerate(parts):
@@ -113,12 +113,12 @@ class Positions:
             self._last_calls[place] = max(int(part), self._last_calls.get(place, -1))
 
     def enter_body(self, task: asyncio.Task[Any] | None) -> None:
-        """Called in the task of the body, which is given."""
+        """Note the task of the body. Called in that task."""
         self._root.task = task
         _current.set(self._root)
 
     def take(self) -> int:
-        """The position of the call that the current task makes."""
+        """Return the position of the current task's next call."""
         branch = self._branch()
         number = branch.calls
         branch.calls += 1
@@ -138,7 +138,7 @@ class Positions:
         self._log.pop()
 
     def open_branch(self) -> Callable[[], None]:
-        """Give the next number to a branch whose task does not exist yet; that task calls the returned function."""
+        """Reserve the next number for a branch whose task does not exist yet. The task calls the returned function."""
         branch = self._new_branch(self._branch())
 
         def enter() -> None:
@@ -148,7 +148,7 @@ class Positions:
         return enter
 
     def step_id(self, seq: int) -> str:
-        """Names the call, also to the outside world: the same on every attempt and every replay."""
+        """Return the id of the call, also for the outside world. It is the same on every attempt and every replay."""
         return f"{self._run_id}:{self._key_of_seq.get(seq, seq)}"
 
     def _know(self, key: str, seq: int) -> None:
@@ -160,7 +160,7 @@ class Positions:
         task = asyncio.current_task()
         branch = _current.get()
         if branch is None or branch.positions is not self:
-            # A task with a context of its own: it counts as a branch of the body.
+            # A task with its own context counts as a branch of the body.
             branch = self._root
         if branch.task is not task:
             branch = self._new_branch(branch)
@@ -174,7 +174,7 @@ class Positions:
 
 
 def _comes_after(caller: _Branch, around: set[_Branch], calls: int) -> bool:
-    """Whether a call of this branch could know what one of `around` had met when it had made so many calls."""
+    """Return whether a call of this branch could know what one of `around` had met after this number of calls."""
     branch: _Branch | None = caller
     while branch is not None and branch not in around:
         if branch.opened_at < calls:
@@ -197,7 +197,7 @@ def is_inside_step() -> bool:
 
 
 def refuse_inside_step() -> None:
-    """A step's function is not called on a replay, so it must not count positions.
+    """Refuse a call inside a step: a replay does not execute the step, so its calls must not take positions.
 
     Raises:
         OutsideWorkflowError: this is the context of a step.
@@ -210,7 +210,7 @@ def refuse_inside_step() -> None:
 
 
 def used_too_late(run_id: str) -> OutsideWorkflowError:
-    """What a call meets that is made by neither the body nor a branch of it, after the body's end."""
+    """Return the error for a call after the body's end by code outside the body and its branches."""
     return OutsideWorkflowError(
         f"the context of run {run_id!r} was used after its body had ended, or had been suspended. It belongs to the "
         "body: await there what needs it; elsewhere, use WorkflowService"

@@ -1,7 +1,8 @@
-"""What a step says while it runs: lines, outcomes of its parts, and processes with phases.
+"""The log of a running step: lines, outcomes of its parts, and processes with phases.
 
-`current_step()` finds the log of the running step from anywhere below it, in a `def` step's thread as well; outside a
-step it finds one that does nothing. What is said is stored with the checkpoint of the attempt, and told live.
+`current_step()` returns the log of the running step, also in functions that the step calls and in the thread of a `def`
+step. Outside a step it returns a log that does nothing. The entries are stored with the checkpoint of the attempt, and
+sent as live events.
 """
 
 import asyncio
@@ -34,11 +35,13 @@ _LEVEL_OF: dict[Outcome, Level] = {"ok": "info", "failed": "error", "skipped": "
 
 
 class StepLog:
-    """The log of one attempt of a step; bounded to a thousand events, texts of 2000 characters and data of 16 kB.
+    """The log of one attempt of a step. It holds at most 1,000 events, with texts of 2,000 characters and data of 16
+    kB.
 
     Attributes:
-        step_id: Names the call on every attempt and replay: an idempotency key for the outside world.
-        run_id, name, attempt: Of the running step. All four are None outside a step.
+        step_id: Id of the call, the same on every attempt and replay. Use it as an idempotency key for the outside
+            world.
+        run_id, name, attempt: Those of the running step. All four are None outside a step.
     """
 
     step_id: str | None = None
@@ -110,8 +113,8 @@ class StepLog:
     def stream(self, name: str, type: Any = Any, /) -> StepStream[Any]:  # noqa: ARG002
         """A stream of the step's run, to which the step appends items of `type`; see docs/how-to/streams.md.
 
-        What an attempt appended stays if the attempt fails. Each item carries its attempt, and readers are told where
-        a later attempt begins again. Outside a step, what is appended goes nowhere.
+        Items of an attempt stay if the attempt fails. Each item contains its attempt, and readers see where a later
+        attempt begins again. Outside a step, items are dropped.
 
         Raises:
             DefinitionError: the name cannot be stored, or this is a transaction or an operation of an entity, which
@@ -120,23 +123,23 @@ class StepLog:
         return StepStream()
 
     def say(self, level: Level, message: str, *, data: Any = None, **fields: str | None) -> None:
-        """Nobody listens: this is no step."""
+        """Drop the entry, because this is not a step."""
 
     def _line(self, level: Level, message: str, data: Any) -> None:
         self.say(level, message, data=data)
 
     def now(self) -> datetime | None:
-        """The time, for durations."""
+        """Return the time, for durations."""
         return None
 
 
 class RunningStepLog(StepLog):
-    """Keeps what is said, and passes it on at once.
+    """Keeps the entries, and passes them on at once.
 
     Args:
-        encode: The JSON form of data.
+        encode: Returns the JSON form of data.
         tell: Called in the event loop with each event, in its stored form.
-        streams: Those to which it appends; None: what is executed has none.
+        streams: The streams of the attempt. None: this kind of call has no streams.
     """
 
     def __init__(
@@ -179,7 +182,7 @@ class RunningStepLog(StepLog):
 
     @property
     def events(self) -> tuple[Json, ...]:
-        """What was said, as it is stored."""
+        """Return the entries in their stored form."""
         if not self._left_out:
             return tuple(self._events)
         message = f"{self._left_out} more events were left out"
@@ -207,10 +210,10 @@ class RunningStepLog(StepLog):
             try:
                 self._loop.call_soon_threadsafe(self._tell, event)
             except RuntimeError:
-                pass  # the loop ended before the thread
+                pass  # the loop was closed before the thread ended
 
     def _storable(self, data: Any) -> Json:
-        """A log must not fail its step, so what cannot be stored is told in words."""
+        """A log must not fail its step, so text replaces data that cannot be stored."""
         try:
             encoded = self._encode(data)
             size = len(orjson.dumps(encoded))
@@ -220,7 +223,7 @@ class RunningStepLog(StepLog):
 
 
 class SubProcess:
-    """A part of a step while it runs; everything that it says carries its id."""
+    """A part of a running step. All its entries carry its id."""
 
     def __init__(self, log: StepLog, name: str, *, sub_id: str, group: str | None, data: Any) -> None:
         self.sub_id = sub_id
@@ -309,5 +312,5 @@ def current_step() -> StepLog:
 
 
 def logged_as_current(log: StepLog) -> ScopedValues:
-    """Makes `current_step()` find the log while a step's function runs."""
+    """Make `current_step()` return the log while a step's function runs."""
     return ScopedValues((_current, log))

@@ -1,7 +1,8 @@
-"""`current_step().stream(...)`: what an attempt of a step appends to streams of its run, while it runs.
+"""`current_step().stream(...)`: the streams of a run to which a running attempt of a step appends.
 
-At least once, like all that a step does: what an attempt appended stays when the attempt fails or its process dies, and
-the next one appends again. The first item of that one says so, and readers drop what came before from the same step.
+Items are appended at least once, like every effect of a step: the items of an attempt stay when the attempt fails or
+its process dies, and the next attempt appends again. Its first item is marked, so that readers drop the earlier items
+of the same step.
 """
 
 import asyncio
@@ -44,9 +45,9 @@ class AttemptStreams:
     """The streams to which one attempt appends.
 
     Args:
-        open: The streams of the run; called in the event loop.
-        step_id, number: Of the step, and of its attempt.
-        max_size: Of an item, in bytes.
+        open: Returns the streams of the run. Called in the event loop.
+        step_id, number: The id of the step, and the number of its attempt.
+        max_size: Largest size of an item in bytes.
     """
 
     __slots__ = ("_is_over", "_open", "_sessions", "codec", "loop", "max_size", "number", "run", "step_id")
@@ -63,7 +64,7 @@ class AttemptStreams:
         self._is_over = False
 
     def stream(self, name: str, declared: Any) -> StepStream[Any]:
-        """The stream of this name.
+        """Return the stream of this name.
 
         Raises:
             DefinitionError: the name cannot be stored.
@@ -72,10 +73,10 @@ class AttemptStreams:
         return _RunningStepStream(self, name, declared, session)
 
     def opened(self) -> RunStreams:
-        """The streams of the run, for an attempt that still goes on.
+        """Return the streams of the run, if the attempt is not over.
 
         Raises:
-            OutsideWorkflowError: a thread or a task that the attempt has left behind asks.
+            OutsideWorkflowError: the attempt is over. The caller is a thread or a task that it left behind.
         """
         if self._is_over:
             raise OutsideWorkflowError(
@@ -87,12 +88,12 @@ class AttemptStreams:
         return self.run
 
     def end(self) -> None:
-        """Nothing more is appended."""
+        """End the attempt: nothing more is appended."""
         self._is_over = True
 
 
 class _Session:
-    """How far an attempt has come with one stream."""
+    """The progress of an attempt in one stream."""
 
     __slots__ = ("begun", "lock")
 
@@ -112,7 +113,7 @@ class _RunningStepStream(StepStream[Any]):
         attempt, session = self._attempt, self._session
         run = attempt.opened()
         data, size = encoded_item(attempt.codec, item, self._declared, self._name, attempt.max_size)
-        # One after the other: items have the order of the calls, also while the first one or a full buffer is awaited.
+        # Append one item after the other, so that items keep the order of the calls, even while a call waits.
         async with session.lock:
             if session.begun is None:
                 session.begun = await run.begin(self._name, attempt.step_id, attempt.number)
@@ -126,21 +127,21 @@ class _RunningStepStream(StepStream[Any]):
             if asyncio.get_running_loop() is loop:
                 raise OutsideWorkflowError("append_from_thread was called in the event loop: await `append` there")
         except RuntimeError:
-            pass  # a thread without an event loop, as it should be
+            pass  # expected: a thread without an event loop
         appending = self.append(item)
         try:
             future = asyncio.run_coroutine_threadsafe(appending, loop)
         except RuntimeError:
-            appending.close()  # the loop ended before the thread
+            appending.close()  # the loop was closed before the thread ended
             raise
         future.result()
 
 
 def encoded_item(codec: Codec, item: Any, declared: Any, stream: str, max_size: int) -> tuple[Json, int]:
-    """The JSON form of an item, and its size in bytes.
+    """Return the JSON form of an item, and its size in bytes.
 
     Raises:
-        SerializationError: it has none.
+        SerializationError: the item has no JSON form.
         InputValidationError: it is too large.
     """
     data = codec.encode(item, declared, what=f"an item of stream {stream!r}")

@@ -1,7 +1,7 @@
-"""The trails of branches that a primitive runs side by side: what it has to know of those that lose.
+"""The trails of branches that a primitive runs side by side: their positions and waits, for those that lose.
 
-A branch that lost is cancelled, and the verdict takes away all that it waits for, in one transaction. So its waits do
-not give up one by one, as a wait does that the body itself cancels.
+A losing branch is cancelled, and the verdict removes all its waiters in one transaction. So its waits do not remove
+their waiters one by one, as waits do that the body cancels.
 """
 
 import asyncio
@@ -14,33 +14,33 @@ from fastapi_durable.store.base import StoreTransaction
 
 
 class CancelledWait(Protocol):
-    """A wait that was cancelled before it had its answer.
+    """A wait that was cancelled before its answer.
 
     Attributes:
-        has_waiter: It had left its waiter, and only waited; else it may also have taken what was kept for it.
+        has_waiter: Whether it had stored its waiter, and only waited. Otherwise it may also have taken a kept delivery.
     """
 
     seq: int
     has_waiter: bool
 
     def locks(self) -> Sequence[str]:
-        """The names that a delivery locks as well."""
+        """Return the names that a delivery locks as well."""
         ...
 
     async def withdraw(
         self, transaction: StoreTransaction, stored: Checkpoint | None, receivers: list[Run]
     ) -> Checkpoint:
-        """Take its waiter away, and keep for others what it received."""
+        """Remove its waiter, and keep its delivery for others."""
         ...
 
 
 class Trail:
-    """What a branch, and the tasks that it creates, came to.
+    """The positions and waits of a branch, and of the tasks that it creates.
 
     Attributes:
-        asked_for: The positions.
-        is_lost: The branch is about to be cancelled, because another one has ended.
-        waits: Those of its waits that ended by that.
+        asked_for: Positions of its calls.
+        is_lost: Whether the branch is about to be cancelled, because another one has ended.
+        waits: The waits that this cancel ended.
     """
 
     def __init__(self) -> None:
@@ -54,25 +54,25 @@ _stops: ContextVar[bool] = ContextVar("durable_stops", default=False)
 
 
 def follow_branch(trail: Trail) -> None:
-    """Have `trail` tell of the current task, and of tasks that it creates, from now on."""
+    """Record the current task, and tasks that it creates, in `trail` from now on."""
     _trails.set((*_trails.get(), trail))
 
 
 def lost_trail() -> Trail | None:
-    """The trail of the branch to which the current task belongs, if that has lost."""
+    """Return the trail of the current task's branch, if that branch has lost."""
     return next((trail for trail in _trails.get() if trail.is_lost), None)
 
 
 def stop_at_history() -> None:
-    """Let the current task, and tasks that it creates, come no further than what is recorded."""
+    """Stop the current task, and tasks that it creates, at the end of their recorded calls."""
     _stops.set(True)
 
 
 def asked_for(seq: int, *, finished: bool) -> None:
-    """A call of the current task looks up its position.
+    """Note that a call of the current task looks up its position.
 
     Raises:
-        CancelledError: nothing finished is recorded there, and the task is to come no further.
+        CancelledError: there is no finished row, and the task stops at the end of its recorded calls.
     """
     for trail in _trails.get():
         trail.asked_for.add(seq)

@@ -1,7 +1,7 @@
 """One turn: the body of a run, executed from the top against its recorded history.
 
-Primitives take their position when they are called. A primitive that finds its result in the history returns it; the
-others act, record, and add to the history. `Lifetime` says how long that goes on.
+Primitives take their position when they are called. A primitive that finds its result in the history returns it. The
+others act, record, and add to the history. `Lifetime` decides when the turn ends.
 """
 
 import asyncio
@@ -37,20 +37,20 @@ T = TypeVar("T")
 
 
 class Turn:
-    """One execution of a body; primitives work through it, the driver runs it.
+    """One execution of a body. The driver runs it, and primitives work through it.
 
     Attributes:
         token: The lease under which the turn writes.
-        history: What is recorded, and the positions of the body's calls.
-        life: Whether the turn goes on, and what is under way in it.
-        replay: In which order it goes through its history.
-        run: As it was read last: what was delivered to it by then is in the history.
-        is_cancelling: The body gets no further than its history, so that whatever it did is undone.
+        history: The recorded rows, and the positions of the body's calls.
+        life: Whether the turn is open, and which calls are under way in it.
+        replay: The order of the recorded results.
+        run: The run at the last read. Deliveries up to then are in the history.
+        is_cancelling: Whether the body stops at the end of its history, so that everything it did is undone.
         put_waiters: Whether the run may have left waiters, which its end has to remove.
-        compensations: What is undone if the run fails or is cancelled.
-        task_names: Those of its `ctx.task` calls.
-        held: Results that the body has, and that are not stored yet.
-        is_refuted: The store holds another result than the body saw, so the body has to begin anew.
+        compensations: The compensations that are due if the run fails or is cancelled.
+        task_names: Names of its `ctx.task` calls.
+        held: Results that the body has received and that are not stored yet.
+        is_refuted: Whether the store has another result than the body received, so that the body must start again.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Turn:
         self.life = Lifetime(run, kernel, self._look, is_cancelling=self.is_cancelling)
         self.history = History(run.id, history, self._abandon)
         self.replay = Replay(self.life, is_over=self.history.is_empty)
-        # An earlier turn of a run that is being cancelled may have waited where this one does not come to.
+        # An earlier turn of a run that is being cancelled may have stored waiters that this turn does not reach.
         self.put_waiters = run.status is RunStatus.CANCELLING
         self.compensations: list[Compensation] = []
         self.task_names: set[str] = set()
@@ -77,10 +77,10 @@ class Turn:
         self.is_refuted = False
         self._undoing = undoing
 
-    # What primitives use
+    # For the primitives
 
     def take_position(self) -> int:
-        """The position of a primitive that is being called."""
+        """Return the position of a primitive that is being called."""
         refuse_inside_step()
         if self.life.ended is not None:
             self.life.refuse_call()
@@ -91,11 +91,11 @@ class Turn:
 
     @property
     def is_replaying(self) -> bool:
-        """Whether the code that asks has been executed before, as far as the history tells."""
+        """Whether the calling code was executed before, according to the history."""
         return not self._undoing and self.history.is_replaying
 
     async def hold(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Give the body a result now, as every replay will read it, and store it before anything happens after it."""
+        """Return a result to the body now, in the form that every replay reads, and store it before the next effect."""
         try:
             prepared = self.kernel.store.prepare_checkpoint(checkpoint)
         except SerializationError as error:
@@ -109,7 +109,7 @@ class Turn:
         return prepared.checkpoint
 
     async def begin_effect(self) -> None:
-        """Store what is held: what begins now may follow from it.
+        """Store the held results, because the effect that begins now may depend on them.
 
         Raises:
             Interrupt: the turn is over.
@@ -121,23 +121,23 @@ class Turn:
             await self.forget_crashes()
 
     async def record(self, checkpoint: Checkpoint) -> Checkpoint:
-        """Store a checkpoint and return what is stored: a finished row that is there already wins.
+        """Store a checkpoint, and return the stored row. A finished row that exists already wins.
 
-        A cancel that comes meanwhile waits until the history has the row, see `Lifetime.finish`.
+        A cancel during the write waits until the history has the row, see `Lifetime.finish`.
         """
         return await self.life.finish(partial(self._record, checkpoint))
 
     async def persist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Do an idempotent write, after what is held, until it is done; see `_insist`."""
+        """Store the held results, then repeat an idempotent write until it succeeds; see `_insist`."""
         if not self.held.is_empty:
             await self.held.commit()
         return await self._insist(write)
 
     async def conclude(self, write: Callable[[Sequence[PreparedCheckpoint]], Awaitable[bool]]) -> bool:
-        """Do the write that ends the turn; it is given what is held, to store that by the same commit.
+        """Do the write that ends the turn. It receives the held checkpoints, and stores them in the same commit.
 
         Returns:
-            What `write` does: False if a guard did not hold, and nothing was written.
+            The result of `write`: False if a guard did not hold, and nothing was written.
         """
         rows = await self.held.until_quiet()
         concluded = await self._insist(partial(write, rows))
@@ -146,11 +146,11 @@ class Turn:
         return concluded
 
     async def _insist(self, write: Callable[[], Awaitable[T]]) -> T:
-        """Do an idempotent write, again and again while the database cannot be reached or others are in the way.
+        """Repeat an idempotent write while the database cannot be reached, or conflicts with other transactions.
 
-        The outcome of work that was done should not be lost to a short outage. The renewal of the lease bounds the
-        repetition: it ends the turn once the lease cannot be held. Any other fault of the store ends the turn without
-        a word to the body, which is not to blame: the run is taken up again when its lease expires.
+        A short outage should not lose the outcome of finished work. The lease limits the repetition: if it cannot be
+        renewed, the turn ends. Any other error of the store ends the turn without an error in the body, which did not
+        cause it. A worker takes the run again when its lease expires.
         """
         delay = timedelta(milliseconds=10)
         while True:
@@ -168,7 +168,7 @@ class Turn:
                 self._abandon(error)
 
     async def repeat(self, write: Callable[[], Awaitable[object]]) -> None:
-        """Do an idempotent write that belongs to no position, and is done again on every replay."""
+        """Do an idempotent write that belongs to no position. Every replay repeats it."""
         self.life.calls.enter()
         if self.life.ended is not None:
             await self.life.turn_away()
@@ -178,17 +178,17 @@ class Turn:
             self.life.calls.leave()
 
     def transaction(self) -> AbstractAsyncContextManager[StoreTransaction]:
-        """A transaction of the engine's own, within its time limit."""
+        """Open a transaction of the engine, with its time limit."""
         return self.kernel.store.transaction(timeout=self.kernel.config.transaction_timeout)
 
     async def forget_crashes(self) -> None:
-        """The run came further than where its process died, so it is no poison pill."""
+        """Reset the count of crashes, because the run has got further than where its process died."""
         self.run = self.run.changed(recovery_attempts=0)
         store = self.kernel.store
         await self.persist(lambda: store.update_run(self.run.id, {"recovery_attempts": 0}, token=self.token))
 
     async def delivered(self, seq: int, until: datetime | None) -> Checkpoint | None:
-        """Wait for the row that a delivery records at a position; None: the moment has come first."""
+        """Wait for the row that a delivery records at a position. Return None if the moment comes first."""
         row = self.history.find_finished(seq)
         if row is None:
             await self.life.park(until, seq)
@@ -196,40 +196,40 @@ class Turn:
         return row
 
     def diverge(self, recorded: Checkpoint, kind: CheckpointKind, name: str) -> NoReturn:
-        """End the turn because the code asks for something else than what is recorded."""
+        """End the turn, because the code makes another call than the recorded one."""
         self.block(self._divergence(recorded, f"{kind} {name!r}", place_now(), handled_now()))
 
     def block_if_recorded(self, error: Exception, *seqs: int) -> None:
-        """End the turn because of what this process lacks for the calls at these positions, if they are recorded.
+        """End the turn if one of these positions is recorded, because this process lacks something that the call needs.
 
-        Earlier code came this far, so the process was deployed without something that it needs; the body is not to
-        blame. Where nothing is recorded, the call is new, and the body gets the error.
+        Earlier code got this far, so the deploy lacks something, and the body did not cause that. If nothing is
+        recorded, the call is new, and the body receives the error.
         """
         if any(self.history.find(seq) is not None for seq in seqs):
             self.block(error)
 
     def block_if_next_is(self, name: str, error: Exception) -> None:
-        """The same for a call that has taken no position: it is recorded if its name stands at the next one."""
+        """The same for a call without a position. It is recorded if the next position has its name."""
         recorded = self.history.find(self.take_position())
         self.history.positions.give_back()
         if recorded is not None and recorded.name == name:
             self.block(error)
 
     def block(self, error: Exception) -> NoReturn:
-        """End the turn because the code does not fit what is stored; the run waits for code that does."""
+        """End the turn, because the code does not fit the stored history. The run waits for code that does."""
         self.life.end(Ended(Ending.DIVERGED, error=error))
 
     def continue_as_new(self, continuation: Continuation) -> NoReturn:
-        """End the turn, and with it the run, in favour of a new one."""
+        """End the turn and the run, and continue as a new run."""
         refuse_inside_step()
         if self.life.ended is not None:
             self.life.refuse_call()
         self.life.end(Ended(Ending.CONTINUED, continuation=continuation))
 
-    # What the driver uses
+    # For the driver
 
     def undo(self) -> "Turn":
-        """A turn over the same history for undoing what this one did; not stopped by a cancel."""
+        """Return a turn over the same history that runs the compensations. A cancel does not stop it."""
         turn = Turn(self.run, self.token, self.history.rows(), self.kernel, undoing=True)
         turn.put_waiters = self.put_waiters
         return turn
@@ -254,11 +254,13 @@ class Turn:
         return recorded.checkpoint
 
     async def _write_held(self, rows: Sequence[PreparedCheckpoint]) -> None:
-        """Store what is held. Where something else is stored, the body saw what is not so: it begins anew."""
+        """Store the held checkpoints. If another result is stored already, the body received a wrong one, and must
+        start again.
+        """
         store, history = self.kernel.store, self.history
         recorded = await self._insist(partial(store.record_prepared, rows, token=self.token))
         for (checkpoint, _), (stored, won) in zip(rows, recorded, strict=True):
-            # This very write wins against itself, when its first commit was not heard of.
+            # A repeated write may find its own rows, if its first commit was not confirmed.
             if not won and stored != checkpoint:
                 self.is_refuted = True
                 self.life.cut_short()
@@ -267,14 +269,14 @@ class Turn:
                 history.has_progressed = True
 
     async def _look(self) -> bool:
-        """Take in what was delivered since the run and its history were read; whether there was something."""
+        """Add the deliveries since the run and its history were read. Return whether there were any."""
         store = self.kernel.store
         run = await store.find_run(self.run.id)
         if run is None or run.locked_by != self.token:
             self.life.lose_lease()
             return False
         if run.status is not self.run.status:
-            # It is to be cancelled.
+            # The run is being cancelled.
             self.life.cut_short()
             return False
         if run.is_paused:
@@ -282,7 +284,7 @@ class Turn:
             return False
         if run.wake_count == self.run.wake_count:
             return False
-        # After the count: what that does not cover is found by whoever compares it.
+        # Read the history after the count. A delivery after the count changes it, so the ending's guard fails.
         rows = await store.read_history(run.id)
         if self.life.ended is None:
             self.history.take_in(rows)
@@ -293,7 +295,7 @@ class Turn:
         return True
 
     def _abandon(self, error: Exception) -> NoReturn:
-        """End the turn for a fault that is not the body's, which hears nothing of it."""
+        """End the turn for an error that the body did not cause, and does not see."""
         self.life.end(Ended(Ending.ABANDONED, error=error))
 
     def _divergence(

@@ -1,4 +1,4 @@
-"""What a compensation is given, and what is known of one that is due."""
+"""The input of a compensation, and a compensation that is due."""
 
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -13,7 +13,7 @@ Output = TypeVar("Output")
 
 
 class Undo(BaseModel, Generic[Input, Output]):
-    """The input of a compensation: what the step to be undone was given, and what it returned."""
+    """The input of a compensation: input and output of the step to undo."""
 
     input: Input
     output: Output
@@ -21,7 +21,7 @@ class Undo(BaseModel, Generic[Input, Output]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Compensation:
-    """An undo that became due when its step succeeded; with that step's input and output, encoded."""
+    """A compensation that became due when its step succeeded, with the encoded input and output of that step."""
 
     seq: int
     step: str
@@ -31,5 +31,5 @@ class Compensation:
 
 
 def undo_position(seq: int) -> int:
-    """The position of the undo of the step at `seq`: negative, and its own."""
+    """Return the position of the undo of the step at `seq`. It is negative, and unique for the step."""
     return -seq - 1

@@ -1,1 +1,1 @@
-"""What a worker does besides driving runs."""
+"""The tasks of a worker besides driving runs."""

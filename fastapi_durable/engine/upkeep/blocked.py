@@ -1,8 +1,8 @@
-"""Runs that no worker can drive, because none has their workflow in their version: shown as blocked.
+"""Marks runs as blocked that no worker can drive, because none has their workflow in their version.
 
-They stay claimable the whole time: a worker that knows the workflow takes them at its next look. Blocked says to a
-reader why nothing happens, and sets the runs apart from a queue that is merely long. A run that is being cancelled
-stays so, or its cancel would be forgotten.
+They stay claimable: a worker that knows the workflow takes them at its next poll. The status tells people why nothing
+happens, and that the runs do not just wait in a long queue. A run that is being cancelled keeps its status, or its
+cancel would be forgotten.
 """
 
 import logging
@@ -20,7 +20,9 @@ _BATCH: Final = 100
 
 
 async def show_blocked(kernel: Kernel, *, alive_within: timedelta) -> int:
-    """Mark one batch of runs that waited for longer than `alive_within`, and that no live worker knows."""
+    """Mark one batch of runs that have waited for longer than `alive_within` and whose workflow no live worker
+    knows.
+    """
     store, namespace = kernel.store, kernel.config.namespace
     overdue = kernel.clock.now() - alive_within
     served = {f"{name}@{version}" for name, version in kernel.registry.keys}
@@ -40,7 +42,7 @@ async def _show(kernel: Kernel, run: Run) -> bool:
         code=CAPABILITY_UNAVAILABLE,
         retryable=True,
     )
-    # Due at once: whoever knows it may take it at once.
+    # Due at once, so that a worker that knows the workflow can claim it.
     changes: RunChanges = {
         "status": RunStatus.BLOCKED,
         "wake_at": now,
@@ -50,10 +52,10 @@ async def _show(kernel: Kernel, run: Run) -> bool:
         "updated_at": now,
     }
     if run.status is RunStatus.RUNNING and run.locked_by is not None:
-        # Its process died; the next claim, of a blocked run, would not count that.
+        # Its process died. Count that here, because the claim of a blocked run does not.
         changes["recovery_attempts"] = (run.recovery_attempts or 0) + 1
     async with kernel.store.transaction() as transaction:
-        # Claimed, renewed, woken or ended since it was listed: then somebody knows it.
+        # The run was claimed, renewed, woken or ended since it was listed, so a worker knows it.
         if await transaction.lock_run(run.id) != run:
             return False
         await transaction.update_run(run.id, changes)

@@ -27,12 +27,12 @@ _DAY: Final = timedelta(days=1)
 """Local time is less than a day from UTC, and no zone has ever changed its clocks twice within three days."""
 
 _MOST_STRETCHES: Final = 200
-"""How many stretches one search looks at. A stretch is a day or less, and the years between two matching days are none:
-a search that looks at more than a few follows matches which the clock skips year after year."""
+"""Maximum number of stretches in one search. A stretch is a day or less, and a search jumps over the years between two
+matching days. A search that needs more than a few stretches follows matches that the clock skips year after year."""
 
 _OF_ONE_MACHINE: Final = ("localtime", "posixrules")
 _OF_SOME_MACHINES: Final = ("posix/", "right/")
-"""Copies of the database. Those under right/ count leap seconds, which UTC here does not."""
+"""Other copies of the time zone database. Those under right/ count leap seconds, which UTC here does not."""
 
 _FIRST_CHECKED: Final = datetime(2024, 1, 1, tzinfo=UTC)
 

@@ -48,7 +48,7 @@ class DeadLetter(BaseModel):
 
 
 def inline_handlers(definitions: Iterable[WorkflowDefinition]) -> list[WorkflowDefinition]:
-    """The workflows that others name by the function itself, to be started when a run is dead or has ended.
+    """Return the workflows that other workflows name by the function, to start when a run is dead or has ended.
 
     A plain `async def (ctx, letter: DeadLetter)` becomes the workflow `<name>.dlq`, and so on.
     """
@@ -93,13 +93,13 @@ async def letters_of(store: StateStore, run: Run) -> list[str]:
 
 
 async def _earlier_deaths(store: StateStore, run_id: str) -> int:
-    """How often the run was retried because it was dead."""
+    """Return how often the run was retried after it was dead."""
     retries = await store.list_checkpoints_by_name_prefix(run_id, [RETRY_TRACE])
     return sum(isinstance(row.output, dict) and row.output.get("status") == RunStatus.DEAD for row in retries)
 
 
 def _letter_id(run_id: str, number: int) -> str:
-    """The first one has the reference's form. `@2:` is no namespace: those have a length and a dot."""
+    """The first id has the form of nestjs-durable. `@2:` is not a namespace: those have a length and a dot."""
     return f"{DEAD_LETTER}{run_id}" if number == 1 else f"{DEAD_LETTER.word}@{number}:{run_id}"
 
 
@@ -124,7 +124,7 @@ def dead_letter_of(kernel: Kernel, run: Run, error: ErrorRecord) -> Letter | Non
             traceparent=run.traceparent,
         )
     except (InputValidationError, WorkflowNotRegisteredError):
-        # The dead run is buried all the same: it would be driven, and die, without end.
+        # The run is marked as dead all the same. Otherwise it would be driven, and die, again and again.
         _log.exception("run %s is dead, and its dead-letter workflow cannot be started", run.id)
         return None
     return Letter(letter, receiver)

@@ -20,7 +20,7 @@ _BATCH = 100
 
 
 async def cancel_expired(kernel: Kernel) -> int:
-    """Cancel one batch of expired runs; how many of them are over now. A full batch means that there may be more."""
+    """Cancel one batch of expired runs, and return how many have ended. A full batch means that there may be more."""
     now = kernel.clock.now()
     expired = await kernel.store.list_expired_runs(now, limit=_BATCH, namespace=kernel.config.namespace)
     over = 0
@@ -30,8 +30,8 @@ async def cancel_expired(kernel: Kernel) -> int:
         except RunNotFoundError:
             pass
         except DurableError as error:
-            # One run that cannot be cancelled now does not keep the others; the next look finds it again, and is not
-            # to follow at once because of it.
+            # A run that cannot be cancelled now does not stop the others. The next poll finds it again, and does not
+            # come earlier because of it.
             _log.warning("run %s has exceeded its execution timeout, but could not be cancelled: %s", run_id, error)
             continue
         over += 1
@@ -39,7 +39,7 @@ async def cancel_expired(kernel: Kernel) -> int:
 
 
 async def is_over(kernel: Kernel, run: Run) -> bool:
-    """Whether the time of a run is up; if so, it is cancelled now."""
+    """Return whether the execution timeout of a run has passed. If so, cancel the run."""
     if not _is_expired(kernel, run):
         return False
     await _cancel_expired(kernel, run.id)

@@ -1,8 +1,8 @@
-"""What is started when a run has ended: `on_success=` and `on_failure=` of a workflow.
+"""Starts the workflows of `on_success=` and `on_failure=` when a run has ended.
 
-The follow-up `ended:<run>` is created in the transaction that ends the run, so it is started exactly once: neither is
-there without the other. A run that failed, was retried and ended again has one for each ending: `ended@2:<run>` and so
-on. A follow-up has none itself, so no two workflows start each other without end.
+The follow-up `ended:<run>` is created in the transaction that ends the run, so each ending starts exactly one. A run
+that failed, was retried and ended again has one for each ending: `ended@2:<run>` and so on. A follow-up has no
+follow-up itself, so two workflows cannot start each other without end.
 """
 
 import logging
@@ -54,7 +54,7 @@ def follow_up_of(
     output: Json,
     error: ErrorRecord | None,
 ) -> Letter | None:
-    """What the end of a run starts; None: nothing."""
+    """Return the follow-up of the end of a run. None if there is none."""
     match status:
         case RunStatus.COMPLETED:
             handler, ended = definition.on_success, "completed"
@@ -83,16 +83,16 @@ def follow_up_of(
             traceparent=run.traceparent,
         )
     except (InputValidationError, WorkflowNotRegisteredError):
-        # The run ends all the same: it would be driven, and come to the same end, for ever.
+        # The run ends all the same. Otherwise it would be driven to the same end again and again.
         _log.exception("run %s has ended, and what is to follow cannot be started", run.id)
         return None
     return Letter(follow_up, receiver)
 
 
 async def follow_up_of_this_ending(transaction: StoreTransaction, ended: Run, follow_up: Run) -> Run:
-    """`follow_up` under an id that no earlier ending has taken; part of the transaction that ends the run.
+    """Return `follow_up` with an id that no earlier ending has used, in the transaction that ends the run.
 
-    One that exists belongs to an earlier ending: before a retry, or of a deleted run that had the same id.
+    An existing one belongs to an earlier ending: before a retry, or of a deleted run that had the same id.
     """
     retries = await transaction.list_checkpoints_by_name_prefix(ended.id, [RETRY_TRACE])
     failures = sum(isinstance(row.output, dict) and row.output.get("status") == RunStatus.FAILED for row in retries)
@@ -104,5 +104,5 @@ async def follow_up_of_this_ending(transaction: StoreTransaction, ended: Run, fo
 
 
 def _id_of(run_id: str, number: int) -> str:
-    """`@2:` is no namespace: those have a length and a dot."""
+    """`@2:` is not a namespace: those have a length and a dot."""
     return f"{FOLLOW_UP}{run_id}" if number == 1 else f"{FOLLOW_UP.word}@{number}:{run_id}"

@@ -36,11 +36,11 @@ _STOP_SECONDS: Final = 3.0
 
 
 class LeaseKeeper:
-    """Watches over the event loop of one worker; started in it, and stopped in it.
+    """Watches the event loop of one worker. Start and stop it in that loop.
 
     Args:
-        leases: What the worker holds.
-        beat: Says that the worker lives, if it has not said so for too long; gets the store to say it with.
+        leases: The leases that the worker holds.
+        beat: Writes the worker's heartbeat to the given store, if it is late.
     """
 
     def __init__(self, kernel: Kernel, leases: HeldLeases, *, beat: Callable[[StateStore], Awaitable[None]]) -> None:
@@ -71,14 +71,14 @@ class LeaseKeeper:
         ).start()
 
     async def stop(self) -> None:
-        """End the thread; what it has under way is given up."""
+        """End the thread. Its operations in progress are abandoned."""
         if self._own_loop is None or self._ended is None:
             return
-        with contextlib.suppress(RuntimeError):  # it has ended, and its loop is closed
+        with contextlib.suppress(RuntimeError):  # the thread has ended, and its loop is closed
             self._own_loop.call_soon_threadsafe(self._stopping.set)
         await asyncio.wait({self._ended}, timeout=_STOP_SECONDS)
 
-    # In the thread
+    # Inside the thread
 
     def _work(
         self,
@@ -107,12 +107,12 @@ class LeaseKeeper:
         try:
             await self._unless_stopped(self._watch_loop(watch))
         finally:
-            # Not cancelled: a connection that is being opened is closed again.
+            # Not cancelled, so that a connection that is being opened is closed again.
             self._stopping.set()
             await keeping
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something until it ends, or until this thread is to end."""
+        """Await a coroutine until it ends, or until this thread must end."""
         tasks = [asyncio.create_task(work), asyncio.create_task(self._stopped())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -127,7 +127,7 @@ class LeaseKeeper:
         await self._stopping.wait()
 
     async def _watch_loop(self, watch: LoopWatch) -> None:
-        """Tell what blocks the loop, until the loop is closed."""
+        """Report what blocks the loop, until the loop is closed."""
         told_at = 0.0
         while True:
             await asyncio.sleep(self._interval)
@@ -163,7 +163,7 @@ class LeaseKeeper:
                     )
 
     async def _keep_leases(self, connection: AbstractAsyncContextManager[StateStore] | None) -> None:
-        """Keep them over a connection, and over another one if that cannot be opened."""
+        """Renew the leases over a connection. If it cannot be opened, open another one."""
         while connection is not None and not self._stopping.is_set():
             try:
                 async with connection as store:
@@ -191,7 +191,8 @@ class LeaseKeeper:
                         self._leases.prolonged(await store.prolong_leases(tokens, until=now + lease), now + lease)
                     await self._beat(store)
                     if now - asked_at >= _PING_INTERVAL:
-                        # A connection that nobody uses may be cut on its way, and is wanted when there is trouble.
+                        # A network may drop an idle connection, and it is needed when the loop is blocked. So use it
+                        # regularly.
                         await store.ping()
                         asked_at = now
             except Exception as error:
@@ -200,7 +201,7 @@ class LeaseKeeper:
                 self._note(None)
 
     async def _hand_back(self, store: StateStore) -> None:
-        """Give up every run that is leased here, but for the one whose step blocks the loop."""
+        """Release every run that is leased here, except the run whose step blocks the loop."""
         clock, lease = self._kernel.clock, self._kernel.config.lease
         leased = await store.prolong_leases(self._leases.tokens(), until=clock.now() + lease)
         execution = None if self._blocker is None else self._blocker.execution
@@ -210,7 +211,7 @@ class LeaseKeeper:
                 await hand_back(store, clock, run, token)
 
     def _note(self, error: Exception | None) -> None:
-        """Say once that the connection fails, and once that it works again."""
+        """Log once that the connection fails, and once that it works again."""
         if error is not None and not self._fails:
             _log.warning("the lease thread cannot renew leases: %s: %s", type(error).__name__, error)
         elif error is None and self._fails:

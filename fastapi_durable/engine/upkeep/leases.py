@@ -1,4 +1,4 @@
-"""The leases of one worker: what its event loop and the thread that watches over it have in common."""
+"""The leases of one worker, which its event loop and its lease thread share."""
 
 import threading
 from collections.abc import Collection, Mapping
@@ -15,10 +15,10 @@ class _HeldLease:
 
 
 class HeldLeases:
-    """Which leases a worker holds, and until when; any thread may ask.
+    """Knows which leases a worker holds, and until when. Any thread may read it.
 
-    A token whose runs are not known yet counts as well: between the commit of a claim and the moment in which the
-    event loop reads its answer, the runs are leased here and driven by no one.
+    A token whose runs are not known yet counts as well: between the commit of a claim and its answer, the runs are
+    leased here but not driven.
     """
 
     def __init__(self) -> None:
@@ -27,28 +27,30 @@ class HeldLeases:
         self._expected: dict[str, datetime] = {}
 
     def expect(self, token: str, until: datetime) -> None:
-        """Runs are being leased under this token."""
+        """Note that runs are being leased under this token."""
         with self._lock:
             self._expected[token] = until
 
     def expect_no_more(self, token: str) -> datetime | None:
-        """What was leased under this token is known now, or nothing was; return until when it holds."""
+        """Note that the runs leased under this token are known now, or that there are none. Return until when the
+        leases hold.
+        """
         with self._lock:
             return self._expected.pop(token, None)
 
     def hold(self, lease: Lease, until: datetime) -> None:
-        """The run is driven under this lease from now on, and under no other."""
+        """Note that the run is driven under this lease from now on, and under no other."""
         with self._lock:
             self._held[lease.run_id] = _HeldLease(lease.token, until)
 
     def drop(self, lease: Lease) -> None:
-        """The run is not driven under this lease any more."""
+        """Note that the run is not driven under this lease any more."""
         with self._lock:
             if (held := self._held.get(lease.run_id)) is not None and held.token == lease.token:
                 del self._held[lease.run_id]
 
     def held_until(self, lease: Lease) -> datetime | None:
-        """Until when this lease holds; None if the run is not driven under it."""
+        """Return until when this lease holds. None if the run is not driven under it."""
         with self._lock:
             held = self._held.get(lease.run_id)
             return held.until if held is not None and held.token == lease.token else None
@@ -60,11 +62,11 @@ class HeldLeases:
         return {token for token, until in leases if ending_before is None or until < ending_before}
 
     def renewed(self, leases: Collection[Lease], until: datetime) -> None:
-        """These leases hold until then; one that was dropped meanwhile stays dropped."""
+        """Note that these leases hold until then. A lease that was dropped meanwhile stays dropped."""
         self.prolonged({lease.run_id: lease.token for lease in leases}, until)
 
     def prolonged(self, token_of_run: Mapping[str, str], until: datetime) -> None:
-        """The same, of leases that may be only expected so far: they are known by their tokens."""
+        """The same for leases that may be only expected so far, by their tokens."""
         with self._lock:
             for run_id, token in token_of_run.items():
                 held = self._held.get(run_id)

@@ -1,4 +1,4 @@
-"""What the transaction that ends a run starts besides: a dead letter, or what follows an ending."""
+"""The run that the transaction that ends another run also creates: a dead letter, or a follow-up."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,23 +14,23 @@ from fastapi_durable.store.base import StoreTransaction
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """The run that is to be told of another one's end, and what it is a run of."""
+    """A run that handles the end of another run, and its workflow."""
 
     run: Run
     definition: WorkflowDefinition
 
 
 class Sending:
-    """A letter on its way, as part of the transaction that ends a run.
+    """Creates a letter in the transaction that ends a run.
 
     Args:
         ended: The run that ends.
-        letter: What is started; None: nothing.
-        numbered: Gives it the id that belongs to this ending.
+        letter: The letter to start. None: nothing is started.
+        numbered: Gives the letter the id that belongs to this ending.
 
     Attributes:
-        also: What the transaction does; None: nothing.
-        locks: The names that it locks for that.
+        also: What the transaction does for the letter. None: nothing.
+        locks: The names that the transaction locks for it.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Sending:
         self._refused: Refusal | None = None
 
     def report(self, kernel: Kernel) -> None:
-        """Tell of a refusal, once the transaction is committed."""
+        """Report a refusal, once the transaction is committed."""
         if self._refused is not None:
             report(kernel, self._refused)
 

@@ -1,4 +1,4 @@
-"""Watching an event loop from another thread: whether it turns, and if not, what holds it."""
+"""Watches an event loop from another thread: whether it runs, and if not, what blocks it."""
 
 import asyncio
 import sys
@@ -20,10 +20,10 @@ _LIBRARIES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Blocker:
-    """What holds an event loop.
+    """What blocks an event loop.
 
     Attributes:
-        execution: The step or the body that executes in the current task; None if that is of no run.
+        execution: The step or the body that executes in the current task. None if the task belongs to no run.
         task: The name of the current task; empty if the loop runs a callback.
         place: The innermost function of the application's own code, with its file and line; empty if there is none.
     """
@@ -38,11 +38,11 @@ class Blocker:
 
 
 class LoopWatch:
-    """Asks the event loop of the thread that makes it, from another thread, for a sign of life.
+    """Checks from another thread whether the event loop of the creating thread responds.
 
     Args:
-        interval: Seconds between two looks. A longer gap between them is a pause of the whole process, which says
-            nothing about the loop.
+        interval: Seconds between two checks. A longer gap is a pause of the whole process, and says nothing about the
+            loop.
     """
 
     def __init__(self, executions: Executions, interval: float) -> None:
@@ -56,7 +56,7 @@ class LoopWatch:
         self._silence = 0.0
 
     def look(self) -> float:
-        """Return for how many seconds the loop has not answered, and ask again if it has.
+        """Return for how many seconds the loop has not responded. If it has, send the next request.
 
         Raises:
             RuntimeError: the loop is closed.
@@ -72,7 +72,7 @@ class LoopWatch:
         return self._silence
 
     def blocker(self) -> Blocker:
-        """What the loop executes at this moment."""
+        """Return what the loop executes at this moment."""
         task = asyncio.current_task(self._loop)
         return Blocker(
             execution=self._executions.in_task(task),

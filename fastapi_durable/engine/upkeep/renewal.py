@@ -16,10 +16,10 @@ RENEWALS_PER_LEASE: Final = 3
 
 
 class Holder(Protocol):
-    """What drives the runs whose leases are renewed."""
+    """The owner of the leases: it drives the runs."""
 
     def leases(self) -> Collection[Lease]:
-        """Those under which runs are driven now."""
+        """Return the leases under which runs are driven now."""
         ...
 
     def lose(self, lease: Lease) -> None:
@@ -47,7 +47,7 @@ class LeaseRenewal:
             await self._renew(self._holder.leases())
 
     async def catch_up(self) -> None:
-        """Renew overdue leases, before a claim would take their runs for abandoned."""
+        """Renew overdue leases, before a claim would treat their runs as abandoned."""
         late = self._held.tokens(ending_before=self._kernel.clock.now() + self._kernel.config.lease / 2)
         if late:
             await self._renew([lease for lease in self._holder.leases() if lease.token in late])
@@ -85,11 +85,13 @@ class LeaseRenewal:
             if lease.run_id not in held:
                 self._holder.lose(lease)
             elif held[lease.run_id]:
-                # Cancelled or paused by a process of which this one hears nothing: a turn may be long.
+                # A process that does not notify this one may have cancelled or paused the run, and a turn may be long.
                 self._holder.look_again(lease)
 
     def _lose_ended(self, leases: Collection[Lease]) -> None:
-        """Stop what another worker may own by now: its writes would be refused, but its steps should end too."""
+        """Stop runs that another worker may own by now. Their writes would be refused, but their steps should end
+        too.
+        """
         now = self._kernel.clock.now()
         for lease in leases:
             if (until := self._held.held_until(lease)) is not None and until <= now:

@@ -94,12 +94,12 @@ def _check_duration(name: str, value: Duration, longest: timedelta) -> None:
 
 
 async def sweep(kernel: Kernel, retention: Retention) -> int:
-    """Delete what is given up, batch by batch; returns how much it was."""
+    """Delete expired rows, batch by batch, and return how many."""
     store, now, size = kernel.store, kernel.clock.now(), retention.batch_size
     namespace = kernel.config.namespace
     total = 0
     for policy in retention.policies:
-        # Of runs with long streams, a batch is smaller than was asked for.
+        # If runs have long streams, a batch deletes fewer runs than requested.
         total += await _batches(
             1,
             lambda: store.prune_terminal_runs(policy, now=now, limit=size, namespace=namespace),  # noqa: B023 (awaited)

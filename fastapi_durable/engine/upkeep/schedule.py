@@ -1,7 +1,7 @@
 """A schedule as it is declared, and the arithmetic of its windows.
 
-A window is a moment at which the schedule fires. Its number, the bucket, is the reference's: for an interval the count
-of intervals since 1970, for a cron expression the moment itself in milliseconds.
+A window is a moment at which the schedule fires. Its number, the bucket, is the same as in nestjs-durable: for an
+interval the count of intervals since 1970, for a cron expression the moment in milliseconds.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Overlap = Literal["allow", "skip"]
 
 _KEY_LIMIT: Final = 200
 _BACKFILL_LIMIT: Final = 1000
-"""Missed windows are started in one transaction."""
+"""Maximum number of missed windows, because one transaction starts them."""
 
 _LONGEST: Final = timedelta(days=3650)
 _LAST_MOMENT: Final = datetime.max.replace(tzinfo=UTC)
@@ -203,5 +203,5 @@ class Schedule:
 
 def _moment(millis: int) -> datetime | None:
     moment = from_millis(millis)
-    # Another one beyond the calendar, which ends with the year 9999.
+    # The next window would lie beyond the calendar, which ends with the year 9999.
     return moment if to_millis(moment) == millis else None

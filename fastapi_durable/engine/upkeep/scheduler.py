@@ -1,8 +1,8 @@
 """Fires schedules: every worker looks for due windows, and the database decides which one starts the run of a window.
 
-A row holds the progress of a schedule. One transaction under the schedule's name reads it, creates the run and moves it
-on. So a crash leaves a window either fired and passed or neither, and the row still knows the window after its run was
-deleted.
+A row holds the progress of a schedule. One transaction locks the schedule's name, reads the row, creates the run and
+advances the row. So after a crash, a window is either fired and passed, or neither. The row remembers the window even
+after its run was deleted.
 """
 
 import asyncio
@@ -40,10 +40,11 @@ from fastapi_durable.store.base import StoreTransaction
 _log = logging.getLogger("fastapi_durable")
 
 _LONGEST_REST: Final = timedelta(seconds=10)
-"""A schedule that was resumed or moved on elsewhere is seen after this time at the latest."""
+"""Longest pause between two reads of the rows. Other processes may resume or advance a schedule."""
 
 _CLOCKS_APART: Final = timedelta(hours=1)
-"""A schedule that is ahead of this worker's clock by more was fired by a clock that was wrong, or this one is."""
+"""Largest plausible difference between clocks. If a schedule is further ahead, this clock is wrong, or the clock that
+fired it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class Scheduler:
             if schedule.key in self._schedules:
                 raise DefinitionError(f"the key of a schedule must be unique, got {schedule.key!r} twice")
             self._schedules[schedule.key] = schedule
-            # A schedule of an unknown workflow, or with an input that does not fit, is found at the start.
+            # Find schedules with an unknown workflow or a wrong input when the application starts.
             self._run_of(schedule, "checked")
 
     def __bool__(self) -> bool:
@@ -121,7 +122,7 @@ class Scheduler:
             except Exception:
                 _log.exception("schedule %r could not be fired; the worker tries again", schedule.key)
                 rest = min(rest, timedelta(seconds=1))
-            # Computing windows takes a fraction of a millisecond; of a thousand schedules it would be felt.
+            # Computing windows takes a fraction of a millisecond. For a thousand schedules that would be noticeable.
             await asyncio.sleep(0)
         return max(rest, timedelta(0))
 
@@ -198,7 +199,7 @@ class Scheduler:
         async with self._kernel.store.transaction() as transaction:
             state = await self._locked(transaction, schedule, gates)
             for window in schedule.due_windows(state.last_window, self._kernel.clock.now()):
-                # A window that was skipped is passed as one that was fired: it is not made up for later.
+                # A skipped window counts as passed, like a fired one. It is not fired later.
                 state = replace(state, last_window=window)
                 if schedule.paused or state.paused or await self._overlaps(transaction, schedule):
                     continue
@@ -218,8 +219,8 @@ class Scheduler:
             async with self._kernel.store.transaction() as transaction:
                 state = await self._locked(transaction, schedule)
                 if state.paused and not paused:
-                    # What passed meanwhile does not fire now, whether or not a worker was there to pass it. A schedule
-                    # that a wrong clock moved into the future comes back.
+                    # Windows that passed during the pause do not fire now, even if no worker noted them. A schedule
+                    # that a wrong clock advanced into the future is set back.
                     state = replace(state, last_window=self._kernel.clock.now())
                 await self._save(transaction, replace(state, paused=paused))
 
@@ -277,7 +278,8 @@ class Scheduler:
         states: dict[str, ScheduleState] = {}
         for key, schedule in self._schedules.items():
             schedule_id = self._id(schedule)
-            # The listing has an end, and rows of other namespaces and of schedules that are no longer declared.
+            # The listing is limited, and also contains rows of other namespaces and of schedules that are no longer
+            # declared.
             state = listed.get(schedule_id) or await store.find_schedule(schedule_id)
             if state is not None:
                 states[key] = state
@@ -324,5 +326,5 @@ class Scheduler:
 
 
 def _last_fire(schedule: Schedule, state: ScheduleState) -> datetime | None:
-    """The window where the schedule stands; None between two of them, where it was first seen or resumed."""
+    """Return the last window of the schedule. None if it was seen first, or resumed, since its last window."""
     return state.last_window if schedule.window_until(state.last_window) == state.last_window else None

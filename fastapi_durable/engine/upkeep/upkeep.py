@@ -1,4 +1,4 @@
-"""What a worker does besides driving runs.
+"""The tasks of a worker besides driving runs.
 
 It fires schedules, ends expired runs, deletes old rows, and writes its heartbeat. Each task is a loop of its own that
 no error ends, so a slow sweep delays neither schedules nor runs.
@@ -39,8 +39,8 @@ class Upkeep:
     """The loops of one worker.
 
     Args:
-        in_flight: How many runs the worker drives now.
-        concurrency: How many it would drive at most now.
+        in_flight: Returns how many runs the worker drives now.
+        concurrency: Returns how many runs it would drive at most now.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Upkeep:
         self._beaten_at: datetime | None = None
 
     def loops(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """The loops, by name; each continues until it is cancelled."""
+        """Return the loops by name. Each continues until it is cancelled."""
         works: dict[str, Work] = {
             "heartbeat": self._beat,
             "expiry": self._expire,
@@ -84,7 +84,7 @@ class Upkeep:
         return {name: _forever(name, work) for name, work in works.items()}
 
     async def farewell(self) -> None:
-        """A worker that stops takes its row away; one that dies leaves it, and it grows old."""
+        """Remove the worker's row when it stops. The row of a worker that dies stays, and its heartbeat becomes old."""
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await self._kernel.store.remove_worker(self._record.id)
@@ -112,7 +112,7 @@ class Upkeep:
         self._beaten_at = now
 
     async def _expire(self) -> timedelta:
-        # Without a timeout among the workflows there can only be runs from before it was taken away.
+        # If no workflow has a timeout, only runs from before its removal can expire. So look rarely.
         often = self._kernel.registry.has_timeouts
         interval = max(self._kernel.config.poll_interval, _SHORTEST_EXPIRY_INTERVAL if often else _RARE_EXPIRY_INTERVAL)
         await asyncio.sleep(_jittered(interval).total_seconds())
@@ -121,13 +121,13 @@ class Upkeep:
         return timedelta(0)
 
     async def _sweep(self) -> timedelta:
-        # The rest first: workers that start together, as after a deploy, do not sweep together.
+        # Wait first, so that workers that start together, as after a deploy, do not sweep together.
         await asyncio.sleep(_jittered(parse_duration(self._retention.sweep_interval)).total_seconds())
         await sweep(self._kernel, self._retention)
         return timedelta(0)
 
     async def _show_blocked(self) -> timedelta:
-        # The rest first: when a whole fleet starts, those who know a workflow shall have said so.
+        # Wait first: when all workers start together, those that know a workflow need time to report it.
         await asyncio.sleep(_jittered(self._kernel.config.blocked_poll_interval).total_seconds())
         await show_blocked(self._kernel, alive_within=WORKER_SILENCE)
         return timedelta(0)

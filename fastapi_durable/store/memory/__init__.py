@@ -1,4 +1,4 @@
-"""The reference implementation of the port: everything in dictionaries, nothing outlives the process."""
+"""The reference implementation of the port. It keeps everything in dictionaries, and nothing outlives the process."""
 
 from fastapi_durable.store.memory.store import MemoryStateStore, MemoryTransaction
 

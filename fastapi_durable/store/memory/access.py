@@ -1,4 +1,4 @@
-"""What every group of operations in memory builds on: the tables, and what the store's scope lets through."""
+"""The base of the memory store's operations: the tables, and the limits of the store's scope."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ class TableAccess(ABC):
 
     @abstractmethod
     def _access(self) -> AbstractAsyncContextManager[Tables]:
-        """The tables, once they may be touched."""
+        """Yield the tables, once this call may use them."""
 
     def _visible(self, tables: Tables, run_id: str) -> Run | None:
         row = tables.runs.get(run_id)

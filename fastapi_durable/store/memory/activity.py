@@ -1,4 +1,4 @@
-"""What began and ended in stretches of time, counted one by one."""
+"""Counts the runs that began and ended in each bucket of time."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -11,7 +11,7 @@ _FAILED = (RunStatus.FAILED, RunStatus.DEAD)
 
 
 def activity(runs: Iterable[Run], query: ActivityQuery) -> list[ActivityBucket]:
-    """The buckets of a query over these runs; every count is exact."""
+    """Return the buckets of a query over these runs. Every count is exact."""
     edges = query.beginnings()
     started = [0] * query.buckets
     ended: list[list[Run]] = [[] for _ in range(query.buckets)]

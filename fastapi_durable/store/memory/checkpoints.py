@@ -11,7 +11,7 @@ from fastapi_durable.store.port.checkpoints import HistoryState, PreparedCheckpo
 
 
 class CheckpointOperations(TableAccess):
-    """What a store and a transaction have in common of these."""
+    """The operations that the store and a transaction share."""
 
     async def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         row = freeze_checkpoint(checkpoint)

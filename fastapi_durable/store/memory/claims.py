@@ -1,4 +1,4 @@
-"""Which runs want driving, and what a claim makes of them."""
+"""Selects the claimable runs, and claims them."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -12,8 +12,8 @@ STRANDABLE = (RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.RUNNING)
 
 
 def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:
-    """The run as a claim leaves it."""
-    # Without an owner it was handed back: nobody crashed.
+    """Return the run as it is after a claim."""
+    # A run without an owner was handed back, so there was no crash.
     crashed = run.locked_by is not None and run.status in (RunStatus.RUNNING, RunStatus.CANCELLING)
     return replace(
         run,
@@ -28,7 +28,7 @@ def claimed_by(run: Run, token: str, now: datetime, until: datetime) -> Run:
 def waiting_runs(
     runs: Iterable[Run], now: datetime, workflows: Collection[tuple[str, str]] | None
 ) -> list[tuple[int, Run]]:
-    """The claimable runs of these workflows, each with what decides its order, in order."""
+    """Return the claimable runs of these workflows, each with its sort key, in order."""
     waiting = [
         (run.aged(since), run)
         for run in runs
@@ -39,7 +39,7 @@ def waiting_runs(
 
 
 def in_turn(waiting: Iterable[tuple[int, Run]], after: str) -> list[tuple[int, Run]]:
-    """The same, with namespaces taking turns, beginning with the one after `after`."""
+    """Return the runs with namespaces taking turns, beginning with the namespace after `after`."""
     turns: dict[str, int] = {}
     ranked = []
     for order, run in waiting:

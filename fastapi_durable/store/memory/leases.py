@@ -11,7 +11,7 @@ from fastapi_durable.store.memory.tables import thaw_run
 
 
 class LeaseOperations(TableAccess):
-    """What a store and a transaction have in common of these."""
+    """The operations that the store and a transaction share."""
 
     async def claim_runs(
         self,

@@ -1,4 +1,4 @@
-"""Which runs a `RunQuery` selects: the meaning that every other store has to reproduce."""
+"""Selects the runs of a `RunQuery`. Every other store has to select the same ones."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -25,24 +25,24 @@ _COMPARE: dict[AttributeOperator, Callable[[Any, Any], bool]] = {
 
 
 def matches(run: Run, query: RunQuery) -> bool:
-    """Whether the run meets every condition of the query, `before` aside."""
+    """Return whether the run meets every condition of the query, except `before`."""
     return matches_beside_facets(run, query) and all(_facet_conditions(run, query))
 
 
 def matches_beside_facets(run: Run, query: RunQuery) -> bool:
-    """Whether the run meets the conditions that facets do not count by."""
+    """Return whether the run meets the conditions that facets do not count by."""
     return all(_plain_conditions(run, query)) and all(
         _attribute_matches(condition, run.search_attributes) for condition in query.attributes
     )
 
 
 def comes_before(run: Run, query: RunQuery) -> bool:
-    """Whether the run comes after the query's `before` in the listing, which runs from new to old."""
+    """Return whether the run comes after the query's `before` in the listing, which is ordered from new to old."""
     return query.before is None or (run.created_at, run.id) < query.before
 
 
 def attributed_origin(run: Run) -> str | None:
-    """The run's origin, None if it is blank."""
+    """Return the run's origin. None if it is blank."""
     return run.origin if run.origin and run.origin.strip(_BLANK) else None
 
 

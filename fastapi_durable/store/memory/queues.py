@@ -15,7 +15,7 @@ _DRIVEN = (RunStatus.RUNNING, RunStatus.CANCELLING)
 
 
 class QueueOperations(TableAccess):
-    """What a store and a transaction have in common of these."""
+    """The operations that the store and a transaction share."""
 
     async def save_queue(self, queue: QueueState) -> None:
         async with self._access() as tables:

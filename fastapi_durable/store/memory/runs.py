@@ -31,7 +31,7 @@ from fastapi_durable.store.port.runs import CreatedRun
 
 
 class RunOperations(TableAccess):
-    """What a store and a transaction have in common of these."""
+    """The operations that the store and a transaction share."""
 
     async def create_run(self, run: Run) -> CreatedRun:
         row = freeze_run(run)
@@ -73,7 +73,7 @@ class RunOperations(TableAccess):
                 return False
             if waiter is not None:
                 tables.waiters.pop(waiter.token)
-            # Freezing a thawed run that holds the changes: the JSON values of the changes are checked and copied.
+            # Freeze a thawed run with the changes, so that their JSON values are checked and copied.
             tables.runs.put(run_id, freeze_run(replace(thaw_run(row), **changes)))
             for each in checkpoints:
                 tables.checkpoints.put((run_id, each.checkpoint.seq), each.encoded)

@@ -1,4 +1,4 @@
-"""Who may touch the tables, and when: one operation or one transaction at a time."""
+"""Access to the tables: one operation or one transaction at a time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from fastapi_durable.store.parts import Parts
 
 
 class Gate:
-    """Lets one operation or transaction at a time to the tables."""
+    """Gives one operation or transaction at a time access to the tables."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
@@ -20,7 +20,8 @@ class Gate:
         self._session: Session | None = None
 
     async def __aenter__(self) -> Tables:
-        # A database would let other tasks run here too; code that relies on the contrary should fail in tests.
+        # A database call lets other tasks run. So do the same here: code that relies on the contrary should fail in
+        # tests.
         await asyncio.sleep(0)
         self._refuse_self_deadlock()
         await self._lock.acquire()
@@ -38,7 +39,7 @@ class Gate:
         return self._session
 
     def session_of_caller(self) -> "Session | None":
-        """The transaction that the current task has open."""
+        """Return the transaction that the current task has open."""
         return self._session if self._owner is asyncio.current_task() else None
 
     def open_again(self) -> None:

@@ -19,7 +19,7 @@ from fastapi_durable.store.port.signals import Receiver
 
 
 class SignalOperations(TableAccess):
-    """What a store and a transaction have in common of these."""
+    """The operations that the store and a transaction share."""
 
     async def put_signal_waiter(self, waiter: SignalWaiter) -> None:
         async with self._access() as tables:

@@ -31,14 +31,14 @@ class _Operations(
     StreamOperations,
     UpkeepOperations,
 ):
-    """What a store and a transaction have in common; `_access` says when the tables may be touched."""
+    """The operations that the store and a transaction share. `_access` waits until they may use the tables."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._scope: str | None = None
 
     async def ensure_schema(self) -> None:
-        """Nothing is needed."""
+        """Do nothing, because there is no schema."""
 
     async def ping(self) -> None:
         async with self._access():
@@ -55,7 +55,7 @@ class _Operations(
         return scoped
 
     def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
-        """None: the tables belong to one event loop, and no other process could take a lease meanwhile."""
+        """Return None: the tables belong to one event loop, and no other process can take a lease meanwhile."""
         return None
 
 
@@ -107,7 +107,7 @@ class MemoryTransaction(_Operations):
 
     @property
     def client(self) -> object:
-        """None: there is no database."""
+        """None, because there is no database."""
         return None
 
     def within(self, client: object) -> "MemoryTransaction":  # noqa: ARG002 - there is one transaction
@@ -116,7 +116,7 @@ class MemoryTransaction(_Operations):
     def after_commit(self, call: Callable[[], None]) -> None:
         self._session.parts.after_commit(call)
 
-    async def lock_name(self, name: str) -> None:  # noqa: ARG002 - nobody else can be in a transaction
+    async def lock_name(self, name: str) -> None:  # noqa: ARG002 - no other client can be in a transaction
         async with self._access():
             pass
 
@@ -138,6 +138,6 @@ class MemoryTransaction(_Operations):
         *,
         timeout: timedelta = timedelta(seconds=10),  # noqa: ARG002 - the outer one's holds
     ) -> AsyncIterator["MemoryTransaction"]:
-        """A part of this transaction, which alone is undone if it raises."""
+        """Open a part of this transaction. If the block raises, only the part is undone."""
         async with self._session.part():
             yield self

@@ -9,7 +9,7 @@ from fastapi_durable.store.port.streams import StreamPart
 
 
 class StreamOperations(TableAccess):
-    """What a store and a transaction have in common of these."""
+    """The operations that the store and a transaction share."""
 
     async def append_stream_rows(self, rows: Sequence[StreamRow], *, tokens: Mapping[str, str]) -> frozenset[str]:
         frozen = [freeze_stream_row(row) for row in rows]
@@ -32,7 +32,7 @@ class StreamOperations(TableAccess):
     ) -> list[StreamRow]:
         async with self._access() as tables:
             found: list[StreamRow] = []
-            # Offsets have no gaps, so a page needs no look at what comes before it.
+            # Offsets have no gaps, so a page begins at its offset.
             offset = 0 if after is None else max(0, after + 1)
             while len(found) < limit and self._touchable(tables, run_id):
                 row = tables.stream_rows.get((run_id, stream, offset + len(found)))

@@ -1,7 +1,7 @@
-"""Tables of immutable rows with one index each, and a journal that can take changes back.
+"""Tables of immutable rows with one index each, and a journal that can undo changes.
 
-Rows hold JSON values as text, so that neither side can change the other's value afterwards, and so that what has no
-JSON form is refused here as a database would refuse it.
+Rows hold JSON values as text, so that neither side can change the other's value afterwards. Values without a JSON form
+are refused, as in a database.
 """
 
 import json
@@ -30,7 +30,7 @@ V = TypeVar("V")
 
 
 class Journal:
-    """How to undo what a transaction has done, newest last; off outside transactions."""
+    """The steps that undo a transaction, newest last. Outside transactions nothing is recorded."""
 
     def __init__(self) -> None:
         self._steps: list[Callable[[], None]] | None = None
@@ -44,11 +44,11 @@ class Journal:
 
     @property
     def length(self) -> int:
-        """How much a transaction has done so far."""
+        """Return the number of recorded changes."""
         return len(self._steps or ())
 
     def undo_from(self, length: int) -> None:
-        """Undo what was done since the journal had this length; the transaction continues."""
+        """Undo the changes since the journal had this length. The transaction continues."""
         if self._steps is not None:
             steps, self._steps[length:] = self._steps[length:], []
             for step in reversed(steps):
@@ -112,7 +112,7 @@ class KeptSignal(NamedTuple):
 
 
 class Tables:
-    """Everything that one memory store holds."""
+    """The tables of one memory store."""
 
     def __init__(self) -> None:
         self.journal = Journal()
@@ -190,7 +190,7 @@ def _to_text(value: Json) -> str | None:
         return None
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        text.encode()  # a lone surrogate is no character
+        text.encode()  # a lone surrogate is not a character
     except (TypeError, ValueError, RecursionError) as error:
         raise SerializationError(f"a value has no JSON form: {error}") from error
     return text

@@ -7,7 +7,7 @@ from fastapi_durable.store.memory.access import TableAccess
 
 
 class UpkeepOperations(TableAccess):
-    """What a store and a transaction have in common of these."""
+    """The operations that the store and a transaction share."""
 
     async def find_schedule(self, schedule_id: str) -> ScheduleState | None:
         async with self._access() as tables:

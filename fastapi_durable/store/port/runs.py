@@ -153,7 +153,7 @@ class RunStore(Protocol):
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
-        """Delete finished runs that a policy gives up, the oldest first.
+        """Delete the finished runs that a policy does not keep, the oldest first.
 
         A call may delete fewer than `limit` runs although there are more, if they have long streams. It deletes at
         least one if there is one. A run stays while its parent is alive and has not recorded its ending, at

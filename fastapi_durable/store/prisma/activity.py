@@ -1,4 +1,4 @@
-"""What began and ended in stretches of time."""
+"""Counts the runs that began and ended in each bucket of time."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def _bucket(row: dict[str, Any], query: ActivityQuery) -> ActivityBucket:
         looked_at, hits, oldest = (int(part) for part in str(row[kind]).split(","))
         counts[kind] = hits
         if looked_at >= query.looked_at and oldest > to_millis(start):
-            # What was looked at reaches back to `oldest`; before it, runs are taken to be as dense.
+            # The counted runs reach back to `oldest`. Before it, assume the same density.
             counts[kind] = round(hits * (end - to_millis(start)) / max(1, end - oldest))
             estimated = True
     millis = [float(each) for each in str(row["latencies"] or "").split(",") if each]

@@ -1,4 +1,4 @@
-"""What all groups of operations share: the database and the scope."""
+"""The base of all groups of operations: the database and the scope."""
 
 import copy
 from typing import Self, TypeVar
@@ -17,9 +17,9 @@ T = TypeVar("T")
 class Operations:
     """Operations on a database, restricted to the runs of one namespace if there is a scope.
 
-    Checkpoints and waiters belong to the namespace of their run, which never changes, so looking it up beforehand is
-    as good as doing so in the same statement. `bulk` gathers calls that are made at the same time; stores of all scopes
-    share it, and a transaction has none.
+    Checkpoints and waiters belong to the namespace of their run. It never changes, so it can be read before the
+    statement. `bulk` gathers calls that are made at the same time. Stores of all scopes share it, and a transaction has
+    none.
     """
 
     def __init__(self, database: Database, scope: str | None = None, bulk: BulkCalls | None = None) -> None:
@@ -43,11 +43,11 @@ class Operations:
         return table.read(rows[0]["row"]) if rows else None
 
     def _in_scope(self, sql: Sql) -> list[str]:
-        """The scope as conditions on a run `r`."""
+        """Return the scope as conditions on a run `r`."""
         return in_namespaces(sql, self._scope)
 
     async def _may_touch(self, run_id: str) -> bool:
-        """Whether what belongs to this run may be read and changed."""
+        """Return whether the rows of this run may be read and changed."""
         if self._scope is None:
             return True
         sql = await self._database.sql()

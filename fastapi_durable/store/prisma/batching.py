@@ -1,7 +1,7 @@
 """Group commit: calls of one kind that are made at the same time become one statement.
 
-A call that finds no other under way is made at once, so a lone caller never waits. Calls that come while it runs
-gather, and are written together when it is done. While that batch is written, the next one gathers.
+A call that finds no other in progress is made at once, so a lone caller never waits. Calls that come while it runs are
+gathered, and written together when it is done. While that batch is written, the next one is gathered.
 """
 
 import asyncio
@@ -19,12 +19,12 @@ class Call(Protocol):
 
     @property
     def keys(self) -> Collection[Hashable]:
-        """No two calls of a batch have the same one: a statement touches each row once."""
+        """The keys of its rows. Calls of one batch share no key, because a statement changes each row once."""
         ...
 
     @property
     def shape(self) -> Hashable:
-        """Only calls of one shape are one statement."""
+        """The shape of the statement. A batch has calls of one shape."""
         ...
 
     @property
@@ -40,18 +40,19 @@ _log = logging.getLogger("fastapi_durable")
 
 _LARGEST_BATCH = 200
 _LONGEST_BATCH = 1_000_000
-"""Characters of a batch's parameter; a call that is longer than that is a batch by itself."""
+"""Maximum number of characters of a batch's parameter. A longer call is a batch by itself."""
 _PATIENCE = 0.5
-"""Seconds until the next batch no longer waits for one that is under way: much longer than a statement takes."""
+"""Seconds after which the next batch no longer waits for the one in progress: much longer than a statement takes."""
 _MOST_LATE = 3
-"""Batches that may be under way in addition; with the one that is waited for, Prisma's pool on two processors."""
+"""Number of late batches that may be in progress. Together with the awaited one, they fill Prisma's pool on two
+processors."""
 
 
 class _Flight:
-    """A call, or a batch of them, that is under way.
+    """A call, or a batch of calls, that is in progress.
 
     Attributes:
-        is_late: It has taken so long that the others no longer wait for it.
+        is_late: Whether it has taken so long that the others no longer wait for it.
     """
 
     def __init__(self, timer: asyncio.TimerHandle | None = None) -> None:
@@ -60,7 +61,7 @@ class _Flight:
 
 
 class _Batch(_Flight):
-    """What is being written together, and how many callers still want to know."""
+    """The calls of one batch, and the number of callers that still wait for it."""
 
     def __init__(self, callers: int) -> None:
         super().__init__()
@@ -80,13 +81,13 @@ class _Member(Generic[C]):
 class Group(Generic[C, T]):
     """Gathers calls of one kind in one event loop.
 
-    One batch is written at a time, so that the others grow meanwhile. A batch without an answer does not hold up the
-    next ones, though: they continue over other connections, up to a few, until the limit of its statement gives it up.
+    One batch is written at a time, so that the next one grows meanwhile. A batch without an answer does not delay the
+    others: up to a few continue over other connections, until the statement's limit ends the first one.
 
     Args:
-        together: Makes some calls in one statement; returns the answer to each, or None to a call that had no effect or
-            may not be answered from a batch: that one is made by itself then.
-        limit: How long a statement may stay without an answer; whoever makes it sees to that.
+        together: Makes some calls in one statement, and returns the answer to each. None for a call that had no effect,
+            or that a batch must not answer: it is then made alone.
+        limit: How long a statement may stay without an answer. The function that runs it enforces the limit.
     """
 
     def __init__(self, together: Callable[[Sequence[C]], Awaitable[Sequence[T | None]]], limit: timedelta) -> None:
@@ -99,22 +100,22 @@ class Group(Generic[C, T]):
         self._waiting: list[_Member[C]] = []
 
     async def call(self, encode: Callable[[], C | None], alone: Callable[[], Awaitable[T]]) -> T:
-        """Make a call, by itself or with others; return, or raise, what it would by itself.
+        """Make a call, alone or with others. The result or error is the same as for the call alone.
 
-        A cancelled caller does not cancel the others. Its own call may have been done or not, as a call alone may have.
+        A cancelled caller does not cancel the others. Its own call may or may not have been made, as for a call alone.
         The batch with the call ends before the cancellation propagates, so the caller can read the result.
 
         Args:
-            encode: The call as a member of a batch; None if it cannot be one.
-            alone: Makes it by itself.
+            encode: Returns the call as a member of a batch. None if it cannot be one.
+            alone: Makes the call alone.
 
         Raises:
-            StoreUnavailableError: no answer came within the limit. Of a call that had been sent, whether it was done is
-                unknown.
+            StoreUnavailableError: no answer came within the limit. If the call had been sent, it is unknown whether it
+                was made.
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # A loop that was closed in the middle of a batch never comes back to it.
+            # A loop that was closed in the middle of a batch never finishes it.
             self._loop = loop
             self._forget()
         if self._awaited is None:
@@ -160,7 +161,7 @@ class Group(Generic[C, T]):
             self._awaited = None
             self._go_on(loop)
             return
-        # Nothing gets through on any connection. Who has waited for the whole limit is told so.
+        # No connection answers. Callers that have waited for the whole limit get the error.
         flight.timer = loop.call_later(self._patience, self._grow_impatient, flight, loop)
         overdue = [each for each in self._waiting if loop.time() - each.joined_at >= self._limit]
         self._waiting = [each for each in self._waiting if each not in overdue]
@@ -181,7 +182,7 @@ class Group(Generic[C, T]):
         for member in members:
             member.batch = batch
         self._depart(batch, loop)
-        # Not in the context of one of the callers: the batch belongs to all of them.
+        # Not in the context of one caller: the batch serves all of them.
         batch.task = loop.create_task(
             self._made_together([member.call for member in members]),
             name="group commit",
@@ -198,7 +199,7 @@ class Group(Generic[C, T]):
     ) -> None:
         if task.cancelled():
             if not batch.is_given_up and loop is self._loop:
-                # The event loop is being closed, and everybody who waits is cancelled with it.
+                # The event loop is being closed, which cancels all waiting callers.
                 for member in (*members, *self._waiting):
                     member.future.cancel()
                 self._forget()
@@ -214,10 +215,10 @@ class Group(Generic[C, T]):
                 if member.future.done():
                     continue
                 if isinstance(error, StoreUnavailableError | StoreConflictError):
-                    # Nobody knows more by asking again at once, and each caller has its own way to continue.
+                    # Repeating the call at once would tell nothing new, and each caller has its own way to continue.
                     member.future.set_exception(type(error)(*error.args))
                 else:
-                    # Anything else is the fault of one call: by itself, each gets its own answer or its own error.
+                    # One call causes any other error. Make each call alone, so that each gets its own answer or error.
                     member.future.set_result(answer)
         self._land(batch, loop)
 
@@ -225,7 +226,7 @@ class Group(Generic[C, T]):
         return await self._together(calls)
 
     def _next_batch(self) -> list[_Member[C]]:
-        """The calls that waited longest and fit into one statement; the others stay."""
+        """Return the calls that have waited longest and fit into one statement. The others stay."""
         members: list[_Member[C]] = []
         others: list[_Member[C]] = []
         keys: set[Hashable] = set()
@@ -238,13 +239,13 @@ class Group(Generic[C, T]):
                 length += len(call.text)
             else:
                 others.append(member)
-            # Also of calls that were left: calls with one key keep their order.
+            # Also keys of calls that stay, so that calls with one key keep their order.
             keys.update(call.keys)
         self._waiting = others
         return members
 
     async def _leave(self, member: _Member[C]) -> None:
-        """The caller was cancelled: nothing is written for it any more, unless it is under way with others."""
+        """Drop the call of a cancelled caller, unless it is in progress with others."""
         batch = member.batch
         if batch is None:
             self._waiting = [other for other in self._waiting if other is not member]

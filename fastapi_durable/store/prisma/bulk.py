@@ -1,7 +1,7 @@
 """The gathered calls of the hot path: new runs, checkpoints, endings of turns, and reads of runs and histories.
 
-Each operation also exists alone. A call that a batch leaves unanswered (a guard did not hold, a row was in the way, a
-lock was held) is repeated alone, so batches decide nothing themselves.
+Each operation also exists alone. A batch leaves a call unanswered if a guard did not hold, a row existed, or a lock was
+held. Such a call is repeated alone, so batches decide nothing themselves.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
@@ -33,15 +33,15 @@ from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, Table
 T = TypeVar("T")
 
 
-# Not frozen: making a frozen object takes three times as long, and nobody hashes these.
+# Not frozen: creating a frozen object takes three times as long, and these are never hashed.
 @dataclass(slots=True)
 class _Write:
     """A call that writes.
 
     Attributes:
-        subjects: What it brings, one for each key.
-        reads_back: Whether that is what is stored then.
-        rows: The text of the checkpoints that a change of a run brings along.
+        subjects: The objects to write, one for each key.
+        reads_back: Whether the stored rows will equal the objects.
+        rows: The text of the checkpoints that are recorded with a change of a run.
     """
 
     keys: tuple[Hashable, ...]
@@ -60,7 +60,7 @@ class _Read:
 
 
 class BulkCalls:
-    """Gathers calls of one database; a transaction has none."""
+    """Gathers calls of one database. A transaction does not gather calls."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -223,13 +223,13 @@ class BulkCalls:
         return await self._database.query(sql, text)
 
     def _text(self, table: Table[T], subject: T) -> str | None:
-        """The row as a member of a batch; None if it does better by itself."""
+        """Return the row as a member of a batch. None if the call should be made alone."""
         dialect = self._database.known_dialect
         return None if dialect is None else row_text(dialect, table, subject)
 
 
 def _stored(table: Table[T], call: _Write, found: dict[Hashable, Any]) -> Sequence[T]:
-    """What is stored of the call by now; all of its rows were written."""
+    """Return the stored rows of the call. All of them were written."""
     if call.reads_back:
         return call.subjects
     return [table.read(found[key]["row"]) for key in call.keys]

@@ -61,7 +61,7 @@ class CheckpointOperations(Operations):
         return await alone() if self._bulk is None else await self._bulk.record_prepared(prepared, token, alone)
 
     async def _record_alone(self, checkpoint: Checkpoint, token: str | None) -> RecordedCheckpoint:
-        # Twice, for the case that the row which was in the way is deleted, or the lease comes back, in between.
+        # Try twice, in case the existing row is deleted, or the lease is taken again, in between.
         for _ in range(2):
             sql = await self._database.sql()
             rows = await self._database.query(sql, record_checkpoint(sql, checkpoint, token))
@@ -87,7 +87,7 @@ class CheckpointOperations(Operations):
             return []
         sql = await self._database.sql()
         text = select(sql, CHECKPOINTS, [f"r.run_id = {sql.text(run_id)}"], order="r.seq")
-        # A history is whole or it is none: without the row that cannot be read, its step would be executed again.
+        # Skip no row: without an unreadable row, its step would be executed again.
         rows = await self._database.query(sql, text)
         return [CHECKPOINTS.read(row["row"]) for row in rows]
 

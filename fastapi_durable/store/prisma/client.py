@@ -1,7 +1,7 @@
-"""What the store asks of a Prisma client.
+"""The interface of a Prisma client that the store needs.
 
-A client is generated for each schema, so no library can import one. Any class that fits will do: a client of Prisma
-Client Python on its native engine, one of `prisma_inprocess`, or a subclass of either.
+A client is generated for each schema, so no library can import one. Any class with this interface is accepted: a client
+of Prisma Client Python on its native engine, one of `prisma_inprocess`, or a subclass of either.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from fastapi_durable.model.errors import ConfigurationError
 
 
 class PrismaClient(Protocol):
-    """A connected client whose schema holds the durable models; the statements are the store's own."""
+    """A connected client whose schema has the durable models. The store writes the statements itself."""
 
     def tx(self, *, max_wait: timedelta, timeout: timedelta) -> AbstractAsyncContextManager[Any]: ...
 
@@ -28,7 +28,7 @@ class PrismaClient(Protocol):
 
 
 class BatchingClient(PrismaClient, Protocol):
-    """A client that runs several statements of a transaction in one call, as those of `prisma_inprocess` do."""
+    """A client that runs several statements of a transaction in one call, like the clients of `prisma_inprocess`."""
 
     async def query_raw_batch(self, *statements: tuple[Any, ...]) -> list[list[dict[str, Any]]]: ...
 
@@ -36,16 +36,16 @@ class BatchingClient(PrismaClient, Protocol):
 
 
 def batching(client: PrismaClient) -> BatchingClient | None:
-    """The same client, if it is such a one."""
+    """Return the client, if it can do that. Otherwise None."""
     return cast(BatchingClient, client) if hasattr(client, "query_raw_batch") else None
 
 
 ConnectableClient = AbstractAsyncContextManager[PrismaClient]
-"""A client that connects as its block begins, and disconnects as it ends."""
+"""A client that connects at the start of its block, and disconnects at the end."""
 
 
 def unconnected_twin(client: object) -> ConnectableClient | None:
-    """A client of the same class and data source with connections of its own; None if none can be made."""
+    """Return a client of the same class and data source with its own connections. None if none can be created."""
     construct: Callable[..., object] = type(client)
     names = {
         "datasource": "_datasource",
@@ -56,11 +56,11 @@ def unconnected_twin(client: object) -> ConnectableClient | None:
     try:
         settings = {name: getattr(client, attribute) for name, attribute in names.items()}
         if ":memory:" in str((settings["datasource"] or {}).get("url", "")):
-            return None  # a database that its connection takes along
-        # First, since the generated class complains of an instance whose construction ends half-way.
+            return None  # an in-memory database belongs to its connection
+        # Set this first, because the generated class warns about an instance whose construction failed half-way.
         inspect.signature(construct).bind(use_dotenv=False, **settings)
         twin = construct(use_dotenv=False, **settings)
-    except Exception:  # an application's own class may ask for anything
+    except Exception:  # an application's class may require other arguments
         return None
     return twin if isinstance(twin, AbstractAsyncContextManager) else None
 
@@ -70,10 +70,10 @@ TellEnd = Callable[[Callable[[bool], None]], None]
 
 
 def end_of_transaction(client: object) -> TellEnd:
-    """How one learns of the end of the open transaction to which a client is bound.
+    """Return the function that registers callbacks for the end of the client's open transaction.
 
     Raises:
-        ConfigurationError: it is bound to none, or is no client of `prisma_inprocess`.
+        ConfigurationError: the client is not in a transaction, or is not a client of `prisma_inprocess`.
     """
     transaction_id = getattr(client, "_tx_id", None)
     if transaction_id is None:
@@ -91,7 +91,7 @@ def end_of_transaction(client: object) -> TellEnd:
 
 
 def connections_of(client: object) -> int:
-    """How many connections the client's pool has at most: what its URL says, or Prisma's own default."""
+    """Return the maximum size of the client's pool: the value in its URL, or Prisma's default."""
     try:
         options = dict(parse_qsl(urlsplit(_url_of(client)).query))
         return int(options["connection_limit"])

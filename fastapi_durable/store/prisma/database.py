@@ -1,4 +1,4 @@
-"""Running statements: the database's dialect, errors in our terms, retries, transactions."""
+"""Runs statements: the database's dialect, the translation of errors, retries, transactions."""
 
 import asyncio
 import copy
@@ -43,13 +43,13 @@ DEFAULT_LIMIT = timedelta(seconds=10)
 
 
 class _Learnt:
-    """What is known of a client and its database, however many limits its calls have.
+    """What is known of a client and its database. All limits of the client's calls share it.
 
     Attributes:
-        dialect: None until it was asked for.
-        lanes: None until the first call that needs a place.
-        open: The transactions that are open, each by the id of its client.
-        inside: The tasks that opened one here.
+        dialect: The SQL dialect. None until the first request.
+        lanes: The places for calls. None until the first call that needs one.
+        open: The open transactions, by the id of their client.
+        inside: The tasks that have opened a transaction here.
     """
 
     def __init__(self, client: PrismaClient, dialect: type[Sql] | None = None) -> None:
@@ -61,7 +61,7 @@ class _Learnt:
 
     @contextmanager
     def holding(self, transaction: "DatabaseTransaction") -> Iterator[None]:
-        """Know the transaction, and in which task it is open."""
+        """Register an open transaction and its task while the block is open."""
         key, task = id(transaction.client), asyncio.current_task()
         self.open[key] = transaction
         self.inside.add(task)
@@ -80,8 +80,8 @@ class _Learnt:
 class Database:
     """A client, or a client bound to a transaction.
 
-    Outside a transaction, what the database undid because of a conflict is tried again a few times. Inside, only the
-    whole transaction can be, so the conflict goes to the caller.
+    Outside a transaction, a statement that the database undid because of a conflict is repeated a few times. Inside
+    one, only the whole transaction can be repeated, so the caller gets the conflict.
 
     Args:
         limit: How long a statement may stay without an answer.
@@ -98,27 +98,27 @@ class Database:
         self._learnt = _Learnt(client, dialect)
 
     def limited(self, limit: timedelta) -> "Database":
-        """The same database, with the same places for calls, under another limit."""
+        """Return the same database, with the same places for calls, but another limit."""
         limited = copy.copy(self)
         limited.limit = limit
         return limited
 
     async def sql(self) -> Sql:
-        """A new statement in the database's dialect, which is asked for once."""
+        """Return a new statement in the database's dialect. The dialect is requested once."""
         if self._learnt.dialect is None:
             self._learnt.dialect = await self._ask_for_dialect()
         return self._learnt.dialect()
 
     @property
     def known_dialect(self) -> type[Sql] | None:
-        """The database's dialect, if it was asked for already."""
+        """The database's dialect, if it is known already."""
         return self._learnt.dialect
 
     async def query(self, sql: Sql, text: str, *, urgent: bool = False) -> Rows:
         """Run a statement and return its rows.
 
         Args:
-            urgent: It does not wait for a place among the others.
+            urgent: Whether it skips the wait for a place.
         """
         return await self._run((text, sql.parameters), urgent=urgent)
 
@@ -136,12 +136,12 @@ class Database:
         return await self._retry(in_transaction)
 
     async def query_then(self, first: Statement, *then: Callable[[Any], Statement]) -> Rows:
-        """Run a statement and others that need its rows, all or none, and return the rows of the first.
+        """Run a statement, and others that need its rows, in one transaction. Return the rows of the first.
 
-        With a client that can, this is one call; else it is a transaction.
+        With a batching client, this is one call. Otherwise it is a transaction.
 
         Args:
-            then: Each makes a statement from the parameter that stands for the rows, as the text of a JSON list.
+            then: Functions that build a statement from a parameter with the rows, as the text of a JSON list.
         """
         client = batching(self.client)
         if client is not None:
@@ -186,18 +186,19 @@ class Database:
             lanes.leave(lane)
 
     def find_open(self, client: object) -> "DatabaseTransaction | None":
-        """The open transaction to which a client is bound, if it is known here."""
+        """Return the open transaction of a client, if it is registered here."""
         return self._learnt.open.get(id(client))
 
     def holding(self, transaction: "DatabaseTransaction") -> AbstractContextManager[None]:
-        """Know of an open transaction while the block is, and that the current task is inside it."""
+        """Register an open transaction, and the current task inside it, while the block is open."""
         return self._learnt.holding(transaction)
 
     def refuse_inside_own(self) -> None:
-        """Refuse a call beside the transaction that its own task has open: it could wait for that one's end.
+        """Refuse a call outside the transaction that its own task has open: the call could wait for the end of that
+        transaction.
 
         Raises:
-            StoreError: it is such a call.
+            StoreError: the current task has an open transaction.
         """
         if self._learnt.inside and asyncio.current_task() in self._learnt.inside:
             raise StoreError(
@@ -206,7 +207,7 @@ class Database:
             )
 
     async def _begin(self, timeout: timedelta) -> "tuple[AbstractAsyncContextManager[Any], DatabaseTransaction, bool]":
-        """The client's transaction, ours, and whether its isolation level has yet to be said."""
+        """Return the client's transaction, ours, and whether its isolation level must still be set."""
         sql = await self.sql()
         max_wait = min(timeout, self.limit)
         if sql.one_writer:
@@ -232,8 +233,8 @@ class Database:
             async with asyncio.timeout(self.limit.total_seconds()):
                 await manager.__aexit__(type(error), error, error.__traceback__)
         except Exception as failure:
-            # What ended the transaction may have ended its connection, and with that the database undoes it. The error
-            # that counts is the block's.
+            # The cause may also have closed the connection. Then the database undoes the transaction. Raise the error
+            # of the block.
             logger.debug("a transaction could not be rolled back: %s: %s", type(failure).__name__, failure)
 
     async def _run(self, statement: Statement, *, urgent: bool = False) -> Rows:
@@ -280,7 +281,7 @@ class Database:
         return rows[0]["answer"]
 
     async def has(self, table: str, columns: str) -> bool:
-        """Whether the table and its columns exist."""
+        """Return whether the table and its columns exist."""
         try:
             await self._attempt(lambda: self.client.query_raw(probe(table, columns)))
         except SchemaMismatchError:
@@ -306,7 +307,9 @@ class DatabaseTransaction(Database):
         await self._attempt(lambda: manager.__aexit__(None, None, None))
 
     def over(self, error: BaseException | None) -> StoreError | None:
-        """Why the client has ended the transaction: its time was up, or a statement failed. None for other errors."""
+        """Return why the client has ended the transaction: its time was up, or a statement failed. None for other
+        errors.
+        """
         if error is None or not is_transaction_over(error):
             return None
         if asyncio.get_running_loop().time() >= self._deadline:
@@ -314,7 +317,7 @@ class DatabaseTransaction(Database):
         return StoreError(f"the transaction is over: {error}")
 
     def raise_if_doomed(self) -> None:
-        """Refuse to continue, or to commit, after what nothing but the end of the whole transaction can undo."""
+        """Refuse to continue, or to commit, after a failure that only the end of the whole transaction can undo."""
         if isinstance(self._doomed_by, StoreConflictError):
             raise StoreConflictError(*self._doomed_by.args) from self._doomed_by
         if self._doomed_by is not None:
@@ -327,14 +330,16 @@ class DatabaseTransaction(Database):
 
     @asynccontextmanager
     async def transaction(self, timeout: timedelta) -> AsyncIterator["DatabaseTransaction"]:  # noqa: ARG002 - the outer one's holds
-        """A part of this transaction, which alone is undone if it raises. After a conflict, the whole has to be."""
+        """Open a part of this transaction. If the block raises, only the part is undone. A conflict undoes the whole
+        transaction.
+        """
         self.raise_if_doomed()
         async with self.parts.part():
             await self.execute(await self.sql(), f"SAVEPOINT {_PART}")
             try:
                 yield self
             except StoreConflictError as conflict:
-                # The database has undone more than this part, or locks of the whole are in somebody's way.
+                # The database has undone more than this part, or locks of the whole transaction block another one.
                 self._doomed_by = conflict
                 conflict.undid_outer = True
                 raise
@@ -348,8 +353,8 @@ class DatabaseTransaction(Database):
             for statement in ("ROLLBACK TO SAVEPOINT", "RELEASE SAVEPOINT"):
                 await self.execute(await self.sql(), f"{statement} {_PART}")
         except StoreError as failure:
-            # The connection is gone, or a statement that was given up ended the transaction. What counts is the error
-            # of the part; whoever continues after it is told by the next call, or at the commit.
+            # The connection is lost, or an abandoned statement ended the transaction. Raise the error of the part. If
+            # the caller continues, the next call or the commit raises.
             self._doomed_by = failure
 
     async def _asked(self, operation: Callable[[], Awaitable[T]], *, urgent: bool) -> T:  # noqa: ARG002 - no place is needed
@@ -363,7 +368,7 @@ class DatabaseTransaction(Database):
 
 
 async def answered(operation: Callable[[], Awaitable[T]], limit: timedelta) -> T:
-    """The answer of the client, or one of our errors for its error, or for none within the limit."""
+    """Return the client's answer. Raise one of our errors for its error, or if no answer comes within the limit."""
     try:
         async with asyncio.timeout(limit.total_seconds()) as clock:
             return await operation()

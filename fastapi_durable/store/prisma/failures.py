@@ -2,7 +2,7 @@
 
 A client of `prisma_inprocess` has an attribute `fault`, which says what failed between it and its database. The errors
 of other clients are recognised by Prisma's codes and by the class names of the generated package, which cannot be
-imported. The text is the client's own, which names host and database but never a password.
+imported. The message contains the client's text, which names host and database but never a password.
 """
 
 from fastapi_durable.model.errors import (
@@ -14,9 +14,9 @@ from fastapi_durable.model.errors import (
     StoreUnavailableError,
 )
 
-# Nothing was kept, and another try at once may succeed.
+# Nothing was written, and a repetition may succeed at once.
 _CONFLICT_FAULTS = frozenset({"write_conflict", "lock_timeout", "plan_changed"})
-# What the caller did itself: a transaction that took too long, that is over, or that waits for its own connection.
+# Errors that the caller caused: a transaction that took too long, that is over, or that waits for its own connection.
 _OWN_FAULTS = frozenset({"transaction_expired", "transaction_closed", "transaction_failed", "waits_for_itself"})
 _UNAVAILABLE_CODES = frozenset(
     {
@@ -46,14 +46,14 @@ _SQLITE_BUSY = frozenset({5, 6})
 
 
 def translate_call(error: BaseException) -> DurableError | None:
-    """The same for an error of a call to the client, where a broken connection can only be the database's."""
+    """Translate an error of a call to the client. A broken connection can only be that to the database."""
     if isinstance(error, ConnectionError | TimeoutError):
         return StoreUnavailableError(f"the database cannot be reached: {type(error).__name__}: {error}")
     return translate(error)
 
 
 def translate(error: BaseException) -> DurableError | None:
-    """The library's error for one of the client's, None for errors that are not the client's."""
+    """Return the library's error for an error of the client. None for other errors."""
     names = {cls.__name__ for cls in type(error).__mro__}
     if "PrismaError" not in names and not names & _UNAVAILABLE_CLASSES:
         return None
@@ -62,7 +62,7 @@ def translate(error: BaseException) -> DurableError | None:
     fault = _fault(error)
     if fault in _OWN_FAULTS:
         return StoreError(f"the database refused a statement: {text}")
-    # Whether it was done is unknown, so another try at once could do it twice.
+    # It is unknown whether the statement took effect, so a repetition could do it twice.
     in_doubt = getattr(error, "in_doubt", False)
     if not in_doubt and (fault in _CONFLICT_FAULTS or codes & _CONFLICT_CODES or _is_busy(codes, text)):
         return StoreConflictError(f"the transaction was undone because another one was in its way: {text}")
@@ -80,7 +80,7 @@ def translate(error: BaseException) -> DurableError | None:
             "Run `fastapi-durable migrate deploy`, or `prisma migrate deploy`."
         )
     if codes & _VALUE_CODES:
-        # The caller is told, whoever that is; the client's own words are the error's cause.
+        # The message is for any caller. The client's text is in the error's cause.
         return SerializationError(
             "the database cannot hold a value: a text with a NUL character or half of a surrogate pair, or a number "
             "that is too large"
@@ -89,17 +89,18 @@ def translate(error: BaseException) -> DurableError | None:
 
 
 def fault_of_database(error: BaseException) -> StoreError | None:
-    """The library's error for one that leaves a transaction's block, if it says the result of the transaction.
+    """Return the library's error for an error that leaves a transaction's block, if it decides the transaction's
+    result.
 
-    The block may have used the client itself. A conflict there undid the transaction like any other, and a broken
-    connection did. What the database refused, such as a second row of one key, is the block's own affair.
+    The block may have used the client directly. A conflict or a broken connection has undone the transaction. A refusal
+    by the database, such as a duplicate key, is an error of the block itself.
     """
     failure = translate(error)
     return failure if isinstance(failure, StoreConflictError | StoreUnavailableError) else None
 
 
 def is_transaction_over(error: BaseException) -> bool:
-    """Whether the client says that the transaction has been closed already, for no fault of the database."""
+    """Return whether the client reports that the transaction is closed already, without an error of the database."""
     if (fault := _fault(error)) is not None:
         return fault in _OWN_FAULTS and fault != "waits_for_itself"
     return type(error).__name__ in ("TransactionExpiredError", "TransactionError")
@@ -111,7 +112,7 @@ def _fault(error: BaseException) -> str | None:
 
 
 def _codes(error: BaseException) -> set[str]:
-    """Prisma's code, and the database's own where a raw statement failed (P2010)."""
+    """Return Prisma's code, and the database's code if a raw statement failed (P2010)."""
     meta = getattr(error, "meta", None)
     inner = meta.get("code") if isinstance(meta, dict) else None
     return {str(code) for code in (getattr(error, "code", None), inner) if code is not None}
@@ -120,12 +121,14 @@ def _codes(error: BaseException) -> set[str]:
 def _is_busy(codes: set[str], text: str) -> bool:
     if "P1008" in codes:
         return "locked" in text
-    # SQLite's extended codes hold the primary one in their last byte. PostgreSQL's have five characters.
+    # The last byte of an extended code of SQLite is the primary code. Codes of PostgreSQL have five characters.
     return "P2010" in codes and any(
         code.isdecimal() and len(code) < 5 and int(code) & 0xFF in _SQLITE_BUSY for code in codes
     )
 
 
 def _is_state_of_the_server(code: str) -> bool:
-    """A broken connection, a server that starts or stops, and one without memory or disk."""
+    """Return whether the code means a broken connection, a server that starts or stops, or one without memory or disk
+    space.
+    """
     return len(code) == 5 and code.startswith(("08", "53", "57P", "58"))

@@ -16,10 +16,10 @@ _UNKNOWN_LIMIT = timedelta(0)
 
 
 def open_transaction(database: Database, client: Any) -> DatabaseTransaction:
-    """The open transaction to which a client is bound, whoever opened it.
+    """Return the open transaction of a client, even if other code opened it.
 
     Raises:
-        ConfigurationError: the client is in no open transaction, or cannot tell when it is over.
+        ConfigurationError: the client is not in an open transaction, or cannot report its end.
         StoreError: the transaction is over.
     """
     known = database.find_open(client)
@@ -43,10 +43,10 @@ def open_transaction(database: Database, client: Any) -> DatabaseTransaction:
 
 
 class _ForeignTransaction(DatabaseTransaction):
-    """Statements of a transaction that other code began, in an unknown way."""
+    """Statements of a transaction that other code began, with unknown options."""
 
     def __init__(self, client: Any, outer: Database) -> None:
-        # Its own limit is the client's affair, which says so when it is over.
+        # The client enforces the transaction's own limit, and reports when it is over.
         super().__init__(client, outer.limit, None, _UNKNOWN_LIMIT, math.inf)
         self._outer = outer
         self._is_checked = False

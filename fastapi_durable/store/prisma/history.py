@@ -1,4 +1,4 @@
-"""Reading the history of runs: one text for each, parsed at once and decoded row by row when it is asked for."""
+"""Reads the histories of runs: one text for each, parsed at once, and decoded row by row when needed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -39,17 +39,17 @@ class StoredRow:
 
 
 async def read_histories(database: Database, run_ids: Sequence[str]) -> dict[str, list[StoredRow]]:
-    """What is recorded of each run; one without a row is left out.
+    """Return the history of each run. Runs without a row are left out.
 
     Raises:
-        SerializationError: a text is not what the database should have made of the rows.
+        SerializationError: a text is not valid, although the database made it.
     """
     sql: Sql = await database.sql()
     rows = await database.query(sql, select_histories(sql, run_ids))
     histories: dict[str, list[StoredRow]] = {}
     for row in rows:
         try:
-            # Of columns that are numbers none is larger than 64 bits, which is all that this parser knows.
+            # No number column is larger than 64 bits, the limit of this parser.
             found = [StoredRow(values) for values in orjson.loads(row["history"] or "[]")]
         except ValueError as error:
             raise SerializationError(f"a history cannot be read: {error}") from error

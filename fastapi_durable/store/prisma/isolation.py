@@ -1,8 +1,8 @@
 """Transactions at READ COMMITTED, whatever the default of the database or the role is.
 
-The store's transactions wait for each other's locks, and then read what the other one has committed. At REPEATABLE READ
-the statement that waits for the lock takes the snapshot before it waits: a signal and the wait for it would miss each
-other. At SERIALIZABLE they would fail as conflicts, again and again.
+The store's transactions wait for each other's locks, and then read what the other one has committed. At REPEATABLE
+READ, the statement that waits for the lock takes its snapshot before the wait. So a signal and the wait for it would
+miss each other. At SERIALIZABLE, they would conflict again and again.
 """
 
 from contextlib import AbstractAsyncContextManager
@@ -17,7 +17,7 @@ READ_COMMITTED = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED"
 
 
 class ReadCommitted:
-    """How a client on PostgreSQL begins such a transaction."""
+    """Begins transactions at READ COMMITTED for a client on PostgreSQL."""
 
     def __init__(self, client: PrismaClient) -> None:
         self._client: Any = client
@@ -25,21 +25,21 @@ class ReadCommitted:
         self._is_default: bool | None = None
 
     def begun(self, *, max_wait: timedelta, timeout: timedelta) -> AbstractAsyncContextManager[Any]:
-        """A transaction of the client, which begins with the level if the client can say it."""
+        """Begin a transaction of the client, with the isolation level if the client has an argument for it."""
         if self._takes_level:
             try:
                 manager: AbstractAsyncContextManager[Any] = self._client.tx(
                     max_wait=max_wait, timeout=timeout, isolation_level="ReadCommitted"
                 )
             except TypeError:
-                # Prisma Client Python on its native engine has no such argument.
+                # Prisma Client Python on its native engine does not have this argument.
                 self._takes_level = False
             else:
                 return manager
         return self._client.tx(max_wait=max_wait, timeout=timeout)  # type: ignore[no-any-return]
 
     async def must_be_said(self) -> bool:
-        """Whether `READ_COMMITTED` has to be the first statement of a transaction that `begun` returned."""
+        """Return whether `READ_COMMITTED` must be the first statement of a transaction that `begun` returned."""
         if self._takes_level:
             return False
         if self._is_default is None:

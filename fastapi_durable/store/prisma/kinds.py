@@ -1,4 +1,4 @@
-"""The kinds of columns: how a value of the model is stored, and how it is read."""
+"""The kinds of columns: how a value of the model is stored and read."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -18,13 +18,13 @@ class Kind:
     """The type of a column.
 
     Attributes:
-        postgresql: What a parameter is cast to there.
-        to_column: From the model's value (never None) to text or a number; moments go through the dialect instead.
-        from_column: From the stored value (never None) to the model's.
-        is_json: The column holds JSON.
+        postgresql: Type to which PostgreSQL casts a parameter.
+        to_column: Converts the model's value (never None) to text or a number. The dialect converts moments instead.
+        from_column: Converts the stored value (never None) to the model's value.
+        is_json: Whether the column holds JSON.
         absent: The model's value for SQL NULL.
-        is_plain: `to_column` gives what a JSON list of the value would hold.
-        is_moment: A DateTime column, whose text each dialect has its own form of.
+        is_plain: Whether `to_column` returns the value's form in a JSON list.
+        is_moment: Whether it is a DateTime column. Each dialect has its own text form for these.
     """
 
     postgresql: str
@@ -39,14 +39,14 @@ class Kind:
 _WORDS: dict[bool | None, str] = {True: "true", False: "false", None: "null"}
 _LARGEST_PLAIN = 2**63
 _LEAST_WITH_EXPONENT = 1e16
-# The quick parser knows whole numbers of 64 bits only, and no short text holds a longer one.
+# The fast parser supports whole numbers of 64 bits only. A short text cannot contain a longer one.
 _SHORT = 18
-# Built once: `json.dumps` with options builds an encoder for each call.
+# Created once, because `json.dumps` with options creates an encoder for each call.
 _write_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 def to_json_text(value: Json) -> str:
-    """The JSON text of a value, compact, with characters as they are.
+    """Return the compact JSON text of a value, without escaping characters.
 
     Raises:
         SerializationError: the value has no JSON form.
@@ -57,17 +57,17 @@ def to_json_text(value: Json) -> str:
         return str(value)
     try:
         text = _write_json(value)
-        text.encode()  # a lone surrogate is no character
+        text.encode()  # a lone surrogate is not a character
     except (TypeError, ValueError, RecursionError) as error:
         raise SerializationError(f"a value has no JSON form: {error}") from error
     return orjson.dumps(_with_all_digits(value)).decode() if "e+" in text else text
 
 
 def _with_all_digits(value: Json) -> Any:
-    """The value with its large floats as 9223372036854775808.0, not 9.223372036854776e+18.
+    """Return the value with large floats written as 9223372036854775808.0, not 9.223372036854776e+18.
 
-    PostgreSQL writes out the digits of an exponent's number, without ".0": read again, it would be an integer, and
-    another number than the float was.
+    PostgreSQL writes a number with an exponent as digits, without ".0". Read again, it would be an integer, with
+    another value than the float.
     """
     if isinstance(value, float):
         return orjson.Fragment(f"{value:.1f}") if abs(value) >= _LEAST_WITH_EXPONENT else value
@@ -81,7 +81,7 @@ def _with_all_digits(value: Json) -> Any:
 
 
 def from_json_text(text: str) -> Json:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
         ValueError: the text is not JSON.
@@ -90,12 +90,14 @@ def from_json_text(text: str) -> Json:
         try:
             return orjson.loads(text)
         except ValueError:
-            pass  # perhaps half of a surrogate pair, which the other one takes
+            pass  # perhaps half of a surrogate pair, which the other parser accepts
     return json.loads(text)
 
 
 def to_moment(value: datetime | str | float) -> datetime:
-    """A stored time: ISO text (UTC where it names no zone), or milliseconds, which older Prisma wrote on SQLite."""
+    """Return a stored time. It is ISO text (UTC without a zone), or milliseconds, which older Prisma wrote on
+    SQLite.
+    """
     if isinstance(value, int | float):
         return from_millis(int(value))
     moment = value if isinstance(value, datetime) else datetime.fromisoformat(value)
@@ -146,7 +148,7 @@ MILLIS = Kind("bigint", to_millis, from_millis)
 MOMENT = Kind("text::timestamp(3)", truncate, to_moment, is_moment=True)
 JSON = Kind("text::jsonb", to_json_text, _same, is_json=True)
 ERROR = Kind("text::jsonb", _error_to_text, ErrorRecord.from_json, is_json=True)
-# Nothing is NULL and no empty list or object, as in the reference.
+# An empty list or object is stored as NULL, as in nestjs-durable.
 JSON_LIST = Kind("text::jsonb", _list_to_text, tuple, is_json=True, absent=())
 JSON_OBJECT = Kind("text::jsonb", _mapping_to_text, dict, is_json=True, absent={})
 
@@ -157,5 +159,5 @@ NUMBER = Kind("double precision", float, float)
 
 
 def enum(values: Callable[[Any], Any]) -> Kind:
-    """A text that has to be one of the values."""
+    """Return the kind of a text that must be one of the enum's values."""
     return Kind("text", _text, values, is_plain=True)

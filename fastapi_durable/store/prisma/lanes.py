@@ -16,7 +16,7 @@ from fastapi_durable.model.errors import StoreUnavailableError
 
 
 class Lane(NamedTuple):
-    """A place that a call took; it gives it back."""
+    """A place that a call has taken, and must give back."""
 
     transaction: bool
     era: int
@@ -31,7 +31,7 @@ class Lanes:
     """The places for calls of one client, in one event loop.
 
     Args:
-        total: How many calls may use a connection at a time; None: any number.
+        total: How many calls may use a connection at a time. None: any number.
         transactions: How many of these may be transactions.
     """
 
@@ -45,13 +45,15 @@ class Lanes:
 
     @classmethod
     def of_pool(cls, connections: int) -> "Lanes":
-        """Return the places of a pool with a number of connections, each of which can write."""
+        """Return the places for a pool whose connections can all write."""
         total = max(1, connections - 1)
         return cls(total, max(min(2, total), total - 1))
 
     @classmethod
     def of_one_writer(cls) -> "Lanes":
-        """The places where one connection writes, for which calls queue in the client, and others read."""
+        """Return the places for a client in which one connection writes, and the others read. Writers queue in the
+        client.
+        """
         return cls(None, 1)
 
     async def enter(self, limit: timedelta, *, transaction: bool = False) -> Lane:
@@ -62,7 +64,7 @@ class Lanes:
         """
         loop = asyncio.get_running_loop()
         if self._loop is not loop:
-            # Calls of a loop that was closed never give their places back.
+            # Calls of a closed loop never give their places back.
             self._loop = loop
             self._forget()
         if self._queues[transaction] or not self._has_place(transaction=transaction):
@@ -86,7 +88,7 @@ class Lanes:
         began = loop.time()
         try:
             while not (await asyncio.wait({waiting.admitted}, timeout=limit))[0]:
-                # A queue that moves is no outage, however long it is.
+                # A long queue that advances is not an outage.
                 if loop.time() - max(began, self._moved) >= limit:
                     raise StoreUnavailableError(
                         f"the database cannot be reached: none of the {self._busy} calls that may be under way at a "

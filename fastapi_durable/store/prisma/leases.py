@@ -34,7 +34,7 @@ class LeaseOperations(Operations):
         sql = await self._database.sql()
         tables = picked(sql, line, now, limit)
         rows = await self._database.query(sql, sql.claim_picked(tables, claimed(sql, token, now, until)))
-        # The database chose in order, but returns in any.
+        # The database chose the runs in order, but returns them in any order.
         runs = RUNS.read_all(row["row"] for row in rows)
         since = {row["id"]: row["since"] for row in rows}
         return sorted(runs, key=lambda run: (_waited_since(run, since[run.id]), run.id.encode()))
@@ -56,5 +56,5 @@ class LeaseOperations(Operations):
 
 
 def _waited_since(run: Run, known: int | None) -> int:
-    """What decided a claimed run's order; near enough for that of a list where the database could not say."""
+    """Return the time that decided a claimed run's order. It is approximate if the database cannot return it."""
     return run.aged(run.wake_at or run.created_at) if known is None else int(known)

@@ -1,8 +1,8 @@
-"""Checkpoints that are encoded when a call ends, and written when something follows it.
+"""Checkpoints that are encoded when a call ends, and written before the next effect.
 
-The engine hands a result on before it is written, so what a reader will see of it has to be known beforehand. It is
-read from the encoded columns, as it would be from the stored ones; where a database changes a value in a way that is
-not foreseen here, the checkpoint is not prepared.
+The engine returns a result before it is written, so the stored form must be known beforehand. It is read from the
+encoded columns, as it would be from the stored ones. If a database changes a value in a way that this module cannot
+predict, the checkpoint is not prepared.
 """
 
 from dataclasses import replace
@@ -20,7 +20,7 @@ from fastapi_durable.store.prisma.tables import CHECKPOINTS
 
 
 def prepared(dialect: type[Sql], checkpoint: Checkpoint) -> PreparedCheckpoint | None:
-    """Encode the columns as a JSON list; None if they have no faithful place in one.
+    """Encode the columns as a JSON list. Return None if a JSON list cannot represent them exactly.
 
     Raises:
         SerializationError: a value has no JSON form.
@@ -36,7 +36,7 @@ def prepared(dialect: type[Sql], checkpoint: Checkpoint) -> PreparedCheckpoint |
 
 
 def recording(row: str, token: str | None) -> str:
-    """The call that records a row of a checkpoint, under a lease or under none."""
+    """Return the call that records a checkpoint's row, with or without a lease."""
     lease = "null" if token is None else orjson.dumps(token).decode()
     return f"[{lease},{row[1:]}"
 

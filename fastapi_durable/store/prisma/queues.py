@@ -74,7 +74,7 @@ class QueueOperations(Operations):
             after = queue.after_claim(now, begun=sum(each.begins for each in picks), last_key=picks[-1].key)
             taken = await self._take(queue, after, [each.run_id for each in picks], token, now, until)
             if not taken:
-                # Another worker claimed from the queue meanwhile.
+                # Another worker has claimed from the queue meanwhile.
                 again.append(now + _CONTESTED)
             runs += taken
         return QueueClaim(runs, min(again, default=None))
@@ -82,7 +82,7 @@ class QueueOperations(Operations):
     async def _loads(
         self, now: datetime, namespace: str | None, limit: int
     ) -> list[tuple[QueueState, int, bool, bool]]:
-        # One statement, so that the places are counted as they were when `claims` was what it is.
+        # One statement, so that the count of places belongs to the value of `claims`.
         sql = await self._database.sql()
         rows = await self._database.query(sql, queues.queue_loads(sql, now, self._scope, namespace, limit=limit))
         return [
@@ -120,9 +120,7 @@ class QueueOperations(Operations):
         now: datetime,
         until: datetime,
     ) -> list[Run]:
-        """Note the claim and make it, both or neither. Nothing happens if another worker has claimed since
-        `before`.
-        """
+        """Note the claim and make it, both or neither. If another worker has claimed since `before`, change nothing."""
 
         async def take(database: Database) -> list[dict[str, Any]]:
             sql = await database.sql()
@@ -135,7 +133,7 @@ class QueueOperations(Operations):
 
         sql = await self._database.sql()
         if sql.writes_in_tables:
-            # One statement: the queue is locked for no longer than the database takes, whatever becomes of us.
+            # One statement, so that the queue is locked only while the database works, even if this process dies.
             gate = queues.gate(sql, before)
             noted = f"noted AS ({queues.note_claim(sql, after)} FROM gate WHERE q.id = gate.id RETURNING q.id)"
             picked = f"WITH {gate}, {noted}, {queues.chosen(sql, run_ids, now, 'gate')}"

@@ -1,8 +1,8 @@
-"""Whether a row that was just written would be read back as the very object that was brought.
+"""Decides whether a written row would be read back as an object equal to the written one.
 
-A database does not keep every JSON value as it is: `jsonb` sorts the keys of objects and writes numbers its own way.
-The engine hands on what is stored, so that a first run sees what a replay will see. For plain texts, booleans and whole
-numbers the two are the same, and nothing has to be decoded.
+A database does not keep every JSON value as it is: `jsonb` sorts the keys of objects, and writes numbers in its own
+form. The engine returns the stored form, so that a first run sees what a replay will see. For plain texts, booleans and
+whole numbers the two are equal, and nothing has to be decoded.
 """
 
 from datetime import UTC, datetime
@@ -41,7 +41,7 @@ def _are_plain(*values: Json) -> bool:
 
 
 def _are_exact(*moments: datetime | None) -> bool:
-    """Whether the columns, which hold milliseconds in UTC, lose nothing of them."""
+    """Return whether the columns, which hold milliseconds in UTC, store these moments exactly."""
     for moment in moments:
         if moment is not None and (moment.tzinfo is not UTC or moment.microsecond % 1000):
             return False

@@ -1,4 +1,4 @@
-"""Deleting finished runs that a retention policy gives up."""
+"""Deletes the finished runs that a retention policy does not keep."""
 
 from datetime import datetime
 
@@ -11,14 +11,14 @@ from fastapi_durable.store.prisma.sql import retention
 from fastapi_durable.store.prisma.sql.retention import Bound
 
 _STREAM_ROWS = 50_000
-"""Rows of streams that one transaction deletes, unless a single run has more."""
+"""Maximum number of stream rows that one transaction deletes, unless a single run has more."""
 
 
 class RetentionOperations(Operations):
     async def prune_terminal_runs(
         self, policy: RetentionPolicy, *, now: datetime, limit: int, namespace: str | None = None
     ) -> int:
-        # All but the deletion is outside of the transaction, which on SQLite keeps every other writer waiting.
+        # Only the deletion is inside the transaction, because on SQLite every other writer waits for it.
         bounds = [] if policy.max_age is None else [Bound(now - policy.max_age)]
         if policy.max_count is not None and (beyond := await self._beyond(policy, policy.max_count, namespace)):
             bounds.append(beyond)
@@ -52,9 +52,9 @@ class RetentionOperations(Operations):
         return run_ids
 
     async def _beyond(self, policy: RetentionPolicy, kept: int, namespace: str | None) -> Bound | None:
-        """The bound behind the `kept` newest runs; None if there are no more than these.
+        """Return the bound after the `kept` newest runs. None if there are no more runs.
 
-        Runs that end between these questions are newer, so they only make the bound cautious.
+        Runs that end between these queries are newer, so the bound only deletes fewer runs.
         """
         database, namespaces = self._database, (self._scope, namespace)
         sql = await database.sql()

@@ -1,4 +1,4 @@
-"""The columns of a row as the text of a JSON list, which is how a statement for many calls takes them."""
+"""Encodes the columns of a row as the text of a JSON list, the form that a statement for many calls takes."""
 
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -13,16 +13,16 @@ from fastapi_durable.store.prisma.tables import RUNS, Table
 T = TypeVar("T")
 
 _NUL_ESCAPE = "\\u0000"
-"""SQLite's JSON functions end a text there."""
+"""SQLite's JSON functions end a text at this character."""
 
 _Conversions = tuple[tuple[int, Callable[[Any], Parameter]], ...]
 
 
 def row_text(dialect: type[Sql], table: Table[T], subject: T, *after: str) -> str | None:
-    """The row of a model's object; None if it has no faithful place in a JSON list.
+    """Return the row of a model's object. None if a JSON list cannot represent it exactly.
 
     Args:
-        after: Further columns, behind those of the table.
+        after: Further columns, after those of the table.
 
     Raises:
         SerializationError: a value has no JSON form.
@@ -33,7 +33,9 @@ def row_text(dialect: type[Sql], table: Table[T], subject: T, *after: str) -> st
 def changes_text(
     dialect: type[Sql], first: tuple[Any, ...], names: tuple[str, ...], values: Iterable[Any]
 ) -> str | None:
-    """Columns that have a JSON form already, and then those columns of a run; None and raises as `row_text`."""
+    """Return columns that have a JSON form already, followed by those columns of a run. None and errors as in
+    `row_text`.
+    """
     return _text([*first, *values], _of_changes(dialect, len(first), names))
 
 
@@ -60,5 +62,5 @@ def _of_changes(dialect: type[Sql], start: int, names: tuple[str, ...]) -> _Conv
 
 
 def _conversions(dialect: type[Sql], kinds: Iterable[Kind], start: int = 0) -> _Conversions:
-    """What is done to values of these kinds before they are a JSON list, by their places."""
+    """Return the conversions for values of these kinds in a JSON list, by index."""
     return tuple((place, dialect.storing(kind)) for place, kind in enumerate(kinds, start) if not kind.is_plain)

@@ -28,7 +28,7 @@ from fastapi_durable.store.prisma.sql.statements import (
 from fastapi_durable.store.prisma.tables import ATTRIBUTES, CHECKPOINTS, RUNS, STREAM_ROWS, WAITERS
 
 _ATTRIBUTES_AT_ONCE = 1000
-"""Rows of a statement; each has four parameters, of which PostgreSQL takes 32,767."""
+"""Maximum number of rows of a statement. Each has four parameters, and PostgreSQL takes 32,767."""
 
 
 class RunOperations(Operations):
@@ -40,7 +40,7 @@ class RunOperations(Operations):
         return await self._bulk.create_run(run, lambda: self._create_alone(run))
 
     async def _create_alone(self, run: Run) -> CreatedRun:
-        # Twice, for the case that the run which was in the way is deleted before it can be read.
+        # Try twice, in case the existing run is deleted before it is read.
         for _ in range(2):
             created = await self._insert(run)
             if created is not None:
@@ -106,7 +106,7 @@ class RunOperations(Operations):
         async def update_with_rows(database: Database) -> bool:
             if waiter is not None and not await _remove(database, waiter, guards):
                 return False
-            # The run first: its row lock makes concurrent updates replace the side table one after the other.
+            # Update the run first. Its row lock orders concurrent updates of the side table.
             if not await _update(database, changes, guards):
                 return False
             if checkpoints:
@@ -157,9 +157,9 @@ class RunOperations(Operations):
 
 
 async def delete_runs_by(database: Database, sql: Sql, statement: str) -> list[str]:
-    """Delete runs with a statement that returns their ids, and all that belongs to them, within a transaction.
+    """Delete runs with a statement that returns their ids, and all their rows, within a transaction.
 
-    The runs go first: a second deleter finds none, and leaves their checkpoints to the first one.
+    The runs are deleted first. So a second deleter finds none, and leaves their checkpoints to the first one.
     """
     ids = [row["id"] for row in await database.query(sql, statement)]
     if ids:
@@ -178,7 +178,7 @@ async def _update(database: Database, changes: RunChanges, guards: Conditions) -
 
 
 async def _remove(database: Database, waiter: SignalWaiter, guards: Conditions) -> bool:
-    """Remove the waiter of a run that meets the guards, and is locked before, as by whoever ends it."""
+    """Remove the waiter of a run that meets the guards. The run is locked first, as by the transaction that ends it."""
     sql = await database.sql()
     await database.query(sql, sql.lock_run(waiter.run_id, lambda _: []))
     sql = await database.sql()
@@ -216,7 +216,7 @@ async def _insert_attributes(database: Database, run_id: str, attributes: Search
 
 
 def _attribute_value(value: SearchValue) -> tuple[str | None, float | None]:
-    # As in the reference: a boolean is the text that spells it. The run's own JSON keeps the difference.
+    # As in nestjs-durable, a boolean is stored as the text that spells it. The run's own JSON keeps the difference.
     if isinstance(value, bool):
         return str(value).lower(), None
     return (value, None) if isinstance(value, str) else (None, float(value))

@@ -1,4 +1,4 @@
-"""Whether a client and its database fit the schema of the store: asked at the start, instead of failing in a run."""
+"""Checks at the start whether a client and its database fit the schema of the store."""
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
@@ -13,7 +13,7 @@ def check_models(client: object) -> None:
     """Refuse a client whose schema lacks a model or a field.
 
     Raises:
-        SchemaMismatchError: it names what is missing, and the commands that add it.
+        SchemaMismatchError: something is missing. The message names it, and the commands that add it.
     """
     missing = sorted(_missing_from(_models_of(client), client))
     if missing:
@@ -30,10 +30,10 @@ async def check_tables(database: Database, where: str) -> None:
 
     Args:
         database: The database.
-        where: What it is called in a message.
+        where: Name of the database in messages.
 
     Raises:
-        SchemaMismatchError: it names what is missing, in which database, and the command that adds it.
+        SchemaMismatchError: something is missing. The message names it, the database, and the command that adds it.
     """
     missing: list[str] = []
     for table in TABLES:
@@ -59,7 +59,7 @@ async def check_tables(database: Database, where: str) -> None:
 
 
 def _models_of(client: object) -> ModuleType:
-    """The `models` module of the generated package that defines the client's class, or a class that it extends."""
+    """Return the `models` module of the generated package that defines the client's class or one of its bases."""
     for cls in type(client).__mro__:
         for package in (cls.__module__, cls.__module__.rpartition(".")[0]):
             if package and package != "builtins":

@@ -23,7 +23,7 @@ class SignalOperations(Operations):
     async def put_signal_waiter(self, waiter: SignalWaiter) -> None:
         await self._require_touchable(waiter.run_id)
         values = {name: getattr(waiter, name) for name in WAITERS.names}
-        # Twice, for the case that the owner who was in the way is gone before he can be read.
+        # Try twice, in case the owner of the token disappears before it is read.
         for _ in range(2):
             sql = await self._database.sql()
             if await self._database.execute(sql, insert_unless_known(sql, WAITERS, values, "token")):

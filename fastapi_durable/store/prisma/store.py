@@ -1,4 +1,4 @@
-"""The two faces of the store: standing alone, and within a transaction."""
+"""The store itself, and the store within a transaction."""
 
 import copy
 import logging
@@ -53,7 +53,7 @@ class _AllOperations(
         await self._database.query(sql, "SELECT 1 AS pong")
 
     def separate_connection(self) -> AbstractAsyncContextManager[StateStore] | None:
-        """None: a transaction is on one connection."""
+        """Return None, because a transaction is bound to one connection."""
         return None
 
     @asynccontextmanager
@@ -127,7 +127,7 @@ class PrismaTransaction(_AllOperations):
         return self._database.client
 
     def within(self, client: object) -> "PrismaTransaction":
-        """The same transaction, or another one that is open."""
+        """Return the same transaction, or another open one."""
         return PrismaTransaction(open_transaction(self._database, client), self._scope)
 
     def after_commit(self, call: Callable[[], None]) -> None:

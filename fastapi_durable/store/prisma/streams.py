@@ -22,7 +22,7 @@ class StreamOperations(Operations):
         written = await self._database.query(sql, append_rows(sql, _parameter(sql, rows, tokens)))
         found = Counter(row["run_id"] for row in written)
         brought = Counter(row.run_id for row in rows)
-        # What is missing was refused, was written by an earlier call of this kind, or its run was locked for a moment.
+        # Missing rows were refused, were written by an earlier try, or their run was locked for a moment.
         left = [run_id for run_id, count in brought.items() if found[run_id] < count]
         return frozenset([run_id for run_id in left if not await self._appended(run_id, rows, tokens)])
 
@@ -43,7 +43,7 @@ class StreamOperations(Operations):
             return []
         sql = await self._database.sql()
         rows = await self._database.query(sql, page(sql, run_id, stream, -1 if after is None else after, limit))
-        # None is left out: a reader who was not given an item would never know of it.
+        # Skip no row: a reader would never notice a missing item.
         return [STREAM_ROWS.read(row["row"]) for row in rows]
 
     async def list_stream_parts(self, run_id: str) -> list[StreamPart]:

@@ -1,7 +1,7 @@
 """The tables of the store: their columns, and the one decoder of their rows.
 
-A row travels as the text of one JSON list: its columns in order, those that hold JSON as texts. So a replay decodes no
-more of a checkpoint than it looks at.
+A row is transferred as the text of one JSON list: its columns in order, with JSON columns as texts. So a replay decodes
+only the parts of a checkpoint that it reads.
 """
 
 import logging
@@ -55,10 +55,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column: its name in the database and in our model, and the field's name in the Prisma model.
+    """A column: its name in the database, in our model, and in the Prisma model.
 
     Attributes:
-        derived: Written from a property of the model's object, for the database's own use; never read.
+        derived: Whether it is written from a property of the model's object, for the database only, and never read.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Column:
 
 
 class Table(Generic[T]):
-    """A table, its Prisma model, and how to make our model's object from its columns."""
+    """A table, its Prisma model, and the conversion of its columns to our model's object."""
 
     def __init__(self, name: str, model: str, columns: Iterable[Column], build: Callable[..., T]) -> None:
         self.name = name
@@ -83,7 +83,7 @@ class Table(Generic[T]):
         )
 
     def values(self, subject: T) -> tuple[Any, ...]:
-        """The model's values of an object, in the order of the columns."""
+        """Return the model's values of an object, in the order of the columns."""
         return self._get(subject)
 
     def column(self, name: str) -> Column:
@@ -93,17 +93,17 @@ class Table(Generic[T]):
         """Return the object of a row.
 
         Raises:
-            SerializationError: a column does not hold what it should; the message names it and the row's key.
+            SerializationError: a column has an unexpected value. The message names the column and the row's key.
         """
         try:
-            # Of columns that are numbers none is larger than 64 bits, which is all that this parser knows.
+            # No number column is larger than 64 bits, the limit of this parser.
             values = orjson.loads(text)
         except ValueError as error:
             raise SerializationError(f"a row of {self.name} cannot be read: {error}") from error
         return self.read_values(values)
 
     def read_all(self, texts: Iterable[str]) -> list[T]:
-        """Return the objects of all rows that can be read; the others are logged."""
+        """Return the objects of all readable rows. The others are logged."""
         found = []
         for text in texts:
             try:
@@ -113,7 +113,7 @@ class Table(Generic[T]):
         return found
 
     def read_values(self, values: Sequence[Any]) -> T:
-        """Return the object of a row that was taken apart already."""
+        """Return the object of a row that was parsed already."""
         found = {}
         for place, name, kind in self._read:
             value = values[place]
@@ -213,7 +213,7 @@ WAITERS = Table(
 
 
 def _buffered_signal(*, created_at: datetime | None, **values: Any) -> BufferedSignal:
-    del created_at  # only pruning looks at it
+    del created_at  # only pruning reads it
     return BufferedSignal(**values)
 
 

@@ -43,5 +43,5 @@ class UpkeepOperations(Operations):
 
 
 def _columns(table: Table[Any], record: object) -> dict[str, Any]:
-    """The values of a record by column; what is itself a record stays one, for its column's kind to write."""
+    """Return the values of a record by column. A nested record stays one, because its column's kind writes it."""
     return {name: getattr(record, name) for name in table.names}

@@ -1,1 +1,1 @@
-"""`fastapi-durable init`: what a project needs, written where it is missing."""
+"""`fastapi-durable init`: writes the missing files of a project."""

@@ -1,4 +1,4 @@
-"""What a file lacks, added to it: a schema, a `.gitignore`, a `.env`. What is there stays as it is."""
+"""Adds missing parts to a file: to a schema, a `.gitignore`, a `.env`. Existing parts stay as they are."""
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -16,19 +16,19 @@ from fastapi_durable.terminal.project import containers, templates
 
 
 class NotCompletable(Exception):
-    """What is there must be changed by hand; each argument is one thing to change."""
+    """The file must be changed by hand. Each argument is one thing to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """A file's new text, and what was added to it; nothing, if it had everything."""
+    """A file's new text, and the added parts. There are none if the file was complete."""
 
     text: str
     added: list[str] = field(default_factory=list)
 
 
 def completed_schema(text: str, database: Provider | None) -> Completed:
-    """A schema with a datasource, a generator and the durable models.
+    """Return a schema with a datasource, a generator and the durable models.
 
     Args:
         text: The schema; empty for a new one.
@@ -36,7 +36,7 @@ def completed_schema(text: str, database: Provider | None) -> Completed:
 
     Raises:
         NotCompletable: the schema's database is another one, or a durable model in it is not as it must be.
-        PrismaSyntaxError: the text is no schema.
+        PrismaSyntaxError: the text is not a schema.
     """
     schema = parse_schema(text)
     provider = _provider(schema.provider, database)
@@ -62,7 +62,7 @@ def completed_schema(text: str, database: Provider | None) -> Completed:
 
 
 def completed_lines(text: str, lines: list[str]) -> Completed:
-    """A text that has each of these lines."""
+    """Return a text that has each of these lines."""
     there = {line.strip() for line in text.splitlines()}
     added = [line for line in lines if line not in there]
     before = f"{text}\n" if text and not text.endswith("\n") else text
@@ -70,19 +70,19 @@ def completed_lines(text: str, lines: list[str]) -> Completed:
 
 
 def completed_requirements(text: str) -> Completed:
-    """A `requirements.txt` that installs this library, in whatever version, or from a file."""
+    """Return a `requirements.txt` that installs this library, in any version or from a file."""
     named = any(containers.REQUIREMENTS in line.replace("_", "-") for line in text.splitlines())
     return Completed(text) if named else completed_lines(text, [containers.REQUIREMENTS])
 
 
 def completed_environment(text: str, variable: str, provider: Provider) -> Completed:
-    """A `.env` file that says where the database is, in the variable that the schema names."""
+    """Return a `.env` file with the database's URL in the variable that the schema names."""
     names = [line.partition("=")[0].removeprefix("export ").strip() for line in text.splitlines()]
     return Completed(text) if variable in names else completed_lines(text, [f"{variable}={templates.URLS[provider]}"])
 
 
 def client_module(schema: Schema) -> str:
-    """The package that the schema's generator writes, as an import names it from beside the schema."""
+    """Return the import name of the package that the schema's generator writes, relative to the schema's folder."""
     output = next((each.output for each in schema.generators if _is_ours(each)), None)
     parts = PurePosixPath(output or templates.CLIENT).parts
     if not all(part.isidentifier() for part in parts):

@@ -5,7 +5,7 @@ from typing import Final
 
 REQUIREMENTS: Final = "fastapi-durable"
 IGNORED: Final = (".git", ".venv", "**/__pycache__", ".env", "*.db", "*.db-*", "compose.yaml")
-"""What the image does not contain: secrets, and what it generates itself."""
+"""Files that the image does not contain: secrets, and files that its build generates."""
 
 _DOCKERFILE: Final = Template("""\
 # One image for the web server, the worker and the migrations. Nothing in it can be changed by the user it runs as.

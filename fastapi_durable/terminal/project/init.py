@@ -1,4 +1,4 @@
-"""`fastapi-durable init`: a new project, or what an existing one lacks."""
+"""`fastapi-durable init`: writes a new project, or the missing parts of an existing one."""
 
 import shlex
 from collections.abc import Iterator
@@ -21,18 +21,18 @@ from prisma_inprocess.files import write_whole
 
 SCHEMA: Final = "schema.prisma"
 APPLICATIONS: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
-"""Where `fastapi dev` looks for an application."""
+"""Files in which `fastapi dev` looks for an application."""
 COMPOSE_FILES: Final = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
-"""Where `docker compose` looks for services."""
+"""Files in which `docker compose` looks for services."""
 
 
 class InitError(Exception):
-    """Not everything was written that is missing; the text says why, and what to do."""
+    """Some missing parts could not be written. The text says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file to write, and what to say of it."""
+    """A file to write, and the line that reports it."""
 
     path: Path
     text: str
@@ -40,7 +40,7 @@ class Change:
 
 
 def prepare(folder: Path, database: Provider | None, *, docker: bool = False) -> list[Change]:
-    """What `init` would write into a folder: nothing that is there already.
+    """Return the files that `init` would write into a folder, without those that exist already.
 
     Args:
         folder: The project's folder.
@@ -64,7 +64,7 @@ def prepare(folder: Path, database: Provider | None, *, docker: bool = False) ->
 
 
 def write(changes: list[Change]) -> None:
-    """Write each file whole: a crash leaves the old one or the new one, and `init` again does the rest.
+    """Write each file atomically. After a crash, `init` writes the remaining files.
 
     Raises:
         InitError: a file cannot be written; those before it are.
@@ -127,7 +127,7 @@ def _read(path: Path) -> str:
 
 
 def report(changes: list[Change], folder: Path) -> str:
-    """What was done, and the commands that run the project."""
+    """Return a report of the changes, and the commands that run the project."""
     lines = [f"{change.path.relative_to(folder)}: {change.said}" for change in changes]
     if not changes:
         lines = ["All files that init writes exist already"]

@@ -6,7 +6,7 @@ from typing import Final
 from fastapi_durable.schema import Provider
 
 VARIABLE: Final = "DATABASE_URL"
-"""Where a new schema's datasource finds its URL."""
+"""Environment variable with the URL of a new schema's datasource."""
 CLIENT: Final = "prisma_client"
 """The package that `generate` writes."""
 

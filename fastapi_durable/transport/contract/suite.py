@@ -1,4 +1,4 @@
-"""What every transport has to do, judged by what comes back."""
+"""The requirements of every transport, tested by its results."""
 
 import asyncio
 from dataclasses import replace

@@ -1,7 +1,8 @@
 // What an operator may do. Every action asks first, says what it will do, and tells how it ended.
 
 import { get, post, remove, runPath } from "./api.js";
-import { h } from "./dom.js";
+import { h, unseen } from "./dom.js";
+import { placeOf } from "./focus.js";
 import { counted, ended } from "./format.js";
 
 // Asks for confirmation and for values; resolves when the action is done or given up.
@@ -14,6 +15,8 @@ function ask({ title, text, fields = [], verb, danger = false, act }) {
     control.value = value;
     return h("label", {}, label, control);
   });
+  const main = document.getElementById("main");
+  const [asked, back] = [location.href, placeOf(main)];
   const confirm = h("button", { class: danger ? "primary danger" : "primary" }, verb);
   const form = h("form", { onsubmit: async (event) => {
     event.preventDefault();
@@ -30,11 +33,18 @@ function ask({ title, text, fields = [], verb, danger = false, act }) {
       message.hidden = false;
       message.textContent = error.message;
       confirm.disabled = false;
+      if (!form.contains(document.activeElement)) confirm.focus();
     }
   } },
   h("h1", { id: "dialog-title" }, title), text ? h("p", { class: "muted" }, text) : null, inputs, message,
   h("div", { class: "row" }, h("button", { type: "button", onclick: () => dialog.close() }, "Not now"), confirm));
   dialog.replaceChildren(form);
+  // The browser returns the focus to the button that opened the dialog, unless the page was drawn again meanwhile.
+  dialog.onclose = () => {
+    if (document.activeElement !== document.body && !dialog.contains(document.activeElement)) return;
+    if (location.href === asked) back();
+    else (main.querySelector("h1") ?? main).focus({ preventScroll: true });
+  };
   dialog.showModal();
 }
 
@@ -48,7 +58,9 @@ function parsed(text) {
 }
 
 const pretty = (value) => JSON.stringify(value ?? null, null, 2);
-const button = (text, onclick, danger) => h("button", { type: "button", class: danger ? "danger" : null, onclick }, text);
+// `of` tells buttons of one text apart; a button that takes another's place has the same `id`, and so gets its focus.
+const button = (text, onclick, { danger = false, of, id } = {}) =>
+  h("button", { type: "button", class: danger ? "danger" : null, id, onclick }, text, of ? unseen(` ${of}`) : null);
 
 async function done(page, text) {
   await page.reload();
@@ -104,16 +116,16 @@ export function runActions(page, run) {
       act: async ({ input }) => page.go({ run: (await post(runPath(run.id, "/retry-with-input"), { input })).run_id }) })) : null,
     !ended(run) && run.status !== "cancelling" && may("pause") ? (run.paused ? button("Resume", () => ask({
       title: "Resume this run?", text: "It continues with what came meanwhile.", verb: "Resume",
-      act: () => asSeen(page, async () => { await post(runPath(run.id, "/resume"), undefined, run.version); await done(page, "The run continues."); }) })) : button("Pause", () => ask({
+      act: () => asSeen(page, async () => { await post(runPath(run.id, "/resume"), undefined, run.version); await done(page, "The run continues."); }) }), { id: "hold" }) : button("Pause", () => ask({
       title: "Pause this run?", text: "It stops at its next call. Signals and results of its children are kept; its children continue, and its deadline stays.", verb: "Pause",
-      act: async () => { await post(runPath(run.id, "/pause")); await done(page, "The run is paused."); } }))) : null,
+      act: async () => { await post(runPath(run.id, "/pause")); await done(page, "The run is paused."); } }), { id: "hold" })) : null,
     !ended(run) && may("cancel") ? button("Cancel", () => ask({
       title: "Cancel this run?", text: "Its children are cancelled too. This cannot be undone.", verb: "Cancel the run", danger: true,
       fields: [{ name: "compensate", label: "Undo its finished steps first", kind: "check" }],
       act: async ({ compensate }) => {
         const result = await post(runPath(run.id, "/cancel"), { compensate });
         await done(page, result.status === "cancelling" ? "Its finished steps are being undone. Then it is cancelled." : `The run is ${result.status}.`);
-      } }), true) : null,
+      } }), { danger: true }) : null,
     may("delete") ? button("Delete", () => ask({
       title: "Delete this run?", text: "The run, its history and all its children are deleted. This cannot be undone.", verb: "Delete the run", danger: true,
       fields: ended(run) ? [] : [{ name: "force", label: "Cancel it first (it is alive)", kind: "check" }],
@@ -121,7 +133,7 @@ export function runActions(page, run) {
         const result = await remove(runPath(run.id, force ? "?force=true" : ""));
         await page.go({ page: "runs" });
         page.notice(`${result.deleted} ${result.deleted === 1 ? "run was" : "runs were"} deleted.`, true);
-      } }), true) : null,
+      } }), { danger: true }) : null,
   ];
 }
 
@@ -129,7 +141,7 @@ export function forkButton(page, run, step) {
   if (!page.info.actions.includes("fork") || step.seq < 0 || step.seq >= 1_000_000) return null;
   return button("Fork from here", () => ask({
     title: `Fork before ${step.name}?`, text: "This starts a new run with a copy of the history before this step. The new run executes the step and all later ones itself.", verb: "Fork",
-    act: async () => page.go({ run: (await post(runPath(run.id, "/fork"), { from_step: step.seq })).run_id }) }));
+    act: async () => page.go({ run: (await post(runPath(run.id, "/fork"), { from_step: step.seq })).run_id }) }), { of: step.name });
 }
 
 export function signal(page, token = "", run = null) {
@@ -160,10 +172,10 @@ export function schedule(page, each) {
   const [verb, label] = each.paused ? ["resume", "Resume"] : ["pause", "Pause"];
   return [
     button("Run now", () => ask({ title: `Start a run of ${each.key} now?`, text: "The schedule still fires at its next window.", verb: "Start",
-      act: async () => page.go({ run: (await post(`${path}/trigger`)).run_id }) })),
+      act: async () => page.go({ run: (await post(`${path}/trigger`)).run_id }) }), { of: each.key }),
     button(label, () => ask({ title: `${label} ${each.key}?`, verb: label,
       text: each.paused ? "The schedule fires again from its next window on." : "The schedule starts no runs until you resume it.",
-      act: async () => { await post(`${path}/${verb}`); await done(page, `The schedule is ${verb}d.`); } })),
+      act: async () => { await post(`${path}/${verb}`); await done(page, `The schedule is ${verb}d.`); } }), { of: each.key, id: `hold ${each.key}` }),
   ];
 }
 
@@ -209,5 +221,5 @@ export function bulk(page, chosen, total, until) {
       if (result.remaining) words.push(`${result.remaining} are left: repeat the action`);
       await done(page, `${words.join(", ")}.`);
     } });
-  return verbs.map(([verb, label]) => button(label, () => open(verb, label, selected()), verb !== "retry"));
+  return verbs.map(([verb, label]) => button(label, () => open(verb, label, selected()), { danger: verb !== "retry" }));
 }

@@ -3,6 +3,7 @@
 
 import { get } from "./api.js";
 import { address, goOn, h } from "./dom.js";
+import { keepingFocus } from "./focus.js";
 import { home } from "./home.js";
 import { run } from "./run.js";
 import { runs } from "./runs.js";
@@ -15,6 +16,7 @@ let leaving = new AbortController();
 let shown = 0;
 let gone = null;
 let info = null;
+let before = null;
 
 function notice(text, good = false) {
   const element = document.getElementById("notice");
@@ -36,15 +38,26 @@ function go(parameters, { replace = false } = {}) {
   return show();
 }
 
-// A page that is drawn again keeps the focus where it was.
-const controls = () => [...main.querySelectorAll("a, button, input, select, summary")];
+// The heading of another page gets the focus: a screen reader reads it, and the next Tab is the page's first control.
+// A filter that changes the address leaves the focus where it is.
+function draw(place, content) {
+  keepingFocus(main, () => {
+    main.replaceChildren(...[content].flat());
+    main.querySelector("h1").tabIndex = -1;
+  });
+  const heading = main.querySelector("h1");
+  document.title = `${heading.textContent} · Durable runs`;
+  if (before !== null && before !== place) heading.focus({ preventScroll: true });
+  before = place;
+}
 
-async function show({ focus = true } = {}) {
+async function show() {
   leaving.abort();
   leaving = new AbortController();
   const turn = ++shown;
   const parameters = new URLSearchParams(location.search);
   const name = parameters.has("run") ? "run" : Object.hasOwn(PAGES, parameters.get("page")) ? parameters.get("page") : "home";
+  const place = `${name} ${parameters.get("run")}`;
   for (const each of document.querySelectorAll("[data-page]")) {
     if (each.dataset.page === (name === "run" ? "runs" : name)) each.setAttribute("aria-current", "page");
     else each.removeAttribute("aria-current");
@@ -55,15 +68,12 @@ async function show({ focus = true } = {}) {
     info ??= await get("console");
     document.getElementById("where").textContent = info.namespace ? `namespace ${info.namespace}` : "";
     document.getElementById("user").replaceChildren(...signedIn(info.user));
-    const content = await PAGES[name](parameters, { info, signal: leaving.signal, go, notice, reload: () => show({ focus: false }) });
+    const content = await PAGES[name](parameters, { info, signal: leaving.signal, go, notice, reload: show });
     if (turn !== shown) return;
-    const used = focus ? -1 : controls().indexOf(document.activeElement);
-    main.replaceChildren(...[content].flat());
-    if (focus) main.focus({ preventScroll: true });
-    else controls()[used]?.focus({ preventScroll: true });
+    draw(place, content);
   } catch (error) {
     if (turn !== shown || error.name === "AbortError") return;
-    main.replaceChildren(h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "Something went wrong"), h("p", {}, error.message), h("button", { type: "button", onclick: () => error.status === 401 ? location.reload() : show() }, error.status === 401 ? "Reload" : "Try again")));
+    draw(place, h("div", { class: "card empty" }, h("h1", {}, error.status === 404 ? "Not found" : "Something went wrong"), h("p", {}, error.message), h("button", { type: "button", onclick: () => error.status === 401 ? location.reload() : show() }, error.status === 401 ? "Reload" : "Try again")));
   } finally {
     clearTimeout(late);
     if (turn === shown) main.removeAttribute("aria-busy");

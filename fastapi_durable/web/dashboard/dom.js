@@ -15,6 +15,9 @@ export function h(tag, properties, ...children) {
   return element;
 }
 
+// Of all that a screen reader lists without its surroundings, each names what it belongs to.
+export const unseen = (text) => h("span", { class: "unseen" }, text);
+
 export const link = (parameters, ...children) => h("a", { href: address(parameters), "data-link": true }, children);
 
 export function address(parameters) {
@@ -40,13 +43,17 @@ export function goOn() {
 
 export const status = (name) => h("span", { class: "status", "data-status": name }, name);
 
-export function json(value) {
+// Of an empty page: what will stand here, and the code or command that brings it here.
+export const empty = (text, code) => h("div", { class: "empty" }, h("p", {}, text), code ? h("code", {}, code) : null);
+
+// `name` is what a screen reader calls the value.
+export function json(value, name) {
   const text = JSON.stringify(value, null, 2) ?? "null";
   const shown = text.length > 200_000 ? `${text.slice(0, 200_000)}\n… (${text.length} characters in all)` : text;
   const copy = h("button", { type: "button", onclick: () => {
     navigator.clipboard?.writeText(text).then(() => { copy.textContent = "copied"; }, () => { copy.textContent = "no access"; });
-  } }, "copy");
-  return h("div", { class: "json" }, h("pre", { tabindex: "0" }, shown), copy);
+  } }, "copy", unseen(` ${name}`));
+  return h("div", { class: "json" }, h("pre", { tabindex: "0", role: "group", "aria-label": name }, shown), copy);
 }
 
 export function failure(error) {
@@ -54,6 +61,6 @@ export function failure(error) {
   return h("div", { class: "error" },
     h("b", {}, error.type ?? "Error"), error.code && error.code !== error.type ? h("span", { class: "tag" }, error.code) : null,
     h("div", {}, error.message),
-    error.stack ? h("details", {}, h("summary", {}, "stack"), h("pre", { tabindex: "0" }, error.stack)) : null,
+    error.stack ? h("details", {}, h("summary", {}, "stack"), h("pre", { tabindex: "0", role: "group", "aria-label": "stack" }, error.stack)) : null,
     error.cause ? h("div", {}, h("span", { class: "muted" }, "caused by"), failure(error.cause)) : null);
 }

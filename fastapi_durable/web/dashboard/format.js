@@ -25,10 +25,11 @@ function coarse(ms) {
   return ms < 172_800_000 ? `${Math.round(ms / 3_600_000)} h` : `${Math.round(ms / 86_400_000)} d`;
 }
 
-export const exact = (moment) => new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+// In the reader's time zone, which it names.
+export const exact = (moment) => new Date(moment).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
 
-// To the millisecond, for what follows closely.
-export const precise = (moment) => new Date(moment).toLocaleString(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3 });
+// To the millisecond, for moments that follow closely.
+export const precise = (moment) => new Date(moment).toLocaleString(undefined, { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 3, timeZoneName: "short" });
 
 // A count that stopped is told with a plus.
 export const counted = (count, capped = false) => `${count.toLocaleString()}${capped ? "+" : ""}`;

@@ -1,7 +1,7 @@
 // The workflow as a graph, from left to right; a row that is full continues in the next. Calls at the same time are lanes.
 
 import { beginOf } from "./attempts.js";
-import { h, link } from "./dom.js";
+import { h, link, unseen } from "./dom.js";
 import { duration } from "./format.js";
 import { flowOf } from "./flow.js";
 import { named } from "./names.js";
@@ -22,6 +22,8 @@ export function graph(run, steps, open) {
       paint(canvas, run, flow, width, open);
     }
   };
+  // At once where its nodes may have had the focus, else when its width is known.
+  canvas.addEventListener("shown", draw);
   new ResizeObserver(draw).observe(canvas);
   return canvas;
 }
@@ -182,5 +184,5 @@ function node(run, part, left, top, open) {
   return at(h("div", { class: "node", "data-status": tone },
     h("button", { type: "button", title: `${child ?? label}\n${words}`, onclick: () => open(step) },
       h("b", {}, h("i", { "aria-hidden": "true" }, ICONS[kind] ?? "▸"), text), h("small", {}, words)),
-    child && part.steps.length === 1 ? link({ run: child }, "open") : null), left, top);
+    child && part.steps.length === 1 ? link({ run: child }, "open", unseen(` ${child}`)) : null), left, top);
 }

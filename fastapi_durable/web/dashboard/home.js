@@ -2,9 +2,9 @@
 
 import { follow, get, throttled } from "./api.js";
 import { chart } from "./chart.js";
-import { h, link, status } from "./dom.js";
+import { empty, h, link, status, unseen } from "./dom.js";
 import { STATUSES, counted, duration } from "./format.js";
-import { table } from "./runs.js";
+import { noRuns, table } from "./runs.js";
 
 const BAD = ["failed", "dead", "blocked"];
 const WINDOWS = { "1h": ["the last hour", 60], "6h": ["the last six hours", 72], "24h": ["the last day", 72], "7d": ["the last week", 84], "30d": ["the last month", 90] };
@@ -13,6 +13,7 @@ const LISTS_EVERY = 3_000, CHARTS_EVERY = 10_000;
 export async function home(parameters, page) {
   const window = Object.hasOwn(WINDOWS, parameters.get("window")) ? parameters.get("window") : "1h";
   const charts = h("div", { class: "charts" });
+  const warning = h("div");
   const content = h("div");
   const lists = () => Promise.all([
     get("runs/facets", page),
@@ -31,17 +32,17 @@ export async function home(parameters, page) {
   };
   const draw = ([facets, failures, waits, latest, { workers }]) => {
     const count = (name) => facets.facets.filter((each) => each.status === name).reduce((sum, each) => sum + each.count, 0);
+    // A worker for all namespaces is not shown to a user who sees one of them.
+    warning.replaceChildren(workers.length || page.info.namespace ? "" : h("section", { class: "card waits warn", role: "status" },
+      h("b", {}, "No worker is running."), " Runs wait until a worker drives them. Start one: ", h("code", {}, "fastapi-durable worker package.module:durable")));
     content.replaceChildren(
-      // A worker for all namespaces is not shown to who sees one of them.
-      workers.length || page.info.namespace ? "" : h("section", { class: "card waits warn", role: "status" },
-        h("b", {}, "No worker is running."), " Runs wait until a worker drives them. Start one: fastapi-durable worker package.module:durable"),
       h("div", { class: "tiles" }, STATUSES.map((name) => h("a", {
         class: count(name) ? "tile" : "tile none", href: `?page=runs&status=${name}`, "data-link": true,
       }, h("b", {}, counted(count(name), facets.capped.includes(name))), status(name)))),
       h("div", { class: "two" },
-        section("Recent failures", failures.runs, { page: "runs", status: BAD }, "No run has failed."),
-        section("Waiting", waits.runs, { page: "runs", status: "suspended" }, "No run is waiting.")),
-      section("Latest runs", latest.runs, { page: "runs" }, "No runs yet. Start one from Workflows, or from the application."));
+        section("Recent failures", failures.runs, { page: "runs", status: BAD }, empty("No run has failed.")),
+        section("Waiting", waits.runs, { page: "runs", status: "suspended" }, empty("No run waits for a signal, an event, a child or a time."))),
+      section("Latest runs", latest.runs, { page: "runs" }, noRuns()));
   };
   const [first] = await Promise.all([lists(), drawCharts()]);
   draw(first);
@@ -52,7 +53,7 @@ export async function home(parameters, page) {
   follow("runs/stream?limit=20", { runs: read }, page.signal);
   const choice = h("select", { "aria-label": "Time range", onchange: (event) => page.go({ window: event.target.value }) },
     Object.entries(WINDOWS).map(([name, [text]]) => h("option", { value: name, selected: name === window }, text)));
-  return [h("div", { class: "head" }, h("h1", {}, "Overview"), choice), charts, content];
+  return [h("div", { class: "head" }, h("h1", {}, "Overview"), choice), warning, charts, content];
 }
 
 function drawn({ points, bucket_seconds: width }) {
@@ -69,7 +70,7 @@ function drawn({ points, bucket_seconds: width }) {
       summary: `${about}${sum("started").toLocaleString()} started, ${ends.toLocaleString()} ended · ${each}`,
       series: [{ name: "completed", tone: "completed", values: values("completed") }, { name: "failed", tone: "failed", values: values("failed") }, { name: "cancelled", tone: "cancelled", values: values("cancelled") }] }),
     chart({ title: "Latency", times, kind: "lines", say: duration, empty: "No run completed in this time.",
-      summary: worst ? `from creation to completion; 95 % took at most ${duration(worst)}` : "from creation to completion",
+      summary: worst ? `95 % of runs took at most ${duration(worst)}` : "from creation to completion",
       series: [{ name: "median", tone: "running", values: values("p50_ms") }, { name: "95 %", tone: "suspended", values: values("p95_ms") }] }),
     chart({ title: "Failures", times, kind: "bars", say: number, empty: "No run failed in this time.",
       summary: ends ? `${about}${sum("failed").toLocaleString()}, ${((sum("failed") / ends) * 100).toFixed(1)} % of ended runs` : "no run ended",
@@ -77,9 +78,9 @@ function drawn({ points, bucket_seconds: width }) {
   ];
 }
 
-function section(title, runs, more, empty) {
+function section(title, runs, more, nothing) {
   const wide = title === "Latest runs";
   return h("section", { class: "card" },
-    h("div", { class: "row spread" }, h("h2", {}, title), runs.length ? link(more, "all") : null),
-    runs.length ? table(runs, { compact: !wide }) : h("p", { class: "empty" }, empty));
+    h("div", { class: "row spread" }, h("h2", {}, title), runs.length ? link(more, "all", unseen(` of ${title}`)) : null),
+    runs.length ? table(runs, { compact: !wide }) : nothing);
 }

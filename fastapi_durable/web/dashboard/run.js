@@ -2,8 +2,9 @@
 
 import { follow, get, runPath } from "./api.js";
 import { runActions } from "./actions.js";
-import { failure, h, json, lasted, link, status, when } from "./dom.js";
-import { ended, exact } from "./format.js";
+import { empty, failure, h, json, lasted, link, status, when } from "./dom.js";
+import { keepingFocus } from "./focus.js";
+import { ended, exact, reason } from "./format.js";
 import { graph } from "./graph.js";
 import { table } from "./runs.js";
 import { facts, keyOf, legend, waterfall } from "./waterfall.js";
@@ -15,14 +16,13 @@ const OPERATORS = -2_000_000_000;
 export async function run(parameters, page) {
   const id = parameters.get("run");
   const view = { ...page, opened: new Set(), childOf: childReader(page), shape: parameters.get("view") === "graph" ? "graph" : "timeline", before: [] };
-  const content = h("div");
+  const content = h("div", { tabindex: "-1" });
   const load = () => get(runPath(id, `?limit=${STEPS}${view.before.length ? `&after=${view.before.at(-1)}` : ""}`), page);
   let found = await load();
-  const draw = () => {
-    const focused = content.contains(document.activeElement) ? document.activeElement.id : "";
+  const draw = () => keepingFocus(content, () => {
     content.replaceChildren(...sections(found, view, { draw, turn }));
-    if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
-  };
+    content.querySelector(".graph")?.dispatchEvent(new Event("shown"));
+  });
   const read = async () => {
     found = await load();
     draw();
@@ -56,26 +56,27 @@ function sections(found, view, { draw, turn }) {
   const forward = [...found.timeline.filter((step) => step.seq >= 0), ...unrecorded(found)];
   const undone = found.timeline.filter((step) => step.seq < 0 && step.seq > OPERATORS);
   const operated = found.timeline.filter((step) => step.seq <= OPERATORS).reverse();
+  const rests = found.waiting || (found.wake_at && found.status !== "running" && !ended(found));
   const failed = undone.filter((step) => step.status === "failed").length;
   const done = undone.filter((step) => step.status === "completed").length;
   return [
     h("div", { class: "head" },
-      h("div", {}, h("div", { class: "row" }, status(found.status), link({ page: "runs", workflow: found.workflow }, found.workflow), h("span", { class: "muted" }, `v${found.workflow_version} · ${ended(found) ? "took" : "for"} `, lasted(found))), h("h1", { class: found.id.length > 60 ? "mono long" : "mono" }, found.id)),
+      h("div", {}, h("div", { class: "row" }, status(found.status), link({ page: "runs", workflow: found.workflow }, found.workflow), h("span", { class: "muted" }, `v${found.workflow_version} · ${ended(found) ? "took" : "for"} `, lasted(found))), h("h1", { tabindex: "-1", class: found.id.length > 60 ? "mono long" : "mono" }, found.id)),
       h("div", { class: "row" }, runActions(view, found))),
-    found.waiting || (found.wake_at && found.status !== "running" && !ended(found)) ? h("section", { class: "card waits" }, waiting(found)) : null,
+    rests ? h("section", { class: "card waits" }, waiting(found)) : null,
     found.status === "blocked" ? h("section", { class: "card waits" }, "Blocked: the code does not fit the recorded history, or the workflow's version is not deployed. Deploy code that fits, and the run continues.") : null,
     found.error && !(found.status === "cancelled" && found.error.code === "cancelled") ? h("section", { class: "card" }, failure(found.error)) : null,
-    h("section", { class: "card", id: "timeline" },
+    h("section", { class: "card", id: "timeline" }, h("h2", { class: "unseen" }, "Steps"),
       h("div", { class: "row spread" }, tabs(view, draw), pager(found, view, turn)),
-      !forward.length ? h("p", { class: "empty" }, ended(found) ? "The run ended without a step." : "No steps yet. They appear here when a worker drives the run.")
+      !forward.length ? empty(ended(found) ? "The run ended without a step." : `No steps yet. ${reason(found) && !rests ? `The run ${reason(found)}.` : "They appear here while a worker drives the run."}`)
         : view.shape === "graph" ? graph(found, forward, (step) => open(found, view, step, draw)) : waterfall(view, found, forward),
       forward.length ? legend(view.shape) : null),
     undone.length ? h("section", { class: "card" }, h("h2", {}, `Undoing: ${done} of ${undone.length} done${failed ? `, ${failed} failed` : ""}`), waterfall(view, found, undone)) : null,
     operated.length ? h("section", { class: "card" }, h("h2", {}, "Operator actions"), h("dl", { class: "facts" }, facts(operated.map(told)))) : null,
     found.children.length ? h("section", { class: "card" }, h("h2", {}, `Children (${found.children_total > found.children.length ? `the newest ${found.children.length} of ${found.children_total.toLocaleString()}` : found.children_total})`), table(found.children)) : null,
     h("div", { class: "two" },
-      h("section", { class: "card" }, h("h2", {}, "Input"), json(found.input)),
-      h("section", { class: "card" }, h("h2", {}, "Output"), found.status === "completed" ? json(found.output) : h("p", { class: "muted" }, ended(found) ? "None." : "None yet."))),
+      h("section", { class: "card" }, h("h2", {}, "Input"), json(found.input, "input of the run")),
+      h("section", { class: "card" }, h("h2", {}, "Output"), found.status === "completed" ? json(found.output, "output of the run") : h("p", { class: "muted" }, ended(found) ? "None." : "None yet."))),
     h("section", { class: "card" }, h("h2", {}, "About"), about(found)),
   ].filter(Boolean);
 }

@@ -2,8 +2,9 @@
 
 import { follow, get } from "./api.js";
 import { bulk } from "./actions.js";
-import { h, lasted, link, status, when } from "./dom.js";
-import { STATUSES, counted, exact, reason } from "./format.js";
+import { empty, h, lasted, link, status, when } from "./dom.js";
+import { keepingFocus } from "./focus.js";
+import { STATUSES, counted, ended, exact, reason } from "./format.js";
 
 const PAGE = 50;
 const FILTERS = ["status", "workflow", "tag", "attr", "namespace", "origin", "created_from", "created_until"];
@@ -22,10 +23,12 @@ export async function runs(parameters, page) {
   const rows = h("div");
   const chips = h("div", { class: "chips", role: "group", "aria-label": "Filter by status" });
   const foot = h("div", { class: "row" });
+  const list = h("div", { tabindex: "-1" }, h("section", { class: "card" }, rows), foot);
   let listed = [];
   let total = 0;
   let more = false;
   let paged = false;
+  let reading = false;
   let cursor = null;
 
   const drawChips = ({ facets, capped }) => {
@@ -35,7 +38,7 @@ export async function runs(parameters, page) {
     total = count((each) => mine(each) && (!wanted.size || wanted.has(each.status)));
     more = capped.some((name) => !wanted.size || wanted.has(name));
     const origins = [...new Set(facets.map((each) => each.origin))].sort();
-    chips.replaceChildren(
+    keepingFocus(chips, () => chips.replaceChildren(
       chip("all", counted(count(mine), capped.length > 0), !wanted.size, () => change({ status: null })),
       ...STATUSES.filter((name) => wanted.has(name) || count((each) => mine(each) && each.status === name)).map((name) =>
         chip(status(name), counted(count((each) => mine(each) && each.status === name), capped.includes(name)), wanted.has(name), () => {
@@ -45,11 +48,12 @@ export async function runs(parameters, page) {
       ...(origins.length < 2 ? [] : origins.map((origin) => chip(origin ?? "no origin", counted(count((each) => each.origin === origin), capped.length > 0),
         origin === null ? !!chosen.unattributed : chosen.origin === origin, () => change(
           origin === null ? { unattributed: chosen.unattributed ? null : "true", origin: null }
-            : { origin: chosen.origin === origin ? null : origin, unattributed: null })))));
+            : { origin: chosen.origin === origin ? null : origin, unattributed: null }))))));
   };
   const read = (cursor) => get(`runs?${search}&limit=${PAGE}${cursor ? `&cursor=${cursor}` : ""}`, page);
-  const goOn = async (event) => {
-    event.target.disabled = true;
+  const goOn = async () => {
+    if (reading) return;
+    reading = true;
     try {
       if (!paged) {
         // The list may have moved on since it was read: continue after what is shown from now on.
@@ -63,15 +67,16 @@ export async function runs(parameters, page) {
       draw();
     } catch (error) {
       page.notice(error.message);
-      event.target.disabled = false;
+    } finally {
+      reading = false;
     }
   };
-  const draw = () => {
-    rows.replaceChildren(listed.length ? table(listed) : h("p", { class: "empty" }, Object.keys(chosen).length ? "No run matches these filters." : "No runs yet. Start one from Workflows, or from the application."));
+  const draw = () => keepingFocus(list, () => {
+    rows.replaceChildren(listed.length ? table(listed) : Object.keys(chosen).length ? empty("No run matches these filters.") : noRuns());
     foot.replaceChildren(
       h("span", { class: "muted" }, `${listed.length.toLocaleString()} of ${counted(Math.max(total, listed.length), more)}`),
       (paged ? cursor : listed.length >= PAGE) ? h("button", { type: "button", onclick: goOn }, "Show more") : "");
-  };
+  });
 
   // By the server's clock: a browser's may be wrong.
   const newest = () => new Date((listed.length ? Date.parse(listed[0].created_at) : Date.now()) + 1).toISOString();
@@ -85,16 +90,16 @@ export async function runs(parameters, page) {
       const fresh = new Map(state.runs.map((run) => [run.id, run]));
       listed = listed.map((run) => fresh.get(run.id) ?? run);
     } else listed = state.runs;
-    const focused = rows.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
     draw();
-    if (focused) [...rows.querySelectorAll("a")].find((each) => each.getAttribute("href") === focused)?.focus({ preventScroll: true });
   } }, page.signal);
 
   return [
     h("div", { class: "head" }, h("h1", {}, "Runs"), h("div", { class: "row" }, bulk(page, chosen, () => [total, more], newest))),
-    filters(chosen, change), chips, h("section", { class: "card" }, rows), foot,
+    filters(chosen, change), chips, list,
   ];
 }
+
+export const noRuns = () => empty(["No runs yet. ", link({ page: "workflows" }, "Start a workflow"), ", or call this in the application:"], "await service.start(workflow, input)");
 
 const chip = (label, count, pressed, onclick) =>
   h("button", { type: "button", class: "chip", "aria-pressed": String(pressed), onclick }, label, h("span", {}, count));
@@ -117,16 +122,16 @@ function filters(chosen, change) {
 }
 
 export function table(runs, { compact = false } = {}) {
-  return h("table", {},
+  return h("table", { class: "runs" },
     h("thead", {}, h("tr", {}, ["Status", "Run", ...(compact ? [] : ["Workflow"]), "Created", ...(compact ? [] : ["Took"])].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, runs.map((run) => h("tr", {},
-      h("td", {}, status(run.status)),
+      h("td", { class: "state" }, status(run.status)),
       h("td", {}, link({ run: run.id }, h("span", { class: "mono", title: run.id }, run.id)), below([
         [compact ? run.workflow : "", reason(run)].filter(Boolean).join(" · "),
         ...(compact ? [] : run.tags.slice(0, 6).map((tag) => h("span", { class: "tag" }, tag)))])),
       compact ? null : h("td", {}, run.workflow, h("span", { class: "muted" }, ` v${run.workflow_version}`)),
       h("td", { class: "num" }, when(run.created_at)),
-      compact ? null : h("td", { class: "num" }, lasted(run))))));
+      compact ? null : h("td", { class: `num ${ended(run) ? "took" : "lasts"}` }, lasted(run))))));
 }
 
 function below(parts) {

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { schedule } from "./actions.js";
-import { h, link, when } from "./dom.js";
+import { empty, h, link, unseen, when } from "./dom.js";
 import { counted, duration } from "./format.js";
 
 export async function system(_, page) {
@@ -11,17 +11,19 @@ export async function system(_, page) {
   page.signal.addEventListener("abort", () => clearInterval(timer));
   return [
     h("div", { class: "head" }, h("h1", {}, "System")),
-    card("Workers", "No worker has reported within the last 30 seconds, so no run is driven. Start one: fastapi-durable worker package.module:durable", ["Worker", "Load", "Workflows", "Started", "Last seen"], workers.map(workerRow)),
-    card("Queues", "No queues. Declare one to limit how many runs are driven at a time: DurableOptions(queues=[Queue(...)])", ["Queue", "Running", "Waiting", "May begin", "Last served"], queues.map(queueRow)),
-    card("Schedules", "No schedules. Declare one to start runs at set times: DurableOptions(schedules=[Schedule(...)])", ["Schedule", "When", "Last", "Next", ""], schedules.map((each) => scheduleRow(page, each))),
+    card("Workers", empty("No worker has reported within the last 30 seconds, so no run is driven. Start one:", "fastapi-durable worker package.module:durable"), ["Worker", "Load", "Workflows", "Started", "Last seen"], workers.map(workerRow)),
+    card("Queues", empty("No queues. Declare one to limit how many runs are driven at a time:", "DurableOptions(queues=[Queue(...)])"), ["Queue", "Running", "Waiting", "May begin", "Last served"], queues.map(queueRow)),
+    card("Schedules", empty("No schedules. Declare one to start runs at set times:", "DurableOptions(schedules=[Schedule(...)])"), ["Schedule", "When", "Last", "Next", ACTIONS], schedules.map((each) => scheduleRow(page, each))),
   ];
 }
 
-function card(title, empty, columns, rows) {
+const ACTIONS = "Actions";
+
+function card(title, nothing, columns, rows) {
   // On a phone there is no head: each cell says what it is.
-  for (const row of rows) columns.forEach((name, index) => { if (index && name) row.children[index].setAttribute("data-label", name); });
-  return h("section", { class: "card" }, h("h2", {}, title), !rows.length ? h("p", { class: "empty" }, empty)
-    : h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name)))), h("tbody", {}, rows)));
+  for (const row of rows) columns.forEach((name, index) => { if (index && name !== ACTIONS) row.children[index].setAttribute("data-label", name); });
+  return h("section", { class: "card" }, h("h2", {}, title), !rows.length ? nothing
+    : h("table", {}, h("thead", {}, h("tr", {}, columns.map((name) => h("th", { scope: "col" }, name === ACTIONS ? unseen(name) : name)))), h("tbody", {}, rows)));
 }
 
 const time = (moment) => h("td", { class: "num" }, moment ? when(moment) : "–");

@@ -65,7 +65,7 @@ function row(page, run, step, { begin, end, share, grouped, waited }) {
   if (page.opened.has(key)) fill();
   const { kind, label } = named(step, run);
   const said = saidBy(step).length;
-  const notes = [kind === "step" || kind === label ? null : kind, step.attempts > 1 ? `${step.attempts} attempts` : null, said ? `${said} ${said === 1 ? "event" : "events"}` : null];
+  const notes = [kind === "step" || kind === label ? null : kind, step.status === "failed" ? "failed" : null, step.attempts > 1 ? `${step.attempts} attempts` : null, said ? `${said} ${said === 1 ? "event" : "events"}` : null];
   const button = h("button", {
     type: "button", class: "step", id: `step ${key}`, "aria-expanded": String(page.opened.has(key)), "data-status": TONE[step.status],
     onclick: () => {
@@ -107,8 +107,8 @@ function contents(page, run, step) {
       h("span", { class: "muted" }, `${new Date(each.begin).toLocaleTimeString()}, ${duration(each.end - each.begin)} `), each.message)))) : null,
     step.error && (step.finished_at || !tries.length) ? failure(step.error) : null,
     saidBy(step).length ? inside(step) : null,
-    step.input !== null ? block("Input", json(step.input)) : null,
-    step.output !== null ? block("Output", json(step.output)) : null,
+    step.input !== null ? block("Input", json(step.input, `input of ${label}`)) : null,
+    step.output !== null ? block("Output", json(step.output, `output of ${label}`)) : null,
     h("div", { class: "row" }, forkButton(page, run, step)),
   ].filter(Boolean);
 }

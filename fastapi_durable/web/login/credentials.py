@@ -1,4 +1,4 @@
-"""What a user typed into the form, or sent as JSON."""
+"""The credentials that a user typed into the form, or sent as JSON."""
 
 import json
 import secrets
@@ -41,7 +41,7 @@ class LoginCredentials:
 
 @dataclass(frozen=True, slots=True)
 class LoginAttempt:
-    """Credentials, where to go with them, and whether a page or a program asks."""
+    """Credentials, the view to open after them, and whether a page or a program sent them."""
 
     credentials: LoginCredentials
     next: str | None
@@ -69,7 +69,7 @@ async def read_attempt(request: Request) -> LoginAttempt:
 
 
 def given_credentials(request: Request) -> LoginCredentials:
-    """What the route has read before `authenticate` is asked."""
+    """Return the credentials that the route read before it calls `authenticate`."""
     attempt: LoginAttempt = request.state.durable_attempt
     return attempt.credentials
 
@@ -78,7 +78,7 @@ LoginCredentialsDep = Annotated[LoginCredentials, Depends(given_credentials)]
 
 
 def _is_text(value: str) -> bool:
-    """Half a surrogate pair is none: JSON can spell it, and nothing can encode it."""
+    """Return whether a text can be encoded. JSON can spell half a surrogate pair, which cannot."""
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 

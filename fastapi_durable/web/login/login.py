@@ -34,7 +34,7 @@ from fastapi_durable.web.same_origin import require_same_origin
 _log = logging.getLogger("fastapi_durable")
 
 _REFUSED: Final = "Wrong name or password."
-# A view of the dashboard is a query string and nothing else: whatever comes, the browser stays on the console.
+# A view of the dashboard is only a query string, so the browser always stays on the console.
 _VIEW: Final = re.compile(r"\?[\w!$&'()*+,;=:@/?.~%-]{0,2000}", re.ASCII)
 
 Secret = SecretStr | str
@@ -103,8 +103,8 @@ class ConsoleLogin:
         self._authenticate = authenticate
         self._revalidate = revalidate
         self._secure = secure
-        # Browsers take a cookie of such a name from this host only, over HTTPS: a neighbour in the domain cannot plant
-        # a session of its own.
+        # Browsers accept a cookie of this name only from this host over HTTPS, so another host of the domain cannot
+        # plant a session.
         self._cookie_name = f"__Host-{cookie_name}" if secure else cookie_name
         self._clock: Clock = SystemClock() if clock is None else clock
         self._throttle = AttemptThrottle()
@@ -158,7 +158,7 @@ class ConsoleLogin:
         return user
 
     async def _renewed(self, revalidate: Revalidate, known: ConsoleUser) -> ConsoleUser | None:
-        """The user as of now; None also if that cannot be found out, since then no one confirms the session."""
+        """Return the current user. None also if that is unknown, because then the session is not confirmed."""
         try:
             answer = revalidate(known)
             user: object = await answer if inspect.isawaitable(answer) else answer
@@ -193,7 +193,7 @@ class ConsoleLogin:
         router = APIRouter(include_in_schema=False, route_class=_LoginRoute)
 
         async def show_login(request: Request, response: Response, next: str = "") -> Response:
-            """Show the form of the login."""
+            """Show the login form."""
             if await self.user_of(request, response) is not None:
                 return _onward(next)
             return login_page(next=next if _VIEW.fullmatch(next) else "")
@@ -248,7 +248,7 @@ class ConsoleLogin:
 
 
 class _Refused(Exception):
-    """An attempt that does not succeed, with what to answer: a page to a form, a problem to a program."""
+    """An attempt that fails, with the response: a page for a form, a problem for a program."""
 
     def __init__(
         self, attempt: LoginAttempt, status: HTTPStatus, notice: str, *, retry_after: timedelta | None = None
@@ -295,7 +295,7 @@ def _onward(view: str | None) -> Response:
 
 
 def _place(view: str | None) -> str:
-    """A place of this console, relative to its login page."""
+    """Return a path of this console, relative to its login page."""
     return f"./{view}" if view and _VIEW.fullmatch(view) else "./"
 
 

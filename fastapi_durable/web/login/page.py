@@ -47,11 +47,11 @@ _PAGE: Final = """<!doctype html>
 def login_page(
     *, status: HTTPStatus = HTTPStatus.OK, notice: str | None = None, username: str = "", next: str = ""
 ) -> Response:
-    """The page.
+    """Return the login page.
 
     Args:
         notice: Why the last attempt did not succeed.
-        next: The dashboard's view to go to afterwards: a query string, or nothing.
+        next: The dashboard's view to open afterwards: a query string, or empty.
     """
     told = "" if notice is None else f'<p class="login-notice" role="alert">{escape(notice)}</p>'
     text = _PAGE.format(notice=told, username=escape(username), next=escape(next))

@@ -29,7 +29,7 @@ _PURPOSE: Final = b"fastapi_durable console session"
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A user, and from when until when."""
+    """A user, and the start and end of the session."""
 
     user: ConsoleUser
     issued_at: datetime
@@ -40,11 +40,12 @@ class SessionSigner:
     """Writes and reads sessions.
 
     Args:
-        secrets: The first one signs; all of them are accepted, so that a secret can be replaced while sessions live.
-        cookie_name: Of the cookie that holds the session; under another name it is none.
+        secrets: The first one signs. All of them are accepted, so that a secret can be replaced without ending
+            sessions.
+        cookie_name: Name of the session's cookie. A session is valid only under this name.
 
     Raises:
-        ConfigurationError: there is none, or one is too short to be safe.
+        ConfigurationError: there is no secret, or one is too short to be safe.
     """
 
     def __init__(self, secrets: Sequence[str], lifetime: timedelta, cookie_name: str) -> None:
@@ -53,13 +54,13 @@ class SessionSigner:
                 f"the secret of ConsoleLogin must have {SHORTEST_SECRET} or more random characters. Make one with "
                 "`openssl rand -hex 32`, and keep it out of the code"
             )
-        # Keys of their own: the same secret may sign other things elsewhere, or another console's sessions.
+        # Derived keys, because the same secret may sign other data elsewhere, or the sessions of another console.
         purpose = b"%s %s" % (_PURPOSE, cookie_name.encode())
         self._keys = [hmac.digest(secret.encode(), purpose, hashlib.sha256) for secret in secrets]
         self._lifetime = lifetime
 
     def issue(self, user: ConsoleUser, now: datetime) -> str:
-        """The value of a cookie for this user, from now on."""
+        """Return the value of a cookie for this user, valid from now."""
         content = {
             "sub": user.name,
             "roles": [user.role],
@@ -71,7 +72,7 @@ class SessionSigner:
         return f"{payload}.{_encoded(self._signature(self._keys[0], payload))}"
 
     def read(self, cookie: str | None, now: datetime) -> Session | None:
-        """The session of a cookie; None if it was not written here, or is over."""
+        """Return the session of a cookie. None if it was not signed here, or is over."""
         if cookie is None or len(cookie) > _LONGEST_COOKIE:
             return None
         payload, dot, signature = cookie.partition(".")
@@ -91,7 +92,7 @@ class SessionSigner:
 
 
 def _session(payload: str) -> Session | None:
-    """What we signed ourselves; still, another version of this library may have."""
+    """Read a session that was signed with our key, perhaps by another version of this library."""
     try:
         content: Any = json.loads(_decoded(payload) or b"")
         (role,) = content["roles"]

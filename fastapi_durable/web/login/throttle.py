@@ -32,7 +32,7 @@ class AttemptThrottle:
         self._counts: OrderedDict[bytes, _Count] = OrderedDict()
 
     def admit(self, address: str, name: str, now: datetime) -> timedelta | None:
-        """Count an attempt and return None, or how long to wait, and count nothing."""
+        """Count an attempt and return None. If there were too many, count nothing and return how long to wait."""
         found = [(key, limit, self._counts.get(key)) for key, limit in _keys(address, name)]
         waits = [
             count.until - now
@@ -51,7 +51,7 @@ class AttemptThrottle:
         return None
 
     def forgive(self, address: str, name: str) -> None:
-        """The attempt that was counted last was a good one."""
+        """Remove the last attempt from the counts, because it succeeded."""
         for key, _ in _keys(address, name):
             count = self._counts.get(key)
             if count is not None:
@@ -59,7 +59,7 @@ class AttemptThrottle:
 
 
 def _keys(address: str, name: str) -> list[tuple[bytes, int]]:
-    """Digests: a name is as long as its sender likes, and what people type there by mistake may be a password."""
+    """Return digests of the keys: a name may be very long, and people type passwords there by mistake."""
     network = _network(address)
     parts = (("pair", network, name), _PER_PAIR), (("address", network), _PER_ADDRESS), (("name", name), _PER_NAME)
     return [
@@ -69,7 +69,8 @@ def _keys(address: str, name: str) -> list[tuple[bytes, int]]:
 
 
 def _network(address: str) -> str:
-    """What counts as one client: an IPv4 address, or an IPv6 network, of which one customer has all 2**64 addresses.
+    """Return the network of one client: an IPv4 address, or an IPv6 network, whose 2**64 addresses belong to one
+    customer.
 
     A server that listens on IPv6 writes the IPv4 address 10.0.0.1 as `::ffff:10.0.0.1`.
     """

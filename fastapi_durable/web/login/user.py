@@ -1,4 +1,4 @@
-"""Who is signed in."""
+"""The user who is signed in."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -29,7 +29,7 @@ class ConsoleUser:
             raise ValueError(f"the name of a ConsoleUser must have 1-200 characters, got {len(self.name)}")
         if self.role not in ("view", "operate"):
             raise ValueError(f'the role of a ConsoleUser must be "view" or "operate", got {self.role!r}')
-        # A namespace that a directory does not know must not open those of everybody.
+        # A missing namespace in a directory must not open all namespaces.
         namespace: object = self.namespace
         if not isinstance(namespace, str | AllNamespaces) or namespace == "":
             raise ValueError(
@@ -43,11 +43,11 @@ class ConsoleUser:
 
 
 def signed_in(request: Request) -> ConsoleUser | None:
-    """Whom the login found out before the route; None on a console without one."""
+    """Return the user that the login found before the route. None on a console without a login."""
     user: ConsoleUser | None = getattr(request.state, "durable_user", None)
     return user
 
 
 def remember(request: Request, user: ConsoleUser) -> None:
-    """For `signed_in`, during this request."""
+    """Note the user for `signed_in` during this request."""
     request.state.durable_user = user

@@ -27,13 +27,13 @@ from prisma_inprocess.migrate.terminal.command import (
 
 
 def describe(commands: Commands) -> None:
-    """Describe the commands that look at a schema only."""
+    """Describe the commands that only read a schema."""
     _describe_validate(commands)
     _describe_format(commands)
 
 
 def describe_db(commands: Commands) -> None:
-    """Describe the commands that know no migrations."""
+    """Describe the commands that do not use migrations."""
     _describe_push(commands)
     _describe_pull(commands)
 

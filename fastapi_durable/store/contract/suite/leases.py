@@ -30,7 +30,7 @@ class LeasesContract:
         assert (await existing(store)).locked_by == "two"
 
     async def test_a_released_lease_can_be_taken(self, store: StateStore) -> None:
-        """Whoever holds it gives it up with whatever else it changes of the run."""
+        """The owner releases it together with its other changes of the run."""
         await create(store, a_run())
         await taken(store, "one", now=0, until=30)
         assert await store.update_run("run-1", {"locked_by": None, "locked_until": None}, token="one")

@@ -200,7 +200,7 @@ class PreparedContract:
         assert [row.output for row in await store.list_checkpoints("run-1")] == ["first"]
 
     async def test_a_change_of_a_run_removes_its_waiter(self, store: StateStore) -> None:
-        """What a delivery comes to: recorded, woken, and nobody waits any more, or nothing of it."""
+        """A delivery is recorded, wakes the run and removes the waiter, or does none of these."""
         await create(store, a_run(status=RunStatus.SUSPENDED), a_run("run-2", status=RunStatus.SUSPENDED))
         await store.put_signal_waiter(a_waiter("t", "run-1", 3))
         await store.put_signal_waiter(a_waiter("another", "run-1", 4))

@@ -147,7 +147,7 @@ class QueuesContract:
     async def test_runs_of_a_queue_of_one_name_in_another_namespace_are_left_alone(
         self, store: StateStore, fields: dict[str, Any]
     ) -> None:
-        """Not even the place that somebody lost there is taken away."""
+        """Not even an expired lease there is ended."""
         for name in "abc":
             await declare(store, namespace=name, concurrency=9)
             await create(store, in_queue(name, namespace=name, **fields))

@@ -1,4 +1,4 @@
-"""Many callers at once, over two clients: exactly one wins, and nobody meets an error."""
+"""Many callers at once, over two clients: exactly one wins, and none gets an error."""
 
 import asyncio
 from collections import Counter
@@ -90,7 +90,7 @@ class RacesContract:
         assert (await at_once(stores, 20, lambda store, _: store.remove_buffered_event("e"))).count(True) == 1
 
     async def test_no_run_is_claimed_twice(self, stores: list[StateStore]) -> None:
-        """And none is left behind while somebody still asks."""
+        """And none stays unclaimed while callers still claim."""
         for number in range(60):
             status = [RunStatus.PENDING, RunStatus.SUSPENDED, RunStatus.RUNNING][number % 3]
             await create(stores[0], a_run(f"run-{number}", status=status, wake_at=T0, locked_until=at(-1)))
@@ -217,7 +217,7 @@ class RacesContract:
         assert (await existing(stores[1])).output == 12
 
     async def test_deleting_and_writing_at_once_leaves_no_half_run(self, stores: list[StateStore]) -> None:
-        """Whoever is first removes all of it, and nothing is left that belongs to no run."""
+        """The first one removes the whole run, and no row is left without a run."""
         for number in range(10):
             await create(stores[0], a_run("run-1", status=RunStatus.COMPLETED, search_attributes={"k": number}))
             await stores[0].save_checkpoint(a_checkpoint(0))

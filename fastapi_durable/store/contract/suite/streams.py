@@ -52,7 +52,7 @@ class StreamsContract:
         assert [await offsets(store, run_id=run_id) for run_id in tokens] == [[0], [], [], []]
 
     async def test_a_row_that_is_there_stays_and_the_call_can_be_repeated(self, store: StateStore) -> None:
-        """Whoever got no answer makes the same call again; what is new in it is written."""
+        """A caller without an answer repeats the call, which writes only missing rows."""
         await driven(store)
         await store.append_stream_rows([a_stream_row(0, data="first")], tokens=_HELD)
         again = [a_stream_row(0, data="second"), a_stream_row(1, data="third")]

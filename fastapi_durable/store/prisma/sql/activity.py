@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Counting what began and ended in each of many buckets of time, at a cost that does not grow with the table.
+"""Counts the runs that began and ended in each bucket of time, at a cost that does not grow with the table.
 
 Each count reads the newest entries of its bucket in an index, and no more than a fixed number of them.
 """
@@ -17,14 +17,14 @@ COUNTED = {
     "dead": ("updated_at", "r.status = 'dead'"),
     "cancelled": ("updated_at", "r.status = 'cancelled'"),
 }
-"""Of each kind: the column that says when, and which runs. A finished run's `updated_at` is when it ended."""
+"""For each kind: the column with its time, and its runs. The `updated_at` of a finished run is the time of its end."""
 
 
 def activity(sql: Sql, query: ActivityQuery, scope: str | None) -> str:
-    """A row for each bucket that has its number as `n`.
+    """Build a statement with a row for each bucket, whose number is `n`.
 
-    Each kind is a text "entries looked at, of these the matching ones, the oldest one's milliseconds"; `latencies` is
-    a list of milliseconds joined by commas.
+    Each kind is a text: the number of entries read, the number of matching ones, and the oldest one's milliseconds.
+    `latencies` is a list of milliseconds joined by commas.
     """
     edges = query.beginnings()
     bounds = [
@@ -61,7 +61,7 @@ def _within(column: str) -> str:
 
 
 def _matches(sql: Sql, query: ActivityQuery, scope: str | None) -> str:
-    # Not a condition: a rare workflow would let the scan go through the whole bucket for its entries.
+    # Not a condition, because the scan would read the whole bucket to find the entries of a rare workflow.
     conditions = in_namespaces(sql, scope, query.namespace)
     if query.workflow is not None:
         conditions.append(f"r.workflow = {sql.text(query.workflow)}")

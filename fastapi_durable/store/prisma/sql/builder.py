@@ -1,8 +1,9 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""A statement under construction: text with numbered parameters, and the fragments that differ between databases.
+"""Builds a statement: text with numbered parameters, and the fragments that differ between databases.
 
-Values never become text. Parameters are texts, numbers and None only, cast where PostgreSQL must know the type, so that
-every engine passes them alike. SQLite's are positional: fragments have to be built in the order in which they stand.
+Values never become text. Parameters are only texts, numbers and None, with a cast where PostgreSQL must know the type,
+so that every engine passes them in the same way. SQLite's parameters are positional, so fragments must be built in the
+order of the statement.
 """
 
 from abc import ABC, abstractmethod
@@ -16,7 +17,7 @@ from fastapi_durable.store.prisma.tables import Table
 
 Parameter = str | int | float | None
 Conditions = Callable[["Sql"], list[str]]
-"""Further conditions on a run `r`, built where they stand in the statement."""
+"""Further conditions on a run `r`, built at their place in the statement."""
 
 OPERATORS = {"eq": "=", "ne": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
@@ -25,7 +26,7 @@ class Sql(ABC):
     """One statement of one database. Build it once, run it once."""
 
     once: ClassVar[str] = "MATERIALIZED"
-    """Says of a common table that it is evaluated once."""
+    """Marks a common table as evaluated once."""
 
     def __init__(self) -> None:
         self.parameters: list[Parameter] = []
@@ -57,7 +58,7 @@ class Sql(ABC):
 
     @classmethod
     def storing(cls, kind: Kind) -> Callable[[Any], Parameter]:
-        """What makes a parameter of a value of the model that is not None."""
+        """Return the function that converts a value of the model, other than None, to a parameter."""
         return cls.stored_moment if kind.is_moment else kind.to_column
 
     def text(self, value: str) -> str:
@@ -126,7 +127,7 @@ class Sql(ABC):
 
     @abstractmethod
     def integers(self, values: Iterable[int]) -> str:
-        """The same of whole numbers."""
+        """The same for whole numbers."""
 
     @abstractmethod
     def pairs(self, values: Iterable[tuple[str, str]]) -> str:
@@ -149,16 +150,18 @@ class Sql(ABC):
         """Whether the run is leased under the token, until the end of the transaction."""
 
     def too_common(self, column: str) -> str:
-        """A column whose value most rows have, where the database has no statistics to know it by."""
+        """A column with the same value in most rows, written so that a database without statistics does not use its
+        index.
+        """
         return column
 
     def planned_anew(self, text: str) -> str:
-        """A statement for which the database makes a plan of its own each time, where it would keep one otherwise."""
+        """A statement that the database plans each time, instead of keeping a plan."""
         return text
 
     @abstractmethod
     def namespaces(self) -> str | None:
-        """A subselect of every `namespace` that there is, for a LATERAL join; None if that cannot be had."""
+        """A subselect of every existing `namespace`, for a LATERAL join. None if the database cannot do that."""
 
     # A list of calls in one parameter; see `bulk`
 
@@ -168,7 +171,7 @@ class Sql(ABC):
 
     @abstractmethod
     def with_given(self) -> str:
-        """What comes before a statement that names `given_rows`."""
+        """The beginning of a statement that uses `given_rows`."""
 
     @abstractmethod
     def given_integers(self, position: int) -> str:
@@ -179,12 +182,12 @@ class Sql(ABC):
         """The same as `with_given`, for a statement that also asks whether leases are held.
 
         Args:
-            waits: For runs that others have locked; else it passes them.
+            waits: Whether it waits for locked runs. Otherwise it skips them.
         """
 
     @abstractmethod
     def given_rows(self) -> str:
-        """The calls as a table `g`; named once in a statement."""
+        """The calls as a table `g`. Use it once in a statement."""
 
     @abstractmethod
     def given_lease_is_held(self, run_id: str, token: str) -> str:
@@ -192,7 +195,9 @@ class Sql(ABC):
 
     @abstractmethod
     def unindexed(self, column: str) -> str:
-        """A text column of a row that is found by its id, in a condition that must not lead the database elsewhere."""
+        """A text column in a condition on a row that is found by its id, written so that the database does not use
+        another index.
+        """
 
     @abstractmethod
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
@@ -210,21 +215,22 @@ class Sql(ABC):
         *,
         waits: bool,
     ) -> str:
-        """The same, and what `insert` makes of a list of rows for those of the runs that were updated.
+        """The same, and also insert rows for the updated runs.
 
-        Only where `writes_in_tables`. The rows are the second parameter.
+        Only with `writes_in_tables`. The rows are the second parameter.
 
         Args:
-            waiter: What a waiter `w` of the run must be like, which is removed; nothing: none is.
-            insert: Is given the rows as a table `g`, with the `id` of each one's run in the table `changed`.
-            waits: For runs that others have locked; else it passes them.
+            waiter: Conditions on the waiter `w` of the run to remove. Empty: no waiter is removed.
+            insert: Builds the insert from the rows as a table `g`. The table `changed` has the `id` of each updated
+                run.
+            waits: Whether it waits for locked runs. Otherwise it skips them.
         """
         raise NotImplementedError
 
     def updated_ids(self) -> str:
         """A subselect that yields the `id` of each row that `update_given` returned, from a JSON list of these rows.
 
-        Only where a statement writes to one table: not `writes_in_tables`.
+        Only if a statement writes to one table: not `writes_in_tables`.
         """
         raise NotImplementedError
 
@@ -232,13 +238,13 @@ class Sql(ABC):
     def first_of_each(
         self, groups: str, columns: str, conditions: Callable[[], list[str]], order: str, limit: int
     ) -> str:
-        """The first runs `r` of each row of the table `groups`, which the conditions may name."""
+        """The first runs `r` for each row of the table `groups`, which the conditions may use."""
 
     def unforeseen(self, word: str) -> str:
-        """A text of this package's own that the planner does not know beforehand.
+        """A constant text that the planner must not see as a constant.
 
-        Where it knows how rare a status was when it last counted, it takes plans that are right for a few rows, and
-        keeps to them when there are many.
+        If the planner knows that a status was rare at its last count, it chooses plans for a few rows, and keeps them
+        when there are many.
         """
         return f"'{word}'"
 
@@ -246,18 +252,18 @@ class Sql(ABC):
     def passing_locked(self, alias: str) -> str:
         """Return the end of a SELECT that locks rows, and skips rows that others have locked."""
 
-    # Statements that differ as a whole
+    # Statements that differ completely
 
     @abstractmethod
     def claim_picked(self, picked: str, values: str) -> str:
         """Set columns of the runs of the table `picked`, the last of the common tables that `picked` defines.
 
-        Returns each as `row`, its `id`, and `since` when it waited, if the database can say.
+        Returns each run as `row`, its `id`, and `since` when it waited, if the database can return that.
         """
 
     @abstractmethod
     def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
-        """Prolong those leases (run id, token) that are held; return their runs' `id`, and whether they `changed`."""
+        """Prolong the leases (run id, token) that are held. Return the `id` of each run, and whether it `changed`."""
 
     @abstractmethod
     def take_waiter(self, token: str, conditions: Conditions) -> str:
@@ -275,7 +281,7 @@ class Sql(ABC):
     def lock_name(self, name: str) -> str:
         """Wait for every other transaction that holds the name."""
 
-    # Composed of the above
+    # Composed of the methods above
 
     def is_held_up(self, alias: str) -> str:
         """1 if the run is being cancelled or paused, else 0."""
@@ -288,7 +294,7 @@ class Sql(ABC):
         start = f"EXISTS (SELECT 1 FROM durable_run_attributes AS a WHERE a.run_id = {alias}.id AND a.key = "
         key = self.text(condition.key)
         if isinstance(condition.value, bool):
-            # Booleans are kept as texts in the side table; the run's JSON tells them apart from texts that look alike.
+            # Booleans are stored as texts in the side table. The run's JSON distinguishes them from equal texts.
             compared = f"{self.bytewise('a.str_value')} {operator} {self.text(str(condition.value).lower())}"
             return f"{start}{key} AND {compared}) AND {self.is_boolean(f'{alias}.search_attributes', condition.key)}"
         if isinstance(condition.value, str):

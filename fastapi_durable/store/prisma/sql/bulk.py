@@ -1,12 +1,12 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Statements that do for many calls what `statements` has for one, under the same guards.
+"""Statements for many calls at a time, with the same guards as those of `statements` for one call.
 
 Their first parameter is a JSON list with a list of columns for each call. The text depends only on the shape of the
 calls, and is built once.
 
 No statement waits for a run that another transaction has locked (PostgreSQL: SKIP LOCKED; SQLite has one writer). A
-call that had to wait would delay all others of its batch. It is left out instead, and then made alone. For the same
-reason, batches cannot deadlock.
+waiting call would delay all others of its batch, so it is left out, and then made alone. For the same reason, batches
+cannot deadlock.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ from fastapi_durable.store.prisma.sql.statements import UNLESS_FINISHED, replace
 from fastapi_durable.store.prisma.tables import CHECKPOINTS, RUNS, WAITERS
 
 _WAITER_TOKEN, _WAITER_SEQ, _FIRST_CHANGE = 4, 5, 6
-"""Columns of a call that updates a run."""
+"""Number of leading columns of a call that updates a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpdateShape:
-    """What updates of runs must have in common to be one statement.
+    """The shape of updates of runs. Updates of one shape are one statement.
 
     Attributes:
-        columns: What is set.
-        statuses: One of which the run must have, if not None.
+        columns: The columns to set.
+        statuses: The run must have one of them. None: any status.
         has_token, has_wake_count: Whether these are guards.
         namespace: The store's scope.
-        has_rows: Checkpoints are recorded with them.
-        has_waiter: A waiter is removed with them; only together with `has_rows`.
+        has_rows: Whether checkpoints are recorded with the updates.
+        has_waiter: Whether waiters are removed with the updates. Only together with `has_rows`.
     """
 
     columns: tuple[str, ...]
@@ -47,7 +47,7 @@ class UpdateShape:
 
 @cache
 def insert_runs(dialect: type[Sql], *, with_rows: bool) -> str:
-    """Insert runs whose ids are not taken, and return the `id` of each; the columns are the table's."""
+    """Insert runs whose ids are not used yet, and return the `id` of each. The columns are the table's."""
     sql = dialect()
     start = sql.with_given()
     columns = ", ".join(sql.given(n, column.kind) for n, column in enumerate(RUNS.columns))
@@ -65,7 +65,7 @@ def record_checkpoints(dialect: type[Sql], *, with_rows: bool, waits: bool = Fal
     The columns are the token of the lease, or null, and those of the table.
 
     Args:
-        waits: For runs that others have locked; a statement of one caller may.
+        waits: Whether to wait for locked runs. A statement of one caller may do so.
     """
     sql = dialect()
     run_id, token = sql.given(1 + CHECKPOINTS.names.index("run_id"), TEXT), sql.given(0, TEXT)
@@ -98,14 +98,14 @@ def _insert_checkpoints(sql: Sql, source: str, condition: str) -> str:
 
 @cache
 def update_runs(dialect: type[Sql], shape: UpdateShape, *, waits: bool = False) -> tuple[str, tuple[Parameter, ...]]:
-    """Update runs that meet their guards, and return the `id` of each; with it, the parameters that follow the lists.
+    """Update runs that meet their guards, and return the `id` of each. Also return the parameters after the lists.
 
     The columns are id, token, wake count, the positions of the run's new checkpoints, the token and the position of its
-    waiter, null where they are no guard, and the new values. Where a statement can write to several tables, it also
-    removes the waiter and inserts the checkpoints, these from a second list.
+    waiter, and the new values. A column that is not a guard is null. If a statement can write to several tables, it
+    also removes the waiter, and inserts the checkpoints from a second list.
 
     Args:
-        waits: As for `record_checkpoints`; only of a statement that inserts checkpoints.
+        waits: As for `record_checkpoints`. Only for a statement that inserts checkpoints.
     """
     sql = dialect()
 
@@ -150,7 +150,9 @@ def update_runs(dialect: type[Sql], shape: UpdateShape, *, waits: bool = False) 
 
 @cache
 def remove_waiters_of_changed(dialect: type[Sql]) -> str:
-    """Remove the waiters of the runs that an update has changed; its parameters are the update's calls and its rows."""
+    """Remove the waiters of the runs that an update has changed. The parameters are the update's calls and its returned
+    rows.
+    """
     sql = dialect()
     source = sql.given_rows()
     changed = f"{sql.given(0, TEXT)} IN {sql.updated_ids()}"
@@ -159,11 +161,11 @@ def remove_waiters_of_changed(dialect: type[Sql]) -> str:
 
 
 def none_is_finished(seqs: str) -> str:
-    """Whether a run `r` has no finished checkpoint at one of the positions."""
+    """A condition: the run `r` has no finished checkpoint at any of the positions."""
     found = f"SELECT 1 FROM durable_step_checkpoints AS c WHERE c.run_id = r.id AND c.seq IN {seqs}"
     return f"NOT EXISTS ({found} AND NOT ({UNLESS_FINISHED}))"
 
 
 def list_parameter(texts: Sequence[str]) -> str:
-    """The parameter for some calls, each the text of its list of columns."""
+    """Return the parameter for some calls, each given as the text of its list of columns."""
     return f"[{','.join(texts)}]"

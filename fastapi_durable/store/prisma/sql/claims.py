@@ -1,11 +1,11 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Which runs a claim takes: walks through indexes, whose cost depends on the size of the claim and not of the backlog.
+"""Selects the runs of a claim by walks through indexes. The cost depends on the size of the claim, not of the backlog.
 
 Claimable runs are in several indexes: runs that were never driven in (status, queue, namespace, fairness_key,
 claim_order), runs that wake in (status, queue, wake_at), and runs that lost their worker in (status, locked_until). One
-condition over all of them would read and sort everything that waits. So each index offers its first runs, and the claim
-chooses among these. It locks nothing before it has chosen: concurrent claims skip each other's choice and take the next
-runs.
+condition over all of them would read and sort all waiting runs. So each index offers its first runs, and the claim
+chooses among these. It locks nothing before it has chosen. Concurrent claims skip each other's choice, and take the
+next runs.
 """
 
 from collections.abc import Callable, Collection
@@ -20,22 +20,22 @@ from fastapi_durable.store.prisma.sql.predicates import claimable, in_namespaces
 _RUN = "durable_workflow_runs AS r"
 _WORTH = f"coalesce(r.priority, 0) * CAST({int(PRIORITY_WORTH.total_seconds() * 1000)} AS bigint)"
 _MOST_KEYS = 1000
-"""How many keys are looked at on each side of the last served one; those that have nothing to offer count, too."""
+"""How many keys a claim reads on each side of the last served one, including keys without a claimable run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims: the namespaces that it is confined to, and the workflows that it knows (None: all)."""
+    """The worker that claims: its namespaces, and the workflows that it knows (None: all)."""
 
     namespaces: tuple[str | None, ...]
     workflows: Collection[tuple[str, str]] | None
 
     def tables(self, sql: Sql) -> str:
-        """A common table that `conditions` name, with a comma behind it."""
+        """Return the common table that `conditions` use, followed by a comma."""
         return "" if self.workflows is None else f"known AS {sql.once} {sql.pairs(self.workflows)}, "
 
     def conditions(self, sql: Sql) -> list[str]:
-        """What must hold of a run `r`."""
+        """Return the conditions on a run `r`."""
         known = [] if self.workflows is None else ["(r.workflow, r.workflow_version) IN (SELECT id, token FROM known)"]
         return [*in_namespaces(sql, *self.namespaces), *known]
 
@@ -45,12 +45,12 @@ class Line:
     """Runs that wait together: those without a queue, or those of one queue.
 
     Attributes:
-        members: Which runs stand in it, as conditions on `r`.
-        claimant: For whom.
-        key: The column by whose values they take turns.
-        only: The one value of it that is wanted; None: all.
+        members: Conditions on `r` for its runs.
+        claimant: The worker that claims.
+        key: The column whose values take turns.
+        only: The only value of the column to claim. None: all.
         after: The value that was served last.
-        beginnings: Whether runs that were never driven are wanted.
+        beginnings: Whether to claim runs that were never driven.
     """
 
     members: Conditions
@@ -62,7 +62,9 @@ class Line:
 
 
 def offers(sql: Sql, line: Line, now: datetime, limit: int) -> str:
-    """The first runs of each place as common tables; the last is `offers` with `id`, `key`, `since` and `begins`."""
+    """Return the first runs of each index as common tables. The last one is `offers` with `id`, `key`, `since` and
+    `begins`.
+    """
     known = line.claimant.tables(sql)
     if not line.beginnings:
         return f"WITH {known}offers AS ({_begun(sql, line, now, limit)})"
@@ -73,7 +75,7 @@ def offers(sql: Sql, line: Line, now: datetime, limit: int) -> str:
 
 
 def picked(sql: Sql, line: Line, now: datetime, limit: int) -> str:
-    """The same, and `picked`: `id` and `since` of the runs that a claim takes. The keys take turns."""
+    """Return the same and `picked`: `id` and `since` of the claimed runs. The keys take turns."""
     start = offers(sql, line, now, limit)
     place = f"CASE WHEN o.key > {sql.text(line.after)} THEN 0 ELSE 1 END AS place"
     turn = "row_number() OVER (PARTITION BY o.key ORDER BY o.since, o.id) AS turn"
@@ -81,8 +83,8 @@ def picked(sql: Sql, line: Line, now: datetime, limit: int) -> str:
     return (
         f"{start}, firsts AS (SELECT * FROM (SELECT o.id, o.key, o.since, {place}, {turn} FROM offers AS o) AS f"
         f" ORDER BY {order} LIMIT {_window(limit)}),"
-        # Whether it is claimable is asked again: it may have changed before it was locked. In a form that no index
-        # answers, or the database would rather look for everything that is claimable.
+        # Check again that the run is claimable, because it may have changed before it was locked. The check is written
+        # so that no index fits. Otherwise the database might search for all claimable runs.
         f" picked AS {sql.once} (SELECT r.id AS id, f.since AS since FROM firsts AS f, {_RUN}"
         f" WHERE r.id = f.id AND CASE WHEN {claimable(sql, now)} THEN 1 ELSE 0 END = 1"
         f" ORDER BY {order}, {sql.bytewise('r.id')}"
@@ -91,7 +93,7 @@ def picked(sql: Sql, line: Line, now: datetime, limit: int) -> str:
 
 
 def _circle(sql: Sql, line: Line) -> str:
-    """The table `circle`: the keys of runs that were never driven, found by jumping through the index."""
+    """Return the table `circle`: the keys of runs that were never driven, found by jumps through the index."""
     if line.only is not None:
         return f"circle(name) AS (SELECT {sql.text(line.only)})"
 
@@ -117,7 +119,7 @@ def _circle(sql: Sql, line: Line) -> str:
 
 
 def _fresh(sql: Sql, line: Line, now: datetime, limit: int) -> str:
-    """The first runs of each key that were never driven."""
+    """Return the first runs of each key that were never driven."""
 
     def conditions() -> list[str]:
         members = [f"r.status = {sql.unforeseen('pending')}", *line.members(sql), f"{line.key} = circle.name"]
@@ -130,7 +132,7 @@ def _fresh(sql: Sql, line: Line, now: datetime, limit: int) -> str:
 
 
 def _begun(sql: Sql, line: Line, now: datetime, limit: int) -> str:
-    """The runs that wake, or lost their owner, the longest waiting of each status."""
+    """Return the runs that wake, or lost their owner, the longest waiting of each status."""
 
     def first(status: str, due: Callable[[], list[str]], order: str) -> str:
         since = f"{waiting_since(sql)} - {_WORTH}"
@@ -158,8 +160,8 @@ def _begun(sql: Sql, line: Line, now: datetime, limit: int) -> str:
 
 
 def _window(limit: int) -> int:
-    """How many each place offers: more than are wanted, for those that other claims take meanwhile.
+    """Return how many runs each index offers: more than needed, because other claims take some meanwhile.
 
-    Of a few sizes only, so that there are few statements, and in their text, since planners go by it.
+    There are only a few sizes, so that there are few statements. The size is part of the text, because planners use it.
     """
     return 128 * (1 + limit // 64)

@@ -1,10 +1,10 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Listing and counting runs where there are a great many of them.
+"""Lists and counts runs in very large tables.
 
 A listing reads the newest runs of each status from an index that is ordered by time within it, and merges these few.
-In one walk through all runs by time, a status or a workflow that was last seen long ago would cost a walk to there.
-Counts stop at a number that the caller chooses, status by status. A tag or an attribute may be one run's or half of
-them's, for which other plans are good: they are planned each time.
+A single walk through all runs by time would have to go back to the last run of a rare status or workflow.
+Counts stop at a number that the caller chooses, status by status. A tag or an attribute may belong to one run or to
+half of all runs, which need different plans. So these statements are planned each time.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ _TABLE = "durable_workflow_runs"
 
 
 def list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
-    """The runs of a query as `row`, the newest first."""
+    """Build the statement for the runs of a query as `row`, the newest first."""
     return _planned(sql, query, _list_runs(sql, query, scope))
 
 
@@ -39,7 +39,7 @@ def _list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
     if not statuses or not _is_read_by_status(sql, query, scope):
         conditions = [*_in_statuses(sql, statuses), *matching_beside_statuses(sql, query, scope), *_after(sql, query)]
         if query.origin is not None:
-            # Said again as a range, as of a status below: its index is read, however many runs the origin may have.
+            # Repeated as a range, as for a status below, so that its index is read, however many runs the origin has.
             conditions.append(_range("r.origin", sql.text(query.origin), sql.text(query.origin)))
         return f"SELECT {sql.row(RUNS, 'r')} AS row FROM {_TABLE} AS r WHERE {where(conditions)} {page}"
     newest = f"ORDER BY {order} LIMIT {query.limit + query.offset}"
@@ -48,8 +48,8 @@ def _list_runs(sql: Sql, query: RunQuery, scope: str | None) -> str:
 
 
 def _is_read_by_status(sql: Sql, query: RunQuery, scope: str | None) -> bool:
-    # A tag, an attribute or a parent is better looked for as a whole: the database knows how many have it. An origin
-    # has an index of its own that is ordered by time.
+    # Find a tag, an attribute or a parent in one part, because the database knows how many runs have it. An origin has
+    # its own index ordered by time.
     if query.tag or query.attributes or query.origin or query.unattributed or query.parent_run_id:
         return False
     if _named(query, scope):
@@ -58,12 +58,12 @@ def _is_read_by_status(sql: Sql, query: RunQuery, scope: str | None) -> bool:
 
 
 def _of_status(sql: Sql, query: RunQuery, scope: str | None, status: RunStatus, newest: str) -> str:
-    """The newest runs of one status: of those that are named, or of each namespace that there is."""
+    """Return the newest runs of one status, in the named namespaces or in each existing one."""
     conditions = [f"r.status = '{status}'", *matching_beside_statuses(sql, query, scope), *_after(sql, query)]
     of_status = f"SELECT r.* FROM {_TABLE} AS r WHERE {where(conditions)}"
-    # Nearly all runs are completed. PostgreSQL plans a prepared statement for values that it does not know, expects any
-    # namespace to have a good share of these runs, and would walk through all of them by time to find one page of a
-    # small tenant's. Of a range it expects few rows, so the value is said again as one.
+    # Nearly all runs are completed. PostgreSQL plans a prepared statement without its values, and expects every
+    # namespace to have many of these runs. So it would walk through all runs by time to find one page of a small
+    # tenant. It expects few rows of a range, so the value is repeated as a range.
     ranges: list[str] = []
     if _named(query, scope):
         if status is RunStatus.COMPLETED:
@@ -77,7 +77,7 @@ def _of_status(sql: Sql, query: RunQuery, scope: str | None, status: RunStatus, 
 
 
 def _named(query: RunQuery, scope: str | None) -> list[tuple[str, str]]:
-    """The columns of which the query and the scope name the value, and an index begins with."""
+    """Return the columns with a given value in the query or the scope with which an index begins."""
     named = [("r.namespace", scope), ("r.namespace", query.namespace), ("r.workflow", query.workflow)]
     return [(column, value) for column, value in named if value is not None]
 
@@ -89,7 +89,7 @@ def _range(column: str, first: str, last: str) -> str:
 def _in_statuses(sql: Sql, statuses: Sequence[RunStatus]) -> list[str]:
     if len(statuses) == len(RunStatus):
         return []
-    # Most runs are completed: they are met soon on a walk by time, and would be too many to sort.
+    # Most runs are completed. A walk by time finds them soon, and they would be too many to sort.
     column = sql.too_common("r.status") if RunStatus.COMPLETED in statuses else "r.status"
     names = ", ".join(f"'{status}'" for status in statuses)
     return [f"{column} IN ({names})" if statuses else "1 = 0"]
@@ -105,7 +105,7 @@ def _statuses(query: RunQuery) -> list[RunStatus]:
 
 
 def count_runs(sql: Sql, query: RunQuery, scope: str | None, at_most: int | None) -> str:
-    """How many runs match, as `total`; counting stops at `at_most`."""
+    """Build the statement for the number of matching runs as `total`. Counting stops at `at_most`."""
     conditions = where(matching(sql, query, scope))
     if at_most is None:
         return f"SELECT count(*) AS total FROM {_TABLE} AS r WHERE {conditions}"
@@ -114,7 +114,9 @@ def count_runs(sql: Sql, query: RunQuery, scope: str | None, at_most: int | None
 
 
 def run_facets(sql: Sql, query: RunQuery, scope: str | None, at_most: int | None) -> str:
-    """How many runs have a `status` and an `origin`, as `total`; of each status `at_most` are counted."""
+    """Build the statement for the number of runs by `status` and `origin` as `total`. At most `at_most` runs of each
+    status are counted.
+    """
     if at_most is None:
         return (
             f"SELECT r.status AS status, {_origin(sql)} AS origin, count(*) AS total FROM {_TABLE} AS r"

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""What only PostgreSQL says so."""
+"""The fragments and statements of PostgreSQL."""
 
 import secrets
 from collections.abc import Callable, Iterable, Sequence
@@ -41,7 +41,7 @@ class PostgresSql(Sql):
         return f"string_agg({column}::text, ',')"
 
     def not_after(self, column: str, moment: datetime) -> str:
-        # A subselect, like `unforeseen`: a plan that suits one moment suits them all, so that it is made once.
+        # A subselect, like `unforeseen`, so that the plan does not depend on the moment, and is made once.
         return f"{column} <= (SELECT {self.moment(moment)})"
 
     def bytewise(self, column: str) -> str:
@@ -68,20 +68,20 @@ class PostgresSql(Sql):
         return f"(jsonb_typeof({column} -> {self.text(key)}) IS NOT DISTINCT FROM 'boolean')"
 
     def lease_is_held(self, run_id: str, token: str) -> str:
-        # FOR SHARE: whoever wants to take the lease waits until this write is committed, or this write sees that it
-        # was taken. Checkpoints of one run do not wait for each other.
+        # FOR SHARE: a claim of the lease waits until this write is committed, or this write sees that the lease was
+        # taken. Checkpoints of one run do not wait for each other.
         return (
             f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {self.text(run_id)}"
             f" AND r.locked_by = {self.text(token)} FOR SHARE)"
         )
 
     def planned_anew(self, text: str) -> str:
-        # A statement that was prepared is planned once for all values after a few times; one that says something new
-        # is another statement.
+        # After a few executions, a prepared statement gets one plan for all values. A different text is another
+        # statement.
         return f"/* {secrets.token_hex(4)} */ {text}"
 
     def namespaces(self) -> str:
-        # One look into the index for each namespace that there is, instead of one at each run.
+        # One index lookup for each existing namespace, instead of one for each run.
         next_one = "SELECT o.namespace FROM durable_workflow_runs AS o {} ORDER BY o.namespace LIMIT 1"
         first, later = next_one.format(""), next_one.format("WHERE o.namespace > n.namespace")
         return (
@@ -91,7 +91,7 @@ class PostgresSql(Sql):
 
     @staticmethod
     def kept(value: Json) -> Json:
-        # As `jsonb` does: keys by their length and then by their bytes, and no negative zero.
+        # Like `jsonb`: keys ordered by length and then by bytes, and no negative zero.
         if type(value) is dict:
             keys = sorted(value, key=_order_of_key)
             return {key: PostgresSql.kept(value[key]) for key in keys}
@@ -125,7 +125,7 @@ class PostgresSql(Sql):
         return f"EXISTS (SELECT 1 FROM held WHERE held.id = {run_id} AND held.locked_by = {token})"
 
     def unindexed(self, column: str) -> str:
-        # It expects a single running run, and would meet all the dead rows of runs that were running once.
+        # The planner expects a single running run, and would read all dead rows of runs that were running before.
         return f"({column} || '')"
 
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
@@ -153,8 +153,8 @@ class PostgresSql(Sql):
     def _update_given(
         self, values: str, guards: Callable[[], list[str]], waiter: Sequence[str] = (), *, waits: bool
     ) -> tuple[str, str]:
-        """The table of the runs that meet the guards, and the update of these."""
-        # The guards are judged on the locked rows, which nobody can change before the update comes to them.
+        """Return the table of the runs that meet the guards, and their update."""
+        # The guards are checked on the locked rows, which cannot change before the update.
         runs, waiters = "durable_workflow_runs AS r, given AS g", f", {WAITERS.name} AS w" if waiter else ""
         held = (
             f"held AS MATERIALIZED (SELECT r.id, g.call{', w.token' if waiter else ''} FROM {runs}{waiters}"
@@ -185,7 +185,7 @@ class PostgresSql(Sql):
         )
 
     def renew_leases(self, leases: Sequence[tuple[str, str]], until: datetime, conditions: Conditions) -> str:
-        # Locked by id, as by whoever cancels a tree of them: an update alone takes its rows in any order.
+        # Locked by id, in the same order as the cancel of a tree: an update alone locks its rows in any order.
         return (
             f"WITH held AS MATERIALIZED (SELECT r.id FROM durable_workflow_runs AS r, {self.pairs(leases)} AS lease"
             f" WHERE r.id = lease.id AND r.locked_by = lease.token AND {where(conditions(self))}"
@@ -202,8 +202,8 @@ class PostgresSql(Sql):
         )
 
     def take_signal(self, token: str) -> str:
-        # Not SKIP LOCKED: a caller who passed a signal that another transaction then gives back would wait for a
-        # signal that is there. Callers of one token take turns instead, oldest signal first.
+        # Not SKIP LOCKED: if a caller skipped a signal that another transaction then gives back, it would wait although
+        # the signal is there. So callers of one token take turns, the oldest signal first.
         return (
             "DELETE FROM durable_buffered_signals AS s WHERE s.id = (SELECT id FROM durable_buffered_signals"
             f" WHERE token = {self.text(token)} ORDER BY id LIMIT 1 FOR UPDATE)"
@@ -222,9 +222,9 @@ class PostgresSql(Sql):
         )
 
     def _few(self, elements: str) -> str:
-        """The elements as a table that PostgreSQL takes for a short one.
+        """Return the elements as a table that PostgreSQL expects to be short.
 
-        Of a JSON function it expects a hundred rows, and would rather read all of a table than look up so many.
+        It expects a hundred rows from a JSON function, and might read a whole table instead of looking these up.
         """
         return f"unnest(ARRAY(SELECT {elements}))"
 

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Which runs a query, a claim or a scope selects, as conditions on a run `r`."""
+"""The runs of a query, a claim or a scope, as conditions on a run `r`."""
 
 from collections.abc import Collection, Iterable
 from datetime import datetime
@@ -13,17 +13,17 @@ DRIVEN = "('running', 'cancelling')"
 
 
 def where(conditions: Iterable[str]) -> str:
-    """The conditions joined by AND; true if there are none."""
+    """Return the conditions joined by AND. Without conditions, the result is true."""
     return " AND ".join(f"({condition})" for condition in conditions) or "1 = 1"
 
 
 def in_namespaces(sql: Sql, *namespaces: str | None) -> list[str]:
-    """A condition for each namespace that is given: the store's scope and the caller's choice."""
+    """Return a condition for each given namespace: the store's scope and the caller's choice."""
     return [f"r.namespace = {sql.text(namespace)}" for namespace in namespaces if namespace is not None]
 
 
 def owned_in_namespace(sql: Sql, column: str, namespace: str | None) -> list[str]:
-    """Whether a row that names its run in `column` belongs to the namespace, as conditions; none if None is given."""
+    """Return conditions for a row whose `column` names a run of the namespace. Without a namespace, there are none."""
     if namespace is None:
         return []
     owner = f"SELECT 1 FROM durable_workflow_runs AS o WHERE o.id = {column}"
@@ -36,13 +36,13 @@ def in_statuses(sql: Sql, statuses: Iterable[RunStatus]) -> str:
 
 
 def guarded_by_status(sql: Sql, statuses: Iterable[RunStatus]) -> str:
-    """The same as `in_statuses`, of a run that is found by its id."""
+    """Like `in_statuses`, for a run that is found by its id."""
     listed = ", ".join([sql.text(status) for status in statuses])
     return f"{sql.unindexed('r.status')} IN ({listed})"
 
 
 def matching(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
-    """Every condition of a query but `before`."""
+    """Return every condition of a query except `before`."""
     conditions = matching_beside_statuses(sql, query, scope)
     if query.status is not None:
         conditions.append(f"r.status = {sql.text(query.status)}")
@@ -52,7 +52,7 @@ def matching(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
 
 
 def matching_beside_statuses(sql: Sql, query: RunQuery, scope: str | None) -> list[str]:
-    """The same, but for the statuses."""
+    """Return the same without the statuses."""
     conditions = matching_beside_facets(sql, query, scope)
     if query.origin is not None:
         conditions.append(f"r.origin = {sql.text(query.origin)}")
@@ -81,7 +81,7 @@ def matching_beside_facets(sql: Sql, query: RunQuery, scope: str | None) -> list
 
 
 def listed_after(sql: Sql, created_at: datetime, run_id: str) -> str:
-    """Whether a run comes after the given one in the listing, which runs from new to old."""
+    """Return the condition that a run comes after the given one in the listing, which is ordered from new to old."""
     # The first half alone lets the database start in its index on (created_at, id).
     return (
         f"r.created_at <= {sql.moment(created_at)} AND (r.created_at < {sql.moment(created_at)}"
@@ -104,7 +104,7 @@ def claimable(sql: Sql, now: datetime) -> str:
 
 
 def waiting_since(sql: Sql) -> str:
-    """Since when a claimable run wants driving, in milliseconds since 1970."""
+    """Return since when a run is claimable, in milliseconds since 1970."""
     return (
         f"CASE WHEN r.status = 'pending' THEN {sql.millis_of('r.created_at')}"
         f" WHEN r.status IN {WAITING} THEN r.wake_at"
@@ -113,7 +113,9 @@ def waiting_since(sql: Sql) -> str:
 
 
 def stranded(sql: Sql, before: datetime, served: Collection[str]) -> list[str]:
-    """Claimable since `before`, neither blocked nor being cancelled, and of a workflow that is not `served`."""
+    """Return the conditions for a run that is claimable since `before`, neither blocked nor being cancelled, and of a
+    workflow that is not `served`.
+    """
     conditions = [
         "r.status IN ('pending', 'suspended', 'running')",
         claimable(sql, before),

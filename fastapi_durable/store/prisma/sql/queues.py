@@ -1,9 +1,9 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Queues: what is in them, and the claims that keep their limits.
+"""Queues: their runs, and claims within their limits.
 
-A run has a place in its queue while it is leased, so a place needs no row of its own: it is taken by the claim and
-given back by whatever ends the lease. Places are only taken by a claim that finds the queue's `claims` as it was when
-the places were counted; of two that counted the same, one claims.
+A run has a slot in its queue while it is leased, so a slot needs no row. The claim takes it, and the end of the lease
+frees it. A claim takes slots only if the queue's `claims` has not changed since the slots were counted. So of two
+workers that counted the same slots, one claims.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,9 @@ _RUNS = "FROM durable_workflow_runs AS r WHERE"
 
 
 def save_queue(sql: Sql, queue: QueueState) -> str:
-    """Insert a queue, or set its limits. That counts as a claim: one that was decided by the old limits fails."""
+    """Insert a queue, or set its limits. That counts as a claim, so a claim that was decided by the old limits
+    fails.
+    """
     limits = ", ".join(f"{name} = excluded.{name}" for name in (*_LIMITS, "updated_at"))
     return f"{_insert(sql, queue)} ON CONFLICT (id) DO UPDATE SET {limits}, claims = q.claims + 1"
 
@@ -55,7 +57,9 @@ def queue_loads(sql: Sql, now: datetime, *namespaces: str | None, limit: int) ->
 
 
 def count_waiting(sql: Sql, queue: QueueState, now: datetime, at_most: int | None) -> str:
-    """How many runs could be driven but for the limits, as `n`; of either kind `at_most` are counted."""
+    """Build the statement for the number of runs that only the limits hold back, as `n`. At most `at_most` of either
+    kind are counted.
+    """
     limit = "" if at_most is None else f" LIMIT {at_most}"
     members = f"r.queue = {sql.text(queue.name)} AND r.namespace = {sql.text(queue.namespace)}"
     pending = f"SELECT 1 AS one {_RUNS} r.status = 'pending' AND {members}{limit}"
@@ -77,7 +81,9 @@ def revoke_lost(sql: Sql, now: datetime, *namespaces: str | None) -> str:
 
 
 def candidates(sql: Sql, line: Line, now: datetime, limit: int) -> str:
-    """The first runs of a queue as `id`, `key`, `place` of the key in the circle, `since` and `begins`."""
+    """Build the statement for the first runs of a queue: `id`, `key`, `place` of the key in the circle, `since` and
+    `begins`.
+    """
     start = offers(sql, line, now, limit)
     side = f"CASE WHEN o.key > {sql.text(line.after)} THEN 0 ELSE 1 END"
     return (
@@ -87,14 +93,14 @@ def candidates(sql: Sql, line: Line, now: datetime, limit: int) -> str:
 
 
 def note_claim(sql: Sql, after: QueueState) -> str:
-    """What a claim changes of a queue: the beginning of an update of `q`."""
+    """Return the update of a queue `q` by a claim, without its conditions."""
     names = ("begun", "last_key", "claims", "claimed_at")
     values = ", ".join(f"{name} = {sql.value(getattr(after, name), QUEUES.column(name).kind)}" for name in names)
     return f"UPDATE durable_queues AS q SET {values}"
 
 
 def unchanged(sql: Sql, before: QueueState) -> str:
-    """No worker has claimed from the queue `q` since it was read."""
+    """Return the condition that no worker has claimed from the queue `q` since it was read."""
     return f"q.id = {sql.text(before.id)} AND q.claims = {sql.integer(before.claims)}"
 
 

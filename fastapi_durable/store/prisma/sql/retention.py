@@ -1,9 +1,9 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Which finished runs a retention policy gives up: all that ended at a bound or before it.
+"""Selects the finished runs that a retention policy deletes: all that ended at a bound or before it.
 
-A bound, unlike a number of runs, means the same to all who prune at a time: of two workers that delete the oldest ten,
-the second one might delete ten others. It is found by walking the index on (status, updated_at), which holds all that
-is asked for as long as no namespace is named, so that a million kept runs cost a fraction of a second and no lock.
+A bound means the same to all workers that prune at a time. A number of runs does not: of two workers that delete the
+oldest ten, the second one might delete ten others. The bound is found by walking the index on (status, updated_at).
+Without a namespace, the index has all needed columns, so a million kept runs cost a fraction of a second and no lock.
 """
 
 from collections.abc import Sequence
@@ -17,31 +17,32 @@ from fastapi_durable.store.prisma.sql.predicates import LIVE, guarded_by_status,
 from fastapi_durable.store.prisma.sql.statements import delete_runs
 
 ENDS = 1000
-"""How many runs that ended at one moment can be told apart; of more, none is given up before all of them are."""
+"""How many runs that ended at the same moment are distinguished. More runs than that are deleted all together or not at
+all."""
 
 _RUNS = "FROM durable_workflow_runs AS r WHERE"
 
 
 class Bound(NamedTuple):
-    """What ended before `moment` is given up, and of what ended at that moment the ids up to `last_id`."""
+    """Runs that ended before `moment` are deleted, and of those that ended at that moment the ids up to `last_id`."""
 
     moment: datetime
     last_id: str | None = None
 
     @property
     def reach(self) -> tuple[datetime, bool, str]:
-        """Bounds in order: the later gives up more."""
+        """The order of bounds: a later bound deletes more."""
         return self.moment, self.last_id is not None, self.last_id or ""
 
 
 def end_of_kept(sql: Sql, policy: RetentionPolicy, kept: int, *namespaces: str | None) -> str:
-    """The end of the walk along the `kept` newest runs to the first one beyond them.
+    """Build the statement that walks along the `kept` newest runs to the first one beyond them.
 
     Returns:
         A row with `at`, in milliseconds when the last of these runs ended, `found`, how many there are up to
         `ENDS` + 1, and `ties`, how many of them ended at that moment. Without ids, which the index does not hold.
     """
-    # A part for each status, so that each is read from the index, and no further than needed.
+    # One part for each status, so that each is read from the index, only as far as needed.
     parts = [
         f"SELECT ended_at FROM (SELECT r.updated_at AS ended_at {_RUNS}"
         f" {where([f'r.status = {sql.text(status)}', *in_namespaces(sql, *namespaces)])}"
@@ -60,7 +61,7 @@ def end_of_kept(sql: Sql, policy: RetentionPolicy, kept: int, *namespaces: str |
 
 
 def first_beyond_at(sql: Sql, policy: RetentionPolicy, moment: datetime, kept: int, *namespaces: str | None) -> str:
-    """Of the runs that ended at one moment, the highest `id` that is not among the `kept` highest."""
+    """Build the statement for the highest `id` after the `kept` highest ones, among runs that ended at one moment."""
     conditions = [in_statuses(sql, sorted(policy.statuses)), f"r.updated_at = {sql.moment(moment)}"]
     return (
         f"SELECT r.id AS id {_RUNS} {where([*conditions, *in_namespaces(sql, *namespaces)])}"
@@ -69,8 +70,10 @@ def first_beyond_at(sql: Sql, policy: RetentionPolicy, moment: datetime, kept: i
 
 
 def given_up(sql: Sql, policy: RetentionPolicy, bound: Bound, limit: int, *namespaces: str | None) -> str:
-    """The `id`s of the oldest runs within the bound, up to a limit, without those that a parent has still to join."""
-    # A part for each status, so that each is read from the index, and no further than needed.
+    """Build the statement for the `id`s of the oldest runs within the bound, up to a limit, without runs that a parent
+    still needs.
+    """
+    # One part for each status, so that each is read from the index, only as far as needed.
     parts = []
     for status in sorted(policy.statuses):
         conditions = [f"r.status = {sql.text(status)}", _within(sql, bound), _is_joined(sql)]

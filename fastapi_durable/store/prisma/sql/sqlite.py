@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""What only SQLite says so."""
+"""The fragments and statements of SQLite."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
@@ -76,7 +76,7 @@ class SqliteSql(Sql):
         return f"EXISTS ({member} AND member.type IN ('true', 'false'))"
 
     def lease_is_held(self, run_id: str, token: str) -> str:
-        # There is one writer at a time, so nobody can take the lease before this write is committed.
+        # There is one writer at a time, so no worker can take the lease before this write is committed.
         return (
             f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {self.text(run_id)}"
             f" AND r.locked_by = {self.text(token)})"
@@ -89,11 +89,11 @@ class SqliteSql(Sql):
         return f"+{column}"
 
     def namespaces(self) -> None:
-        return None  # it has no LATERAL
+        return None  # SQLite has no LATERAL
 
     @staticmethod
     def foresees(value: Json) -> bool:
-        # The numeric column makes a whole number of a float that equals one, and a float of one that is very large.
+        # The numeric column converts a float with an integral value to an integer, and a very large integer to a float.
         kind = type(value)
         return (kind is not int or -_LARGEST_WHOLE < value < _LARGEST_WHOLE) and not (
             kind is float and value.is_integer()
@@ -118,7 +118,7 @@ class SqliteSql(Sql):
         return f"EXISTS (SELECT 1 FROM durable_workflow_runs AS r WHERE r.id = {run_id} AND r.locked_by = {token})"
 
     def unindexed(self, column: str) -> str:
-        # It knows no size of a parameter, and would go through all running runs for each call of a batch.
+        # The planner does not know the size of a parameter, and would read all running runs for each call of a batch.
         return f"+{column}"
 
     def update_given(self, values: str, guards: Callable[[], list[str]]) -> str:
@@ -143,7 +143,7 @@ class SqliteSql(Sql):
         return ""
 
     def claim_picked(self, picked: str, values: str) -> str:
-        # RETURNING sees only the updated table as it is afterwards, so it cannot say since when a run waited.
+        # RETURNING sees only the updated row, so it cannot return since when a run waited.
         return (
             f"{picked} UPDATE durable_workflow_runs AS r SET {values} FROM picked"
             f" WHERE r.id = picked.id RETURNING {self.returned_row(RUNS, 'r')} AS row,"
@@ -171,7 +171,7 @@ class SqliteSql(Sql):
         )
 
     def lock_run(self, run_id: str, conditions: Conditions) -> str:
-        # Writing something makes this transaction the one writer, however the client began it.
+        # A write makes this transaction the one writer, however the client began it.
         return (
             f"UPDATE durable_workflow_runs AS r SET wake_count = wake_count WHERE r.id = {self.text(run_id)}"
             f" AND {where(conditions(self))} RETURNING {self.returned_row(RUNS, 'r')} AS row"
@@ -191,7 +191,7 @@ class SqliteMillisecondsSql(SqliteSql):
 
 @cache
 def _listed(table: Table[Any], alias: str) -> str:
-    # JSON columns stay text: `json()` would let one broken value fail the statement for every row.
+    # JSON columns stay text, because with `json()` one broken value would fail the statement for every row.
     return f"json_array({', '.join(_readable(alias, column) for column in table.columns)})"
 
 

@@ -1,7 +1,7 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Whole statements. Each is atomic by itself; a comment says which guarantee its form gives.
+"""Whole statements. Each is atomic by itself. Comments explain the guarantees.
 
-`r` is a run and `c` a checkpoint. What differs in more than a fragment is in `postgresql` and `sqlite`.
+`r` is a run and `c` a checkpoint. Statements that differ in more than a fragment are in `postgresql` and `sqlite`.
 """
 
 from collections.abc import Collection, Sequence
@@ -31,8 +31,8 @@ def select(sql: Sql, table: Table[Any], conditions: Sequence[str], order: str | 
 
 
 def latest_by_name(sql: Sql, run_id: str, name: str, *, by_time: bool) -> str:
-    """The checkpoint of a name with the highest position, or that which finished last."""
-    # The position first: sorted by time, every row of the name would be made into JSON.
+    """Select the checkpoint of a name with the highest position, or the one that finished last."""
+    # Find the position first. Otherwise every row of the name would be converted to JSON for the sort.
     order = f"{sql.millis_of('c.finished_at')} DESC, c.seq DESC" if by_time else "c.seq DESC"
     of_run = f"r.run_id = {sql.text(run_id)}"
     named = f"c.run_id = {sql.text(run_id)} AND c.name = {sql.text(name)}"
@@ -41,7 +41,7 @@ def latest_by_name(sql: Sql, run_id: str, name: str, *, by_time: bool) -> str:
 
 
 def select_histories(sql: Sql, run_ids: Sequence[str]) -> str:
-    """The checkpoints of each run that has some, in one text."""
+    """Select the checkpoints of each run that has some, in one text."""
     found = f"SELECT {sql.gathered(CHECKPOINTS, 'r')} AS history FROM durable_step_checkpoints AS r WHERE r.run_id"
     if len(run_ids) == 1:
         return f"{found} = {sql.text(run_ids[0])}"
@@ -49,19 +49,20 @@ def select_histories(sql: Sql, run_ids: Sequence[str]) -> str:
 
 
 DIALECT_QUESTION = "SELECT CAST(2.5 AS INTEGER) AS answer"
-"""PostgreSQL rounds and answers 3, SQLite cuts and answers 2; neither refuses, so it is harmless in a transaction."""
+"""PostgreSQL rounds and answers 3, SQLite cuts and answers 2. Neither refuses, so the statement is harmless in a
+transaction."""
 
 MOMENT_QUESTION = "SELECT typeof(?) AS answer"
-"""Asked with a time, it answers how the client stores times in this SQLite file: `text` or `integer`."""
+"""With a time as parameter, it returns how the client stores times in this SQLite file: `text` or `integer`."""
 
 
 def probe(table: str, columns: str) -> str:
-    """Fails if the table or one of the columns is missing, and reads nothing."""
+    """A statement that reads nothing, and fails if the table or one of the columns is missing."""
     return f"SELECT {columns} FROM {table} WHERE 1 = 0"
 
 
 def expired_runs(sql: Sql, now: datetime, limit: int, *namespaces: str | None) -> str:
-    # Statuses by name, so that the index on (status, expires_at) serves. A run that is being cancelled ends anyway.
+    # Statuses are listed, so that the index on (status, expires_at) is used. A run that is being cancelled ends anyway.
     live = "r.status IN ('pending', 'running', 'suspended', 'blocked')"
     conditions = [live, f"r.expires_at <= {sql.millis(now)}", *in_namespaces(sql, *namespaces)]
     return f"{meets(conditions)} ORDER BY r.expires_at, {sql.bytewise('r.id')} LIMIT {sql.integer(limit)}"
@@ -82,7 +83,7 @@ def insert_run(sql: Sql, run: Run) -> str:
 
 
 def update_run(sql: Sql, changes: RunChanges) -> str:
-    """The beginning of an update; its conditions on `r` follow."""
+    """The beginning of an update. Its conditions on `r` follow."""
     return f"UPDATE durable_workflow_runs AS r SET {_assignments(sql, changes)} WHERE "
 
 
@@ -99,7 +100,7 @@ def delete_rows_of_runs(sql: Sql, table: str, run_ids: Sequence[str]) -> str:
 
 
 def prolong_leases(sql: Sql, tokens: Collection[str], until: datetime, *namespaces: str | None) -> str:
-    """Prolong what is leased under one of the tokens and not locked. Return each run's `id` and `token`."""
+    """Prolong the leases under one of the tokens whose runs are not locked. Return each run's `id` and `token`."""
     leased = [f"r.status IN {DRIVEN}", f"r.locked_by IN {sql.texts(tokens)}", *in_namespaces(sql, *namespaces)]
     return (
         f"WITH held AS {sql.once} (SELECT r.id AS id FROM durable_workflow_runs AS r WHERE {where(leased)}"
@@ -109,7 +110,7 @@ def prolong_leases(sql: Sql, tokens: Collection[str], until: datetime, *namespac
 
 
 def wake_run(sql: Sql, now: datetime) -> str:
-    """The beginning of an update; further conditions on `r` follow."""
+    """The beginning of an update. Further conditions on `r` follow."""
     return (
         "UPDATE durable_workflow_runs AS r SET wake_count = wake_count + 1,"
         f" wake_at = CASE WHEN status IN {WAITING} THEN {sql.millis(now)} ELSE wake_at END"
@@ -118,7 +119,7 @@ def wake_run(sql: Sql, now: datetime) -> str:
 
 
 def claimed(sql: Sql, token: str, now: datetime, until: datetime) -> str:
-    """What a claim sets. All right-hand sides see the run as it was before."""
+    """The assignments of a claim. All right-hand sides see the run as it was before."""
     return (
         "status = CASE WHEN r.status = 'cancelling' THEN r.status ELSE 'running' END,"
         f" recovery_attempts = CASE WHEN r.status IN {DRIVEN} AND r.locked_by IS NOT NULL"
@@ -137,7 +138,8 @@ def save_checkpoint(sql: Sql, checkpoint: Checkpoint) -> str:
 
 
 def record_checkpoint(sql: Sql, checkpoint: Checkpoint, token: str | None) -> str:
-    # Lease, first-write-wins and the write are one statement. A finished row in the way yields no row, as a lost lease.
+    # The check of the lease, first-write-wins and the write are one statement. A finished row returns no row, like a
+    # lost lease.
     start = _insert_checkpoint(sql, checkpoint)
     held = "1 = 1" if token is None else sql.lease_is_held(checkpoint.run_id, token)
     return (
@@ -147,7 +149,7 @@ def record_checkpoint(sql: Sql, checkpoint: Checkpoint, token: str | None) -> st
 
 
 def recorded(sql: Sql, run_id: str, seq: int) -> str:
-    """Who holds the lease, and the checkpoint as it is stored."""
+    """Select the owner of the lease, and the stored checkpoint."""
     return (
         f"SELECT (SELECT r.locked_by FROM durable_workflow_runs AS r WHERE r.id = {sql.text(run_id)}) AS locked_by,"
         f" (SELECT {sql.row(CHECKPOINTS, 'c')} FROM durable_step_checkpoints AS c"
@@ -156,7 +158,7 @@ def recorded(sql: Sql, run_id: str, seq: int) -> str:
 
 
 def receiver(sql: Sql, token: str, scope: Conditions) -> str:
-    """A waiter, its run, and what is recorded at its position, as `waiter`, `run` and `begun`."""
+    """Select a waiter, its run, and the row at its position, as `waiter`, `run` and `begun`."""
     return (
         f"SELECT {sql.row(WAITERS, 'w')} AS waiter, {sql.row(RUNS, 'r')} AS run,"
         f" CASE WHEN c.run_id IS NOT NULL THEN {sql.row(CHECKPOINTS, 'c')} END AS begun"
@@ -167,7 +169,9 @@ def receiver(sql: Sql, token: str, scope: Conditions) -> str:
 
 
 def history_state(sql: Sql, run_id: str) -> str:
-    """How many checkpoints a run has as `total`, and values of which one differs whenever one of them does."""
+    """Select the number of checkpoints of a run as `total`, and values of which one changes whenever a checkpoint
+    does.
+    """
     finished = ", ".join(
         f"sum(CASE WHEN c.status = '{status}' THEN 1 ELSE 0 END) AS {status}" for status in CheckpointStatus
     )
@@ -187,12 +191,12 @@ def _insert_checkpoint(sql: Sql, checkpoint: Checkpoint) -> str:
 
 
 def replaced_by_excluded() -> str:
-    """The assignments that put the new checkpoint in the place of the old one."""
+    """The assignments that replace the old checkpoint by the new one."""
     return ", ".join(f"{name} = excluded.{name}" for name in _REPLACED)
 
 
 def insert_unless_known(sql: Sql, table: Table[Any], values: dict[str, Any], unique: str) -> str:
-    """Insert a row, unless one of the same unique columns exists."""
+    """Insert a row, unless a row with the same unique columns exists."""
     placeholders = ", ".join(sql.value(value, table.column(name).kind) for name, value in values.items())
     return f"INSERT INTO {table.name} ({', '.join(values)}) VALUES ({placeholders}) ON CONFLICT ({unique}) DO NOTHING"
 
@@ -210,7 +214,7 @@ def delete(table: Table[Any], conditions: Sequence[str]) -> str:
 
 
 def remove_waiter(sql: Sql, waiter: SignalWaiter) -> str:
-    """Delete a waiter, and no other of the same token."""
+    """Delete exactly this waiter, not another one of the same token."""
     exactly = [
         f"r.token = {sql.text(waiter.token)}",
         f"r.run_id = {sql.text(waiter.run_id)}",
@@ -220,7 +224,7 @@ def remove_waiter(sql: Sql, waiter: SignalWaiter) -> str:
 
 
 def prune(sql: Sql, table: Table[Any], column: str, before: datetime, limit: int) -> str:
-    """Delete the oldest rows from before a moment; rows that do not know their time stay."""
+    """Delete the oldest rows from before a moment. Rows without a time stay."""
     return (
         f"DELETE FROM {table.name} WHERE id IN (SELECT id FROM {table.name} WHERE {column} < {sql.millis(before)}"
         f" ORDER BY {column}, id LIMIT {sql.integer(limit)})"
@@ -228,7 +232,7 @@ def prune(sql: Sql, table: Table[Any], column: str, before: datetime, limit: int
 
 
 def insert_or_replace(sql: Sql, table: Table[Any], values: dict[str, Any]) -> str:
-    """Insert a row, or set every column of the one that has its id."""
+    """Insert a row, or set every column of the row with its id."""
     placeholders = ", ".join(sql.value(values[name], table.column(name).kind) for name in table.names)
     replaced = ", ".join(f"{name} = excluded.{name}" for name in table.names if name != "id")
     return (

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - names come from `tables` and from this package, values are always parameters
-"""Statements about streams; the rows to append are a list in one parameter, as in `bulk`."""
+"""Statements for streams. The rows to append are a list in one parameter, as in `bulk`."""
 
 from fastapi_durable.store.prisma.kinds import TEXT
 from fastapi_durable.store.prisma.sql.builder import Sql
@@ -7,7 +7,7 @@ from fastapi_durable.store.prisma.sql.statements import select
 from fastapi_durable.store.prisma.tables import STREAM_ROWS
 
 _TOKEN = len(STREAM_ROWS.columns)
-"""The place of the lease's token, behind the columns."""
+"""Index of the lease's token, after the columns."""
 
 
 def append_rows(sql: Sql, rows: str) -> str:
@@ -32,7 +32,7 @@ def append_rows_of(sql: Sql, run_id: str, token: str, rows: str) -> str:
 
 
 def leased_under(sql: Sql, run_id: str, token: str) -> str:
-    """A row if the run is leased under the token."""
+    """Select a row if the run is leased under the token."""
     return (
         f"SELECT r.id AS id FROM durable_workflow_runs AS r WHERE r.id = {sql.text(run_id)}"
         f" AND r.locked_by = {sql.text(token)}"
