@@ -191,7 +191,7 @@ class SqliteThread:
         try:
             entry.loop.call_soon_threadsafe(_resolve, entry, result, failure)
         except RuntimeError:
-            pass  # the loop is closed: nobody is left who waits for the answer
+            pass  # The loop is closed, so no caller waits for the answer.
         del result, failure  # an error must not keep itself alive through this frame
 
 

@@ -1,5 +1,6 @@
 """`max_delayed_starts`: how many runs of a namespace may wait for their time."""
 
+import asyncio
 from collections.abc import Awaitable
 from datetime import timedelta
 from functools import partial
@@ -25,8 +26,15 @@ from tests.support.stores import on_every_store
 async def greet(ctx: WorkflowContext) -> None: ...
 
 
+@step
+async def pause() -> None:
+    """Longer than a millisecond, by which a driven run is told from one that was only created."""
+    await asyncio.sleep(0.002)
+
+
 @workflow
 async def asleep(ctx: WorkflowContext) -> None:
+    await ctx.step(pause)
     await ctx.sleep("1 day")
 
 

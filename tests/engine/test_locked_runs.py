@@ -46,7 +46,10 @@ async def test_a_signal_for_a_run_that_an_operator_has_found_alive_comes_behind_
             await engine.start(patient, run_id="r")
             await until(run_has(store, "r", RunStatus.SUSPENDED))
             held.armed = True
-            cancelled, _ = await asyncio.gather(operator.cancel("r", compensate=compensate), engine.signal("go", "on"))
+            cancelling = asyncio.create_task(operator.cancel("r", compensate=compensate))
+            await until(meeting.has_begun)
+            await engine.signal("go", "on")
+            cancelled = await cancelling
             await until(run_has(store, "r", RunStatus.CANCELLED, RunStatus.COMPLETED))
             assert cancelled.status in (RunStatus.CANCELLED, RunStatus.CANCELLING)
             ended = await store.find_run("r")
