@@ -54,7 +54,8 @@ async def test_others_go_on_while_hundreds_of_children_are_created(
             await engine.signal(f"signal-{calls}", calls)
             assert await store.find_run(f"another-{calls}") is not None
             calls += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.01)
         assert await result == sum(range(CHILDREN))
-    assert calls > 5
+    # Held up until the end, it would be one; how many it is depends on the machine.
+    assert calls > 2, calls
     assert [each.getMessage() for each in caplog.records if each.levelno >= logging.WARNING] == []
