@@ -379,7 +379,7 @@ def _webhook(world: World, inner: Body) -> Body:
 
 def _update(world: World, inner: Body) -> Body:
     async def body(ctx: WorkflowContext) -> Any:
-        assert await ctx.on_update("go", str) == "said"
+        assert await ctx.on_update("go", str, answer=str.upper) == "SAID"
         return await inner(ctx)
 
     return body
@@ -463,7 +463,7 @@ CALLS = [
     ),
     Call(
         name="update",
-        holds="the run stands until the update comes, and the update is received once",
+        holds="the run stands until the update comes, and the update is received and answered once",
         wrap=_update,
         waits_first=True,
     ),

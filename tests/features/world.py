@@ -1,6 +1,7 @@
 """A place where two features meet: one workflow that is put together from both, a worker, and a clock moved by hand."""
 
 import asyncio
+import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import timedelta
@@ -14,6 +15,7 @@ from fastapi_durable.declare.entity import entity, operation
 from fastapi_durable.declare.queue import Queue
 from fastapi_durable.engine.context.workflow_context import WorkflowContext
 from fastapi_durable.engine.engine import Engine
+from fastapi_durable.engine.primitives.update import answer_key, offer_update
 from fastapi_durable.engine.turns.undo import Undo
 from fastapi_durable.engine.upkeep.schedule import Schedule
 from fastapi_durable.engine.worker import Worker
@@ -79,6 +81,7 @@ class World:
         self.done: Counter[str] = Counter()
         self.at_once = 0
         self._working: Counter[str] = Counter()
+        self._updates: dict[str, str] = {}
         self.explodes: int | None = 0
         self.body: Body = self.leaf
 
@@ -209,7 +212,11 @@ class World:
                 await self.service.signal(waiter.token, "said")
             elif word == "update":
                 run_id, _, name = rest.rpartition(":")
-                await self.service.update(run_id, name, "said")
+                # As a sender who waits for the answer; whether it came is looked up at the end.
+                update_id = uuid.uuid4().hex
+                sent = await offer_update(self.engine.kernel, run_id, name, "said", update_id)
+                if sent.received:
+                    self._updates[update_id] = run_id
             elif word == "wh":
                 await self.service.callback(waiter.token, "said")
 
@@ -220,3 +227,5 @@ class World:
                 await self.answer()
                 await asyncio.sleep(0.001)
         await until(lambda: is_idle(self.worker))
+        for update_id, run_id in self._updates.items():
+            assert await self.service.get_value(run_id, answer_key(update_id)) == {"ok": True, "value": "SAID"}
